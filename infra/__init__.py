@@ -1,0 +1,1 @@
+"""The local stack, the image, and what both are made from."""

@@ -1,0 +1,141 @@
+"""Every setting of Tidemark in one typed class: flags beat environment, environment beats the file, the file beats defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from jobs.errors import UsageError
+from jobs.names import Names
+
+ENV_PREFIX = "TIDEMARK_"
+FILE_ENV = "TIDEMARK_CONFIG"
+# Where `tidemark up` leaves the settings of the local stack; read when FILE_ENV names no other file.
+LOCAL_FILE = Path(".tidemark/local/settings.yaml")
+
+
+class Settings(BaseSettings):
+    """Settings of jobs and tools; times carry their unit in the name.
+
+    Passwords: Postgres through a libpq password file (`postgres_passfile`, read by psycopg and by the JDBC driver, so
+    that none enters a job graph); Redis through `redis_password`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
+    events_topic: str = Field("usage.events", description="Source topic of raw events.")
+    topic_partitions: int = Field(4, ge=1, le=1024, description="Partitions of a topic that `topics apply` creates.")
+    topic_replication: int = Field(1, ge=1, le=9, description="Replication factor of a topic that is created.")
+    postgres_url: str = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
+    postgres_passfile: Path | None = Field(None, description="libpq password file; libpq's own default when empty.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
+    redis_password: SecretStr | None = Field(None, description="Password of Redis.")
+    redis_timeout_ms: int = Field(250, ge=10, le=5_000, description="Longest wait of one Redis call in the hot path.")
+    redis_retry_ms: int = Field(1_000, ge=100, le=10_000, description="Pause before Redis is tried again in the hot path.")
+    flink_rest_url: str = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
+    flink_conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
+    flink_lib_dir: Path | None = Field(None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty.")
+    state_dir: str = Field("file:///tmp/tidemark-state", description="URI below which checkpoints and savepoints live.")
+    run_id: str = Field("", description="Empty for the live run; a replay or trial has its own.")
+
+    grace_s: int = Field(172_800, ge=0, le=31 * 86_400, description="Latest arrival after event time that is counted.")
+    future_tolerance_s: int = Field(300, ge=0, le=86_400, description="Earliest arrival before event time, for clock skew.")
+    outage_s: int = Field(86_400, ge=60, description="Longest outage after which a restore is still exact.")
+    state_ttl_days: int = Field(400, ge=32, description="Life of period totals; longer than the longest billing period.")
+
+    checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
+    rollup_checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
+    tick_ms: int = Field(500, ge=50, le=60_000, description="How often `meter` emits deltas.")
+    bundle_ms: int = Field(50, ge=1, le=5_000, description="Longest wait of an event for its Python batch.")
+    minibatch_ms: int = Field(5_000, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
+    meter_parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
+    rollup_parallelism: int = Field(1, ge=1, description="Parallelism of `rollup`.")
+    sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
+    source_idle_s: int = Field(30, ge=1, description="A partition silent for this long stops holding back watermarks.")
+    bounded_tick_s: int = Field(60, ge=1, description="Tick of a bounded run, in arrival time.")
+    bounded_disorder_s: int = Field(3_600, ge=0, description="Arrival disorder allowed within a partition of a bounded run.")
+
+    catalog_refresh_s: int = Field(10, ge=1, le=3_600, description="How often workers look for a changed catalog.")
+    customer_cache_size: int = Field(100_000, ge=100, description="Customers kept per worker.")
+    live_refresh_s: int = Field(5, ge=1, le=25, description="How often stored totals are written into Redis again.")
+
+    @field_validator("postgres_url", "redis_url")
+    @classmethod
+    def _without_password(cls, url: str) -> str:
+        authority = url.partition("://")[2].partition("@")
+        if authority[1] and ":" in authority[0]:
+            raise ValueError("carries a password, and a URL is printed and logged; use the password file or setting")
+        return url
+
+    @model_validator(mode="after")
+    def _known_run_id(self) -> Settings:
+        try:
+            Names(self.run_id)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def names(self) -> Names:
+        """Names of everything this run writes to."""
+        return Names(self.run_id)
+
+    @property
+    def dedupe_ttl_ms(self) -> int:
+        """Life of a dedupe key: by the lateness rule no duplicate can arrive after its original's key is gone."""
+        return (self.grace_s + self.future_tolerance_s + self.outage_s) * 1_000
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then the one file."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=settings_file())
+
+
+def settings_file() -> Path | None:
+    """The file settings come from: TIDEMARK_CONFIG, else the local stack's, else none."""
+    named = os.environ.get(FILE_ENV)
+    if named:
+        if not Path(named).is_file():
+            raise UsageError(f"{FILE_ENV}={named} is not a file.", f"correct or unset {FILE_ENV}.")
+        return Path(named)
+    return LOCAL_FILE if LOCAL_FILE.is_file() else None
+
+
+def load(**flags: Any) -> Settings:
+    """Settings from flags (None means not given), environment and file.
+
+    Raises
+    ------
+    UsageError
+        Lists every missing or wrong key at once, and where each was looked for.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    source = settings_file()
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {_masked(e)})" for e in error.errors()
+        ]
+        raise UsageError(
+            "settings are wrong:\n" + "\n".join(lines) + f"\nlooked in: flags, {ENV_PREFIX}* of the environment, "
+            f"{source or f'no file ({FILE_ENV} is unset)'}.",
+            "correct the keys above; `tidemark settings` lists all with their meaning.",
+        ) from None
+    if settings.postgres_passfile is not None:
+        os.environ["PGPASSFILE"] = str(settings.postgres_passfile)
+    return settings
+
+
+def _masked(error: Any) -> str:
+    secret = any("password" in str(part) for part in error["loc"]) or "password" in error["msg"]
+    return "***" if secret else repr(error["input"])[:80]
