@@ -1,0 +1,100 @@
+"""What the catalog knows: tenants, calendars, customers and meters as versions in event time, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+
+# (tenant_id, customer_id)
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One version of a tenant, valid for event times in [valid_from_ms, valid_to_ms); default calendar None = UTC month."""
+
+    tenant_id: str
+    calendar_id: str | None = None
+    valid_from_ms: int = BEGINNING_MS
+    valid_to_ms: int = FOREVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarDef:
+    """One version of a calendar, as the text `udfs.calendars.parse_calendar` takes."""
+
+    calendar_id: str
+    anchor: str
+    interval: str
+    timezone: str
+    valid_from_ms: int = BEGINNING_MS
+    valid_to_ms: int = FOREVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """One version of a customer; calendar None = the default calendar of the tenant."""
+
+    tenant_id: str
+    customer_id: str
+    calendar_id: str | None = None
+    valid_from_ms: int = BEGINNING_MS
+    valid_to_ms: int = FOREVER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSnapshot:
+    """Everything but the customers, as of one revision; all versions, in any order."""
+
+    revision: int
+    tenants: Sequence[Tenant] = ()
+    meters: Sequence[Meter] = ()
+    calendars: Sequence[CalendarDef] = ()
+
+
+class CatalogSource(Protocol):
+    """Where the catalog is stored. Every call must end in bounded time; any exception counts as unavailable."""
+
+    def revision(self) -> int:
+        """A number that changes with every change of the catalog."""
+        ...
+
+    def snapshot(self) -> CatalogSnapshot:
+        """Tenants, meters and calendars, with the revision they were read at."""
+        ...
+
+    def customers(self, pairs: Sequence[Pair]) -> Mapping[Pair, Sequence[Customer]]:
+        """All versions of the customers named; a pair without any is absent or has none."""
+        ...
+
+
+@dataclass(slots=True)
+class InMemoryCatalogSource:
+    """A catalog from plain data, for tests, benchmarks and dry runs; change the fields and raise `revision_number`."""
+
+    tenants: Iterable[Tenant] = ()
+    meters: Iterable[Meter] = ()
+    calendars: Iterable[CalendarDef] = ()
+    customer_versions: Iterable[Customer] = ()
+    revision_number: int = 1
+    lookups: list[tuple[Pair, ...]] = field(default_factory=list)
+
+    def revision(self) -> int:
+        """The number set."""
+        return self.revision_number
+
+    def snapshot(self) -> CatalogSnapshot:
+        """The data set."""
+        return CatalogSnapshot(self.revision_number, tuple(self.tenants), tuple(self.meters), tuple(self.calendars))
+
+    def customers(self, pairs: Sequence[Pair]) -> Mapping[Pair, Sequence[Customer]]:
+        """Versions by pair; each call is noted in `lookups`."""
+        self.lookups.append(tuple(pairs))
+        found: dict[Pair, list[Customer]] = {pair: [] for pair in pairs}
+        for version in self.customer_versions:
+            if (pair := (version.tenant_id, version.customer_id)) in found:
+                found[pair].append(version)
+        return found

@@ -1,0 +1,130 @@
+"""The catalog as the jobs read it: Postgres, every wait bounded, one connection that is made again when it is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+
+from udfs.catalog import CatalogUnavailable
+from udfs.catalog_model import CalendarDef, CatalogSnapshot, Customer, Pair, Tenant
+from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+from udfs.postgres import connect, deadline, first_line
+
+STATEMENT_TIMEOUT_MS = 5_000
+_DROPPED_WITHIN_S = 1.0
+
+_BOUNDS = f"coalesce(catalog.epoch_ms(valid_from), {BEGINNING_MS}), coalesce(catalog.epoch_ms(valid_to), {FOREVER_MS})"
+_REVISION: LiteralString = "SELECT revision FROM catalog.revision"
+_TENANTS = f"SELECT tenant_id, calendar_id, {_BOUNDS} FROM catalog.tenant"
+_CALENDARS = f'SELECT calendar_id, anchor, "interval", timezone, {_BOUNDS} FROM catalog.calendar'
+_METERS = f"""
+SELECT meter, event_types, aggregation, group_by, allow_negative, unit, tenant_id, value, {_BOUNDS} FROM catalog.meter
+"""
+_CUSTOMERS = f"""
+SELECT tenant_id, customer_id, calendar_id, {_BOUNDS}
+FROM catalog.customer
+JOIN unnest(%s::text[], %s::text[]) AS wanted (tenant_id, customer_id) USING (tenant_id, customer_id)
+"""
+
+_Result = TypeVar("_Result")
+
+
+class PostgresCatalogSource:
+    """`CatalogSource` over Postgres; not safe for use from several threads.
+
+    Parameters
+    ----------
+    url:
+        Postgres without a password (libpq's password file is used).
+
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.Connection | None = None
+
+    def revision(self) -> int:
+        """Return the number of the newest change.
+
+        Raises
+        ------
+        CatalogUnavailable
+            Postgres cannot be reached in CONNECT_TIMEOUT_S, or is not done in STATEMENT_TIMEOUT_MS.
+
+        """
+        return self._ask(_read_revision)
+
+    def snapshot(self) -> CatalogSnapshot:
+        """Read tenants, meters and calendars as of one revision; raises CatalogUnavailable, see `revision`."""
+        return self._ask(_read_snapshot)
+
+    def customers(self, pairs: Sequence[Pair]) -> Mapping[Pair, Sequence[Customer]]:
+        """Read all versions of the customers named, in one query; raises CatalogUnavailable, see `revision`."""
+        return self._ask(lambda connection: _read_customers(connection, pairs))
+
+    def close(self) -> None:
+        """Give the connection back; the next call makes another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, question: Callable[[psycopg.Connection], _Result]) -> _Result:
+        """One answer; a kept connection that Postgres has dropped since (it restarted) is replaced once."""
+        kept, began = self._connection is not None, time.monotonic()
+        try:
+            return self._answer(question)
+        except psycopg.Error as error:
+            lost = self._connection is not None and self._connection.broken
+            self.close()
+            # A dropped connection shows at once; one that had to be cut has already taken all the time there is.
+            if not (kept and lost and time.monotonic() - began < _DROPPED_WITHIN_S):
+                raise _unavailable(error) from error
+        try:
+            return self._answer(question)
+        except psycopg.Error as error:
+            self.close()
+            raise _unavailable(error) from error
+
+    def _answer(self, question: Callable[[psycopg.Connection], _Result]) -> _Result:
+        if self._connection is None:
+            self._connection = connect(
+                self._url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark catalog"
+            )
+        with deadline(self._connection, STATEMENT_TIMEOUT_MS):
+            return question(self._connection)
+
+
+def _read_revision(connection: psycopg.Connection) -> int:
+    row = connection.execute(_REVISION).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def _read_snapshot(connection: psycopg.Connection) -> CatalogSnapshot:
+    with connection.transaction():
+        # One view of the data for the four statements: rows of a later revision must not slip in.
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        revision = _read_revision(connection)
+        tenants = [Tenant(*row) for row in _rows(connection, _TENANTS)]
+        calendars = [CalendarDef(*row) for row in _rows(connection, _CALENDARS)]
+        meters = [Meter(row[0], tuple(row[1]), row[2], tuple(row[3]), *row[4:]) for row in _rows(connection, _METERS)]
+    return CatalogSnapshot(revision, tenants, meters, calendars)
+
+
+def _read_customers(connection: psycopg.Connection, pairs: Sequence[Pair]) -> dict[Pair, Sequence[Customer]]:
+    found: dict[Pair, list[Customer]] = {}
+    wanted = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    for row in _rows(connection, _CUSTOMERS, wanted):
+        customer = Customer(*row)
+        found.setdefault((customer.tenant_id, customer.customer_id), []).append(customer)
+    return dict(found)
+
+
+def _rows(connection: psycopg.Connection, statement: str, parameters: Sequence[Any] | None = None) -> list[Any]:
+    return connection.execute(statement.encode(), parameters).fetchall()
+
+
+def _unavailable(error: Exception) -> CatalogUnavailable:
+    return CatalogUnavailable(f"the catalog cannot be read: {first_line(error)}")
