@@ -1,0 +1,63 @@
+"""Contracts of Tidemark as package data: topic schemas, AsyncAPI, catalog schema and SQL migrations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+TOPICS = ("usage.events", "usage.deltas", "usage.dlq", "usage.alerts")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFile:
+    """One migration: its file name, which gives the order, and its bytes, which the checksum is taken of."""
+
+    name: str
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The statements."""
+        return self.content.decode("utf-8")
+
+
+def topic_schema(topic: str) -> dict[str, Any]:
+    """JSON Schema 2020-12 of the value of one topic in `TOPICS`."""
+    return _json("topics", f"{topic}.schema.json")
+
+
+def topic_examples(topic: str) -> dict[str, dict[str, Any]]:
+    """Golden examples of one topic by file name; each holds `valid`, `why` and the record in `value`."""
+    folder = files(__name__).joinpath("topics", "examples", topic)
+    return {
+        entry.name: json.loads(entry.read_text("utf-8"))
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".json")
+    }
+
+
+def catalog_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of the catalog file."""
+    return _json("catalog", "catalog.schema.json")
+
+
+def asyncapi() -> dict[str, Any]:
+    """AsyncAPI 3.0 document of all topics."""
+    document: dict[str, Any] = yaml.safe_load(files(__name__).joinpath("asyncapi.yaml").read_text("utf-8"))
+    return document
+
+
+def sql_files(kind: str) -> list[SqlFile]:
+    """Migrations of `usage` or `catalog` in the order they are applied."""
+    folder = files(__name__).joinpath("sql", kind)
+    found = [SqlFile(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return sorted(found, key=lambda file: file.name)
+
+
+def _json(*path: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(files(__name__).joinpath(*path).read_text("utf-8"))
+    return document
