@@ -1,0 +1,44 @@
+"""`tidemark live`: keep the live counters in Redis level with the stored totals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from jobs import live as jobs_live
+from jobs.cli.output import Json, emit, say
+from jobs.settings import load
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `tidemark` app."""
+    group = typer.Typer(help="Live counters in Redis.", no_args_is_help=True)
+    group.command("watch")(watch)
+    group.command("refresh")(refresh)
+    app.add_typer(group, name="live")
+
+
+def watch(run_id: RunId = None) -> None:
+    """Write stored totals into Redis every few seconds, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    settings = load(run_id=run_id)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    jobs_live.watch(settings, stop)
+
+
+def refresh(run_id: RunId = None, as_json: Json = False) -> None:
+    """Write all stored totals into Redis once; newer counters there stay."""
+    settings = load(run_id=run_id)
+    say(f"refreshing {settings.redis_url} …")
+    done = jobs_live.refresh(settings)
+    text = f"{done.read} counters: {done.written} written, {done.refused} already as new, {done.failed} failed"
+    emit(asdict(done), text, as_json=as_json)
+    if done.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,241 @@
+"""Keeper of the live counters: stored totals into Redis, so that nothing the hot path dropped stays wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import redis
+from psycopg import sql
+
+from jobs.errors import TidemarkError, UnavailableError
+from jobs.settings import Settings
+from udfs.live import REFUSED, WRITTEN, LiveTotal, client, queue
+from udfs.postgres import connect, deadline, first_line
+
+# Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
+OVERLAP = timedelta(seconds=60)
+PIPELINE_ROWS = 1_000
+STATEMENT_TIMEOUT_MS = 15_000
+REDIS_TIMEOUT_S = 5.0
+
+# Sum over dims of the latest period of each counter that was touched; all of them when `since` is null.
+_TOTALS = """
+WITH touched AS (
+    SELECT DISTINCT tenant_id, customer_id, meter
+    FROM {schema}.usage_period
+    WHERE %(since)s::timestamptz IS NULL OR updated_at >= %(since)s
+), periods AS (
+    SELECT p.*,
+           rank() OVER (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start DESC, period_end DESC) AS age
+    FROM {schema}.usage_period p
+    JOIN touched USING (tenant_id, customer_id, meter)
+)
+SELECT tenant_id, customer_id, meter,
+       (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM period_end) * 1000)::bigint,
+       sum(n)::bigint, sum(total), min(lo), max(hi)
+FROM periods
+WHERE age = 1
+GROUP BY tenant_id, customer_id, meter, period_start, period_end
+"""
+
+Key = tuple[str, str, str]
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What one refresh did; `read` counters were looked at, `refused` ones were already as new in Redis."""
+
+    full: bool
+    read: int
+    written: int
+    refused: int
+    failed: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the keeper knows between refreshes.
+
+    Parameters
+    ----------
+    cursor:
+        Clock of the database before the last refresh that succeeded; None before the first.
+    pushed:
+        Versions (period start, n) written by that refresh, to leave out of the next one, whose range overlaps.
+
+    """
+
+    cursor: datetime | None = None
+    pushed: Mapping[Key, Version] = field(default_factory=dict)
+
+
+def since(progress: Progress, *, redis_has_data: bool) -> datetime | None:
+    """From when on touched rows must be read; None for all of them: at the start, and when Redis lost its data."""
+    if progress.cursor is None or not redis_has_data:
+        return None
+    return progress.cursor - OVERLAP
+
+
+def plan(totals: Sequence[LiveTotal], pushed: Mapping[Key, Version]) -> tuple[list[LiveTotal], dict[Key, Version]]:
+    """Totals that were not written before as they are now, and the versions to remember for the next refresh."""
+    versions = {key_of(total): (total.period_start_ms, total.n) for total in totals}
+    return [total for total in totals if pushed.get(key_of(total)) != versions[key_of(total)]], versions
+
+
+def chunks(totals: Sequence[LiveTotal], size: int = PIPELINE_ROWS) -> Iterator[Sequence[LiveTotal]]:
+    """Parts of at most `size`."""
+    return (totals[begin : begin + size] for begin in range(0, len(totals), size))
+
+
+def key_of(total: LiveTotal) -> Key:
+    """Name the counter of a total."""
+    return total.tenant, total.customer, total.meter
+
+
+class Keeper:
+    """Refreshes Redis from `usage_period`; one Postgres and one Redis connection, made again after each failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._progress = Progress()
+        password = settings.redis_password.get_secret_value() if settings.redis_password else None
+        self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+        self._postgres: psycopg.Connection | None = None
+        self._marker = f"{settings.names.redis_prefix}marker"
+        self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
+
+    def refresh(self) -> Refresh:
+        """Write what was touched since the last refresh; everything, the first time and after Redis lost its data.
+
+        Raises
+        ------
+        UnavailableError
+            Redis or Postgres is away; the next refresh begins where this one did.
+        TidemarkError
+            Redis refuses what it is asked, or the database has no tables.
+
+        """
+        # Step 1: which Redis is this, and does it still hold what was written?
+        run_id, marker = self._ask_redis(self._identity)
+        begin = since(self._progress, redis_has_data=marker == run_id)
+        # Step 2: totals, and the clock they are later than.
+        cursor, totals = self._ask_postgres(lambda connection: self._read(connection, begin))
+        full = begin is None
+        rows, versions = plan(totals, {} if full else self._progress.pushed)
+        # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
+        results = self._ask_redis(lambda: self._push(rows))
+        failed = [result for result in results if result not in {WRITTEN, REFUSED}]
+        if full:
+            self._ask_redis(lambda: self._redis.set(self._marker, run_id))
+        # Step 4: only now is it done.
+        self._progress = Progress(cursor, versions)
+        return Refresh(full, len(totals), results.count(WRITTEN), results.count(REFUSED), len(failed))
+
+    def close(self) -> None:
+        """Give both connections back."""
+        self._redis.close()
+        self._drop_postgres()
+
+    def _identity(self) -> tuple[str, str | None]:
+        # The run id changes with every start: a Redis that came back with an old snapshot still has a marker, of the
+        # process that wrote it.
+        run_id: Any = self._redis.info("server")
+        marker: Any = self._redis.get(self._marker)
+        return str(run_id["run_id"]), marker
+
+    def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[LiveTotal]]:
+        with connection.transaction():
+            cursor: datetime = connection.execute("SELECT now()").fetchall()[0][0]
+            rows = connection.execute(self._totals, {"since": begin}).fetchall()
+        return cursor, [LiveTotal(*row[:6], *(plain(value) for value in row[6:])) for row in rows]
+
+    def _push(self, rows: Sequence[LiveTotal]) -> list[Any]:
+        results: list[Any] = []
+        for part in chunks(rows):
+            pipeline = self._redis.pipeline(transaction=False)
+            now_ms = int(datetime.now(UTC).timestamp() * 1_000)
+            grace_ms = self._settings.grace_s * 1_000
+            queue(pipeline, self._settings.names.redis_prefix, part, now_ms=now_ms, grace_ms=grace_ms, strict=True)
+            results += pipeline.execute()[1:]
+        return results
+
+    def _ask_redis(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except (redis.RedisError, OSError) as error:
+            self._redis.connection_pool.disconnect()
+            raise UnavailableError(
+                f"Redis at {self._settings.redis_url} cannot be written: {first_line(error)}",
+                "start it (`tidemark up`) or correct redis_url and redis_password.",
+            ) from error
+
+    def _ask_postgres(self, question: Callable[[psycopg.Connection], Any]) -> Any:
+        try:
+            if self._postgres is None:
+                self._postgres = connect(
+                    self._settings.postgres_url,
+                    statement_timeout_ms=STATEMENT_TIMEOUT_MS,
+                    application_name="tidemark live",
+                )
+            with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
+                return question(self._postgres)
+        except psycopg.errors.UndefinedTable as error:
+            raise TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.") from error
+        except psycopg.Error as error:
+            self._drop_postgres()
+            raise UnavailableError(
+                f"Postgres at {self._settings.postgres_url} cannot be read: {first_line(error)}",
+                "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+            ) from error
+
+    def _drop_postgres(self) -> None:
+        if self._postgres is not None:
+            self._postgres.close()
+            self._postgres = None
+
+
+def refresh(settings: Settings) -> Refresh:
+    """One full refresh."""
+    with closing(Keeper(settings)) as keeper:
+        return keeper.refresh()
+
+
+def watch(settings: Settings, stop: threading.Event) -> None:
+    """Refresh every `live_refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", every_s=settings.live_refresh_s, prefix=settings.names.redis_prefix)
+    failing = False
+    with closing(Keeper(settings)) as keeper:
+        while not stop.is_set():
+            try:
+                done = keeper.refresh()
+            except TidemarkError as error:
+                log("failed", error=str(error))
+                failing = True
+            else:
+                if failing or done.full or done.written or done.failed:
+                    log("refreshed", full=done.full, read=done.read, written=done.written, failed=done.failed)
+                failing = False
+            stop.wait(settings.live_refresh_s)
+    log("stopped")
+
+
+def plain(value: Decimal) -> str:
+    """Decimal as text without an exponent, all digits kept."""
+    return format(value, "f")
+
+
+def log(event: str, **fields: Any) -> None:
+    """One JSON line on stderr."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    sys.stderr.write(json.dumps({"at": at, "component": "live", "event": event, **fields}, ensure_ascii=False) + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,79 @@
+"""Helpers of the storage tests: a run of its own in the shared database, and a Redis process of its own."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from psycopg import sql
+
+from jobs import db
+from jobs.settings import Settings
+
+
+@contextmanager
+def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
+    """Settings of a fresh run, migrated; its schema is dropped at the end."""
+    changes = {
+        "run_id": f"t{secrets.token_hex(5)}",
+        **({"redis_url": redis_url, "redis_password": None} if redis_url else {}),
+    }
+    run = settings.model_copy(update=changes)
+    db.migrate(run)
+    try:
+        yield run
+    finally:
+        with db.connect(run) as connection:
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(run.names.usage_schema)))
+
+
+class OwnRedis:
+    """A redis-server on a free port, to be killed, frozen and started again; keeps its snapshot in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.client = redis.Redis.from_url(self.url, decode_responses=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        arguments = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        self._process = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.client.ping()
+            except redis.ConnectionError:
+                assert time.monotonic() < deadline, "redis-server did not start within 10 s"
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it without a word."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+        self.client.connection_pool.disconnect()
+
+    def freeze(self) -> None:
+        """Stop it: it keeps its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)

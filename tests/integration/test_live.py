@@ -1,0 +1,315 @@
+"""Live counters on a real Redis: the guard, losing it and getting it back, the keeper with 10 000 idle customers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from jobs import db
+from jobs import live as keeper
+from jobs.errors import UnavailableError
+from jobs.settings import Settings
+from jobs.usage import usage
+from tests.integration.storage import OwnRedis, own_run
+from udfs.live import LivePublisher, LiveSettings, LiveTotal
+
+JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
+KEY = "usage:{EWR/UA}:miles"
+WATCH = "import typer; from jobs.cli.live import register; app = typer.Typer(); register(app); app(['live', 'watch'])"
+
+
+def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) -> LiveTotal:
+    return LiveTotal("EWR", customer, "miles", start, end, n, f"{n}.5", "0.5", "1")
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    server = OwnRedis(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def publisher(own_redis: OwnRedis) -> Iterator[LivePublisher]:
+    live = LivePublisher(LiveSettings(own_redis.url, "usage:", grace_ms=5_000, timeout_ms=250, retry_ms=100))
+    yield live
+    live.close()
+
+
+@pytest.fixture
+def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
+    with own_run(stack.settings, own_redis.url) as settings:
+        yield settings
+
+
+def store(run: Settings, rows: str) -> None:
+    """Put rows into usage_period: an SQL text of (customer, dims, period_start, period_end, n, total) tuples."""
+    with db.connect(run) as connection:
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, total, lo, hi) "
+                "SELECT 'EWR', customer, 'miles', dims, s::timestamptz, e::timestamptz, n, total, 1, 9 FROM ({}) "
+                "AS rows (customer, dims, s, e, n, total) ON CONFLICT (tenant_id, customer_id, meter, dims, "
+                "period_start, period_end) DO UPDATE SET n = EXCLUDED.n, total = EXCLUDED.total"
+            ).format(sql.Identifier(run.names.usage_schema, "usage_period"), sql.SQL(rows)),  # type: ignore[arg-type]
+        )
+
+
+def many(n: int, customers: int = 10_000) -> str:
+    return f"SELECT 'c' || i, '', '2013-01-01', '2013-02-01', {n}, {n} FROM generate_series(1, {customers}) i"
+
+
+def live_n(run: Settings, server: OwnRedis, customer: str) -> str | None:
+    found: Any = server.client.hget(f"{run.names.redis_prefix}{{EWR/{customer}}}:miles", "n")
+    return found
+
+
+def test_a_counter_holds_every_field_and_lives_for_the_period_and_the_grace(
+    own_redis: OwnRedis, publisher: LivePublisher
+) -> None:
+    outcome = publisher.publish([total(2), total(3)])
+    assert (outcome.written, outcome.refused, outcome.dropped) == (1, 0, 0)
+    fields: Any = own_redis.client.hgetall(KEY)
+    assert abs(int(fields.pop("updated_at")) / 1_000 - time.time()) < 60
+    assert fields == {
+        "period_start": str(JAN), "period_end": str(FEB), "n": "3", "total": "3.5", "lo": "0.5", "hi": "1",
+    }  # fmt: skip
+    left: Any = own_redis.client.pttl(KEY)
+    assert FEB - JAN - 60_000 < left <= FEB - JAN + 5_000
+
+
+@pytest.mark.parametrize(
+    ("row", "written"),
+    [
+        (total(4), 0),
+        (total(5), 1),
+        (total(6), 1),
+        (total(1, start=FEB, end=MAR), 1),
+        (total(99, start=JAN - 1, end=JAN), 0),
+    ],
+)
+def test_the_guard_writes_only_what_is_not_older(publisher: LivePublisher, row: LiveTotal, written: int) -> None:
+    publisher.publish([total(5)])
+    outcome = publisher.publish([row])
+    assert (outcome.written, outcome.refused) == (written, 1 - written)
+
+
+def test_the_guard_compares_numbers_not_text(publisher: LivePublisher) -> None:
+    publisher.publish([total(9)])
+    assert publisher.publish([total(10)]).written == 1
+    assert publisher.publish([total(2**53 - 2)]).written == 1
+    assert publisher.publish([total(2**53 - 3)]).refused == 1
+
+
+def test_other_fields_of_a_counter_stay(own_redis: OwnRedis, publisher: LivePublisher) -> None:
+    own_redis.client.hset(KEY, "limit", "100")
+    publisher.publish([total(1)])
+    assert own_redis.client.hget(KEY, "limit") == "100"
+
+
+def test_a_key_of_another_type_costs_its_own_row_alone(own_redis: OwnRedis, publisher: LivePublisher) -> None:
+    own_redis.client.set(KEY, "not a counter")
+    outcome = publisher.publish([total(1), total(1, customer="AA")])
+    assert (outcome.written, outcome.dropped, outcome.state_changed) == (1, 1, None)
+
+
+def test_a_redis_out_of_memory_fires_and_resolves(own_redis: OwnRedis, publisher: LivePublisher) -> None:
+    own_redis.client.config_set("maxmemory", 1)
+    lost = publisher.publish([total(1)])
+    assert (lost.dropped, lost.state_changed) == (1, "firing")
+    assert "OutOfMemory" in lost.detail
+    own_redis.client.config_set("maxmemory", 0)
+    back = published(publisher, total(2))
+    assert back.state_changed == "resolved"
+
+
+def test_a_read_only_replica_is_a_failure(own_redis: OwnRedis, publisher: LivePublisher) -> None:
+    own_redis.client.replicaof("127.0.0.1", 9)
+    assert publisher.publish([total(1)]).state_changed == "firing"
+
+
+def published(publisher: LivePublisher, row: LiveTotal) -> Any:
+    """Publish until it is written, at most 5 s."""
+    deadline = time.monotonic() + 5
+    while True:
+        outcome = publisher.publish([row])
+        if outcome.written:
+            return outcome
+        assert time.monotonic() < deadline, outcome
+        time.sleep(0.02)
+
+
+def test_a_restarted_redis_is_found_again_without_help(own_redis: OwnRedis, publisher: LivePublisher) -> None:
+    publisher.publish([total(1)])
+    own_redis.kill()
+    lost = publisher.publish([total(2), total(1, customer="AA")])
+    assert (lost.dropped, lost.state_changed) == (2, "firing")
+    own_redis.start()
+    back = published(publisher, total(3))
+    assert back.state_changed == "resolved"
+    assert json.loads(back.alert)["data"]["evidence"]["dropped"] >= 2
+
+
+def test_a_frozen_redis_costs_one_time_out_and_never_mixes_up_answers(
+    own_redis: OwnRedis, publisher: LivePublisher
+) -> None:
+    publisher.publish([total(1)])
+    own_redis.freeze()
+    began = time.monotonic()
+    assert publisher.publish([total(2)]).dropped == 1
+    assert time.monotonic() - began < 0.6
+    own_redis.thaw()
+    assert published(publisher, total(3)).written == 1
+    assert own_redis.client.hget(KEY, "n") == "3"
+
+
+def test_forgotten_scripts_are_loaded_again(own_redis: OwnRedis, publisher: LivePublisher) -> None:
+    publisher.publish([total(1)])
+    own_redis.client.script_flush()
+    assert publisher.publish([total(2)]).written == 1
+
+
+def test_the_keeper_writes_the_latest_period_summed_over_dimensions(run: Settings, own_redis: OwnRedis) -> None:
+    store(
+        run,
+        """VALUES ('UA', 'a', '2013-01-01', '2013-02-01', 90, 90.5), ('UA', 'a', '2013-02-01', '2013-03-01', 2, 2.25),
+                  ('UA', 'b', '2013-02-01', '2013-03-01', 3, 0.000000001)""",
+    )
+    done = keeper.refresh(run)
+    assert (done.full, done.read, done.written, done.failed) == (True, 1, 1, 0)
+    fields: Any = own_redis.client.hgetall(f"{run.names.redis_prefix}{{EWR/UA}}:miles")
+    assert (fields["period_start"], fields["n"], fields["total"]) == (str(FEB), "5", "2.250000001")
+    assert keeper.refresh(run).refused == 1, "what Redis has is not written again"
+
+
+def test_the_keeper_never_turns_a_live_counter_back(run: Settings, own_redis: OwnRedis) -> None:
+    settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
+    LivePublisher(settings).publish([total(7)])
+    store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 5, 5)")
+    assert keeper.refresh(run).refused == 1
+    assert live_n(run, own_redis, "UA") == "7"
+
+
+def test_the_keeper_follows_changes_and_leaves_the_rest_alone(run: Settings, own_redis: OwnRedis) -> None:
+    store(run, many(1, customers=50))
+    watcher = keeper.Keeper(run)
+    assert watcher.refresh().written == 50
+    store(run, many(2, customers=3))
+    done = watcher.refresh()
+    assert (done.full, done.written, done.refused) == (False, 3, 0)
+    assert (live_n(run, own_redis, "c3"), live_n(run, own_redis, "c4")) == ("2", "1")
+    watcher.close()
+
+
+@pytest.mark.parametrize("loss", ["emptied", "restarted", "restarted with an old snapshot"])
+def test_ten_thousand_idle_customers_are_back_after_redis_lost_them(
+    run: Settings, own_redis: OwnRedis, loss: str
+) -> None:
+    store(run, many(1))
+    watcher = keeper.Keeper(run)
+    assert watcher.refresh().written == 10_000
+    if loss == "restarted with an old snapshot":
+        own_redis.client.save()
+    store(run, many(2))
+    assert watcher.refresh().written == 10_000
+    # From here on nobody sends an event.
+    if loss == "emptied":
+        own_redis.client.flushall()
+    else:
+        own_redis.kill()
+        with pytest.raises(UnavailableError):
+            watcher.refresh()
+        own_redis.start()
+    began = time.monotonic()
+    done = watcher.refresh()
+    assert (done.full, done.written) == (True, 10_000)
+    assert time.monotonic() - began < 15
+    assert live_n(run, own_redis, "c10000") == "2"
+    watcher.close()
+
+
+def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_redis: OwnRedis) -> None:
+    store(run, many(1, customers=5))
+    watcher = keeper.Keeper(run)
+    watcher.refresh()
+    own_redis.freeze()
+    store(run, many(2, customers=5))
+    with pytest.raises(UnavailableError, match="Redis"):
+        watcher.refresh()
+    own_redis.thaw()
+    assert watcher.refresh().written == 5
+    watcher.close()
+
+
+def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
+    watcher = keeper.Keeper(run)
+    watcher.refresh()
+    with db.connect(run) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
+        )
+    with pytest.raises(UnavailableError, match="Postgres"):
+        watcher.refresh()
+    watcher.refresh()
+    watcher.close()
+
+
+def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
+    run: Settings, own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    store(run, many(1, customers=10))
+    names = {"run_id": run.run_id, "redis_url": own_redis.url, "postgres_url": run.postgres_url, "live_refresh_s": "1"}
+    if run.postgres_passfile is not None:
+        names["postgres_passfile"] = str(run.postgres_passfile.resolve())
+    environment = {**os.environ, **{f"TIDEMARK_{name.upper()}": value for name, value in names.items()}}
+    log = tmp_path / "keeper.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen([sys.executable, "-c", WATCH], env=environment, stderr=stderr)
+        try:
+            deadline = time.monotonic() + 20
+            while live_n(run, own_redis, "c10") != "1":
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["started", "refreshed", "stopped"]
+
+
+def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnRedis) -> None:
+    store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
+    settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
+    publisher = LivePublisher(settings)
+    publisher.publish([total(3)])
+    (meter,) = usage(run, "EWR", "UA").meters
+    assert meter.equal
+    assert meter.live is not None
+    assert (meter.meter, meter.live.n, meter.live.total) == ("miles", 3, "3.5")
+    publisher.publish([total(4)])
+    assert not usage(run, "EWR", "UA").meters[0].equal
+    publisher.close()
+
+
+def test_usage_of_an_unknown_customer_is_empty(run: Settings) -> None:
+    assert usage(run, "EWR", "nobody").meters == ()
+
+
+def test_usage_says_that_redis_is_away_and_shows_what_is_stored(run: Settings, own_redis: OwnRedis) -> None:
+    store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
+    own_redis.kill()
+    found = usage(run, "EWR", "UA")
+    assert found.meters[0].stored is not None
+    assert "does not answer" in found.unavailable["live"]

@@ -1,0 +1,52 @@
+"""Usage of one customer: both sides in one form, so that equal numbers look equal."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.usage import MeterUsage, Total, Usage, live_total, normal
+
+FIELDS = {"period_start": "1356998400000", "period_end": "1359676800000", "n": "3", "total": "12.500000000"}
+JANUARY = Total("2013-01-01T00:00:00Z", "2013-02-01T00:00:00Z", 3, "12.5")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("12.500000000", "12.5"), ("100", "100"), ("1E+2", "100"), ("0E-9", "0"), ("-0.000", "0"), ("-1.10", "-1.1"),
+        ("12345678901234567890123456789.123456789", "12345678901234567890123456789.123456789"),
+    ],
+)  # fmt: skip
+def test_a_decimal_has_one_text(value: str, text: str) -> None:
+    assert normal(value) == text
+    assert normal(Decimal(value)) == text
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**28), max_value=10**28))
+def test_the_text_keeps_the_number(value: Decimal) -> None:
+    assert Decimal(normal(value)) == value
+
+
+def test_a_redis_hash_becomes_a_total() -> None:
+    assert live_total(FIELDS) == JANUARY
+
+
+@pytest.mark.parametrize("missing", list(FIELDS))
+def test_an_incomplete_hash_is_no_total(missing: str) -> None:
+    assert live_total({name: value for name, value in FIELDS.items() if name != missing}) is None
+
+
+def test_equal_sides_are_equal_and_a_missing_side_is_not() -> None:
+    assert MeterUsage("miles", JANUARY, JANUARY).equal
+    assert not MeterUsage("miles", JANUARY, None).equal
+
+
+def test_the_document_carries_decimals_as_text_and_says_what_is_unavailable() -> None:
+    document = Usage("EWR", "UA", (MeterUsage("miles", None, JANUARY),), {"live": "down"}).document()
+    assert document["meters"][0]["stored"]["total"] == "12.5"
+    assert document["meters"][0]["equal"] is False
+    assert document["unavailable"] == {"live": "down"}
