@@ -1,0 +1,127 @@
+"""Job `meter`: events to exactly-once deltas, a dead-letter queue, live counters and alerts; see docs/architecture.md."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from pyflink.table import EnvironmentSettings, TableEnvironment
+
+from jobs.bounds import Bounds, table_options
+from jobs.plans import compile_plan, execute_plan, with_ttls
+from jobs.restore import checkpoint_dir
+from jobs.settings import Settings, load
+from jobs.statements import interval, statement
+from udfs.decode import DecodePolicy
+from udfs.flink import DecodeEvents, PublishLive, decode_events, publish_live
+from udfs.live import LiveSettings
+
+INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
+VIEWS = ("decoded", "first_seen", "measurements", "ticks", "deltas", "period_totals")
+# A transaction that its job left behind must still be committable after the longest outage a restore may follow.
+TRANSACTION_MARGIN_S = 3_600
+
+
+def configure(env: TableEnvironment, settings: Settings) -> None:
+    """Options of the job, beside those of the cluster."""
+    options = {
+        "pipeline.name": settings.names.job("meter"),
+        "parallelism.default": settings.meter_parallelism,
+        "pipeline.object-reuse": "true",
+        "table.local-time-zone": "UTC",
+        # Period totals never expire inside a period; only dedupe keys get a shorter life, in `plan`.
+        "table.exec.state.ttl": f"{settings.state_ttl_days} d",
+        "execution.checkpointing.interval": f"{settings.checkpoint_interval_ms} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        # A folder per job, so that `submit` finds what to restore from.
+        "execution.checkpointing.dir": checkpoint_dir(settings, settings.names.job("meter")),
+        "python.fn-execution.bundle.time": settings.bundle_ms,
+        "python.fn-execution.bundle.size": 10_000,
+        "python.fn-execution.arrow.batch.size": 5_000,
+    }
+    for key, value in options.items():
+        env.get_config().set(key, str(value))
+
+
+def exactly_once(settings: Settings, sink: str) -> str:
+    """Kafka sink options of one transactional sink."""
+    return table_options(
+        {
+            "connector": "kafka",
+            "properties.bootstrap.servers": settings.kafka_bootstrap,
+            "properties.transaction.timeout.ms": str((settings.outage_s + TRANSACTION_MARGIN_S) * 1_000),
+            "properties.max.request.size": "3145728",
+            "properties.compression.type": "lz4",
+            "properties.linger.ms": "5",
+            "sink.delivery-guarantee": "exactly-once",
+            "sink.transactional-id-prefix": settings.names.transactions(sink),
+        }
+    )
+
+
+def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
+    """Functions, source, views and sinks, in the order the data flows."""
+    names = settings.names
+    policy = DecodePolicy(
+        topic=settings.events_topic,
+        grace_ms=settings.grace_s * 1_000,
+        future_tolerance_ms=settings.future_tolerance_s * 1_000,
+    )
+    live = LiveSettings(
+        redis_url=settings.redis_url,
+        prefix=names.redis_prefix,
+        grace_ms=settings.grace_s * 1_000,
+        timeout_ms=settings.redis_timeout_ms,
+        retry_ms=settings.redis_retry_ms,
+    )
+    decoder = DecodeEvents(policy, settings.postgres_url, settings.catalog_refresh_s, settings.customer_cache_size)
+    env.create_temporary_function("decode_events", decode_events(decoder))
+    env.create_temporary_function("publish_live", publish_live(PublishLive(live)))
+    values: dict[str, Any] = {
+        "events_topic": settings.events_topic,
+        "kafka_bootstrap": settings.kafka_bootstrap,
+        "group": names.group("meter"),
+        "range": bounds.options(),
+        "bounded_disorder": interval(settings.bounded_disorder_s),
+        # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
+        "tick_on": "arrival" if bounds.bounded else "proc_time",
+        "tick": interval(settings.bounded_tick_s if bounds.bounded else settings.tick_ms / 1_000),
+    }
+    env.execute_sql(statement("meter", "raw_events", **values))
+    for view in VIEWS:
+        # A view made of a Table is one object to the planner, so what two sinks share is planned once; a view made by
+        # CREATE VIEW is expanded anew for each sink.
+        env.create_temporary_view(view, env.sql_query(statement("meter", view, **values)))
+    for sink, topic in (("dlq", names.dlq), ("deltas", names.deltas), ("alerts", names.alerts)):
+        env.execute_sql(
+            statement("meter", f"{sink}_sink", topic=topic, exactly_once=exactly_once(settings, sink)),
+        )
+
+
+def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str, Any]:
+    """The whole job as a compiled plan."""
+    configure(env, settings)
+    declare(env, settings, bounds)
+    compiled = compile_plan(env, [statement("meter", name) for name in INSERTS])
+
+    def dedupe(node: dict[str, Any]) -> int | None:
+        return settings.dedupe_ttl_ms if "deduplicate" in node["type"] else None
+
+    return with_ttls(compiled, [dedupe])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Submit the job; run by `flink run`, see `tidemark submit meter`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--run-id", default=None)
+    parser.add_argument("--from", dest="start", default="")
+    parser.add_argument("--to", dest="end", default="")
+    arguments = parser.parse_args(argv)
+    settings = load(run_id=arguments.run_id)
+    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    execute_plan(env, plan(env, settings, Bounds(arguments.start, arguments.end)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Job `rollup`: committed deltas to stored totals per minute, hour, day and period, and to sliding windows."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyflink.table import EnvironmentSettings, TableEnvironment
+
+from jobs.bounds import Bounds, table_options
+from jobs.plans import TtlRule, compile_plan, execute_plan, with_ttls
+from jobs.restore import checkpoint_dir
+from jobs.settings import Settings, load
+from jobs.statements import interval, statement
+
+GRAINS = ("minute", "hour", "day", "period")
+TABLES = (*GRAINS, "sliding")
+# Column that names the bucket in the plan, and the longest the bucket lasts; a local day has up to 25 hours, and one
+# more day covers the widest zone.
+BUCKETS_S = {"minute_start": 60, "hour_start": 3_600, "local_day": 2 * 86_400}
+
+
+def configure(env: TableEnvironment, settings: Settings) -> None:
+    """Options of the job, beside those of the cluster."""
+    options = {
+        "pipeline.name": settings.names.job("rollup"),
+        "parallelism.default": settings.rollup_parallelism,
+        "pipeline.object-reuse": "true",
+        "table.local-time-zone": "UTC",
+        "table.exec.state.ttl": f"{settings.state_ttl_days} d",
+        "execution.checkpointing.interval": f"{settings.rollup_checkpoint_interval_ms} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        # A folder per job, so that `submit` finds what to restore from.
+        "execution.checkpointing.dir": checkpoint_dir(settings, settings.names.job("rollup")),
+        # Many deltas of one bucket become one upsert.
+        "table.exec.mini-batch.enabled": "true",
+        "table.exec.mini-batch.allow-latency": f"{settings.minibatch_ms} ms",
+        "table.exec.mini-batch.size": "50000",
+    }
+    for key, value in options.items():
+        env.get_config().set(key, str(value))
+
+
+def jdbc(settings: Settings) -> str:
+    """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
+    url = urlsplit(settings.postgres_url)
+    address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
+    return table_options(
+        {
+            "connector": "jdbc",
+            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={settings.names.job('rollup')}",
+            "sink.buffer-flush.max-rows": "5000",
+            "sink.buffer-flush.interval": "1s",
+            "sink.max-retries": "3",
+        }
+    )
+
+
+def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
+    """Source, views and sinks, in the order the data flows."""
+    names = settings.names
+    watermark = f", WATERMARK FOR `minute` AS `minute` - {interval(settings.sliding_disorder_s)}"
+    for source, declared in (("deltas_for_totals", ""), ("deltas_for_sliding", watermark)):
+        env.execute_sql(
+            statement(
+                "rollup",
+                "deltas_source",
+                source=source,
+                watermark=declared,
+                deltas_topic=names.deltas,
+                kafka_bootstrap=settings.kafka_bootstrap,
+                group=names.group(f"rollup-{source}"),
+                source_idle_s=settings.source_idle_s,
+                range=bounds.options(),
+            )
+        )
+    for view in ("changes", "sliding"):
+        env.create_temporary_view(view, env.sql_query(statement("rollup", view)))
+    for table in TABLES:
+        env.execute_sql(statement("rollup", f"usage_{table}_sink", schema=names.usage_schema, jdbc=jdbc(settings)))
+
+
+def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str, Any]:
+    """The whole job as a compiled plan."""
+    configure(env, settings)
+    declare(env, settings, bounds)
+    compiled = compile_plan(env, [statement("rollup", f"insert_{table}") for table in TABLES])
+    return with_ttls(compiled, [_bucket_ttl(settings, column, size_s) for column, size_s in BUCKETS_S.items()])
+
+
+def _bucket_ttl(settings: Settings, column: str, size_s: int) -> TtlRule:
+    """A bucket changes until its last event is too late; the outage is on top, as for the dedupe keys."""
+
+    def rule(node: dict[str, Any]) -> int | None:
+        matches = "group-aggregate" in node["type"] and f"{column}]" in node["description"].split("select=")[0]
+        return size_s * 1_000 + settings.dedupe_ttl_ms if matches else None
+
+    return rule
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Submit the job; run by `flink run`, see `tidemark submit rollup`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--run-id", default=None)
+    parser.add_argument("--from", dest="start", default="")
+    parser.add_argument("--to", dest="end", default="")
+    arguments = parser.parse_args(argv)
+    settings = load(run_id=arguments.run_id)
+    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    execute_plan(env, plan(env, settings, Bounds(arguments.start, arguments.end)))
+
+
+if __name__ == "__main__":
+    main()

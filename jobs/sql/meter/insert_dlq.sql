@@ -1,0 +1,1 @@
+INSERT INTO dlq_sink SELECT decoded_event.reject FROM decoded WHERE decoded_event.reject IS NOT NULL

@@ -1,0 +1,15 @@
+CREATE TEMPORARY TABLE usage_minute_sink (
+    tenant_id   STRING,
+    customer_id STRING,
+    meter       STRING,
+    dims        STRING,
+    minute_start TIMESTAMP(3),
+    n           BIGINT,
+    total       DECIMAL(38, 9),
+    lo          DECIMAL(38, 9),
+    hi          DECIMAL(38, 9),
+    PRIMARY KEY (tenant_id, customer_id, meter, dims, minute_start) NOT ENFORCED
+) WITH (
+    'table-name' = '$schema.usage_minute',
+    $jdbc
+)

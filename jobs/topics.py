@@ -1,0 +1,94 @@
+"""Creates the topics a run needs; safe to repeat, and never changes a topic that exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from jobs.errors import UnavailableError, UsageError
+from jobs.settings import Settings
+
+# A DLQ record holds an event of any size the broker takes, in base64.
+MAX_RECORD_BYTES = 3 * 1_024 * 1_024
+_TIMEOUT_MS = 15_000
+TimestampType = Literal["LogAppendTime", "CreateTime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One topic and whether this call created it."""
+
+    topic: str
+    created: bool
+
+
+def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
+    """Create what is missing of the source topic and the topics of this run.
+
+    Parameters
+    ----------
+    settings:
+        Partitions, replication, run id.
+    create_time:
+        For loading history: arrival is the timestamp the producer sets, instead of the broker's clock.
+
+    Raises
+    ------
+    UsageError
+        The source topic exists with the other kind of timestamp: lateness would be decided by the wrong clock.
+    UnavailableError
+        Kafka does not answer.
+
+    """
+    names = settings.names
+    kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
+    configs: dict[str, dict[str, str]] = {
+        settings.events_topic: {"message.timestamp.type": kind},
+        names.deltas: {},
+        names.alerts: {},
+        names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
+    }
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","), request_timeout_ms=_TIMEOUT_MS)
+    except KafkaError as error:
+        raise _away(settings, error) from error
+    try:
+        applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
+        _check_timestamps(admin, settings.events_topic, kind)
+    except KafkaError as error:
+        raise _away(settings, error) from error
+    finally:
+        admin.close()
+    return applied
+
+
+def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) -> bool:
+    if topic in admin.list_topics():
+        return False
+    new = NewTopic(topic, settings.topic_partitions, settings.topic_replication, topic_configs=config)
+    try:
+        admin.create_topics([new])
+    except TopicAlreadyExistsError:
+        return False
+    return True
+
+
+def _check_timestamps(admin: Any, topic: str, expected: TimestampType) -> None:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    found = admin.describe_configs([resource])["topic"][topic]
+    actual = found["message.timestamp.type"]["value"] if "message.timestamp.type" in found else "CreateTime"
+    if actual != expected:
+        raise UsageError(
+            f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",
+            "use another events_topic, or call `tidemark topics apply` with (or without) --create-time.",
+        )
+
+
+def _away(settings: Settings, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"Kafka at {settings.kafka_bootstrap} does not answer: {error!r}.", "start it: `tidemark up`."
+    )

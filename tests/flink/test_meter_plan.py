@@ -1,0 +1,73 @@
+"""The plan of `meter` is part of its contract: what is evaluated once, what keeps state and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs import meter
+from jobs.bounds import Bounds
+from jobs.settings import Settings
+from tests.flink.environment import new_environment
+
+Plan = dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=[Bounds(), Bounds(end="latest")], ids=["live", "bounded"])
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return meter.plan(new_environment(), Settings(), request.param)
+
+
+def described(plan: Plan, text: str) -> list[str]:
+    return [node["description"] for node in plan["nodes"] if text in node["description"]]
+
+
+def test_an_event_is_decoded_once_for_all_sinks(plan: Plan) -> None:
+    assert len(described(plan, "decode_events(")) == 1
+    assert len(described(plan, "TableSourceScan")) == 1
+
+
+def test_a_total_is_published_once(plan: Plan) -> None:
+    assert len(described(plan, "publish_live(")) == 1
+
+
+def test_events_are_deduplicated_once_and_only_inserted(plan: Plan) -> None:
+    (dedupe,) = described(plan, "Deduplicate(")
+    assert "keep=[FirstRow]" in dedupe
+    assert "order=[PROCTIME]" in dedupe
+    assert "outputInsertOnly=[true]" in dedupe
+
+
+def test_deltas_and_totals_share_one_window(plan: Plan) -> None:
+    windows = [node["type"] for node in plan["nodes"] if "window-aggregate" in node["type"]]
+    assert windows in (
+        ["stream-exec-window-aggregate_1"],
+        ["stream-exec-local-window-aggregate_1", "stream-exec-global-window-aggregate_1"],
+    )
+
+
+def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
+    sinks = described(plan, "Sink(")
+    assert len(sinks) == 3
+    assert not any("upsertMaterialize" in sink for sink in sinks)
+
+
+def test_only_dedupe_keys_expire_before_the_period_ends(plan: Plan) -> None:
+    settings = Settings()
+    lives = {node["type"]: node["state"][0]["ttl"] for node in plan["nodes"] if node.get("state")}
+    assert lives == {"stream-exec-deduplicate_1": f"{settings.dedupe_ttl_ms} ms"}
+    assert settings.dedupe_ttl_ms == (172_800 + 300 + 86_400) * 1_000
+
+
+def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(
+    plan: Plan, request: pytest.FixtureRequest
+) -> None:
+    column = "arrival" if "bounded" in request.node.name.split("[")[-1] else "proc_time"
+    windows = described(plan, "TUMBLE(time_col")
+    assert len(windows) == 1
+    assert f"time_col=[{column}]" in windows[0]
+
+
+def test_the_plan_holds_no_address(plan: Plan) -> None:
+    assert "127.0.0.1" not in str(plan)
