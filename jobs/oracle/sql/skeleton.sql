@@ -1,0 +1,8 @@
+-- Each text without the inside of its strings: what is left shows structure, cut-off ends, NaN and stray commas.
+CREATE TABLE skeleton AS
+SELECT
+    partition,
+    "offset",
+    regexp_replace(regexp_replace(body, '\\.', '', 'gs'), '"[^"]*"', '""', 'g') AS bones
+FROM decoded
+WHERE verdict IS NULL
