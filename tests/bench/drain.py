@@ -1,0 +1,98 @@
+"""Drain benchmark: how fast `meter` works off a backlog, against plain Flink SQL, interleaved in one run.
+
+    .venv/bin/python -m tests.bench.drain --events 2000000 --rounds 2
+
+Both read the same topic, on the same cluster, one after the other (A B A B …), with the same checkpoints and the same
+exactly-once sink. Time runs from "every task runs" to "the offsets of a completed checkpoint are at the end".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jobs import db, topics
+from jobs.catalog_tool import apply_document
+from jobs.flink_rest import FlinkRest, wait_until
+from jobs.kafka_io import Sender, committed_offsets, end_offsets
+from jobs.settings import Settings, load
+from jobs.submit import flink_run
+from tests.bench import load as events
+from tests.bench.stack import bench_stack
+
+JOBS = {"meter": Path("jobs/meter.py"), "plain": Path("tests/bench/plain_sql.py")}
+LIMIT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """One run: seconds and events a second."""
+
+    job: str
+    seconds: float
+    events_per_s: float
+
+
+def fill(settings: Settings, count: int) -> None:
+    """Send the backlog once."""
+    if sum(end_offsets(settings, settings.events_topic).values()) >= count:
+        return
+    with Sender(settings) as sender:
+        for index, value in enumerate(events.backlog(count, customers=10_000, now_ms=int(time.time() * 1_000))):
+            sender.send(settings.events_topic, value, partition=index % settings.topic_partitions)
+
+
+def drain(settings: Settings, job: str) -> Drain:
+    """Run one job from nothing to the end of the topic."""
+    topics.apply(settings)
+    rest = FlinkRest(settings.flink_rest_url)
+    ends = end_offsets(settings, settings.events_topic)
+    group = settings.names.group("meter")
+    job_id = flink_run(settings, JOBS[job].absolute(), ["--run-id", settings.run_id])
+    wait_until(lambda: _all_running(rest, job_id), LIMIT_S, f"{job} to run", every_s=0.05)
+    started = time.monotonic()
+    wait_until(
+        lambda: committed_offsets(settings, group, settings.events_topic) == ends, LIMIT_S, f"{job} to drain", every_s=0.1
+    )
+    seconds = time.monotonic() - started
+    rest.cancel(job_id)
+    wait_until(lambda: rest.active(settings.names.job("meter")) is None, 60, f"{job} to end")
+    return Drain(job, round(seconds, 1), round(sum(ends.values()) / seconds))
+
+
+def _all_running(rest: FlinkRest, job_id: str) -> bool:
+    return all(vertex["status"] == "RUNNING" for vertex in rest.details(job_id)["vertices"])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one JSON line per run and the ratio of the medians."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--parallelism", type=int, default=1)
+    arguments = parser.parse_args(argv)
+    with bench_stack():
+        settings = load(events_topic="bench.backlog", meter_parallelism=arguments.parallelism)
+        topics.apply(settings)
+        db.migrate(settings)
+        apply_document(settings, events.catalog())
+        fill(settings, arguments.events)
+        runs: list[Drain] = []
+        for index in range(arguments.rounds):
+            for job in ("plain", "meter"):
+                run_id = f"{job}_{index}_{int(time.time())}"
+                runs.append(drain(settings.model_copy(update={"run_id": run_id}), job))
+                sys.stdout.write(json.dumps(asdict(runs[-1])) + "\n")
+                sys.stdout.flush()
+    rates = {job: statistics.median(run.events_per_s for run in runs if run.job == job) for job in JOBS}
+    sys.stdout.write(json.dumps({"ratio_meter_to_plain": round(rates["meter"] / rates["plain"], 3)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Events for the benchmarks: about 240 bytes each, many customers, from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+TENANT = "bench"
+METER = "api_calls"
+
+
+def catalog() -> dict[str, Any]:
+    """One tenant, one meter; every customer is on the tenant's default calendar."""
+    return {
+        "tenants": [{"id": TENANT}],
+        "meters": [
+            {"id": METER, "tenant": TENANT, "event_types": ["api_call"], "aggregation": "sum", "value": "quantity"}
+        ],
+    }
+
+
+def event(index: int, customer: int, at_ms: int) -> bytes:
+    """One native event of about 240 bytes."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        f'{{"event_id":"evt-{index:012d}","tenant_id":"{TENANT}","customer_id":"customer-{customer:06d}",'
+        f'"event_type":"api_call","timestamp":"{at}","quantity":{index % 97 + 1}.25,'
+        f'"properties":{{"region":"eu-west-1","endpoint":"/v1/things","status":"200"}},"schema_version":1}}'
+    ).encode()
+
+
+def backlog(count: int, customers: int, now_ms: int, seed: int = 7, duplicates: float = 0.02) -> Iterator[bytes]:
+    """`count` events of the hour before `now_ms`; a share of them are sent twice."""
+    chance = random.Random(seed)
+    previous = b""
+    for index in range(count):
+        if previous and chance.random() < duplicates:
+            yield previous
+            continue
+        previous = event(index, chance.randrange(customers), now_ms - chance.randrange(3_600_000))
+        yield previous
