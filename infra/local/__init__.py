@@ -1,0 +1,1 @@
+"""Kafka, TimescaleDB, Redis and Flink on one Debian machine, without containers."""

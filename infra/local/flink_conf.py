@@ -1,0 +1,52 @@
+"""Fill in infra/flink/config.yaml, for the local stack or the image (`python -m infra.local.flink_conf SHIPPED`)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from infra.service_settings import STANDARD_PORTS
+
+TEMPLATE = Path(__file__).parents[1] / "flink" / "config.yaml"
+
+
+def shipped_java_opens(config: Path) -> str:
+    """Read the exports and opens Flink ships with from its own config.yaml, so that they are this version's."""
+    shipped: dict[str, Any] = yaml.safe_load(config.read_text())
+    return str(shipped["env"]["java"]["opts"]["all"])
+
+
+def render(shipped: Path, values: dict[str, str | int]) -> str:
+    """Fill in the configuration; a name that is left without a value is an error.
+
+    Parameters
+    ----------
+    shipped:
+        Flink's own config.yaml.
+    values:
+        Ports by name, `bind_host`, `jobmanager_host`, `taskmanager_host` (a line or empty), `state_uri`, `work_dir`,
+        `python`.
+
+    """
+    return Template(TEMPLATE.read_text()).substitute(values, java_opens=shipped_java_opens(shipped))
+
+
+def image_values() -> dict[str, str | int]:
+    """Values for compose: standard ports, hosts by service name."""
+    return {
+        **STANDARD_PORTS,
+        "bind_host": "0.0.0.0",  # noqa: S104 - inside its own container; compose publishes on 127.0.0.1
+        "jobmanager_host": "jobmanager",
+        "taskmanager_host": "",
+        "state_uri": "file:///var/lib/tidemark",
+        "work_dir": "/tmp/tidemark",  # noqa: S108 - inside the container
+        "python": "/usr/local/bin/python",
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render(Path(sys.argv[1]), image_values()))

@@ -1,0 +1,150 @@
+"""Where one local stack keeps its things, and where all stacks of a machine share what they fetched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from jobs.errors import UnavailableError, UsageError
+
+DEFAULT_STATE_DIR = Path(".tidemark/local")
+# Flink's shell scripts and supervisord split on spaces and read some signs as their own.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+@-]+")
+# The longest Unix socket address Linux takes is 107 bytes; supervisord adds `.<pid>` while it starts.
+_LONGEST_SOCKET = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Everything below the state directory of one stack."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, state_dir: Path | str | None = None) -> Paths:
+        """Paths of a state directory (default: `.tidemark/local` below the working directory).
+
+        Raises
+        ------
+        UsageError
+            The path has characters that Flink's scripts cannot handle.
+
+        """
+        root = Path(state_dir or DEFAULT_STATE_DIR).absolute()
+        for path in (root, Path(sys.prefix)):
+            if not _PLAIN_PATH.fullmatch(str(path)):
+                raise UsageError(
+                    f"the path {str(path)!r} has a character outside A-Za-z0-9._/+@-, and Flink's scripts break.",
+                    "move the checkout, or name another --state-dir.",
+                )
+        return cls(root)
+
+    @property
+    def settings(self) -> Path:
+        """Settings file that `jobs.settings` reads."""
+        return self.root / "settings.yaml"
+
+    @property
+    def ports(self) -> Path:
+        """Ports chosen for this stack, kept so that they survive `down`."""
+        return self.root / "ports.yaml"
+
+    @property
+    def conf(self) -> Path:
+        """Generated configuration; written anew by every `up`."""
+        return self.root / "conf"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the services, one file each, rotated."""
+        return self.root / "logs"
+
+    @property
+    def data(self) -> Path:
+        """Data of the services: Kafka's log, Postgres's and Redis's files, Flink's checkpoints."""
+        return self.root / "data"
+
+    @property
+    def work(self) -> Path:
+        """Scratch space of Flink; of no use after it has stopped."""
+        return self.root / "work"
+
+    @property
+    def passfile(self) -> Path:
+        """Password file (libpq) of the role that jobs and tools use."""
+        return self.root / "pgpass"
+
+    @property
+    def admin_passfile(self) -> Path:
+        """Password file (libpq) of the Postgres superuser; read by `up` alone."""
+        return self.root / "pgpass-admin"
+
+    @property
+    def supervisor_conf(self) -> Path:
+        """Configuration of supervisord."""
+        return self.conf / "supervisord.conf"
+
+    @property
+    def supervisor_pid(self) -> Path:
+        """Pid file of supervisord."""
+        return self.root / "supervisord.pid"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Unix socket of supervisord; beside /tmp when the state directory is too deep for one."""
+        inside = self.root / "supervisord.sock"
+        if len(os.fsencode(inside)) <= _LONGEST_SOCKET:
+            return inside
+        return Path("/tmp") / f"tidemark-{short_hash(str(self.root))}.sock"  # noqa: S108 - mode 0700, see supervisord.conf
+
+    @property
+    def lock(self) -> Path:
+        """Held by `up`, `down` and `clean`; beside the state directory, which `clean` removes."""
+        return self.root.parent / f".{self.root.name}.lock"
+
+
+def short_hash(text: str | bytes) -> str:
+    """Twelve hex digits that name a content."""
+    return blake2b(text if isinstance(text, bytes) else text.encode(), digest_size=6).hexdigest()
+
+
+def cache_dir() -> Path:
+    """Directory outside the checkout for what is fetched once a machine: jars and the Debian tree."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tidemark"
+
+
+@contextmanager
+def locked(lock: Path, *, wait: bool, what: str) -> Iterator[None]:
+    """Hold a file lock; it is gone with the process, so an interrupted run leaves nothing behind.
+
+    Raises
+    ------
+    UnavailableError
+        `wait` is false and another process holds the lock.
+
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnavailableError(f"another process is busy with {what}.", "wait until it has ended.") from None
+        yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read, complete or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,116 @@
+"""What supervisord runs: one description per service, with its command and environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyflink
+
+from infra.local.paths import Paths
+from infra.local.provision import Provisioned
+from infra.service_settings import KAFKA_JAVA_OPTIONS
+from infra.versions import POSTGRES_MAJOR
+from jobs.errors import UsageError
+
+HERE = Path(__file__).parent
+FLINK_HOME = Path(pyflink.__file__).parent
+POSTGRES_BIN = f"/usr/lib/postgresql/{POSTGRES_MAJOR}/bin"
+_POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf")
+SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
+# Marks every process of a stack, so that strays of a killed supervisor or TaskManager can be told from all others.
+STACK_MARK = "TIDEMARK_STACK"
+PROGRAM_MARK = "TIDEMARK_PROGRAM"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised program."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 30
+    stop_group: bool = True
+    autostart: bool = True
+
+
+def programs(paths: Paths, parts: Provisioned) -> list[Program]:
+    """Every program of a stack; `live` waits until it is asked for, because it needs the migrated database."""
+    reap = f"{sys.executable} -m infra.local.reap {paths.root} taskmanager"
+    return [
+        Program("kafka", _kafka_command(paths, parts, "kafka.Kafka")),
+        # INT is Postgres's fast shutdown, and only its first process may get it.
+        Program("postgres", postgres_command(paths, parts, "postgres", *_POSTGRES_ARGUMENTS),
+                stop_signal="INT", stop_wait_s=60, stop_group=False),
+        Program("redis", ["redis-server", str(paths.conf / "redis.conf")]),
+        Program("jobmanager", [str(FLINK_HOME / "bin/jobmanager.sh"), "start-foreground"], flink_environment(paths)),
+        # Python workers outlive a killed TaskManager: they are removed before the next one starts.
+        Program("taskmanager", ["/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
+                flink_environment(paths)),
+        Program("live", [str(Path(sys.prefix) / "bin/tidemark"), "live", "watch"], client_environment(paths),
+                autostart=False),
+    ]  # fmt: skip
+
+
+def postgres_command(paths: Paths, parts: Provisioned, program: str, *arguments: str) -> list[str]:
+    """Compose the call of a Postgres program inside the Debian tree, in a mount namespace of its own."""
+    data = paths.data / "postgres"
+    return ["unshare", "--mount", "--propagation", "private", str(HERE / "in_rootfs.sh"), str(parts.rootfs), str(data),
+            f"{POSTGRES_BIN}/{program}", *arguments]  # fmt: skip
+
+
+def kafka_tool_command(paths: Paths, parts: Provisioned, *arguments: str) -> list[str]:
+    """Kafka's StorageTool."""
+    return [*_kafka_command(paths, parts, "kafka.tools.StorageTool", with_file=False), *arguments]
+
+
+def _kafka_command(paths: Paths, parts: Provisioned, main: str, *, with_file: bool = True) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={HERE.parent / 'kafka/log4j2.properties'}"
+    command = [java(), *KAFKA_JAVA_OPTIONS, logging, "-cp", f"{parts.kafka_jars}/*", main]
+    return [*command, str(paths.conf / "kafka.properties")] if with_file else command
+
+
+def java() -> str:
+    """Find the Java that runs everything: JAVA_HOME's, else the one on PATH."""
+    home = os.environ.get("JAVA_HOME")
+    found = str(Path(home) / "bin/java") if home else shutil.which("java")
+    if not found or not Path(found).is_file():
+        raise UsageError(f"no java at {found or 'any directory of PATH'}.", "install Java 17, or correct JAVA_HOME.")
+    return found
+
+
+def base_environment() -> dict[str, str]:
+    """Environment of the supervisor: not the caller's, so that a stack does not depend on who started it."""
+    path = f"{Path(sys.prefix) / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8", "TZ": "UTC"}
+    if "JAVA_HOME" in os.environ:
+        environment["JAVA_HOME"] = os.environ["JAVA_HOME"]
+    return environment
+
+
+def client_environment(paths: Paths) -> dict[str, str]:
+    """Compose what a program needs to find this stack's settings and passwords."""
+    return {"TIDEMARK_CONFIG": str(paths.settings), "PGPASSFILE": str(paths.passfile)}
+
+
+def flink_environment(paths: Paths) -> dict[str, str]:
+    """Environment of Flink's scripts (cluster and `flink run`): the pip package as distribution, state elsewhere."""
+    return {
+        **client_environment(paths),
+        "FLINK_HOME": str(FLINK_HOME),
+        "FLINK_CONF_DIR": str(paths.conf / "flink"),
+        "FLINK_LIB_DIR": str(paths.conf / "flink-lib"),
+        "FLINK_LOG_DIR": str(paths.logs / "flink"),
+        "FLINK_PID_DIR": str(paths.work / "flink-pid"),
+        "MAX_LOG_FILE_NUMBER": "3",
+    }
+
+
+def flink_state(paths: Paths) -> Path:
+    """Directory of checkpoints and savepoints."""
+    return paths.data / "flink"

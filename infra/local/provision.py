@@ -1,0 +1,177 @@
+"""Fetch what the stack runs on, once a machine: Debian packages, the Debian tree with TimescaleDB, and the jars."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.paths import cache_dir, locked, short_hash
+from infra.local.progress import Progress
+from infra.versions import DEBIAN_OF_POSTGRES, POSTGRES_MAJOR
+from jobs.errors import TidemarkError, UnavailableError
+
+POM = Path(__file__).with_name("pom.xml")
+# Program that must exist -> Debian package that brings it.
+PACKAGES = {
+    "redis-server": "redis-server",
+    "mmdebstrap": "mmdebstrap",
+    "mvn": "maven",
+    "java": "openjdk-17-jre-headless",
+}
+_ROOTFS_PACKAGES = f"postgresql-{POSTGRES_MAJOR}-timescaledb,postgresql-{POSTGRES_MAJOR}"
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """Where the fetched parts are."""
+
+    rootfs: Path
+    flink_jars: Path
+    kafka_jars: Path
+
+
+def locations() -> Provisioned:
+    """Where the parts are, or will be; a change of versions changes the names, so nothing stale is ever used."""
+    pom = short_hash(POM.read_bytes())
+    rootfs = short_hash(f"{DEBIAN_OF_POSTGRES} {_ROOTFS_PACKAGES}")
+    cache = cache_dir()
+    return Provisioned(cache / f"rootfs-{rootfs}", cache / f"jars-flink-{pom}", cache / f"jars-kafka-{pom}")
+
+
+def provision(progress: Progress) -> Provisioned:
+    """Fetch whatever is missing; a second call does nothing.
+
+    Raises
+    ------
+    TidemarkError
+        Not root, or a fetch failed three times; the message ends with what the program said.
+
+    """
+    parts = locations()
+    with locked(cache_dir() / ".lock", wait=True, what="the cache"):
+        _remove_half_made(cache_dir())
+        install_packages(progress)
+        _once(parts.flink_jars, progress, "fetching Flink's connector jars by Maven", _jars("flink"))
+        _once(parts.kafka_jars, progress, "fetching Kafka's jars by Maven", _jars("kafka"))
+        _once(parts.rootfs, progress, "building the Debian tree with TimescaleDB", _make_rootfs)
+    return parts
+
+
+def install_packages(progress: Progress) -> None:
+    """Install the Debian packages whose programs are missing, and leave no service of theirs running."""
+    missing = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        raise TidemarkError(
+            f"packages are missing: {', '.join(missing)}.", f"as root: apt-get install {' '.join(missing)}"
+        )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with progress.step(f"installing Debian packages: {' '.join(missing)}"):
+        _again(lambda: _run(["apt-get", "update", "-q"], environment))
+        _again(lambda: _run(["apt-get", "install", "-qy", "--no-install-recommends", *missing], environment))
+        if "redis-server" in missing:
+            _stop_system_redis()
+
+
+def _stop_system_redis() -> None:
+    """Undo what the package's own script may have started: the stack runs Redis itself, on its own port."""
+    systemd = Path("/run/systemd/system").is_dir()
+    command = ["systemctl", "disable", "--now", "redis-server"] if systemd else ["service", "redis-server", "stop"]
+    subprocess.run(command, check=False, capture_output=True)
+
+
+def _once(target: Path, progress: Progress, text: str, make: Callable[[Path], None]) -> None:
+    """Make a directory under a temporary name and rename it when complete: half-made is never taken for complete."""
+    if target.is_dir():
+        return
+
+    def attempt() -> None:
+        with _temporary_beside(target) as temporary:
+            make(temporary)
+            temporary.replace(target)
+
+    with progress.step(text):
+        _again(attempt)
+
+
+@contextmanager
+def _temporary_beside(target: Path) -> Iterator[Path]:
+    temporary = Path(tempfile.mkdtemp(prefix=".half-", dir=target.parent))
+    temporary.chmod(0o755)  # apt's own user reads it
+    try:
+        yield temporary
+    finally:
+        if temporary.exists():
+            remove_tree(temporary)
+
+
+def _remove_half_made(cache: Path) -> None:
+    for left in cache.glob(".half-*"):
+        remove_tree(left)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree; refuses when something is mounted inside, because removal would reach through the mount.
+
+    Raises
+    ------
+    TidemarkError
+        A mount point lies inside.
+
+    """
+    inside = f"{path.resolve()}/"
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    live = [mount for mount in mounts if f"{mount}/".startswith(inside)]
+    if live:
+        raise TidemarkError(f"{path} holds live mounts: {', '.join(live)}.", f"umount {' '.join(reversed(live))}")
+    shutil.rmtree(path)
+
+
+def _jars(profile: str) -> Callable[[Path], None]:
+    def fetch(target: Path) -> None:
+        # -C: a checksum that is missing or differs fails the build.
+        command = ["mvn", "-q", "-B", "-C", "-f", str(POM), "-P", profile, "dependency:copy-dependencies"]
+        _run([*command, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])
+
+    return fetch
+
+
+def _make_rootfs(target: Path) -> None:
+    if os.geteuid() != 0:
+        raise TidemarkError("building the Debian tree needs root.", "run `tidemark up` as root.")
+    # No mirror is named: mmdebstrap's own default, or apt's configuration of this machine, decides.
+    _run(
+        ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_ROOTFS_PACKAGES}", DEBIAN_OF_POSTGRES, str(target)]
+    )
+    (target / "srv/tidemark").mkdir()
+
+
+def _again(fetch: Callable[[], None]) -> None:
+    """Fetch, again when it fails: networks do."""
+    for last in (*[False] * (_TRIES - 1), True):
+        try:
+            fetch()
+        except UnavailableError:
+            if last:
+                raise
+        else:
+            return
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True)
+    if done.returncode == 0:
+        return
+    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+    raise UnavailableError(
+        f"`{' '.join(command[:4])} …` ended with {done.returncode}; it said:\n{said}\n",
+        "check network and disk space, then run the same command again; it goes on where it stopped.",
+    )

@@ -1,0 +1,209 @@
+"""Bring the local stack up, down and away; each step looks at what is already so, and an interruption costs nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+
+from infra.local import prepare, probes
+from infra.local.configure import write_configuration
+from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, write_private
+from infra.local.ports import choose_ports, read_ports, refuse_taken
+from infra.local.programs import SERVICES, flink_state
+from infra.local.progress import Progress, Silent
+from infra.local.provision import provision, remove_tree
+from infra.local.reap import marked, reap
+from infra.local.supervise import Supervisor
+from infra.service_settings import DATABASE, ROLE
+from jobs.errors import TidemarkError, UnavailableError
+
+_POLL_S = 0.25
+# A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
+_READY_S = 180.0
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One line of `tidemark status`."""
+
+    service: str
+    state: str
+    pid: int
+    uptime_s: int
+    address: str
+    ready: bool
+    version: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Stack:
+    """One local stack, told from others by its state directory."""
+
+    paths: Paths = field(default_factory=Paths.of)
+    progress: Progress = field(default_factory=Silent)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The stack's supervisord."""
+        return Supervisor(self.paths)
+
+    def up(self) -> None:
+        """Provision, configure, start, and wait until every service answers.
+
+        Raises
+        ------
+        UnavailableError
+            A port is taken, a fetch failed, or a service did not become ready; the message carries its log's end.
+
+        """
+        with self._locked():
+            # Step 1: what the machine needs, shared by all stacks.
+            parts = provision(self.progress)
+            # Step 2: what this stack is made of.
+            self.paths.root.mkdir(parents=True, exist_ok=True)
+            running = self.supervisor.pid() is not None
+            if not running:
+                self._end_strays()
+            ports = choose_ports(self.paths.ports, prefer_standard=self.paths.root == DEFAULT_STATE_DIR.absolute())
+            if not running:
+                refuse_taken(ports, self.paths.ports)
+            prepare.write_passfiles(self.paths)
+            write_private(self.paths.settings, yaml.safe_dump(settings(self.paths, ports), sort_keys=False))
+            write_configuration(self.paths, parts, ports)
+            # Step 3: data directories, before anything runs on them.
+            with self.progress.step("preparing data directories"):
+                prepare.prepare_kafka(self.paths, parts)
+                prepare.prepare_postgres(self.paths, parts)
+            # Step 4: start, or take over what changed, and wait.
+            self._start(running=running)
+            self._await_ready(ports)
+
+    def _start(self, *, running: bool) -> None:
+        if not running:
+            return self.supervisor.start()
+        self.supervisor.update()
+        for service in SERVICES:
+            self.supervisor.start_program(service)
+        return None
+
+    def _end_strays(self) -> None:
+        """End what a killed supervisor left running: it would hold the ports and the data."""
+        if marked(self.paths.root):
+            with self.progress.step("ending processes of an earlier run"):
+                reap(self.paths.root, grace_s=60.0)
+
+    def _await_ready(self, ports: dict[str, int]) -> None:
+        with self.progress.step("waiting for Postgres"):
+            self._await("postgres", lambda: self._make_database(ports["postgres"]))
+        for service in ("kafka", "redis", "jobmanager", "taskmanager"):
+            with self.progress.step(f"waiting for {service}"):
+                self._await(service, lambda service=service: probes.ask(service, ports, self.paths))  # type: ignore[misc]
+
+    def _make_database(self, port: int) -> probes.Answer:
+        try:
+            prepare.prepare_database(self.paths, port)
+            return probes.postgres(port, self.paths.passfile)
+        except psycopg.Error as error:
+            return probes.Answer(ready=False, detail=str(error).splitlines()[0])
+
+    def _await(self, service: str, probe: Callable[[], probes.Answer]) -> None:
+        deadline = time.monotonic() + _READY_S
+        while not (answer := probe()).ready:
+            state = self.supervisor.state(service)["statename"]
+            if state == "FATAL" or time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"{service} is not ready after {_READY_S:.0f} s ({state}; {answer.detail}); its log ends:\n"
+                    + _tail(self.paths.logs / f"{service}.log"),
+                    f"read {self.paths.logs}, then `tidemark up` again.",
+                )
+            time.sleep(_POLL_S)
+
+    def down(self, before_stop: Callable[[], None] | None = None) -> None:
+        """Stop everything and keep the data.
+
+        Parameters
+        ----------
+        before_stop:
+            Called first when the stack runs, to stop the jobs with savepoints; what it raises keeps the stack up.
+
+        """
+        with self._locked():
+            if self.supervisor.pid() is not None:
+                if before_stop is not None:
+                    before_stop()
+                with self.progress.step("stopping all services"):
+                    self.supervisor.shutdown()
+            self._end_strays()
+
+    def clean(self) -> None:
+        """Stop everything and remove the state directory; what was fetched stays in the cache."""
+        self.down()
+        with self._locked():
+            if self.paths.root.is_dir():
+                self._check_own()
+                with self.progress.step(f"removing {self.paths.root}"):
+                    remove_tree(self.paths.root)
+        self.paths.lock.unlink(missing_ok=True)
+
+    def _check_own(self) -> None:
+        """Refuse to remove a directory that no `up` made."""
+        if any(self.paths.root.iterdir()) and not self.paths.ports.is_file():
+            raise TidemarkError(f"{self.paths.root} was not made by `tidemark up`.", "correct --state-dir.")
+
+    def status(self) -> list[ServiceStatus]:
+        """State and answer of every service; empty when the stack is down."""
+        ports = read_ports(self.paths.ports)
+        if ports is None or self.supervisor.pid() is None:
+            return []
+        with ThreadPoolExecutor(len(SERVICES)) as pool:
+            answers = list(pool.map(lambda service: probes.ask(service, ports, self.paths), SERVICES))
+        lines = [self._line(service, ports, answer) for service, answer in zip(SERVICES, answers, strict=True)]
+        live = self.supervisor.state("live")
+        return [*lines, self._line("live", ports, probes.Answer(ready=live["statename"] == "RUNNING"))]
+
+    def _line(self, service: str, ports: dict[str, int], answer: probes.Answer) -> ServiceStatus:
+        info: dict[str, Any] = self.supervisor.state(service)
+        running = info["statename"] == "RUNNING"
+        port = {"jobmanager": "flink_rest", "taskmanager": "flink_task_rpc"}.get(service, service)
+        return ServiceStatus(
+            service=service,
+            state=info["statename"].lower(),
+            pid=info["pid"],
+            uptime_s=info["now"] - info["start"] if running else 0,
+            address=f"127.0.0.1:{ports[port]}" if port in ports else "",
+            ready=answer.ready,
+            version=answer.version,
+            detail=answer.detail,
+        )
+
+    def _locked(self) -> Any:
+        return locked(self.paths.lock, wait=False, what=f"the stack in {self.paths.root}")
+
+
+def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
+    """Compose what jobs and tools need to reach this stack; keys of `jobs.settings.Settings`."""
+    return {
+        "kafka_bootstrap": f"127.0.0.1:{ports['kafka']}",
+        "postgres_url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
+        "postgres_passfile": str(paths.passfile),
+        "redis_url": f"redis://127.0.0.1:{ports['redis']}/0",
+        "flink_rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
+        "flink_conf_dir": str(paths.conf / "flink"),
+        "flink_lib_dir": str(paths.conf / "flink-lib"),
+        "state_dir": flink_state(paths).as_uri(),
+    }
+
+
+def _tail(log: Path) -> str:
+    if not log.is_file():
+        return "(no log)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:]) + "\n"

@@ -1,0 +1,15 @@
+"""The one place for versions of the services; tests hold pom.xml, compose.yaml and the Dockerfile to it."""
+
+FLINK = "2.2.1"
+KAFKA = "4.1.0"
+SCALA_OF_KAFKA = "2.13"
+LOG4J_OF_KAFKA = "2.24.3"
+FLINK_KAFKA_CONNECTOR = "5.0.0-2.2"
+FLINK_JDBC_CONNECTOR = "4.0.0-2.0"
+POSTGRES_JDBC = "42.7.7"
+POSTGRES_MAJOR = 17
+TIMESCALEDB = "2.19.3"
+DEBIAN_OF_POSTGRES = "trixie"
+REDIS_MAJOR = 7
+JAVA_MAJOR = 17
+PYTHON = "3.11"
