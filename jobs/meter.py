@@ -1,4 +1,4 @@
-"""Job `meter`: events to exactly-once deltas, a dead-letter queue, live counters and alerts; see docs/architecture.md."""
+"""Job `meter`: events to exactly-once deltas, a dead letters, live counters and alerts (docs/architecture.md)."""
 
 from __future__ import annotations
 

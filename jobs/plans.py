@@ -1,4 +1,4 @@
-"""Compiled plans: several INSERTs become one job with stable operator ids and a state life (TTL) of its own per operator."""
+"""Compiled plans: several INSERTs become one job, with stable operator ids and a state TTL per operator."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
                 "name the checkpoint or savepoint: `tidemark submit --from-savepoint PATH`.",
             )
         # Flink writes _metadata last: a folder that has it is complete.
-        for metadata in Path(split.path).glob("**/_metadata"):
-            points.append(RestorePoint(str(metadata.parent), metadata.stat().st_mtime))
+        complete = Path(split.path).glob("**/_metadata")
+        points += [RestorePoint(str(metadata.parent), metadata.stat().st_mtime) for metadata in complete]
     return max(points, key=lambda point: point.taken_at, default=None)
 
 

@@ -46,11 +46,12 @@ def configure(env: TableEnvironment, settings: Settings) -> None:
 def jdbc(settings: Settings) -> str:
     """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
     url = urlsplit(settings.postgres_url)
+    application = settings.names.job("rollup")
     address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
     return table_options(
         {
             "connector": "jdbc",
-            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={settings.names.job('rollup')}",
+            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={application}",
             "sink.buffer-flush.max-rows": "5000",
             "sink.buffer-flush.interval": "1s",
             "sink.max-retries": "3",

@@ -1,4 +1,4 @@
-"""Every setting of Tidemark in one typed class: flags beat environment, environment beats the file, the file beats defaults."""
+"""Every setting in one typed class: flags beat the environment, which beats the file, which beats defaults."""
 
 from __future__ import annotations
 
@@ -36,17 +36,25 @@ class Settings(BaseSettings):
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
     redis_password: SecretStr | None = Field(None, description="Password of Redis.")
     redis_timeout_ms: int = Field(250, ge=10, le=5_000, description="Longest wait of one Redis call in the hot path.")
-    redis_retry_ms: int = Field(1_000, ge=100, le=10_000, description="Pause before Redis is tried again in the hot path.")
+    redis_retry_ms: int = Field(
+        1_000, ge=100, le=10_000, description="Pause before Redis is tried again in the hot path."
+    )
     flink_rest_url: str = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
     flink_conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
-    flink_lib_dir: Path | None = Field(None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty.")
+    flink_lib_dir: Path | None = Field(
+        None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty."
+    )
     state_dir: str = Field("file:///tmp/tidemark-state", description="URI below which checkpoints and savepoints live.")
     run_id: str = Field("", description="Empty for the live run; a replay or trial has its own.")
 
     grace_s: int = Field(172_800, ge=0, le=31 * 86_400, description="Latest arrival after event time that is counted.")
-    future_tolerance_s: int = Field(300, ge=0, le=86_400, description="Earliest arrival before event time, for clock skew.")
+    future_tolerance_s: int = Field(
+        300, ge=0, le=86_400, description="Earliest arrival before event time, for clock skew."
+    )
     outage_s: int = Field(86_400, ge=60, description="Longest outage after which a restore is still exact.")
-    state_ttl_days: int = Field(400, ge=32, description="Life of period totals; longer than the longest billing period.")
+    state_ttl_days: int = Field(
+        400, ge=32, description="Life of period totals; longer than the longest billing period."
+    )
 
     checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
     rollup_checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
@@ -58,7 +66,9 @@ class Settings(BaseSettings):
     sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
     source_idle_s: int = Field(30, ge=1, description="A partition silent for this long stops holding back watermarks.")
     bounded_tick_s: int = Field(60, ge=1, description="Tick of a bounded run, in arrival time.")
-    bounded_disorder_s: int = Field(3_600, ge=0, description="Arrival disorder allowed within a partition of a bounded run.")
+    bounded_disorder_s: int = Field(
+        3_600, ge=0, description="Arrival disorder allowed within a partition of a bounded run."
+    )
 
     catalog_refresh_s: int = Field(10, ge=1, le=3_600, description="How often workers look for a changed catalog.")
     customer_cache_size: int = Field(100_000, ge=100, description="Customers kept per worker.")
@@ -92,9 +102,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then the one file."""
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=settings_file())

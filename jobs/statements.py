@@ -1,4 +1,4 @@
-"""Named SQL statements: one file below jobs/sql/ is one statement; values are filled in by name, none may be missing."""
+"""Named SQL statements: one file below jobs/sql/ is one statement; its values are filled in by name."""
 
 from __future__ import annotations
 

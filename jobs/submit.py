@@ -125,7 +125,9 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _SUBMITTED.search(done.stdout)
     if done.returncode or not found:
-        raise TidemarkError(f"`flink run` of {script.name} failed:\n{_tail(done.stdout + done.stderr)}", "see the Flink UI.")
+        raise TidemarkError(
+            f"`flink run` of {script.name} failed:\n{_tail(done.stdout + done.stderr)}", "see the Flink UI."
+        )
     return found.group(1)
 
 

@@ -1,4 +1,4 @@
-"""Billing calendars: the period and the local day an instant belongs to, from anchor + ISO 8601 interval + time zone."""
+"""Billing calendars: the period and local day an instant belongs to, from anchor + ISO 8601 interval + time zone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_INTERVAL = re.compile(r"P(?:(?P<n>[1-9]\d{0,4})(?P<unit>[DWMY])|T(?P<hours>[1-9]\d{0,4})H)")
+_INTERVAL = re.compile(r"P(?:(?P<n>[1-9]\d{0,4})(?P<unit>[DWMY])|T(?P<hours>[1-9]\d{0,4})H)", re.ASCII)
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 # Ten years in each unit: longer periods would outlive the state that holds their totals.
 _MOST: dict[str, int] = {"H": 87_600, "D": 3_650, "W": 520, "M": 120, "Y": 10}
@@ -99,8 +99,10 @@ class Calendar:
         day = self._days.get(hour)
         if day is None:
             day = self._local(ms).date().isoformat()
-            # Only an hour that lies within one local day: some zones have offsets that are no whole hours.
-            if self._local(hour * HOUR_MS).day == self._local((hour + 1) * HOUR_MS - 1).day:
+            first, last = self._local(hour * HOUR_MS), self._local((hour + 1) * HOUR_MS - 1)
+            # Only an hour within one local day: some offsets are no whole hours. Equal ends are not enough where the
+            # clock goes back in between: in St. John's it was tomorrow for one minute, then today again.
+            if first.day == last.day and first.utcoffset() == last.utcoffset():
                 if len(self._days) >= _DAYS_KEPT:
                     self._days.clear()
                 self._days[hour] = day
@@ -116,7 +118,7 @@ class Calendar:
         return self._instant(_add_months(self.anchor, count * _MONTHS[unit]))
 
     def _index(self, ms: int) -> int:
-        """The largest k whose boundary is not after `ms`: of two boundaries that a gap puts at one instant, the later."""
+        """The largest k whose boundary is not after `ms`: of two boundaries that a gap makes one, the later."""
         k = self._estimate(ms)
         while self.boundary(k) > ms:
             k -= 1
@@ -139,7 +141,7 @@ class Calendar:
         return datetime.fromtimestamp(ms // 1_000, zone(self.timezone))
 
     def _instant(self, local: datetime) -> int:
-        # fold=0 is the rule itself: the earlier of two readings, and the offset before a gap, which moves forward by it.
+        # fold=0 is the rule itself: the earlier of two readings, and the offset before a gap, which moves it forward.
         return (local.replace(tzinfo=zone(self.timezone), fold=0) - _EPOCH) // _MILLISECOND
 
 
@@ -206,7 +208,9 @@ def parse_calendar(anchor: str, interval: str, timezone: str) -> Calendar:
     except ValueError:
         raise CalendarError(f"anchor {anchor[:80]!r} is not an ISO date or date-time.") from None
     if local.tzinfo is not None or local.microsecond % 1_000:
-        raise CalendarError(f"anchor {anchor[:80]!r} must have no zone of its own and no part finer than a millisecond.")
+        raise CalendarError(
+            f"anchor {anchor[:80]!r} must have no zone of its own and no part finer than a millisecond."
+        )
     if not date(1970, 1, 1) <= local.date() <= date(2100, 12, 31):
         raise CalendarError(f"anchor {anchor[:80]!r} is outside the years 1970 to 2100.")
     zone(timezone)

@@ -1,10 +1,11 @@
-"""The catalog as workers use it: a snapshot that is refreshed, and a bounded cache of customers filled batch by batch."""
+"""The catalog as workers use it: a refreshed snapshot, and a bounded cache of customers filled batch by batch."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from udfs.calendars import UTC_MONTH, Calendar, parse_calendar
 from udfs.catalog_model import CalendarDef, CatalogSnapshot, CatalogSource, Customer, Pair, Tenant
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 LOOKUP_ATTEMPTS = 3
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
+
+_Version = TypeVar("_Version", Tenant, CalendarDef, Customer)
+# Event times [start_ms, end_ms) for which an answer holds.
+_Span = tuple[int, int]
 
 
 class CatalogUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake of the caller
@@ -115,7 +120,9 @@ class Catalog:
                 return dict(self._source.customers(missing))
             except Exception as error:
                 self.failures += 1
-                log.warning("look-up of %d customers failed (%d of %d): %s", len(missing), attempt, LOOKUP_ATTEMPTS, error)
+                log.warning(
+                    "look-up of %d customers failed (%d of %d): %s", len(missing), attempt, LOOKUP_ATTEMPTS, error
+                )
                 if attempt == LOOKUP_ATTEMPTS:
                     raise CatalogUnavailable(f"customers cannot be looked up: {error}") from error
             self._sleep(pause_s)
@@ -147,36 +154,39 @@ class _Index:
         self._tenants: dict[str, list[Tenant]] = {}
         for tenant in snapshot.tenants:
             self._tenants.setdefault(tenant.tenant_id, []).append(tenant)
-        self._calendars: dict[str, list[tuple[CalendarDef, Calendar]]] = {}
+        self._calendars: dict[str, list[CalendarDef]] = {}
+        self._parsed: dict[CalendarDef, Calendar] = {}
         for one in snapshot.calendars:
-            parsed = parse_calendar(one.anchor, one.interval, one.timezone)
-            self._calendars.setdefault(one.calendar_id, []).append((one, parsed))
+            self._parsed[one] = parse_calendar(one.anchor, one.interval, one.timezone)
+            self._calendars.setdefault(one.calendar_id, []).append(one)
         self._meters = sorted(snapshot.meters, key=lambda meter: meter.meter)
         self._timeless: dict[tuple[str, str], tuple[Meter, ...]] = {}
 
-    def tenant_at(self, tenant_id: str, ms: int) -> Tenant | None:
+    def tenant_at(self, tenant_id: str, ms: int) -> tuple[Tenant | None, _Span]:
         """The version of a tenant at an event time."""
-        versions = self._tenants.get(tenant_id, ())
-        return next((one for one in versions if one.valid_from_ms <= ms < one.valid_to_ms), None)
+        return _version_at(self._tenants.get(tenant_id, ()), ms)
 
     def meters_at(self, tenant_id: str, event_type: str, ms: int) -> tuple[Meter, ...] | None:
         """See `Catalog.meters_at`."""
         fed = self._timeless.get((tenant_id, event_type))
         if fed is not None:
             return fed
-        if self.tenant_at(tenant_id, ms) is None:
+        if self.tenant_at(tenant_id, ms)[0] is None:
             return None
-        candidates = [one for one in self._meters if one.tenant_id in (None, tenant_id) and event_type in one.event_types]
-        fed = _valid_at(candidates, ms)
-        if fed and all(map(_is_timeless, (*candidates, *self._tenants[tenant_id]))):
+        visible = [one for one in self._meters if one.tenant_id in (None, tenant_id)]
+        names = {one.meter for one in visible if event_type in one.event_types}
+        # A meter hides by its name, whatever events it takes itself.
+        candidates = [one for one in visible if one.meter in names]
+        fed = tuple(one for one in _valid_at(candidates, ms) if event_type in one.event_types)
+        if fed and all(map(_is_timeless, candidates)) and all(map(_is_timeless, self._tenants[tenant_id])):
             # Bounded by the catalog: only what some meter takes is kept.
             self._timeless[tenant_id, event_type] = fed
         return fed
 
-    def calendar_at(self, calendar_id: str, ms: int) -> tuple[CalendarDef, Calendar] | None:
-        """The version of a calendar at an event time."""
-        versions = self._calendars.get(calendar_id, ())
-        return next((one for one in versions if one[0].valid_from_ms <= ms < one[0].valid_to_ms), None)
+    def calendar_at(self, calendar_id: str | None, ms: int) -> tuple[Calendar, _Span]:
+        """The version of a calendar at an event time; the calendar month in UTC if there is none."""
+        found, span = _version_at(self._calendars.get(calendar_id, ()) if calendar_id else (), ms)
+        return UTC_MONTH if found is None else self._parsed[found], span
 
 
 def _is_timeless(version: Meter | Tenant) -> bool:
@@ -212,24 +222,19 @@ class _Account:
 
     def _work_out(self, ms: int, index: _Index) -> tuple[int, int, Calendar]:
         """The calendar at an instant, with the stretch in which none of the versions it rests on changes."""
-        bounds = [(BEGINNING_MS, FOREVER_MS)]
-        version = next((one for one in self._versions if one.valid_from_ms <= ms < one.valid_to_ms), None)
-        tenant = index.tenant_at(self._pair[0], ms)
-        for one in (version, tenant):
-            if one is not None:
-                bounds.append((one.valid_from_ms, one.valid_to_ms))
-        if version is None:
-            bounds.extend(_gap(self._versions, ms))
-        calendar_id = (version and version.calendar_id) or (tenant and tenant.calendar_id) or None
-        found = index.calendar_at(calendar_id, ms) if calendar_id else None
-        if found is not None:
-            bounds.append((found[0].valid_from_ms, found[0].valid_to_ms))
-        calendar = UTC_MONTH if found is None else found[1]
-        return max(start for start, _ in bounds), min(end for _, end in bounds), calendar
+        customer, customer_span = _version_at(self._versions, ms)
+        tenant, tenant_span = index.tenant_at(self._pair[0], ms)
+        calendar_id = (customer and customer.calendar_id) or (tenant and tenant.calendar_id) or None
+        calendar, calendar_span = index.calendar_at(calendar_id, ms)
+        starts, ends = zip(customer_span, tenant_span, calendar_span, strict=True)
+        return max(starts), min(ends), calendar
 
 
-def _gap(versions: Iterable[Customer], ms: int) -> list[tuple[int, int]]:
-    """The stretch around `ms` in which no version holds, as bounds."""
-    after = [(one.valid_to_ms, FOREVER_MS) for one in versions if one.valid_to_ms <= ms]
-    before = [(BEGINNING_MS, one.valid_from_ms) for one in versions if one.valid_from_ms > ms]
-    return after + before
+def _version_at(versions: Sequence[_Version], ms: int) -> tuple[_Version | None, _Span]:
+    """The version that holds at an instant, if one does, and the stretch around it in which that stays so."""
+    for one in versions:
+        if one.valid_from_ms <= ms < one.valid_to_ms:
+            return one, (one.valid_from_ms, one.valid_to_ms)
+    start_ms = max((one.valid_to_ms for one in versions if one.valid_to_ms <= ms), default=BEGINNING_MS)
+    end_ms = min((one.valid_from_ms for one in versions if one.valid_from_ms > ms), default=FOREVER_MS)
+    return None, (start_ms, end_ms)

@@ -1,4 +1,4 @@
-"""What the catalog knows: tenants, calendars, customers and meters as versions in event time, and where they come from."""
+"""What the catalog knows: tenants, calendars, customers and meters, as versions in event time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Protocol
 
 from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
 
-# (tenant_id, customer_id)
+# Tenant id and customer id.
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One version of a tenant, valid for event times in [valid_from_ms, valid_to_ms); default calendar None = UTC month."""
+    """One version of a tenant, for event times in [valid_from_ms, valid_to_ms); default calendar None = UTC month."""
 
     tenant_id: str
     calendar_id: str | None = None

@@ -1,4 +1,4 @@
-"""Decode: raw Kafka values to dedupe keys and measurements, or to dead-letter records; every row becomes exactly one."""
+"""Raw Kafka values to dedupe keys and measurements, or to dead-letter records; every row becomes exactly one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from udfs.catalog import Catalog
 from udfs.catalog_model import Pair
 from udfs.dlq import DlqRecord, rfc3339, to_json
-from udfs.events import MAX_ID_BYTES, Event, checked_id, event_time_ms, parse, quantity_of
+from udfs.events import Event, checked_id, event_time_ms, parse, quantity_of
 from udfs.meters import amount_of, dims_of
 from udfs.reasons import Reason, Rejected, shown
 
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 SEPARATOR = "\x1f"
 MINUTE_MS = 60_000
 KEY_BYTES = 16
-_NO_IDS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +197,22 @@ class Decoder:
 
 
 def dedupe_key(tenant_id: str, event_id: str, source: str = "") -> bytes:
-    """16-byte hash of length-prefixed tenant, source and event id; the lengths keep ("a", "bc") and ("ab", "c") apart."""
+    """16-byte hash of tenant, source and event id; the lengths in front keep ("a", "bc") and ("ab", "c") apart."""
     text = f"{len(tenant_id)}:{tenant_id}{len(source)}:{source}{event_id}"
     return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 
 def _ids(event: Event | None, verdict: Rejected) -> Mapping[str, str]:
-    """Ids for the dead-letter record, as far as they could be read and can be stored."""
-    if event is None:
-        return verdict.ids or _NO_IDS
-    read = {"tenant_id": event.tenant_id, "customer_id": event.customer_id, "event_id": event.event_id}
-    return {name: value for name, value in read.items() if 0 < len(value.encode()) <= MAX_ID_BYTES}
+    """Ids for the dead-letter record, as far as they could be read and are valid: others may not even be storable."""
+    read = verdict.ids
+    if event is not None:
+        read = {"tenant_id": event.tenant_id, "customer_id": event.customer_id, "event_id": event.event_id}
+    return {name: value for name, value in read.items() if _is_id(name, value)}
+
+
+def _is_id(name: str, value: str) -> bool:
+    try:
+        checked_id(name, value)
+    except (Rejected, UnicodeEncodeError):
+        return False
+    return not any("\ud800" <= c <= "\udfff" for c in value)

@@ -42,7 +42,9 @@ def diagnose(raw: bytes, decoder_message: str) -> Rejected:
         inspect(raw)
     except Rejected as verdict:
         return verdict
-    return Rejected(Reason.MALFORMED_JSON, shown(decoder_message))
+    # RFC 3339 in form, but beyond the end of the year 9999 once it is rounded to microseconds.
+    reason = Reason.INVALID_TIMESTAMP if "$.timestamp" in decoder_message else Reason.MALFORMED_JSON
+    return Rejected(reason, shown(decoder_message))
 
 
 def inspect(raw: bytes) -> None:

@@ -21,7 +21,7 @@ class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
     topic, partition, offset:
         Source position.
     arrival:
-        Kafka record timestamp, RFC 3339 UTC with milliseconds; None when no date can express it (a producer's CreateTime
+        Kafka record timestamp, RFC 3339 UTC with milliseconds; None when no date can say it (a producer's CreateTime
         may be any 64-bit number).
     tenant_id, customer_id, event_id:
         As read from the event, None when they could not be read or are no valid ids.

@@ -126,5 +126,15 @@ def _text_of(name: str, value: bytes | None) -> str:
     return value.decode()
 
 
-__all__ = ["BEGINNING_MS", "FOREVER_MS", "MAX_DIMS_BYTES", "Aggregation", "Measurement", "Meter", "Raw", "amount_of",
-           "dims_of", "measure"]
+__all__ = [
+    "BEGINNING_MS",
+    "FOREVER_MS",
+    "MAX_DIMS_BYTES",
+    "Aggregation",
+    "Measurement",
+    "Meter",
+    "Raw",
+    "amount_of",
+    "dims_of",
+    "measure",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -11,7 +12,7 @@ class Reason(StrEnum):
 
     meaning: str
 
-    def __new__(cls, code: str, meaning: str = "") -> Reason:
+    def __new__(cls, code: str, meaning: str = "") -> Self:
         """A member whose value is the code alone, so that the meaning can be reworded freely."""
         member = str.__new__(cls, code)
         member._value_ = code
@@ -45,7 +46,10 @@ class Reason(StrEnum):
     QUANTITY_TOO_PRECISE = "quantity_too_precise", "The quantity has decimals that would have to be rounded away."
     NEGATIVE_QUANTITY = "negative_quantity", "A meter that sums this event does not allow negative quantities."
     DIMENSION_TOO_LONG = "dimension_too_long", "The group-by values of a meter are over the length limit."
-    INTERNAL_ERROR = "internal_error", "Tidemark failed on this event; the log has the cause. Worth a replay once fixed."
+    INTERNAL_ERROR = (
+        "internal_error",
+        "Tidemark failed on this event; the log has the cause. Worth a replay once fixed.",
+    )
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on an event, not a failure

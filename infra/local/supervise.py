@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,16 +13,15 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
-
 from infra.local.paths import Paths
 from infra.local.programs import base_environment
 from jobs.errors import UnavailableError
 
 _POLL_S = 0.1
 _START_S = 15.0
-# Above the longest stop_wait_s of a program, all of which are stopped at once.
+# Above the longest stop_wait_s of a program; supervisord stops all of them at once.
 _STOP_S = 90.0
+_CALL_S = _STOP_S
 
 
 class Supervisor:
@@ -58,35 +59,35 @@ class Supervisor:
     def answers(self) -> bool:
         """Whether it takes commands."""
         try:
-            self._rpc().supervisor.getState()
+            self._call("getState")
         except (OSError, xmlrpc.client.Error):
             return False
         return True
 
     def update(self) -> list[str]:
         """Take over a changed configuration; returns the programs that were added, changed or removed."""
-        added, changed, removed = self._rpc().supervisor.reloadConfig()[0]
+        added, changed, removed = self._call("reloadConfig")[0]
         for name in (*changed, *removed):
-            self._rpc().supervisor.stopProcessGroup(name)
-            self._rpc().supervisor.removeProcessGroup(name)
+            self._call("stopProcessGroup", name)
+            self._call("removeProcessGroup", name)
         for name in (*changed, *added):
-            self._rpc().supervisor.addProcessGroup(name)
+            self._call("addProcessGroup", name)
         return [*added, *changed, *removed]
 
     def state(self, program: str) -> dict[str, Any]:
         """Supervisord's word on a program: statename, pid, start, now, spawnerr ..."""
-        info: dict[str, Any] = self._rpc().supervisor.getProcessInfo(program)
+        info: dict[str, Any] = self._call("getProcessInfo", program)
         return info
 
     def start_program(self, program: str) -> None:
         """Start a program unless it runs."""
         if self.state(program)["statename"] not in {"RUNNING", "STARTING", "BACKOFF"}:
-            self._rpc().supervisor.startProcess(program, False)
+            self._call("startProcess", program, False)
 
     def stop_program(self, program: str) -> None:
         """Stop a program, and wait until it has ended."""
         if self.state(program)["statename"] not in {"STOPPED", "EXITED", "FATAL"}:
-            self._rpc().supervisor.stopProcess(program, True)
+            self._call("stopProcess", program, True)
 
     def restart_program(self, program: str) -> None:
         """Stop a program and start it again."""
@@ -99,7 +100,7 @@ class Supervisor:
         if pid is None:
             return
         if self.answers():
-            self._rpc().supervisor.shutdown()
+            self._call("shutdown")
         else:
             os.kill(pid, signal.SIGTERM)
         _until(
@@ -109,10 +110,37 @@ class Supervisor:
             self._paths.logs,
         )
 
-    def _rpc(self) -> Any:
+    def _call(self, method: str, *arguments: Any) -> Any:
         # The host is not used: the transport goes through the socket.
-        transport = SupervisorTransport(None, None, f"unix://{self._paths.supervisor_socket}")
-        return xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+        transport = _SocketTransport(str(self._paths.supervisor_socket))
+        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+
+
+class _SocketTransport(xmlrpc.client.Transport):
+    """XML-RPC over a Unix socket."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """Connect to the socket, whatever the host."""
+        del host
+        self._connection = "", _SocketConnection(self._address)
+        return self._connection[1]
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    def __init__(self, address: str) -> None:
+        super().__init__("localhost", timeout=_CALL_S)
+        self._address = address
+
+    def connect(self) -> None:
+        """Open the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._address)
 
 
 def _until(condition: Any, seconds: float, message: str, logs: Path) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
+
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from infra.local.stack import Stack
+from jobs import catalog_tool, topics
 from jobs.cli.output import console, progress, say
+from jobs.cli.stack import StateDir, Steps, bring_up, stack_of
 from jobs.demo.flights import demo_stream
 from jobs.demo.replay import replay
 from jobs.demo.report import Report, demo_catalog, make_report, recompute, show, wait_until_counted
+from jobs.flink_rest import FlinkRest
 from jobs.kafka_io import end_offsets
-from jobs.settings import Settings, load
+from jobs.settings import Settings
+from jobs.submit import JOBS, submit
+
+# The replay runs at most ten days of event time ahead of what is counted, and copies come up to 30 hours late.
+SLIDING_DISORDER_S = 14 * 86_400
 
 
 def register(app: typer.Typer) -> None:
@@ -18,10 +28,28 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo() -> None:
-    """Send a year of flights through the running jobs and compare the result with an independent recomputation."""
-    report = run(load())
+def demo(state_dir: StateDir = None) -> None:
+    """Bring everything up, replay a year of real flights through the jobs, and compare with the oracle.
+
+    Repeats safely: what runs is left alone, what was sent is not sent again.
+    """
+    settings = start(stack_of(state_dir))
+    report = run(settings)
     report.raise_if_different()
+
+
+def start(stack: Stack) -> Settings:
+    """Services, topics, tables, catalog and jobs, each only where it is missing."""
+    settings = bring_up(stack).model_copy(update={"sliding_disorder_s": SLIDING_DISORDER_S})
+    steps = Steps()
+    with steps.step("creating topics and loading the catalog"):
+        topics.apply(settings, create_time=True)
+        with as_file(files("jobs.demo").joinpath("catalog.yaml")) as catalog:
+            catalog_tool.apply(settings, catalog)
+    for job in JOBS:
+        with steps.step(f"submitting {job}"):
+            FlinkRest(settings.flink_rest_url).wait_running(submit(settings, job).job_id)
+    return settings
 
 
 def run(settings: Settings) -> Report:

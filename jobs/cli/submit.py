@@ -46,7 +46,12 @@ def submit(
         FlinkRest(settings.flink_rest_url).wait_running(done.job_id)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the beginning'}"
     emit(
-        {"job": job.value, "job_id": done.job_id, "restored_from": done.restored_from, "was_running": done.already_running},
+        {
+            "job": job.value,
+            "job_id": done.job_id,
+            "restored_from": done.restored_from,
+            "was_running": done.already_running,
+        },
         f"{job.value} {state} (job {done.job_id})",
         as_json=as_json,
     )

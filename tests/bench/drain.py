@@ -58,7 +58,10 @@ def drain(settings: Settings, job: str) -> Drain:
     wait_until(lambda: _all_running(rest, job_id), LIMIT_S, f"{job} to run", every_s=0.05)
     started = time.monotonic()
     wait_until(
-        lambda: committed_offsets(settings, group, settings.events_topic) == ends, LIMIT_S, f"{job} to drain", every_s=0.1
+        lambda: committed_offsets(settings, group, settings.events_topic) == ends,
+        LIMIT_S,
+        f"{job} to drain",
+        every_s=0.1,
     )
     seconds = time.monotonic() - started
     rest.cancel(job_id)

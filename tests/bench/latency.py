@@ -110,6 +110,10 @@ def measure(settings: Settings, rate: int, seconds: int) -> dict[str, Any]:
             "p99_ms": percentile(0.99), "max_ms": found[-1]}  # fmt: skip
 
 
+def _wait_ended(rest: FlinkRest, name: str) -> None:
+    wait_until(lambda: rest.active(name) is None, 60, f"{name} to end")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one JSON line per run."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -132,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 sys.stdout.write(json.dumps(measure(settings, rate, arguments.seconds)) + "\n")
                 sys.stdout.flush()
                 rest.cancel(job)
-                wait_until(lambda name=settings.names.job("meter"): rest.active(name) is None, 60, "the job to end")
+                _wait_ended(rest, settings.names.job("meter"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The SQL between dedupe and sinks, run on a mini-cluster: fan-out, exact sums, running totals, nothing lost at the end."""
+"""The SQL between dedupe and sinks, on a mini-cluster: fan-out, exact sums, running totals, the last tick."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ MINUTE_MS = 60_000
 
 def series(customer: str, meter: str, minute: int = 0) -> str:
     day, period_start, period_end = "1970-01-01", "0", "2678400000"
-    return "\x1f".join(["acme", customer, meter, '{"dest":"LAX"}', str(minute * MINUTE_MS), day, period_start, period_end])
+    return "\x1f".join(
+        ["acme", customer, meter, '{"dest":"LAX"}', str(minute * MINUTE_MS), day, period_start, period_end]
+    )
 
 
 class Views:

@@ -1,4 +1,4 @@
-"""The plan of `rollup`: every grain is one keyed aggregate, no sink materialises, no join, short lives for small buckets."""
+"""The plan of `rollup`: one aggregate per grain, no materialising sink, no join, short lives for small buckets."""
 
 from __future__ import annotations
 

@@ -1,0 +1,70 @@
+# What people do with Tidemark; `make` lists it. Every target repeats safely.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest
+
+.PHONY: help setup provision demo down clean test test-unit test-flink test-services chaos bench lint types docs-check ci
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.installed ## Create .venv with the pinned dependencies
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "== making $(VENV) with the pinned dependencies (about 700 MB, a few minutes on a new machine)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable '.[dev]' | grep -v '^Requirement already' || true
+	$(BIN)/python -c 'import pyflink, jobs'
+	@touch $@
+
+provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
+	@$(BIN)/python -m infra.local
+
+demo: setup ## Run the pipeline on a year of real flights and compare it with the oracle
+	@$(BIN)/tidemark demo
+
+down: setup ## Stop the local stack; its data stays
+	@$(BIN)/tidemark down
+
+clean: ## Stop the local stack, and remove its data and .venv
+	@if [ -x $(BIN)/tidemark ]; then $(BIN)/tidemark clean; fi
+	rm -rf $(VENV) build ./*.egg-info
+
+test: setup provision test-unit test-flink test-services ## All tiers and a chaos smoke
+
+test-unit: setup ## Pure core and tools: no JVM, no services
+	@echo "== unit tests"
+	$(PYTEST) tests/unit -q
+
+test-flink: setup provision ## Plans and views on a mini-cluster
+	@echo "== Flink tests (mini-cluster)"
+	$(PYTEST) tests/flink -q
+
+test-services: setup provision ## Integration tests and the chaos smoke, on real services
+	@echo "== integration tests and chaos smoke (Kafka, TimescaleDB, Redis, Flink)"
+	$(PYTEST) tests/integration tests/chaos -m "not drill" -v
+
+chaos: setup provision ## All fault drills
+	$(PYTEST) tests/chaos -v
+
+bench: setup provision ## Benchmarks: drain and latency (about 20 minutes)
+	$(BIN)/python -m tests.bench.drain
+	$(BIN)/python -m tests.bench.latency
+
+lint: setup ## Style; writes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Types
+	$(BIN)/mypy
+
+docs-check: setup ## Reference pages are what the code says
+	$(BIN)/python -m jobs.reference --check
+
+ci: lint types docs-check test ## What .ci/run calls

@@ -1,0 +1,56 @@
+"""`tidemark`: every command group is registered here, and errors a person can act on become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from jobs.cli import (
+    catalog,
+    db,
+    demo,
+    dlq,
+    doctor,
+    live,
+    send,
+    settings_cmd,
+    stack,
+    submit,
+    topics,
+    usage,
+)
+from jobs.cli.output import say
+from jobs.errors import TidemarkError
+
+_GROUPS = (stack, doctor, settings_cmd, topics, db, catalog, submit, send, usage, live, dlq, demo)
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="tidemark",
+    help="Usage metering that finance can bill from. Exit codes: 0 ok, 1 failure, 2 wrong call or setting, "
+    "3 a service is not available, 4 numbers differ.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in _GROUPS:
+    group.register(app)
+
+
+def main() -> None:
+    """Run a command; an expected error is one message on stderr and its exit code."""
+    try:
+        app()
+    except TidemarkError as error:
+        say(f"error: {error.what}")
+        if error.fix:
+            say(f"fix:   {error.fix}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on where it stopped")
+        sys.exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Redis killed while events flow: counting goes on, and counters of idle customers are right again within 30 s."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local import probes
+from infra.local.ports import read_ports
+from jobs.flink_rest import wait_until
+from jobs.live import watch
+from jobs.oracle.compare import compare_redis
+from jobs.settings import Settings
+from tests.pipeline import pipeline
+from tests.streams import CATALOG, generate
+
+# The promise is 30 s; the rest is what a loaded machine may take for reading everything back.
+CONVERGED_WITHIN_S = 90.0
+
+
+@contextmanager
+def keeper(settings: Settings) -> Iterator[None]:
+    """The keeper of the run's counters, as `tidemark live watch` runs it."""
+    ended = threading.Event()
+    thread = threading.Thread(target=watch, args=(settings, ended))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.drill
+def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_path: Path) -> None:
+    records = list(generate(events=20_000, seed=21))
+    half = len(records) // 2
+    ports = read_ports(stack.local.paths.ports)
+    assert ports is not None
+    with pipeline(stack.settings, "redisaway", CATALOG, tmp_path) as run:
+        run.submit("meter")
+        run.submit("rollup")
+        run.send(records[:half])
+        run.wait_committed(half)
+        # Given Redis is gone, when the other half arrives, then it is counted all the same.
+        stack.local.supervisor.stop_program("redis")
+        try:
+            run.send(records[half:])
+            run.wait_drained()
+        finally:
+            stack.local.supervisor.start_program("redis")
+        wait_until(lambda: probes.ask("redis", ports, stack.local.paths).ready, 30, "Redis to come back")
+        # No customer sends anything from here on; the keeper alone makes the counters right.
+        with run.oracle() as oracle, keeper(run.settings):
+            wait_until(
+                lambda: compare_redis(oracle, run.settings) == [], CONVERGED_WITHIN_S, "the counters to be right"
+            )
+            run.assert_exact(oracle)
+        assert run.rest.root_cause(run.rest.active(run.settings.names.job("meter")).id) == ""  # type: ignore[union-attr]

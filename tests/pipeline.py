@@ -1,0 +1,131 @@
+"""Both jobs on a real stack, as a run of their own: topics, tables, keys and state belong to one test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jobs import catalog_tool, db, dlq, topics
+from jobs.bounds import Bounds
+from jobs.demo.report import recompute, wait_until_counted
+from jobs.flink_rest import FlinkRest, wait_until
+from jobs.kafka_io import Sender, committed_offsets, end_offsets
+from jobs.oracle.compare import compare_postgres, compare_redis
+from jobs.oracle.deltas import committed_deltas
+from jobs.oracle.oracle import Oracle
+from jobs.settings import Settings
+from jobs.submit import JOBS, submit
+from tests.streams import StreamRecord
+
+COUNTED_WITHIN_S = 180.0
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A run of both jobs.
+
+    Parameters
+    ----------
+    settings:
+        Settings of the run, with a source topic of its own.
+    catalog:
+        Catalog document, for the oracle.
+    """
+
+    settings: Settings
+    catalog: Mapping[str, Any]
+
+    @property
+    def rest(self) -> FlinkRest:
+        return FlinkRest(self.settings.flink_rest_url)
+
+    def prepare(self, folder: Path) -> None:
+        """Topics (arrival is what the test sends), tables and catalog."""
+        topics.apply(self.settings, create_time=True)
+        db.migrate(self.settings)
+        file = folder / "catalog.yaml"
+        file.write_text(yaml.safe_dump(dict(self.catalog)))
+        catalog_tool.apply(self.settings, file)
+
+    def submit(self, job: str, bounds: Bounds | None = None) -> str:
+        """Submit a job and wait until it makes progress; its id."""
+        job_id = submit(self.settings, job, bounds).job_id
+        self.rest.wait_running(job_id)
+        return job_id
+
+    def cancel(self) -> None:
+        """End both jobs, whatever state they are in."""
+        for job in JOBS:
+            name = self.settings.names.job(job)
+            running = self.rest.active(name)
+            if running is not None:
+                self.rest.cancel(running.id)
+                wait_until(lambda name=name: self.rest.active(name) is None, 60, f"{name} to end")  # type: ignore[misc]
+
+    def send(self, records: Iterable[StreamRecord]) -> None:
+        """Send records to the partition and with the arrival they name."""
+        with Sender(self.settings) as sender:
+            for record in records:
+                sender.send(
+                    self.settings.events_topic,
+                    record.value,
+                    # The client refuses a record that has neither key nor value; the broker does not.
+                    key=record.key if record.value is not None else record.key or b"",
+                    partition=record.partition,
+                    timestamp_ms=record.timestamp_ms,
+                )
+
+    def committed(self) -> int:
+        """Source records that a completed checkpoint of `meter` has behind it."""
+        group = self.settings.names.group("meter")
+        return sum(committed_offsets(self.settings, group, self.settings.events_topic).values())
+
+    def wait_committed(self, count: int) -> None:
+        """Wait until `meter` has committed that many source records."""
+        wait_until(lambda: self.committed() >= count, COUNTED_WITHIN_S, f"{count} records to be committed")
+
+    def wait_drained(self) -> None:
+        """Wait until `meter` has committed the whole source topic."""
+        self.wait_committed(sum(end_offsets(self.settings, self.settings.events_topic).values()))
+
+    def oracle(self) -> Oracle:
+        """Independent recomputation of the raw topic, read back from Kafka."""
+        return recompute(self.settings, dict(self.catalog))
+
+    def dead_letters(self) -> Counter[str]:
+        """Dead letters by reason."""
+        return Counter(dlq.count_by_reason(dlq.dead_letters(self.settings)))
+
+    def assert_exact(self, oracle: Oracle) -> None:
+        """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
+        wait_until_counted(self.settings, oracle, settle_s=COUNTED_WITHIN_S)
+        counts = oracle.counts()
+        assert counts.offsets_in == sum(end_offsets(self.settings, self.settings.events_topic).values())
+        assert counts.offsets_in == counts.counted + counts.duplicates + sum(counts.rejected.values())
+        deltas = committed_deltas(oracle, self.settings)
+        assert deltas.repeated == 0
+        assert deltas.events == counts.counted
+        assert deltas.equal
+        assert self.dead_letters() == Counter(counts.rejected)
+        assert compare_postgres(oracle, self.settings) == []
+        assert compare_redis(oracle, self.settings) == []
+
+
+@contextmanager
+def pipeline(
+    settings: Settings, name: str, catalog: Mapping[str, Any], folder: Path, **changes: Any
+) -> Iterator[Pipeline]:
+    """A prepared pipeline under the run id `name`; its jobs are ended at the end."""
+    run = settings.model_copy(update={"run_id": name, "events_topic": f"test.{name}", **changes})
+    made = Pipeline(run, catalog)
+    made.prepare(folder)
+    try:
+        yield made
+    finally:
+        made.cancel()
