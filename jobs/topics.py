@@ -53,7 +53,11 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
     }
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","), request_timeout_ms=_TIMEOUT_MS)
+        admin = KafkaAdminClient(
+            bootstrap_servers=settings.kafka_bootstrap.split(","),
+            bootstrap_timeout_ms=_TIMEOUT_MS,
+            request_timeout_ms=_TIMEOUT_MS,
+        )
     except KafkaError as error:
         raise _away(settings, error) from error
     try:

@@ -148,4 +148,5 @@ def _fingerprint(paths: Paths, program: Program) -> str:
         "taskmanager": ["flink/config.yaml"],
     }.get(program.name, [])
     jars = sorted(jar.name for jar in (paths.conf / "flink-lib").iterdir()) if "flink/config.yaml" in files else []
-    return short_hash("".join([*((paths.conf / name).read_text() for name in files), *jars]))
+    lines = [line for name in files for line in (paths.conf / name).read_text().splitlines()]
+    return short_hash("\n".join([*(line for line in lines if not line.startswith("#")), *jars]))

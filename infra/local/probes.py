@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class Answer:
 
 def kafka(port: int) -> Answer:
     """Send a metadata request; the version is the broker's protocol level as the client tells it."""
+    # The client leaves its sockets open when it cannot connect, and polling would pile them up: ask the port first.
+    socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S).close()
     milliseconds = int(_TIMEOUT_S * 1_000)
     admin = KafkaAdminClient(
         bootstrap_servers=f"127.0.0.1:{port}",

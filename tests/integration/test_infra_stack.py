@@ -1,0 +1,56 @@
+"""The running stack: repeating `up` changes nothing, `doctor` finds nothing wrong, and services are what they claim."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from infra.local.ports import read_ports
+from infra.local.prepare import connect_admin
+from jobs import topics
+from jobs.cli.doctor import examine
+from jobs.errors import UnavailableError, UsageError
+from jobs.settings import Settings
+
+
+def test_up_on_a_running_stack_restarts_nothing(stack: Any) -> None:
+    before = {line.service: line.pid for line in stack.local.status()}
+    stack.local.up()
+    after = {line.service: line.pid for line in stack.local.status()}
+    assert after == before
+    assert all(line.ready for line in stack.local.status() if line.service != "live")
+
+
+def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Any) -> None:
+    findings = examine(stack.local.paths)
+    assert [finding for finding in findings if not finding.ok] == []
+    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "JVM time zone"} <= {f.check for f in findings}
+
+
+def test_the_role_of_the_jobs_is_no_superuser_and_needs_its_password(stack: Any) -> None:
+    with connect_admin(stack.local.paths, read_ports(stack.local.paths.ports)["postgres"]) as connection:
+        row = connection.execute("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = 'tidemark'").fetchone()
+    assert row == (False, False)
+    wrong = conninfo.make_conninfo(stack.settings.postgres_url, password="wrong", connect_timeout=5)  # noqa: S106
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+
+
+def test_topics_are_created_once_and_the_wrong_clock_is_refused(stack: Any) -> None:
+    settings: Settings = stack.settings.model_copy(update={"run_id": "tinfra", "events_topic": "usage.events.tinfra"})
+    assert all(one.created for one in topics.apply(settings))
+    assert not any(one.created for one in topics.apply(settings))
+    with pytest.raises(UsageError, match="LogAppendTime"):
+        topics.apply(settings, create_time=True)
+
+
+# kafka-python leaves the sockets of a failed connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_topics_say_when_kafka_is_away() -> None:
+    with pytest.raises(UnavailableError, match="tidemark up"):
+        topics.apply(Settings(kafka_bootstrap="127.0.0.1:1"))
+    gc.collect()
