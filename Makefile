@@ -17,10 +17,11 @@ setup: $(VENV)/.installed ## Create .venv with the pinned dependencies
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "== making $(VENV) with the pinned dependencies (about 700 MB, a few minutes on a new machine)"
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable '.[dev]' | grep -v '^Requirement already' || true
-	$(BIN)/python -c 'import pyflink, jobs'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -c 'import pyflink, jobs, pytest'
 	@touch $@
 
 provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
@@ -32,9 +33,10 @@ demo: setup ## Run the pipeline on a year of real flights and compare it with th
 down: setup ## Stop the local stack; its data stays
 	@$(BIN)/tidemark down
 
-clean: ## Stop the local stack, and remove its data and .venv
-	@if [ -x $(BIN)/tidemark ]; then $(BIN)/tidemark clean; fi
-	rm -rf $(VENV) build ./*.egg-info
+clean: ## Stop the local stack and those of tests and benchmarks, and remove their data and .venv
+	@if [ -x $(BIN)/tidemark ]; then \
+	  for stack in local test bench; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
+	rm -rf $(VENV) .tidemark build ./*.egg-info
 
 test: setup provision test-unit test-flink test-services ## All tiers and a chaos smoke
 
