@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobs import db, topics
-from jobs.catalog_tool import apply_document
 from jobs.flink_rest import FlinkRest, wait_until
 from jobs.kafka_io import Sender, committed_offsets, end_offsets
 from jobs.settings import Settings, load
@@ -84,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = load(events_topic="bench.backlog", meter_parallelism=arguments.parallelism)
         topics.apply(settings)
         db.migrate(settings)
-        apply_document(settings, events.catalog())
+        events.apply_catalog(settings)
         fill(settings, arguments.events)
         runs: list[Drain] = []
         for index in range(arguments.rounds):

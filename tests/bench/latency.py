@@ -19,7 +19,6 @@ from typing import Any
 import redis
 
 from jobs import db, topics
-from jobs.catalog_tool import apply_document
 from jobs.flink_rest import FlinkRest, wait_until
 from jobs.kafka_io import Sender
 from jobs.settings import Settings, load
@@ -129,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 settings = load(run_id=run, events_topic=f"bench.{run}")
                 topics.apply(settings)
                 db.migrate(settings)
-                apply_document(settings, events.catalog())
+                events.apply_catalog(settings)
                 rest = FlinkRest(settings.flink_rest_url)
                 job = submit(settings, "meter").job_id
                 rest.wait_running(job)

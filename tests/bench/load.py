@@ -5,20 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import yaml
+
+from jobs import catalog_tool
+from jobs.settings import Settings
 
 TENANT = "bench"
 METER = "api_calls"
 
 
-def catalog() -> dict[str, Any]:
+def apply_catalog(settings: Settings) -> None:
     """One tenant, one meter; every customer is on the tenant's default calendar."""
-    return {
-        "tenants": [{"id": TENANT}],
-        "meters": [
-            {"id": METER, "tenant": TENANT, "event_types": ["api_call"], "aggregation": "sum", "value": "quantity"}
-        ],
-    }
+    meter = {"event_types": ["api_call"], "aggregation": "sum", "unit": "call"}
+    with NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump({"tenants": {TENANT: {"meters": {METER: meter}}}}, file)
+        file.flush()
+        catalog_tool.apply(settings, Path(file.name))
 
 
 def event(index: int, customer: int, at_ms: int) -> bytes:
