@@ -38,12 +38,12 @@ class Drain:
     events_per_s: float
 
 
-def fill(settings: Settings, count: int) -> None:
+def fill(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog once."""
     if sum(end_offsets(settings, settings.events_topic).values()) >= count:
         return
     with Sender(settings) as sender:
-        for index, value in enumerate(events.backlog(count, customers=10_000, now_ms=int(time.time() * 1_000))):
+        for index, value in enumerate(events.backlog(count, customers, now_ms=int(time.time() * 1_000))):
             sender.send(settings.events_topic, value, partition=index % settings.topic_partitions)
 
 
@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--customers", type=int, default=1_000, help="fewer: more events of a tick in one delta")
     parser.add_argument("--parallelism", type=int, default=1)
     arguments = parser.parse_args(argv)
     with bench_stack():
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         topics.apply(settings)
         db.migrate(settings)
         events.apply_catalog(settings)
-        fill(settings, arguments.events)
+        fill(settings, arguments.events, arguments.customers)
         runs: list[Drain] = []
         for index in range(arguments.rounds):
             for job in ("plain", "meter"):

@@ -37,12 +37,13 @@ def event(index: int, customer: int, at_ms: int) -> bytes:
 
 
 def backlog(count: int, customers: int, now_ms: int, seed: int = 7, duplicates: float = 0.02) -> Iterator[bytes]:
-    """`count` events of the hour before `now_ms`; a share of them are sent twice."""
+    """`count` events of the hour before `now_ms`, in order but for seconds; a share of them are sent twice."""
     chance = random.Random(seed)
     previous = b""
     for index in range(count):
         if previous and chance.random() < duplicates:
             yield previous
             continue
-        previous = event(index, chance.randrange(customers), now_ms - chance.randrange(3_600_000))
+        at_ms = now_ms - 3_600_000 + 3_600_000 * index // count - chance.randrange(5_000)
+        previous = event(index, chance.randrange(customers), at_ms)
         yield previous
