@@ -18,6 +18,8 @@ MIN_MS = 0
 MAX_MS = 4_133_980_800_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
+# Between the fields of a stamp, as of a whole series. Control characters are rejected in ids and escaped in dims.
+SEPARATOR = "\x1f"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -28,9 +30,10 @@ _MOST: dict[str, int] = {"H": 87_600, "D": 3_650, "W": 520, "M": 120, "Y": 10}
 _MONTHS: dict[str, int] = {"M": 1, "Y": 12}
 _DAYS: dict[str, int] = {"D": 1, "W": 7}
 
-
 # Hours whose local day a calendar remembers: three months, so that history is loaded at the same speed.
 _DAYS_KEPT = 2_160
+# Minutes whose stamp a calendar remembers: live events are close together, and there may be a calendar per customer.
+_STAMPS_KEPT = 128
 
 
 class CalendarError(ValueError):
@@ -78,6 +81,8 @@ class Calendar:
     _last: list[Period] = field(default_factory=list, init=False, repr=False, compare=False)
     # Local day by UTC hour since the epoch.
     _days: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Stamp by begin of the UTC minute, for minutes that lie within one day and one period.
+    _stamps: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Calendar, (self.anchor, self.interval, self.timezone)
@@ -107,6 +112,21 @@ class Calendar:
                     self._days.clear()
                 self._days[hour] = day
         return day
+
+    def stamp_at(self, ms: int) -> str:
+        """Begin of the UTC minute (ms), local day, begin and end of the period (ms), with SEPARATOR between them."""
+        minute_ms = ms - ms % MINUTE_MS
+        stamp = self._stamps.get(minute_ms)
+        if stamp is None:
+            period, day = self.period_at(ms), self.day_at(ms)
+            stamp = f"{minute_ms}{SEPARATOR}{day}{SEPARATOR}{period.start_ms}{SEPARATOR}{period.end_ms}"
+            # Anchors and old offsets may have seconds: a minute that a period or a day ends in has two stamps.
+            in_period = period.start_ms <= minute_ms and minute_ms + MINUTE_MS <= period.end_ms
+            if in_period and ms // HOUR_MS in self._days:
+                if len(self._stamps) >= _STAMPS_KEPT:
+                    self._stamps.clear()
+                self._stamps[minute_ms] = stamp
+        return stamp
 
     def boundary(self, k: int) -> int:
         """Begin of period k, UTC epoch ms; period 0 begins at the anchor."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from udfs.calendars import UTC_MONTH, Calendar, parse_calendar
-from udfs.catalog_model import CalendarDef, CatalogSnapshot, CatalogSource, Customer, Pair, Tenant
-from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+from udfs.calendars import Calendar
+from udfs.catalog_index import Account, CatalogIndex
+from udfs.catalog_model import CatalogSource, Customer, Pair
+from udfs.meters import Meter
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +19,7 @@ LOOKUP_ATTEMPTS = 3
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
 
-_Version = TypeVar("_Version", Tenant, CalendarDef, Customer)
-# Event times [start_ms, end_ms) for which an answer holds.
-_Span = tuple[int, int]
+_Answer = TypeVar("_Answer")
 
 
 class CatalogUnavailable(Exception):  # noqa: N818 - a state of the world, not a mistake of the caller
@@ -59,10 +58,12 @@ class Catalog:
         self._cache_size = cache_size
         self._clock = clock
         self._sleep = sleep
-        self._snapshot: _Index | None = None
-        self._customers: dict[Pair, _Account] = {}
+        self._snapshot: CatalogIndex | None = None
+        self._customers: dict[Pair, Account] = {}
         self._asked_at = float("-inf")
         self._confirmed_at = clock()
+        # When the source was last asked for a calendar that customers name and the snapshot lacks.
+        self._sought_at: dict[str, float] = {}
         self.failures = 0
 
     @property
@@ -88,7 +89,7 @@ class Catalog:
 
     def _read(self) -> None:
         if self._snapshot is None or self._source.revision() != self._snapshot.revision:
-            self._snapshot = _Index(self._source.snapshot())
+            self._snapshot = CatalogIndex(self._source.snapshot())
             self._customers.clear()
         self._confirmed_at = self._clock()
 
@@ -97,7 +98,10 @@ class Catalog:
         return self._index().meters_at(tenant_id, event_type, ms)
 
     def prefetch(self, pairs: Iterable[Pair]) -> None:
-        """Make sure that `calendar_at` can answer for these customers; one look-up for all that are missing.
+        """Make sure that `account` knows these customers; one look-up for all that are missing.
+
+        Customers may be newer than the snapshot, which is looked at now and then only. If they name a calendar that it
+        lacks, a newer one is read at once.
 
         Raises
         ------
@@ -109,22 +113,45 @@ class Catalog:
         if not missing:
             return
         versions = self._look_up(missing)
+        while self._was_behind(versions.values()):
+            # The newer snapshot made the cache forget the others.
+            missing = list(wanted)
+            versions = self._look_up(missing)
         self._make_room(len(missing), wanted)
         for pair in missing:
-            self._customers[pair] = _Account(pair, versions.get(pair, ()))
+            self._customers[pair] = Account(pair[0], versions.get(pair, ()), self._index())
 
-    def _look_up(self, missing: Sequence[Pair]) -> dict[Pair, Sequence[Customer]]:
+    def _was_behind(self, customers: Iterable[Sequence[Customer]]) -> bool:
+        """Whether a newer snapshot had to be read for customers.
+
+        A calendar that is in the newest one neither is asked for again after a refresh interval only: a broken
+        reference must not cost a question per batch.
+        """
+        before, now = self._index(), self._clock()
+        lacking = {
+            one
+            for one in before.lacking(customers)
+            if one not in self._sought_at or now - self._sought_at[one] >= self._refresh_s
+        }
+        if not lacking:
+            return False
+        self._insist(f"calendars {sorted(lacking)[:5]}", self._read)
+        self._sought_at.update(dict.fromkeys(lacking, self._clock()))
+        return self._index() is not before
+
+    def _look_up(self, missing: Sequence[Pair]) -> Mapping[Pair, Sequence[Customer]]:
+        return self._insist(f"{len(missing)} customers", lambda: self._source.customers(missing))
+
+    def _insist(self, what: str, question: Callable[[], _Answer]) -> _Answer:
         pause_s = FIRST_PAUSE_S
         for attempt in range(1, LOOKUP_ATTEMPTS + 1):
             try:
-                return dict(self._source.customers(missing))
+                return question()
             except Exception as error:
                 self.failures += 1
-                log.warning(
-                    "look-up of %d customers failed (%d of %d): %s", len(missing), attempt, LOOKUP_ATTEMPTS, error
-                )
+                log.warning("look-up of %s failed (%d of %d): %s", what, attempt, LOOKUP_ATTEMPTS, error)
                 if attempt == LOOKUP_ATTEMPTS:
-                    raise CatalogUnavailable(f"customers cannot be looked up: {error}") from error
+                    raise CatalogUnavailable(f"{what} cannot be looked up: {error}") from error
             self._sleep(pause_s)
             pause_s *= 2
         raise AssertionError
@@ -136,105 +163,15 @@ class Catalog:
             for pair in oldest:
                 del self._customers[pair]
 
-    def calendar_at(self, pair: Pair, ms: int) -> Calendar:
-        """Billing calendar of a customer that was prefetched; unknown customers are on their tenant's default."""
-        return self._customers[pair].calendar_at(ms, self._index())
+    def account(self, pair: Pair) -> Account | None:
+        """A customer that was prefetched and not dropped since; unknown ones are on their tenant's default calendar."""
+        return self._customers.get(pair)
 
-    def _index(self) -> _Index:
+    def calendar_at(self, pair: Pair, ms: int) -> Calendar:
+        """Billing calendar of a customer that was prefetched; raises what `CatalogIndex.calendar_at` does."""
+        return self._customers[pair].calendar_at(ms)
+
+    def _index(self) -> CatalogIndex:
         if self._snapshot is None:
             raise CatalogUnavailable("the catalog was never loaded")
         return self._snapshot
-
-
-class _Index:
-    """A snapshot, arranged for look-ups by event time."""
-
-    def __init__(self, snapshot: CatalogSnapshot) -> None:
-        self.revision = snapshot.revision
-        self._tenants: dict[str, list[Tenant]] = {}
-        for tenant in snapshot.tenants:
-            self._tenants.setdefault(tenant.tenant_id, []).append(tenant)
-        self._calendars: dict[str, list[CalendarDef]] = {}
-        self._parsed: dict[CalendarDef, Calendar] = {}
-        for one in snapshot.calendars:
-            self._parsed[one] = parse_calendar(one.anchor, one.interval, one.timezone)
-            self._calendars.setdefault(one.calendar_id, []).append(one)
-        self._meters = sorted(snapshot.meters, key=lambda meter: meter.meter)
-        self._timeless: dict[tuple[str, str], tuple[Meter, ...]] = {}
-
-    def tenant_at(self, tenant_id: str, ms: int) -> tuple[Tenant | None, _Span]:
-        """The version of a tenant at an event time."""
-        return _version_at(self._tenants.get(tenant_id, ()), ms)
-
-    def meters_at(self, tenant_id: str, event_type: str, ms: int) -> tuple[Meter, ...] | None:
-        """See `Catalog.meters_at`."""
-        fed = self._timeless.get((tenant_id, event_type))
-        if fed is not None:
-            return fed
-        if self.tenant_at(tenant_id, ms)[0] is None:
-            return None
-        visible = [one for one in self._meters if one.tenant_id in (None, tenant_id)]
-        names = {one.meter for one in visible if event_type in one.event_types}
-        # A meter hides by its name, whatever events it takes itself.
-        candidates = [one for one in visible if one.meter in names]
-        fed = tuple(one for one in _valid_at(candidates, ms) if event_type in one.event_types)
-        if fed and all(map(_is_timeless, candidates)) and all(map(_is_timeless, self._tenants[tenant_id])):
-            # Bounded by the catalog: only what some meter takes is kept.
-            self._timeless[tenant_id, event_type] = fed
-        return fed
-
-    def calendar_at(self, calendar_id: str | None, ms: int) -> tuple[Calendar, _Span]:
-        """The version of a calendar at an event time; the calendar month in UTC if there is none."""
-        found, span = _version_at(self._calendars.get(calendar_id, ()) if calendar_id else (), ms)
-        return UTC_MONTH if found is None else self._parsed[found], span
-
-
-def _is_timeless(version: Meter | Tenant) -> bool:
-    return version.valid_from_ms == BEGINNING_MS and version.valid_to_ms == FOREVER_MS
-
-
-def _valid_at(candidates: Iterable[Meter], ms: int) -> tuple[Meter, ...]:
-    """Versions that hold; a tenant's own meter hides one for all tenants of the same name."""
-    chosen: dict[str, Meter] = {}
-    for meter in candidates:
-        if meter.valid_from_ms <= ms < meter.valid_to_ms and (meter.meter not in chosen or meter.tenant_id is not None):
-            chosen[meter.meter] = meter
-    return tuple(chosen.values())
-
-
-class _Account:
-    """One customer: its versions, and the calendars already worked out, each with the event times it holds for."""
-
-    __slots__ = ("_pair", "_spans", "_versions")
-
-    def __init__(self, pair: Pair, versions: Sequence[Customer]) -> None:
-        self._pair = pair
-        self._versions = versions
-        self._spans: list[tuple[int, int, Calendar]] = []
-
-    def calendar_at(self, ms: int, index: _Index) -> Calendar:
-        for start_ms, end_ms, calendar in self._spans:
-            if start_ms <= ms < end_ms:
-                return calendar
-        span = self._work_out(ms, index)
-        self._spans.append(span)
-        return span[2]
-
-    def _work_out(self, ms: int, index: _Index) -> tuple[int, int, Calendar]:
-        """The calendar at an instant, with the stretch in which none of the versions it rests on changes."""
-        customer, customer_span = _version_at(self._versions, ms)
-        tenant, tenant_span = index.tenant_at(self._pair[0], ms)
-        calendar_id = (customer and customer.calendar_id) or (tenant and tenant.calendar_id) or None
-        calendar, calendar_span = index.calendar_at(calendar_id, ms)
-        starts, ends = zip(customer_span, tenant_span, calendar_span, strict=True)
-        return max(starts), min(ends), calendar
-
-
-def _version_at(versions: Sequence[_Version], ms: int) -> tuple[_Version | None, _Span]:
-    """The version that holds at an instant, if one does, and the stretch around it in which that stays so."""
-    for one in versions:
-        if one.valid_from_ms <= ms < one.valid_to_ms:
-            return one, (one.valid_from_ms, one.valid_to_ms)
-    start_ms = max((one.valid_to_ms for one in versions if one.valid_to_ms <= ms), default=BEGINNING_MS)
-    end_ms = min((one.valid_from_ms for one in versions if one.valid_from_ms > ms), default=FOREVER_MS)
-    return None, (start_ms, end_ms)

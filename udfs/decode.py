@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import NamedTuple
 
+from udfs.calendars import SEPARATOR
 from udfs.catalog import Catalog
 from udfs.catalog_model import Pair
 from udfs.dlq import DlqRecord, rfc3339, to_json
@@ -17,9 +17,6 @@ from udfs.reasons import Reason, Rejected, shown
 
 log = logging.getLogger(__name__)
 
-# Between the fields of a series. Control characters are rejected in ids and escaped in dims.
-SEPARATOR = "\x1f"
-MINUTE_MS = 60_000
 KEY_BYTES = 16
 
 
@@ -65,15 +62,8 @@ class DecodedBatch:
     rejects: list[str | None] = field(default_factory=list)
 
 
-class _Measured(NamedTuple):
-    """An accepted event that waits for its customer's calendar."""
-
-    pair: Pair
-    event_id: str
-    event_ms: int
-    meters: list[str]
-    dims: list[str]
-    amounts: list[str]
+# What an accepted event adds: its series but for their stamps, and its amounts.
+_Measured = tuple[list[str], list[str]]
 
 
 class Decoder:
@@ -82,6 +72,8 @@ class Decoder:
     def __init__(self, catalog: Catalog, policy: DecodePolicy) -> None:
         self._catalog = catalog
         self._policy = policy
+        # Failures of our own in this batch, each logged once: a broken calendar fails all events of its customers.
+        self._logged: set[str] = set()
 
     def decode_batch(
         self,
@@ -93,9 +85,9 @@ class Decoder:
         """Columns in, columns out, row by row in the same order.
 
         1. Refresh the catalog if it is time.
-        2. Measure each event; what is wrong with one becomes its dead-letter record.
-        3. Look up all customers not seen before, at once.
-        4. Put each accepted event into its minute, day and period.
+        2. Measure each event; what is wrong with one becomes its dead-letter record. Put those of known customers into
+           their minute, day and period.
+        3. Look up all customers not seen before, at once, and do the same for theirs.
 
         Raises
         ------
@@ -104,39 +96,42 @@ class Decoder:
         """
         # Step 1
         self._catalog.refresh()
+        self._logged.clear()
         # Step 2
-        measured: list[_Measured | None] = []
-        batch = DecodedBatch()
-        for raw, arrival_ms, partition, offset in zip(raws, arrivals_ms, partitions, offsets, strict=True):
-            outcome = self._measured_or_rejected(raw, arrival_ms, (partition, offset))
-            rejected = isinstance(outcome, str)
-            batch.rejects.append(outcome if rejected else None)  # type: ignore[arg-type]
-            measured.append(None if rejected else outcome)  # type: ignore[arg-type]
+        size = len(raws)
+        batch = DecodedBatch([None] * size, [None] * size, [None] * size, [None] * size)
+        waiting: list[tuple[int, Pair, Event, int, _Measured]] = []
+        account_of = self._catalog.account
+        for row, (raw, arrival_ms, _, _) in enumerate(zip(raws, arrivals_ms, partitions, offsets, strict=True)):
+            event: Event | None = None
+            try:
+                event = parse(raw)
+                pair = event.tenant_id, event.customer_id
+                account = account_of(pair)
+                if account is None:
+                    _check_pair(pair)
+                event_ms, measured = self._measure(event, raw or b"", arrival_ms)
+                if account is None:
+                    waiting.append((row, pair, event, event_ms, measured))
+                else:
+                    _accept(batch, row, event, account.calendar_at(event_ms).stamp_at(event_ms), measured)
+            except Exception as error:  # noqa: BLE001  no event may stop the others
+                position = partitions[row], offsets[row]
+                batch.rejects[row] = self._dead_letter(error, raw, arrival_ms, position, event)
         # Step 3
-        self._catalog.prefetch({event.pair for event in measured if event is not None})
-        # Step 4
-        for event in measured:
-            batch.keys.append(None if event is None else dedupe_key(event.pair[0], event.event_id))
-            batch.series.append(None if event is None else self._series(event))
-            batch.amounts.append(None if event is None else event.amounts)
+        self._catalog.prefetch({pair for _, pair, *_ in waiting})
+        for row, pair, event, event_ms, measured in waiting:
+            try:
+                _accept(batch, row, event, self._catalog.calendar_at(pair, event_ms).stamp_at(event_ms), measured)
+            except Exception as error:  # noqa: BLE001  as above
+                position = partitions[row], offsets[row]
+                batch.rejects[row] = self._dead_letter(error, raws[row], arrivals_ms[row], position, event)
         return batch
 
-    def _measured_or_rejected(self, raw: bytes | None, arrival_ms: int, position: tuple[int, int]) -> _Measured | str:
-        event: Event | None = None
-        try:
-            event = parse(raw)
-            return self._measure(event, raw or b"", arrival_ms)
-        except Rejected as rejected:
-            verdict = rejected
-        except Exception as error:
-            log.exception("partition %d offset %d could not be decoded", *position)
-            verdict = Rejected(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {shown(str(error))}")
-        return self._dead_letter(verdict, raw, arrival_ms, position, _ids(event, verdict))
-
-    def _measure(self, event: Event, raw: bytes, arrival_ms: int) -> _Measured:
-        tenant = checked_id("tenant_id", event.tenant_id)
-        customer = checked_id("customer_id", event.customer_id)
-        event_id = checked_id("event_id", event.event_id)
+    def _measure(self, event: Event, raw: bytes, arrival_ms: int) -> tuple[int, _Measured]:
+        """Event time, and what the event adds; its tenant and customer id were checked."""
+        tenant = event.tenant_id
+        checked_id("event_id", event.event_id)
         event_type = checked_id("event_type", event.event_type)
         event_ms = event_time_ms(event, raw)
         self._check_lateness(event_ms, arrival_ms)
@@ -147,14 +142,9 @@ class Decoder:
             detail = f"no meter of tenant {shown(tenant)} takes event type {shown(event_type)}."
             raise Rejected(Reason.UNKNOWN_EVENT_TYPE, detail)
         quantity = quantity_of(event)
-        return _Measured(
-            (tenant, customer),
-            event_id,
-            event_ms,
-            [meter.meter for meter in meters],
-            [dims_of(event, meter) for meter in meters],
-            [amount_of(quantity, meter) for meter in meters],
-        )
+        head = f"{tenant}{SEPARATOR}{event.customer_id}{SEPARATOR}"
+        heads = [f"{head}{meter.meter}{SEPARATOR}{dims_of(event, meter)}{SEPARATOR}" for meter in meters]
+        return event_ms, (heads, [amount_of(quantity, meter) for meter in meters])
 
     def _check_lateness(self, event_ms: int, arrival_ms: int) -> None:
         late_ms = arrival_ms - event_ms
@@ -166,21 +156,16 @@ class Decoder:
             detail = f"its event time is {-late_ms} ms after its arrival; the limit is {policy.future_tolerance_ms} ms."
             raise Rejected(Reason.IN_FUTURE, detail)
 
-    def _series(self, event: _Measured) -> list[str]:
-        event_ms = event.event_ms
-        calendar = self._catalog.calendar_at(event.pair, event_ms)
-        period = calendar.period_at(event_ms)
-        tenant, customer = event.pair
-        head = f"{tenant}{SEPARATOR}{customer}{SEPARATOR}"
-        tail = (
-            f"{SEPARATOR}{event_ms - event_ms % MINUTE_MS}{SEPARATOR}{calendar.day_at(event_ms)}"
-            f"{SEPARATOR}{period.start_ms}{SEPARATOR}{period.end_ms}"
-        )
-        return [f"{head}{meter}{SEPARATOR}{dims}{tail}" for meter, dims in zip(event.meters, event.dims, strict=True)]
-
     def _dead_letter(
-        self, verdict: Rejected, raw: bytes | None, arrival_ms: int, position: tuple[int, int], ids: Mapping[str, str]
+        self,
+        error: Exception,
+        raw: bytes | None,
+        arrival_ms: int,
+        position: tuple[int, int],
+        event: Event | None,
     ) -> str:
+        verdict = error if isinstance(error, Rejected) else self._internal_error(error, position)
+        ids = _ids(event, verdict)
         record = DlqRecord(
             reason=verdict.reason,
             detail=verdict.detail,
@@ -194,6 +179,26 @@ class Decoder:
             event_id=ids.get("event_id"),
         )
         return to_json(record)
+
+    def _internal_error(self, error: Exception, position: tuple[int, int]) -> Rejected:
+        detail = f"{type(error).__name__}: {shown(str(error))}"
+        if detail not in self._logged:
+            self._logged.add(detail)
+            log.error("partition %d offset %d could not be decoded", *position, exc_info=error)
+        return Rejected(Reason.INTERNAL_ERROR, detail)
+
+
+def _check_pair(pair: Pair) -> None:
+    checked_id("tenant_id", pair[0])
+    checked_id("customer_id", pair[1])
+
+
+def _accept(batch: DecodedBatch, row: int, event: Event, stamp: str, measured: _Measured) -> None:
+    """Fill a row, all columns or none."""
+    heads, amounts = measured
+    batch.keys[row] = dedupe_key(event.tenant_id, event.event_id)
+    batch.series[row] = [head + stamp for head in heads]
+    batch.amounts[row] = amounts
 
 
 def dedupe_key(tenant_id: str, event_id: str, source: str = "") -> bytes:

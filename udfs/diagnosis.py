@@ -19,7 +19,7 @@ IDS = ("tenant_id", "customer_id", "event_id")
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?", re.ASCII)
 # What an interrupted text may end with where a whole token was expected.
 _BEGUN_TOKEN = re.compile(r"-|t(?:ru?)?|f(?:al?s?)?|n(?:ul?)?|\.|[eE][+-]?")
-_BEGUN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+_BEGUN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,4})?\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,9 @@ def _decoded_keys(event: Event, raw: bytes) -> int:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DOT, _BACKSLASH = b".\\"
-# msgspec rounds what is finer than a microsecond; only these seventh digits round up. An escape may hide such a digit.
-_rounds_up = re.compile(rb"\.\d{6}[5-9]|\\u00").search
+# msgspec rounds what is finer than a microsecond: only from .xxx9995 on does that reach the next millisecond. An escape
+# may hide such a digit.
+_NINES, _ESCAPED = b"999", b"\\u00"
 
 
 class _Timestamp(msgspec.Struct):
@@ -110,7 +110,7 @@ def event_time_ms(event: Event, raw: bytes) -> int:
     since = event.timestamp - _EPOCH
     micros = since.microseconds
     ms = since.days * 86_400_000 + since.seconds * 1_000 + micros // 1_000
-    if micros % 1_000 == 0 and (_DOT in raw or _BACKSLASH in raw) and _rounds_up(raw) and _was_rounded_up(raw):
+    if micros % 1_000 == 0 and (_NINES in raw or _ESCAPED in raw) and _was_rounded_up(raw):
         ms -= 1
     if MIN_MS <= ms < MAX_MS:
         return ms

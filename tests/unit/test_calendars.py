@@ -338,6 +338,29 @@ def test_a_remembered_day_is_the_day_of_each_instant_of_its_hour(timezone: str, 
         assert calendar.day_at(ms) == plain_day(ms, timezone)
 
 
+@settings(max_examples=100, deadline=None)
+@given(own.calendars, st.integers(0, 59), own.instants, st.lists(st.integers(0, 150_000), min_size=1, max_size=8))
+def test_a_remembered_stamp_is_the_stamp_of_each_instant_of_its_minute(
+    plain: Calendar, second: int, base: int, steps: list[int]
+) -> None:
+    # An anchor with seconds ends periods inside a minute: half of the instants are around such an end.
+    calendar = Calendar(plain.anchor.replace(second=second), plain.interval, plain.timezone)
+    end_ms = calendar.period_at(base).end_ms
+    moments = [base + step for step in steps] + [end_ms + step - 75_000 for step in steps]
+    for ms in (min(max(moment, MIN_MS), MAX_MS - 1) for moment in moments):
+        fresh = Calendar(calendar.anchor, calendar.interval, calendar.timezone)
+        period = fresh.period_at(ms)
+        fields = [ms - ms % MINUTE_MS, fresh.day_at(ms), period.start_ms, period.end_ms]
+        assert calendar.stamp_at(ms).split("\x1f") == [str(field) for field in fields]
+
+
+def test_the_stamps_a_calendar_remembers_are_bounded() -> None:
+    calendar = parse_calendar("2024-01-01", "P1M", "Asia/Kolkata")
+    for minute in range(5_000):
+        calendar.stamp_at(ms_of("2024-03-01T00:00:00Z") + minute * MINUTE_MS)
+    assert 0 < len(calendar._stamps) <= 128
+
+
 def changes(timezone: str) -> list[int]:
     """Instants (ms) at which the offset of a zone changes, 1970 to 2038."""
     found, step = [], 5 * 86_400

@@ -26,6 +26,7 @@ from tests.unit.strategies import (
 )
 from udfs.catalog_model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
 from udfs.decode import KEY_BYTES, DecodedBatch, dedupe_key
+from udfs.dlq import from_json
 from udfs.events import MAX_EVENT_BYTES, parse
 from udfs.meters import MAX_DIMS_BYTES, Measurement, Meter, measure
 from udfs.reasons import Reason
@@ -230,9 +231,15 @@ def test_a_calendar_is_chosen_by_event_time_in_any_order_of_asking(reverse: bool
     by, days = decoder(source), {}
     for day in (2, 3, 4, 5, 8, 9)[:: -1 if reverse else 1]:
         time = f"2024-03-0{day}T12:00:00Z"
-        (fields, _), *_ = accepted(raw_event(timestamp=time), ms_of(time), by)
+        raw, arrival_ms = raw_event(timestamp=time), ms_of(time)
+        if day in (2, 9):
+            # A calendar is named and not there: the UTC month would be a guess, and a guess a wrong bill.
+            record = rejected(raw, arrival_ms, by)
+            assert (record.reason, record.detail[:20]) == (Reason.INTERNAL_ERROR, "CalendarMissingError")
+            continue
+        (fields, _), *_ = accepted(raw, arrival_ms, by)
         days[day] = (int(fields[7]) - int(fields[6])) // own.DAY_MS
-    assert days == {2: 31, 3: 1, 4: 1, 5: 7, 8: 7, 9: 31}
+    assert days == {3: 1, 4: 1, 5: 7, 8: 7}
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -318,6 +325,33 @@ def test_a_failure_of_our_own_is_an_internal_error_and_no_crash(caplog: pytest.L
     assert (record.reason, record.detail) == (Reason.INTERNAL_ERROR, "KeyError: 'acme'")
     assert record.raw == raw_event()
     assert "partition 3 offset 100" in caplog.text
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("calendar", ["nowhere", "broken"])
+def test_a_customer_without_a_usable_calendar_harms_none_beside_it(
+    known: bool, calendar: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = meters_of(
+        Meter("m", ("call",), "count"),
+        calendars=[CalendarDef("broken", "2024-01-01", "P1M", "No/Where")],
+        customer_versions=[Customer("acme", "alice", calendar)],
+    )
+    by, raws = decoder(source), [raw_event(), raw_event(customer_id="bob"), raw_event()]
+    if known:
+        decoded(raws, by=by)
+        caplog.clear()
+    batch = decoded(raws, by=by)
+    assert [key is None for key in batch.keys] == [True, False, True]
+    assert [series is None for series in batch.series] == [True, False, True]
+    assert [amounts is None for amounts in batch.amounts] == [True, False, True]
+    records = [from_json(text) for text in batch.rejects if text]
+    assert [(one.reason, one.offset, one.customer_id) for one in records] == [
+        (Reason.INTERNAL_ERROR, 100, "alice"), (Reason.INTERNAL_ERROR, 102, "alice"),
+    ]  # fmt: skip
+    assert [one.raw for one in records] == [raws[0], raws[2]]
+    # Its customer may send thousands of events a second: the cause is logged once a batch.
+    assert [one.getMessage() for one in caplog.records] == ["partition 3 offset 100 could not be decoded"]
 
 
 @pytest.mark.parametrize("late_ms", [GRACE_MS, GRACE_MS - 1, 0, -1, -FUTURE_TOLERANCE_MS])

@@ -121,8 +121,9 @@ def test_text_that_is_not_json_is_malformed(raw: bytes) -> None:
 
 def test_every_beginning_of_an_event_is_truncated() -> None:
     raw = raw_event(region='é\\"\U0001f600', a=[True, False, None, 1e-7, -2]).replace(b"1e-07", b"1E-7")
-    cut = {length: verdict(raw[:length]) for length in range(1, len(raw))}
-    assert set(cut.values()) == {Reason.TRUNCATED_JSON}
+    escaped = json.dumps(event(region="é\U0001f600")).encode()
+    for whole in (raw, escaped):
+        assert {verdict(whole[:length]) for length in range(1, len(whole))} == {Reason.TRUNCATED_JSON}
 
 
 @pytest.mark.parametrize(
