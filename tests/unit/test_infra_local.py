@@ -26,6 +26,7 @@ from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
 from infra.local.stack import Stack, settings
 from infra.service_settings import STANDARD_PORTS
 from jobs.errors import TidemarkError, UnavailableError, UsageError
+from jobs.flink_rest import wait_until
 from jobs.settings import Settings
 
 
@@ -216,7 +217,10 @@ def test_strays_of_a_stack_are_ended_and_those_of_another_are_not(tmp_path: Path
 
     ours, theirs, other = stray("a", "kafka"), stray("b", "kafka"), stray("a", "redis")
     try:
-        assert marked(tmp_path / "a") == {ours.pid: "kafka", other.pid: "redis"}
+        # A process shows its mark only once it has left our session and become its own program.
+        expected = {ours.pid: "kafka", other.pid: "redis"}
+        wait_until(lambda: marked(tmp_path / "a") == expected, 10, "the strays to be found")
+        wait_until(lambda: marked(tmp_path / "b") == {theirs.pid: "kafka"}, 10, "the other stack's stray to be found")
         assert reap(tmp_path / "a", "kafka") == 1
         assert ours.wait(5) == -signal.SIGTERM
         assert theirs.poll() is other.poll() is None
