@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from typing import Any
 
-from pyflink.table import EnvironmentSettings, TableEnvironment
+from pyflink.table import TableEnvironment
 
 from jobs.bounds import Bounds, table_options
-from jobs.plans import compile_plan, execute_plan, with_ttls
+from jobs.entry import run
+from jobs.plans import compile_plan, with_ttls
 from jobs.restore import checkpoint_dir
-from jobs.settings import Settings, load
+from jobs.settings import Settings
 from jobs.statements import interval, statement
 from udfs.decode import DecodePolicy
 from udfs.flink import DecodeEvents, PublishLive, decode_events, publish_live
@@ -111,17 +110,5 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     return with_ttls(compiled, [dedupe])
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Submit the job; run by `flink run`, see `tidemark submit meter`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--run-id", default=None)
-    parser.add_argument("--from", dest="start", default="")
-    parser.add_argument("--to", dest="end", default="")
-    arguments = parser.parse_args(argv)
-    settings = load(run_id=arguments.run_id)
-    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    execute_plan(env, plan(env, settings, Bounds(arguments.start, arguments.end)))
-
-
 if __name__ == "__main__":
-    main()
+    run(plan)
