@@ -1,22 +1,34 @@
-"""Billing calendars: examples as timelines, the laws of tiling, and a second implementation from the rule alone."""
+"""Billing calendars by example, as timelines: clamping, gaps and repeats, lists of boundaries, local days."""
 
 from __future__ import annotations
 
-import pickle
 import random
-from calendar import monthrange
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from tests.unit import strategies as own
+from tests.unit.calendar_rule import (
+    APIA_DAYS,
+    fresh,
+    plain_day,
+    wall,
+)
 from tests.unit.strategies import DAY_MS, HOUR_MS, MINUTE_MS, ZONES, ms_of
-from udfs.calendars import MAX_MS, MIN_MS, UTC_MONTH, Calendar, CalendarError, Interval, Period, parse_calendar, zone
+from udfs.calendars.calendar import (
+    MAX_MS,
+    MIN_MS,
+    UTC_MONTH,
+    BillingCalendar,
+    Calendar,
+    CalendarError,
+    Interval,
+    NoPeriodError,
+    parse_calendar,
+)
 
 
-def period(calendar: Calendar, at: str) -> tuple[str, str]:
+def period(calendar: BillingCalendar, at: str) -> tuple[str, str]:
     """Bounds of the period at an instant, as UTC text."""
     found = calendar.period_at(ms_of(at))
     return utc(found.start_ms), utc(found.end_ms)
@@ -26,161 +38,12 @@ def utc(ms: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).strftime("%Y-%m-%dT%H:%MZ")
 
 
-def starts(calendar: Calendar, at: str, count: int) -> list[str]:
+def starts(calendar: BillingCalendar, at: str, count: int) -> list[str]:
     """Starts of consecutive periods, the first one holding `at`."""
     found = [calendar.period_at(ms_of(at))]
     while len(found) < count:
         found.append(calendar.period_at(found[-1].end_ms))
     return [utc(one.start_ms) for one in found]
-
-
-def fresh(calendar: Calendar) -> Calendar:
-    """The same calendar with nothing remembered."""
-    return Calendar(calendar.anchor, calendar.interval, calendar.timezone)
-
-
-# --- the rule a second time: local arithmetic from the anchor, and a search through UTC instead of `fold` -----
-
-
-def local_at(seconds: int, timezone: str) -> datetime:
-    """What the clock on the wall shows at an instant."""
-    return datetime.fromtimestamp(seconds, zone(timezone)).replace(tzinfo=None, fold=0)
-
-
-def as_seconds(local: datetime) -> int:
-    return int((local - datetime(1970, 1, 1)).total_seconds())  # noqa: DTZ001 - wall-clock arithmetic
-
-
-def instant_by_search(local: datetime, timezone: str) -> int:
-    """First second at which the wall clock shows `local`; for one it skips, what it shows with the gap added."""
-    wanted = as_seconds(local)
-    days = [wanted + hours * 3_600 for hours in range(-40, 41)]
-    offsets = {as_seconds(local_at(second, timezone)) - second for second in days}
-    shown = [wanted - offset for offset in offsets if local_at(wanted - offset, timezone) == local]
-    if shown:
-        return min(shown)
-    before = max(second for second in days if local_at(second, timezone) < local)
-    after = before + 3_600
-    while after - before > 1:
-        middle = (before + after) // 2
-        before, after = (middle, after) if local_at(middle, timezone) < local else (before, middle)
-    gap = as_seconds(local_at(after, timezone)) - as_seconds(local_at(before, timezone)) - 1
-    return instant_by_search(local + timedelta(seconds=gap), timezone)
-
-
-def local_boundary(calendar: Calendar, k: int) -> datetime:
-    anchor, count, unit = calendar.anchor, calendar.interval.count * k, calendar.interval.unit
-    if unit in "DW":
-        return anchor + timedelta(days=count * (7 if unit == "W" else 1))
-    year, month = anchor.year, anchor.month + count * (12 if unit == "Y" else 1)
-    year, month = year + (month - 1) // 12, (month - 1) % 12 + 1
-    return anchor.replace(year=year, month=month, day=min(anchor.day, monthrange(year, month)[1]))
-
-
-def period_by_walking(calendar: Calendar, ms: int) -> Period:
-    """Walk from the anchor, period by period, to the one that holds the instant."""
-    if calendar.interval.unit == "H":
-        length = calendar.interval.count * HOUR_MS
-        start = instant_by_search(calendar.anchor, calendar.timezone) * 1_000
-        start += (ms - start) // length * length
-        return Period(start, start + length)
-    here = local_at(ms // 1_000, calendar.timezone)
-    k = 0
-    while local_boundary(calendar, k) > here - timedelta(days=2):
-        k -= 1
-    while local_boundary(calendar, k + 1) < here - timedelta(days=2):
-        k += 1
-    start = instant_by_search(local_boundary(calendar, k), calendar.timezone) * 1_000
-    while True:
-        k += 1
-        end = instant_by_search(local_boundary(calendar, k), calendar.timezone) * 1_000
-        if start <= ms < end:
-            return Period(start, end)
-        start = end
-
-
-@st.composite
-def calendars_and_instants(draw: st.DrawFn) -> tuple[Calendar, int]:
-    """A calendar and an instant within five years of its anchor, often close to a boundary or a change of the clock."""
-    calendar = draw(own.calendars)
-    anchor_ms = as_seconds(calendar.anchor) * 1_000
-    ms = anchor_ms + draw(st.integers(-5 * 366, 5 * 366)) * DAY_MS + draw(st.integers(0, DAY_MS - 1))
-    if draw(st.booleans()):
-        ms = calendar.period_at(min(max(ms, MIN_MS), MAX_MS - 1)).start_ms + draw(
-            st.sampled_from([-1, 0, 1, -HOUR_MS, HOUR_MS, -30 * MINUTE_MS, 30 * MINUTE_MS])
-        )
-    return fresh(calendar), min(max(ms, MIN_MS), MAX_MS - 1)
-
-
-APIA_DAYS = Calendar(datetime(2011, 12, 1), Interval(1, "D"), "Pacific/Apia")  # noqa: DTZ001 - an anchor is local
-LORD_HOWE_GAP = Calendar(datetime(2023, 9, 1, 2, 15), Interval(1, "M"), "Australia/Lord_Howe")  # noqa: DTZ001
-
-
-@settings(max_examples=70, deadline=None)
-@given(calendars_and_instants())
-@example((APIA_DAYS, ms_of("2011-12-30T10:00:00Z")))
-@example((LORD_HOWE_GAP, ms_of("2023-09-30T16:00:00Z")))
-def test_periods_are_those_of_a_walk_from_the_anchor(case: tuple[Calendar, int]) -> None:
-    calendar, ms = case
-    assert calendar.period_at(ms) == period_by_walking(calendar, ms)
-
-
-# --- laws -------------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=70, deadline=None)
-@given(own.calendars, own.instants)
-def test_every_instant_is_in_a_period_that_both_its_ends_agree_on(calendar: Calendar, ms: int) -> None:
-    found = calendar.period_at(ms)
-    assert found.start_ms <= ms < found.end_ms
-    assert fresh(calendar).period_at(found.start_ms) == found
-    assert fresh(calendar).period_at(found.end_ms - 1) == found
-
-
-@settings(max_examples=70, deadline=None)
-@given(own.calendars, own.instants)
-def test_periods_tile_the_line(calendar: Calendar, ms: int) -> None:
-    # ... [ before )[ found )[ after )[ later ) ...
-    found = calendar.period_at(ms)
-    before, after = calendar.period_at(found.start_ms - 1), calendar.period_at(found.end_ms)
-    later = calendar.period_at(after.end_ms)
-    assert before.end_ms == found.start_ms
-    assert found.end_ms == after.start_ms
-    assert after.end_ms == later.start_ms
-    assert all(one.start_ms < one.end_ms for one in (before, found, after, later))
-
-
-@settings(max_examples=70, deadline=None)
-@given(own.calendars, st.lists(own.instants, min_size=2, max_size=6))
-def test_a_later_instant_is_never_in_an_earlier_period(calendar: Calendar, moments: list[int]) -> None:
-    found = [calendar.period_at(ms) for ms in sorted(moments)]
-    assert found == sorted(found, key=lambda one: one.start_ms)
-
-
-@settings(max_examples=70, deadline=None)
-@given(own.calendars, st.lists(own.instants, min_size=1, max_size=8))
-def test_what_was_asked_before_changes_no_answer(calendar: Calendar, moments: list[int]) -> None:
-    near = [ms + step for ms in moments for step in (0, 1, HOUR_MS) if ms + step < MAX_MS]
-    assert [calendar.period_at(ms) for ms in near] == [fresh(calendar).period_at(ms) for ms in near]
-    assert [calendar.day_at(ms) for ms in near] == [plain_day(ms, calendar.timezone) for ms in near]
-
-
-@settings(max_examples=50, deadline=None)
-@given(own.calendars, own.instants)
-def test_a_calendar_that_was_pickled_gives_the_same_periods(calendar: Calendar, ms: int) -> None:
-    found = calendar.period_at(ms)
-    copy = pickle.loads(pickle.dumps(calendar))  # noqa: S301 - written a moment ago
-    assert copy == calendar
-    assert copy.period_at(ms) == found
-
-
-@given(own.zones, st.sampled_from([MIN_MS, MAX_MS - 1]), own.intervals)
-@settings(max_examples=50, deadline=None)
-def test_the_first_and_the_last_instant_have_a_period(timezone: str, ms: int, interval: Interval) -> None:
-    calendar = Calendar(datetime(2024, 2, 29, 2, 30), interval, timezone)  # noqa: DTZ001 - an anchor is local
-    found = calendar.period_at(ms)
-    assert found.start_ms <= ms < found.end_ms
-    assert calendar.day_at(ms) == plain_day(ms, timezone)
 
 
 # --- examples ---------------------------------------------------------------------------------------------------------
@@ -323,35 +186,95 @@ def test_a_tenant_without_a_calendar_bills_by_the_month_in_utc() -> None:
     assert period(UTC_MONTH, "1970-01-01T00:00:00Z") == ("1970-01-01T00:00Z", "1970-02-01T00:00Z")
 
 
+# --- lists of boundaries ----------------------------------------------------------------------------------------------
+
+
+def test_a_4_4_5_quarter_has_periods_of_28_28_and_35_days_and_none_around_it() -> None:
+    # Jan 1 ── 4 weeks ── Jan 29 ── 4 weeks ── Feb 26 ── 5 weeks ── Apr 1
+    calendar = parse_calendar(None, None, "America/New_York", ["2024-01-01", "2024-01-29", "2024-02-26", "2024-04-01"])
+    assert starts(calendar, "2024-01-15T00:00:00Z", 3) == [
+        "2024-01-01T05:00Z",
+        "2024-01-29T05:00Z",
+        "2024-02-26T05:00Z",
+    ]
+    assert period(calendar, "2024-04-01T03:59:59.999Z") == ("2024-02-26T05:00Z", "2024-04-01T04:00Z")
+    assert calendar.day_at(ms_of("2024-04-01T03:59:59.999Z")) == "2024-03-31"
+    for outside in ("2024-01-01T04:59:59.999Z", "2024-04-01T04:00:00Z"):
+        with pytest.raises(NoPeriodError) as caught:
+            calendar.stamp_at(ms_of(outside))
+        for named in (outside[:19], "2024-01-01T05:00:00", "2024-04-01T04:00:00", "America/New_York"):
+            assert named in str(caught.value)
+
+
+def test_a_listed_boundary_that_is_skipped_moves_and_a_repeated_one_takes_the_first() -> None:
+    # Mar 10 02:30 is skipped: 03:30 EDT = 07:30Z        Nov 3 01:30 comes twice: 01:30 EDT = 05:30Z
+    calendar = parse_calendar(None, None, "America/New_York", ["2024-03-10T02:30", "2024-11-03T01:30", "2025-01-01"])
+    assert starts(calendar, "2024-04-01T00:00:00Z", 2) == ["2024-03-10T07:30Z", "2024-11-03T05:30Z"]
+
+
+@pytest.mark.parametrize(
+    ("boundaries", "why"),
+    [
+        (["2024-01-01"], "1 given; list 2 to 5300"),
+        ([f"{2000 + day // 365}-01-01T00:00:00.{day % 365:03d}" for day in range(5_301)], "5301 given"),
+        (["2024-01-01", "2024-03-01", "2024-02-01"], "2024-02-01T00:00:00 is listed after 2024-03-01T00:00:00"),
+        (["2024-01-01", "2024-01-01"], "ascending order, each once"),
+        (["2011-12-30", "2011-12-31"], "where the clock skips what lies between"),
+        (["2011-12-30T12:00", "2011-12-31T06:00"], "where the clock skips what lies between"),
+        (["2024-01-01", "2035-01-01"], "over ten years"),
+        (["2024-01-01", "soon"], "boundary 'soon' is not an ISO date"),
+        (["2024-01-01", "2024-02-01T00:00:00Z"], "no zone of its own"),
+        (["1969-12-30", "1970-02-01"], "outside the years 1970 to 2100"),
+        (["2100-01-01", "2101-01-03"], "outside the years 1970 to 2100"),
+    ],
+)
+def test_a_list_that_makes_no_calendar_is_refused_and_the_boundary_named(boundaries: list[str], why: str) -> None:
+    with pytest.raises(CalendarError, match=re.escape(why)):
+        parse_calendar(None, None, "Pacific/Apia", boundaries)
+
+
+@pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_a_list_can_cover_the_first_and_the_last_instant_in_every_zone(timezone: str) -> None:
+    years = [f"{year}-06-01" for year in range(1970, 2101)]
+    calendar = parse_calendar(None, None, timezone, ["1969-12-31", *years, "2101-01-02"])
+    assert calendar.period_at(MIN_MS).start_ms <= MIN_MS
+    assert calendar.period_at(MAX_MS - 1).end_ms >= MAX_MS
+
+
+# --- aligned to the calendar ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interval", "start", "end"),
+    [
+        # Wed Mar 13 2024, 12:00Z, in New York (clock +1 h on Mar 10)
+        ("P1D", "2024-03-13T04:00Z", "2024-03-14T04:00Z"),
+        ("P1W", "2024-03-11T04:00Z", "2024-03-18T04:00Z"),
+        ("P1M", "2024-03-01T05:00Z", "2024-04-01T04:00Z"),
+        ("P3M", "2024-01-01T05:00Z", "2024-04-01T04:00Z"),
+        ("P6M", "2024-01-01T05:00Z", "2024-07-01T04:00Z"),
+        ("P1Y", "2024-01-01T05:00Z", "2025-01-01T05:00Z"),
+        ("PT1H", "2024-03-13T12:00Z", "2024-03-13T13:00Z"),
+    ],
+)
+def test_without_an_anchor_periods_are_those_of_the_calendar(interval: str, start: str, end: str) -> None:
+    assert period(parse_calendar(None, interval, "America/New_York"), "2024-03-13T12:00:00Z") == (start, end)
+
+
+def test_months_without_an_anchor_in_utc_are_what_a_tenant_without_a_calendar_has() -> None:
+    assert parse_calendar(None, "P1M", "UTC") == UTC_MONTH
+
+
+def test_the_second_reading_of_a_repeated_hour_counts_for_elapsed_hours_alone() -> None:
+    # 01:30 EDT = 05:30Z    01:30 EST = 06:30Z (meant)
+    second = datetime(2024, 11, 3, 1, 30, fold=1)  # noqa: DTZ001 - an anchor is local
+    hours = Calendar(second, Interval(6, "H"), "America/New_York")
+    months = Calendar(second, Interval(1, "M"), "America/New_York")
+    assert period(hours, "2024-11-03T06:30:00Z") == ("2024-11-03T06:30Z", "2024-11-03T12:30Z")
+    assert period(months, "2024-11-03T06:30:00Z")[0] == "2024-11-03T05:30Z"
+
+
 # --- local days -------------------------------------------------------------------------------------------------------
-
-
-def plain_day(ms: int, timezone: str) -> str:
-    return datetime.fromtimestamp(ms // 1_000, zone(timezone)).date().isoformat()
-
-
-@settings(max_examples=70, deadline=None)
-@given(own.zones, own.instants, st.lists(st.integers(0, 2 * HOUR_MS), min_size=1, max_size=6))
-def test_a_remembered_day_is_the_day_of_each_instant_of_its_hour(timezone: str, base: int, steps: list[int]) -> None:
-    calendar = parse_calendar("2024-01-01", "P1M", timezone)
-    for ms in (min(base + step, MAX_MS - 1) for step in steps):
-        assert calendar.day_at(ms) == plain_day(ms, timezone)
-
-
-@settings(max_examples=100, deadline=None)
-@given(own.calendars, st.integers(0, 59), own.instants, st.lists(st.integers(0, 150_000), min_size=1, max_size=8))
-def test_a_remembered_stamp_is_the_stamp_of_each_instant_of_its_minute(
-    plain: Calendar, second: int, base: int, steps: list[int]
-) -> None:
-    # An anchor with seconds ends periods inside a minute: half of the instants are around such an end.
-    calendar = Calendar(plain.anchor.replace(second=second), plain.interval, plain.timezone)
-    end_ms = calendar.period_at(base).end_ms
-    moments = [base + step for step in steps] + [end_ms + step - 75_000 for step in steps]
-    for ms in (min(max(moment, MIN_MS), MAX_MS - 1) for moment in moments):
-        fresh = Calendar(calendar.anchor, calendar.interval, calendar.timezone)
-        period = fresh.period_at(ms)
-        fields = [ms - ms % MINUTE_MS, fresh.day_at(ms), period.start_ms, period.end_ms]
-        assert calendar.stamp_at(ms).split("\x1f") == [str(field) for field in fields]
 
 
 def test_the_stamps_a_calendar_remembers_are_bounded() -> None:
@@ -361,28 +284,10 @@ def test_the_stamps_a_calendar_remembers_are_bounded() -> None:
     assert 0 < len(calendar._stamps) <= 128
 
 
-def changes(timezone: str) -> list[int]:
-    """Instants (ms) at which the offset of a zone changes, 1970 to 2038."""
-    found, step = [], 5 * 86_400
-    for begin in range(step, 2_145_916_800, step):
-        before, after = begin, begin + step
-        if offset(before, timezone) == offset(after, timezone):
-            continue
-        while after - before > 1:
-            middle = (before + after) // 2
-            before, after = (middle, after) if offset(middle, timezone) == offset(begin, timezone) else (before, middle)
-        found.append(after * 1_000)
-    return found
-
-
-def offset(second: int, timezone: str) -> timedelta | None:
-    return datetime.fromtimestamp(second, zone(timezone)).utcoffset()
-
-
 @pytest.mark.parametrize("timezone", ZONES)
 def test_days_are_right_around_every_change_of_the_clock(timezone: str) -> None:
     steps = [minutes * MINUTE_MS + ms for minutes in (-61, -60, -31, -30, -29, -1, 0, 29, 30, 59) for ms in (0, 59_999)]
-    moments = [at + step for at in changes(timezone) for step in steps]
+    moments = [at * 1_000 + step for at in wall(timezone).changes if 0 < at < 2_145_916_800 for step in steps]
     random.Random(timezone).shuffle(moments)
     calendar = parse_calendar("2024-01-01", "P1M", timezone)
     assert [ms for ms in moments if calendar.day_at(ms) != plain_day(ms, timezone)] == []
@@ -405,58 +310,3 @@ def test_the_remembered_days_are_bounded_and_right_beyond_the_bound() -> None:
         ms = ms_of("2024-01-01T00:10:00Z") + hour * HOUR_MS
         assert calendar.day_at(ms) == plain_day(ms, "Asia/Kathmandu")
         assert len(calendar._days) <= 2_160
-
-
-# --- text -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "interval"),
-    [
-        ("P1M", Interval(1, "M")), ("P3M", Interval(3, "M")), ("P1Y", Interval(1, "Y")), ("P2W", Interval(2, "W")),
-        ("P10D", Interval(10, "D")), ("PT1H", Interval(1, "H")), ("PT87600H", Interval(87_600, "H")),
-    ],
-)  # fmt: skip
-def test_an_interval_of_one_unit_is_read(text: str, interval: Interval) -> None:
-    assert parse_calendar("2024-01-01", text, "UTC").interval == interval
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "P", "1M", "P0M", "P01M", "P-1M", "P1.5M", "P1M1D", "PT1M", "PT30S", "P1H", "PT0H", "p1m", "P1M ", "P1M\n",
-        "P121M", "P11Y", "P521W", "P3651D", "PT87601H", "P99999Y", "P1\u0662M", "month",
-    ],
-)  # fmt: skip
-def test_any_other_interval_is_refused(text: str) -> None:
-    with pytest.raises(CalendarError, match="interval"):
-        parse_calendar("2024-01-01", text, "UTC")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "", "America", "America/Nowhere", "EST5EDT6", "+01:00", "/etc/passwd", "../tzdata/zoneinfo/UTC", "UTC/",
-        "UTC\n", "leapseconds", "zone.tab", "x" * 300, "America\\New_York", "\0",
-    ],
-)  # fmt: skip
-def test_a_name_that_is_no_zone_is_refused(name: str) -> None:
-    with pytest.raises(CalendarError, match="time zone"):
-        parse_calendar("2024-01-01", "P1M", name)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "yesterday", "2023-02-29", "2024-13-01", "2024-01-01T25:00:00", "2024-01-01T00:00:00Z",
-        "2024-01-01T00:00:00+01:00", "2024-01-01T00:00:00.0005", "1969-12-31", "2101-01-01",
-    ],
-)  # fmt: skip
-def test_an_anchor_that_is_no_local_time_of_these_years_is_refused(text: str) -> None:
-    with pytest.raises(CalendarError, match="anchor"):
-        parse_calendar(text, "P1M", "UTC")
-
-
-def test_the_earliest_and_latest_anchors_are_taken() -> None:
-    assert parse_calendar("1970-01-01", "P1M", "UTC").period_at(MIN_MS).start_ms == 0
-    assert parse_calendar("2100-12-31T23:59:59.999", "P10Y", "UTC").period_at(MAX_MS - 1).start_ms == MAX_MS - 1

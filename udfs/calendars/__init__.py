@@ -1,0 +1,1 @@
+"""Calendars: the period and local day of an instant."""
