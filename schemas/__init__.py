@@ -10,6 +10,10 @@ from typing import Any
 import yaml
 
 TOPICS = ("usage.events", "usage.deltas", "usage.dlq", "usage.alerts")
+# Topics whose values have the schema of another topic.
+ALIASES = {"usage.events.redrive": "usage.events"}
+# Kinds of events that must be readable for ever: versions of the native event, and of CloudEvents.
+EVENT_FORMATS = ("v1", "v2", "cloudevents-1.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +30,26 @@ class SqlFile:
 
 
 def topic_schema(topic: str) -> dict[str, Any]:
-    """JSON Schema 2020-12 of the value of one topic in `TOPICS`."""
-    return _json("topics", f"{topic}.schema.json")
+    """JSON Schema 2020-12 of the value of one topic in `TOPICS` or `ALIASES`."""
+    return _json("topics", f"{ALIASES.get(topic, topic)}.schema.json")
+
+
+def released_schema(topic: str) -> dict[str, Any]:
+    """The schema of one topic in `TOPICS` as others rely on it; `schemas.compatibility` guards it."""
+    return _json("topics", "released", f"{topic}.schema.json")
 
 
 def topic_examples(topic: str) -> dict[str, dict[str, Any]]:
     """Golden examples of one topic by file name; each holds `valid`, `why` and the record in `value`."""
-    folder = files(__name__).joinpath("topics", "examples", topic)
-    return {
-        entry.name: json.loads(entry.read_text("utf-8"))
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith(".json")
-    }
+    return _json_files("topics", "examples", topic)
+
+
+def golden_events(event_format: str) -> dict[str, dict[str, Any]]:
+    """Events of one of `EVENT_FORMATS` by file name, in words (`why`), as sent (`raw`) and as read (`decoded`).
+
+    CloudEvents have the `default_tenant` and `arrival_ms` they are read with.
+    """
+    return _json_files("topics", "golden", "usage.events", event_format)
 
 
 def catalog_schema() -> dict[str, Any]:
@@ -56,6 +68,11 @@ def sql_files(kind: str) -> list[SqlFile]:
     folder = files(__name__).joinpath("sql", kind)
     found = [SqlFile(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted(found, key=lambda file: file.name)
+
+
+def _json_files(*path: str) -> dict[str, dict[str, Any]]:
+    entries = sorted(files(__name__).joinpath(*path).iterdir(), key=lambda entry: entry.name)
+    return {entry.name: json.loads(entry.read_text("utf-8")) for entry in entries if entry.name.endswith(".json")}
 
 
 def _json(*path: str) -> dict[str, Any]:

@@ -10,11 +10,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import schemas
 from tests.unit import strategies as own
 from tests.unit.strategies import EVENT_MS, event, raw_event, with_literal
-from udfs.events import MAX_EVENT_BYTES, MAX_ID_BYTES, Event, checked_id, event_time_ms, parse, quantity_of
-from udfs.reasons import SHOWN_CHARS, Reason, Rejected, shown
-from udfs.shape import MAX_DEPTH, depth_of, shape_of
+from udfs.events.parse import (
+    MAX_EVENT_BYTES,
+    MAX_ID_BYTES,
+    Event,
+    amount_text,
+    checked_id,
+    event_time_ms,
+    parse,
+    quantity_of,
+)
+from udfs.events.reasons import SHOWN_CHARS, Reason, Rejected, shown
+from udfs.events.shape import MAX_DEPTH, MAX_PROPERTIES, depth_of, shape_of
+from udfs.events.upcast import VERSIONS
 
 
 def verdict(raw: bytes | None) -> Reason:
@@ -285,19 +296,124 @@ def test_properties_that_are_no_object_are_rejected(value: Any) -> None:
     assert verdict(raw_event(properties=value)) == Reason.WRONG_TYPE
 
 
-@pytest.mark.parametrize("literal", ["1", "1.0", "1e0"])
-def test_schema_version_one_is_known(literal: str) -> None:
+@pytest.mark.parametrize("literal", ["1", "1.0", "1e0", "2", "2.0", "0.2e1"])
+def test_two_schema_versions_are_known(literal: str) -> None:
     assert parse(with_literal("schema_version", literal)).event_id == "e-1"
 
 
-@pytest.mark.parametrize("literal", ["0", "2", "-1", "2.0", "18446744073709551617", "9" * 40])
+@pytest.mark.parametrize("literal", ["0", "3", "-1", "3.0", "18446744073709551617", "9" * 40])
 def test_any_other_schema_version_is_unsupported(literal: str) -> None:
     assert verdict(with_literal("schema_version", literal)) == Reason.UNSUPPORTED_SCHEMA_VERSION
+    assert verdict(with_literal("schema_version", literal)[:-1] + b',"source":7,"voids":"e"}') == (
+        Reason.UNSUPPORTED_SCHEMA_VERSION
+    )
 
 
 @pytest.mark.parametrize("literal", ["null", "true", '"1"', "1.5", "[]", "{}", "1e400"])
 def test_a_schema_version_that_is_no_integer_is_rejected(literal: str) -> None:
     assert verdict(with_literal("schema_version", literal)) == Reason.WRONG_TYPE
+
+
+# --- source, what is taken back, number of properties -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [{}, {"schema_version": 1}, {"schema_version": 1.0}])
+@pytest.mark.parametrize("source", ["gate-7", "", None, 7, {"a": [1]}, ["x"], "x" * 300, "\n", True])
+def test_in_version_1_a_source_is_a_field_of_the_producers_own(version: dict[str, Any], source: Any) -> None:
+    read = parse(raw_event(**version, source=source, note={"source": 1}))
+    assert isinstance(read.source, type(parse(raw_event()).source))
+    assert (read.event_id, read.customer_id, quantity_of(read)) == ("e-1", "alice", "2.5")
+    assert read.properties == parse(raw_event()).properties
+
+
+@pytest.mark.parametrize("version", [2, 2.0])
+@pytest.mark.parametrize("source", ["gate-7", "x" * 256, "é" * 128, None])
+def test_in_version_2_the_source_is_read(version: float, source: str | None) -> None:
+    assert parse(raw_event(schema_version=version, source=source)).source == source
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (7, Reason.WRONG_TYPE), ({"a": 1}, Reason.WRONG_TYPE), (True, Reason.WRONG_TYPE), ([], Reason.WRONG_TYPE),
+        ("", Reason.INVALID_ID), ("a\nb", Reason.INVALID_ID), ("x" * 257, Reason.ID_TOO_LONG),
+    ],
+)  # fmt: skip
+def test_in_version_2_a_bad_source_is_rejected(source: Any, reason: Reason) -> None:
+    with pytest.raises(Rejected, match="source") as caught:
+        parse(raw_event(schema_version=2, source=source))
+    assert caught.value.reason == reason
+    assert caught.value.ids == {"tenant_id": "acme", "customer_id": "alice", "event_id": "e-1"}
+
+
+@pytest.mark.parametrize("fields", [{"source": 7}, {"source": "x"}, {"source": {"source": 1}}])
+def test_a_field_of_the_producers_own_hides_no_fault(fields: dict[str, Any]) -> None:
+    raw = raw_event(**fields)
+    assert verdict(raw.replace(b'"quantity"', b'"source":1,"quantity"')) == Reason.DUPLICATE_KEY
+    assert verdict(raw_event(**fields, customer_id=5)) == Reason.WRONG_TYPE
+    assert verdict(raw_event(**fields, voids="")) == Reason.INVALID_ID
+    assert verdict(raw_event(**fields, timestamp="9999-12-31T23:59:59.9999999Z")) == Reason.INVALID_TIMESTAMP
+    assert verdict(raw_event(**fields, schema_version=True)) == Reason.WRONG_TYPE
+    assert verdict(raw[:-1]) == Reason.TRUNCATED_JSON
+    assert verdict(raw.replace(b"LAX", b"L\xe9X")) == Reason.INVALID_UTF8
+
+
+@pytest.mark.parametrize("version", [{}, {"schema_version": 2}])
+@pytest.mark.parametrize("voids", ["e-0", "e-1", "x" * 256, "é" * 128, None])
+def test_what_is_taken_back_is_read(voids: str | None, version: dict[str, Any]) -> None:
+    assert parse(raw_event(voids=voids, **version)).voids == voids
+
+
+@pytest.mark.parametrize(
+    ("voids", "reason"),
+    [
+        (7, Reason.WRONG_TYPE), ({"a": 1}, Reason.WRONG_TYPE), (False, Reason.WRONG_TYPE), (["e"], Reason.WRONG_TYPE),
+        ("", Reason.INVALID_ID), ("a\x1fb", Reason.INVALID_ID), ("x" * 257, Reason.ID_TOO_LONG),
+        ("é" * 129, Reason.ID_TOO_LONG),
+    ],
+)  # fmt: skip
+def test_what_is_taken_back_must_be_an_id(voids: Any, reason: Reason) -> None:
+    with pytest.raises(Rejected, match="voids") as caught:
+        parse(raw_event(voids=voids))
+    assert caught.value.reason == reason
+    assert caught.value.ids == {"tenant_id": "acme", "customer_id": "alice", "event_id": "e-1"}
+
+
+def test_the_limit_of_properties_is_exact() -> None:
+    most = {f"p{number}": number for number in range(MAX_PROPERTIES)}
+    assert len(parse(raw_event(properties=most)).properties or {}) == MAX_PROPERTIES == 256
+    inner = {**most, "p0": {f"q{number}": {} for number in range(1_000)}}
+    assert parse(raw_event(properties=inner, **{f"u{number}": 1 for number in range(300)})).event_id == "e-1"
+    for fields in ({}, {"voids": "e"}, {"schema_version": 2}, {"source": 7}):
+        assert verdict(raw_event(properties={**most, "one": "more"}, **fields)) == Reason.TOO_MANY_PROPERTIES
+
+
+# --- golden events ----------------------------------------------------------------------------------------------------
+
+GOLDEN = [(kind, name) for kind in schemas.EVENT_FORMATS for name in schemas.golden_events(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), GOLDEN)
+def test_an_event_of_every_version_is_read_as_ever(kind: str, name: str) -> None:
+    golden = schemas.golden_events(kind)[name]
+    raw = golden["raw"].encode()
+    read = parse(raw, golden.get("default_tenant", ""), golden.get("arrival_ms"))
+    assert {
+        "event_id": read.event_id,
+        "tenant_id": read.tenant_id,
+        "customer_id": read.customer_id,
+        "event_type": read.event_type,
+        "source": read.source or None,
+        "voids": read.voids or None,
+        "time_ms": event_time_ms(read, raw),
+        "quantity": quantity_of(read),
+    } == golden["decoded"]
+    assert golden["why"].endswith(".")
+
+
+def test_every_known_version_has_golden_events() -> None:
+    assert {f"v{version}" for version in VERSIONS} | {"cloudevents-1.0"} == set(schemas.EVENT_FORMATS)
+    assert {kind for kind, _ in GOLDEN} == set(schemas.EVENT_FORMATS)
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------
@@ -443,6 +559,20 @@ def test_a_text_that_is_no_decimal_is_an_invalid_quantity(text: str) -> None:
 @pytest.mark.parametrize("literal", ["null", "true", "false", "[]", "{}", "[1]", '{"value":1}'])
 def test_a_quantity_of_another_type_is_rejected(literal: str) -> None:
     assert quantity_verdict(literal) == Reason.WRONG_TYPE
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'"NaN"', Reason.NON_FINITE_QUANTITY), (b"null", Reason.WRONG_TYPE), (b'"many"', Reason.INVALID_QUANTITY),
+        (b"1e18", Reason.QUANTITY_OUT_OF_RANGE), (b"1e-10", Reason.QUANTITY_TOO_PRECISE),
+    ],
+)  # fmt: skip
+def test_an_amount_elsewhere_follows_the_same_rules_under_its_own_name(raw: bytes, reason: Reason) -> None:
+    assert amount_text(b'"15e-1"', "miles") == "1.5"
+    with pytest.raises(Rejected, match="'miles ") as caught:
+        amount_text(raw, "miles")
+    assert caught.value.reason == reason
 
 
 def test_a_remembered_rejection_stays_a_rejection() -> None:

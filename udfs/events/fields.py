@@ -1,22 +1,18 @@
-"""The native usage event: strict and fast parsing of raw bytes; `udfs.diagnosis` explains bad ones."""
+"""One decoded event, native or CloudEvent, and the checks of its single fields: ids, instant, quantity."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from udfs.calendars import MAX_MS, MIN_MS
-from udfs.diagnosis import SCHEMA_VERSION, diagnose, inspect
-from udfs.reasons import Reason, Rejected, shown
-from udfs.shape import MAX_DEPTH, shape_of
+from udfs.calendars.calendar import MAX_MS, MIN_MS
+from udfs.events.reasons import Reason, Rejected, shown
 
-# Raw bytes of one event; a producer's batch limit is far above, and a dead-letter record carries the bytes in base64.
-MAX_EVENT_BYTES = 65_536
 MAX_ID_BYTES = 256
 # |quantity| < 10^18 and 9 decimals: 10^11 such events still fit the DECIMAL(38,9) of every total.
 MAX_INTEGER_DIGITS = 18
@@ -24,7 +20,11 @@ MAX_DECIMALS = 9
 
 
 class Event(msgspec.Struct, gc=False, frozen=True):
-    """One event as sent. Values that most events never need decoded stay raw JSON."""
+    """One event as sent, of the latest version. Values that most events never need decoded stay raw JSON."""
+
+    # What the sender calls these fields: for the details of a verdict.
+    TIME: ClassVar[str] = "timestamp"
+    QUANTITY: ClassVar[str] = "quantity"
 
     event_id: str
     tenant_id: str
@@ -39,64 +39,27 @@ class Event(msgspec.Struct, gc=False, frozen=True):
     region: str | UnsetType | None = UNSET
     # In JSON 1.0 is an integer too.
     schema_version: int | float | UnsetType = UNSET
+    # Who sent it: ids are unique within their source.
+    source: str | UnsetType | None = UNSET
+    # Id of the event that this one takes back.
+    voids: str | UnsetType | None = UNSET
 
 
-_decode = msgspec.json.Decoder(Event).decode
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_REQUIRED_COUNT = 5
+class CloudEvent(Event, gc=False, frozen=True):
+    """An event that came as a CloudEvent; what it says is found in the fields of the native event."""
 
-
-def parse(raw: bytes | None) -> Event:
-    """An event from the bytes of one Kafka value.
-
-    Fields are present and of their type, every key is there once, strings are storable. Ids, time range, quantity and
-    properties are checked where they are used (`checked_id`, `event_time_ms`, `quantity_of`, `udfs.meters`).
-
-    Raises
-    ------
-    Rejected
-        The bytes are no such event.
-    """
-    if not raw:
-        raise Rejected(Reason.EMPTY_VALUE, "the value is null." if raw is None else "the value has 0 bytes.")
-    if len(raw) > MAX_EVENT_BYTES:
-        raise Rejected(Reason.EVENT_TOO_LARGE, f"the value has {len(raw)} bytes; the limit is {MAX_EVENT_BYTES}.")
-    try:
-        event = _decode(raw)
-        # msgspec skips what it does not decode: the bytes of unknown fields may still not be UTF-8 ...
-        if not raw.isascii():
-            raw.decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise diagnose(raw, str(error)) from None
-    # ... and it lets the last of two equal keys win: as many keys must be written as were decoded.
-    shape = shape_of(raw)
-    properties = event.properties
-    decoded = _REQUIRED_COUNT + (event.quantity is not UNSET) + (event.schema_version is not UNSET)
-    if properties is not UNSET:
-        decoded += 1 + len(properties)
-    if (shape.keys != decoded and shape.keys != _decoded_keys(event, raw)) or shape.suspect or shape.depth > MAX_DEPTH:
-        inspect(raw)
-    if event.schema_version is not UNSET and event.schema_version != SCHEMA_VERSION:
-        inspect(raw)
-    return event
-
-
-def _decoded_keys(event: Event, raw: bytes) -> int:
-    """Different keys of the event and of its properties: all there are, when no value holds an object of its own."""
-    return len(_decode_fields(raw)) + (0 if event.properties is UNSET else len(event.properties))
+    TIME: ClassVar[str] = "time"
+    QUANTITY: ClassVar[str] = "data.quantity"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # msgspec rounds what is finer than a microsecond: only from .xxx9995 on does that reach the next millisecond. An escape
 # may hide such a digit.
-_NINES, _ESCAPED = b"999", b"\\u00"
+# To look for one byte costs a tenth of looking for several.
+_NINES, _BACKSLASH, _ESCAPED = b"999", ord("\\"), b"\\u00"
 
 
-class _Timestamp(msgspec.Struct):
-    timestamp: str
-
-
-_decode_timestamp = msgspec.json.Decoder(_Timestamp).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def event_time_ms(event: Event, raw: bytes) -> int:
@@ -110,16 +73,19 @@ def event_time_ms(event: Event, raw: bytes) -> int:
     since = event.timestamp - _EPOCH
     micros = since.microseconds
     ms = since.days * 86_400_000 + since.seconds * 1_000 + micros // 1_000
-    if micros % 1_000 == 0 and (_NINES in raw or _ESCAPED in raw) and _was_rounded_up(raw):
-        ms -= 1
+    if micros % 1_000 == 0 and (_NINES in raw or (_BACKSLASH in raw and _ESCAPED in raw)):
+        ms -= _was_rounded_up(raw, event.TIME)
     if MIN_MS <= ms < MAX_MS:
         return ms
-    raise Rejected(Reason.INVALID_TIMESTAMP, f"timestamp {event.timestamp.isoformat()} is outside 1970 to 2100.")
+    raise Rejected(Reason.INVALID_TIMESTAMP, f"{event.TIME} {event.timestamp.isoformat()} is outside 1970 to 2100.")
 
 
-def _was_rounded_up(raw: bytes) -> bool:
+def _was_rounded_up(raw: bytes, name: str) -> bool:
     """Whether a timestamp that reads as whole milliseconds had a fraction just below them."""
-    fraction = re.search(r"\.(\d{6})[5-9]", _decode_timestamp(raw).timestamp)
+    written = _decode_fields(raw).get(name)
+    if written is None:
+        return False
+    fraction = re.search(r"\.(\d{6})[5-9]", msgspec.json.decode(written, type=str | None) or "")
     return fraction is not None and fraction[1].endswith("999")
 
 
@@ -141,7 +107,7 @@ def checked_id(name: str, value: str) -> str:
 
 
 # A quantity that is its own canonical text: JSON number or numeric string, at most 18 digits before the point.
-_plain = re.compile(rb'("?)((?:-?[1-9]\d{0,17}|0)(?:\.\d{1,9})?)\1').fullmatch
+_plain = re.compile(rb'("?)((?:-?[1-9]\d{0,17}|0)(?:\.\d{0,8}[1-9])?)\1').fullmatch
 _JSON_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NUMERIC_STRING = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NON_FINITE = re.compile(r"[+-]?(?:s?nan\d*|inf(?:inity)?)", re.IGNORECASE)
@@ -161,40 +127,53 @@ def quantity_of(event: Event) -> str:
     if event.quantity is UNSET:
         return "1"
     text = bytes(event.quantity)
-    amount = _AMOUNTS.get(text)
+    return _AMOUNTS.get(text) or amount_text(text, event.QUANTITY)
+
+
+def amount_text(raw: bytes, name: str) -> str:
+    """A JSON number or numeric string as plain decimal text without exponent, safe for DECIMAL(38,9).
+
+    `raw` is the JSON text of one value, `name` what the sender calls it.
+
+    Raises
+    ------
+    Rejected
+        It is no finite decimal within the limits.
+    """
+    amount = _AMOUNTS.get(raw)
     if amount is None:
-        match = _plain(text)
-        amount = match[2].decode() if match else _canonical(text)
-        if len(text) <= _AMOUNT_MEMO_BYTES:
+        match = _plain(raw)
+        amount = match[2].decode() if match else _canonical(raw, name)
+        if len(raw) <= _AMOUNT_MEMO_BYTES:
             if len(_AMOUNTS) >= _AMOUNTS_LIMIT:
                 _AMOUNTS.clear()
-            _AMOUNTS[text] = amount
+            _AMOUNTS[raw] = amount
     return amount
 
 
-def _canonical(raw: bytes) -> str:
+def _canonical(raw: bytes, name: str) -> str:
     """Plain decimal text of any other JSON value that is a number or a numeric string."""
     text = raw.decode()
     grammar = _JSON_NUMBER
     if text.startswith('"'):
         text, grammar = msgspec.json.decode(raw, type=str), _NUMERIC_STRING
         if _NON_FINITE.fullmatch(text):
-            raise Rejected(Reason.NON_FINITE_QUANTITY, f"quantity is {shown(text)}.")
+            raise Rejected(Reason.NON_FINITE_QUANTITY, f"{name} is {shown(text)}.")
     if not text.isascii() or not grammar.fullmatch(text):
         if raw.startswith(b'"'):
-            raise Rejected(Reason.INVALID_QUANTITY, f'quantity "{shown(text)}" is not a decimal number.')
-        raise Rejected(Reason.WRONG_TYPE, f"quantity is {shown(text)}, not a number or a numeric string.")
-    return _plain_text(text)
+            raise Rejected(Reason.INVALID_QUANTITY, f'{name} "{shown(text)}" is not a decimal number.')
+        raise Rejected(Reason.WRONG_TYPE, f"{name} is {shown(text)}, not a number or a numeric string.")
+    return _plain_text(text, name)
 
 
-def _plain_text(text: str) -> str:
+def _plain_text(text: str, name: str) -> str:
     try:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("Infinity")
     # Never format before the range is known: 1E+999999999 has a gigabyte of zeros.
     if not number.is_finite() or (number and number.adjusted() >= MAX_INTEGER_DIGITS):
-        raise Rejected(Reason.QUANTITY_OUT_OF_RANGE, f"quantity {shown(text)} is not within +-1E+{MAX_INTEGER_DIGITS}.")
+        raise Rejected(Reason.QUANTITY_OUT_OF_RANGE, f"{name} {shown(text)} is not within +-1E+{MAX_INTEGER_DIGITS}.")
     if not number:
         return "0"
     sign, digits, exponent = number.as_tuple()
@@ -202,6 +181,6 @@ def _plain_text(text: str) -> str:
     scale = len(digits) - len(significant) + int(exponent)
     if scale < -MAX_DECIMALS:
         raise Rejected(
-            Reason.QUANTITY_TOO_PRECISE, f"quantity {shown(text)} has {-scale} decimals; the limit is {MAX_DECIMALS}."
+            Reason.QUANTITY_TOO_PRECISE, f"{name} {shown(text)} has {-scale} decimals; the limit is {MAX_DECIMALS}."
         )
     return format(Decimal((sign, tuple(map(int, significant)), scale)), "f")

@@ -42,9 +42,12 @@ class Reason(StrEnum):
     IN_FUTURE = "in_future", "The event time is further after the arrival than clock skew allows."
     NON_FINITE_QUANTITY = "non_finite_quantity", "The quantity is NaN or infinite."
     INVALID_QUANTITY = "invalid_quantity", "The quantity is a string that is not a decimal number."
-    QUANTITY_OUT_OF_RANGE = "quantity_out_of_range", "The quantity is not within +-10^18."
+    QUANTITY_OUT_OF_RANGE = "quantity_out_of_range", "The quantity is not within +-10^18, or +-10^12 for weighted_sum."
     QUANTITY_TOO_PRECISE = "quantity_too_precise", "The quantity has decimals that would have to be rounded away."
-    NEGATIVE_QUANTITY = "negative_quantity", "A meter that sums this event does not allow negative quantities."
+    NEGATIVE_QUANTITY = "negative_quantity", "A meter of this event does not allow negative quantities."
+    MISSING_VALUE = "missing_value", "A meter measures a property that the event does not have, or has as null."
+    NO_PERIOD = "no_period", "The customer's calendar has no billing period at the event time."
+    TOO_MANY_PROPERTIES = "too_many_properties", "The event has more properties than the limit."
     DIMENSION_TOO_LONG = "dimension_too_long", "The group-by values of a meter are over the length limit."
     INTERNAL_ERROR = (
         "internal_error",

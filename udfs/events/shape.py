@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 # Objects and arrays within each other, the event itself being the first level.
 MAX_DEPTH = 64
+# Properties of an event, those within them not counted.
+MAX_PROPERTIES = 256
 
 
 class Shape(NamedTuple):

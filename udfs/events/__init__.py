@@ -1,0 +1,1 @@
+"""Events: bytes of a Kafka value to an event, or the reason why they are none."""
