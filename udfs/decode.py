@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from udfs.calendars import SEPARATOR
-from udfs.catalog import Catalog
-from udfs.catalog_model import Pair
+from udfs.calendars.calendar import SEPARATOR, NoPeriodError
+from udfs.catalog.cache import Catalog
+from udfs.catalog.model import Pair
 from udfs.dlq import DlqRecord, rfc3339, to_json
-from udfs.events import Event, checked_id, event_time_ms, parse, quantity_of
-from udfs.meters import amount_of, dims_of
-from udfs.reasons import Reason, Rejected, shown
+from udfs.events.parse import Event, checked_id, event_time_ms, parse, quantity_of
+from udfs.events.reasons import Reason, Rejected, shown
+from udfs.meters.measuring import amount_of, dims_of, measure, unmeasured
+from udfs.meters.meter import UNMEASURED, Meter
+from udfs.meters.packing import stamped, unstamped
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,10 @@ class DecodePolicy:
     ----------
     topic:
         Source topic, as dead-letter records name it.
+    redrive_topic:
+        Topic of redriven dead letters: records with a partition below 0 are from its partition -1 - p.
+    default_tenant:
+        Tenant of CloudEvents that name none; '' rejects them.
     grace_ms:
         Latest arrival after event time that is counted; exactly this late still is.
     future_tolerance_ms:
@@ -37,33 +43,31 @@ class DecodePolicy:
     topic: str
     grace_ms: int
     future_tolerance_ms: int
+    default_tenant: str = ""
+    redrive_topic: str = ""
 
 
 @dataclass(slots=True)
 class DecodedBatch:
-    """Columns of equal length; a row has a key, series and amounts, or else a reject.
+    """Columns of equal length; a row has a key and measurements, or else a reject.
 
     Parameters
     ----------
     keys:
-        Dedupe key: 16-byte hash of tenant and event id.
-    series:
-        One packed series per measurement: tenant, customer, meter, dims, minute (ms), local day, period start and
-        end (ms), with SEPARATOR between them.
-    amounts:
-        Plain decimal text, aligned with `series`.
+        Dedupe key: 16-byte hash of tenant, source and event id, or of what an event takes back.
+    measurements:
+        All measurements of the event in one text, see `udfs.meters.packing`.
     rejects:
         Dead-letter record as JSON.
     """
 
     keys: list[bytes | None] = field(default_factory=list)
-    series: list[list[str] | None] = field(default_factory=list)
-    amounts: list[list[str] | None] = field(default_factory=list)
+    measurements: list[str | None] = field(default_factory=list)
     rejects: list[str | None] = field(default_factory=list)
 
 
-# What an accepted event adds: its series but for their stamps, and its amounts.
-_Measured = tuple[list[str], list[str]]
+# What an accepted event adds: a text per measurement, but for the stamps.
+_Measured = list[str]
 
 
 class Decoder:
@@ -78,11 +82,11 @@ class Decoder:
     def decode_batch(
         self,
         raws: Sequence[bytes | None],
-        arrivals_ms: Sequence[int],
+        arrivals_ms: Sequence[int] | None,
         partitions: Sequence[int],
         offsets: Sequence[int],
     ) -> DecodedBatch:
-        """Columns in, columns out, row by row in the same order.
+        """Columns in, columns out, row by row in the same order; without arrivals no event is too late or too early.
 
         1. Refresh the catalog if it is time.
         2. Measure each event; what is wrong with one becomes its dead-letter record. Put those of known customers into
@@ -99,13 +103,14 @@ class Decoder:
         self._logged.clear()
         # Step 2
         size = len(raws)
-        batch = DecodedBatch([None] * size, [None] * size, [None] * size, [None] * size)
+        arrivals: Sequence[int | None] = [None] * size if arrivals_ms is None else arrivals_ms
+        batch = DecodedBatch([None] * size, [None] * size, [None] * size)
         waiting: list[tuple[int, Pair, Event, int, _Measured]] = []
-        account_of = self._catalog.account
-        for row, (raw, arrival_ms, _, _) in enumerate(zip(raws, arrivals_ms, partitions, offsets, strict=True)):
+        account_of, default_tenant = self._catalog.account, self._policy.default_tenant
+        for row, (raw, arrival_ms, _, _) in enumerate(zip(raws, arrivals, partitions, offsets, strict=True)):
             event: Event | None = None
             try:
-                event = parse(raw)
+                event = parse(raw, default_tenant, arrival_ms)
                 pair = event.tenant_id, event.customer_id
                 account = account_of(pair)
                 if account is None:
@@ -125,26 +130,24 @@ class Decoder:
                 _accept(batch, row, event, self._catalog.calendar_at(pair, event_ms).stamp_at(event_ms), measured)
             except Exception as error:  # noqa: BLE001  as above
                 position = partitions[row], offsets[row]
-                batch.rejects[row] = self._dead_letter(error, raws[row], arrivals_ms[row], position, event)
+                batch.rejects[row] = self._dead_letter(error, raws[row], arrivals[row], position, event)
         return batch
 
-    def _measure(self, event: Event, raw: bytes, arrival_ms: int) -> tuple[int, _Measured]:
+    def _measure(self, event: Event, raw: bytes, arrival_ms: int | None) -> tuple[int, _Measured]:
         """Event time, and what the event adds; its tenant and customer id were checked."""
         tenant = event.tenant_id
         checked_id("event_id", event.event_id)
         event_type = checked_id("event_type", event.event_type)
         event_ms = event_time_ms(event, raw)
-        self._check_lateness(event_ms, arrival_ms)
+        if arrival_ms is not None:
+            self._check_lateness(event_ms, arrival_ms)
         meters = self._catalog.meters_at(tenant, event_type, event_ms)
         if not meters:
             if meters is None:
                 raise Rejected(Reason.UNKNOWN_TENANT, f"tenant {shown(tenant)} is not in the catalog.")
             detail = f"no meter of tenant {shown(tenant)} takes event type {shown(event_type)}."
             raise Rejected(Reason.UNKNOWN_EVENT_TYPE, detail)
-        quantity = quantity_of(event)
-        head = f"{tenant}{SEPARATOR}{event.customer_id}{SEPARATOR}"
-        heads = [f"{head}{meter.meter}{SEPARATOR}{dims_of(event, meter)}{SEPARATOR}" for meter in meters]
-        return event_ms, (heads, [amount_of(quantity, meter) for meter in meters])
+        return event_ms, _measured(event, meters, event_ms)
 
     def _check_lateness(self, event_ms: int, arrival_ms: int) -> None:
         late_ms = arrival_ms - event_ms
@@ -160,31 +163,45 @@ class Decoder:
         self,
         error: Exception,
         raw: bytes | None,
-        arrival_ms: int,
+        arrival_ms: int | None,
         position: tuple[int, int],
         event: Event | None,
     ) -> str:
-        verdict = error if isinstance(error, Rejected) else self._internal_error(error, position)
+        verdict = self._verdict(error, position)
         ids = _ids(event, verdict)
+        topic, partition = self._source(position[0])
         record = DlqRecord(
             reason=verdict.reason,
             detail=verdict.detail,
             raw=raw,
-            topic=self._policy.topic,
-            partition=position[0],
+            topic=topic,
+            partition=partition,
             offset=position[1],
-            arrival=rfc3339(arrival_ms),
+            arrival=None if arrival_ms is None else rfc3339(arrival_ms),
             tenant_id=ids.get("tenant_id"),
             customer_id=ids.get("customer_id"),
             event_id=ids.get("event_id"),
         )
         return to_json(record)
 
-    def _internal_error(self, error: Exception, position: tuple[int, int]) -> Rejected:
+    def _source(self, partition: int) -> tuple[str, int]:
+        """Topic and partition of a record; see `DecodePolicy.redrive_topic`."""
+        return (self._policy.topic, partition) if partition >= 0 else (self._policy.redrive_topic, -1 - partition)
+
+    def _verdict(self, error: Exception, position: tuple[int, int]) -> Rejected:
+        if isinstance(error, Rejected):
+            return error
+        if isinstance(error, NoPeriodError):
+            return Rejected(Reason.NO_PERIOD, shown(str(error)))
         detail = f"{type(error).__name__}: {shown(str(error))}"
         if detail not in self._logged:
             self._logged.add(detail)
-            log.error("partition %d offset %d could not be decoded", *position, exc_info=error)
+            log.error(
+                "%s partition %d offset %d could not be decoded",
+                *self._source(position[0]),
+                position[1],
+                exc_info=error,
+            )
         return Rejected(Reason.INTERNAL_ERROR, detail)
 
 
@@ -193,17 +210,44 @@ def _check_pair(pair: Pair) -> None:
     checked_id("customer_id", pair[1])
 
 
+def _measured(event: Event, meters: Sequence[Meter], event_ms: int) -> _Measured:
+    # Read even where no meter does: a bad quantity is a bad event.
+    quantity = quantity_of(event)
+    void = isinstance(event.voids, str)
+    owner = f"{event.tenant_id}{SEPARATOR}{event.customer_id}{SEPARATOR}"
+    texts = []
+    for meter in meters:
+        if meter.is_plain and not void:
+            # Nearly all there is to do: the same as below, at half the cost.
+            texts.append(unstamped(owner, meter.meter, amount_of(event, meter, quantity), dims_of(event, meter)))
+        else:
+            texts += [unstamped(owner, meter.meter, *one) for one in measure(event, meter, event_ms, void)]
+    return texts or [unstamped(owner, UNMEASURED, *unmeasured(void))]
+
+
 def _accept(batch: DecodedBatch, row: int, event: Event, stamp: str, measured: _Measured) -> None:
-    """Fill a row, all columns or none."""
-    heads, amounts = measured
-    batch.keys[row] = dedupe_key(event.tenant_id, event.event_id)
-    batch.series[row] = [head + stamp for head in heads]
-    batch.amounts[row] = amounts
+    """Fill a row, both columns or none."""
+    batch.keys[row] = key_of(event)
+    batch.measurements[row] = stamped(measured, stamp)
+
+
+def key_of(event: Event) -> bytes:
+    """The dedupe key of an event. All voids of one event have the same, whatever their own ids; it is no event's."""
+    source = event.source or ""
+    if isinstance(event.voids, str):
+        return void_key(event.tenant_id, event.voids, source)
+    return dedupe_key(event.tenant_id, event.event_id, source)
 
 
 def dedupe_key(tenant_id: str, event_id: str, source: str = "") -> bytes:
     """16-byte hash of tenant, source and event id; the lengths in front keep ("a", "bc") and ("ab", "c") apart."""
     text = f"{len(tenant_id)}:{tenant_id}{len(source)}:{source}{event_id}"
+    return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+
+
+def void_key(tenant_id: str, voided_id: str, source: str = "") -> bytes:
+    """16-byte hash for the voids of one event; the text of an event's own key begins with a digit."""
+    text = f"void {len(tenant_id)}:{tenant_id}{len(source)}:{source}{voided_id}"
     return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 

@@ -15,7 +15,7 @@ class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     reason, detail:
-        Reason code (see `udfs.reasons`), and what was wrong in words.
+        Reason code (see `udfs.events.reasons`), and what was wrong in words.
     raw:
         Bytes of the Kafka value, exactly; base64 in JSON; None when the value was null.
     topic, partition, offset:

@@ -8,12 +8,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from udfs.calendars import MAX_MS, MIN_MS, Calendar, Interval
-from udfs.catalog import Catalog
-from udfs.catalog_model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
+from udfs.calendars.calendar import MAX_MS, MIN_MS, Calendar, Interval
+from udfs.catalog.cache import Catalog
+from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
 from udfs.decode import DecodedBatch, DecodePolicy, Decoder
 from udfs.dlq import DlqRecord, from_json
-from udfs.meters import Meter
+from udfs.meters.meter import Aggregation, Meter
+from udfs.meters.packing import Packed, unpack
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 GRACE_MS = 48 * HOUR_MS
@@ -65,7 +66,7 @@ def with_literal(name: str, literal: str) -> bytes:
 
 
 def source() -> InMemoryCatalogSource:
-    """Tenants acme (UTC month) and globex (New York month by default), meters of both kinds."""
+    """Tenants acme (UTC month) and globex (New York month by default), meters of every kind."""
     return InMemoryCatalogSource(
         tenants=[Tenant("acme"), Tenant("globex", "new-york")],
         meters=[
@@ -73,13 +74,34 @@ def source() -> InMemoryCatalogSource:
             Meter("calls", ("call",), "count"),
             Meter("by_dest", ("call",), "count", group_by=("tier", "dest")),
             Meter("paid", ("charge",), "sum"),
+            Meter("distance", ("trip",), "sum", value="miles"),
+            Meter("rare", ("ride",), "count", filter='{"eq":"LAX","property":"dest"}'),
+            *readings(),
         ],
         calendars=[
             CalendarDef("new-york", "2024-01-01", "P1M", "America/New_York"),
             CalendarDef("kolkata-31st", "2023-12-31T06:30:00", "P1M", "Asia/Kolkata"),
+            CalendarDef("over", None, None, "UTC", boundaries=("2020-01-01", "2021-01-01")),
         ],
-        customer_versions=[Customer("acme", "bob", "kolkata-31st"), Customer("globex", "carol")],
+        customer_versions=[
+            Customer("acme", "bob", "kolkata-31st"),
+            Customer("globex", "carol"),
+            Customer("acme", "dora", "over"),
+        ],
     )
+
+
+LEVEL_FILTER = '{"any":[{"exists":false,"property":"deep"},{"in":["LAX",1],"property":"deep.dest"}]}'
+
+
+def readings() -> list[Meter]:
+    """A meter of each aggregation that takes events of type `reading`; all but two read the quantity."""
+    values: tuple[Aggregation, ...] = ("min", "max", "avg", "latest", "percentile")
+    return [
+        *(Meter(f"all-{one}", ("reading",), one, allow_negative=True) for one in values),
+        Meter("all-kinds", ("reading",), "unique", ("deep.dest", "region"), value="dest", on_missing="skip"),
+        Meter("all-level", ("reading",), "weighted_sum", value="change", on_missing="skip", filter=LEVEL_FILTER),
+    ]
 
 
 def decoder(catalog_source: InMemoryCatalogSource | None = None) -> Decoder:
@@ -95,19 +117,23 @@ def decoded(raws: list[bytes | None], arrival_ms: int = ARRIVAL_MS, by: Decoder 
 def rejected(raw: bytes | None, arrival_ms: int = ARRIVAL_MS, by: Decoder | None = None) -> DlqRecord:
     """The dead-letter record of an event that must be rejected."""
     batch = decoded([raw], arrival_ms, by)
-    assert (batch.keys, batch.series, batch.amounts) == ([None], [None], [None])
+    assert (batch.keys, batch.measurements) == ([None], [None])
     assert batch.rejects[0] is not None
     return from_json(batch.rejects[0])
 
 
-def accepted(raw: bytes, arrival_ms: int = ARRIVAL_MS, by: Decoder | None = None) -> list[tuple[list[str], str]]:
-    """Fields of each series with its amount, of an event that must be accepted."""
+def accepted(raw: bytes, arrival_ms: int = ARRIVAL_MS, by: Decoder | None = None) -> list[Packed]:
+    """The measurements of an event that must be accepted."""
     batch = decoded([raw], arrival_ms, by)
     assert batch.rejects == [None]
     assert batch.keys[0] is not None
-    assert batch.series[0] is not None
-    assert batch.amounts[0] is not None
-    return [(one.split("\x1f"), amount) for one, amount in zip(batch.series[0], batch.amounts[0], strict=True)]
+    assert batch.measurements[0] is not None
+    return unpack(batch.measurements[0])
+
+
+def meters_of(*meters: Meter, **more: Any) -> InMemoryCatalogSource:
+    """A catalog of tenant acme and these meters."""
+    return InMemoryCatalogSource(tenants=[Tenant("acme")], meters=meters, **more)
 
 
 instants = st.integers(MIN_MS, MAX_MS - 1)
@@ -144,17 +170,26 @@ quantities = st.one_of(
 )
 # Half surrogates and controls are drawn by `json_values`; these are what `checked_id` takes.
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64)
+_texts_and_scalars = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20), st.integers(), st.booleans(), st.just("LAX")
+)
 good_events = st.builds(
     event,
     event_id=ids,
     customer_id=ids | st.sampled_from(["alice", "bob"]),
-    event_type=st.sampled_from(["call", "refund"]),
+    event_type=st.sampled_from(["call", "refund", "reading", "ride"]),
     quantity=quantities | st.just(...),
-    properties=st.dictionaries(
-        st.sampled_from(["dest", "other", 'a":b', "é"]),
-        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20) | st.integers() | st.booleans(),
+    properties=st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(["dest", "other", 'a":b', "é"], _texts_and_scalars),
+            "change": st.integers(1 - 10**12, 10**12 - 1),
+            "deep": st.dictionaries(st.sampled_from(["dest", "other"]), _texts_and_scalars),
+        },
     )
     | st.just(...),
     region=st.none() | st.just("eu") | st.just(...),
-    schema_version=st.just(1) | st.just(...),
+    schema_version=st.sampled_from([1, 2, ...]),
+    source=st.just(...) | st.none() | ids,
+    voids=st.just(...) | st.none() | ids,
 )

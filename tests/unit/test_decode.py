@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,40 +20,47 @@ from tests.unit.strategies import (
     decoded,
     decoder,
     event,
+    meters_of,
     ms_of,
     raw_event,
     rejected,
     with_literal,
 )
-from udfs.catalog_model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
+from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
 from udfs.decode import KEY_BYTES, DecodedBatch, dedupe_key
 from udfs.dlq import from_json
-from udfs.events import MAX_EVENT_BYTES, parse
-from udfs.meters import MAX_DIMS_BYTES, Measurement, Meter, measure
-from udfs.reasons import Reason
+from udfs.events.parse import MAX_EVENT_BYTES, parse
+from udfs.events.reasons import Reason
+from udfs.meters.measuring import Measurement, measure
+from udfs.meters.meter import MAX_DIMS_BYTES, Meter
+from udfs.meters.packing import Packed, unpack
 
-MARCH = [str(ms_of("2024-03-01T00:00:00Z")), str(ms_of("2024-04-01T00:00:00Z"))]
-MINUTE = str(ms_of("2024-03-05T10:17:00Z"))
-
-
-def meters_of(*meters: Meter, **more: Any) -> InMemoryCatalogSource:
-    return InMemoryCatalogSource(tenants=[Tenant("acme")], meters=meters, **more)
+MARCH = ms_of("2024-03-01T00:00:00Z"), ms_of("2024-04-01T00:00:00Z")
+MINUTE = ms_of("2024-03-05T10:17:00Z")
 
 
 def fed(source: InMemoryCatalogSource, **fields: Any) -> list[tuple[str, str, str]]:
     """(meter, dims, amount) of each measurement."""
-    return [(one[2], one[3], amount) for one, amount in accepted(raw_event(**fields), by=decoder(source))]
+    return [(one.meter, one.dims, one.amount) for one in accepted(raw_event(**fields), by=decoder(source))]
+
+
+def period_of(one: Packed) -> tuple[int, int]:
+    return one.period_start_ms, one.period_end_ms
+
+
+def amounts_of(text: str | None) -> list[str] | None:
+    return None if text is None else [one.amount for one in unpack(text)]
 
 
 # --- accepted events --------------------------------------------------------------------------------------------------
 
 
 def test_one_event_feeds_its_meters_in_name_order() -> None:
-    place = [MINUTE, "2024-03-05", *MARCH]
+    place = "", MINUTE, "2024-03-05", *MARCH
     assert accepted(raw_event()) == [
-        (["acme", "alice", "by_dest", '{"dest":"LAX","tier":"3"}', *place], "1"),
-        (["acme", "alice", "calls", "", *place], "1"),
-        (["acme", "alice", "volume", "", *place], "2.5"),
+        Packed("1", 1, "", "acme", "alice", "by_dest", '{"dest":"LAX","tier":"3"}', *place),
+        Packed("1", 1, "", "acme", "alice", "calls", "", *place),
+        Packed("2.5", 1, "", "acme", "alice", "volume", "", *place),
     ]
 
 
@@ -60,7 +68,7 @@ def test_the_columns_of_a_batch_keep_its_order() -> None:
     raws = [raw_event(), b"{", raw_event(event_type="refund", quantity=-1), None]
     batch = decoded(raws)
     assert [key is not None for key in batch.keys] == [True, False, True, False]
-    assert batch.amounts == [["1", "1", "2.5"], None, ["-1"], None]
+    assert [amounts_of(text) for text in batch.measurements] == [["1", "1", "2.5"], None, ["-1"], None]
     assert [reject is None for reject in batch.rejects] == [True, False, True, False]
     assert [json.loads(text)["offset"] for text in batch.rejects if text] == [101, 103]
 
@@ -75,32 +83,30 @@ def test_columns_of_different_length_are_a_mistake_of_the_caller() -> None:
 
 
 def test_an_event_without_quantity_counts_one() -> None:
-    assert accepted(raw_event(event_type="refund", quantity=...))[0][1] == "1"
+    assert accepted(raw_event(event_type="refund", quantity=...))[0].amount == "1"
 
 
 def test_a_customer_has_the_periods_and_days_of_its_own_calendar() -> None:
     # bob, Asia/Kolkata, the 31st at 06:30 local = 01:00Z:   Jan 31 ──── Feb 29 ──── Mar 31
-    (fields, _), *_ = accepted(raw_event(customer_id="bob", timestamp="2024-03-05T18:45:59.999Z"), EVENT_MS + 10**8)
-    assert fields[4:] == [
-        str(ms_of("2024-03-05T18:45:00Z")), "2024-03-06",
-        str(ms_of("2024-02-29T01:00:00Z")), str(ms_of("2024-03-31T01:00:00Z")),
-    ]  # fmt: skip
+    one, *_ = accepted(raw_event(customer_id="bob", timestamp="2024-03-05T18:45:59.999Z"), EVENT_MS + 10**8)
+    assert (one.minute_ms, one.day) == (ms_of("2024-03-05T18:45:00Z"), "2024-03-06")
+    assert period_of(one) == (ms_of("2024-02-29T01:00:00Z"), ms_of("2024-03-31T01:00:00Z"))
 
 
 @pytest.mark.parametrize("customer", ["carol", "never-seen"])
 def test_a_customer_without_a_calendar_is_on_the_default_of_its_tenant(customer: str) -> None:
-    (fields, _), *_ = accepted(raw_event(tenant_id="globex", customer_id=customer))
-    assert fields[6:] == [str(ms_of("2024-03-01T05:00:00Z")), str(ms_of("2024-04-01T04:00:00Z"))]
+    one, *_ = accepted(raw_event(tenant_id="globex", customer_id=customer))
+    assert period_of(one) == (ms_of("2024-03-01T05:00:00Z"), ms_of("2024-04-01T04:00:00Z"))
 
 
 def test_an_unknown_customer_of_a_tenant_without_default_is_on_the_utc_month() -> None:
-    (fields, _), *_ = accepted(raw_event(customer_id="never-seen"))
-    assert fields[6:] == MARCH
+    one, *_ = accepted(raw_event(customer_id="never-seen"))
+    assert period_of(one) == MARCH
 
 
 def test_ids_of_other_scripts_are_kept() -> None:
-    (fields, _), *_ = accepted(raw_event(customer_id="Ærø/%41 {x}:\U0001f600"))
-    assert fields[1] == "Ærø/%41 {x}:\U0001f600"
+    one, *_ = accepted(raw_event(customer_id="Ærø/%41 {x}:\U0001f600"))
+    assert one.customer == "Ærø/%41 {x}:\U0001f600"
 
 
 @given(own.ids, own.ids, own.ids, own.ids)
@@ -136,10 +142,9 @@ def test_a_copy_has_the_key_of_its_original_whatever_else_it_says() -> None:
 )  # fmt: skip
 def test_a_group_by_value_becomes_text(literal: str, text: str) -> None:
     source = meters_of(Meter("m", ("call",), "count", group_by=("dest",)))
-    (fields, _), *_ = accepted(with_literal("properties", f'{{"dest": {literal} }}'), by=decoder(source))
-    assert len(fields) == 8
-    assert json.loads(fields[3]) == {"dest": text}
-    assert fields[3] == json.dumps({"dest": text}, ensure_ascii=False, separators=(",", ":"))
+    one, *_ = accepted(with_literal("properties", f'{{"dest": {literal} }}'), by=decoder(source))
+    assert json.loads(one.dims) == {"dest": text}
+    assert one.dims == json.dumps({"dest": text}, ensure_ascii=False, separators=(",", ":"))
 
 
 def test_dims_are_canonical() -> None:
@@ -170,9 +175,8 @@ def test_the_limit_of_dims_is_exact_and_in_bytes() -> None:
 
 
 def test_measuring_one_event_by_one_meter_gives_the_same() -> None:
-    assert measure(parse(raw_event()), Meter("m", ("call",), "sum", group_by=("dest",))) == Measurement(
-        "2.5", '{"dest":"LAX"}'
-    )
+    meter = Meter("m", ("call",), "sum", group_by=("dest",))
+    assert measure(parse(raw_event()), meter, EVENT_MS) == [Measurement("2.5", '{"dest":"LAX"}')]
 
 
 # --- which meters -----------------------------------------------------------------------------------------------------
@@ -188,7 +192,7 @@ def test_a_tenants_own_meter_hides_the_common_one_for_events_it_does_not_take_to
     common, mine = Meter("m", ("call", "text"), "count"), Meter("m", ("text",), "sum", tenant_id="acme")
     by = decoder(meters_of(common, mine))
     assert rejected(raw_event(), by=by).reason == Reason.UNKNOWN_EVENT_TYPE
-    assert accepted(raw_event(event_type="text"), by=by)[0][1] == "2.5"
+    assert accepted(raw_event(event_type="text"), by=by)[0].amount == "2.5"
 
 
 def test_a_meter_of_another_tenant_is_not_fed() -> None:
@@ -211,14 +215,14 @@ def test_versions_are_chosen_by_event_time_in_any_order_of_asking() -> None:
     for order in ([before, at, after], [after, at, before]):
         by = decoder(source)
         batch = decoded(order, ARRIVAL_MS + own.DAY_MS, by)
-        amounts = dict(zip(order, batch.amounts, strict=True))
+        amounts = dict(zip(order, map(amounts_of, batch.measurements), strict=True))
         assert (amounts[before], amounts[at], amounts[after]) == (["1"], ["2.5"], None)
     assert rejected(after, ARRIVAL_MS + own.DAY_MS, decoder(source)).reason == Reason.UNKNOWN_TENANT
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_calendar_is_chosen_by_event_time_in_any_order_of_asking(reverse: bool) -> None:
-    # no calendar yet ──┤ Mar 3: UTC days ├──┤ Mar 5: weeks ├── Mar 9: none again
+    # no calendar yet ──┤ Mar 3: UTC days ├──┤ Mar 5: weeks, cut to 4 days ├── Mar 9: none again
     at = [ms_of(f"2024-03-0{day}T00:00:00Z") for day in (3, 5, 9)]
     source = meters_of(
         Meter("m", ("call",), "count"),
@@ -237,14 +241,14 @@ def test_a_calendar_is_chosen_by_event_time_in_any_order_of_asking(reverse: bool
             record = rejected(raw, arrival_ms, by)
             assert (record.reason, record.detail[:20]) == (Reason.INTERNAL_ERROR, "CalendarMissingError")
             continue
-        (fields, _), *_ = accepted(raw, arrival_ms, by)
-        days[day] = (int(fields[7]) - int(fields[6])) // own.DAY_MS
-    assert days == {3: 1, 4: 1, 5: 7, 8: 7}
+        one, *_ = accepted(raw, arrival_ms, by)
+        days[day] = (one.period_end_ms - one.period_start_ms) // own.DAY_MS
+    assert days == {3: 1, 4: 1, 5: 4, 8: 4}
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_customer_is_chosen_by_event_time_in_any_order_of_asking(reverse: bool) -> None:
-    # tenant default (UTC month) ──┤ Mar 3: days ├── Mar 5: tenant default again
+    # tenant default (UTC month), cut ──┤ Mar 3: days ├── Mar 5: tenant default again, the rest of its month
     source = meters_of(
         Meter("m", ("call",), "count"),
         calendars=[CalendarDef("c", "2024-01-01", "P1D", "UTC")],
@@ -255,9 +259,9 @@ def test_a_customer_is_chosen_by_event_time_in_any_order_of_asking(reverse: bool
     by, days = decoder(source), {}
     for day in (2, 3, 4, 5)[:: -1 if reverse else 1]:
         time = f"2024-03-0{day}T12:00:00Z"
-        (fields, _), *_ = accepted(raw_event(timestamp=time), ms_of(time), by)
-        days[day] = (int(fields[7]) - int(fields[6])) // own.DAY_MS
-    assert days == {2: 31, 3: 1, 4: 1, 5: 31}
+        one, *_ = accepted(raw_event(timestamp=time), ms_of(time), by)
+        days[day] = (one.period_end_ms - one.period_start_ms) // own.DAY_MS
+    assert days == {2: 2, 3: 1, 4: 1, 5: 27}
 
 
 # --- rejected events --------------------------------------------------------------------------------------------------
@@ -279,7 +283,7 @@ BAD: dict[Reason, bytes | None] = {
     Reason.ID_TOO_LONG: raw_event(customer_id="é" * 129),
     Reason.UNKNOWN_TENANT: raw_event(tenant_id="nobody"),
     Reason.UNKNOWN_EVENT_TYPE: raw_event(event_type="dream"),
-    Reason.UNSUPPORTED_SCHEMA_VERSION: raw_event(schema_version=2),
+    Reason.UNSUPPORTED_SCHEMA_VERSION: raw_event(schema_version=3),
     Reason.INVALID_TIMESTAMP: raw_event(timestamp=None),
     Reason.TIMESTAMP_WITHOUT_ZONE: raw_event(timestamp="2024-03-05T10:17:42"),
     Reason.TOO_LATE: raw_event(timestamp="2024-03-01T00:00:00Z"),
@@ -289,6 +293,9 @@ BAD: dict[Reason, bytes | None] = {
     Reason.QUANTITY_OUT_OF_RANGE: with_literal("quantity", "1e400"),
     Reason.QUANTITY_TOO_PRECISE: with_literal("quantity", "0.0000000001"),
     Reason.NEGATIVE_QUANTITY: raw_event(event_type="charge", quantity=-1),
+    Reason.MISSING_VALUE: raw_event(event_type="trip"),
+    Reason.NO_PERIOD: raw_event(customer_id="dora"),
+    Reason.TOO_MANY_PROPERTIES: raw_event(properties=dict.fromkeys(map(str, range(257)), 1)),
     Reason.DIMENSION_TOO_LONG: raw_event(properties={"dest": "x" * 1_025}),
 }
 
@@ -311,7 +318,7 @@ def test_a_bad_event_harms_none_beside_it() -> None:
     raws = [raw for bad in BAD.values() for raw in (raw_event(), bad)]
     batch = decoded(raws)
     alone = decoded([raw_event()])
-    assert batch.series[::2] == alone.series * len(BAD)
+    assert batch.measurements[::2] == alone.measurements * len(BAD)
     assert [json.loads(text)["reason"] for text in batch.rejects[1::2] if text] == list(BAD)
 
 
@@ -343,15 +350,14 @@ def test_a_customer_without_a_usable_calendar_harms_none_beside_it(
         caplog.clear()
     batch = decoded(raws, by=by)
     assert [key is None for key in batch.keys] == [True, False, True]
-    assert [series is None for series in batch.series] == [True, False, True]
-    assert [amounts is None for amounts in batch.amounts] == [True, False, True]
+    assert [text is None for text in batch.measurements] == [True, False, True]
     records = [from_json(text) for text in batch.rejects if text]
     assert [(one.reason, one.offset, one.customer_id) for one in records] == [
         (Reason.INTERNAL_ERROR, 100, "alice"), (Reason.INTERNAL_ERROR, 102, "alice"),
     ]  # fmt: skip
     assert [one.raw for one in records] == [raws[0], raws[2]]
     # Its customer may send thousands of events a second: the cause is logged once a batch.
-    assert [one.getMessage() for one in caplog.records] == ["partition 3 offset 100 could not be decoded"]
+    assert [one.getMessage() for one in caplog.records] == ["usage.events partition 3 offset 100 could not be decoded"]
 
 
 @pytest.mark.parametrize("late_ms", [GRACE_MS, GRACE_MS - 1, 0, -1, -FUTURE_TOLERANCE_MS])
@@ -378,15 +384,78 @@ def test_an_arrival_that_is_no_date_is_survived(arrival_ms: int, reason: Reason)
 
 
 def test_negative_amounts_are_for_meters_that_allow_them() -> None:
-    assert accepted(raw_event(event_type="refund", quantity=-2.5))[0][1] == "-2.5"
+    assert accepted(raw_event(event_type="refund", quantity=-2.5))[0].amount == "-2.5"
     assert rejected(raw_event(event_type="charge", quantity=-2.5)).reason == Reason.NEGATIVE_QUANTITY
-    assert accepted(raw_event(event_type="charge", quantity="-0.0"))[0][1] == "0"
+    assert accepted(raw_event(event_type="charge", quantity="-0.0"))[0].amount == "0"
     assert fed(meters_of(Meter("m", ("call",), "count")), quantity=-5) == [("m", "", "1")]
 
 
 def test_a_quantity_is_checked_where_it_is_only_counted_too() -> None:
     by = decoder(meters_of(Meter("m", ("call",), "count")))
     assert rejected(with_literal("quantity", "1e400"), by=by).reason == Reason.QUANTITY_OUT_OF_RANGE
+
+
+def test_without_arrivals_no_event_is_late_and_dead_letters_have_none() -> None:
+    batch = decoder().decode_batch([raw_event(timestamp="1970-01-01T00:00:00Z"), b"{"], None, [0, 0], [0, 1])
+    assert batch.rejects[0] is None
+    assert batch.rejects[1] is not None
+    assert from_json(batch.rejects[1]).arrival is None
+
+
+def test_a_dead_letter_of_the_redrive_topic_names_that_topic_and_its_partition() -> None:
+    policy = replace(own.POLICY, redrive_topic="usage.events.redrive")
+    by = own.Decoder(own.Catalog(own.source(), 60.0, 10), policy)
+    batch = by.decode_batch([b"{"] * 3, [ARRIVAL_MS] * 3, [0, -1, -4], [7, 8, 9])
+    records = [from_json(text) for text in batch.rejects if text]
+    assert [(one.topic, one.partition, one.offset) for one in records] == [
+        ("usage.events", 0, 7), ("usage.events.redrive", 0, 8), ("usage.events.redrive", 3, 9),
+    ]  # fmt: skip
+
+
+def test_a_time_outside_a_list_of_periods_is_no_failure_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    assert rejected(raw_event(customer_id="dora")).reason == Reason.NO_PERIOD
+    assert not caplog.records
+
+
+# --- CloudEvents ------------------------------------------------------------------------------------------------------
+
+
+def cloud_event(**attributes: Any) -> bytes:
+    document = {
+        "specversion": "1.0", "id": "e-1", "source": "/gates/7", "subject": "alice", "type": "call",
+        "tenantid": "acme", "time": own.EVENT_TIME, "data": {"quantity": 2.5, "dest": "LAX", "tier": 3}, **attributes,
+    }  # fmt: skip
+    return json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
+
+
+def test_a_cloud_event_is_measured_as_the_native_event_it_stands_for() -> None:
+    assert accepted(cloud_event()) == accepted(raw_event())
+    assert decoded([cloud_event()]).keys == [dedupe_key("acme", "e-1", "/gates/7")]
+    negative = rejected(cloud_event(type="charge", data={"quantity": -1}))
+    assert (negative.reason, negative.detail[:22]) == (Reason.NEGATIVE_QUANTITY, "data.quantity is -1; m")
+
+
+def test_a_cloud_event_without_tenant_or_time_has_the_default_tenant_and_its_arrival() -> None:
+    raw = cloud_event(tenantid=..., time=...)
+    assert rejected(raw).reason == Reason.MISSING_FIELD
+    by = own.Decoder(own.Catalog(own.source(), 60.0, 10), replace(own.POLICY, default_tenant="globex"))
+    assert {(one.tenant, one.minute_ms) for one in accepted(raw, by=by)} == {("globex", MINUTE)}
+    assert accepted(raw_event(), by=by)[0].tenant == "acme"
+
+
+@pytest.mark.parametrize(
+    ("fields", "source"),
+    [
+        ({"schema_version": 2, "source": "meter-7"}, "meter-7"), ({"schema_version": 2, "source": None}, ""),
+        ({"schema_version": 2}, ""), ({"schema_version": 1, "source": "meter-7"}, ""), ({"source": "meter-7"}, ""),
+    ],
+)  # fmt: skip
+def test_the_source_is_part_of_the_key_from_version_2_on(fields: dict[str, Any], source: str) -> None:
+    assert decoded([raw_event(**fields)]).keys == [dedupe_key("acme", "e-1", source)]
+
+
+def test_keys_of_events_without_source_are_those_that_running_jobs_remember() -> None:
+    assert dedupe_key("acme", "e-1").hex() == "c546f686ea1a475aa9560cc035714bd9"
 
 
 # --- ids of a dead letter ---------------------------------------------------------------------------------------------

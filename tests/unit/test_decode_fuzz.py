@@ -14,16 +14,18 @@ from tests.unit import strategies as own
 from tests.unit.strategies import ARRIVAL_MS, DAY_MS, FUTURE_TOLERANCE_MS, GRACE_MS, MINUTE_MS, decoded, decoder, event
 from udfs.decode import KEY_BYTES, DecodedBatch
 from udfs.dlq import from_json
-from udfs.events import MAX_EVENT_BYTES
-from udfs.meters import MAX_DIMS_BYTES
-from udfs.reasons import Reason
+from udfs.events.parse import MAX_EVENT_BYTES
+from udfs.events.reasons import Reason
+from udfs.meters.meter import MAX_DIMS_BYTES, UNMEASURED
+from udfs.meters.packing import Packed, unpack
 
 # One for all examples: what it remembers from one must not change the next.
 DECODER = decoder()
-METERS = {"volume", "calls", "by_dest", "paid"}
+METERS = {"volume", "calls", "by_dest", "paid", "distance", "rare", UNMEASURED} | {one.meter for one in own.readings()}
+GROUPS = ({"dest", "tier"}, {"deep.dest", "region"})
 FIELDS = (
     "event_id", "tenant_id", "customer_id", "event_type", "timestamp", "quantity", "properties", "resource_id",
-    "user_id", "session_id", "region", "schema_version", "unknown",
+    "user_id", "session_id", "region", "schema_version", "source", "voids", "unknown",
 )  # fmt: skip
 SPLICES = st.sampled_from(
     [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\\u0000", b"\\ud800", b"\\u0022", b"\0", b"\xff", b"\xc3",
@@ -87,7 +89,7 @@ def test_every_row_is_accepted_or_rejected(rows: list[tuple[bytes | None, int]])
     batch = DECODER.decode_batch(
         [raw for raw, _ in rows], [arrival for _, arrival in rows], [0] * count, range(7, 7 + count)
     )
-    assert [len(column) for column in (batch.keys, batch.series, batch.amounts, batch.rejects)] == [count] * 4
+    assert [len(column) for column in (batch.keys, batch.measurements, batch.rejects)] == [count] * 3
     assert sum(key is not None for key in batch.keys) + sum(text is not None for text in batch.rejects) == count
     for index, (raw, arrival_ms) in enumerate(rows):
         if batch.rejects[index] is None:
@@ -99,7 +101,7 @@ def test_every_row_is_accepted_or_rejected(rows: list[tuple[bytes | None, int]])
 def check_rejected(batch: DecodedBatch, index: int, raw: bytes | None) -> None:
     text = batch.rejects[index]
     assert text is not None
-    assert (batch.keys[index], batch.series[index], batch.amounts[index]) == (None, None, None)
+    assert (batch.keys[index], batch.measurements[index]) == (None, None)
     record = from_json(text)
     assert record.raw == raw
     assert (record.topic, record.partition, record.offset) == ("usage.events", 0, 7 + index)
@@ -110,32 +112,31 @@ def check_rejected(batch: DecodedBatch, index: int, raw: bytes | None) -> None:
 
 
 def check_accepted(batch: DecodedBatch, index: int, raw: bytes | None, arrival_ms: int) -> None:
-    key, series, amounts = batch.keys[index], batch.series[index], batch.amounts[index]
+    key, text = batch.keys[index], batch.measurements[index]
     assert key is not None
     assert len(key) == KEY_BYTES
-    assert series
-    assert amounts is not None
-    assert len(series) == len(amounts)
+    assert text is not None
     document = strict_json(raw or b"")
     assert document is not None
     assert not has_repeated_key(raw or b"")
-    for one, amount in zip(series, amounts, strict=True):
-        check_series(one, document, arrival_ms)
-        assert re.fullmatch(r"-?\d{1,18}(\.\d{1,9})?", amount)
-        assert abs(Decimal(amount)) < 10**18
-    names = [one.split("\x1f")[2] for one in series]
+    measurements = unpack(text)
+    for one in measurements:
+        check_measurement(one, document, arrival_ms)
+    names = [(one.meter, one.part) for one in measurements]
     assert names == sorted(set(names))
 
 
-def check_series(series: str, document: dict[str, Any], arrival_ms: int) -> None:
-    tenant, customer, meter, dims, minute, day, start, end = series.split("\x1f")
-    assert (tenant, customer) == (document["tenant_id"], document["customer_id"])
-    assert meter in METERS
-    assert not dims or (set(json.loads(dims)) == {"dest", "tier"} and len(dims.encode()) <= MAX_DIMS_BYTES)
-    assert int(minute) % MINUTE_MS == 0
-    assert int(start) <= int(minute) < int(end)
-    assert arrival_ms - GRACE_MS - MINUTE_MS < int(minute) <= arrival_ms + FUTURE_TOLERANCE_MS
-    assert abs(own.ms_of(f"{day}T00:00:00Z") - int(minute)) <= 2 * DAY_MS
+def check_measurement(one: Packed, document: dict[str, Any], arrival_ms: int) -> None:
+    assert (one.tenant, one.customer) == (document["tenant_id"], document["customer_id"])
+    assert one.meter in METERS
+    assert not one.dims or (set(json.loads(one.dims)) in GROUPS and len(one.dims.encode()) <= MAX_DIMS_BYTES)
+    assert re.fullmatch(r"-?\d{1,25}(\.\d{1,9})?", one.amount)
+    assert one.part == "m" or abs(Decimal(one.amount)) < 10**18
+    assert one.samples in ([1] if document.get("voids") is None else [-1, 0])
+    assert one.minute_ms % MINUTE_MS == 0
+    assert one.period_start_ms <= one.minute_ms < one.period_end_ms
+    assert arrival_ms - GRACE_MS - MINUTE_MS < one.minute_ms <= arrival_ms + FUTURE_TOLERANCE_MS
+    assert abs(own.ms_of(f"{one.day}T00:00:00Z") - one.minute_ms) <= 2 * DAY_MS
 
 
 def strict_json(raw: bytes) -> Any:
@@ -180,7 +181,7 @@ def test_a_verdict_does_not_depend_on_what_came_before(rows: list[bytes | None],
     def verdicts(by: own.Decoder, order: list[bytes | None]) -> dict[bytes | None, Any]:
         batch = decoded(order, by=by)
         reasons = [None if text is None else from_json(text).reason for text in batch.rejects]
-        return {raw: (batch.series[i], batch.amounts[i], reasons[i]) for i, raw in enumerate(order)}
+        return {raw: (batch.measurements[i], reasons[i]) for i, raw in enumerate(order)}
 
     order = list(rows)
     shuffle.shuffle(order)
