@@ -2,149 +2,446 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import yaml
+from psycopg import sql
 
-from jobs import catalog_tool, db
-from jobs.errors import UsageError
+from infra.local.prepare import connect_admin
+from infra.service_settings import ROLE
+from jobs import db
+from jobs.catalog import tool as catalog_tool
+from jobs.catalog.timeline import Change
+from jobs.errors import TidemarkError, UsageError
 from jobs.settings import Settings
-from udfs.catalog import CatalogUnavailable
-from udfs.catalog_model import CalendarDef, Customer, Tenant
-from udfs.catalog_store import PostgresCatalogSource
-from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+from tests.stream_catalog import CATALOG
+from udfs.calendars.calendar import MINUTE_MS
+from udfs.catalog import store as catalog_store
+from udfs.catalog.cache import CatalogUnavailable
+from udfs.catalog.index import CatalogIndex
+from udfs.catalog.model import CalendarDef, Customer, Tenant
+from udfs.catalog.store import PostgresCatalogSource
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS, Meter
 
-YAML = """
-calendars:
-  {name}-month: {{anchor: "2013-01-01T00:00:00", interval: P1M, timezone: America/New_York}}
-  {name}-quarter: {{anchor: "2013-01-01T00:00:00", interval: P3M, timezone: Etc/UTC}}
-tenants:
-  {name}:
-    calendar: {name}-month
-    customers:
-      ua: {{calendar: {calendar}}}
-      aa: {{}}
-    meters:
-      seats: {{event_types: [seat], aggregation: count, unit: seats}}
-meters:
-  {name}-miles: {{event_types: [{name}-flight], aggregation: sum, group_by: [dest], unit: miles, allow_negative: true}}
-"""
+MARCH_MS = 1_772_323_200_000  # 2026-03-01T00:00:00Z
+RETAIL = [f"{year}-02-01" for year in range(2026, 2101)]
+FUTURE, FUTURE_MS = "2099-03-01T00:00:00Z", 4_076_006_400_000
 
 
-@pytest.fixture
-def settings(stack: Any) -> Settings:
-    db.migrate(stack.settings)
-    found: Settings = stack.settings
-    return found
-
-
-@pytest.fixture
-def name(settings: Settings) -> Iterator[str]:
-    """Name that everything of one test begins with; removed at the end, so that the shared catalog stays small."""
-    name = f"t-{secrets.token_hex(5)}"
-    yield name
-    with db.connect(settings) as connection:
-        connection.execute("DELETE FROM catalog.customer WHERE tenant_id = %s", [name])
-        connection.execute("DELETE FROM catalog.tenant WHERE tenant_id = %s", [name])
-        connection.execute("DELETE FROM catalog.meter WHERE tenant_id = %s OR meter = %s", [name, f"{name}-miles"])
-        connection.execute("DELETE FROM catalog.calendar WHERE calendar_id LIKE %s", [f"{name}-%"])
+@pytest.fixture(scope="module")
+def database(stack: Any) -> Iterator[Settings]:
+    """A database of its own: what one test closes is not another module's."""
+    name, port = f"catalog_{secrets.token_hex(5)}", urlsplit(stack.settings.postgres_url).port
+    assert port is not None
+    quoted = sql.Identifier(name)
+    with connect_admin(stack.local.paths, port) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(quoted, sql.Identifier(ROLE)))
+    with connect_admin(stack.local.paths, port, name) as admin:
+        admin.execute("CREATE EXTENSION timescaledb")
+    url = f"postgresql://{ROLE}@127.0.0.1:{port}/{name}"
+    settings: Settings = stack.settings.model_copy(update={"postgres_url": url})
+    db.migrate(settings)
+    yield settings
+    with connect_admin(stack.local.paths, port) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
 
 
 @pytest.fixture
-def source(settings: Settings) -> Iterator[PostgresCatalogSource]:
-    source = PostgresCatalogSource(settings.postgres_url)
+def settings(database: Settings) -> Settings:
+    """A catalog into which nothing was ever applied."""
+    with db.connect(database) as connection:
+        connection.execute("TRUNCATE catalog.calendar, catalog.tenant, catalog.customer, catalog.meter")
+        connection.execute("UPDATE catalog.revision SET revision = 0, applied_at = '2026-01-01T00:00:00Z'")
+    return database
+
+
+@pytest.fixture
+def source(database: Settings) -> Iterator[PostgresCatalogSource]:
+    source = PostgresCatalogSource(database.postgres_url)
     yield source
     source.close()
 
 
-def write(path: Path, name: str, calendar: str) -> Path:
+def document(calendar: str = "quarter", **more: Any) -> dict[str, Any]:
+    return {
+        "calendars": {
+            "month": {"anchor": "2013-01-01T00:00:00", "interval": "P1M", "timezone": "America/New_York"},
+            "quarter": {"interval": "P3M", "timezone": "Etc/UTC"},
+            "retail": {"boundaries": RETAIL, "timezone": "Etc/UTC"},
+        },
+        "tenants": {
+            "acme": {
+                "calendar": "month",
+                "customers": {"ua": {"calendar": calendar}, "aa": {}},
+                "meters": {"seats": {"event_types": "seat", "aggregation": "count", "unit": "seats"}},
+            }
+        },
+        "meters": {
+            "slow": {
+                "event_types": ["call", "query"], "aggregation": "weighted_sum", "value": "took.ms", "per": "minute",
+                "on_missing": "skip", "group_by": ["dest"], "unit": "s", "allow_negative": True,
+                "filter": {"all": [{"property": "took.ms", "gte": 0.1}, {"property": "plan", "in": ["pro", 5, True]}]},
+            }
+        },
+        **more,
+    }  # fmt: skip
+
+
+def write(path: Path, content: dict[str, Any]) -> Path:
     file = path / "catalog.yaml"
-    file.write_text(YAML.format(name=name, calendar=calendar), "utf-8")
+    file.write_text(yaml.safe_dump(content), "utf-8")
     return file
 
 
-def test_a_file_is_applied_once_and_read_back(
-    settings: Settings, name: str, source: PostgresCatalogSource, tmp_path: Path
+def versions(source: PostgresCatalogSource, customer: str = "ua") -> list[tuple[str | None, int, int]]:
+    found = source.customers([("acme", customer)]).get(("acme", customer), [])
+    return sorted(
+        ((one.calendar_id, one.valid_from_ms, one.valid_to_ms) for one in found), key=lambda version: version[1]
+    )
+
+
+def moved(before: catalog_tool.Outcome, after: catalog_tool.Outcome) -> Change:
+    """The one change of the second apply."""
+    assert after.revision == before.revision + 1
+    (change,) = after.plan.changes
+    return change
+
+
+def test_a_first_file_is_applied_once_and_read_back(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
 ) -> None:
-    file = write(tmp_path, name, f"{name}-quarter")
+    file = write(tmp_path, document())
     first = catalog_tool.apply(settings, file)
     second = catalog_tool.apply(settings, file)
-    assert (len(first.changes), first.unchanged) == (7, 0)
-    assert (second.changes, second.unchanged, second.revision) == ((), 7, first.revision)
+    assert (len(first.plan.changes), first.plan.unchanged, first.revision) == (8, 0, 1)
+    assert (second.plan.changes, second.plan.unchanged, second.revision) == ((), 8, 1)
 
     snapshot = source.snapshot()
-    assert snapshot.revision == source.revision() == first.revision
-    assert Tenant(name, f"{name}-month", BEGINNING_MS, FOREVER_MS) in snapshot.tenants
-    assert CalendarDef(f"{name}-quarter", "2013-01-01T00:00:00", "P3M", "Etc/UTC") in snapshot.calendars
-    assert Meter(f"{name}-miles", (f"{name}-flight",), "sum", ("dest",), True, "miles") in snapshot.meters
-    assert Meter("seats", ("seat",), "count", unit="seats", tenant_id=name) in snapshot.meters
+    assert snapshot.revision == source.revision() == 1
+    assert snapshot.tenants == [Tenant("acme", "month", BEGINNING_MS, FOREVER_MS)]
+    assert sorted(snapshot.calendars, key=lambda one: one.calendar_id) == [
+        CalendarDef("month", "2013-01-01T00:00:00", "P1M", "America/New_York"),
+        CalendarDef("quarter", None, "P3M", "Etc/UTC"),
+        CalendarDef("retail", None, None, "Etc/UTC", boundaries=tuple(RETAIL)),
+    ]
+    assert sorted(snapshot.meters, key=lambda one: one.meter) == [
+        Meter(meter="seats", event_types=("seat",), aggregation="count", unit="seats", tenant_id="acme"),
+        Meter(
+            meter="slow", event_types=("call", "query"), aggregation="weighted_sum", value="took.ms", per="minute",
+            on_missing="skip", group_by=("dest",), unit="s", allow_negative=True,
+            filter='{"all":[{"gte":0.1,"property":"took.ms"},{"in":["pro",5,true],"property":"plan"}]}',
+        ),
+    ]  # fmt: skip
+    assert CatalogIndex(snapshot).meters_at("acme", "call", MARCH_MS)
 
 
 def test_customers_are_looked_up_in_one_batch(
-    settings: Settings, name: str, source: PostgresCatalogSource, tmp_path: Path
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
 ) -> None:
-    catalog_tool.apply(settings, write(tmp_path, name, f"{name}-quarter"))
-    found = source.customers([(name, "ua"), (name, "aa"), (name, "unknown"), ("other", "ua")])
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    found = source.customers([("acme", "ua"), ("acme", "aa"), ("acme", "unknown"), ("other", "ua")])
     assert found == {
-        (name, "ua"): [Customer(name, "ua", f"{name}-quarter", BEGINNING_MS, FOREVER_MS)],
-        (name, "aa"): [Customer(name, "aa", None, BEGINNING_MS, FOREVER_MS)],
+        ("acme", "ua"): [Customer("acme", "ua", "quarter", BEGINNING_MS, FOREVER_MS)],
+        ("acme", "aa"): [Customer("acme", "aa", None, BEGINNING_MS, FOREVER_MS)],
     }
     assert source.customers([]) == {}
 
 
-def test_a_changed_row_closes_its_version_and_opens_the_next_at_one_instant(
-    settings: Settings, name: str, source: PostgresCatalogSource, tmp_path: Path
-) -> None:
-    before = catalog_tool.apply(settings, write(tmp_path, name, f"{name}-quarter"))
-    after = catalog_tool.apply(settings, write(tmp_path, name, f"{name}-month"))
-    assert after.changes == (catalog_tool.Change("customer", (name, "ua"), "changed"),)
-    assert after.revision == before.revision + 1
-    #  -infinity ---- quarter ----| now |---- month ---- infinity
-    old, new = sorted(source.customers([(name, "ua")])[name, "ua"], key=lambda version: version.valid_from_ms)
-    assert (old.calendar_id, old.valid_from_ms) == (f"{name}-quarter", BEGINNING_MS)
-    assert (new.calendar_id, new.valid_to_ms) == (f"{name}-month", FOREVER_MS)
-    assert old.valid_to_ms == new.valid_from_ms
-    assert abs(new.valid_from_ms / 1_000 - time.time()) < 60
-
-
-def test_applies_in_quick_succession_never_overlap(settings: Settings, name: str, tmp_path: Path) -> None:
-    for number in range(20):
-        catalog_tool.apply(settings, write(tmp_path, name, f"{name}-{'quarter' if number % 2 else 'month'}"))
+def test_a_look_up_among_many_customers_uses_the_index(settings: Settings, source: PostgresCatalogSource) -> None:
+    count, batch = 100_000, 1_000
+    copy = "COPY catalog.customer (tenant_id, customer_id, valid_from) FROM STDIN"
     with db.connect(settings) as connection:
-        count = connection.execute("SELECT count(*) FROM catalog.customer WHERE tenant_id = %s", [name]).fetchall()
-        twice = "INSERT INTO catalog.customer (tenant_id, customer_id, valid_from) VALUES (%s, 'ua', now())"
-        with pytest.raises(psycopg.errors.ExclusionViolation):
-            connection.execute(twice, [name])
-    assert count == [(21,)]
+        with connection.cursor().copy(copy) as rows:
+            for number in range(count):
+                rows.write_row(("many", f"customer-{number:06d}", "-infinity"))
+        pairs = [("many", f"customer-{number * 97 % count:06d}") for number in range(batch)]
+        wanted = [one for one, _ in pairs], [one for _, one in pairs]
+        statement = f"EXPLAIN (FORMAT JSON) {catalog_store._CUSTOMERS}".encode()
+        for analyzed in (False, True):
+            if analyzed:
+                connection.execute("ANALYZE catalog.customer")
+            plan = json.dumps(connection.execute(statement, wanted).fetchall())
+            assert "customer_pkey" in plan
+            assert "Seq Scan" not in plan
+    began = time.monotonic()
+    assert len(source.customers(pairs)) == batch
+    assert time.monotonic() - began < 2
 
 
-def test_a_file_with_a_fault_changes_nothing(settings: Settings, name: str, tmp_path: Path) -> None:
-    revision = catalog_tool.show(settings)["revision"]
+def test_a_changed_row_closes_its_version_and_opens_the_next_at_the_first_minute_all_workers_know_it(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    before = catalog_tool.apply(settings, write(tmp_path, document()))
+    after = catalog_tool.apply(settings, write(tmp_path, document("month")))
+    change = moved(before, after)
+    assert (change.kind, change.key, change.fields) == (
+        "changed", ("acme", "ua"), (("calendar_id", "quarter", "month"),),
+    )  # fmt: skip
+    #  beginning ---- quarter ----| the next minute but refresh |---- month ---- open
+    from_ms = change.valid_from_ms
+    assert versions(source) == [("quarter", BEGINNING_MS, from_ms), ("month", from_ms, FOREVER_MS)]
+    assert from_ms % MINUTE_MS == 0
+    lead_ms = settings.catalog_refresh_s * 1_000
+    assert lead_ms - 60_000 < from_ms - time.time() * 1_000 <= lead_ms + 60_000
+
+
+def test_a_begin_in_the_past_is_refused_and_with_leave_names_the_replay(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    file = write(tmp_path, document("month", valid_from="2026-03-01T00:00:00Z"))
+    with pytest.raises(UsageError, match=r"tenants\.acme\.customers\.ua: valid_from 2026-03-01T00:00:00Z is before"):
+        catalog_tool.apply(settings, file)
+    assert versions(source) == [("quarter", BEGINNING_MS, FOREVER_MS)]
+    outcome = catalog_tool.apply(settings, file, backdate=True)
+    assert outcome.plan.replay_needed
+    assert versions(source) == [("quarter", BEGINNING_MS, MARCH_MS), ("month", MARCH_MS, FOREVER_MS)]
+
+
+def test_a_planned_version_is_replaced_with_leave_only(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    catalog_tool.apply(settings, write(tmp_path, document("month", valid_from=FUTURE)))
+    assert versions(source) == [("quarter", BEGINNING_MS, FUTURE_MS), ("month", FUTURE_MS, FOREVER_MS)]
+    with pytest.raises(UsageError, match=f"a stored version begins at {FUTURE}"):
+        catalog_tool.apply(settings, write(tmp_path, document("retail")))
+    outcome = catalog_tool.apply(settings, write(tmp_path, document("quarter")), backdate=True)
+    assert not outcome.plan.replay_needed
+    assert versions(source) == [("quarter", BEGINNING_MS, FOREVER_MS)]
+
+
+def test_another_catalog_backdated_to_the_beginning_is_all_that_is_left(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    catalog_tool.apply(settings, write(tmp_path, document("month", valid_from=FUTURE)))
+    other = {
+        "valid_from": "beginning",
+        "calendars": {"quarter": {"interval": "P4M", "timezone": "Asia/Tokyo"}},
+        "tenants": {"acme": {"customers": {"ua": {"calendar": "quarter"}}}},
+        "meters": {"slow": {"event_types": "call", "aggregation": "max", "unit": "s"}},
+    }
+    outcome = catalog_tool.apply(settings, write(tmp_path, other), backdate=True, prune=True)
+    assert outcome.plan.replay_needed
+    snapshot = source.snapshot()
+    assert snapshot.tenants == [Tenant("acme")]
+    assert snapshot.calendars == [CalendarDef("quarter", None, "P4M", "Asia/Tokyo")]
+    assert snapshot.meters == [Meter(meter="slow", event_types=("call",), aggregation="max", unit="s")]
+    assert versions(source) == [("quarter", BEGINNING_MS, FOREVER_MS)]
+    assert versions(source, "aa") == []
+
+
+def test_the_catalogs_of_two_streams_follow_each_other(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    changed = {
+        **CATALOG,
+        "meters": {**CATALOG["meters"], "calls": {**CATALOG["meters"]["calls"], "aggregation": "max"}},
+    }
+    for content in (CATALOG, changed, CATALOG):
+        file = write(tmp_path, {**content, "valid_from": "beginning"})
+        catalog_tool.apply(settings, file, backdate=True, prune=True)
+        assert catalog_tool.apply(settings, file).plan.changes == ()
+        snapshot = source.snapshot()
+        assert len(snapshot.calendars) == len(CATALOG["calendars"])
+        assert {one.valid_from_ms for one in snapshot.meters} == {BEGINNING_MS}
+    later = {**changed, "valid_from": "2026-03-01T00:00:00Z"}
+    with pytest.raises(UsageError, match="max differs from count"):
+        catalog_tool.apply(settings, write(tmp_path, later), backdate=True)
+
+
+def test_pruned_rows_are_closed_and_can_be_opened_again(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    content = document()
+    del content["tenants"]["acme"]["customers"]["ua"], content["meters"]["slow"]
+    kept = catalog_tool.apply(settings, write(tmp_path, content))
+    assert kept.plan.changes == ()
+    closed = catalog_tool.apply(settings, write(tmp_path, content), prune=True)
+    assert {(one.kind, one.key) for one in closed.plan.changes} == {
+        ("closed", ("acme", "ua")), ("closed", (None, "slow")),
+    }  # fmt: skip
+    (at_ms,) = {one.valid_from_ms for one in closed.plan.changes}
+    assert versions(source) == [("quarter", BEGINNING_MS, at_ms)]
+    catalog_tool.apply(settings, write(tmp_path, document(valid_from=FUTURE)))
+    assert versions(source) == [("quarter", BEGINNING_MS, at_ms), ("quarter", FUTURE_MS, FOREVER_MS)]
+    with_leave = document(valid_from=_rfc3339(at_ms))
+    catalog_tool.apply(settings, write(tmp_path, with_leave), backdate=True)
+    assert versions(source) == [("quarter", BEGINNING_MS, FOREVER_MS)]
+    assert [one.valid_to_ms for one in source.snapshot().meters if one.meter == "slow"] == [FOREVER_MS]
+
+
+def test_a_plan_changes_nothing(settings: Settings, source: PostgresCatalogSource, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    before = source.snapshot(), versions(source)
+    file = write(tmp_path, document("month", valid_from="beginning"))
+    assert catalog_tool.preview(settings, file).plan.faults
+    planned = catalog_tool.preview(settings, file, backdate=True, prune=True)
+    assert (source.snapshot(), versions(source)) == before
+    assert planned.plan == catalog_tool.apply(settings, file, backdate=True, prune=True).plan
+
+
+def test_applies_at_the_same_time_follow_each_other(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    # given: files that each move the customer, some to the same calendar
+    catalog_tool.apply(settings, write(tmp_path, document("retail")))
+    files = []
+    for number in range(8):
+        (folder := tmp_path / str(number)).mkdir()
+        files.append(write(folder, document("quarter" if number % 2 else "month")))
+    outcomes: list[catalog_tool.Outcome] = []
+
+    # when: they are all applied at once
+    threads = [
+        threading.Thread(target=lambda file=file: outcomes.append(catalog_tool.apply(settings, file, backdate=True)))
+        for file in files
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    # then: each saw what the one before it wrote, and the last one holds
+    assert len(outcomes) == len(files)
+    changed = [outcome for outcome in outcomes if outcome.plan.changes]
+    assert sorted(outcome.revision for outcome in changed) == list(range(2, 2 + len(changed)))
+    last = max(changed, key=lambda outcome: outcome.revision).plan.changes[0].new
+    found = versions(source)
+    assert (found[0][0], found[-1][0]) == ("retail", last and last[0])
+    assert len({one[1] for one in found}) == len(found)
+
+
+def test_a_version_written_by_somebody_else_meanwhile_is_refused_as_a_whole(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    content = document("month")
+    content["tenants"]["acme"]["customers"]["new"] = {}
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            catalog_tool.apply(settings, write(tmp_path, content))
+        except TidemarkError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    with db.connect(settings) as other, other.transaction():
+        other.execute("INSERT INTO catalog.customer (tenant_id, customer_id) VALUES ('acme', 'new')")
+        thread.start()
+        _wait_until_blocked(settings)
+    thread.join(60)
+    assert "conflicting key value" in str(raised[0])
+    assert versions(source) == [("quarter", BEGINNING_MS, FOREVER_MS)]
+
+
+def _wait_until_blocked(settings: Settings) -> None:
+    """Wait until a session waits for what another has written."""
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 30
+    with db.connect(settings) as connection:
+        while connection.execute(blocked).fetchall() == [(0,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_file_with_a_fault_changes_nothing(settings: Settings, source: PostgresCatalogSource, tmp_path: Path) -> None:
+    before = source.snapshot()
     with pytest.raises(UsageError, match="there is no calendar"):
-        catalog_tool.apply(settings, write(tmp_path, name, "nowhere"))
-    shown = catalog_tool.show(settings)
-    assert shown["revision"] == revision
-    assert name not in {tenant["tenant_id"] for tenant in shown["tenants"]}
+        catalog_tool.apply(settings, write(tmp_path, document("nowhere")))
+    assert source.snapshot() == before
 
 
-def test_show_lists_the_open_versions(settings: Settings, name: str, tmp_path: Path) -> None:
-    catalog_tool.apply(settings, write(tmp_path, name, f"{name}-quarter"))
-    catalog_tool.apply(settings, write(tmp_path, name, f"{name}-month"))
-    customers = [row for row in catalog_tool.show(settings)["customers"] if row["tenant_id"] == name]
-    assert [(row["customer_id"], row["calendar_id"]) for row in customers] == [("aa", None), ("ua", f"{name}-month")]
+def test_show_lists_what_holds_at_an_instant(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    march = document("month", valid_from="2026-03-01T00:00:00Z")
+    catalog_tool.apply(settings, write(tmp_path, march), backdate=True)
+
+    def shown(at: datetime | None) -> list[tuple[str, str, str, str]]:
+        rows = catalog_tool.show(settings, at)["customers"]
+        return [(row["customer_id"], row["calendar_id"], row["valid_from"], row["valid_to"]) for row in rows]
+
+    march_at = datetime(2026, 3, 1, tzinfo=UTC)
+    aa, old, new = (
+        ("aa", None, "beginning", "open"),
+        ("ua", "quarter", "beginning", "2026-03-01T00:00:00Z"),
+        ("ua", "month", "2026-03-01T00:00:00Z", "open"),
+    )
+    assert shown(datetime(2026, 2, 28, 23, 59, 59, 999_000, tzinfo=UTC)) == [aa, old]
+    assert shown(march_at) == shown(None) == [aa, new]
+    (slow,) = (one for one in catalog_tool.show(settings, march_at)["meters"] if one["meter"] == "slow")
+    assert json.loads(slow["filter"])["all"][0] == {"property": "took.ms", "gte": 0.1}
+
+
+def _rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat().replace("+00:00", "Z")
+
+
+def tidemark(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TIDEMARK_POSTGRES_URL": settings.postgres_url}
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.cli.main", "catalog", *arguments],
+        env=environment, check=False, text=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_command_shows_the_plan_before_it_is_applied(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    content = document("month")
+    content["calendars"]["month"]["valid_from"] = content["valid_from"] = "2026-03-01T00:00:00Z"
+    content["calendars"]["month"]["interval"] = "P2M"
+    file = str(write(tmp_path, content))
+
+    refused = tidemark(settings, "plan", file)
+    assert refused.returncode == 2
+    assert "customers.ua: valid_from 2026-03-01T00:00:00Z is before" in refused.stderr
+    planned = tidemark(settings, "plan", file, "--backdate", "--json")
+    assert [change["kind"] for change in json.loads(planned.stdout)["changes"]] == ["changed", "changed"]
+    assert json.loads(planned.stdout)["replay_needed"] is True
+
+    applied_notes = json.loads(planned.stdout)["notes"]
+    assert "only a replay" in applied_notes[0]
+    applied = tidemark(settings, "apply", file, "--backdate")
+    assert applied.returncode == 0
+    assert applied.stdout.splitlines() == [
+        "changed calendar month from 2026-03-01T00:00:00Z",
+        "  interval: P1M -> P2M",
+        "changed customer acme/ua from 2026-03-01T00:00:00Z",
+        "  calendar_id: quarter -> month",
+        "0 added, 2 changed, 0 closed, 6 unchanged",
+        *applied_notes,
+        "applied: revision 2",
+    ]
+    again = tidemark(settings, "apply", file, "--json")
+    assert json.loads(again.stdout)["changes"] == []
+    at = tidemark(settings, "show", "--at", "2026-02-28T23:59:59.999Z", "--json")
+    assert [row["interval"] for row in json.loads(at.stdout)["calendars"]] == ["P1M", "P3M", None]
+    assert tidemark(settings, "show", "--at", "yesterday").returncode == 2
 
 
 def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source: PostgresCatalogSource) -> None:
     revision = source.revision()
     with db.connect(settings) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark catalog'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark catalog' "
+            "AND datname = current_database()"
         )
     assert source.revision() == revision
 
@@ -160,3 +457,10 @@ def test_a_database_that_never_answers_is_unavailable_within_its_time_out() -> N
         with pytest.raises(CatalogUnavailable):
             PostgresCatalogSource(f"postgresql://tidemark@127.0.0.1:{mute.getsockname()[1]}/tidemark").revision()
     assert time.monotonic() - began < 6
+
+
+def test_the_table_refuses_overlapping_versions(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    twice = "INSERT INTO catalog.customer (tenant_id, customer_id, valid_from) VALUES ('acme', 'ua', now())"
+    with db.connect(settings) as connection, pytest.raises(psycopg.errors.ExclusionViolation):
+        connection.execute(twice)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import EVENT_MS, POLICY, decoded, decoder, ms_of, raw_event
-from udfs.calendars import CalendarError
-from udfs.catalog import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOKUP_ATTEMPTS, Catalog, CatalogUnavailable
-from udfs.catalog_index import CalendarMissingError, CatalogIndex
-from udfs.catalog_model import CalendarDef, CatalogSnapshot, Customer, InMemoryCatalogSource, Pair, Tenant
+from udfs.calendars.calendar import CalendarError
+from udfs.catalog.cache import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOKUP_ATTEMPTS, Catalog, CatalogUnavailable
+from udfs.catalog.index import CalendarMissingError, CatalogIndex
+from udfs.catalog.model import CalendarDef, CatalogSnapshot, Customer, InMemoryCatalogSource, Pair, Tenant
 from udfs.decode import Decoder
-from udfs.meters import Meter
+from udfs.meters.meter import Meter
 
 ALICE, BOB, NOBODY = ("acme", "alice"), ("acme", "bob"), ("acme", "nobody")
 REFRESH_S = 30.0
@@ -43,8 +43,8 @@ class Source:
             tenants=[Tenant("acme")],
             meters=[Meter("m", ("call",), "count")],
             calendars=[
-                CalendarDef("weeks", "2024-01-01", "P1W", "UTC"),
-                CalendarDef("days", "2024-01-01", "P1D", "UTC"),
+                CalendarDef("weeks", anchor="2024-01-01", interval="P1W", timezone="UTC"),
+                CalendarDef("days", anchor="2024-01-01", interval="P1D", timezone="UTC"),
             ],
             customer_versions=[Customer(*ALICE, "weeks")],
         )
@@ -158,6 +158,54 @@ def test_a_source_that_is_away_leaves_everything_in_use_and_the_age_grows(
     assert (catalog.age_s, clock.pauses) == (0, [])
 
 
+def test_a_catalog_that_was_not_confirmed_for_too_long_is_used_no_more(
+    source: Source, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    # 0 s confirmed ── 30, 60, 90 s away, used ── limit 100 s ── 120 s away: wait … until it answers
+    catalog = Catalog(source, REFRESH_S, 3, max_age_s=100.0, clock=clock, sleep=clock.sleep)
+    catalog.refresh()
+    source.failures_left = 7
+    for _ in range(3):
+        clock.now += REFRESH_S
+        catalog.refresh()
+        assert clock.pauses == []
+    clock.now += REFRESH_S
+    source.data.meters, source.data.revision_number = [Meter("renamed", ("call",), "count")], 2
+    catalog.refresh()
+    assert clock.pauses == [FIRST_PAUSE_S, 1.0, 2.0, 4.0]
+    waits = [one for one in caplog.messages if "over the limit of 100 s: waiting" in one]
+    assert len(waits) == len(clock.pauses)
+    assert waits[0] == "catalog last confirmed 120 s ago, over the limit of 100 s: waiting 0.5 s for its database"
+    assert (catalog.age_s, catalog.failures) == (0, 7)
+    assert [meter.meter for meter in catalog.meters_at("acme", "call", EVENT_MS) or ()] == ["renamed"]
+
+
+def test_a_catalog_exactly_as_old_as_the_limit_is_still_used(source: Source, clock: Clock) -> None:
+    catalog = Catalog(source, REFRESH_S, 3, max_age_s=2 * REFRESH_S, clock=clock, sleep=clock.sleep)
+    catalog.refresh()
+    source.failures_left = 1
+    clock.now += 2 * REFRESH_S
+    catalog.refresh()
+    assert (catalog.age_s, clock.pauses) == (2 * REFRESH_S, [])
+
+
+def test_a_worker_that_had_nothing_to_do_for_long_asks_once_and_goes_on(source: Source, clock: Clock) -> None:
+    # The age counts from the last answer: without events nobody asked, and the source was there all the time.
+    catalog = Catalog(source, REFRESH_S, 3, max_age_s=100.0, clock=clock, sleep=clock.sleep)
+    catalog.refresh()
+    clock.now += 86_400
+    catalog.refresh()
+    assert (source.calls, clock.pauses, catalog.age_s) == (["snapshot", "revision"], [], 0)
+
+
+def test_a_limit_below_the_refresh_interval_is_kept_all_the_same(source: Source, clock: Clock) -> None:
+    catalog = Catalog(source, REFRESH_S, 3, max_age_s=10.0, clock=clock, sleep=clock.sleep)
+    catalog.refresh()
+    clock.now += 10.5
+    catalog.refresh()
+    assert (source.calls, catalog.age_s) == (["snapshot", "revision"], 0)
+
+
 def test_a_source_that_is_away_is_not_asked_before_it_is_time_again(
     catalog: Catalog, source: Source, clock: Clock
 ) -> None:
@@ -175,7 +223,7 @@ def test_a_calendar_that_cannot_be_used_hurts_only_its_own_customers(
     # Neither the first load nor a refresh may fail for it: everybody else is billed as before.
     good = source.data.calendars
     source.data.customer_versions = [Customer(*ALICE, "weeks"), Customer(*BOB, "broken")]
-    source.data.calendars = [*good, CalendarDef("broken", "2024-01-01", "P1W", "Mars/Olympus")]
+    source.data.calendars = [*good, CalendarDef("broken", anchor="2024-01-01", interval="P1W", timezone="Mars/Olympus")]
     for revision in (1, 2):
         source.data.revision_number = revision
         clock.now += REFRESH_S
@@ -307,7 +355,10 @@ def test_a_customer_on_a_calendar_newer_than_the_snapshot_brings_the_newer_one(
 ) -> None:
     catalog.refresh()
     catalog.prefetch([ALICE])
-    source.data.calendars = [*source.data.calendars, CalendarDef("ten", "2024-03-01", "P10D", "UTC")]
+    source.data.calendars = [
+        *source.data.calendars,
+        CalendarDef("ten", anchor="2024-03-01", interval="P10D", timezone="UTC"),
+    ]
     source.data.customer_versions = [Customer(*ALICE, "days"), Customer(*BOB, "ten")]
     source.data.revision_number = 2
     catalog.prefetch([ALICE, BOB])
@@ -326,7 +377,10 @@ def test_a_newer_snapshot_that_cannot_be_read_ends_the_batch_and_guesses_nothing
 
     catalog.refresh()
     source.data.customer_versions = [Customer(*BOB, "ten")]
-    source.data.calendars, source.data.revision_number = [CalendarDef("ten", "2024-03-01", "P10D", "UTC")], 2
+    source.data.calendars, source.data.revision_number = (
+        [CalendarDef("ten", anchor="2024-03-01", interval="P10D", timezone="UTC")],
+        2,
+    )
     away = iter([LOOKUP_ATTEMPTS, LOOKUP_ATTEMPTS - 1, 0])
     source.customers = AwayAfterLookup().customers  # type: ignore[method-assign]
     with pytest.raises(CatalogUnavailable, match="the database is away"):
@@ -359,7 +413,10 @@ def test_a_broken_reference_does_not_hide_a_newer_calendar(catalog: Catalog, sou
     catalog.refresh()
     source.data.customer_versions = [Customer(*ALICE, "nowhere"), Customer(*BOB, "ten")]
     catalog.prefetch([ALICE])
-    source.data.calendars, source.data.revision_number = [CalendarDef("ten", "2024-03-01", "P10D", "UTC")], 2
+    source.data.calendars, source.data.revision_number = (
+        [CalendarDef("ten", anchor="2024-03-01", interval="P10D", timezone="UTC")],
+        2,
+    )
     catalog.prefetch([ALICE, BOB])
     assert days_in_period(catalog, BOB) == 10
     with pytest.raises(CalendarMissingError):
@@ -379,7 +436,9 @@ def test_answers_do_not_depend_on_which_version_was_asked_for_first(
     source.data.tenants = [
         Tenant("acme", None, valid_to_ms=third), Tenant("acme", "days", third, ninth), Tenant("acme", None, ninth),
     ]  # fmt: skip
-    source.data.calendars = [CalendarDef("days", "2024-01-01", "P1D", "UTC", valid_from_ms=fifth)]
+    source.data.calendars = [
+        CalendarDef("days", anchor="2024-01-01", interval="P1D", timezone="UTC", valid_from_ms=fifth)
+    ]
     source.data.customer_versions = []
     catalog.refresh()
     catalog.prefetch([ALICE])
@@ -390,8 +449,9 @@ def test_answers_do_not_depend_on_which_version_was_asked_for_first(
             found[index] = days_in_period(catalog, ALICE, moments[index])
         except CalendarMissingError:
             found[index] = None
-    # From the 3rd to the 5th a calendar is named that is not defined: the UTC month would be a guess.
-    assert found == {0: 31, 1: None, 2: 1, 3: 31}
+    # From the 3rd to the 5th a calendar is named that is not defined: the UTC month would be a guess. March is cut at
+    # both ends of that: 2 days at its begin, 23 at its end.
+    assert found == {0: 2, 1: None, 2: 1, 3: 23}
 
 
 def test_an_unknown_tenant_and_an_unknown_event_type_are_told_apart(catalog: Catalog) -> None:

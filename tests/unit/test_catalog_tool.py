@@ -1,113 +1,309 @@
-"""Catalog file: read as written, every fault at once with its path; rows compared with the stored versions."""
+"""Plan of an apply: which versions change from when, and what is refused; no database."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.catalog_file import CatalogFile, Fault, Row, check, fail, read, rows
-from jobs.catalog_tool import TABLES, plan
-from jobs.errors import UsageError
+from jobs.catalog.file import Key, Row
+from jobs.catalog.plan import Plan, plan
+from jobs.catalog.refusals import Terms
+from jobs.catalog.timeline import Timeline, Version, changed_timeline, first_difference, open_since
+from udfs.calendars.calendar import MINUTE_MS
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
-GOOD = files("schemas").joinpath("catalog", "example.yaml").read_text("utf-8")
-
-
-def parsed(tmp_path: Path, text: str) -> CatalogFile:
-    path = tmp_path / "catalog.yaml"
-    path.write_text(text, "utf-8")
-    return read(path)
-
-
-def faults_of(tmp_path: Path, text: str, *known: str) -> dict[str, str]:
-    faults = check(parsed(tmp_path, text), known_calendars=known, longest_period_days=400)
-    return {fault.path: fault.message for fault in faults}
-
-
-def test_the_example_has_no_faults(tmp_path: Path) -> None:
-    assert faults_of(tmp_path, GOOD) == {}
-
-
-def test_the_example_becomes_rows(tmp_path: Path) -> None:
-    found = rows(parsed(tmp_path, GOOD))
-    assert found["tenant"] == [Row(("acme",), ("utc-month",))]
-    assert found["customer"] == [Row(("acme", "alice"), ("new-york-31st",)), Row(("acme", "bob"), (None,))]
-    assert found["meter"] == [
-        Row((None, "tokens"), (["completion"], "sum", "quantity", ["model"], "tokens", False)),
-        Row(("acme", "seats"), (["seat_added"], "count", "quantity", [], "seats", False)),
-    ]
-    for table, (keys, values) in TABLES.items():
-        assert {(len(row.key), len(row.values)) for row in found[table]} == {(len(keys), len(values))}
+MARCH_MS = 1_772_323_200_000  # 2026-03-01T00:00:00Z
+NOW_MS = MARCH_MS + 12_345
+EARLIEST_MS = MARCH_MS + MINUTE_MS
+TERMS = Terms(now_ms=NOW_MS)
+LATER_MS, LAST_MS = MARCH_MS + 60 * MINUTE_MS, MARCH_MS + 120 * MINUTE_MS
+MONTH: tuple[object, ...] = (None, "P1M", "UTC", ())
+WEEK: tuple[object, ...] = (None, "P1W", "UTC", ())
+SUM: tuple[object, ...] = (("e",), "sum", "quantity", (), "u", False, "", "reject", "hour")
+MAX: tuple[object, ...] = (("e",), "max", *SUM[2:])
+TABLES = ("calendar", "tenant", "customer", "meter")
 
 
-def test_all_faults_are_told_at_once_with_their_path(tmp_path: Path) -> None:
-    text = """
-    calendars:
-      bad: {anchor: 2013-02-30, interval: P1M, timezone: UTC}
-      nowhere: {anchor: 2013-01-01, interval: P1M, timezone: Mars/Olympus}
-      fortnight: {anchor: 2013-01-01, interval: two weeks, timezone: UTC}
-      long: {anchor: 2013-01-01, interval: P2Y, timezone: UTC}
-      half: {anchor: 2013-01-01}
-    tenants:
-      acme: {calendar: none, customers: {alice: {calendar: gone}}, metres: {}}
-    meters:
-      tokens: {event_types: [], aggregation: average, unit: tokens}
-    """
-    found = faults_of(tmp_path, text)
-    assert "2013-02-30" in found["calendars.bad"]
-    assert "Mars/Olympus" in found["calendars.nowhere"]
-    assert "two weeks" in found["calendars.fortnight"]
-    assert "732 days" in found["calendars.long.interval"]
-    assert "required" in found["calendars.half"]
-    assert "'none'" in found["tenants.acme.calendar"]
-    assert "'gone'" in found["tenants.acme.customers.alice.calendar"]
-    assert "metres" in found["tenants.acme"]
-    assert "average" in found["meters.tokens.aggregation"]
-    assert "non-empty" in found["meters.tokens.event_types"]
+def of(**tables: dict[Key, Timeline]) -> dict[str, dict[Key, Timeline]]:
+    return {table: tables.get(table, {}) for table in TABLES}
 
 
-def test_a_calendar_of_an_earlier_file_may_be_named(tmp_path: Path) -> None:
-    assert faults_of(tmp_path, "tenants: {acme: {calendar: earlier}}", "earlier") == {}
+def wants(**tables: list[Row]) -> dict[str, list[Row]]:
+    return {table: tables.get(table, []) for table in TABLES}
 
 
-def test_a_key_given_twice_is_a_fault_with_its_line(tmp_path: Path) -> None:
-    found = faults_of(tmp_path, "tenants:\n  acme: {}\n  acme: {}\n")
-    assert found == {"line 3": "the key 'acme' is given twice."}
+def tenant(calendar: str | None, valid_from_ms: int | None = None) -> dict[str, list[Row]]:
+    """A file that names tenant `t` alone."""
+    return wants(tenant=[Row(("t",), (calendar,), valid_from_ms=valid_from_ms, path="tenants.t")])
 
 
-@pytest.mark.parametrize("name", ["007", "NO", "1e3", "2013-01-01", "null", "true"])
-def test_an_identifier_stays_as_it_is_written(tmp_path: Path, name: str) -> None:
-    file = parsed(tmp_path, f"tenants: {{acme: {{customers: {{{name}: {{}}}}}}}}")
-    assert rows(file)["customer"] == [Row(("acme", name), (None,))]
+def after(made: Plan, stored: dict[str, dict[Key, Timeline]], table: str, key: Key) -> Timeline:
+    """The versions of a row when the plan is carried out."""
+    timeline = stored[table].get(key, ())
+    for change in made.changes:
+        if (change.table, change.key) == (table, key):
+            timeline = changed_timeline(timeline, change)
+    return timeline
 
 
-@pytest.mark.parametrize("text", ["", "[]", "tenants: 5", "tenants: {acme: 5}", "calendars: {a: []}", "- x"])
-def test_another_shape_is_a_fault_and_not_an_exception(tmp_path: Path, text: str) -> None:
-    assert faults_of(tmp_path, text)
+def messages(made: Plan) -> dict[str, str]:
+    return {fault.path: fault.message for fault in made.faults}
 
 
-def test_an_identifier_is_limited_in_bytes(tmp_path: Path) -> None:
-    assert "258 bytes" in next(iter(faults_of(tmp_path, f"tenants: {{{'ü' * 129}: {{}}}}").values()))
+CALENDARS = {("m",): (Version(MONTH),), ("w",): (Version(WEEK),)}
+OPEN_T = of(calendar=CALENDARS, tenant={("t",): (Version(("m",)),)})
+#   beginning ---- m ----| later |---- w ---- open
+PLANNED_T = of(
+    calendar=CALENDARS, tenant={("t",): (Version(("m",), BEGINNING_MS, LATER_MS), Version(("w",), LATER_MS))}
+)
 
 
-@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe\x00", b"a: &x [*x]\nb: !!python/object:os.system {}"])
-def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.yaml"
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match="broken"):
-        read(path)
+def test_a_change_that_names_no_begin_holds_from_the_first_minute_that_all_workers_know_it() -> None:
+    made = plan(tenant("w"), OPEN_T, TERMS)
+    (change,) = made.changes
+    assert (change.kind, change.valid_from_ms, change.fields) == ("changed", EARLIEST_MS, (("calendar_id", "m", "w"),))
+    assert after(made, OPEN_T, "tenant", ("t",)) == (
+        Version(("m",), BEGINNING_MS, EARLIEST_MS),
+        Version(("w",), EARLIEST_MS),
+    )
+    assert (made.faults, made.replay_needed) == ((), False)
 
 
-def test_faults_are_raised_with_their_number_and_paths() -> None:
-    with pytest.raises(UsageError, match=r"2 fault\(s\)") as raised:
-        fail(Path("c.yaml"), [Fault("a.b", "wrong."), Fault("c", "missing.")])
-    assert "a.b: wrong." in str(raised.value)
+@pytest.mark.parametrize(
+    ("refresh_s", "earliest_ms"), [(10, EARLIEST_MS), (47, EARLIEST_MS), (48, EARLIEST_MS + MINUTE_MS)]
+)
+def test_the_earliest_minute_begins_a_refresh_interval_later_at_least(refresh_s: int, earliest_ms: int) -> None:
+    assert replace(TERMS, refresh_s=refresh_s).earliest_ms == earliest_ms
 
 
-def test_a_plan_adds_what_is_new_and_changes_what_differs() -> None:
-    stored = {("a",): ("P1M",), ("b",): ("P1M",), ("kept",): ("P1Y",)}
-    step = plan(stored, [Row(("a",), ("P1M",)), Row(("b",), ("P3M",)), Row(("c",), ("P1D",))])
-    assert step.added == (Row(("c",), ("P1D",)),)
-    assert step.changed == (Row(("b",), ("P3M",)),)
-    assert step.unchanged == 1
+def test_events_that_may_be_counted_already_because_their_clock_is_ahead_are_named() -> None:
+    assert any("300 s ahead" in note for note in plan(tenant("w"), OPEN_T, TERMS).notes)
+    assert plan(tenant("w", MARCH_MS + 6 * MINUTE_MS), OPEN_T, TERMS).notes == ()
+
+
+def test_the_first_apply_holds_from_the_beginning() -> None:
+    wanted = {
+        **tenant(None),
+        "meter": [Row((None, "m"), SUM)],
+        "customer": [Row(("t", "a"), (None,))],
+        "calendar": [Row(("m",), MONTH)],
+    }
+    made = plan(wanted, of(), replace(TERMS, first=True))
+    assert {(change.kind, change.valid_from_ms) for change in made.changes} == {("added", BEGINNING_MS)}
+    assert (len(made.changes), made.faults, made.notes) == (4, (), ())
+
+
+def test_everything_below_a_new_tenant_and_a_new_calendar_hold_from_the_beginning_and_the_rest_later() -> None:
+    stored = of(calendar=CALENDARS, tenant={("old",): (Version((None,)),)})
+    wanted = wants(
+        calendar=[Row(("n",), MONTH)],
+        tenant=[Row(("t",), ("n",)), Row(("old",), (None,))],
+        customer=[Row(("t", "a"), ("n",)), Row(("old", "a"), ("n",))],
+        meter=[Row(("t", "m"), SUM), Row(("old", "m"), SUM), Row((None, "m"), SUM)],
+    )
+    made = plan(wanted, stored, TERMS)
+    begins = {(change.table, *change.key): change.valid_from_ms for change in made.changes}
+    assert begins == {
+        ("calendar", "n"): BEGINNING_MS,
+        ("tenant", "t"): BEGINNING_MS,
+        ("customer", "t", "a"): BEGINNING_MS,
+        ("customer", "old", "a"): EARLIEST_MS,
+        ("meter", "t", "m"): BEGINNING_MS,
+        ("meter", "old", "m"): EARLIEST_MS,
+        ("meter", None, "m"): EARLIEST_MS,
+    }
+    assert (made.unchanged, made.faults, made.replay_needed) == (1, (), False)
+
+
+def test_what_is_stored_already_is_left_alone() -> None:
+    for stored, wanted in (
+        (OPEN_T, tenant("m")),
+        (OPEN_T, tenant("m", BEGINNING_MS)),
+        (OPEN_T, tenant("m", MARCH_MS)),
+        (PLANNED_T, tenant("w")),
+        (PLANNED_T, tenant("w", LATER_MS)),
+        (PLANNED_T, tenant("w", LAST_MS)),
+    ):
+        made = plan(wanted, stored, TERMS)
+        assert (made.changes, made.unchanged, made.faults) == ((), 1, ())
+
+
+@pytest.mark.parametrize("from_ms", [BEGINNING_MS, MARCH_MS])
+def test_a_begin_before_the_earliest_needs_leave_and_then_a_replay(from_ms: int) -> None:
+    refused = plan(tenant("w", from_ms), OPEN_T, TERMS)
+    assert "is before 2026-03-01T00:01:00Z" in messages(refused)["tenants.t"]
+    allowed = plan(tenant("w", from_ms), OPEN_T, replace(TERMS, backdate=True))
+    assert (allowed.faults, allowed.replay_needed) == ((), True)
+    assert any("replay" in note for note in allowed.notes)
+    kept = () if from_ms == BEGINNING_MS else (Version(("m",), BEGINNING_MS, from_ms),)
+    assert after(allowed, OPEN_T, "tenant", ("t",)) == (*kept, Version(("w",), from_ms))
+
+
+def test_a_later_version_that_is_stored_is_withdrawn_with_leave_only() -> None:
+    for wanted in (tenant("m"), tenant("m", EARLIEST_MS), tenant("m", LATER_MS), tenant(None), tenant(None, LATER_MS)):
+        refused = plan(wanted, PLANNED_T, TERMS)
+        assert "begins at 2026-03-01T01:00:00Z" in messages(refused)["tenants.t"]
+        allowed = plan(wanted, PLANNED_T, replace(TERMS, backdate=True))
+        # It had not begun: nothing is counted by it.
+        assert (allowed.faults, allowed.replay_needed) == ((), False)
+        assert allowed.changes[0].replaced == (LATER_MS,)
+        assert after(allowed, PLANNED_T, "tenant", ("t",))[-1].valid_to_ms == FOREVER_MS
+
+
+def test_withdrawing_a_planned_change_leaves_one_version() -> None:
+    made = plan(tenant("m"), PLANNED_T, replace(TERMS, backdate=True))
+    assert after(made, PLANNED_T, "tenant", ("t",)) == (Version(("m",)),)
+    assert made.changes[0].fields == (("calendar_id", "w", "m"),)
+
+
+def test_a_change_after_a_planned_one_is_planned_too() -> None:
+    made = plan(tenant("m", LAST_MS), PLANNED_T, TERMS)
+    assert made.faults == ()
+    assert [one.valid_from_ms for one in after(made, PLANNED_T, "tenant", ("t",))] == [BEGINNING_MS, LATER_MS, LAST_MS]
+
+
+def test_a_planned_change_can_be_brought_forward_with_leave() -> None:
+    assert plan(tenant("w", EARLIEST_MS), PLANNED_T, TERMS).faults
+    made = plan(tenant("w", EARLIEST_MS), PLANNED_T, replace(TERMS, backdate=True))
+    assert after(made, PLANNED_T, "tenant", ("t",)) == (
+        Version(("m",), BEGINNING_MS, EARLIEST_MS),
+        Version(("w",), EARLIEST_MS),
+    )
+
+
+def test_rows_a_file_does_not_name_stay_and_are_closed_when_pruned() -> None:
+    stored = of(
+        calendar=CALENDARS, tenant={("t",): (Version(("m",)),), ("gone",): (Version(("w",)),)},
+        meter={(None, "m"): (Version(SUM),)},
+    )  # fmt: skip
+    wanted = {**tenant("m"), "calendar": [Row(("m",), MONTH)]}
+    assert plan(wanted, stored, TERMS).changes == ()
+    made = plan(wanted, stored, replace(TERMS, prune=True))
+    assert {(one.table, *one.key, one.kind, one.valid_from_ms) for one in made.changes} == {
+        ("calendar", "w", "closed", EARLIEST_MS),
+        ("tenant", "gone", "closed", EARLIEST_MS),
+        ("meter", None, "m", "closed", EARLIEST_MS),
+    }
+    assert after(made, stored, "tenant", ("gone",)) == (Version(("w",), BEGINNING_MS, EARLIEST_MS),)
+    assert (made.unchanged, made.faults) == (2, ())
+
+
+def test_pruning_the_past_or_a_planned_version_needs_leave() -> None:
+    past = plan(wants(), OPEN_T, replace(TERMS, prune=True, default_ms=MARCH_MS))
+    assert "is before" in messages(past)["tenant t"]
+    planned = plan(wants(calendar=[Row(("m",), MONTH), Row(("w",), WEEK)]), PLANNED_T, replace(TERMS, prune=True))
+    assert "begins at" in messages(planned)["tenant t"]
+
+
+def test_another_catalog_backdated_to_the_beginning_leaves_nothing_of_the_first() -> None:
+    #   m: beginning -- sum --| later |-- closed; t: m, then w
+    stored = of(
+        calendar=CALENDARS, tenant=PLANNED_T["tenant"], meter={(None, "m"): (Version(SUM, BEGINNING_MS, LATER_MS),)}
+    )
+    wanted = {**tenant(None, BEGINNING_MS), "meter": [Row((None, "m"), MAX, valid_from_ms=BEGINNING_MS)]}
+    made = plan(wanted, stored, replace(TERMS, backdate=True, prune=True, default_ms=BEGINNING_MS))
+    assert made.faults == ()
+    left = {(table, key): after(made, stored, table, key) for table in TABLES for key in stored[table]}
+    assert left == {
+        ("calendar", ("m",)): (),
+        ("calendar", ("w",)): (),
+        ("tenant", ("t",)): (Version((None,)),),
+        ("meter", (None, "m")): (Version(MAX),),
+    }
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"), [((None, "m"), (None, "m")), ((None, "m"), ("t", "m")), (("t", "m"), (None, "m"))]
+)
+def test_the_aggregation_of_a_meter_never_changes(stored: Key, wanted: Key) -> None:
+    # Closed, but what it counted is still read by its name.
+    before = of(tenant={("t",): (Version((None,)),)}, meter={stored: (Version(SUM, BEGINNING_MS, MARCH_MS),)})
+    made = plan(wants(meter=[Row(wanted, MAX, path="meters.m")]), before, replace(TERMS, backdate=True))
+    assert "max differs from sum" in messages(made)["meters.m.aggregation"]
+
+
+def test_the_unit_of_time_of_a_weighted_sum_never_changes() -> None:
+    hours, days = (((*SUM[:1], "weighted_sum", *SUM[2:8], per)) for per in ("hour", "day"))
+    before = of(meter={(None, "m"): (Version(hours),)})
+    made = plan(wants(meter=[Row((None, "m"), days, path="meters.m")]), before, TERMS)
+    assert "day differs from hour" in messages(made)["meters.m.per"]
+
+
+def test_meters_of_two_tenants_may_differ() -> None:
+    before = of(meter={("other", "m"): (Version(SUM),)})
+    assert plan(wants(meter=[Row(("t", "m"), MAX)]), before, TERMS).faults == ()
+
+
+def test_a_calendar_holds_wherever_it_is_named() -> None:
+    late = of(calendar={("c",): (Version(MONTH, LATER_MS),), ("closed",): (Version(MONTH, BEGINNING_MS, MARCH_MS),)})
+    assert "from 2026-03-01T01:00:00Z on only" in messages(plan(tenant("c"), late, TERMS))["tenants.t.calendar"]
+    assert plan(tenant("c", LATER_MS), late, TERMS).faults == ()
+    assert "is closed" in messages(plan(tenant("closed", LATER_MS), late, TERMS))["tenants.t.calendar"]
+    pruned = plan(tenant("m"), OPEN_T, replace(TERMS, prune=True))
+    assert "is closed" in messages(pruned)["tenants.t.calendar"]
+
+
+def test_a_list_of_boundaries_that_ends_soon_is_named() -> None:
+    def notes(last: str) -> tuple[str, ...]:
+        listed = (None, None, "Europe/Berlin", ("2026-01-01", last))
+        return plan(wants(calendar=[Row(("c",), listed)]), of(), TERMS).notes
+
+    assert notes("2026-05-01") == (
+        "calendar c ends at 2026-04-30T22:00:00Z: later events have no period and are rejected.",
+    )
+    assert notes("2027-01-01") == ()
+
+
+# --- properties -------------------------------------------------------------------------------------------------------
+
+INSTANTS = st.sampled_from([BEGINNING_MS, *(MARCH_MS + minute * MINUTE_MS for minute in range(-3, 6))])
+VALUES = st.sampled_from([("a",), ("b",), ("c",)])
+
+
+@st.composite
+def timelines(draw: st.DrawFn) -> Timeline:
+    bounds = [*sorted(draw(st.sets(INSTANTS, max_size=5))), FOREVER_MS]
+    pieces = [Version(draw(VALUES), start, end) for start, end in pairwise(bounds)]
+    return tuple(one for one in pieces if draw(st.booleans()))
+
+
+def value_at(timeline: Timeline, ms: int) -> tuple[object, ...] | None:
+    return next((one.values for one in timeline if one.valid_from_ms <= ms < one.valid_to_ms), None)
+
+
+@given(timelines(), VALUES, INSTANTS, st.integers(-4, 8))
+def test_a_row_holds_what_it_says_from_its_begin_and_what_it_said_before(
+    timeline: Timeline, values: tuple[str], from_ms: int, minute: int
+) -> None:
+    stored = of(calendar={(name,): (Version(MONTH),) for name in "abc"}, tenant={("t",): timeline} if timeline else {})
+    made = plan(tenant(values[0], from_ms), stored, replace(TERMS, backdate=True))
+    then = after(made, stored, "tenant", ("t",))
+    at_ms = MARCH_MS + minute * MINUTE_MS
+    assert value_at(then, at_ms) == (values if at_ms >= from_ms else value_at(timeline, at_ms))
+    assert all(one.valid_from_ms < one.valid_to_ms for one in then)
+    assert all(one.valid_to_ms <= two.valid_from_ms for one, two in pairwise(then))
+    # Applied again it changes nothing.
+    again = of(calendar=stored["calendar"], tenant={("t",): then})
+    assert plan(tenant(values[0], from_ms), again, TERMS).changes == ()
+
+
+@given(timelines(), st.none() | VALUES, INSTANTS)
+def test_the_first_difference_is_one_and_nothing_differs_before(
+    timeline: Timeline, values: tuple[str] | None, from_ms: int
+) -> None:
+    at_ms = first_difference(timeline, from_ms, values)
+    assert at_ms == FOREVER_MS or value_at(timeline, at_ms) != values
+    for ms in (MARCH_MS + minute * MINUTE_MS for minute in range(-4, 7)):
+        assert value_at(timeline, ms) == values or not from_ms <= ms < at_ms
+
+
+@given(timelines())
+def test_a_row_is_open_since_the_end_of_its_last_gap(timeline: Timeline) -> None:
+    since_ms = open_since(timeline)
+    for ms in (MARCH_MS + minute * MINUTE_MS for minute in range(-4, 7)):
+        assert value_at(timeline, ms) is not None or ms < since_ms
+    assert since_ms in {*(one.valid_from_ms for one in timeline), FOREVER_MS}

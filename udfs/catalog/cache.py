@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from udfs.calendars import Calendar
-from udfs.catalog_index import Account, CatalogIndex
-from udfs.catalog_model import CatalogSource, Customer, Pair
-from udfs.meters import Meter
+from udfs.calendars.calendar import BillingCalendar
+from udfs.catalog.index import Account, CatalogIndex
+from udfs.catalog.model import CatalogSource, Customer, Pair
+from udfs.meters.meter import Meter
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ class CatalogUnavailable(Exception):  # noqa: N818 - a state of the world, not a
 class Catalog:
     """Answers by event time; asks its source at most once a batch and once a refresh.
 
-    A worker that starts while the source is away says so and waits. A running one goes on with what it has; only an
-    event of a customer it has never seen must wait, because a guessed calendar would be a wrong bill.
+    A worker that starts while the source is away says so and waits. A running one goes on with what it has until that
+    is too old: then it waits too, rather than count by rules that may have changed. An event of a customer it has never
+    seen must wait at once, because a guessed calendar would be a wrong bill.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ class Catalog:
         Seconds between two looks at the source's revision.
     cache_size:
         Customers kept. One batch may exceed it while it is being decoded.
+    max_age_s:
+        Seconds since the source last confirmed the snapshot after which it is used no more.
     clock, sleep:
         Monotonic seconds; how to wait.
     """
@@ -50,12 +53,14 @@ class Catalog:
         refresh_s: float,
         cache_size: int,
         *,
+        max_age_s: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source = source
         self._refresh_s = refresh_s
         self._cache_size = cache_size
+        self._max_age_s = max_age_s
         self._clock = clock
         self._sleep = sleep
         self._snapshot: CatalogIndex | None = None
@@ -72,20 +77,29 @@ class Catalog:
         return self._clock() - self._confirmed_at
 
     def refresh(self) -> None:
-        """Look for a newer revision if it is time; the first call waits until there is a snapshot."""
+        """Look for a newer revision if it is time; waits while there is no snapshot, or only one that is too old."""
         pause_s = FIRST_PAUSE_S
-        while self._clock() - self._asked_at >= self._refresh_s or self._snapshot is None:
+        while self._clock() - self._asked_at >= self._refresh_s or self._unusable():
             self._asked_at = self._clock()
             try:
                 self._read()
             except Exception as error:  # noqa: BLE001  by its contract any exception of a source means unavailable
                 self.failures += 1
                 log.warning("catalog not refreshed (failure %d): %s", self.failures, error)
-            if self._snapshot is not None:
+            why = self._unusable()
+            if not why:
                 return
-            log.warning("no catalog yet: waiting %.1f s for its database", pause_s)
+            log.warning("%s: waiting %.1f s for its database", why, pause_s)
             self._sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _unusable(self) -> str:
+        """Why nothing may be counted now; empty if it may."""
+        if self._snapshot is None:
+            return "no catalog yet"
+        if self.age_s > self._max_age_s:
+            return f"catalog last confirmed {self.age_s:.0f} s ago, over the limit of {self._max_age_s:.0f} s"
+        return ""
 
     def _read(self) -> None:
         if self._snapshot is None or self._source.revision() != self._snapshot.revision:
@@ -167,8 +181,8 @@ class Catalog:
         """A customer that was prefetched and not dropped since; unknown ones are on their tenant's default calendar."""
         return self._customers.get(pair)
 
-    def calendar_at(self, pair: Pair, ms: int) -> Calendar:
-        """Billing calendar of a customer that was prefetched; raises what `CatalogIndex.calendar_at` does."""
+    def calendar_at(self, pair: Pair, ms: int) -> BillingCalendar:
+        """See `Account.calendar_at`, of a customer that was prefetched; raises what `CatalogIndex.calendar_at` does."""
         return self._customers[pair].calendar_at(ms)
 
     def _index(self) -> CatalogIndex:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from udfs.calendars import UTC_MONTH, Calendar, parse_calendar
-from udfs.catalog_model import CalendarDef, CatalogSnapshot, Customer, Tenant
-from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+from udfs.calendars.calendar import UTC_MONTH, BillingCalendar, CalendarError, LocalCalendar, parse_calendar
+from udfs.calendars.cuts import CutCalendar
+from udfs.catalog.model import CalendarDef, CatalogSnapshot, Customer, Tenant
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS, Meter
 
 _Version = TypeVar("_Version", Tenant, CalendarDef, Customer)
 # Event times [start_ms, end_ms) for which an answer holds.
 _Span = tuple[int, int]
+# What makes two calendars the same: anchor, interval, time zone, boundaries.
+_Rule = tuple[str | None, str | None, str, tuple[str, ...]]
 
 
 class CalendarMissingError(LookupError):
@@ -29,7 +32,7 @@ class CatalogIndex:
         self._calendars: dict[str, list[CalendarDef]] = {}
         for one in snapshot.calendars:
             self._calendars.setdefault(one.calendar_id, []).append(one)
-        self._parsed: dict[CalendarDef, Calendar] = {}
+        self._parsed: dict[_Rule, LocalCalendar] = {}
         self._meters: dict[str | None, list[Meter]] = {}
         for meter in snapshot.meters:
             self._meters.setdefault(meter.tenant_id, []).append(meter)
@@ -60,7 +63,7 @@ class CatalogIndex:
             self._fed.setdefault((tenant_id, event_type), []).append((start_ms, end_ms, fed))
         return fed
 
-    def calendar_at(self, calendar_id: str | None, ms: int) -> tuple[Calendar, _Span]:
+    def calendar_at(self, calendar_id: str | None, ms: int) -> tuple[LocalCalendar, _Span]:
         """The version of a calendar at an event time; the calendar month in UTC if none is named.
 
         Calendars are parsed when first needed, so that one which cannot be used hurts only its own customers.
@@ -75,9 +78,10 @@ class CatalogIndex:
         found, span = _version_at(self._calendars.get(calendar_id, ()), ms)
         if found is None:
             raise CalendarMissingError(f"calendar {calendar_id} has no version at the event time")
-        if found not in self._parsed:
-            self._parsed[found] = parse_calendar(found.anchor, found.interval, found.timezone)
-        return self._parsed[found], span
+        rule = found.anchor, found.interval, found.timezone, tuple(found.boundaries)
+        if rule not in self._parsed:
+            self._parsed[rule] = parse_calendar(*rule)
+        return self._parsed[rule], span
 
     def lacking(self, customers: Iterable[Sequence[Customer]]) -> set[str]:
         """Calendars that customers name and this snapshot does not know at any time."""
@@ -86,33 +90,58 @@ class CatalogIndex:
 
 
 class Account:
-    """One customer under one snapshot: the calendars already worked out, each with the event times it holds for."""
+    """One customer under one snapshot: the calendars already worked out, each with the event times it holds for.
 
-    __slots__ = ("_index", "_spans", "_tenant_id", "_versions")
+    Where the calendar of a customer changes, the running period is cut: one period ends at the change, another begins.
+    Versions that leave the rule as it was (anchor, interval, time zone, boundaries) cut nothing.
+    """
+
+    __slots__ = ("_index", "_stretches", "_tenant_id", "_versions")
 
     def __init__(self, tenant_id: str, versions: Sequence[Customer], index: CatalogIndex) -> None:
         self._tenant_id = tenant_id
         self._versions = versions
         self._index = index
-        self._spans: list[tuple[int, int, Calendar]] = []
+        self._stretches: list[tuple[int, int, BillingCalendar]] = []
 
-    def calendar_at(self, ms: int) -> Calendar:
-        """The billing calendar at an event time; raises what `CatalogIndex.calendar_at` does."""
-        for start_ms, end_ms, calendar in self._spans:
+    def calendar_at(self, ms: int) -> BillingCalendar:
+        """The billing calendar at an event time, cut to the stretch it holds for and to be asked within it alone.
+
+        Raises what `CatalogIndex.calendar_at` does, for the event times it does so for.
+        """
+        for start_ms, end_ms, calendar in self._stretches:
             if start_ms <= ms < end_ms:
                 return calendar
-        span = self._work_out(ms)
-        self._spans.append(span)
-        return span[2]
+        stretch = self._work_out(ms)
+        self._stretches.append(stretch)
+        return stretch[2]
 
-    def _work_out(self, ms: int) -> tuple[int, int, Calendar]:
-        """The calendar at an instant, with the stretch in which none of the versions it rests on changes."""
+    def _work_out(self, ms: int) -> tuple[int, int, BillingCalendar]:
+        """The calendar at an instant, with the longest stretch around it in which it stays the same."""
+        calendar, (start_ms, end_ms) = self._resolve(ms)
+        while start_ms > BEGINNING_MS and (span := self._span_of(calendar, start_ms - 1)):
+            start_ms = span[0]
+        while end_ms < FOREVER_MS and (span := self._span_of(calendar, end_ms)):
+            end_ms = span[1]
+        uncut = (start_ms, end_ms) == (BEGINNING_MS, FOREVER_MS)
+        return start_ms, end_ms, calendar if uncut else CutCalendar(calendar, start_ms, end_ms)
+
+    def _span_of(self, calendar: LocalCalendar, ms: int) -> _Span | None:
+        """Event times around an instant for which this calendar is surely the one; None if it is another or none."""
+        try:
+            found, span = self._resolve(ms)
+        except (CalendarMissingError, CalendarError):
+            return None
+        return span if found == calendar else None
+
+    def _resolve(self, ms: int) -> tuple[LocalCalendar, _Span]:
+        """The calendar at an instant, with the span in which none of the versions it rests on changes."""
         customer, customer_span = _version_at(self._versions, ms)
         tenant, tenant_span = self._index.tenant_at(self._tenant_id, ms)
         calendar_id = (customer and customer.calendar_id) or (tenant and tenant.calendar_id) or None
         calendar, calendar_span = self._index.calendar_at(calendar_id, ms)
         starts, ends = zip(customer_span, tenant_span, calendar_span, strict=True)
-        return max(starts), min(ends), calendar
+        return calendar, (max(starts), min(ends))
 
 
 def _valid_at(candidates: Iterable[Meter], ms: int) -> tuple[Meter, ...]:

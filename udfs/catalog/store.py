@@ -7,21 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
+from psycopg.rows import dict_row
 
-from udfs.catalog import CatalogUnavailable
-from udfs.catalog_model import CalendarDef, CatalogSnapshot, Customer, Pair, Tenant
-from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+from udfs.catalog.cache import CatalogUnavailable
+from udfs.catalog.model import CalendarDef, CatalogSnapshot, Customer, Pair, Tenant, stored_filter
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS, Meter
 from udfs.postgres import connect, deadline, first_line
 
 STATEMENT_TIMEOUT_MS = 5_000
 _DROPPED_WITHIN_S = 1.0
 
-_BOUNDS = f"coalesce(catalog.epoch_ms(valid_from), {BEGINNING_MS}), coalesce(catalog.epoch_ms(valid_to), {FOREVER_MS})"
+_BOUNDS = (
+    f"coalesce(catalog.epoch_ms(valid_from), {BEGINNING_MS}) AS valid_from_ms, "
+    f"coalesce(catalog.epoch_ms(valid_to), {FOREVER_MS}) AS valid_to_ms"
+)
 _REVISION: LiteralString = "SELECT revision FROM catalog.revision"
 _TENANTS = f"SELECT tenant_id, calendar_id, {_BOUNDS} FROM catalog.tenant"
-_CALENDARS = f'SELECT calendar_id, anchor, "interval", timezone, {_BOUNDS} FROM catalog.calendar'
+_CALENDARS = f"""
+SELECT calendar_id, anchor, "interval", timezone, coalesce(boundaries, '{{}}') AS boundaries, {_BOUNDS}
+FROM catalog.calendar
+"""
 _METERS = f"""
-SELECT meter, event_types, aggregation, group_by, allow_negative, unit, tenant_id, value, {_BOUNDS} FROM catalog.meter
+SELECT meter, tenant_id, event_types, aggregation, value, group_by, unit, allow_negative, filter::text AS filter,
+       on_missing, per, {_BOUNDS}
+FROM catalog.meter
 """
 _CUSTOMERS = f"""
 SELECT tenant_id, customer_id, calendar_id, {_BOUNDS}
@@ -108,8 +117,8 @@ def _read_snapshot(connection: psycopg.Connection) -> CatalogSnapshot:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         revision = _read_revision(connection)
         tenants = [Tenant(*row) for row in _rows(connection, _TENANTS)]
-        calendars = [CalendarDef(*row) for row in _rows(connection, _CALENDARS)]
-        meters = [Meter(row[0], tuple(row[1]), row[2], tuple(row[3]), *row[4:]) for row in _rows(connection, _METERS)]
+        calendars = [_calendar(row) for row in _records(connection, _CALENDARS)]
+        meters = [_meter(row) for row in _records(connection, _METERS)]
     return CatalogSnapshot(revision, tenants, meters, calendars)
 
 
@@ -120,6 +129,20 @@ def _read_customers(connection: psycopg.Connection, pairs: Sequence[Pair]) -> di
         customer = Customer(*row)
         found.setdefault((customer.tenant_id, customer.customer_id), []).append(customer)
     return dict(found)
+
+
+def _calendar(row: dict[str, Any]) -> CalendarDef:
+    return CalendarDef(**{**row, "boundaries": tuple(row["boundaries"])})
+
+
+def _meter(row: dict[str, Any]) -> Meter:
+    lists = {name: tuple(row[name]) for name in ("event_types", "group_by")}
+    return Meter(**{**row, **lists, "filter": stored_filter(row["filter"])})
+
+
+def _records(connection: psycopg.Connection, statement: str) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement.encode()).fetchall()
 
 
 def _rows(connection: psycopg.Connection, statement: str, parameters: Sequence[Any] | None = None) -> list[Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from decimal import Decimal
+from typing import Any, Protocol
 
-from udfs.meters import BEGINNING_MS, FOREVER_MS, Meter
+from udfs.meters.filters import filter_text
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS, Meter
 
 # Tenant id and customer id.
 Pair = tuple[str, str]
@@ -24,14 +27,15 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class CalendarDef:
-    """One version of a calendar, as the text `udfs.calendars.parse_calendar` takes."""
+    """One version of a calendar, as the text `udfs.calendars.calendar.parse_calendar` takes."""
 
     calendar_id: str
-    anchor: str
-    interval: str
+    anchor: str | None
+    interval: str | None
     timezone: str
     valid_from_ms: int = BEGINNING_MS
     valid_to_ms: int = FOREVER_MS
+    boundaries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +102,30 @@ class InMemoryCatalogSource:
             if (pair := (version.tenant_id, version.customer_id)) in found:
                 found[pair].append(version)
         return found
+
+
+def canonical_filter(document: Any) -> str:
+    """Canonical JSON of a filter without faults, '' for none; equal filters have equal text (5 and 5.0 are one)."""
+    return "" if document is None else filter_text(_plain(document))
+
+
+def stored_filter(text: str | None) -> str:
+    """`canonical_filter` of the JSON text a database returns, '' for None; decimals stay exact."""
+    return "" if text is None else canonical_filter(json.loads(text, parse_float=Decimal, parse_int=Decimal))
+
+
+def _plain(value: Any) -> Any:
+    """The document with every number as a Decimal that has no zeros at its end and is no negative zero."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return _plain_number(Decimal(str(value)))
+    return value
+
+
+def _plain_number(number: Decimal) -> Decimal:
+    whole, _, decimals = f"{number or Decimal(0):f}".partition(".")
+    # Decimal.normalize would round to the precision of the context.
+    return Decimal(f"{whole}.{kept}" if (kept := decimals.rstrip("0")) else whole)

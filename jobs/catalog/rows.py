@@ -1,0 +1,118 @@
+"""The catalog's tables: versions read as timelines, changes written, and what holds at an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from jobs.catalog.file import TABLES, Key
+from jobs.catalog.instants import shown, stored
+from jobs.catalog.timeline import Change, Timeline, Version
+from udfs.catalog.model import stored_filter
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+
+_BOUNDS = sql.SQL("coalesce(catalog.epoch_ms(valid_from), {}), coalesce(catalog.epoch_ms(valid_to), {})").format(
+    sql.Literal(BEGINNING_MS), sql.Literal(FOREVER_MS)
+)
+# The one column of a key that may be null: a meter of all tenants has no tenant.
+_NULLABLE = ("meter", "tenant_id")
+
+
+def read(connection: psycopg.Connection, tenants: Sequence[Any] | None) -> dict[str, dict[Key, Timeline]]:
+    """All versions by table and key; of customers only those of some tenants, None for all."""
+    return {table: _timelines(connection, table, tenants if table == "customer" else None) for table in TABLES}
+
+
+def write(connection: psycopg.Connection, changes: Sequence[Change]) -> None:
+    """Carry changes out: cut the versions that hold when they begin, remove later ones, insert the new."""
+    for table in TABLES:
+        todo = [change for change in changes if change.table == table]
+        _cut(connection, table, [one for one in todo if one.kind != "added" or one.begin_ms < one.valid_from_ms])
+        _insert(connection, table, [one for one in todo if one.new is not None])
+
+
+def versions_at(connection: psycopg.Connection, table: str, at_ms: int) -> list[dict[str, Any]]:
+    """Versions that hold at an event time, by key; their columns, `valid_from` and `valid_to` as people read them."""
+    columns = sum(TABLES[table], ())
+    statement = sql.SQL("SELECT {}, {} FROM {} WHERE valid_from <= %(at)s AND valid_to > %(at)s ORDER BY {}").format(
+        _selected(columns), _BOUNDS, _table(table), _names(TABLES[table][0])
+    )
+    return [
+        dict(zip(columns, row[:-2], strict=True)) | {"valid_from": shown(row[-2]), "valid_to": shown(row[-1])}
+        for row in connection.execute(statement, {"at": stored(at_ms)})
+    ]
+
+
+def _timelines(connection: psycopg.Connection, table: str, tenants: Sequence[Any] | None) -> dict[Key, Timeline]:
+    keys, values = TABLES[table]
+    statement = sql.SQL("SELECT {}, {} FROM {} {} ORDER BY valid_from").format(
+        _selected(keys + values),
+        _BOUNDS,
+        _table(table),
+        sql.SQL("" if tenants is None else "WHERE tenant_id = ANY(%s)"),
+    )
+    found: dict[Key, list[Version]] = {}
+    for row in connection.execute(statement, None if tenants is None else [list(tenants)]):
+        version = Version(_values(values, row[len(keys) : -2]), row[-2], row[-1])
+        found.setdefault(row[: len(keys)], []).append(version)
+    return {key: tuple(versions) for key, versions in found.items()}
+
+
+def _values(columns: Sequence[str], row: Sequence[Any]) -> tuple[Any, ...]:
+    """Values of a version as `catalog_file.Row` has them."""
+    return tuple(
+        stored_filter(value)
+        if name == "filter"
+        else tuple(value or ())
+        if name == "boundaries" or isinstance(value, list)
+        else value
+        for name, value in zip(columns, row, strict=True)
+    )
+
+
+def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
+    same = sql.SQL(" AND ").join(
+        sql.SQL("{} IS NOT DISTINCT FROM %s" if (table, key) == _NULLABLE else "{} = %s").format(sql.Identifier(key))
+        for key in TABLES[table][0]
+    )
+    update = sql.SQL("UPDATE {} SET valid_to = %s WHERE {} AND valid_from < %s AND valid_to > %s")
+    delete = sql.SQL("DELETE FROM {} WHERE {} AND valid_from >= %s")
+    with connection.cursor() as cursor:
+        instants = [(stored(one.begin_ms), one.key) for one in changes]
+        cursor.executemany(delete.format(_table(table), same), [(*key, at) for at, key in instants])
+        cursor.executemany(update.format(_table(table), same), [(at, *key, at, at) for at, key in instants])
+
+
+def _insert(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
+    keys, values = TABLES[table]
+    copy = sql.SQL("COPY {} ({}, valid_from) FROM STDIN").format(_table(table), _names(keys + values))
+    with connection.cursor() as cursor, cursor.copy(copy) as rows:
+        for one in changes:
+            cells = [_cell(name, value) for name, value in zip(values, one.new or (), strict=True)]
+            rows.write_row((*one.key, *cells, stored(one.begin_ms)))
+
+
+def _cell(name: str, value: Any) -> Any:
+    """A value as its column takes it: lists, and null for no filter and no boundaries."""
+    if name in ("filter", "boundaries"):
+        value = value or None
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _selected(columns: Sequence[str]) -> sql.Composed:
+    """Columns to select; JSON as text, because a driver would read its decimals as binary fractions."""
+    parts = [
+        sql.SQL("{}::text").format(sql.Identifier(one)) if one == "filter" else sql.Identifier(one) for one in columns
+    ]
+    return sql.SQL(", ").join(parts)
+
+
+def _names(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _table(name: str) -> sql.Identifier:
+    return sql.Identifier("catalog", name)
