@@ -28,8 +28,10 @@ _KEYS = {
     "usage_hour": [("hour_start", _TIME)],
     "usage_day": [("day", pa.date32())],
     "usage_period": [("period_start", _TIME), ("period_end", _TIME)],
+    "delta_minutes": [("minute_start", _TIME)],
     "live": [("period_start", pa.int64()), ("period_end", pa.int64())],
 }
+_LIVE_KEY = ("tenant_id", "customer_id", "meter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]]) -> l
     relation:
         One of `GRAINS`, or `live`.
     stored:
-        Rows in the relation's column order; times with zone, totals as `Decimal`.
+        Rows in the relation's column order; times with zone, totals as `Decimal`, None for NULL.
 
     Returns
     -------
@@ -116,15 +118,21 @@ def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) ->
 
 
 def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
-    """One row per key; ids come back from their percent-encoding."""
+    """One row per key, in the columns of `live`; ids come back from their percent-encoding."""
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     client = redis.Redis.from_url(settings.redis_url, password=password, decode_responses=True, socket_timeout=10)
-    fields = ["period_start", "period_end", "n", "total", "lo", "hi"]
+    fields = [name for name in schema_of("live").names if name not in _LIVE_KEY]
     with client:
         for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):
             # Typed for both the blocking and the asyncio client; this one blocks.
-            start, end, n, total, lo, hi = cast("list[str]", client.hmget(key, fields))
-            yield *parse_live_key(settings, key), int(start), int(end), int(n), Decimal(total), Decimal(lo), Decimal(hi)
+            found = cast("list[str | None]", client.hmget(key, fields))
+            yield *parse_live_key(settings, key), *live_values(found)
+
+
+def live_values(found: Sequence[str | None]) -> tuple[Any, ...]:
+    """Numbers of a hash's fields, in the order of `live`; what is absent or empty is None."""
+    kinds = (int, int, int, int, Decimal, Decimal, Decimal, str)
+    return tuple(kind(text) if text else None for kind, text in zip(kinds, found, strict=True))
 
 
 def parse_live_key(settings: Settings, key: str) -> tuple[str, str, str]:
@@ -135,11 +143,12 @@ def parse_live_key(settings: Settings, key: str) -> tuple[str, str, str]:
 
 
 def schema_of(relation: str) -> pa.Schema:
-    """Arrow schema of a relation of the oracle; decimals are exact, times are UTC."""
-    dims = [] if relation == "live" else [("dims", pa.string())]
-    ids = [(name, pa.string()) for name in ("tenant_id", "customer_id", "meter")]
+    """Arrow schema of a relation of the oracle; decimals are exact, times are UTC; lo, hi and latest may be NULL."""
+    series = [] if relation == "live" else ["dims", "part"]
+    ids = [(name, pa.string()) for name in ("tenant_id", "customer_id", "meter", *series)]
+    counts = [(name, pa.int64()) for name in ("n", "samples")]
     totals = [(name, _DECIMAL) for name in ("total", "lo", "hi")]
-    return pa.schema([*ids, *dims, *_KEYS[relation], ("n", pa.int64()), *totals])
+    return pa.schema([*ids, *_KEYS[relation], *counts, *totals, ("latest", pa.string())])
 
 
 def load(oracle: Oracle, table: str, schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> None:

@@ -16,7 +16,12 @@ from jobs.oracle.compare import Difference, compare_relations, load, schema_of
 from jobs.oracle.oracle import Oracle, statement_named
 from jobs.settings import Settings
 
-_OFFSETS = [("events", pa.int64()), ("source_partition", pa.int32()), ("first_offset", pa.int64())]
+_OFFSETS = [
+    ("events", pa.int64()),
+    ("source_topic", pa.string()),
+    ("source_partition", pa.int32()),
+    ("first_offset", pa.int64()),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class DeltaCheck:
     repeated:
         Deltas that are there more than once.
     differences:
-        Minutes whose sums differ.
+        Parts of minutes whose sums differ.
 
     """
 
@@ -57,18 +62,18 @@ def committed_deltas(oracle: Oracle, settings: Settings) -> DeltaCheck:
 
 def check_deltas(oracle: Oracle, values: Iterable[bytes | None]) -> DeltaCheck:
     """Check deltas given as the values of their Kafka records."""
-    schema = schema_of("usage_minute")
+    schema = schema_of("delta_minutes")
     for name, kind in _OFFSETS:
         schema = schema.append(pa.field(name, kind))
     load(oracle, "deltas", schema, _rows(values))
-    oracle.db.execute(statement_named("delta_totals"))
-    oracle.db.execute(statement_named("delta_repeats"))
+    for view in ("delta_minutes", "delta_totals", "delta_repeats"):
+        oracle.db.execute(statement_named(view))
     return DeltaCheck(
         deltas=oracle.number("SELECT count(*) FROM deltas"),
         events=oracle.number("SELECT coalesce(sum(events), 0)::BIGINT FROM deltas"),
         counted=oracle.counts().counted,
         repeated=oracle.number("SELECT count(*) FROM delta_repeats"),
-        differences=compare_relations(oracle, "usage_minute", "delta_totals"),
+        differences=compare_relations(oracle, "delta_minutes", "delta_totals"),
     )
 
 
@@ -77,7 +82,8 @@ def _rows(values: Iterable[bytes | None]) -> Iterator[tuple[Any, ...]]:
         if value is None:
             continue
         d = json.loads(value)
-        totals = (Decimal(d["total"]), Decimal(d["lo"]), Decimal(d["hi"]))
-        minute = datetime.fromisoformat(d["minute"])
-        series = (d["tenant_id"], d["customer_id"], d["meter"], d["dims"])
-        yield *series, minute, d["n"], *totals, d["events"], d["source_partition"], d["first_offset"]
+        series = (d["tenant_id"], d["customer_id"], d["meter"], d["dims"], d["part"])
+        lo, hi = (None if d[name] is None else Decimal(d[name]) for name in ("lo", "hi"))
+        totals = (d["n"], d["samples"], Decimal(d["total"]), lo, hi, d["latest"] or None)
+        place = (d["events"], d["source_topic"], d["source_partition"], d["first_offset"])
+        yield *series, datetime.fromisoformat(d["minute"]), *totals, *place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -13,13 +13,20 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from jobs.errors import TidemarkError, UsageError
+from jobs.errors import TidemarkError
+from jobs.oracle.history import History, load_history
+from jobs.oracle.meters import statements_of
 
-# The order of the statements; each is one file in `sql/` and builds on those before it.
-_STEPS = (
-    "first_instant", "decoded", "skeleton", "nesting", "parsed", "fields", "typed", "amounted", "measured", "verdicts",
-    "boundaries", "usage", "doubts", "usage_minute", "usage_hour", "usage_day", "usage_period", "live", "outcomes",
+# The order of the statements; each is one file in `sql/` and builds on those before it. The two that are made of the
+# catalog's meters stand between.
+_BEFORE_METERS = (
+    "first_instant", "numbers", "bins", "measured_types", "decoded", "skeleton", "nesting", "parsed", "fields", "typed",
+    "amounted", "spans", "boundaries", "placed",
 )  # fmt: skip
+_AFTER_METERS = (
+    "verdicts", "usage", "doubts", "usage_minute", "usage_hour", "usage_day", "usage_period", "live", "outcomes",
+)  # fmt: skip
+_VALUES = ("final_values", "levels", "value_minute", "value_hour", "value_day", "value_period")
 _RAW = pa.schema(
     [
         ("partition", pa.int32()),
@@ -29,14 +36,6 @@ _RAW = pa.schema(
     ]
 )
 _BATCH = 50_000
-_CATALOG_TABLES = """
-CREATE TABLE calendars (calendar_id VARCHAR, anchor TIMESTAMP, interval VARCHAR, timezone VARCHAR);
-CREATE TABLE tenants   (tenant_id VARCHAR, calendar_id VARCHAR);
-CREATE TABLE customers (tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR);
-CREATE TABLE meters    (tenant_id VARCHAR, meter VARCHAR, event_types VARCHAR[], aggregation VARCHAR,
-                        group_by VARCHAR[], allow_negative BOOLEAN);
-"""
-
 # Of one Kafka record: partition, offset, arrival in ms, value.
 RawRecord = tuple[int, int, int, bytes | None]
 
@@ -51,6 +50,9 @@ class Rules:
     max_id_bytes: int = 256
     max_depth: int = 64
     max_dims_bytes: int = 1_024
+    max_properties: int = 256
+    # Tenant of CloudEvents that name none; '' for none.
+    default_tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,12 @@ class Oracle:
     Parameters
     ----------
     catalog:
-        The catalog file as plain data: `calendars`, `tenants` (with `customers` and `meters`), `meters`.
+        The catalog file as plain data: `calendars`, `tenants` (with `customers` and `meters`), `meters`; or its
+        history: steps `{"valid_from": RFC 3339 instant or "beginning", "catalog": {...}}` in ascending order, each of
+        which replaces all before it for events from its instant on.
     records:
-        (partition, offset, arrival_ms, value) of every record, in any order.
+        (partition, offset, arrival_ms, value) of every record, in any order; of the redrive topic's partition p the
+        partition is -1 - p.
     rules:
         Limits.
 
@@ -79,25 +84,39 @@ class Oracle:
     ------
     TidemarkError
         Some record cannot be decided with certainty by these statements (see `sql/doubts.sql`).
+    UsageError
+        The catalog has something that these statements do not know.
 
     """
 
-    def __init__(self, catalog: Mapping[str, Any], records: Iterable[RawRecord], rules: Rules | None = None) -> None:
+    def __init__(self, catalog: History, records: Iterable[RawRecord], rules: Rules | None = None) -> None:
         self.db = duckdb.connect(":memory:")
         self.db.execute("SET timezone = 'UTC'")
-        self.db.execute(_CATALOG_TABLES)
-        _load_catalog(self.db, catalog)
+        self._values_built = False
+        self._parameters = asdict(rules or Rules())
+        meters = load_history(self.db, catalog)
         _load_records(self.db, records)
-        values = _parameters(rules or Rules())
-        for step in _STEPS:
-            statement = statement_named(step)
-            self.db.execute(statement, {name: value for name, value in values.items() if f"${name}" in statement})
+        self._run(map(statement_named, _BEFORE_METERS))
+        self._run(statements_of(meters))
+        self._run(map(statement_named, _AFTER_METERS))
         self._refuse_doubts()
 
     def rows(self, relation: str) -> list[tuple[Any, ...]]:
-        """All rows of a relation: usage_minute, usage_hour, usage_day, usage_period, live."""
+        """All rows of a relation: usage_minute, usage_hour, usage_day, usage_period, live; value_* once built."""
         rows: list[tuple[Any, ...]] = self.db.execute(f"FROM {relation} ORDER BY ALL").fetchall()
         return rows
+
+    def build_values(self) -> None:
+        """Compute what the meters finally say: relations value_minute, value_hour, value_day and value_period.
+
+        A row has tenant_id, customer_id, meter, dims, the bucket (minute_start, hour_start, day, or period_start),
+        samples, value, and p50, p95, p99 for percentile meters. All of it comes from the values of the events: exact
+        quantiles, distinct texts, integrals by event time; never from bins, hashes or moments. A meter's value that is
+        defined for no event has no row. Does nothing when done already.
+        """
+        if not self._values_built:
+            self._run(map(statement_named, _VALUES))
+            self._values_built = True
 
     def counts(self) -> Counts:
         """How many offsets ended in which way."""
@@ -128,6 +147,12 @@ class Oracle:
     ) -> None:
         self.close()
 
+    def _run(self, statements: Iterable[str]) -> None:
+        """Execute statements in order, each with the parameters it names."""
+        for statement in statements:
+            named = {name: value for name, value in self._parameters.items() if f"${name}" in statement}
+            self.db.execute(statement, named)
+
     def _refuse_doubts(self) -> None:
         doubts = self.db.execute("FROM doubts LIMIT 5").fetchall()
         if doubts:
@@ -138,10 +163,6 @@ class Oracle:
 def statement_named(name: str) -> str:
     """Text of one SQL statement of the oracle."""
     return importlib.resources.files("jobs.oracle").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
-
-
-def _parameters(rules: Rules) -> dict[str, int]:
-    return {name: getattr(rules, name) for name in Rules.__dataclass_fields__}
 
 
 def _load_records(db: duckdb.DuckDBPyConnection, records: Iterable[RawRecord]) -> None:
@@ -158,33 +179,3 @@ def _batches(records: Iterable[RawRecord]) -> Iterator[Sequence[RawRecord]]:
     iterator = iter(records)
     while batch := list(islice(iterator, _BATCH)):
         yield batch
-
-
-def _load_catalog(db: duckdb.DuckDBPyConnection, catalog: Mapping[str, Any]) -> None:
-    unknown = set(catalog) - {"calendars", "tenants", "meters"}
-    if unknown:
-        raise UsageError(f"the oracle does not know {', '.join(sorted(unknown))} of a catalog.", "extend jobs/oracle.")
-    # '' is the calendar of those that name none.
-    calendars = [("", "1970-01-01T00:00:00", "P1M", "Etc/UTC")]
-    calendars += [(k, c["anchor"], c["interval"], c["timezone"]) for k, c in catalog.get("calendars", {}).items()]
-    tenants = {name: tenant or {} for name, tenant in catalog.get("tenants", {}).items()}
-    meters = list(_meters(None, catalog.get("meters", {})))
-    customers = []
-    for name, tenant in tenants.items():
-        meters += _meters(name, tenant.get("meters", {}))
-        customers += [(name, key, (c or {}).get("calendar")) for key, c in tenant.get("customers", {}).items()]
-    _insert(db, "calendars", calendars)
-    _insert(db, "tenants", [(name, tenant.get("calendar")) for name, tenant in tenants.items()])
-    _insert(db, "customers", customers)
-    _insert(db, "meters", meters)
-
-
-def _meters(tenant: str | None, meters: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    for name, m in meters.items():
-        allow_negative = m.get("allow_negative", False)
-        yield tenant, name, m["event_types"], m["aggregation"], m.get("group_by", []), allow_negative
-
-
-def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    if rows:
-        db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)

@@ -1,48 +1,35 @@
 -- Verdict on tenant, lateness (a fact of the log: arrival against event time), type and quantity; the exact quantity.
+-- What the catalog says holds for event times: each event has the step of its history that it happened in.
 CREATE TABLE amounted AS
-WITH number AS (
+WITH stepped AS (
     SELECT
-        *,
+        t.*,
+        h.step,
         CASE WHEN quantity_type IS NULL THEN '1' ELSE quantity_text END      AS written,
-        regexp_extract(quantity_text, '^[+-]?0*(\d*)(?:\.(\d*?)0*)?(?:[eE]([+-]?\d{1,9}))?$', ['whole', 'decimals', 'exponent'])
-                                                                             AS digits
-    FROM typed
-    WHERE verdict IS NULL
+        CASE WHEN quantity_type IS NULL THEN 'BIGINT' ELSE quantity_type END AS kind
+    FROM typed AS t
+    LEFT JOIN steps AS h ON t.event_ms >= h.from_ms AND t.event_ms < h.to_ms
+    WHERE t.verdict IS NULL
 ),
-scaled AS (
+judged AS (
     SELECT
-        *,
-        regexp_full_match(written, '[+-]?\d+(\.\d+)?([eE][+-]?\d+)?')        AS is_number,
-        coalesce(try_cast(digits.exponent AS BIGINT), 0)                     AS exponent,
-        ltrim(digits.whole || digits.decimals, '0') = ''                     AS is_zero,
-        -- Places of the leading digit before, and of the last digit after the point, once the exponent is applied.
-        CASE
-            WHEN digits.whole <> '' THEN length(digits.whole)
-            ELSE length(ltrim(digits.decimals, '0')) - length(digits.decimals)
-        END + coalesce(try_cast(digits.exponent AS BIGINT), 0)               AS places_before,
-        CASE
-            WHEN digits.decimals <> '' THEN length(digits.decimals)
-            ELSE length(rtrim(digits.whole, '0')) - length(digits.whole)
-        END - coalesce(try_cast(digits.exponent AS BIGINT), 0)               AS places_after
-    FROM number
+        s.*,
+        t.tenant_id IS NOT NULL                                              AS known_tenant,
+        m.event_type IS NOT NULL                                             AS known_type,
+        number_refusal(kind, written)                                        AS refusal
+    FROM stepped AS s
+    LEFT JOIN tenants AS t ON t.step = s.step AND t.tenant_id = s.tenant_id
+    LEFT JOIN measured_types AS m ON m.step = s.step AND m.tenant_id = s.tenant_id AND m.event_type = s.event_type
 )
 SELECT
-    s.partition, s."offset", s.arrival_ms, s.value, s.body, s.event_id, s.tenant_id, s.customer_id, s.event_type,
-    s.event_ms, s.quantity_type, s.quantity_keys,
-    try_cast(written AS DECIMAL(38, 9))                                      AS quantity,
+    partition, "offset", arrival_ms, value, body, numbered, is_cloud, event_id, tenant_id, customer_id, event_type,
+    source, voids, own_texts, own_types, event_ms, step, written AS quantity_text,
+    CASE WHEN refusal IS NULL THEN number_value(written) END                 AS quantity,
     CASE
-        WHEN t.tenant_id IS NULL                                             THEN 'unknown_tenant'
-        WHEN s.arrival_ms - s.event_ms > $grace_ms                           THEN 'too_late'
-        WHEN s.event_ms - s.arrival_ms > $future_tolerance_ms                THEN 'in_future'
-        WHEN NOT EXISTS (FROM meters AS m WHERE (m.tenant_id IS NULL OR m.tenant_id = s.tenant_id)
-            AND list_contains(m.event_types, s.event_type))                  THEN 'unknown_event_type'
-        WHEN NOT list_contains([NULL, 'VARCHAR', 'BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE'], quantity_type)
-            AND quantity_type IS NOT NULL                                    THEN 'wrong_type'
-        WHEN regexp_full_match(written, '(?i)[+-]?(s?nan\d*|inf(inity)?)')   THEN 'non_finite_quantity'
-        WHEN NOT is_number                                                   THEN 'invalid_quantity'
-        WHEN is_zero                                                         THEN NULL
-        WHEN places_before > 18                                              THEN 'quantity_out_of_range'
-        WHEN places_after > 9                                                THEN 'quantity_too_precise'
+        WHEN NOT known_tenant                                                THEN 'unknown_tenant'
+        WHEN arrival_ms - event_ms > $grace_ms                               THEN 'too_late'
+        WHEN event_ms - arrival_ms > $future_tolerance_ms                    THEN 'in_future'
+        WHEN NOT known_type                                                  THEN 'unknown_event_type'
+        ELSE refusal
     END                                                                      AS verdict
-FROM scaled AS s
-LEFT JOIN tenants AS t USING (tenant_id)
+FROM judged

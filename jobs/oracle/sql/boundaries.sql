@@ -1,18 +1,22 @@
 -- Begin and end of every billing period the events can fall into: anchor + k intervals, each counted from the anchor,
--- so that a clamped 31st comes back. Hours are elapsed time. Of two boundaries at one instant the later counts.
+-- so that a clamped 31st comes back; or the listed local times. Hours are elapsed time. Of two boundaries at one
+-- instant the later counts. Without an anchor, periods begin with the year 2000, weeks on its first Monday.
 CREATE TABLE boundaries AS
 WITH span AS (
     SELECT
         coalesce(make_timestamp_ms(min(event_ms)), TIMESTAMP '2013-01-01') AS low,
         coalesce(make_timestamp_ms(max(event_ms)), TIMESTAMP '2013-01-01') AS high
-    FROM measured
+    FROM amounted
+    WHERE verdict IS NULL
 ),
-length AS (
-    SELECT
-        *,
+written AS (
+    SELECT DISTINCT
+        definition, timezone, listed,
         regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 2)::BIGINT       AS n,
-        regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 3)               AS unit
+        regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 3)               AS unit,
+        coalesce(anchor, CASE unit WHEN 'W' THEN TIMESTAMP '2000-01-03' ELSE TIMESTAMP '2000-01-01' END) AS anchor
     FROM calendars
+    WHERE listed IS NULL
 ),
 -- Whole intervals between anchor and events by average lengths, with two to spare on both sides.
 range_of_k AS (
@@ -22,23 +26,27 @@ range_of_k AS (
             AS days,
         floor(datediff('second', anchor, low) / 86400.0 / days)::BIGINT - 2 AS k_low,
         ceil(datediff('second', anchor, high) / 86400.0 / days)::BIGINT + 3 AS k_high
-    FROM length AS l
+    FROM written AS l
     CROSS JOIN span
 ),
 instant AS (
     SELECT
-        calendar_id,
+        definition,
         CASE
             WHEN unit = 'H' THEN first_instant(timezone, anchor) + to_hours(k * n)
             WHEN unit = 'D' THEN first_instant(timezone, anchor + to_days((k * n)::INTEGER))
             WHEN unit = 'W' THEN first_instant(timezone, anchor + to_days((k * n * 7)::INTEGER))
             WHEN unit = 'M' THEN first_instant(timezone, anchor + to_months((k * n)::INTEGER))
             WHEN unit = 'Y' THEN first_instant(timezone, anchor + to_months((k * n * 12)::INTEGER))
-        END AS period_start
+        END AS start_at
     FROM range_of_k, LATERAL (SELECT unnest(generate_series(k_low, k_high)) AS k)
+    UNION ALL
+    SELECT definition, first_instant(timezone, local_at)
+    FROM (SELECT DISTINCT definition, timezone, listed FROM calendars WHERE listed IS NOT NULL),
+        LATERAL (SELECT unnest(listed) AS local_at)
 )
 SELECT
-    calendar_id,
-    period_start,
-    lead(period_start) OVER (PARTITION BY calendar_id ORDER BY period_start) AS period_end
-FROM (SELECT DISTINCT calendar_id, period_start FROM instant)
+    definition,
+    epoch_ms(start_at)                                                                    AS start_ms,
+    lead(epoch_ms(start_at)) OVER (PARTITION BY definition ORDER BY start_at)             AS end_ms
+FROM (SELECT DISTINCT definition, start_at FROM instant)

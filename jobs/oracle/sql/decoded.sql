@@ -1,15 +1,18 @@
 -- The bytes as text; NULL text with bytes means they are not UTF-8. A stage later only sees rows without a verdict.
 CREATE TABLE decoded AS
+WITH read AS (
+    SELECT *, CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END AS body FROM raw
+)
 SELECT
     partition,
     "offset",
     arrival_ms,
     value,
-    CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END AS body,
+    body,
     CASE
-        WHEN value IS NULL OR octet_length(value) = 0 THEN 'empty_value'
-        WHEN octet_length(value) > $max_event_bytes   THEN 'event_too_large'
-        WHEN try(decode(value)) IS NULL               THEN 'invalid_utf8'
-        WHEN trim(decode(value), E' \t\r\n') = ''     THEN 'empty_value'
+        WHEN value IS NULL OR octet_length(value) = 0   THEN 'empty_value'
+        WHEN octet_length(value) > $max_event_bytes     THEN 'event_too_large'
+        WHEN body IS NULL                               THEN 'invalid_utf8'
+        WHEN regexp_full_match(body, '[ \t\r\n]*')      THEN 'empty_value'
     END AS verdict
-FROM raw
+FROM read

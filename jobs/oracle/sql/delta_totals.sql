@@ -1,10 +1,12 @@
--- All deltas added up by minute: what the rollup of minutes must hold.
+-- All deltas added up by minute.
 CREATE OR REPLACE VIEW delta_totals AS
 SELECT
-    tenant_id, customer_id, meter, dims, minute_start,
+    tenant_id, customer_id, meter, dims, part, minute_start,
     sum(n)::BIGINT             AS n,
+    sum(samples)::BIGINT       AS samples,
     sum(total)::DECIMAL(38, 9) AS total,
     min(lo)                    AS lo,
-    max(hi)                    AS hi
+    max(hi)                    AS hi,
+    max(latest)                AS latest
 FROM deltas
 GROUP BY ALL

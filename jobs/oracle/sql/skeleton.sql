@@ -3,6 +3,8 @@ CREATE TABLE skeleton AS
 SELECT
     partition,
     "offset",
-    regexp_replace(regexp_replace(body, '\\.', '', 'gs'), '"[^"]*"', '""', 'g') AS bones
+    regexp_replace(
+        CASE WHEN contains(body, '\') THEN regexp_replace(body, '\\.', '', 'gs') ELSE body END, '"[^"]*"', '""', 'g'
+    ) AS bones
 FROM decoded
 WHERE verdict IS NULL

@@ -1,8 +1,10 @@
 -- Verdict on fields, and the event time in UTC milliseconds (rounded down), read digit by digit from RFC 3339.
+-- A CloudEvent without a time happened when it arrived.
 CREATE TABLE typed AS
 WITH split AS (
     SELECT
         *,
+        is_cloud AND timestamp_type IS NULL                                  AS at_arrival,
         regexp_extract(
             written_at, '^(\d{4}-\d\d-\d\d)[Tt ]([01]\d|2[0-3])(:\d\d:\d\d)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)?$',
             ['day', 'hour', 'rest', 'fraction', 'zone', 'zone_hour']
@@ -21,30 +23,41 @@ local AS (
                 * (part.zone[2:3]::BIGINT * 60 + right(part.zone, 2)::BIGINT)
         END                                                                  AS zone_minutes
     FROM split
+),
+timed AS (
+    SELECT
+        *,
+        CASE WHEN at_arrival THEN arrival_ms ELSE epoch_ms(local_at) + millis - zone_minutes * 60000 END AS event_ms,
+        [event_id, tenant_id, customer_id, event_type]
+            || CASE WHEN source IS NULL THEN [] ELSE [source] END
+            || CASE WHEN voids IS NULL THEN [] ELSE [voids] END              AS ids
+    FROM local
 )
 SELECT
-    * EXCLUDE (part, local_at, millis, zone_minutes),
-    epoch_ms(local_at) + millis - zone_minutes * 60000                       AS event_ms,
+    partition, "offset", arrival_ms, value, body, numbered, is_cloud, event_id, tenant_id, customer_id, event_type,
+    coalesce(source, '')                                                     AS source,
+    voids, quantity_text, quantity_type, own_texts, own_types, event_ms,
     CASE
-        WHEN list_contains(id_types, NULL) OR len(list_filter(id_types, lambda x: x IS NULL)) > 0
-            OR timestamp_type IS NULL                                        THEN 'missing_field'
-        WHEN len(list_filter(id_types, lambda x: x <> 'VARCHAR')) > 0             THEN 'wrong_type'
+        WHEN unknown_spec                                                    THEN 'unsupported_schema_version'
+        WHEN unknown_data                                                    THEN 'wrong_type'
+        WHEN len(list_filter(id_types, lambda x: x IS NULL)) > 0
+            OR (timestamp_type IS NULL AND NOT is_cloud)                     THEN 'missing_field'
+        WHEN len(list_filter(id_types, lambda x: x <> 'VARCHAR')) > 0        THEN 'wrong_type'
         WHEN timestamp_type = 'NULL'                                         THEN 'invalid_timestamp'
         WHEN timestamp_type <> 'VARCHAR'                                     THEN 'wrong_type'
-        WHEN local_at IS NULL                                                THEN 'invalid_timestamp'
-        WHEN zone_minutes IS NULL                                            THEN 'timestamp_without_zone'
-        WHEN len(list_filter(text_types, lambda x: x NOT IN ('VARCHAR', 'NULL'))) > 0 THEN 'wrong_type'
-        WHEN properties_type <> 'OBJECT'                                     THEN 'wrong_type'
+        WHEN NOT at_arrival AND local_at IS NULL                             THEN 'invalid_timestamp'
+        WHEN NOT at_arrival AND zone_minutes IS NULL                         THEN 'timestamp_without_zone'
+        WHEN len(list_filter(own_types, lambda x: x NOT IN ('VARCHAR', 'NULL'))) > 0 THEN 'wrong_type'
+        WHEN voids_type NOT IN ('VARCHAR', 'NULL') OR source_type NOT IN ('VARCHAR', 'NULL') THEN 'wrong_type'
+        WHEN properties_type <> 'OBJECT' AND NOT (is_cloud AND properties_type = 'NULL') THEN 'wrong_type'
         WHEN version_type IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')
-            AND schema_version::DOUBLE <> 1 AND schema_version::DOUBLE = floor(schema_version::DOUBLE)
+            AND schema_version::DOUBLE NOT IN (1, 2) AND schema_version::DOUBLE = floor(schema_version::DOUBLE)
                                                                              THEN 'unsupported_schema_version'
-        WHEN version_type IS NOT NULL AND try_cast(schema_version AS DOUBLE) IS DISTINCT FROM 1 THEN 'wrong_type'
-        WHEN version_type = 'VARCHAR'                                        THEN 'wrong_type'
-        WHEN list_contains([event_id, tenant_id, customer_id, event_type], '')
-            OR regexp_matches(concat(event_id, tenant_id, customer_id, event_type), '[\x00-\x1f\x7f]')
-                                                                             THEN 'invalid_id'
-        WHEN greatest(strlen(event_id), strlen(tenant_id), strlen(customer_id), strlen(event_type)) > $max_id_bytes
-                                                                             THEN 'id_too_long'
+        WHEN version_type NOT IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')  THEN 'wrong_type'
+        WHEN coalesce(try_cast(schema_version AS DOUBLE), 1) NOT IN (1, 2) AND version_type IS NOT NULL THEN 'wrong_type'
+        WHEN properties_count > $max_properties                              THEN 'too_many_properties'
+        WHEN list_contains(ids, '') OR regexp_matches(array_to_string(ids, ''), '[\x00-\x1f\x7f]') THEN 'invalid_id'
+        WHEN len(list_filter(ids, lambda x: strlen(x) > $max_id_bytes)) > 0  THEN 'id_too_long'
         WHEN event_ms < 0 OR event_ms >= epoch_ms(TIMESTAMP '2101-01-01')    THEN 'invalid_timestamp'
     END                                                                      AS verdict
-FROM local
+FROM timed

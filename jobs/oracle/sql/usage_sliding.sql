@@ -1,9 +1,11 @@
 -- Sliding windows per tenant and meter: every window of a size that holds at least one minute with usage.
+-- Parts of a meter other than its plain total are no part of a window.
 CREATE OR REPLACE VIEW usage_sliding AS
 WITH sizes (window_s, slide_s) AS (VALUES (300, 60), (3600, 300), (86400, 3600)),
 minutes AS (
     SELECT tenant_id, meter, epoch(minute_start)::BIGINT AS minute_s, sum(n)::BIGINT AS n, sum(total) AS total
     FROM usage_minute
+    WHERE part = ''
     GROUP BY ALL
 )
 SELECT

@@ -1,105 +1,39 @@
-"""The oracle against values worked out by hand: calendars, time zones, decimals, rejections, comparison both ways."""
+"""The oracle against values worked out by hand: time, decimals, rejections, live counters, comparison both ways."""
 
 import json
-from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
 from jobs.errors import TidemarkError
-from jobs.oracle.compare import compare
+from jobs.oracle.compare import compare, live_values, schema_of
 from jobs.oracle.deltas import check_deltas
-from jobs.oracle.oracle import Oracle
+from jobs.oracle.oracle import Oracle, Rules, statement_named
+from tests.oracle import support
+from tests.oracle.support import at, catalog_of, event, millis, void
 
-CALENDARS = {
-    "ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"},
-    "ny-skipped": {"anchor": "2013-02-10T02:30:00", "interval": "P1M", "timezone": "America/New_York"},
-    "ny-repeated": {"anchor": "2013-10-03T01:30:00", "interval": "P1M", "timezone": "America/New_York"},
-    "tokyo-quarter": {"anchor": "2013-01-01", "interval": "P3M", "timezone": "Asia/Tokyo"},
-    "leap-year": {"anchor": "2012-02-29", "interval": "P1Y", "timezone": "Etc/UTC"},
-    "half-days": {"anchor": "2013-01-01", "interval": "PT12H", "timezone": "America/New_York"},
-}
 CATALOG = {
-    "calendars": CALENDARS,
-    "tenants": {"t": {"customers": {name: {"calendar": name} for name in CALENDARS}}, "other": None},
+    "calendars": {"ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"}},
+    "tenants": {"t": {"customers": {"c": {"calendar": "ny-31st"}}}, "other": None},
     "meters": {"units": {"event_types": ["use"], "aggregation": "sum", "unit": "u", "group_by": ["b", "a"]}},
 }
 
 
-def at(text):
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def millis(text):
-    return int(at(text).timestamp() * 1000)
-
-
-def event(event_id, when, quantity="1", customer="ny-31st", **more):
-    fields = {"event_id": event_id, "tenant_id": "t", "customer_id": customer, "event_type": "use", **more}
-    return (json.dumps(fields)[:-1] + f', "timestamp": "{when}", "quantity": {quantity}}}').encode()
-
-
-def oracle_of(*values, arrival="2013-03-10T12:00:00"):
-    arrival_ms = millis(arrival)
-    records = [(0, offset, arrival_ms, value) for offset, value in enumerate(values)]
-    return Oracle(CATALOG, records)
-
-
-PERIODS = [
-    # 31 Jan -- 28 Feb -- 31 Mar: clamped once, back to its day; New York is UTC-5, from 10 March UTC-4.
-    ("ny-31st", "2013-02-28T04:59:59.999", "2013-01-31T05:00:00", "2013-02-28T05:00:00"),
-    ("ny-31st", "2013-02-28T05:00:00", "2013-02-28T05:00:00", "2013-03-31T04:00:00"),
-    # 10 March 02:30 does not exist in New York: it is 03:30, UTC-4.
-    ("ny-skipped", "2013-03-10T07:29:59", "2013-02-10T07:30:00", "2013-03-10T07:30:00"),
-    ("ny-skipped", "2013-03-10T07:30:00", "2013-03-10T07:30:00", "2013-04-10T06:30:00"),
-    # 3 November 01:30 happens twice in New York: the first, UTC-4, is meant.
-    ("ny-repeated", "2013-11-03T05:30:00", "2013-11-03T05:30:00", "2013-12-03T06:30:00"),
-    ("ny-repeated", "2013-11-03T05:29:59", "2013-10-03T05:30:00", "2013-11-03T05:30:00"),
-    ("tokyo-quarter", "2013-03-31T14:59:59", "2012-12-31T15:00:00", "2013-03-31T15:00:00"),
-    ("tokyo-quarter", "2013-03-31T15:00:00", "2013-03-31T15:00:00", "2013-06-30T15:00:00"),
-    ("leap-year", "2016-02-28T23:59:59", "2015-02-28T00:00:00", "2016-02-29T00:00:00"),
-    ("leap-year", "2013-02-28T00:00:00", "2013-02-28T00:00:00", "2014-02-28T00:00:00"),
-    # Twelve hours of elapsed time, also across the night of 23 hours.
-    ("half-days", "2013-03-10T17:00:00", "2013-03-10T17:00:00", "2013-03-11T05:00:00"),
-    # A customer without a calendar: calendar month in UTC.
-    ("somebody", "2013-02-28T23:59:59", "2013-02-01T00:00:00", "2013-03-01T00:00:00"),
-]
-
-
-@pytest.fixture(scope="module")
-def found_periods():
-    records = [
-        (0, place, millis(instant), event(f"{place}", instant + "Z", customer=customer))
-        for place, (customer, instant, _, _) in enumerate(PERIODS)
-    ]
-    with Oracle(CATALOG, records) as oracle:
-        query = 'SELECT "offset", period_start, period_end FROM usage'
-        return {offset: (start, end) for offset, start, end in oracle.db.execute(query).fetchall()}
-
-
-@pytest.mark.parametrize("place", range(len(PERIODS)))
-def test_a_period_has_the_bounds_worked_out_by_hand(place, found_periods):
-    assert found_periods[place] == tuple(map(at, PERIODS[place][2:]))
-
-
-def test_an_event_is_in_its_minute_its_hour_and_the_day_of_its_customer():
-    with oracle_of(event("1", "2013-03-10T04:59:59.999Z")) as oracle:
-        assert oracle.rows("usage_minute")[0][4] == at("2013-03-10T04:59:00")
-        assert oracle.rows("usage_hour")[0][4] == at("2013-03-10T04:00:00")
-        assert oracle.rows("usage_day")[0][4] == date(2013, 3, 9)
+def oracle_of(*values, catalog=CATALOG, arrival=support.ARRIVAL):
+    return support.oracle_of(catalog, *values, arrival=arrival)
 
 
 def test_offsets_and_fractions_of_a_timestamp_name_the_instant():
     with oracle_of(event("1", "2013-03-10 14:30:59.9999999+05:30")) as oracle:
-        assert oracle.rows("usage_minute")[0][4] == at("2013-03-10T09:00:00")
+        assert oracle.rows("usage_minute")[0][5] == at("2013-03-10T09:00:00")
 
 
 def test_sums_are_exact_where_doubles_are_not():
     big, small = "123456789012345678.123456789", '"0.000000001"'
     with oracle_of(event("1", "2013-03-10T09:00:00Z", big), event("2", "2013-03-10T09:00:01Z", small)) as oracle:
         assert oracle.rows("usage_hour") == [
-            ("t", "ny-31st", "units", '{"a":"","b":""}', at("2013-03-10T09:00:00"), 2,
-             Decimal("123456789012345678.123456790"), Decimal("0.000000001"), Decimal(big)),
+            ("t", "c", "units", '{"a":"","b":""}', "", at("2013-03-10T09:00:00"), 2, 2,
+             Decimal("123456789012345678.123456790"), Decimal("0.000000001"), Decimal(big), None),
         ]  # fmt: skip
 
 
@@ -116,7 +50,39 @@ def test_live_is_the_latest_period_over_all_dimensions():
         arrival="2013-02-28T08:00:00",
     ) as oracle:
         start, end = (millis(text) for text in ("2013-02-28T05:00:00", "2013-03-31T04:00:00"))
-        assert oracle.rows("live") == [("t", "ny-31st", "units", start, end, 2, Decimal(5), Decimal(2), Decimal(3))]
+        row = ("t", "c", "units", start, end, 2, 2, Decimal(5), Decimal(2), Decimal(3), None)
+        assert oracle.rows("live") == [row]
+
+
+def test_live_leaves_out_the_parts_of_a_meter():
+    catalog = catalog_of(m={"aggregation": "percentile"}, w={"aggregation": "weighted_sum"})
+    with oracle_of(event("1", quantity="5"), void("2", quantity="3"), catalog=catalog) as oracle:
+        assert [(row[2], *row[5:]) for row in oracle.rows("live")] == [("w", 2, 0, 2, 5, 5, None)]
+
+
+def test_live_counts_the_values_of_a_unique_meter_over_all_dimensions():
+    catalog = catalog_of(m={"aggregation": "unique", "value": "user", "group_by": ["plan"]})
+    users = [("a", "free"), ("a", "pro"), ("b", "pro"), ("b", "pro")]
+    sent = [event(f"{i}", properties={"user": user, "plan": plan}) for i, (user, plan) in enumerate(users)]
+    # A void takes no value back, and opens no period.
+    sent += [void("9", properties={"user": "c"}), void("8", "2013-04-01T00:00:00Z", properties={"user": "c"})]
+    # The period before has a value more.
+    sent += [event(f"5{user}", "2013-02-28T23:59:59Z", properties={"user": user}) for user in "abc"]
+    rules = Rules(grace_ms=10**10, future_tolerance_ms=10**10)
+    with support.oracle_of(catalog, *sent, rules=rules) as oracle:
+        month = [millis(text) for text in ("2013-03-01T00:00:00", "2013-04-01T00:00:00")]
+        assert oracle.rows("live") == [("t", "c", "m", *month, 2, 2, 2, None, None, None)]
+
+
+def test_sliding_windows_hold_the_plain_part_of_a_meter_alone():
+    catalog = catalog_of(m={"aggregation": "percentile"}, w={"aggregation": "weighted_sum"})
+    with oracle_of(event("1", quantity="5"), catalog=catalog) as oracle:
+        oracle.db.execute(statement_named("usage_sliding"))
+        found = oracle.db.execute(
+            "SELECT meter, window_s, count(*), sum(total) FROM usage_sliding GROUP BY ALL ORDER BY ALL"
+        )
+        # Five windows of 5 minutes, twelve of an hour, 24 of a day hold the minute.
+        assert found.fetchall() == [("w", 300, 5, 25), ("w", 3_600, 12, 60), ("w", 86_400, 24, 120)]
 
 
 def test_the_first_of_an_id_counts_and_each_tenant_has_its_own_ids():
@@ -150,7 +116,7 @@ VERDICTS = [
     (event("é" * 129, "2013-03-10T09:00:00Z"), "id_too_long"),
     (event("1", "2013-03-10T09:00:00Z", tenant_id="nobody"), "unknown_tenant"),
     (event("1", "2013-03-10T09:00:00Z", event_type="nothing"), "unknown_event_type"),
-    (event("1", "2013-03-10T09:00:00Z", schema_version=2), "unsupported_schema_version"),
+    (event("1", "2013-03-10T09:00:00Z", schema_version=3), "unsupported_schema_version"),
     (event("1", "10 March"), "invalid_timestamp"),
     (event("1", "2013-02-29T09:00:00Z"), "invalid_timestamp"),
     (event("1", "2013-03-10T09:00:00"), "timestamp_without_zone"),
@@ -198,25 +164,68 @@ def test_a_comparison_names_the_rows_of_both_sides():
     with oracle_of(event("1", "2013-03-10T09:00:00Z"), event("2", "2013-03-10T10:00:00Z")) as oracle:
         rows = oracle.rows("usage_hour")
         assert compare(oracle, "usage_hour", rows) == []
-        changed = [rows[0], (*rows[1][:6], Decimal("1.000000001"), *rows[1][7:])]
+        changed = [rows[0], (*rows[1][:8], Decimal("1.000000001"), *rows[1][9:])]
         found = compare(oracle, "usage_hour", changed)
         assert [(d.side, d.row["total"]) for d in found] == [("oracle", Decimal(1)), ("stored", Decimal("1.000000001"))]
         assert [d.side for d in compare(oracle, "usage_hour", [*rows, rows[0]])] == ["stored"]
         assert [d.side for d in compare(oracle, "usage_hour", [])] == ["oracle", "oracle"]
 
 
-def delta(offset, total="1"):
+@pytest.mark.parametrize("relation", ["usage_minute", "usage_hour", "usage_day", "usage_period", "live"])
+def test_a_comparison_tells_null_from_a_number_and_from_a_text(relation):
+    catalog = catalog_of(m={"aggregation": "latest"})
+    names = schema_of(relation).names
+    with oracle_of(void("1"), catalog=catalog) as oracle:
+        assert oracle.db.execute(f"FROM {relation}").fetchall()
+        assert [column[0] for column in oracle.db.description] == names
+        (row,) = oracle.rows(relation)
+        assert row[-3:] == (None, None, None)
+        assert compare(oracle, relation, [row]) == []
+        for place, other in ((-3, Decimal(0)), (-2, Decimal(0)), (-1, "")):
+            changed = [*row]
+            changed[place] = other
+            assert [d.side for d in compare(oracle, relation, [changed])] == ["oracle", "stored"]
+
+
+def test_absent_and_empty_fields_of_a_live_counter_are_none():
+    fields = ["1000", "2000", "2", "-1", "-5.000000000", "", None, ""]
+    assert live_values(fields) == (1000, 2000, 2, -1, Decimal(-5), None, None, None)
+    fields = ["1000", "2000", "2", "0", "0", "0", "3", "000\x1fa\x1f3"]
+    assert live_values(fields) == (1000, 2000, 2, 0, Decimal(0), Decimal(0), Decimal(3), "000\x1fa\x1f3")
+
+
+def delta(offset, total="1", **changed):
     return json.dumps(
-        {"tenant_id": "t", "customer_id": "ny-31st", "meter": "units", "dims": '{"a":"","b":""}',
+        {"tenant_id": "t", "customer_id": "c", "meter": "units", "dims": '{"a":"","b":""}', "part": "",
          "minute": "2013-03-10T09:00:00Z", "period_start": "2013-02-28T05:00:00Z", "period_end": "2013-03-31T04:00:00Z",
-         "day": "2013-03-10", "n": 1, "total": total, "lo": total, "hi": total, "events": 1,
-         "source_partition": 0, "first_offset": offset, "last_offset": offset}
+         "day": "2013-03-10", "n": 1, "samples": 1, "total": total, "lo": total, "hi": total, "latest": "", "events": 1,
+         "source_topic": "usage.events", "source_partition": 0, "first_offset": offset, "last_offset": offset} | changed
     ).encode()  # fmt: skip
 
 
 def test_deltas_must_add_up_to_the_minutes_and_be_there_once():
     with oracle_of(event("1", "2013-03-10T09:00:00Z"), event("2", "2013-03-10T09:00:09Z")) as oracle:
         assert check_deltas(oracle, [delta(0), delta(1)]).equal
+        # One offset of two topics is two events.
+        assert check_deltas(oracle, [delta(0), delta(0, source_topic="usage.events.redrive")]).equal
         repeated = check_deltas(oracle, [delta(0), delta(1), delta(1)])
         assert (repeated.equal, repeated.repeated, repeated.events, len(repeated.differences)) == (False, 1, 3, 2)
         assert not check_deltas(oracle, [delta(0)]).equal
+        assert not check_deltas(oracle, [delta(0), delta(1, samples=0, lo=None, hi=None)]).equal
+
+
+def test_deltas_are_compared_part_by_part_also_those_no_table_of_minutes_keeps():
+    catalog = catalog_of(m={"aggregation": "unique", "value": "user"}, l={"aggregation": "latest"})
+    sent = [event("1", properties={"user": "abc"}), void("2", properties={"user": "abc"})]
+    latest = f"{millis('2013-03-10T09:00:00'):015d}\x1f1\x1f1"
+    nothing = {"dims": "", "samples": 0, "lo": None, "hi": None, "first_offset": 1}
+    deltas = [
+        # The beginning of sha256("abc").
+        delta(0, meter="m", dims="", part="uba7816bf8f01cfea414140de5dae2223"),
+        delta(0, meter="l", dims="", latest=latest, events=0),
+        delta(1, "0", **nothing | {"meter": "m", "part": "v"}),
+        delta(1, "0", **nothing | {"meter": "l", "events": 0, "latest": None}),
+    ]
+    with oracle_of(*sent, catalog=catalog) as oracle:
+        assert check_deltas(oracle, deltas).equal
+        assert not check_deltas(oracle, [delta(0, meter="m", dims="", part="u"), *deltas[1:]]).equal

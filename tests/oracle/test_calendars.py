@@ -1,0 +1,186 @@
+"""The oracle's periods against bounds worked out by hand: anchors, time zones, listed bounds, changes of calendar."""
+
+from datetime import date
+
+import pytest
+
+from jobs.errors import UsageError
+from jobs.oracle.oracle import Oracle
+from tests.oracle.support import at, event, millis, oracle_of
+
+CALENDARS = {
+    "ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"},
+    "ny-skipped": {"anchor": "2013-02-10T02:30:00", "interval": "P1M", "timezone": "America/New_York"},
+    "ny-repeated": {"anchor": "2013-10-03T01:30:00", "interval": "P1M", "timezone": "America/New_York"},
+    "tokyo-quarter": {"anchor": "2013-01-01", "interval": "P3M", "timezone": "Asia/Tokyo"},
+    "leap-year": {"anchor": "2012-02-29", "interval": "P1Y", "timezone": "Etc/UTC"},
+    "half-days": {"anchor": "2013-01-01", "interval": "PT12H", "timezone": "America/New_York"},
+    "paris-weeks": {"interval": "P1W", "timezone": "Europe/Paris"},
+    "paris-months": {"interval": "P2M", "timezone": "Europe/Paris"},
+    "retail": {"boundaries": ["2013-02-03", "2013-03-10T02:30:00", "2013-04-07"], "timezone": "America/New_York"},
+}
+METERS = {"units": {"event_types": ["use"], "aggregation": "sum", "unit": "u"}}
+CATALOG = {
+    "calendars": CALENDARS,
+    "tenants": {"t": {"customers": {name: {"calendar": name} for name in CALENDARS}}},
+    "meters": METERS,
+}
+
+PERIODS = [
+    # 31 Jan -- 28 Feb -- 31 Mar: clamped once, back to its day; New York is UTC-5, from 10 March UTC-4.
+    ("ny-31st", "2013-02-28T04:59:59.999", "2013-01-31T05:00:00", "2013-02-28T05:00:00"),
+    ("ny-31st", "2013-02-28T05:00:00", "2013-02-28T05:00:00", "2013-03-31T04:00:00"),
+    # 10 March 02:30 does not exist in New York: it is 03:30, UTC-4.
+    ("ny-skipped", "2013-03-10T07:29:59", "2013-02-10T07:30:00", "2013-03-10T07:30:00"),
+    ("ny-skipped", "2013-03-10T07:30:00", "2013-03-10T07:30:00", "2013-04-10T06:30:00"),
+    # 3 November 01:30 happens twice in New York: the first, UTC-4, is meant.
+    ("ny-repeated", "2013-11-03T05:30:00", "2013-11-03T05:30:00", "2013-12-03T06:30:00"),
+    ("ny-repeated", "2013-11-03T05:29:59", "2013-10-03T05:30:00", "2013-11-03T05:30:00"),
+    ("tokyo-quarter", "2013-03-31T14:59:59", "2012-12-31T15:00:00", "2013-03-31T15:00:00"),
+    ("tokyo-quarter", "2013-03-31T15:00:00", "2013-03-31T15:00:00", "2013-06-30T15:00:00"),
+    ("leap-year", "2016-02-28T23:59:59", "2015-02-28T00:00:00", "2016-02-29T00:00:00"),
+    ("leap-year", "2013-02-28T00:00:00", "2013-02-28T00:00:00", "2014-02-28T00:00:00"),
+    # Twelve hours of elapsed time, also across the night of 23 hours.
+    ("half-days", "2013-03-10T17:00:00", "2013-03-10T17:00:00", "2013-03-11T05:00:00"),
+    # Without an anchor: weeks from Monday, local midnight (Paris is UTC+1, from 31 March UTC+2) ...
+    ("paris-weeks", "2013-03-31T21:59:59.999", "2013-03-24T23:00:00", "2013-03-31T22:00:00"),
+    ("paris-weeks", "2013-03-31T22:00:00", "2013-03-31T22:00:00", "2013-04-07T22:00:00"),
+    # ... all else from January 2000: of two months, the odd ones begin.
+    ("paris-months", "2013-04-01T00:00:00", "2013-02-28T23:00:00", "2013-04-30T22:00:00"),
+    # Listed boundaries: 3 February 00:00 UTC-5, 10 March 02:30 (skipped, so 03:30 UTC-4), 7 April 00:00 UTC-4.
+    ("retail", "2013-02-03T05:00:00", "2013-02-03T05:00:00", "2013-03-10T07:30:00"),
+    ("retail", "2013-03-10T07:30:00", "2013-03-10T07:30:00", "2013-04-07T04:00:00"),
+    ("retail", "2013-04-07T03:59:59.999", "2013-03-10T07:30:00", "2013-04-07T04:00:00"),
+    # A customer without a calendar: calendar month in UTC.
+    ("somebody", "2013-02-28T23:59:59", "2013-02-01T00:00:00", "2013-03-01T00:00:00"),
+]
+
+
+def periods_of(catalog, *customers_and_instants):
+    """Begin and end of the period of each event, by place; None for those without one."""
+    records = [
+        (0, place, millis(instant), event(f"{place}", instant + "Z", customer=customer))
+        for place, (customer, instant) in enumerate(customers_and_instants)
+    ]
+    with Oracle(catalog, records) as oracle:
+        query = 'SELECT "offset", period_start, period_end FROM usage'
+        found = {offset: (start, end) for offset, start, end in oracle.db.execute(query).fetchall()}
+        verdicts = oracle.verdicts()
+    return [found.get(place, verdicts[0, place]) for place in range(len(records))]
+
+
+@pytest.fixture(scope="module")
+def found_periods():
+    return periods_of(CATALOG, *(case[:2] for case in PERIODS))
+
+
+@pytest.mark.parametrize("place", range(len(PERIODS)))
+def test_a_period_has_the_bounds_worked_out_by_hand(place, found_periods):
+    assert found_periods[place] == tuple(map(at, PERIODS[place][2:]))
+
+
+def test_an_event_before_the_first_or_after_the_last_listed_boundary_has_no_period():
+    cases = [("retail", "2013-02-03T04:59:59.999"), ("retail", "2013-04-07T04:00:00")]
+    assert periods_of(CATALOG, *cases) == ["no_period", "no_period"]
+
+
+def test_an_event_is_in_its_minute_its_hour_and_the_day_of_its_customer():
+    with oracle_of(CATALOG, event("1", "2013-03-10T04:59:59.999Z", customer="ny-31st")) as oracle:
+        assert oracle.rows("usage_minute")[0][5] == at("2013-03-10T04:59:00")
+        assert oracle.rows("usage_hour")[0][5] == at("2013-03-10T04:00:00")
+        assert oracle.rows("usage_day")[0][5] == date(2013, 3, 9)
+
+
+def moved(customers, calendars=CALENDARS, calendar=None):
+    tenant = {"calendar": calendar, "customers": {name: {"calendar": to} for name, to in customers.items()}}
+    return {"calendars": calendars, "tenants": {"t": tenant}, "meters": METERS}
+
+
+def test_a_customer_that_moves_ends_its_period_at_the_change():
+    # Given Tokyo's quarter (1 January to 31 March, 15:00 UTC) until 5 March, then New York's 31st:
+    #   |----- Tokyo quarter -----|-- until NY's boundary 31 March 04:00 UTC --|
+    #  Jan 1 (JST)          5 March 10:00 UTC                              31 March
+    history = [
+        {"valid_from": "beginning", "catalog": moved({"c": "tokyo-quarter"})},
+        {"valid_from": "2013-03-05T10:00:00Z", "catalog": moved({"c": "ny-31st"})},
+    ]
+    cut = at("2013-03-05T10:00:00")
+    instants = ["2013-03-05T09:59:59.999", "2013-03-05T10:00:00", "2013-03-31T04:00:00"]
+    assert periods_of(history, *(("c", instant) for instant in instants)) == [
+        (at("2012-12-31T15:00:00"), cut),
+        (cut, at("2013-03-31T04:00:00")),
+        (at("2013-03-31T04:00:00"), at("2013-04-30T04:00:00")),
+    ]
+
+
+def test_the_local_day_follows_the_calendar_of_its_time():
+    history = [
+        {"valid_from": "beginning", "catalog": moved({"c": "tokyo-quarter"})},
+        {"valid_from": "2013-03-05T20:00:00Z", "catalog": moved({"c": "ny-31st"})},
+    ]
+    values = [event(str(hour), f"2013-03-05T{hour}:00:00Z") for hour in (19, 20)]
+    with oracle_of(history, *values, arrival="2013-03-05T21:00:00") as oracle:
+        assert [row[5] for row in oracle.rows("usage_day")] == [date(2013, 3, 5), date(2013, 3, 6)]
+
+
+def test_a_changed_definition_and_a_changed_default_cut_too():
+    later = CALENDARS | {"ny-31st": {"anchor": "2013-01-01", "interval": "P1W", "timezone": "Etc/UTC"}}
+    history = [
+        {"valid_from": "beginning", "catalog": moved({"c": "ny-31st"}, calendar="ny-31st")},
+        {"valid_from": "2013-03-05T10:00:00Z", "catalog": moved({"c": "ny-31st"}, later, calendar="tokyo-quarter")},
+    ]
+    cut = at("2013-03-05T10:00:00")
+    assert periods_of(history, ("c", "2013-03-05T11:00:00"), ("other", "2013-03-05T11:00:00")) == [
+        (cut, at("2013-03-12T00:00:00")),
+        (cut, at("2013-03-31T15:00:00")),
+    ]
+
+
+def test_steps_that_leave_a_customer_its_calendar_cut_nothing():
+    # The customer's calendar is renamed, and later becomes the tenant's: always the same periods.
+    renamed = CALENDARS | {"new": CALENDARS["ny-31st"]}
+    history = [
+        {"valid_from": "beginning", "catalog": moved({"c": "ny-31st"})},
+        {"valid_from": "2013-03-05T10:00:00Z", "catalog": moved({"c": "new"}, renamed)},
+        {"valid_from": "2013-03-06T10:00:00Z", "catalog": moved({}, renamed, calendar="new")},
+    ]
+    whole = (at("2013-02-28T05:00:00"), at("2013-03-31T04:00:00"))
+    instants = ["2013-03-04T00:00:00", "2013-03-05T11:00:00", "2013-03-07T00:00:00"]
+    assert periods_of(history, *(("c", instant) for instant in instants)) == [whole] * 3
+
+
+def test_every_rule_of_the_catalog_is_that_of_the_event_time():
+    counted = {"calendars": {}, "tenants": {"t": None}, "meters": {"n": {"event_types": "use", "aggregation": "count"}}}
+    history = [
+        {"valid_from": "2013-03-10T08:00:00Z", "catalog": counted},
+        {"valid_from": "2013-03-10T09:00:00Z", "catalog": counted | {"meters": {}}},
+        {"valid_from": "2013-03-10T10:00:00+00:00", "catalog": counted | {"tenants": {}}},
+    ]
+    values = [event(f"{hour}", f"2013-03-10T{hour}:59:59Z") for hour in ("07", "08", "09", "10")]
+    with oracle_of(history, *values) as oracle:
+        verdicts = ["unknown_tenant", "counted", "unknown_event_type", "unknown_tenant"]
+        assert [oracle.verdicts()[0, offset] for offset in range(4)] == verdicts
+
+
+def test_a_catalog_holds_from_its_own_instant_on():
+    values = [event("1", "2013-03-10T08:59:59.999Z"), event("2", "2013-03-10T09:00:00Z")]
+    for valid_from in ("2013-03-10T09:00:00Z", at("2013-03-10T09:00:00")):
+        with oracle_of(CATALOG | {"valid_from": valid_from}, *values) as oracle:
+            assert oracle.verdicts() == {(0, 0): "unknown_tenant", (0, 1): "counted"}
+
+
+WRONG = [
+    [{"valid_from": "2013-03-10T08:00:01Z", "catalog": CATALOG}],
+    [{"valid_from": "2013-03-10T08:00:00", "catalog": CATALOG}],
+    [{"valid_from": "2013-03-10T08:00:00Z", "catalog": CATALOG}, {"valid_from": "beginning", "catalog": CATALOG}],
+    [{"valid_from": "2013-03-10T08:00:00Z", "catalog": CATALOG | {"valid_from": "beginning"}}],
+    CATALOG | {"limits": {}},
+    CATALOG | {"tenants": {"t": {"customers": {"c": {"calendar": "retail", "valid_from": "beginning"}}}}},
+    CATALOG | {"meters": {"units": METERS["units"] | {"valid_from": "beginning"}}},
+]
+
+
+@pytest.mark.parametrize("catalog", WRONG)
+def test_a_catalog_that_the_oracle_does_not_know_in_full_is_refused(catalog):
+    with pytest.raises(UsageError):
+        Oracle(catalog, [])
