@@ -28,6 +28,11 @@ class Bounds:
         """Whether the run comes to an end by itself."""
         return bool(self.end)
 
+    @property
+    def by_offset(self) -> bool:
+        """Whether a side is given as offsets, which name places of one topic."""
+        return _is_offsets(self.start) or _is_offsets(self.end)
+
     def options(self) -> str:
         """Kafka table options, each `'key' = 'value'`, with commas between them."""
         pairs = {"scan.startup.mode": "earliest-offset"} if not self.start else _side("startup", self.start)
@@ -43,8 +48,12 @@ def table_options(pairs: dict[str, str]) -> str:
     return ",\n    ".join(f"'{key}' = '{value}'" for key, value in pairs.items())
 
 
+def _is_offsets(text: str) -> bool:
+    return ":" in text and "T" not in text.upper()
+
+
 def _side(side: str, text: str) -> dict[str, str]:
-    if ":" in text and "T" not in text.upper():
+    if _is_offsets(text):
         try:
             offsets = [tuple(map(int, pair.split(":"))) for pair in text.split(";")]
             listed = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in offsets)

@@ -27,7 +27,8 @@ PIPELINE_ROWS = 1_000
 STATEMENT_TIMEOUT_MS = 15_000
 REDIS_TIMEOUT_S = 5.0
 
-# Sum over dims of the latest period of each counter that was touched; all of them when `since` is null.
+# Over all dims, the latest period of each counter that was touched; all of them when `since` is null. A unique meter is
+# the number of its values, of which each is a part; other parts than the plain one have no live counter.
 _TOTALS = """
 WITH touched AS (
     SELECT DISTINCT tenant_id, customer_id, meter
@@ -35,16 +36,20 @@ WITH touched AS (
     WHERE %(since)s::timestamptz IS NULL OR updated_at >= %(since)s
 ), periods AS (
     SELECT p.*,
-           rank() OVER (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start DESC, period_end DESC) AS age
+           rank() OVER (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start DESC) AS age
     FROM {schema}.usage_period p
     JOIN touched USING (tenant_id, customer_id, meter)
+    WHERE part = '' OR part LIKE 'u%%'
 )
 SELECT tenant_id, customer_id, meter,
-       (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM period_end) * 1000)::bigint,
-       sum(n)::bigint, sum(total), min(lo), max(hi)
+       (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM min(period_end)) * 1000)::bigint,
+       coalesce(sum(n) FILTER (WHERE part = ''), count(DISTINCT part))::bigint,
+       coalesce(sum(samples) FILTER (WHERE part = ''), count(DISTINCT part))::bigint,
+       coalesce(sum(total) FILTER (WHERE part = ''), count(DISTINCT part)),
+       min(lo) FILTER (WHERE part = ''), max(hi) FILTER (WHERE part = ''), max(latest COLLATE "C")
 FROM periods
 WHERE age = 1
-GROUP BY tenant_id, customer_id, meter, period_start, period_end
+GROUP BY tenant_id, customer_id, meter, period_start
 """
 
 Key = tuple[str, str, str]
@@ -157,7 +162,7 @@ class Keeper:
         with connection.transaction():
             cursor: datetime = connection.execute("SELECT now()").fetchall()[0][0]
             rows = connection.execute(self._totals, {"since": begin}).fetchall()
-        return cursor, [LiveTotal(*row[:6], *(plain(value) for value in row[6:])) for row in rows]
+        return cursor, [live_total(row) for row in rows]
 
     def _push(self, rows: Sequence[LiveTotal]) -> list[Any]:
         results: list[Any] = []
@@ -229,9 +234,16 @@ def watch(settings: Settings, stop: threading.Event) -> None:
     log("stopped")
 
 
-def plain(value: Decimal) -> str:
-    """Decimal as text without an exponent, all digits kept."""
-    return format(value, "f")
+def live_total(row: Sequence[Any]) -> LiveTotal:
+    """A row of the stored totals as a live one."""
+    tenant, customer, meter, start_ms, end_ms, n, samples, total, lo, hi, latest = row
+    figures = (plain(total), plain(lo), plain(hi), latest or "")
+    return LiveTotal(tenant, customer, meter, start_ms, end_ms, n, samples, *figures)
+
+
+def plain(value: Decimal | None) -> str:
+    """Decimal as text without an exponent, all digits kept; empty for none."""
+    return "" if value is None else format(value, "f")
 
 
 def log(event: str, **fields: Any) -> None:

@@ -9,15 +9,17 @@ from pyflink.table import TableEnvironment
 from jobs.bounds import Bounds, table_options
 from jobs.entry import run
 from jobs.plans import compile_plan, with_ttls
+from jobs.policy import policy_of
 from jobs.restore import checkpoint_dir
 from jobs.settings import Settings
 from jobs.statements import interval, statement
-from udfs.decode import DecodePolicy
-from udfs.flink import DecodeEvents, PublishLive, decode_events, publish_live
+from udfs.flink import CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
 from udfs.live import LiveSettings
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
-VIEWS = ("decoded", "first_seen", "measurements", "ticks", "deltas", "period_totals")
+VIEWS = (
+    "decoded", "first_seen", "measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals",
+)  # fmt: skip
 # A transaction that its job left behind must still be committable after the longest outage a restore may follow.
 TRANSACTION_MARGIN_S = 3_600
 
@@ -59,14 +61,15 @@ def exactly_once(settings: Settings, sink: str) -> str:
     )
 
 
+def source_topics(settings: Settings, bounds: Bounds) -> str:
+    """The topics that are read, with `;` between them: offsets name places of one topic, so only one has them."""
+    topics = (settings.events_topic,) if bounds.by_offset else (settings.events_topic, settings.redrive_topic)
+    return ";".join(topics)
+
+
 def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     """Functions, source, views and sinks, in the order the data flows."""
     names = settings.names
-    policy = DecodePolicy(
-        topic=settings.events_topic,
-        grace_ms=settings.grace_s * 1_000,
-        future_tolerance_ms=settings.future_tolerance_s * 1_000,
-    )
     live = LiveSettings(
         redis_url=settings.redis_url,
         prefix=names.redis_prefix,
@@ -74,11 +77,15 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         timeout_ms=settings.redis_timeout_ms,
         retry_ms=settings.redis_retry_ms,
     )
-    decoder = DecodeEvents(policy, settings.postgres_url, settings.catalog_refresh_s, settings.customer_cache_size)
-    env.create_temporary_function("decode_events", decode_events(decoder))
+    catalog = CatalogOptions(
+        settings.postgres_url, settings.catalog_refresh_s, settings.catalog_max_age_s, settings.customer_cache_size
+    )
+    env.create_temporary_function("decode_events", decode_events(DecodeEvents(policy_of(settings), catalog)))
     env.create_temporary_function("publish_live", publish_live(PublishLive(live)))
     values: dict[str, Any] = {
         "events_topic": settings.events_topic,
+        "redrive_topic": settings.redrive_topic,
+        "source_topics": source_topics(settings, bounds),
         "kafka_bootstrap": settings.kafka_bootstrap,
         "group": names.group("meter"),
         "range": bounds.options(),
@@ -102,10 +109,13 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     """The whole job as a compiled plan."""
     configure(env, settings)
     declare(env, settings, bounds)
-    compiled = compile_plan(env, [statement("meter", name) for name in INSERTS])
+    topics = {"events_topic": settings.events_topic, "redrive_topic": settings.redrive_topic}
+    compiled = compile_plan(env, [statement("meter", name, **topics) for name in INSERTS])
 
     def dedupe(node: dict[str, Any]) -> int | None:
-        return settings.dedupe_ttl_ms if "deduplicate" in node["type"] else None
+        # The other one keeps the values of unique meters, which live as long as the totals of their period.
+        is_of_events = "deduplicate" in node["type"] and "key=[tenant_id" not in node["description"]
+        return settings.dedupe_ttl_ms if is_of_events else None
 
     return with_ttls(compiled, [dedupe])
 

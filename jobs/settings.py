@@ -51,6 +51,15 @@ class Settings(BaseSettings):
     future_tolerance_s: int = Field(
         300, ge=0, le=86_400, description="Earliest arrival before event time, for clock skew."
     )
+    default_tenant: str = Field(
+        "", max_length=256, description="Tenant of CloudEvents that name none; empty: rejected."
+    )
+    redrive_window_s: int = Field(
+        86_400,
+        ge=0,
+        le=31 * 86_400,
+        description="How long after grace a dead letter may be redriven into the live run.",
+    )
     outage_s: int = Field(86_400, ge=60, description="Longest outage after which a restore is still exact.")
     state_ttl_days: int = Field(
         400, ge=32, description="Life of period totals; longer than the longest billing period."
@@ -71,7 +80,24 @@ class Settings(BaseSettings):
     )
 
     catalog_refresh_s: int = Field(10, ge=1, le=3_600, description="How often workers look for a changed catalog.")
+    catalog_max_age_s: int = Field(
+        3_600, ge=10, le=86_400, description="Age of an unconfirmed catalog at which workers stop counting and wait."
+    )
     customer_cache_size: int = Field(100_000, ge=100, description="Customers kept per worker.")
+    tenant_measurements_per_hour: int = Field(
+        10_000_000,
+        ge=1,
+        description="Measurements of a tenant in an hour of event time above which an alarm is raised.",
+    )
+    tenant_series: int = Field(
+        1_000_000, ge=1, description="Series of a tenant active in an hour above which an alarm is raised."
+    )
+    tenant_unique_values: int = Field(
+        5_000_000,
+        ge=1,
+        description="Values a tenant's unique meters hold in open periods above which an alarm is raised.",
+    )
+    watch_interval_s: int = Field(60, ge=1, le=3_600, description="How often the volume of tenants is looked at.")
     live_refresh_s: int = Field(5, ge=1, le=25, description="How often stored totals are written into Redis again.")
 
     @field_validator("postgres_url", "redis_url")
@@ -97,8 +123,14 @@ class Settings(BaseSettings):
 
     @property
     def dedupe_ttl_ms(self) -> int:
-        """Life of a dedupe key: by the lateness rule no duplicate can arrive after its original's key is gone."""
-        return (self.grace_s + self.future_tolerance_s + self.outage_s) * 1_000
+        """Life of a dedupe key: by the rules of lateness and redrive no copy comes after its original's key is gone."""
+        live_s = self.grace_s + self.future_tolerance_s + self.redrive_window_s
+        return (live_s + self.outage_s) * 1_000
+
+    @property
+    def redrive_topic(self) -> str:
+        """Topic of redriven dead letters, whose record timestamps are their original arrivals; `meter` reads it too."""
+        return f"{self.events_topic}.redrive"
 
     @classmethod
     def settings_customise_sources(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,29 +15,31 @@ from psycopg import sql
 
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.settings import Settings
+from udfs.calendars.calendar import SEPARATOR
 from udfs.live import client, redis_key
+from udfs.model.values import mean
 from udfs.postgres import connect, deadline, first_line
 
 _TIMEOUT_MS = 10_000
 
-_METERS = "SELECT DISTINCT meter FROM catalog.meter WHERE tenant_id IS NULL OR tenant_id = %s"
+_METERS = "SELECT meter, aggregation FROM {schema}.meter_kind WHERE tenant_id = %s"
 # The latest period of each meter, over all dimensions.
 _STORED = """
-SELECT DISTINCT ON (meter) meter, period_start, period_end, n, total
+SELECT DISTINCT ON (meter) meter, period_start, period_end, samples, value
 FROM {schema}.usage_total
 WHERE tenant_id = %s AND customer_id = %s
-ORDER BY meter, period_start DESC, period_end DESC
+ORDER BY meter, period_start DESC
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Total of one period: its bounds in RFC 3339, events applied, and the exact sum as plain decimal text."""
+    """Usage of one period: its bounds in RFC 3339, samples, and the value of the meter as plain decimal text."""
 
     period_start: str
     period_end: str
-    n: int
-    total: str
+    samples: int
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ def usage(settings: Settings, tenant: str, customer: str) -> Usage:
         Postgres could not be asked, which also knows the names of the meters. Redis away is told in the answer.
 
     """
-    names, stored = _read_stored(settings, tenant, customer)
+    kinds, stored = _read_stored(settings, tenant, customer)
     unavailable: dict[str, str] = {}
     live: Mapping[str, Total] = {}
     try:
-        live = _read_live(settings, tenant, customer, sorted({*names, *stored}))
+        live = _read_live(settings, tenant, customer, kinds)
     except (redis.RedisError, OSError) as error:
         unavailable["live"] = f"Redis at {settings.redis_url} does not answer: {first_line(error)}"
     meters = tuple(MeterUsage(name, live.get(name), stored.get(name)) for name in sorted({*live, *stored}))
@@ -102,23 +104,43 @@ def normal(value: str | Decimal) -> str:
     return "0" if text == "-0" else text
 
 
-def live_total(fields: Mapping[str, str]) -> Total | None:
-    """Read a counter from the fields of its Redis hash; None when it is not complete."""
+def live_total(aggregation: str, fields: Mapping[str, str]) -> Total | None:
+    """Read a counter from the fields of its Redis hash; None when it is not complete, or says nothing of this meter."""
     try:
-        start, end, n, total = (fields[name] for name in ("period_start", "period_end", "n", "total"))
+        start, end, samples = (fields[name] for name in ("period_start", "period_end", "samples"))
+        value = _live_value(aggregation, fields)
     except KeyError:
         return None
-    return Total(_at(int(start)), _at(int(end)), int(n), normal(total))
+    return Total(_at(int(start)), _at(int(end)), int(samples), normal(value)) if value else None
 
 
-def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[list[str], dict[str, Total]]:
+def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
+    """Text of the value; empty where the counter has none, as a weighted sum, which needs earlier periods."""
+    match aggregation:
+        case "count" | "sum" | "unique":
+            return fields["total"]
+        case "min":
+            return fields["lo"]
+        case "max":
+            return fields["hi"]
+        case "latest":
+            return fields["latest"].rpartition(SEPARATOR)[2]
+        case "avg":
+            average = mean(Decimal(fields["total"]), int(fields["samples"]))
+            return "" if average is None else str(average)
+        case _:
+            return ""
+
+
+def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[dict[str, str], dict[str, Total]]:
+    meters = sql.SQL(_METERS).format(schema=sql.Identifier(settings.names.usage_schema))
     statement = sql.SQL(_STORED).format(schema=sql.Identifier(settings.names.usage_schema))
     try:
         with (
             connect(settings.postgres_url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
             deadline(db, _TIMEOUT_MS),
         ):
-            names = [row[0] for row in db.execute(_METERS, [tenant])]
+            kinds: dict[str, str] = dict(db.execute(meters, [tenant]).fetchall())
             rows = db.execute(statement, [tenant, customer]).fetchall()
     except psycopg.errors.UndefinedTable as error:
         raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
@@ -127,17 +149,17 @@ def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[list[s
             f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
             "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
         ) from error
-    return names, {meter: Total(_text(start), _text(end), n, normal(total)) for meter, start, end, n, total in rows}
+    return kinds, {row[0]: Total(_text(row[1]), _text(row[2]), row[3], normal(row[4])) for row in rows}
 
 
-def _read_live(settings: Settings, tenant: str, customer: str, meters: Sequence[str]) -> dict[str, Total]:
+def _read_live(settings: Settings, tenant: str, customer: str, kinds: Mapping[str, str]) -> dict[str, Total]:
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     with closing(client(settings.redis_url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
         pipeline = connection.pipeline(transaction=False)
-        for meter in meters:
+        for meter in kinds:
             pipeline.hgetall(redis_key(settings.names.redis_prefix, tenant, customer, meter))
         answers = pipeline.execute()
-    totals = {meter: live_total(fields) for meter, fields in zip(meters, answers, strict=True)}
+    totals = {meter: live_total(kinds[meter], fields) for meter, fields in zip(kinds, answers, strict=True)}
     return {meter: total for meter, total in totals.items() if total is not None}
 
 

@@ -13,8 +13,9 @@ from infra.local.paths import Paths
 from infra.local.stack import Stack
 from jobs.settings import FILE_ENV, Settings, load
 
-# Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none.
-STATE_DIR = Path(__file__).parents[1] / ".tidemark" / "test"
+# Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none. A second
+# run at the same time needs a folder of its own.
+STATE_DIR = Path(os.environ.get("TIDEMARK_TEST_STATE") or Path(__file__).parents[1] / ".tidemark" / "test")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from jobs import catalog_tool, db, dlq, topics
+from jobs import db, dlq, topics
 from jobs.bounds import Bounds
+from jobs.catalog import tool as catalog_tool
 from jobs.demo.report import recompute, wait_until_counted
 from jobs.flink_rest import FlinkRest, wait_until
 from jobs.kafka_io import Sender, committed_offsets, end_offsets
@@ -50,8 +51,9 @@ class Pipeline:
         topics.apply(self.settings, create_time=True)
         db.migrate(self.settings)
         file = folder / "catalog.yaml"
-        file.write_text(yaml.safe_dump(dict(self.catalog)))
-        catalog_tool.apply(self.settings, file)
+        # All runs of the shared database use one catalog, one after another: nothing of the last one may remain.
+        file.write_text(yaml.safe_dump({"valid_from": "beginning", **self.catalog}))
+        catalog_tool.apply(self.settings, file, backdate=True, prune=True)
 
     def submit(self, job: str, bounds: Bounds | None = None) -> str:
         """Submit a job and wait until it makes progress; its id."""

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from udfs.catalog import Catalog
-from udfs.catalog_store import PostgresCatalogSource
+from udfs.catalog.cache import Catalog
+from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode import DecodePolicy, Decoder
-from udfs.live import LivePublisher, LiveSettings, LiveTotal
+from udfs.live import LivePublisher, LiveSettings, unpack_total
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-log = logging.getLogger(__name__)
-
-# Between the measurements of one event, and between the amount and the series of one measurement. Control characters
-# are rejected in ids and escaped in dims, so none can occur inside a field.
-MEASUREMENT_SEPARATOR = "\x1d"
-AMOUNT_SEPARATOR = "\x1e"
 # The Redis password reaches the workers by their environment, never by the job graph.
 REDIS_PASSWORD_ENV = "TIDEMARK_REDIS_PASSWORD"  # noqa: S105 the name of a variable
 
@@ -36,28 +27,46 @@ DECODED = DataTypes.ROW(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogOptions:
+    """How workers reach the catalog; picklable, and without a password (libpq's password file is used).
+
+    Parameters
+    ----------
+    postgres_url:
+        Its database.
+    refresh_s, max_age_s:
+        How often it is looked at again, and the age at which workers stop and wait, in seconds.
+    cache_size:
+        Customers kept.
+    """
+
+    postgres_url: str
+    refresh_s: int
+    max_age_s: int
+    cache_size: int
+
+
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
     """Kafka records to dedupe key and measurements, or to a DLQ record; one call per Arrow batch.
 
     Parameters
     ----------
     policy:
-        Lateness rule and source topic.
-    postgres_url:
-        Database of the catalog, without a password (libpq's password file is used).
-    refresh_s, cache_size:
-        How often the catalog is looked at again, in seconds; how many customers are kept.
+        What decides beside the catalog: lateness, source topics, default tenant.
+    catalog:
+        Where the catalog is, and how it is kept.
     """
 
-    def __init__(self, policy: DecodePolicy, postgres_url: str, refresh_s: int, cache_size: int) -> None:
+    def __init__(self, policy: DecodePolicy, catalog: CatalogOptions) -> None:
         self._policy = policy
-        self._postgres_url = postgres_url
-        self._refresh_s = refresh_s
-        self._cache_size = cache_size
+        self._options = catalog
 
     def open(self, function_context: FunctionContext) -> None:
         """Load the catalog; waits, and says so, while the database is away."""
-        catalog = Catalog(PostgresCatalogSource(self._postgres_url), self._refresh_s, self._cache_size)
+        options = self._options
+        source = PostgresCatalogSource(options.postgres_url)
+        catalog = Catalog(source, options.refresh_s, options.cache_size, max_age_s=options.max_age_s)
         self._decoder = Decoder(catalog, self._policy)
         metrics = function_context.get_metric_group().add_group("tidemark")
         self._accepted = metrics.counter("accepted")
@@ -69,27 +78,16 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         arrivals_ms = (arrival.to_numpy().astype("datetime64[ms]").astype("int64")).tolist()
         payloads = [value if isinstance(value, bytes) else None for value in payload]
         batch = self._decoder.decode_batch(payloads, arrivals_ms, partition.tolist(), offset.tolist())
-        measurements = pack(batch.series, batch.amounts)
         rejected = len(batch.rejects) - batch.rejects.count(None)
         self._rejected.inc(rejected)
         self._accepted.inc(len(payloads) - rejected)
         return pd.DataFrame(
             {
                 "dedupe_key": pd.Series(batch.keys, dtype=object),
-                "measurements": pd.Series(measurements, dtype=object),
+                "measurements": pd.Series(batch.measurements, dtype=object),
                 "reject": pd.Series(batch.rejects, dtype=object),
             }
         )
-
-
-def pack(series: Sequence[list[str] | None], amounts: Sequence[list[str] | None]) -> list[str | None]:
-    """One string per event: a single string column is cheaper to move than two columns of lists."""
-    return [
-        None
-        if names is None or values is None
-        else MEASUREMENT_SEPARATOR.join([v + AMOUNT_SEPARATOR + n for n, v in zip(names, values, strict=True)])
-        for names, values in zip(series, amounts, strict=True)
-    ]
 
 
 class PublishLive(ScalarFunction):  # type: ignore[misc]
@@ -110,9 +108,9 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
 
-    def eval(self, *columns: pd.Series) -> pd.Series:
-        """Columns of LiveTotal in its order to a column of alerts (JSON text or null), aligned with the input."""
-        totals = [LiveTotal(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    def eval(self, packed: pd.Series) -> pd.Series:
+        """A column of packed totals (`udfs.live.unpack_total`) to one of alerts, JSON text or null, aligned with it."""
+        totals = [unpack_total(text) for text in packed]
         outcome = self._publisher.publish(totals)
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)

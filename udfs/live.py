@@ -13,6 +13,7 @@ from urllib.parse import quote
 import redis
 
 from udfs import alerts
+from udfs.calendars.calendar import SEPARATOR
 
 WRITTEN, REFUSED, NOT_A_COUNTER = 1, 0, -1
 
@@ -22,16 +23,16 @@ WRITTEN, REFUSED, NOT_A_COUNTER = 1, 0, -1
 SCRIPT = """
 local stored = redis.pcall('HMGET', KEYS[1], 'period_start', 'n')
 if stored.err then return -1 end
-local start, finish, n, total, lo, hi, now, ttl, strict =
-  string.match(ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+local start, finish, n, samples, total, lo, hi, now, ttl, strict = string.match(
+  ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S*) (%S*) (%S+) (%S+) (%S+)$')
 local old_start, old_n = tonumber(stored[1] or ''), tonumber(stored[2] or '')
 if old_start and old_n then
   local new_start, new_n = tonumber(start), tonumber(n)
   if new_start < old_start then return 0 end
   if new_start == old_start and (new_n < old_n or (new_n == old_n and strict == '1')) then return 0 end
 end
-redis.call('HSET', KEYS[1], 'period_start', start, 'period_end', finish, 'n', n,
-  'total', total, 'lo', lo, 'hi', hi, 'updated_at', now)
+redis.call('HSET', KEYS[1], 'period_start', start, 'period_end', finish, 'n', n, 'samples', samples,
+  'total', total, 'lo', lo, 'hi', hi, 'latest', ARGV[2], 'updated_at', now)
 redis.call('PEXPIRE', KEYS[1], ttl)
 return 1
 """
@@ -47,9 +48,14 @@ class LiveTotal:
     period_start_ms, period_end_ms:
         Half-open billing period, UTC epoch milliseconds.
     n:
-        Events applied: the version of the total. Below 2^53.
+        Measurements applied: the version of the total. Below 2^53.
+    samples:
+        Measurements, less those taken back by voids: what an average divides by.
     total, lo, hi:
-        Plain decimal text.
+        Plain decimal text; lo and hi are empty where there is none.
+    latest:
+        Event time (15 digits of ms), event id and value of the latest event, with SEPARATOR between them; empty for all
+        meters but `latest`.
 
     """
 
@@ -59,9 +65,18 @@ class LiveTotal:
     period_start_ms: int
     period_end_ms: int
     n: int
+    samples: int
     total: str
-    lo: str
-    hi: str
+    lo: str = ""
+    hi: str = ""
+    latest: str = ""
+
+
+def unpack_total(text: str) -> LiveTotal:
+    """A total from its fields in their order, with SEPARATOR between them (`jobs/sql/meter/insert_alerts.sql`)."""
+    # The latest event is last, because it holds separators of its own.
+    tenant, customer, meter, start, end, n, samples, total, lo, hi, latest = text.split(SEPARATOR, 10)
+    return LiveTotal(tenant, customer, meter, int(start), int(end), int(n), int(samples), total, lo, hi, latest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +158,10 @@ def queue(pipeline: Any, prefix: str, rows: Sequence[LiveTotal], *, now_ms: int,
     flag = "1" if strict else "0"
     for row in rows:
         start, end = row.period_start_ms, row.period_end_ms
-        values = f"{start} {end} {row.n} {row.total} {row.lo} {row.hi} {now_ms} {end - start + grace_ms} {flag}"
+        figures = f"{row.n} {row.samples} {row.total} {row.lo} {row.hi}"
+        values = f"{start} {end} {figures} {now_ms} {end - start + grace_ms} {flag}"
         key = redis_key(prefix, row.tenant, row.customer, row.meter)
-        pipeline.execute_command("EVALSHA", SCRIPT_SHA, 1, key, values)
+        pipeline.execute_command("EVALSHA", SCRIPT_SHA, 1, key, values, row.latest)
 
 
 class LivePublisher:

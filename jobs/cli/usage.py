@@ -33,13 +33,13 @@ def usage(tenant: str, customer: str, run_id: RunId = None, as_json: Json = Fals
 def _text(found: jobs_usage.Usage) -> Any:
     if not found.meters:
         return f"no usage of {found.tenant}/{found.customer}"
-    table = Table("meter", "side", "period", "n", "total", "equal")
+    table = Table("meter", "side", "period", "samples", "value", "equal")
     for meter in found.meters:
         for side, total in (("live", meter.live), ("stored", meter.stored)):
             cells = (
                 ("-", "-", "-")
                 if total is None
-                else (f"{total.period_start} - {total.period_end}", str(total.n), total.total)
+                else (f"{total.period_start} - {total.period_end}", str(total.samples), total.value)
             )
             table.add_row(meter.meter, side, *cells, "yes" if meter.equal else "no")
     return table

@@ -32,11 +32,13 @@ def test_a_total_is_published_once(plan: Plan) -> None:
     assert len(described(plan, "publish_live(")) == 1
 
 
-def test_events_are_deduplicated_once_and_only_inserted(plan: Plan) -> None:
-    (dedupe,) = described(plan, "Deduplicate(")
-    assert "keep=[FirstRow]" in dedupe
-    assert "order=[PROCTIME]" in dedupe
-    assert "outputInsertOnly=[true]" in dedupe
+def test_events_and_unique_values_are_deduplicated_once_and_only_inserted(plan: Plan) -> None:
+    (events, values) = described(plan, "Deduplicate(")
+    for dedupe in (events, values):
+        assert "keep=[FirstRow]" in dedupe
+        assert "order=[PROCTIME]" in dedupe
+        assert "outputInsertOnly=[true]" in dedupe
+    assert "key=[tenant_id, customer_id, meter, part, period_start_ms]" in values
 
 
 def test_deltas_and_totals_share_one_window(plan: Plan) -> None:
@@ -55,9 +57,10 @@ def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
 
 def test_only_dedupe_keys_expire_before_the_period_ends(plan: Plan) -> None:
     settings = Settings()
-    lives = {node["type"]: node["state"][0]["ttl"] for node in plan["nodes"] if node.get("state")}
-    assert lives == {"stream-exec-deduplicate_1": f"{settings.dedupe_ttl_ms} ms"}
-    assert settings.dedupe_ttl_ms == (172_800 + 300 + 86_400) * 1_000
+    lives = [(node["type"], node["state"][0]["ttl"]) for node in plan["nodes"] if node.get("state")]
+    dedupe = "stream-exec-deduplicate_1"
+    assert lives == [(dedupe, f"{settings.dedupe_ttl_ms} ms"), (dedupe, "400 d")]
+    assert settings.dedupe_ttl_ms == (172_800 + 300 + 86_400 + 86_400) * 1_000
 
 
 def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(
@@ -71,3 +74,9 @@ def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(
 
 def test_the_plan_holds_no_address(plan: Plan) -> None:
     assert "127.0.0.1" not in str(plan)
+
+
+def test_both_topics_are_read_unless_offsets_name_places_of_one() -> None:
+    settings = Settings()
+    assert meter.source_topics(settings, Bounds()) == "usage.events;usage.events.redrive"
+    assert meter.source_topics(settings, Bounds(start="0:100;1:250", end="latest")) == "usage.events"

@@ -1,4 +1,4 @@
-"""The SQL between dedupe and sinks, on a mini-cluster: fan-out, exact sums, running totals, the last tick."""
+"""The SQL between dedupe and sinks, on a mini-cluster: fan-out, exact sums, voids, running totals, the last tick."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pyflink.table import TableEnvironment
 from pyflink.table.expressions import col
 
 from jobs.statements import interval, statement
-from udfs.flink import pack
+from udfs.meters.packing import Packed, pack
 
-VIEWS = ("measurements", "ticks", "deltas", "period_totals")
+VIEWS = ("measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals")
 MINUTE_MS = 60_000
 
 
-def series(customer: str, meter: str, minute: int = 0) -> str:
-    day, period_start, period_end = "1970-01-01", "0", "2678400000"
-    return "\x1f".join(
-        ["acme", customer, meter, '{"dest":"LAX"}', str(minute * MINUTE_MS), day, period_start, period_end]
-    )
+def packed(customer: str, meter: str, amount: str, minute: int = 0, **fields: Any) -> Packed:
+    defaults = {"samples": 1, "latest": "", "dims": '{"dest":"LAX"}', "part": "", "period_end_ms": 2_678_400_000}
+    return Packed(
+        amount=amount, tenant="acme", customer=customer, meter=meter, minute_ms=minute * MINUTE_MS, day="1970-01-01",
+        period_start_ms=0, **(defaults | fields),
+    )  # fmt: skip
 
 
 class Views:
@@ -36,10 +37,10 @@ class Views:
         env.get_config().set("table.local-time-zone", "UTC")
         env.get_config().set("parallelism.default", "1")
 
-    def add(self, arrival_s: int, *measurements: tuple[str, str]) -> None:
-        (packed,) = pack([[name for name, _ in measurements]], [[amount for _, amount in measurements]])
+    def add(self, arrival_s: int, *measurements: Packed) -> None:
         arrival = datetime.fromtimestamp(arrival_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        row = {"measurements": packed, "source_partition": 0, "source_offset": self._offset, "arrival": arrival}
+        position = {"source_partition": 0, "source_offset": self._offset}
+        row = {"measurements": pack(measurements), "arrival": arrival, **position}
         self._offset += 1
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -72,8 +73,8 @@ def views(env: TableEnvironment, tmp_path: Path) -> Views:
 
 
 def test_one_event_feeds_several_meters_and_is_counted_once(views: Views) -> None:
-    views.add(10, (series("a", "flights"), "1"), (series("a", "miles"), "2475"))
-    views.add(20, (series("a", "flights"), "1"), (series("a", "miles"), "2475.000000001"))
+    views.add(10, packed("a", "flights", "1"), packed("a", "miles", "2475"))
+    views.add(20, packed("a", "flights", "1"), packed("a", "miles", "2475.000000001"))
 
     rows = {row["meter"]: row for row in views.rows("deltas")}
 
@@ -85,13 +86,14 @@ def test_one_event_feeds_several_meters_and_is_counted_once(views: Views) -> Non
 
 
 def test_the_packed_series_is_taken_apart_without_loss(views: Views) -> None:
-    views.add(10, (series("c%/ü 1", "miles", minute=7), "-0.5"))
+    views.add(10, packed("c%/ü 1", "miles", "-0.5", minute=7, part="bn-3"))
 
     (row,) = views.rows("deltas")
 
     assert row["tenant_id"] == "acme"
     assert row["customer_id"] == "c%/ü 1"
     assert row["dims"] == '{"dest":"LAX"}'
+    assert row["part"] == "bn-3"
     assert row["minute_ms"] == 7 * MINUTE_MS
     assert (row["local_day"], row["period_start_ms"], row["period_end_ms"]) == ("1970-01-01", 0, 2_678_400_000)
     assert row["total"] == Decimal("-0.5")
@@ -99,7 +101,7 @@ def test_the_packed_series_is_taken_apart_without_loss(views: Views) -> None:
 
 def test_a_total_that_doubles_cannot_hold_stays_exact(views: Views) -> None:
     for arrival_s in (10, 20, 30):
-        views.add(arrival_s, (series("a", "miles"), "999999999999999999.999999999"))
+        views.add(arrival_s, packed("a", "miles", "999999999999999999.999999999"))
 
     (row,) = views.rows("deltas")
 
@@ -110,7 +112,7 @@ def test_running_totals_hold_every_delta_up_to_their_own(views: Views) -> None:
     #  arrival   0m        1m        2m
     #  amount    1  2      4         8      two minutes of one period, one tick each minute of arrival
     for arrival_s, minute, amount in ((5, 0, "1"), (6, 1, "2"), (65, 0, "4"), (125, 1, "8")):
-        views.add(arrival_s, (series("a", "miles", minute), amount))
+        views.add(arrival_s, packed("a", "miles", amount, minute))
 
     totals = sorted((row["n"], row["total"]) for row in views.rows("period_totals"))
 
@@ -121,6 +123,60 @@ def test_running_totals_hold_every_delta_up_to_their_own(views: Views) -> None:
 
 def test_the_last_tick_of_a_bounded_input_is_not_lost(views: Views) -> None:
     for second in range(300):
-        views.add(second, (series("a", "miles", second // 60), "1"))
+        views.add(second, packed("a", "miles", "1", second // 60))
 
     assert sum(row["n"] for row in views.rows("deltas")) == 300
+
+
+def test_a_void_takes_its_amount_back_and_bounds_nothing(views: Views) -> None:
+    views.add(10, packed("a", "miles", "7"))
+    views.add(20, packed("a", "miles", "-100", samples=-1))
+
+    (row,) = views.rows("deltas")
+
+    assert (row["n"], row["samples"], row["total"]) == (2, 0, Decimal(-93))
+    assert (row["lo"], row["hi"], row["latest"]) == (Decimal(7), Decimal(7), None)
+
+
+def test_a_delta_of_voids_alone_has_no_smallest_and_no_largest_amount(views: Views) -> None:
+    views.add(10, packed("a", "top", "0", samples=0))
+
+    (row,) = views.rows("deltas")
+
+    assert (row["n"], row["samples"], row["total"], row["lo"], row["hi"]) == (1, 0, Decimal(0), None, None)
+
+
+def test_the_latest_is_by_event_time_then_by_id_whatever_came_last(views: Views) -> None:
+    for latest in ("000000000000005\x1fb\x1f50", "000000000000009\x1fa\x1f90", "000000000000009\x1f10\x1f91"):
+        views.add(10, packed("a", "level", "1", latest=latest))
+
+    (row,) = views.rows("deltas")
+
+    assert row["latest"] == "000000000000009\x1fa\x1f90"
+
+
+def test_a_live_total_of_a_unique_meter_counts_each_value_once_a_period(views: Views) -> None:
+    #  arrival   0m     1m        2m
+    #  value     x y    x         x z     x in two dimensions and several minutes
+    seen = ((5, "ux", "{1}"), (6, "uy", "{1}"), (65, "ux", "{2}"), (125, "ux", "{1}"), (126, "uz", "{1}"))
+    for arrival_s, part, dims in seen:
+        views.add(arrival_s, packed("a", "tails", "1", arrival_s // 60, part=part, dims=dims))
+
+    totals = [(row["n"], row["samples"], row["total"]) for row in views.rows("period_totals")]
+
+    assert sorted(totals) == [(1, 1, Decimal(1)), (2, 2, Decimal(2)), (3, 3, Decimal(3))]
+
+
+def test_bins_and_moments_are_no_live_totals(views: Views) -> None:
+    views.add(10, packed("a", "delay", "5", part="bp82"), packed("a", "hours", "9", part="m"))
+
+    assert views.rows("period_totals") == []
+
+
+def test_a_period_that_is_cut_stays_one_total_with_the_earlier_end(views: Views) -> None:
+    views.add(5, packed("a", "miles", "1"))
+    views.add(65, packed("a", "miles", "2", minute=1, period_end_ms=1_000_000))
+
+    totals = sorted((row["n"], row["total"], row["period_end_ms"]) for row in views.rows("period_totals"))
+
+    assert totals == [(1, Decimal(1), 2_678_400_000), (2, Decimal(3), 1_000_000)]

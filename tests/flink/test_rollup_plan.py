@@ -37,7 +37,7 @@ def test_no_join_forces_everything_through_one_task(plan: Plan) -> None:
 
 def test_each_grain_is_one_aggregate(plan: Plan) -> None:
     keys = [text.split("]")[0].split(", ")[-1] for text in described(plan, "GlobalGroupAggregate(")]
-    assert keys == ["minute_start", "hour_start", "local_day", "period_ends"]
+    assert keys == ["minute_start", "hour_start", "local_day", "period_starts"]
 
 
 def test_stored_totals_do_not_wait_for_event_time(plan: Plan) -> None:

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from jobs import db
 from jobs import live as keeper
+from jobs.catalog import tool as catalog_tool
 from jobs.errors import UnavailableError
 from jobs.settings import Settings
 from jobs.usage import usage
@@ -29,7 +30,7 @@ WATCH = "import typer; from jobs.cli.live import register; app = typer.Typer(); 
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) -> LiveTotal:
-    return LiveTotal("EWR", customer, "miles", start, end, n, f"{n}.5", "0.5", "1")
+    return LiveTotal("EWR", customer, "miles", start, end, n, n, f"{n}.5", "0.5", "1")
 
 
 @pytest.fixture
@@ -58,10 +59,11 @@ def store(run: Settings, rows: str) -> None:
     with db.connect(run) as connection:
         connection.execute(
             sql.SQL(
-                "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, total, lo, hi) "
-                "SELECT 'EWR', customer, 'miles', dims, s::timestamptz, e::timestamptz, n, total, 1, 9 FROM ({}) "
-                "AS rows (customer, dims, s, e, n, total) ON CONFLICT (tenant_id, customer_id, meter, dims, "
-                "period_start, period_end) DO UPDATE SET n = EXCLUDED.n, total = EXCLUDED.total"
+                "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, "
+                "total, lo, hi) "
+                "SELECT 'EWR', customer, 'miles', dims, s::timestamptz, e::timestamptz, n, n, total, 1, 9 FROM ({}) "
+                "AS rows (customer, dims, s, e, n, total) ON CONFLICT (tenant_id, customer_id, meter, dims, part, "
+                "period_start) DO UPDATE SET n = EXCLUDED.n, samples = EXCLUDED.n, total = EXCLUDED.total"
             ).format(sql.Identifier(run.names.usage_schema, "usage_period"), sql.SQL(rows)),  # type: ignore[arg-type]
         )
 
@@ -83,7 +85,8 @@ def test_a_counter_holds_every_field_and_lives_for_the_period_and_the_grace(
     fields: Any = own_redis.client.hgetall(KEY)
     assert abs(int(fields.pop("updated_at")) / 1_000 - time.time()) < 60
     assert fields == {
-        "period_start": str(JAN), "period_end": str(FEB), "n": "3", "total": "3.5", "lo": "0.5", "hi": "1",
+        "period_start": str(JAN), "period_end": str(FEB), "n": "3", "samples": "3", "total": "3.5", "lo": "0.5",
+        "hi": "1", "latest": "",
     }  # fmt: skip
     left: Any = own_redis.client.pttl(KEY)
     assert FEB - JAN - 60_000 < left <= FEB - JAN + 5_000
@@ -289,7 +292,10 @@ def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
     assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["started", "refreshed", "stopped"]
 
 
-def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnRedis) -> None:
+def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnRedis, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.yaml"
+    file.write_text("{tenants: {EWR: }, meters: {miles: {event_types: [x], aggregation: sum, unit: miles}}}")
+    catalog_tool.apply(run, file, backdate=True)
     store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
     settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
     publisher = LivePublisher(settings)
@@ -297,7 +303,7 @@ def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnR
     (meter,) = usage(run, "EWR", "UA").meters
     assert meter.equal
     assert meter.live is not None
-    assert (meter.meter, meter.live.n, meter.live.total) == ("miles", 3, "3.5")
+    assert (meter.meter, meter.live.samples, meter.live.value) == ("miles", 3, "3.5")
     publisher.publish([total(4)])
     assert not usage(run, "EWR", "UA").meters[0].equal
     publisher.close()

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import live as keeper
-from udfs.live import LivePublisher, LiveSettings, LiveTotal, latest, redis_key
+from udfs.live import LivePublisher, LiveSettings, LiveTotal, latest, redis_key, unpack_total
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB, value: str = "1") -> LiveTotal:
-    return LiveTotal("EWR", customer, "miles", start, end, n, value, "1", "1")
+    return LiveTotal("EWR", customer, "miles", start, end, n, n, value, "1", "1")
 
 
 def free_port() -> int:
@@ -185,3 +185,10 @@ def test_chunks_cover_every_row_once() -> None:
 def test_a_stored_decimal_keeps_its_digits_and_has_no_exponent(text: str) -> None:
     assert Decimal(keeper.plain(Decimal(text))) == Decimal(text)
     assert "E" not in keeper.plain(Decimal(text))
+
+
+def test_a_packed_total_is_taken_apart_and_keeps_the_separators_of_its_latest_event() -> None:
+    newest = "000001357035420\x1fe 1\x1f42.5"
+    fields = ["EWR", "UA", "miles", str(JAN), str(FEB), "3", "2", "-5", "", "", newest]
+    assert unpack_total("\x1f".join(fields)) == LiveTotal("EWR", "UA", "miles", JAN, FEB, 3, 2, "-5", latest=newest)
+    assert unpack_total("\x1f".join([*fields[:10], ""])).latest == ""

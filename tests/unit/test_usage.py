@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.usage import MeterUsage, Total, Usage, live_total, normal
 
-FIELDS = {"period_start": "1356998400000", "period_end": "1359676800000", "n": "3", "total": "12.500000000"}
+FIELDS = {"period_start": "1356998400000", "period_end": "1359676800000", "samples": "3", "total": "12.500000000"}
 JANUARY = Total("2013-01-01T00:00:00Z", "2013-02-01T00:00:00Z", 3, "12.5")
 
 
@@ -32,12 +32,34 @@ def test_the_text_keeps_the_number(value: Decimal) -> None:
 
 
 def test_a_redis_hash_becomes_a_total() -> None:
-    assert live_total(FIELDS) == JANUARY
+    assert live_total("sum", FIELDS) == JANUARY
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "value"),
+    [
+        ("count", "12"), ("sum", "12"), ("unique", "12"), ("min", "-1"), ("max", "8"), ("avg", "4"), ("latest", "42.5"),
+    ],
+)  # fmt: skip
+def test_a_live_counter_says_the_value_of_each_aggregation(aggregation: str, value: str) -> None:
+    latest = "001704067200000\x1fe-1\x1f42.5"
+    found = live_total(aggregation, FIELDS | {"total": "12", "lo": "-1", "hi": "8", "latest": latest})
+    assert found is not None
+    assert found.value == value
+
+
+@pytest.mark.parametrize("aggregation", ["percentile", "weighted_sum"])
+def test_what_a_counter_cannot_say_is_not_said(aggregation: str) -> None:
+    assert live_total(aggregation, FIELDS) is None
+
+
+def test_an_average_of_nothing_is_none() -> None:
+    assert live_total("avg", FIELDS | {"total": "0", "samples": "0"}) is None
 
 
 @pytest.mark.parametrize("missing", list(FIELDS))
 def test_an_incomplete_hash_is_no_total(missing: str) -> None:
-    assert live_total({name: value for name, value in FIELDS.items() if name != missing}) is None
+    assert live_total("sum", {name: value for name, value in FIELDS.items() if name != missing}) is None
 
 
 def test_equal_sides_are_equal_and_a_missing_side_is_not() -> None:
@@ -47,6 +69,6 @@ def test_equal_sides_are_equal_and_a_missing_side_is_not() -> None:
 
 def test_the_document_carries_decimals_as_text_and_says_what_is_unavailable() -> None:
     document = Usage("EWR", "UA", (MeterUsage("miles", None, JANUARY),), {"live": "down"}).document()
-    assert document["meters"][0]["stored"]["total"] == "12.5"
+    assert document["meters"][0]["stored"]["value"] == "12.5"
     assert document["meters"][0]["equal"] is False
     assert document["unavailable"] == {"live": "down"}

@@ -3,13 +3,15 @@
 SELECT
     series,
     source_partition,
-    COUNT(*)            AS n,
-    SUM(amount)         AS total,
-    MIN(amount)         AS lo,
-    MAX(amount)         AS hi,
-    SUM(first_of_event) AS events,
-    MIN(source_offset)  AS first_offset,
-    MAX(source_offset)  AS last_offset,
-    window_time         AS tick_time
+    COUNT(*)                              AS n,
+    SUM(samples)                          AS samples,
+    SUM(amount)                           AS total,
+    MIN(amount) FILTER (WHERE bounding)   AS lo,
+    MAX(amount) FILTER (WHERE bounding)   AS hi,
+    MAX(latest)                           AS latest,
+    SUM(first_of_event)                   AS events,
+    MIN(source_offset)                    AS first_offset,
+    MAX(source_offset)                    AS last_offset,
+    window_time                           AS tick_time
 FROM TABLE(TUMBLE(TABLE measurements, DESCRIPTOR($tick_on), $tick))
 GROUP BY window_start, window_end, window_time, series, source_partition

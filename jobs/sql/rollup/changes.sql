@@ -5,13 +5,16 @@ SELECT
     customer_id,
     meter,
     dims,
+    part,
     CAST(`minute` AS TIMESTAMP(3))              AS minute_start,
     FLOOR(CAST(`minute` AS TIMESTAMP(3)) TO HOUR) AS hour_start,
     CAST(`day` AS DATE)                         AS local_day,
     CAST(period_start AS TIMESTAMP(3))          AS period_starts,
     CAST(period_end AS TIMESTAMP(3))            AS period_ends,
     n,
+    samples,
     total,
     lo,
-    hi
+    hi,
+    latest
 FROM deltas_for_totals

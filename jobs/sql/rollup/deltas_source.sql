@@ -5,14 +5,17 @@ CREATE TEMPORARY TABLE $source (
     customer_id  STRING,
     meter        STRING,
     dims         STRING,
+    part         STRING,
     `minute`     TIMESTAMP_LTZ(3),
     `day`        STRING,
     period_start TIMESTAMP_LTZ(3),
     period_end   TIMESTAMP_LTZ(3),
     n            BIGINT,
+    samples      BIGINT,
     total        DECIMAL(38, 9),
     lo           DECIMAL(38, 9),
-    hi           DECIMAL(38, 9)
+    hi           DECIMAL(38, 9),
+    latest       STRING
     $watermark
 ) WITH (
     'connector' = 'kafka',

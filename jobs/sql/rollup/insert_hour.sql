@@ -1,4 +1,8 @@
+-- Values of unique meters are kept by day and period: a row per value and hour would be as many as there are events.
 INSERT INTO usage_hour_sink
-SELECT tenant_id, customer_id, meter, dims, hour_start, SUM(n), SUM(total), MIN(lo), MAX(hi)
+SELECT
+    tenant_id, customer_id, meter, dims, part, hour_start,
+    SUM(n), SUM(samples), SUM(total), MIN(lo), MAX(hi), MAX(latest)
 FROM changes
-GROUP BY tenant_id, customer_id, meter, dims, hour_start
+WHERE part NOT LIKE 'u%'
+GROUP BY tenant_id, customer_id, meter, dims, part, hour_start

@@ -1,14 +1,17 @@
 CREATE TEMPORARY TABLE usage_minute_sink (
-    tenant_id   STRING,
-    customer_id STRING,
-    meter       STRING,
-    dims        STRING,
+    tenant_id    STRING,
+    customer_id  STRING,
+    meter        STRING,
+    dims         STRING,
+    part         STRING,
     minute_start TIMESTAMP(3),
-    n           BIGINT,
-    total       DECIMAL(38, 9),
-    lo          DECIMAL(38, 9),
-    hi          DECIMAL(38, 9),
-    PRIMARY KEY (tenant_id, customer_id, meter, dims, minute_start) NOT ENFORCED
+    n            BIGINT,
+    samples      BIGINT,
+    total        DECIMAL(38, 9),
+    lo           DECIMAL(38, 9),
+    hi           DECIMAL(38, 9),
+    latest       STRING,
+    PRIMARY KEY (tenant_id, customer_id, meter, dims, part, minute_start) NOT ENFORCED
 ) WITH (
     'table-name' = '$schema.usage_minute',
     $jdbc
