@@ -34,6 +34,7 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Sender:
@@ -159,9 +160,7 @@ def dump(
                 end = ends[part]
                 if progress is not None:
                     progress(len(records))
-                yield from (
-                    Record(r.partition, r.offset, r.timestamp, r.key, r.value) for r in records if r.offset < end
-                )
+                yield from (_record(r) for r in records if r.offset < end)
             now = {part: consumer.position(part) for part in open_parts}
             if now != at:
                 deadline, at = time.monotonic() + stall_s, now
@@ -170,6 +169,21 @@ def dump(
             done = {part for part in open_parts if now[part] >= ends[part]}
             consumer.pause(*done)
             open_parts -= done
+
+
+def read_one(
+    settings: Settings, topic: str, partition: int, offset: int, isolation: Isolation = "read_committed"
+) -> Record | None:
+    """Read the record at one position; None where there is none, or none that was committed."""
+    with _consumer(settings, isolation) as consumer:
+        part = next((part for part in _partitions(consumer, topic) if part.partition == partition), None)
+        if part is None:
+            return None
+        consumer.assign([part])
+        if not consumer.beginning_offsets([part])[part] <= offset < consumer.end_offsets([part])[part]:
+            return None
+        found = [_record(record) for record in _range(consumer, part, offset, offset + 1)]
+        return found[0] if found else None
 
 
 def last_header(settings: Settings, topic: str, name: str) -> dict[int, bytes]:
@@ -194,6 +208,11 @@ def last_header(settings: Settings, topic: str, name: str) -> dict[int, bytes]:
                         found[part.partition] = headers[name]
                 end, step = start, step * 16
     return found
+
+
+def _record(record: Any) -> Record:
+    headers = tuple(record.headers)
+    return Record(record.partition, record.offset, record.timestamp, record.key, record.value, headers)
 
 
 def _range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Any]:

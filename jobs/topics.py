@@ -16,6 +16,10 @@ from jobs.settings import Settings
 MAX_RECORD_BYTES = 3 * 1_024 * 1_024
 _TIMEOUT_MS = 15_000
 TimestampType = Literal["LogAppendTime", "CreateTime"]
+# The timestamp of a redriven event is its original arrival, also where events get the broker's clock. Its records are
+# kept for ever: they are the only account of what was redriven. Every replay must read them, and an event that is
+# there already is not sent again. By age they would go at once, since their timestamps are old when they are written.
+_REDRIVE_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +31,21 @@ class Applied:
 
 
 def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
-    """Create what is missing of the source topic and the topics of this run.
+    """Create what is missing of the source topic, the topic of redriven events and the topics of this run.
 
     Parameters
     ----------
     settings:
         Partitions, replication, run id.
     create_time:
-        For loading history: arrival is the timestamp the producer sets, instead of the broker's clock.
+        For loading history: arrival is the timestamp the producer sets, instead of the broker's clock. The topic of
+        redriven events is always of this kind.
 
     Raises
     ------
     UsageError
-        The source topic exists with the other kind of timestamp: lateness would be decided by the wrong clock.
+        The source topic or the redrive topic exists with the other kind of timestamp: lateness would be decided by the
+        wrong clock.
     UnavailableError
         Kafka does not answer.
 
@@ -48,6 +54,7 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
     kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
     configs: dict[str, dict[str, str]] = {
         settings.events_topic: {"message.timestamp.type": kind},
+        settings.redrive_topic: _REDRIVE_CONFIG,
         names.deltas: {},
         names.alerts: {},
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
@@ -62,7 +69,12 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
         raise _away(settings, error) from error
     try:
         applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
-        _check_timestamps(admin, settings.events_topic, kind)
+        _check_timestamps(
+            admin, settings.events_topic, kind, "or call `tidemark topics apply` with (or without) --create-time."
+        )
+        _check_timestamps(
+            admin, settings.redrive_topic, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
+        )
     except KafkaError as error:
         raise _away(settings, error) from error
     finally:
@@ -81,14 +93,14 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     return True
 
 
-def _check_timestamps(admin: Any, topic: str, expected: TimestampType) -> None:
+def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: str) -> None:
     resource = ConfigResource(ConfigResourceType.TOPIC, topic)
     found = admin.describe_configs([resource])["topic"][topic]
     actual = found["message.timestamp.type"]["value"] if "message.timestamp.type" in found else "CreateTime"
     if actual != expected:
         raise UsageError(
             f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",
-            "use another events_topic, or call `tidemark topics apply` with (or without) --create-time.",
+            f"use another events_topic, {or_else}",
         )
 
 

@@ -1,0 +1,1 @@
+"""Redrive: dead letters fixed, judged, and sent again so that each is counted once."""
