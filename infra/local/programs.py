@@ -21,6 +21,7 @@ FLINK_HOME = Path(pyflink.__file__).parent
 POSTGRES_BIN = f"/usr/lib/postgresql/{POSTGRES_MAJOR}/bin"
 _POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf")
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
+DAEMONS = ("live", "watch")
 # Marks every process of a stack, so that strays of a killed supervisor or TaskManager can be told from all others.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
@@ -40,8 +41,9 @@ class Program:
 
 
 def programs(paths: Paths, parts: Provisioned) -> list[Program]:
-    """Every program of a stack; `live` waits until it is asked for, because it needs the migrated database."""
+    """Every program of a stack; DAEMONS wait until they are asked for, because they need the migrated database."""
     reap = f"{sys.executable} -m infra.local.reap {paths.root} taskmanager"
+    tidemark = str(Path(sys.prefix) / "bin/tidemark")
     return [
         Program("kafka", _kafka_command(paths, parts, "kafka.Kafka")),
         # INT is Postgres's fast shutdown, and only its first process may get it.
@@ -52,8 +54,9 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         # Python workers outlive a killed TaskManager: they are removed before the next one starts.
         Program("taskmanager", ["/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
                 flink_environment(paths)),
-        Program("live", [str(Path(sys.prefix) / "bin/tidemark"), "live", "watch"], client_environment(paths),
-                autostart=False),
+        Program("live", [tidemark, "live", "watch"], client_environment(paths), autostart=False),
+        # It may be waiting for Kafka, which takes its client 30 s to give up.
+        Program("watch", [tidemark, "watch", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
     ]  # fmt: skip
 
 

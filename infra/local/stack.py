@@ -16,7 +16,7 @@ from infra.local import prepare, probes
 from infra.local.configure import write_configuration
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, write_private
 from infra.local.ports import choose_ports, read_ports, refuse_taken
-from infra.local.programs import SERVICES, flink_state
+from infra.local.programs import DAEMONS, SERVICES, flink_state
 from infra.local.progress import Progress, Silent
 from infra.local.provision import provision, remove_tree
 from infra.local.reap import marked, reap
@@ -167,8 +167,10 @@ class Stack:
         with ThreadPoolExecutor(len(SERVICES)) as pool:
             answers = list(pool.map(lambda service: probes.ask(service, ports, self.paths), SERVICES))
         lines = [self._line(service, ports, answer) for service, answer in zip(SERVICES, answers, strict=True)]
-        live = self.supervisor.state("live")
-        return [*lines, self._line("live", ports, probes.Answer(ready=live["statename"] == "RUNNING"))]
+        for daemon in DAEMONS:
+            ready = self.supervisor.state(daemon)["statename"] == "RUNNING"
+            lines.append(self._line(daemon, ports, probes.Answer(ready=ready)))
+        return lines
 
     def _line(self, service: str, ports: dict[str, int], answer: probes.Answer) -> ServiceStatus:
         info: dict[str, Any] = self.supervisor.state(service)

@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from infra.local.paths import Paths
+from infra.local.programs import DAEMONS
 from infra.local.stack import ServiceStatus, Stack
 from jobs import db
 from jobs.cli.output import Json, emit, progress, say
@@ -67,12 +68,13 @@ def settings_of(stack: Stack) -> Settings:
 
 
 def bring_up(stack: Stack) -> Settings:
-    """Start services, then make tables, then start the keeper of the live counters, which needs the tables."""
+    """Start services, then make tables, then start what needs the tables: the live keeper and the watch."""
     stack.up()
     settings = settings_of(stack)
     with Steps().step("migrating the database"):
         db.migrate(settings)
-    stack.supervisor.start_program("live")
+    for daemon in DAEMONS:
+        stack.supervisor.start_program(daemon)
     return settings
 
 
@@ -111,7 +113,8 @@ def status(state_dir: StateDir = None, as_json: Json = False) -> None:
     """Show each service, where it is, and whether it answers; exit code 3 unless all do."""
     stack = stack_of(state_dir)
     lines = stack.status()
-    state = "down" if not lines else "up" if all(line.ready for line in lines if line.service != "live") else "degraded"
+    services = [line for line in lines if line.service not in DAEMONS]
+    state = "down" if not lines else "up" if all(line.ready for line in services) else "degraded"
     emit({"state": state, "services": [asdict(line) for line in lines]},
          _table(lines) if lines else "the stack is down (start it: tidemark up)", as_json=as_json)  # fmt: skip
     if state != "up":

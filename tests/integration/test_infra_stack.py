@@ -13,6 +13,7 @@ from psycopg import conninfo
 
 from infra.local.ports import read_ports
 from infra.local.prepare import connect_admin
+from infra.local.programs import DAEMONS
 from jobs import topics
 from jobs.cli.doctor import examine
 from jobs.errors import UnavailableError, UsageError
@@ -24,7 +25,7 @@ def test_up_on_a_running_stack_restarts_nothing(stack: Any) -> None:
     stack.local.up()
     after = {line.service: line.pid for line in stack.local.status()}
     assert after == before
-    assert all(line.ready for line in stack.local.status() if line.service != "live")
+    assert all(line.ready for line in stack.local.status() if line.service not in DAEMONS)
 
 
 def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Any) -> None:

@@ -35,7 +35,7 @@ def published(service: dict[str, Any]) -> list[str]:
 
 
 def test_compose_has_every_service_of_the_local_stack(services: dict[str, Any]) -> None:
-    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "live"} <= set(services)
+    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "live", "watch"} <= set(services)
 
 
 def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], dockerfile: str) -> None:

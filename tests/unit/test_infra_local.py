@@ -200,8 +200,8 @@ def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
 
 def test_every_service_is_restarted_and_live_waits_for_the_tables(paths: Paths, parts: Provisioned) -> None:
     every = {program.name: program for program in programs(paths, parts)}
-    assert set(every) == {*SERVICES, "live"}
-    assert {name for name, program in every.items() if not program.autostart} == {"live"}
+    assert set(every) == {*SERVICES, "live", "watch"}
+    assert {name for name, program in every.items() if not program.autostart} == {"live", "watch"}
     assert every["postgres"].stop_signal == "INT"
 
 

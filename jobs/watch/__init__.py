@@ -1,0 +1,1 @@
+"""The watch: tenants that send more than expected are alarmed, never held back."""
