@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
 
-.PHONY: help setup provision demo down clean test test-unit test-flink test-services chaos bench lint types docs-check ci
+.PHONY: help setup provision demo down clean test test-unit test-oracle test-flink test-services chaos bench lint types docs-check ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,11 +38,15 @@ clean: ## Stop the local stack and those of tests and benchmarks, and remove the
 	  for stack in local test bench; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
 	rm -rf $(VENV) .tidemark build ./*.egg-info
 
-test: setup provision test-unit test-flink test-services ## All tiers and a chaos smoke
+test: setup provision test-unit test-oracle test-flink test-services ## All tiers and a chaos smoke
 
 test-unit: setup ## Pure core and tools: no JVM, no services
 	@echo "== unit tests"
 	$(PYTEST) tests/unit -q
+
+test-oracle: setup ## The recomputation in DuckDB: against figures by hand, and against the model; no services
+	@echo "== oracle tests (DuckDB)"
+	$(PYTEST) tests/oracle -q
 
 test-flink: setup provision ## Plans and views on a mini-cluster
 	@echo "== Flink tests (mini-cluster)"

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from jobs.settings import ENV_PREFIX, Settings
-from udfs.reasons import Reason
+from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 

@@ -8,7 +8,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.local.stack import Stack
-from jobs import catalog_tool, topics
+from jobs import topics
+from jobs.catalog import tool as catalog_tool
 from jobs.cli.output import console, progress, say
 from jobs.cli.stack import StateDir, Steps, bring_up, stack_of
 from jobs.demo.flights import demo_stream
@@ -45,7 +46,7 @@ def start(stack: Stack) -> Settings:
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
         with as_file(files("jobs.demo").joinpath("catalog.yaml")) as catalog:
-            catalog_tool.apply(settings, catalog)
+            catalog_tool.apply(settings, catalog, backdate=True)
     for job in JOBS:
         with steps.step(f"submitting {job}"):
             FlinkRest(settings.flink_rest_url).wait_running(submit(settings, job).job_id)

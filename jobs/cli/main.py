@@ -12,18 +12,37 @@ from jobs.cli import (
     demo,
     dlq,
     doctor,
+    dry_run,
     live,
+    period,
     send,
     settings_cmd,
     stack,
     submit,
     topics,
     usage,
+    watch,
 )
 from jobs.cli.output import say
 from jobs.errors import TidemarkError
 
-_GROUPS = (stack, doctor, settings_cmd, topics, db, catalog, submit, send, usage, live, dlq, demo)
+_GROUPS = (
+    stack,
+    doctor,
+    settings_cmd,
+    topics,
+    db,
+    catalog,
+    submit,
+    send,
+    usage,
+    live,
+    watch,
+    dlq,
+    period,
+    dry_run,
+    demo,
+)
 _INTERRUPTED = 130
 
 app = typer.Typer(

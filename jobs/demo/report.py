@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import psycopg
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from jobs.dlq import count_by_reason, dead_letters
 from jobs.errors import DifferenceError, UnavailableError
 from jobs.kafka_io import dump
@@ -23,6 +26,8 @@ from jobs.oracle.oracle import Counts, Oracle, Rules
 from jobs.settings import Settings
 
 LIVE_SHOWN = ("JFK/B6", "EWR/UA", "LGA/DL", "JFK/HA", "LGA/F9")
+# Meters whose value is the total of the counter.
+LIVE_METERS = ("flights", "miles", "tailnums")
 # The last deltas pass a tick, a checkpoint and a mini-batch: about 15 s; a restart in between adds 45 s.
 SETTLE_S = 300.0
 _POLL_S = 1.0
@@ -46,6 +51,8 @@ class Report:
         Live counters by tenant/customer.
     dead_letters:
         Dead-letter records by reason.
+    percentiles:
+        Percentiles of the delay by airport, from bins and exactly.
 
     """
 
@@ -55,11 +62,13 @@ class Report:
     differences: list[Difference]
     live: list[dict[str, Any]]
     dead_letters: dict[str, int]
+    percentiles: list[Percentiles]
 
     @property
     def equal(self) -> bool:
         """Whether everything stored, live and rejected is what the oracle says."""
-        return not self.differences and self.dead_letters == dict(self.counts.rejected)
+        within = all(one.off <= MOST_OFF for one in self.percentiles)
+        return not self.differences and self.dead_letters == dict(self.counts.rejected) and within
 
     def raise_if_different(self) -> None:
         """Raise DifferenceError unless everything is equal."""
@@ -72,18 +81,26 @@ class Report:
 
 
 def demo_catalog() -> dict[str, Any]:
-    """Read the demo's catalog as plain data."""
+    """Read the demo's catalog as plain data; it holds from the beginning."""
     loaded: dict[str, Any] = yaml.safe_load(importlib.resources.files("jobs.demo").joinpath("catalog.yaml").read_text())
-    return loaded
+    return {name: entries for name, entries in loaded.items() if name != "valid_from"}
 
 
 def recompute(settings: Settings, catalog: dict[str, Any], progress: Callable[[int], None] | None = None) -> Oracle:
-    """Recompute usage from all records of the source topic, read back from Kafka; close the oracle after use."""
-    records = (
-        (r.partition, r.offset, r.timestamp_ms, r.value)
-        for r in dump(settings, settings.events_topic, progress=progress)
+    """Recompute usage from all records of the source and redrive topics, read back from Kafka; close it after use."""
+    # The oracle knows partition p of the redrive topic as -1 - p.
+    records = chain(
+        (
+            (r.partition, r.offset, r.timestamp_ms, r.value)
+            for r in dump(settings, settings.events_topic, progress=progress)
+        ),
+        ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in dump(settings, settings.redrive_topic)),
     )
-    rules = Rules(grace_ms=settings.grace_s * 1_000, future_tolerance_ms=settings.future_tolerance_s * 1_000)
+    rules = Rules(
+        grace_ms=settings.grace_s * 1_000,
+        future_tolerance_ms=settings.future_tolerance_s * 1_000,
+        default_tenant=settings.default_tenant,
+    )
     return Oracle(catalog, records, rules)
 
 
@@ -130,16 +147,20 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
                sum(CASE WHEN meter = 'flights' THEN total ELSE 0 END),
                sum(CASE WHEN meter = 'miles' THEN total ELSE 0 END)
         FROM usage_period GROUP BY customer_id ORDER BY customer_id"""
-    names = ("tenant_id", "customer_id", "meter", "period_start", "period_end", "n", "total", "lo", "hi")
+    names = (
+        "tenant_id", "customer_id", "meter", "period_start", "period_end", "n", "samples", "total", "lo", "hi",
+        "latest",
+    )  # fmt: skip
     differences = compare_postgres(oracle, settings) + compare_redis(oracle, settings)
-    live = [dict(zip(names, row, strict=True)) for row in live_rows(settings) if f"{row[0]}/{row[1]}" in LIVE_SHOWN]
+    live = [dict(zip(names, row, strict=True)) for row in live_rows(settings)]
     return Report(
         stored=_totals(_query(settings, query)),
         oracle=_totals(oracle.db.execute(query).fetchall()),
         counts=oracle.counts(),
         differences=differences,
-        live=sorted(live, key=lambda row: (row["tenant_id"], row["customer_id"], row["meter"])),
+        live=sorted(filter(_is_shown, live), key=lambda row: (row["tenant_id"], row["customer_id"], row["meter"])),
         dead_letters=count_by_reason(dead_letters(settings)),
+        percentiles=compare(partial(_query, settings), oracle),
     )
 
 
@@ -149,6 +170,7 @@ def show(report: Report, settings: Settings, console: Console) -> None:
     c = report.counts
     rejected = sum(c.rejected.values())
     console.print(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
+    console.print(drawn(report.percentiles))
     console.print(_live(report))
     for reason, count in report.dead_letters.items():
         console.print(f"dead letters: {reason} {count:,}")
@@ -158,6 +180,10 @@ def show(report: Report, settings: Settings, console: Console) -> None:
     for difference in report.differences:
         console.print(Text(f"only in {difference.side}: {difference.relation} {difference.row}"))
     console.print(Text(_next_steps(settings)))
+
+
+def _is_shown(row: dict[str, Any]) -> bool:
+    return f"{row['tenant_id']}/{row['customer_id']}" in LIVE_SHOWN and row["meter"] in LIVE_METERS
 
 
 def _carriers(report: Report) -> Table:
@@ -181,12 +207,11 @@ def _next_steps(settings: Settings) -> str:
     schema = settings.names.usage_schema
     return f"""
 Three queries to try (psql "{settings.postgres_url}"):
-  SELECT period_start, period_end, total FROM {schema}.usage_period
-   WHERE tenant_id = 'LGA' AND customer_id = 'DL' AND meter = 'miles' ORDER BY period_start;  -- billed from the 31st
-  SELECT tenant_id, sum(total) AS flights FROM {schema}.usage_day
-   WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                         -- the day of a blizzard
-  SELECT hour_start, sum(total) AS miles FROM {schema}.usage_hour
-   WHERE meter = 'miles' GROUP BY hour_start ORDER BY miles DESC LIMIT 10;                     -- the busiest hours
+  SELECT meter, period_start, period_end, value, unit FROM {schema}.usage_total
+   WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, period_start;                -- billed from the 31st
+  SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
+   WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
+  SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-07-01', '2013-08-01', 0.99); -- a July to wait in
 Flink: {settings.flink_rest_url}
 Stop with `make down`; `make clean` removes what the demo made."""
 

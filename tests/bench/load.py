@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 
 import yaml
 
-from jobs import catalog_tool
+from jobs.catalog import tool as catalog_tool
 from jobs.settings import Settings
 
 TENANT = "bench"
