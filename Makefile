@@ -62,6 +62,7 @@ chaos: setup provision ## All fault drills
 bench: setup provision ## Benchmarks: drain and latency (about 20 minutes)
 	$(BIN)/python -m tests.bench.drain
 	$(BIN)/python -m tests.bench.latency
+	$(BIN)/python -m tests.bench.headers
 
 lint: setup ## Style; writes nothing
 	$(BIN)/ruff check .

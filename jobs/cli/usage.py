@@ -41,5 +41,5 @@ def _text(found: jobs_usage.Usage) -> Any:
                 if total is None
                 else (f"{total.period_start} - {total.period_end}", str(total.samples), total.value)
             )
-            table.add_row(meter.meter, side, *cells, "yes" if meter.equal else "no")
+            table.add_row(meter.meter, side, *cells, ("yes" if meter.equal else "no") if meter.has_counter else "-")
     return table

@@ -65,6 +65,7 @@ def test_an_incomplete_hash_is_no_total(missing: str) -> None:
 def test_equal_sides_are_equal_and_a_missing_side_is_not() -> None:
     assert MeterUsage("miles", JANUARY, JANUARY).equal
     assert not MeterUsage("miles", JANUARY, None).equal
+    assert MeterUsage("delay", None, JANUARY, has_counter=False).equal
 
 
 def test_the_document_carries_decimals_as_text_and_says_what_is_unavailable() -> None:
