@@ -42,11 +42,11 @@ test: setup provision test-unit test-oracle test-flink test-services ## All tier
 
 test-unit: setup ## Pure core and tools: no JVM, no services
 	@echo "== unit tests"
-	$(PYTEST) tests/unit -q
+	$(PYTEST) tests/unit -q -n auto
 
 test-oracle: setup ## The recomputation in DuckDB: against figures by hand, and against the model; no services
 	@echo "== oracle tests (DuckDB)"
-	$(PYTEST) tests/oracle -q
+	$(PYTEST) tests/oracle -q -n auto
 
 test-flink: setup provision ## Plans and views on a mini-cluster
 	@echo "== Flink tests (mini-cluster)"
@@ -59,7 +59,7 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
 
-bench: setup provision ## Benchmarks: drain and latency (about 20 minutes)
+bench: setup provision ## Benchmarks: drain and latency (about 25 minutes)
 	$(BIN)/python -m tests.bench.drain
 	$(BIN)/python -m tests.bench.latency
 	$(BIN)/python -m tests.bench.headers
