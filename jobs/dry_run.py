@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -13,9 +14,9 @@ from jobs.catalog import check as catalog_check
 from jobs.catalog import file as catalog_file
 from jobs.catalog.instants import shown
 from jobs.errors import UsageError
+from jobs.policy import policy_of
 from jobs.settings import Settings
 from udfs.catalog.model import InMemoryCatalogSource
-from udfs.decode import DecodePolicy
 from udfs.model.fold import GRAINS, Grain
 from udfs.model.model import Model
 from udfs.model.usage_rows import UsageRow, usage_rows
@@ -70,12 +71,7 @@ def dry_run(
     UsageError
         The tenant is not in the catalog.
     """
-    policy = DecodePolicy(
-        topic=settings.events_topic,
-        grace_ms=settings.grace_s * 1_000,
-        future_tolerance_ms=settings.future_tolerance_s * 1_000,
-        default_tenant=_default_tenant(source, tenant, settings),
-    )
+    policy = replace(policy_of(settings), default_tenant=_default_tenant(source, tenant, settings))
     model = Model(source, policy)
     events = ((place, line.rstrip(b"\r\n")) for place, line in enumerate(lines, 1) if line.strip())
     while batch := list(islice(events, _BATCH)):

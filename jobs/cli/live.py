@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 
 from jobs import live as jobs_live
 from jobs.cli.output import Json, emit, say
+from jobs.cli.until_stopped import until_stopped
 from jobs.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
@@ -27,10 +26,7 @@ def register(app: typer.Typer) -> None:
 def watch(run_id: RunId = None) -> None:
     """Write stored totals into Redis every few seconds, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
     settings = load(run_id=run_id)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    jobs_live.watch(settings, stop)
+    jobs_live.watch(settings, until_stopped())
 
 
 def refresh(run_id: RunId = None, as_json: Json = False) -> None:

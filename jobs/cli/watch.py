@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,6 +9,7 @@ import typer
 from rich.table import Table
 
 from jobs.cli.output import Json, emit
+from jobs.cli.until_stopped import until_stopped
 from jobs.settings import load
 from jobs.watch import daemon as jobs_watch
 from jobs.watch.store import rfc3339
@@ -29,10 +28,7 @@ def register(app: typer.Typer) -> None:
 def run(run_id: RunId = None) -> None:
     """Raise and end alarms over tenants, until SIGTERM or Ctrl-C; logs JSON lines to stderr, drops nothing."""
     settings = load(run_id=run_id)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    jobs_watch.run(settings, stop)
+    jobs_watch.run(settings, until_stopped())
 
 
 def check(run_id: RunId = None, as_json: Json = False) -> None:

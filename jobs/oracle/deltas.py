@@ -66,7 +66,7 @@ def check_deltas(oracle: Oracle, values: Iterable[bytes | None]) -> DeltaCheck:
     for name, kind in _OFFSETS:
         schema = schema.append(pa.field(name, kind))
     load(oracle, "deltas", schema, _rows(values))
-    for view in ("delta_minutes", "delta_totals", "delta_repeats"):
+    for view in ("delta_totals", "delta_repeats"):
         oracle.db.execute(statement_named(view))
     return DeltaCheck(
         deltas=oracle.number("SELECT count(*) FROM deltas"),

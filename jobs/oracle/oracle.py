@@ -24,7 +24,8 @@ _BEFORE_METERS = (
     "amounted", "spans", "boundaries", "placed",
 )  # fmt: skip
 _AFTER_METERS = (
-    "verdicts", "usage", "doubts", "usage_minute", "usage_hour", "usage_day", "usage_period", "live", "outcomes",
+    "verdicts", "usage", "doubts", "delta_minutes", "usage_minute", "usage_hour", "usage_day", "usage_period", "live",
+    "outcomes",
 )  # fmt: skip
 _VALUES = ("final_values", "levels", "value_minute", "value_hour", "value_day", "value_period")
 _RAW = pa.schema(

@@ -1,5 +1,5 @@
 -- What all deltas of a minute must add up to: every part, also those that no table of minutes keeps.
-CREATE OR REPLACE VIEW delta_minutes AS
+CREATE VIEW delta_minutes AS
 SELECT
     tenant_id, customer_id, meter, dims, part,
     timezone('UTC', minute_utc)                 AS minute_start,

@@ -1,14 +1,4 @@
--- Totals by minute of event time.
+-- Totals by minute of event time, but for the values of unique meters.
 CREATE VIEW usage_minute AS
-SELECT
-    tenant_id, customer_id, meter, dims, part,
-    timezone('UTC', minute_utc)                 AS minute_start,
-    count(*)                                    AS n,
-    sum(samples)::BIGINT                        AS samples,
-    sum(amount)::DECIMAL(38, 9)                 AS total,
-    min(amount) FILTER (WHERE samples > 0)      AS lo,
-    max(amount) FILTER (WHERE samples > 0)      AS hi,
-    max(latest)                                 AS latest
-FROM usage
+FROM delta_minutes
 WHERE NOT starts_with(part, 'u')
-GROUP BY ALL
