@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +15,16 @@ import psycopg
 
 from jobs.errors import TidemarkError
 from jobs.kafka_io import Sender
+from jobs.loop import logger, repeat
 from jobs.settings import Settings
 from jobs.watch import store as watch_store
 from jobs.watch.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
-from udfs import alerts
+from udfs.alerts import pipeline as alerts
+from udfs.alerts.event import Status, to_json
 from udfs.postgres import deadline
 from udfs.volume import HOLD, Alarm, Decision, Key, Reading, Rule, decide
+
+log = logger("watch")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
@@ -101,7 +104,7 @@ class Watch:
         # A first look goes back as far as usage may be late: nobody watched before.
         return now - timedelta(seconds=self._settings.grace_s) if self._cursor is None else self._cursor - OVERLAP
 
-    def _send(self, texts: Sequence[tuple[Alarm, alerts.Status, str]]) -> None:
+    def _send(self, texts: Sequence[tuple[Alarm, Status, str]]) -> None:
         if texts:
             with Sender(self._settings, SEND_STALL_S) as sender:
                 for alarm, _, text in texts:
@@ -122,10 +125,10 @@ class Watch:
             raise
 
 
-def alerts_of(settings: Settings, stored: Stored) -> list[tuple[Alarm, alerts.Status, str]]:
+def alerts_of(settings: Settings, stored: Stored) -> list[tuple[Alarm, Status, str]]:
     """Alerts of a stored alarm that are still to be sent, in their order, as JSON text."""
     alarm = stored.alarm
-    found: list[tuple[Alarm, alerts.Status, str]] = []
+    found: list[tuple[Alarm, Status, str]] = []
     if not stored.announced:
         found.append((alarm, "firing", _alert(settings, alarm, "firing", alarm.since, stored.evidence)))
     if alarm.resolved_at is not None:
@@ -213,29 +216,11 @@ def standings(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Look every `watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
     log("started", every_s=settings.watch_interval_s, schema=settings.names.usage_schema, bounds=bounds(settings))
-    failing = False
     with closing(Watch(settings)) as watch:
-        while not stop.is_set():
-            try:
-                found = watch.look()
-            except TidemarkError as error:
-                log("failed", error=str(error))
-                failing = True
-            else:
-                _report(found, failing=failing)
-                failing = False
-            stop.wait(settings.watch_interval_s)
-    log("stopped")
+        repeat(watch.look, every_s=settings.watch_interval_s, stop=stop, log=log, report=_report)
 
 
-def log(event: str, **fields: Any) -> None:
-    """One JSON line on stderr."""
-    at = rfc3339(datetime.now(UTC))
-    sys.stderr.write(json.dumps({"at": at, "component": "watch", "event": event, **fields}, ensure_ascii=False) + "\n")
-    sys.stderr.flush()
-
-
-def _report(found: Look, *, failing: bool) -> None:
+def _report(found: Look, failing: bool) -> None:
     for event, changed in (("firing", found.begun), ("resolved", found.ended)):
         for alarm in changed:
             hour = rfc3339(alarm.hour) if alarm.hour else ""
@@ -244,14 +229,14 @@ def _report(found: Look, *, failing: bool) -> None:
         log("looked", grown=len(found.grown), sent=found.sent)
 
 
-def _remember(connection: psycopg.Connection, texts: Sequence[tuple[Alarm, alerts.Status, str]]) -> None:
+def _remember(connection: psycopg.Connection, texts: Sequence[tuple[Alarm, Status, str]]) -> None:
     for alarm, status, _ in texts:
         watch_store.announced(connection, alarm, status)
 
 
-def _alert(settings: Settings, alarm: Alarm, status: alerts.Status, at: datetime, evidence: Mapping[str, Any]) -> str:
+def _alert(settings: Settings, alarm: Alarm, status: Status, at: datetime, evidence: Mapping[str, Any]) -> str:
     since = alarm.since.astimezone(UTC).isoformat()
     name = json.dumps([settings.names.alerts, alarm.tenant, alarm.rule, since, status])
     event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
     at_ms = int(at.timestamp() * 1_000)
-    return alerts.tenant_alarm(alarm.rule, status, evidence=evidence, at_ms=at_ms, event_id=event_id)
+    return to_json(alerts.tenant_alarm(alarm.rule, status, evidence=evidence, at_ms=at_ms, event_id=event_id))

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.settings import Settings
-from udfs.alerts import Status
+from udfs.alerts.event import Status
 from udfs.postgres import connect, first_line
 from udfs.volume import Alarm, Decision, Reading
 

@@ -1,0 +1,1 @@
+"""Alerts: what one says (`event`), and those that are about the pipeline itself (`pipeline`)."""

@@ -1,0 +1,171 @@
+"""An alert: one each time a condition begins or ends; on the topic a CloudEvent 1.0 in structured JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Literal, cast, get_args
+
+Status = Literal["firing", "resolved"]
+Severity = Literal["info", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+
+FINGERPRINT_BYTES = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class AlertError(ValueError):
+    """A text is no alert of this version; says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A condition that began (`firing`) or ended (`resolved`).
+
+    Parameters
+    ----------
+    type:
+        What is watched: `limit.*`, `anomaly.*` or `pipeline.*`.
+    status, severity:
+        Whether it began or ended; how bad it is.
+    summary, suggested_action, runbook:
+        In words: what it is, what to do, and where it says more.
+    at_ms:
+        When it was seen, UTC epoch ms.
+    source:
+        Who saw it: `tidemark/meter`, `tidemark/watch`, `tidemark/anomaly`.
+    fingerprint:
+        The same for the beginning and the end of one condition, and for no other; see `fingerprint`.
+    id:
+        The same whenever the same alert is made again: receivers take an id once. Empty while it is not known.
+    tenant_id, customer_id, meter:
+        What it is about, as far as it is about one.
+    value, threshold:
+        What was seen and what it is held against, decimal text in the unit of the meter.
+    period_ms:
+        Billing period it belongs to, half-open, UTC epoch ms: with its end the condition is over, also unannounced.
+    rule, rule_version:
+        What decided: the limit or detector, and its version.
+    evidence:
+        The figures it was decided by and others that help, JSON values.
+    """
+
+    type: str
+    status: Status
+    severity: Severity
+    summary: str
+    suggested_action: str
+    runbook: str
+    at_ms: int
+    source: str
+    fingerprint: str
+    id: str = ""
+    tenant_id: str | None = None
+    customer_id: str | None = None
+    meter: str | None = None
+    value: str | None = None
+    threshold: str | None = None
+    period_ms: tuple[int, int] | None = None
+    rule: str | None = None
+    rule_version: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Fields of `data` that are written as they are, where there is something to write.
+_PLAIN = (
+    "status", "severity", "summary", "suggested_action", "runbook", "fingerprint", "tenant_id", "customer_id", "meter",
+    "value", "threshold", "rule", "rule_version",
+)  # fmt: skip
+_REQUIRED = ("status", "severity", "summary", "runbook")
+_OPTIONAL_TEXTS = tuple(name for name in _PLAIN if name not in _REQUIRED)
+
+
+def fingerprint(*parts: str) -> str:
+    """32 hex digits that name a condition; lengths in front keep ("a", "bc") and ("ab", "c") apart."""
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).hexdigest()
+
+
+def to_json(alert: Alert) -> str:
+    """An alert as JSON text, its id first (`without_id` relies on it)."""
+    data: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(alert, name)) is not None}
+    if alert.period_ms is not None:
+        data["period"] = dict(zip(("start", "end"), map(rfc3339, alert.period_ms), strict=True))
+    data["evidence"] = dict(alert.evidence)
+    event = {
+        "id": alert.id,
+        "specversion": "1.0",
+        "source": alert.source,
+        "type": alert.type,
+        "time": rfc3339(alert.at_ms),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def without_id(alert: Alert) -> str:
+    """What `to_json` writes behind the id: for a writer that puts `{"id":"…",` in front."""
+    return to_json(replace(alert, id="")).partition(",")[2]
+
+
+def parse(text: str | bytes) -> Alert:
+    """The alert of a JSON text; alerts of earlier versions get the fingerprint of their type and source.
+
+    Raises
+    ------
+    AlertError
+        It is no JSON, or lacks what every alert has.
+    """
+    try:
+        event = json.loads(text)
+        data = event["data"]
+        kind, source = str(event["type"]), str(event["source"])
+        named = {name: str(data[name]) for name in _OPTIONAL_TEXTS if data.get(name) is not None}
+        tenant = {"tenant_id": str(found)} if (found := data["evidence"].get("tenant_id")) else {}
+        texts = {
+            "suggested_action": "", "fingerprint": fingerprint(kind, source, *tenant.values()), **tenant, **named,
+        }  # fmt: skip
+        return Alert(
+            type=kind,
+            source=source,
+            id=str(event["id"]),
+            at_ms=epoch_ms(event["time"]),
+            status=_one_of(data["status"], get_args(Status)),
+            severity=_one_of(data["severity"], SEVERITIES),
+            summary=str(data["summary"]),
+            runbook=str(data["runbook"]),
+            period_ms=_period(data.get("period")),
+            evidence=dict(data["evidence"]),
+            **cast("dict[str, Any]", texts),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AlertError(f"no alert: {type(error).__name__}: {error}"[:300]) from error
+
+
+def rfc3339(at_ms: int) -> str:
+    """UTC with milliseconds and a Z."""
+    # Seconds as a binary fraction would lose the last millisecond of instants far ahead.
+    at = _EPOCH + timedelta(milliseconds=at_ms)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def epoch_ms(text: str) -> int:
+    """Epoch ms of RFC 3339 text; ValueError without a zone."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone")
+    return (at - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _period(value: Any) -> tuple[int, int] | None:
+    return None if value is None else (epoch_ms(value["start"]), epoch_ms(value["end"]))
+
+
+def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+    return value

@@ -1,0 +1,82 @@
+"""Alerts about the pipeline itself: Redis lost to the job, tenants over a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from udfs.alerts.event import Alert, Status, fingerprint
+from udfs.volume import Rule
+
+METER_SOURCE = "tidemark/meter"
+WATCH_SOURCE = "tidemark/watch"
+LIVE_COUNTERS = "pipeline.live_counters"
+
+_LIVE_SUMMARIES: dict[Status, str] = {
+    "firing": "Redis cannot be written: live counters stand still, counting and stored totals go on.",
+    "resolved": "Redis can be written again: counters that were dropped follow from the stored totals.",
+}
+_TENANT_RUNBOOKS: dict[Rule, str] = {
+    "tenant_volume": "docs/operations.md#tenant-volume",
+    "tenant_series": "docs/operations.md#tenant-series",
+    "tenant_unique": "docs/operations.md#tenant-unique-values",
+}
+_TENANT_FIGURES: dict[Rule, str] = {
+    "tenant_volume": "measurements in an hour of event time",
+    "tenant_series": "series in an hour of event time",
+    "tenant_unique": "unique values in open periods",
+}
+
+
+def live_counters(status: Status, *, at_ms: int, evidence: Mapping[str, Any]) -> Alert:
+    """Redis was lost to the meter job (`firing`), or can be written again (`resolved`)."""
+    return Alert(
+        type=LIVE_COUNTERS,
+        status=status,
+        severity="warning",
+        summary=_LIVE_SUMMARIES[status],
+        suggested_action="Look at Redis: whether it runs, has memory left, and takes writes.",
+        runbook="docs/architecture.md#redis-being-away",
+        at_ms=at_ms,
+        source=METER_SOURCE,
+        fingerprint=fingerprint(LIVE_COUNTERS),
+        evidence=evidence,
+    )
+
+
+def tenant_alarm(rule: Rule, status: Status, *, evidence: Mapping[str, Any], at_ms: int, event_id: str) -> Alert:
+    """A tenant went over a bound of its volume (`firing`), or nothing of it was news for an hour (`resolved`).
+
+    Parameters
+    ----------
+    rule:
+        Which bound; the type of the alert is `pipeline.` and this.
+    status:
+        Whether it begins or ends.
+    evidence:
+        At least tenant_id, value and bound.
+    at_ms:
+        When it was seen, UTC epoch milliseconds.
+    event_id:
+        The same whenever the same alert is sent again.
+
+    """
+    verb = "passed" if status == "firing" else "no longer passes"
+    tenant = str(evidence["tenant_id"])
+    return Alert(
+        type=f"pipeline.{rule}",
+        status=status,
+        severity="warning",
+        summary=f"Tenant {tenant} {verb} the bound of {evidence['bound']} {_TENANT_FIGURES[rule]} "
+        f"(greatest: {evidence['value']}). Nothing is dropped.",
+        suggested_action=f"Ask whether the usage of {tenant} is real; if it is here to stay, raise the bound.",
+        runbook=_TENANT_RUNBOOKS[rule],
+        at_ms=at_ms,
+        source=WATCH_SOURCE,
+        fingerprint=fingerprint(rule, tenant),
+        id=event_id,
+        tenant_id=tenant,
+        value=str(evidence["value"]),
+        threshold=str(evidence["bound"]),
+        evidence=evidence,
+    )
