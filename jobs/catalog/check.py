@@ -9,7 +9,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from jobs.catalog.file import CatalogFile, mapping, meter_groups
+from jobs.catalog.check_limits import NOTHING, Known, limit_faults, limit_reference_faults
+from jobs.catalog.check_policy import policy_entry_faults, policy_faults
+from jobs.catalog.entries import limit_groups, mapping, meter_groups, policy_entries
+from jobs.catalog.file import CatalogFile
 from jobs.catalog.instants import instant_ms
 from jobs.catalog.text import Fault
 from schemas import catalog_schema
@@ -24,7 +27,9 @@ _DAYS = {"H": 1 / 24, "D": 1, "W": 7, "M": 31, "Y": 366}
 _DAY_MS = 86_400_000
 
 
-def check(file: CatalogFile, *, known_calendars: Collection[str], longest_period_days: int) -> list[Fault]:
+def check(
+    file: CatalogFile, *, known_calendars: Collection[str], longest_period_days: int, known: Known = NOTHING
+) -> list[Fault]:
     """Everything wrong with a file: by its text, by the schema, by its meaning.
 
     Parameters
@@ -35,11 +40,18 @@ def check(file: CatalogFile, *, known_calendars: Collection[str], longest_period
         Calendars a tenant or customer may name beside those of the file.
     longest_period_days:
         How long totals are kept: a longer period would lose its beginning.
+    known:
+        Meters, plans and receivers that limits, customers and routes may name beside those of the file.
 
     """
     content = mapping(file.content)
     calendars = mapping(content.get("calendars"))
-    plainer = [*_valid_from_faults(content), *_meter_faults(content)]
+    plainer = [
+        *_valid_from_faults(content),
+        *_meter_faults(content),
+        *limit_faults(content),
+        *policy_faults(content),
+    ]
     return [
         *file.faults,
         *_schema_faults(file.content, {fault.path for fault in plainer}),
@@ -47,6 +59,8 @@ def check(file: CatalogFile, *, known_calendars: Collection[str], longest_period
         *_calendar_faults(calendars, longest_period_days),
         *_reference_faults(content, {*calendars, *known_calendars}),
         *_aggregation_faults(content),
+        *limit_reference_faults(content, known),
+        *policy_entry_faults(content, known),
         *_long_identifiers(content),
     ]
 
@@ -91,6 +105,10 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
             yield f"tenants.{name}.customers.{customer}.", mapping(entry)
     for path, meter in _meters(content):
         yield f"{path}.", meter
+    for group in limit_groups(content):
+        yield from ((f"{group.path}.{name}.", mapping(limit)) for name, limit in group.limits.items())
+    for _, _, path, entry in policy_entries(content):
+        yield f"{path}.", entry
 
 
 def _meters(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from jobs.catalog.entries import (
+    decimal_text,
+    limit_groups,
+    limit_values,
+    mapping,
+    meter_groups,
+    policy_body,
+    policy_entries,
+)
 from jobs.catalog.instants import instant_ms
 from jobs.catalog.text import Fault, Loader
 from jobs.errors import UsageError
@@ -19,7 +29,7 @@ from udfs.meters.meter import BEGINNING_MS, Meter
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "calendar": (("calendar_id",), ("anchor", "interval", "timezone", "boundaries")),
     "tenant": (("tenant_id",), ("calendar_id",)),
-    "customer": (("tenant_id", "customer_id"), ("calendar_id",)),
+    "customer": (("tenant_id", "customer_id"), ("calendar_id", "plan", "revenue_weight")),
     "meter": (
         ("tenant_id", "meter"),
         (
@@ -34,6 +44,8 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "per",
         ),
     ),
+    "usage_limit": (("tenant_id", "scope", "scope_id", "meter"), ("cap", "mode", "thresholds", "on_unknown")),
+    "alert_policy": (("kind", "name"), ("body",)),
 }
 Key = tuple[str | None, ...]
 
@@ -45,7 +57,8 @@ class Row:
     Parameters
     ----------
     key, values:
-        In the order of the columns in `TABLES`; lists are tuples, and a filter is `canonical_filter` text.
+        In the order of the columns in `TABLES`; lists are tuples, decimals plain text, a filter is `canonical_filter`
+        text and a body `canonical_json`.
     valid_from_ms:
         First event time it should hold for, UTC epoch ms; None when the file leaves it to the rule.
     path:
@@ -116,11 +129,28 @@ def rows(file: CatalogFile) -> dict[str, list[Row]]:
             for owner, path, meters in meter_groups(content)
             for name, one in meters.items()
         ],
+        "usage_limit": [
+            Row(
+                (group.tenant, group.scope, group.scope_id, meter),
+                limit_values(one),
+                valid_from_ms=_valid_from(one, default),
+                path=f"{group.path}.{meter}",
+            )
+            for group in limit_groups(content)
+            for meter, one in group.limits.items()
+        ],
+        "alert_policy": [
+            Row((kind, name), (policy_body(kind, one),), valid_from_ms=_valid_from(one, default), path=path)
+            for kind, name, path, one in policy_entries(content)
+        ],
     }
 
 
 def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
-    """A file without faults as a catalog of its own, every entry from its valid_from on, or from the beginning."""
+    """A file without faults as a catalog of its own, every entry from its valid_from on, or from the beginning.
+
+    Limits and alert policy are left out: they count nothing.
+    """
     found = {
         table: [
             dict(zip(sum(TABLES[table], ()), row.key + row.values, strict=True))
@@ -133,26 +163,21 @@ def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
         tenants=[Tenant(**row) for row in found["tenant"]],
         meters=[Meter(**row) for row in found["meter"]],
         calendars=[CalendarDef(**row) for row in found["calendar"]],
-        customer_versions=[Customer(**row) for row in found["customer"]],
+        customer_versions=[_customer(row) for row in found["customer"]],
     )
-
-
-def meter_groups(content: Mapping[str, Any]) -> Iterator[tuple[str | None, str, Mapping[str, Any]]]:
-    """Owner (None for all tenants), path and entries of each group of meters; tolerates any content."""
-    yield None, "meters", mapping(content.get("meters"))
-    for tenant, entry in mapping(content.get("tenants")).items():
-        yield tenant, f"tenants.{tenant}.meters", mapping(mapping(entry).get("meters"))
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
 
 
 def _customers(tenant: str, entry: Mapping[str, Any], default: int | None) -> Iterator[Row]:
     for name, value in mapping(entry.get("customers")).items():
         one, path = mapping(value), f"tenants.{tenant}.customers.{name}"
-        yield Row((tenant, name), (one.get("calendar"),), valid_from_ms=_valid_from(one, default), path=path)
+        weight = decimal_text(one["revenue_weight"]) if "revenue_weight" in one else None
+        values = one.get("calendar"), one.get("plan"), weight
+        yield Row((tenant, name), values, valid_from_ms=_valid_from(one, default), path=path)
+
+
+def _customer(row: Mapping[str, Any]) -> Customer:
+    weight = row["revenue_weight"]
+    return Customer(**{**row, "revenue_weight": None if weight is None else Decimal(weight)})
 
 
 def _calendar(entry: Mapping[str, Any]) -> tuple[Any, ...]:

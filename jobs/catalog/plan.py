@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.catalog.file import Key, Row
-from jobs.catalog.refusals import Terms, calendar_faults, meter_faults, notes, refused
+from jobs.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
 from jobs.catalog.text import Fault
 from jobs.catalog.timeline import Change, Stored, Timeline, Version, changed_timeline, first_difference
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
@@ -24,7 +24,7 @@ class Plan:
     @property
     def replay_needed(self) -> bool:
         """Whether totals counted so far follow rules that this plan replaces."""
-        return any(change.backdated for change in self.changes)
+        return any(change.backdated and change.counts for change in self.changes)
 
 
 def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> Plan:
@@ -39,7 +39,7 @@ def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> P
     for table, rows in wanted.items():
         for row in rows:
             timeline = stored[table].get(row.key, ())
-            is_free = terms.first or (row.key[0] in tenants if table != "calendar" else not timeline)
+            is_free = terms.first or _is_free(table, row, timeline, tenants)
             changes += _change(table, row, timeline, BEGINNING_MS if is_free else terms.earliest_ms)
     unchanged = sum(map(len, wanted.values())) - len(changes)
     if terms.prune:
@@ -48,7 +48,15 @@ def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> P
         faults += [fault for change in changes if (fault := refused(change, terms))]
     after = _after(stored, changes)
     faults += [*meter_faults(wanted["meter"], after["meter"]), *calendar_faults(wanted, after)]
+    faults += receiver_faults(wanted["alert_policy"], after["alert_policy"])
     return Plan(tuple(changes), unchanged, tuple(faults), tuple(notes(changes, after["calendar"], terms)))
+
+
+def _is_free(table: str, row: Row, timeline: Timeline, new_tenants: Collection[str | None]) -> bool:
+    """Whether a row may hold from the beginning, because nothing can have been counted or told without it."""
+    if table == "calendar":
+        return not timeline
+    return table != "alert_policy" and row.key[0] in new_tenants
 
 
 def _change(table: str, row: Row, timeline: Timeline, free_ms: int) -> Iterator[Change]:

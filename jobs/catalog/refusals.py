@@ -1,7 +1,8 @@
-"""What speaks against a plan: changed history, meters read in two ways, calendars that do not hold; and its notes."""
+"""What speaks against a plan: changed history, meters read in two ways, what is named and does not hold; its notes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,10 +54,13 @@ class Terms:
 def refused(change: Change, terms: Terms) -> Fault | None:
     """Why a change needs leave to change history; None if it does not."""
     if change.backdated:
+        done, fix = ("events may be counted", "--backdate and replay")
+        if not change.counts:
+            done, fix = "alerts may be told", "--backdate"
         return Fault(
             change.path,
-            f"valid_from {shown(change.valid_from_ms)} is before {shown(terms.earliest_ms)}: events may be counted by "
-            "what this changes. Give a later one, or --backdate and replay.",
+            f"valid_from {shown(change.valid_from_ms)} is before {shown(terms.earliest_ms)}: {done} by what this "
+            f"changes. Give a later one, or {fix}.",
         )
     if change.replaced:
         begins = ", ".join(map(shown, change.replaced))
@@ -105,15 +109,28 @@ def calendar_faults(
                 yield Fault(f"{row.path}.calendar", f"{calendar!r} {holds}; it is named from {shown(from_ms)} on.")
 
 
+def receiver_faults(wanted: Sequence[Row], after: Mapping[Key, Timeline]) -> Iterator[Fault]:
+    """A receiver must hold wherever a route names it."""
+    for row in (one for one in wanted if one.key[0] == "route"):
+        from_ms = after[row.key][-1].valid_from_ms
+        for name in json.loads(row.values[0])["receivers"]:
+            since_ms = open_since(after.get(("receiver", name), ()))
+            if since_ms > from_ms:
+                holds = "is closed" if since_ms == FOREVER_MS else f"holds from {shown(since_ms)} on only"
+                yield Fault(f"{row.path}.receivers", f"{name!r} {holds}; it is named from {shown(from_ms)} on.")
+
+
 def notes(changes: Sequence[Change], calendars: Mapping[Key, Timeline], terms: Terms) -> Iterator[str]:
     """What a person should know who applies this."""
-    if any(change.backdated for change in changes):
+    if any(change.backdated and change.counts for change in changes):
         yield (
             "Totals counted so far follow the old rules: only a replay counts them by the new ones. Dead letters that "
             "the new rules accept can be redriven."
         )
+    if any(change.backdated and not change.counts for change in changes):
+        yield "Alerts told so far follow the old limits and policy, and stay as they are."
     ahead_ms = terms.now_ms + (terms.refresh_s + terms.tolerance_s) * 1_000
-    soon = [one.valid_from_ms for one in changes if terms.earliest_ms <= one.valid_from_ms < ahead_ms]
+    soon = [one.valid_from_ms for one in changes if one.counts and terms.earliest_ms <= one.valid_from_ms < ahead_ms]
     if soon and not terms.first:
         yield (
             f"Event times may be {terms.tolerance_s} s ahead of the clock: such events from {shown(min(soon))} on may "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
+from jobs.catalog.check_limits import Known
+from jobs.catalog.entries import canonical_json
 from jobs.catalog.file import TABLES, Key
 from jobs.catalog.instants import shown, stored
 from jobs.catalog.timeline import Change, Timeline, Version
@@ -19,11 +22,34 @@ _BOUNDS = sql.SQL("coalesce(catalog.epoch_ms(valid_from), {}), coalesce(catalog.
 )
 # The one column of a key that may be null: a meter of all tenants has no tenant.
 _NULLABLE = ("meter", "tenant_id")
+# Tables with a row per customer: of these only the tenants in question are read.
+_LARGE = ("customer", "usage_limit")
+# JSON as text, because a driver would read its decimals as binary fractions; decimals as plain text.
+_SELECT: dict[str, LiteralString] = {
+    "filter": "{}::text",
+    "body": "{}::text",
+    "cap": "trim_scale({})::text",
+    "revenue_weight": "trim_scale({})::text",
+}
+_METERS: LiteralString = "SELECT tenant_id, meter, aggregation FROM catalog.meter WHERE valid_to = 'infinity'"
+_PLANS: LiteralString = """
+SELECT DISTINCT tenant_id, scope_id FROM catalog.usage_limit WHERE scope = 'plan' AND valid_to = 'infinity'
+"""
+_RECEIVERS: LiteralString = "SELECT name FROM catalog.alert_policy WHERE kind = 'receiver' AND valid_to = 'infinity'"
 
 
 def read(connection: psycopg.Connection, tenants: Sequence[Any] | None) -> dict[str, dict[Key, Timeline]]:
-    """All versions by table and key; of customers only those of some tenants, None for all."""
-    return {table: _timelines(connection, table, tenants if table == "customer" else None) for table in TABLES}
+    """All versions by table and key; of customers and limits only those of some tenants, None for all."""
+    return {table: _timelines(connection, table, tenants if table in _LARGE else None) for table in TABLES}
+
+
+def known(connection: psycopg.Connection) -> Known:
+    """What is stored and open, for a file to name."""
+    return Known(
+        meters={(tenant, name): aggregation for tenant, name, aggregation in connection.execute(_METERS)},
+        plans={(tenant, name) for tenant, name in connection.execute(_PLANS)},
+        receivers={name for (name,) in connection.execute(_RECEIVERS)},
+    )
 
 
 def write(connection: psycopg.Connection, changes: Sequence[Change]) -> None:
@@ -63,14 +89,15 @@ def _timelines(connection: psycopg.Connection, table: str, tenants: Sequence[Any
 
 def _values(columns: Sequence[str], row: Sequence[Any]) -> tuple[Any, ...]:
     """Values of a version as `catalog_file.Row` has them."""
-    return tuple(
-        stored_filter(value)
-        if name == "filter"
-        else tuple(value or ())
-        if name == "boundaries" or isinstance(value, list)
-        else value
-        for name, value in zip(columns, row, strict=True)
-    )
+    return tuple(_value(name, value) for name, value in zip(columns, row, strict=True))
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "filter":
+        return stored_filter(value)
+    if name == "body":
+        return canonical_json(json.loads(value))
+    return tuple(value or ()) if name == "boundaries" or isinstance(value, list) else value
 
 
 def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
@@ -103,10 +130,8 @@ def _cell(name: str, value: Any) -> Any:
 
 
 def _selected(columns: Sequence[str]) -> sql.Composed:
-    """Columns to select; JSON as text, because a driver would read its decimals as binary fractions."""
-    parts = [
-        sql.SQL("{}::text").format(sql.Identifier(one)) if one == "filter" else sql.Identifier(one) for one in columns
-    ]
+    """Columns to select, as `_SELECT` has them, under their own names."""
+    parts = [sql.SQL(_SELECT.get(one, "{}")).format(sql.Identifier(one)) for one in columns]
     return sql.SQL(", ").join(parts)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class Change:
     replaced:
         Begins of the stored versions that this removes.
     backdated:
-        Whether events may have been counted by what is changed.
+        Whether events may have been counted, or alerts told, by what is changed.
     """
 
     table: str
@@ -56,11 +57,27 @@ class Change:
 
     @property
     def fields(self) -> tuple[tuple[str, Any, Any], ...]:
-        """Name, old and new value of each column that differs."""
+        """Name, old and new value of each column that differs; of a body, of each of its entries."""
         columns = TABLES[self.table][1]
         nothing = (None,) * len(columns)
         pairs = zip(columns, self.old or nothing, self.new or nothing, strict=True)
-        return tuple((name, old, new) for name, old, new in pairs if old != new)
+        return tuple(one for pair in pairs for one in _opened(*pair) if one[1] != one[2])
+
+    @property
+    def counts(self) -> bool:
+        """Whether totals follow it: a limit, a plan or a policy changes what is told, never what is counted."""
+        if self.table == "customer" and self.old is not None and self.new is not None:
+            return bool(self.old[0] != self.new[0])
+        return self.table not in ("usage_limit", "alert_policy")
+
+
+def _opened(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """A column that changed, or the entries of a body."""
+    if name != "body":
+        yield name, old, new
+        return
+    before, after = ({} if text is None else json.loads(text) for text in (old, new))
+    yield from ((part, before.get(part), after.get(part)) for part in sorted({*before, *after}))
 
 
 def first_difference(timeline: Timeline, from_ms: int, values: tuple[Any, ...] | None) -> int:

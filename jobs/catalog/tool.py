@@ -14,6 +14,7 @@ import psycopg
 from jobs.catalog import file as catalog_file
 from jobs.catalog import rows as catalog_rows
 from jobs.catalog.check import check
+from jobs.catalog.check_limits import NOTHING
 from jobs.catalog.file import TABLES
 from jobs.catalog.instants import shown
 from jobs.catalog.plan import Plan, plan
@@ -116,7 +117,7 @@ def show(settings: Settings, at: datetime | None = None) -> dict[str, Any]:
             "SELECT revision, applied_at, clock_timestamp() FROM catalog.revision"
         ).fetchall()[0]
         at_ms = _ms(at or now)
-        tables = {f"{table}s": catalog_rows.versions_at(connection, table, at_ms) for table in TABLES}
+        tables = {_plural(table): catalog_rows.versions_at(connection, table, at_ms) for table in TABLES}
     return {"revision": revision, "applied_at": shown(_ms(applied_at)), "at": shown(at_ms), **tables}
 
 
@@ -135,12 +136,19 @@ def _plan(
     connection: psycopg.Connection, file: catalog_file.CatalogFile, path: Path, terms: Terms, longest_period_days: int
 ) -> Plan:
     # A calendar that a tenant or customer names may come from an earlier file.
-    known = [row[0] for row in connection.execute("SELECT DISTINCT calendar_id FROM catalog.calendar")]
-    catalog_file.fail(path, check(file, known_calendars=known, longest_period_days=longest_period_days))
+    calendars = [row[0] for row in connection.execute("SELECT DISTINCT calendar_id FROM catalog.calendar")]
+    # Pruned, nothing stays open that the file could lean on.
+    known = NOTHING if terms.prune else catalog_rows.known(connection)
+    faults = check(file, known_calendars=calendars, longest_period_days=longest_period_days, known=known)
+    catalog_file.fail(path, faults)
     wanted = catalog_file.rows(file)
     tenants = None if terms.prune else [row.key[0] for row in wanted["tenant"]]
     terms = replace(terms, default_ms=catalog_file.default_valid_from(file))
     return plan(wanted, catalog_rows.read(connection, tenants), terms)
+
+
+def _plural(table: str) -> str:
+    return f"{table[:-1]}ies" if table.endswith("y") else f"{table}s"
 
 
 def _ms(moment: datetime) -> int:

@@ -1,4 +1,4 @@
-"""`tidemark catalog`: tenants, customers, calendars and meters."""
+"""`tidemark catalog`: tenants, customers, calendars, meters, limits and alert policy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ At = Annotated[str, typer.Option("--at", help="Event time, RFC 3339; now when ab
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
-    group = typer.Typer(help="Tenants, customers, calendars and meters.", no_args_is_help=True)
+    group = typer.Typer(help="Tenants, customers, calendars, meters, limits and alert policy.", no_args_is_help=True)
     group.command("plan")(plan)
     group.command("apply")(apply)
     group.command("show")(show)
@@ -93,7 +93,7 @@ def _lines(change: Change) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(value)}]"
     return "none" if value in (None, "") else str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from infra.local.prepare import connect_admin
 from infra.service_settings import ROLE
 from jobs import db
 from jobs.catalog import tool as catalog_tool
+from jobs.catalog.file import TABLES
+from jobs.catalog.policy import PolicyRow, read_policy
 from jobs.catalog.timeline import Change
 from jobs.errors import TidemarkError, UsageError
 from jobs.settings import Settings
@@ -64,7 +67,8 @@ def database(stack: Any) -> Iterator[Settings]:
 def settings(database: Settings) -> Settings:
     """A catalog into which nothing was ever applied."""
     with db.connect(database) as connection:
-        connection.execute("TRUNCATE catalog.calendar, catalog.tenant, catalog.customer, catalog.meter")
+        for table in TABLES:
+            connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier("catalog", table)))
         connection.execute("UPDATE catalog.revision SET revision = 0, applied_at = '2026-01-01T00:00:00Z'")
     return database
 
@@ -251,7 +255,7 @@ def test_the_catalogs_of_two_streams_follow_each_other(
 ) -> None:
     changed = {
         **CATALOG,
-        "meters": {**CATALOG["meters"], "calls": {**CATALOG["meters"]["calls"], "aggregation": "max"}},
+        "meters": {**CATALOG["meters"], "errors": {**CATALOG["meters"]["errors"], "aggregation": "max"}},
     }
     for content in (CATALOG, changed, CATALOG):
         file = write(tmp_path, {**content, "valid_from": "beginning"})
@@ -464,3 +468,192 @@ def test_the_table_refuses_overlapping_versions(settings: Settings, tmp_path: Pa
     twice = "INSERT INTO catalog.customer (tenant_id, customer_id, valid_from) VALUES ('acme', 'ua', now())"
     with db.connect(settings) as connection, pytest.raises(psycopg.errors.ExclusionViolation):
         connection.execute(twice)
+
+
+# --- limits and alert policy ------------------------------------------------------------------------------------------
+
+ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_env": "PD_KEY"}
+STORED_ONCALL = {**ONCALL, "daily_budget": 20}
+
+
+def with_limits(cap: Any = 10, **more: Any) -> dict[str, Any]:
+    """The document with a limit of each scope and an entry of each kind of alert policy."""
+    content = document(**more)
+    content["tenants"]["acme"] |= {
+        "limits": {"seats": {"cap": cap, "thresholds": [{"every": "10%"}, 5, "80.0%"]}},
+        "plans": {"pro": {"limits": {"seats": {"cap": "100000.5", "mode": "hard"}}}},
+        "customers": {
+            "ua": {"plan": "pro", "revenue_weight": 0.25},
+            "aa": {"limits": {"seats": {"cap": "0.000000001", "thresholds": []}}},
+        },
+    }
+    content["alerts"] = {
+        "receivers": {"oncall": ONCALL},
+        "routes": {"all": {"receivers": ["oncall"]}},
+        "suppressions": {"tests": {"customers": ["aa"], "reason": "ümlaut"}},
+        "maintenance": {
+            "upgrade": {"from": "2026-12-01T21:00:00+01:00", "until": "2026-12-02T02:00:00Z", "reason": "upgrade"}
+        },
+    }
+    return content
+
+
+def caps(settings: Settings, scope: str = "tenant") -> list[tuple[Decimal, str, str]]:
+    statement = """
+        SELECT cap, valid_from::text, valid_to::text FROM catalog.usage_limit WHERE scope = %s ORDER BY valid_from
+    """
+    with db.connect(settings) as connection:
+        return connection.execute(statement, [scope]).fetchall()
+
+
+def test_limits_and_alert_policy_are_applied_once_and_read_back(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    file = write(tmp_path, with_limits())
+    first = catalog_tool.apply(settings, file)
+    assert (len(first.plan.changes), first.plan.unchanged, first.revision) == (15, 0, 1)
+    for prune in (False, True):
+        again = catalog_tool.apply(settings, file, prune=prune)
+        assert (again.plan.changes, again.plan.unchanged, again.revision) == ((), 15, 1)
+
+    columns = "scope, scope_id, meter, cap, mode, thresholds, on_unknown"
+    with db.connect(settings) as connection:
+        limits = connection.execute(f"SELECT {columns} FROM catalog.usage_limit ORDER BY cap".encode()).fetchall()
+    assert limits == [
+        ("customer", "aa", "seats", Decimal("0.000000001"), "soft", [], "fail_open"),
+        ("tenant", "", "seats", Decimal(10), "soft", ["80%", "5", "every 10%"], "fail_open"),
+        ("plan", "pro", "seats", Decimal("100000.5"), "hard", ["80%"], "fail_closed"),
+    ]
+    found = source.customers([("acme", "ua"), ("acme", "aa")])
+    assert found["acme", "ua"] == [Customer("acme", "ua", plan="pro", revenue_weight=Decimal("0.25"))]
+    assert found["acme", "aa"] == [Customer("acme", "aa")]
+
+
+def test_the_example_is_applied_and_pruned(settings: Settings) -> None:
+    example = Path(catalog_store.__file__).parents[2] / "schemas" / "catalog" / "example.yaml"
+    first = catalog_tool.apply(settings, example)
+    assert {one.table for one in first.plan.changes} == TABLES.keys()
+    again = catalog_tool.apply(settings, example, prune=True)
+    assert (again.plan.changes, again.plan.unchanged) == ((), len(first.plan.changes))
+
+
+def test_a_raised_cap_is_a_new_version_and_a_pruned_limit_is_closed(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, with_limits()))
+    march = "2026-03-01T00:00:00Z"
+    with pytest.raises(UsageError, match=r"tenants\.acme\.limits\.seats: valid_from .* alerts may be told"):
+        catalog_tool.apply(settings, write(tmp_path, with_limits(20, valid_from=march)))
+    raised = catalog_tool.apply(settings, write(tmp_path, with_limits(20, valid_from=march)), backdate=True)
+    assert ([one.fields for one in raised.plan.changes], raised.plan.replay_needed) == ([(("cap", "10", "20"),)], False)
+    assert caps(settings) == [
+        (Decimal(10), "-infinity", "2026-03-01 00:00:00+00"), (Decimal(20), "2026-03-01 00:00:00+00", "infinity"),
+    ]  # fmt: skip
+
+    # when: a file without limits and policy, first kept, then pruned
+    without = document(valid_from=FUTURE)
+    assert {one.table for one in catalog_tool.preview(settings, write(tmp_path, without)).plan.changes} == {"customer"}
+    closed = catalog_tool.apply(settings, write(tmp_path, without), prune=True)
+    assert {(one.table, one.kind) for one in closed.plan.changes} == {
+        ("customer", "changed"), ("usage_limit", "closed"), ("alert_policy", "closed"),
+    }  # fmt: skip
+    assert caps(settings)[1] == (Decimal(20), "2026-03-01 00:00:00+00", "2099-03-01 00:00:00+00")
+    assert caps(settings, "plan") == [(Decimal("100000.5"), "-infinity", "2099-03-01 00:00:00+00")]
+
+
+def test_a_later_file_leans_on_stored_meters_plans_and_receivers_unless_it_prunes(
+    settings: Settings, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, with_limits()))
+    customer = {"plan": "pro", "limits": {"seats": {"cap": 3}}}
+    file = write(
+        tmp_path,
+        {
+            "tenants": {"acme": {"calendar": "month", "customers": {"new": customer}}},
+            "alerts": {"routes": {"more": {"receivers": ["oncall"]}}},
+        },
+    )
+    with pytest.raises(UsageError) as refused:
+        catalog_tool.preview(settings, file, prune=True)
+    for path in ("customers.new.plan", "customers.new.limits.seats", "routes.more.receivers.0"):
+        assert path in str(refused.value)
+    assert [one.table for one in catalog_tool.apply(settings, file).plan.changes] == [
+        "customer", "usage_limit", "alert_policy",
+    ]  # fmt: skip
+    slow = {"tenants": {"acme": {"calendar": "month", "limits": {"slow": {"cap": 3}}}}}
+    with pytest.raises(UsageError, match="slow is a weighted_sum"):
+        catalog_tool.apply(settings, write(tmp_path, slow))
+
+
+def test_the_policy_is_read_as_it_holds_at_an_instant(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, with_limits()))
+    content = with_limits()
+    content["alerts"]["receivers"]["oncall"] = {**ONCALL, "daily_budget": 5, "valid_from": FUTURE}
+    catalog_tool.apply(settings, write(tmp_path, content))
+
+    def policy(at: datetime) -> list[PolicyRow]:
+        with db.connect(settings) as connection:
+            return read_policy(connection, at)
+
+    future = datetime(2099, 3, 1, tzinfo=UTC)
+    now, then = policy(datetime.now(UTC)), policy(future)
+    assert [(one.kind, one.name) for one in now] == [
+        ("maintenance", "upgrade"), ("receiver", "oncall"), ("route", "all"), ("suppression", "tests"),
+    ]  # fmt: skip
+    assert now[0].body == {
+        "from": "2026-12-01T20:00:00Z", "until": "2026-12-02T02:00:00Z", "reason": "upgrade", "types": [], "tenants": []
+    }  # fmt: skip
+    assert now[3].body["reason"] == "ümlaut"
+    assert now[1] == PolicyRow("receiver", "oncall", STORED_ONCALL, BEGINNING_MS)
+    assert then[1] == PolicyRow("receiver", "oncall", {**STORED_ONCALL, "daily_budget": 5}, FUTURE_MS)
+    with pytest.raises(ValueError, match="no zone"):
+        policy(future.replace(tzinfo=None))
+
+
+def test_the_command_shows_limits_and_policy_for_people_and_programs(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, with_limits()))
+    content = with_limits("12.50", valid_from=FUTURE)
+    content["tenants"]["acme"]["customers"]["ua"] = {"plan": "pro", "revenue_weight": 0.5}
+    content["alerts"]["receivers"]["oncall"] = {**ONCALL, "daily_budget": 5}
+    content["alerts"]["routes"]["all"]["severities"] = ["critical", "warning"]
+    planned = tidemark(settings, "plan", str(write(tmp_path, content)))
+    assert planned.stdout.splitlines() == [
+        f"changed customer acme/ua from {FUTURE}",
+        "  revenue_weight: 0.25 -> 0.5",
+        f"changed usage_limit acme/tenant/*/seats from {FUTURE}",
+        "  cap: 10 -> 12.5",
+        f"changed alert_policy receiver/oncall from {FUTURE}",
+        "  daily_budget: 20 -> 5",
+        f"changed alert_policy route/all from {FUTURE}",
+        "  severities: [] -> [critical, warning]",
+        "0 added, 4 changed, 0 closed, 11 unchanged",
+    ]
+    shown = json.loads(tidemark(settings, "show", "--json").stdout)
+    assert [row["cap"] for row in shown["usage_limits"]] == ["0.000000001", "100000.5", "10"]
+    assert [json.loads(row["body"]) for row in shown["alert_policies"] if row["kind"] == "receiver"] == [STORED_ONCALL]
+    ua = next(row for row in shown["customers"] if row["customer_id"] == "ua")
+    assert (ua["plan"], ua["revenue_weight"]) == ("pro", "0.25")
+    assert yaml.safe_load(tidemark(settings, "show").stdout)["usage_limits"] == shown["usage_limits"]
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "error"),
+    [
+        ("usage_limit", "'acme', 'tenant', '', 'seats', 5, 'soft', '{}', 'fail_open'", "ExclusionViolation"),
+        ("usage_limit", "'acme', 'tenant', 'x', 'seats', 5, 'soft', '{}', 'fail_open'", "CheckViolation"),
+        ("usage_limit", "'acme', 'plan', '', 'seats', 5, 'soft', '{}', 'fail_open'", "CheckViolation"),
+        ("usage_limit", "'acme', 'plan', 'x', 'seats', -1, 'soft', '{}', 'fail_open'", "CheckViolation"),
+        ("usage_limit", "'acme', 'plan', 'x', 'seats', 5, 'firm', '{}', 'fail_open'", "CheckViolation"),
+        ("usage_limit", "'acme', 'plan', 'x', 'seats', 5, 'soft', '{}', 'guess'", "CheckViolation"),
+        ("alert_policy", "'receiver', 'oncall', '{}'", "ExclusionViolation"),
+        ("alert_policy", "'pager', 'oncall', '{}'", "CheckViolation"),
+        ("alert_policy", "'route', 'x', '[]'", "CheckViolation"),
+        ("customer", "'acme', 'x', NULL, NULL, 1.5", "CheckViolation"),
+    ],
+)
+def test_the_tables_refuse_what_no_file_may_say(
+    settings: Settings, tmp_path: Path, table: str, values: str, error: str
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, with_limits()))
+    columns = ", ".join(sum(TABLES[table], ()))
+    statement = f"INSERT INTO catalog.{table} ({columns}, valid_from) VALUES ({values}, now())"
+    with db.connect(settings) as connection, pytest.raises(getattr(psycopg.errors, error)):
+        connection.execute(statement.encode())

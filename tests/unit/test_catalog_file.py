@@ -50,7 +50,11 @@ def test_the_catalog_of_the_seeded_stream_has_no_faults(tmp_path: Path) -> None:
 def test_the_example_becomes_rows(tmp_path: Path) -> None:
     found = rows(parsed(tmp_path, GOOD))
     assert found["tenant"] == [Row(("acme",), ("utc-month",))]
-    assert found["customer"] == [Row(("acme", "alice"), ("new-york-31st",)), Row(("acme", "bob"), (None,))]
+    assert found["customer"] == [
+        Row(("acme", "alice"), ("new-york-31st", "pro", "0.25")),
+        Row(("acme", "bob"), (None, "free", None)),
+        Row(("acme", "carol"), (None, None, None)),
+    ]
     assert found["calendar"][0] == Row(("utc-month",), (None, "P1M", "Etc/UTC", ()))
     assert found["calendar"][2].values[3] == ("2013-02-03", "2013-03-03", "2013-03-31", "2013-05-05")
     assert found["meter"][0] == Row(
@@ -217,7 +221,7 @@ def test_a_key_given_twice_is_a_fault_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["007", "NO", "1e3", "2013-01-01", "null", "true"])
 def test_an_identifier_stays_as_it_is_written(tmp_path: Path, name: str) -> None:
     file = parsed(tmp_path, f"tenants: {{acme: {{customers: {{{name}: {{}}}}}}}}")
-    assert rows(file)["customer"] == [Row(("acme", name), (None,))]
+    assert rows(file)["customer"] == [Row(("acme", name), (None, None, None))]
 
 
 @pytest.mark.parametrize(

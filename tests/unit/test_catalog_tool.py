@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.catalog.file import Key, Row
+from jobs.catalog.file import TABLES, Key, Row
 from jobs.catalog.plan import Plan, plan
 from jobs.catalog.refusals import Terms
 from jobs.catalog.timeline import Timeline, Version, changed_timeline, first_difference, open_since
@@ -25,7 +25,6 @@ MONTH: tuple[object, ...] = (None, "P1M", "UTC", ())
 WEEK: tuple[object, ...] = (None, "P1W", "UTC", ())
 SUM: tuple[object, ...] = (("e",), "sum", "quantity", (), "u", False, "", "reject", "hour")
 MAX: tuple[object, ...] = (("e",), "max", *SUM[2:])
-TABLES = ("calendar", "tenant", "customer", "meter")
 
 
 def of(**tables: dict[Key, Timeline]) -> dict[str, dict[Key, Timeline]]:

@@ -40,13 +40,19 @@ class CalendarDef:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """One version of a customer; calendar None = the default calendar of the tenant."""
+    """One version of a customer; calendar None = the default calendar of the tenant.
+
+    Its plan is what its limits may follow, None for none; its revenue weight the declared share of the tenant's
+    revenue, 0 to 1. Neither changes how it is counted.
+    """
 
     tenant_id: str
     customer_id: str
     calendar_id: str | None = None
     valid_from_ms: int = BEGINNING_MS
     valid_to_ms: int = FOREVER_MS
+    plan: str | None = None
+    revenue_weight: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

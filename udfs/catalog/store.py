@@ -33,7 +33,7 @@ SELECT meter, tenant_id, event_types, aggregation, value, group_by, unit, allow_
 FROM catalog.meter
 """
 _CUSTOMERS = f"""
-SELECT tenant_id, customer_id, calendar_id, {_BOUNDS}
+SELECT tenant_id, customer_id, calendar_id, {_BOUNDS}, plan, trim_scale(revenue_weight) AS revenue_weight
 FROM catalog.customer
 JOIN unnest(%s::text[], %s::text[]) AS wanted (tenant_id, customer_id) USING (tenant_id, customer_id)
 """
