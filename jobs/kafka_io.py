@@ -53,6 +53,7 @@ class Sender:
                 bootstrap_servers=settings.kafka_bootstrap.split(","), acks="all", enable_idempotence=True,
                 compression_type="lz4", linger_ms=20, batch_size=256 * 1024, max_in_flight_requests_per_connection=5,
                 delivery_timeout_ms=int(stall_s * 1000), request_timeout_ms=int(stall_s * 500),
+                max_block_ms=int(stall_s * 1000),
                 allow_auto_create_topics=False,
             )  # fmt: skip
         self._settings = settings
@@ -93,6 +94,10 @@ class Sender:
             self._producer.flush(timeout=self._stall_s)
         self._pending = 0
         self._raise_failure()
+
+    def abandon(self) -> None:
+        """Close without waiting for what is queued."""
+        self._producer.close(timeout=0)
 
     def __enter__(self) -> Self:
         return self

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,9 +15,15 @@ import redis
 from psycopg import sql
 
 from jobs.errors import TidemarkError, UnavailableError
+from jobs.loop import logger, repeat
 from jobs.settings import Settings
-from udfs.live import REFUSED, WRITTEN, LiveTotal, client, queue
+from udfs.limits.book import LimitBook
+from udfs.limits.store import PostgresLimitSource
+from udfs.limits.timeline import stretch_at
+from udfs.live import REFUSED, WRITTEN, LiveTotal, client, queue, standing_of
 from udfs.postgres import connect, deadline, first_line
+
+log = logger("live")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
@@ -53,7 +57,7 @@ GROUP BY tenant_id, customer_id, meter, period_start
 """
 
 Key = tuple[str, str, str]
-Version = tuple[int, int]
+Version = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ class Progress:
     cursor:
         Clock of the database before the last refresh that succeeded; None before the first.
     pushed:
-        Versions (period start, n) written by that refresh, to leave out of the next one, whose range overlaps.
+        Versions (period start, n, revision of the limits) written by that refresh, to leave out of the next one, whose
+        range overlaps.
 
     """
 
@@ -93,7 +98,7 @@ def since(progress: Progress, *, redis_has_data: bool) -> datetime | None:
 
 def plan(totals: Sequence[LiveTotal], pushed: Mapping[Key, Version]) -> tuple[list[LiveTotal], dict[Key, Version]]:
     """Totals that were not written before as they are now, and the versions to remember for the next refresh."""
-    versions = {key_of(total): (total.period_start_ms, total.n) for total in totals}
+    versions = {key_of(total): (total.period_start_ms, total.n, total.revision) for total in totals}
     return [total for total in totals if pushed.get(key_of(total)) != versions[key_of(total)]], versions
 
 
@@ -117,10 +122,15 @@ class Keeper:
         self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
         self._postgres: psycopg.Connection | None = None
         self._marker = f"{settings.names.redis_prefix}marker"
+        source = PostgresLimitSource(settings.postgres_url, STATEMENT_TIMEOUT_MS)
+        self._limit_source = source
+        self._book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
 
     def refresh(self) -> Refresh:
         """Write what was touched since the last refresh; everything, the first time and after Redis lost its data.
+
+        Each total is written with its standing, so that a cap is known again without waiting for the job.
 
         Raises
         ------
@@ -133,13 +143,19 @@ class Keeper:
         # Step 1: which Redis is this, and does it still hold what was written?
         run_id, marker = self._ask_redis(self._identity)
         begin = since(self._progress, redis_has_data=marker == run_id)
+        full = begin is None
+        if full and marker is not None:
+            # An old snapshot says of itself that it is whole: readers must not believe it meanwhile.
+            self._ask_redis(lambda: self._redis.delete(self._marker))
         # Step 2: totals, and the clock they are later than.
         cursor, totals = self._ask_postgres(lambda connection: self._read(connection, begin))
-        full = begin is None
-        rows, versions = plan(totals, {} if full else self._progress.pushed)
+        standing = self._standing(totals)
+        rows, versions = plan(standing, {} if full else self._progress.pushed)
         # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
         results = self._ask_redis(lambda: self._push(rows))
         failed = [result for result in results if result not in {WRITTEN, REFUSED}]
+        if full and any(total.standing is None for total in standing):
+            raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
         if full:
             self._ask_redis(lambda: self._redis.set(self._marker, run_id))
         # Step 4: only now is it done.
@@ -149,6 +165,7 @@ class Keeper:
     def close(self) -> None:
         """Give both connections back."""
         self._redis.close()
+        self._limit_source.close()
         self._drop_postgres()
 
     def _identity(self) -> tuple[str, str | None]:
@@ -163,6 +180,22 @@ class Keeper:
             cursor: datetime = connection.execute("SELECT now()").fetchall()[0][0]
             rows = connection.execute(self._totals, {"since": begin}).fetchall()
         return cursor, [live_total(row) for row in rows]
+
+    def _standing(self, totals: Sequence[LiveTotal]) -> list[LiveTotal]:
+        now_ms = int(datetime.now(UTC).timestamp() * 1_000)
+        self._book.refresh()
+        self._book.prefetch({(total.tenant, total.customer) for total in totals})
+        return [self._stands(total, now_ms) for total in totals]
+
+    def _stands(self, total: LiveTotal, now_ms: int) -> LiveTotal:
+        stretches = self._book.stretches(total.tenant, total.customer, total.meter)
+        if stretches is None:
+            return total
+        # Of a period that has ended, what held at its end.
+        at_ms = min(now_ms, total.period_end_ms - 1)
+        limit = stretch_at(stretches, at_ms).limit if stretches else None
+        standing = standing_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
+        return replace(total, standing=standing, revision=self._book.revision)
 
     def _push(self, rows: Sequence[LiveTotal]) -> list[Any]:
         results: list[Any] = []
@@ -218,20 +251,13 @@ def refresh(settings: Settings) -> Refresh:
 def watch(settings: Settings, stop: threading.Event) -> None:
     """Refresh every `live_refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
     log("started", every_s=settings.live_refresh_s, prefix=settings.names.redis_prefix)
-    failing = False
+
+    def report(done: Refresh, failing: bool) -> None:
+        if failing or done.full or done.written or done.failed:
+            log("refreshed", full=done.full, read=done.read, written=done.written, failed=done.failed)
+
     with closing(Keeper(settings)) as keeper:
-        while not stop.is_set():
-            try:
-                done = keeper.refresh()
-            except TidemarkError as error:
-                log("failed", error=str(error))
-                failing = True
-            else:
-                if failing or done.full or done.written or done.failed:
-                    log("refreshed", full=done.full, read=done.read, written=done.written, failed=done.failed)
-                failing = False
-            stop.wait(settings.live_refresh_s)
-    log("stopped")
+        repeat(keeper.refresh, every_s=settings.live_refresh_s, stop=stop, log=log, report=report)
 
 
 def live_total(row: Sequence[Any]) -> LiveTotal:
@@ -244,10 +270,3 @@ def live_total(row: Sequence[Any]) -> LiveTotal:
 def plain(value: Decimal | None) -> str:
     """Decimal as text without an exponent, all digits kept; empty for none."""
     return "" if value is None else format(value, "f")
-
-
-def log(event: str, **fields: Any) -> None:
-    """One JSON line on stderr."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    sys.stderr.write(json.dumps({"at": at, "component": "live", "event": event, **fields}, ensure_ascii=False) + "\n")
-    sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Job `meter`: events to exactly-once deltas, a dead letters, live counters and alerts (docs/architecture.md)."""
+"""Job `meter`: events to exactly-once deltas, dead letters, live counters and alerts (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from jobs.restore import checkpoint_dir
 from jobs.settings import Settings
 from jobs.statements import interval, statement
 from udfs.flink import CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
-from udfs.live import LiveSettings
+from udfs.live_publisher import LiveSettings
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (
     "decoded", "first_seen", "measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals",
+    "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
 # A transaction that its job left behind must still be committable after the longest outage a restore may follow.
 TRANSACTION_MARGIN_S = 3_600
@@ -81,7 +82,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         settings.postgres_url, settings.catalog_refresh_s, settings.catalog_max_age_s, settings.customer_cache_size
     )
     env.create_temporary_function("decode_events", decode_events(DecodeEvents(policy_of(settings), catalog)))
-    env.create_temporary_function("publish_live", publish_live(PublishLive(live)))
+    env.create_temporary_function("publish_live", publish_live(PublishLive(live, catalog)))
     values: dict[str, Any] = {
         "events_topic": settings.events_topic,
         "redrive_topic": settings.redrive_topic,
@@ -93,8 +94,12 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
         "tick_on": "arrival" if bounds.bounded else "proc_time",
         "tick": interval(settings.bounded_tick_s if bounds.bounded else settings.tick_ms / 1_000),
+        "nudges_topic": names.nudges,
+        "nudged": "" if bounds.bounded else statement("meter", "nudged"),
     }
     env.execute_sql(statement("meter", "raw_events", **values))
+    if not bounds.bounded:
+        env.execute_sql(statement("meter", "nudges", **{**values, "group": names.group("meter-nudges")}))
     for view in VIEWS:
         # A view made of a Table is one object to the planner, so what two sinks share is planned once; a view made by
         # CREATE VIEW is expanded anew for each sink.

@@ -44,6 +44,11 @@ class Names:
         return self._topic("usage.alerts")
 
     @property
+    def nudges(self) -> str:
+        """Topic of requests to look at a counter again."""
+        return self._topic("usage.nudges")
+
+    @property
     def dlq(self) -> str:
         """Topic of events that were not counted, each with its reason."""
         return self._topic("usage.dlq")
@@ -59,7 +64,7 @@ class Names:
         return f"usage_{self.run_id}:" if self.run_id else "usage:"
 
     def job(self, name: str) -> str:
-        """Flink job name of `meter` or `rollup`."""
+        """Flink job name of `meter`, `rollup` or `anomaly`."""
         return f"tidemark-{name}-{self.run_id}" if self.run_id else f"tidemark-{name}"
 
     def transactions(self, sink: str) -> str:

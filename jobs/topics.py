@@ -21,6 +21,9 @@ TimestampType = Literal["LogAppendTime", "CreateTime"]
 # there already is not sent again. By age they would go at once, since their timestamps are old when they are written.
 _REDRIVE_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
 
+# A nudge is of use for seconds; a job that starts begins with the newest.
+_NUDGES_CONFIG = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -57,6 +60,7 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
         settings.redrive_topic: _REDRIVE_CONFIG,
         names.deltas: {},
         names.alerts: {},
+        names.nudges: _NUDGES_CONFIG,
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
     }
     try:

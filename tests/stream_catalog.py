@@ -29,11 +29,19 @@ CATALOG: dict[str, Any] = {
         "acme": {
             "calendar": "new-york-31st",
             "customers": {
-                "alice": {"calendar": "new-york-31st"},
-                "bob": {"calendar": "berlin-30th"},
+                "alice": {"calendar": "new-york-31st", "plan": "pro"},
+                "bob": {"calendar": "berlin-30th", "limits": {"gigabytes": {"cap": 50, "mode": "hard"}}},
                 "carol": {"calendar": "tokyo-quarter"},
                 "dave": {"calendar": "new-york-skipped"},
                 "erin/ä %41 {x}:y": {"calendar": "honolulu-year"},
+            },
+            # Voids and refunds take totals back below them.
+            "limits": {
+                "calls": {"cap": 100, "thresholds": ["50%", 77, {"every": 40}]},
+                "refunds": {"cap": "12.5", "mode": "hard", "thresholds": ["0.000000001"]},
+            },
+            "plans": {
+                "pro": {"limits": {"calls": {"cap": 1_000, "mode": "hard", "thresholds": ["12.5%", {"every": "5%"}]}}},
             },
             "meters": {
                 "refunds": {"event_types": ["refund"], "aggregation": "sum", "unit": "EUR", "allow_negative": True},
@@ -41,6 +49,7 @@ CATALOG: dict[str, Any] = {
         },
         "globex": {
             "calendar": "sydney-week",
+            "limits": {"visitors": {"cap": 10, "thresholds": ["20%", {"every": 4}]}, "tokens": {"cap": 0}},
             "customers": {
                 "frank": {"calendar": "kolkata-days"}, "grace": {"calendar": "utc-month"}, "heidi": None,
                 "judy": {"calendar": "paris-weeks"}, RETAIL_CUSTOMER: {"calendar": "retail"},

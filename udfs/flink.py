@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,18 @@ from pyflink.table.udf import ScalarFunction, udf
 from udfs.catalog.cache import Catalog
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode import DecodePolicy, Decoder
-from udfs.live import LivePublisher, LiveSettings, unpack_total
+from udfs.limits.book import LimitBook
+from udfs.limits.packing import packed_candidates
+from udfs.limits.store import PostgresLimitSource
+from udfs.limits.watch import LimitWatch
+from udfs.live_publisher import LivePublisher, LiveSettings, unpack_change
 
 # The Redis password reaches the workers by their environment, never by the job graph.
 REDIS_PASSWORD_ENV = "TIDEMARK_REDIS_PASSWORD"  # noqa: S105 the name of a variable
+
+# A thread of its own waits for the first; a batch waits for the second, once in a while and while it is bad.
+LIMIT_REFRESH_TIMEOUT_MS = 10_000
+LIMIT_LOOKUP_TIMEOUT_MS = 500
 
 DECODED = DataTypes.ROW(
     [
@@ -91,34 +100,59 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
 
 
 class PublishLive(ScalarFunction):  # type: ignore[misc]
-    """Running period totals to Redis, one pipeline per Arrow batch; returns an alert where there is one to send."""
+    """Running period totals to Redis, one pipeline per Arrow batch; returns candidates for alerts, where there are any.
 
-    def __init__(self, settings: LiveSettings) -> None:
+    Parameters
+    ----------
+    settings:
+        Redis.
+    catalog:
+        Where limits are; never waited for.
+    """
+
+    def __init__(self, settings: LiveSettings, catalog: CatalogOptions) -> None:
         self._settings = settings
+        self._options = catalog
 
     def is_deterministic(self) -> bool:
         """It has an effect, so the planner must neither drop nor repeat it."""
         return False
 
     def open(self, function_context: FunctionContext) -> None:
-        """Prepare the publisher; Redis need not be there."""
-        self._publisher = LivePublisher(self._settings, os.environ.get(REDIS_PASSWORD_ENV))
+        """Prepare the publisher; neither Redis nor the database need be there."""
+        self._book = limit_book(self._options)
+        watch = LimitWatch(self._book, lambda: time.time_ns() // 1_000_000)
+        password = os.environ.get(REDIS_PASSWORD_ENV)
+        self._publisher = LivePublisher(self._settings, watch, password)
         metrics = function_context.get_metric_group().add_group("tidemark")
         self._written = metrics.counter("liveWritten")
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
+        self._unknown = metrics.counter("limitsUnknown")
+
+    def close(self) -> None:
+        """End the thread that watches the limits."""
+        self._book.close()
+        self._publisher.close()
 
     def eval(self, packed: pd.Series) -> pd.Series:
-        """A column of packed totals (`udfs.live.unpack_total`) to one of alerts, JSON text or null, aligned with it."""
-        totals = [unpack_total(text) for text in packed]
-        outcome = self._publisher.publish(totals)
+        """A column of packed changes (`udfs.live_publisher.unpack_change`) to one of packed candidates or null."""
+        outcome = self._publisher.publish([unpack_change(text) for text in packed])
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)
         self._dropped.inc(outcome.dropped)
-        alerts: list[Any] = [None] * len(totals)
-        if totals and outcome.alert is not None:
-            alerts[0] = outcome.alert
-        return pd.Series(alerts, dtype=object)
+        self._unknown.inc(outcome.unknown)
+        return pd.Series([packed_candidates(found) for found in outcome.alerts], dtype=object)
+
+
+def limit_book(options: CatalogOptions) -> LimitBook:
+    """The limits of a catalog, refreshed twice as often as it may change: half of the time for each of two looks."""
+    return LimitBook(
+        PostgresLimitSource(options.postgres_url, LIMIT_REFRESH_TIMEOUT_MS),
+        PostgresLimitSource(options.postgres_url, LIMIT_LOOKUP_TIMEOUT_MS),
+        refresh_s=options.refresh_s / 2,
+        cache_size=options.cache_size,
+    )
 
 
 def decode_events(function: DecodeEvents) -> Any:

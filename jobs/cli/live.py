@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from jobs import leaderboard, limit_keeper
 from jobs import live as jobs_live
 from jobs.cli.output import Json, emit, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.settings import load
+
+# A step that waits for a service when it is told to stop is left behind.
+STOP_WITHIN_S = 5.0
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
@@ -24,9 +29,17 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(run_id: RunId = None) -> None:
-    """Write stored totals into Redis every few seconds, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    """Keep counters, limits and leaderboards in Redis level, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
     settings = load(run_id=run_id)
-    jobs_live.watch(settings, until_stopped())
+    stop = until_stopped()
+    # Threads of their own: a Kafka that is away must not hold up what Redis gets from Postgres.
+    keepers = (limit_keeper.watch, leaderboard.watch)
+    others = [threading.Thread(target=keep, args=(settings, stop), daemon=True) for keep in keepers]
+    for thread in others:
+        thread.start()
+    jobs_live.watch(settings, stop)
+    for thread in others:
+        thread.join(STOP_WITHIN_S)
 
 
 def refresh(run_id: RunId = None, as_json: Json = False) -> None:

@@ -22,14 +22,18 @@ CREATE TABLE steps     (step INTEGER, from_ms BIGINT, to_ms BIGINT);
 CREATE TABLE calendars (step INTEGER, calendar_id VARCHAR, definition VARCHAR, anchor TIMESTAMP, interval VARCHAR,
                         timezone VARCHAR, listed TIMESTAMP[]);
 CREATE TABLE tenants   (step INTEGER, tenant_id VARCHAR, calendar_id VARCHAR);
-CREATE TABLE customers (step INTEGER, tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR);
+CREATE TABLE customers (step INTEGER, tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR, plan VARCHAR);
+CREATE TABLE limits    (step INTEGER, tenant_id VARCHAR, scope VARCHAR, scope_id VARCHAR, meter VARCHAR,
+                        cap DECIMAL(38, 9), mode VARCHAR, thresholds VARCHAR[]);
 CREATE TABLE meters    (step INTEGER, tenant_id VARCHAR, meter VARCHAR, event_types VARCHAR[], per VARCHAR);
 """
 # Before and after every instant an event can have.
 _BEGINNING_MS, _FOREVER_MS = -9_000_000_000_000_000, 9_000_000_000_000_000
 _MINUTE_MS = 60_000
 _PARTS = {"calendars", "tenants", "meters", "valid_from"}
-_TENANT_KEYS = {"calendar", "customers", "meters"}
+_TENANT_KEYS = {"calendar", "customers", "meters", "limits", "plans"}
+_CUSTOMER_KEYS = {"calendar", "plan", "limits", "revenue_weight"}
+_LIMIT_KEYS = {"cap", "mode", "thresholds", "when_unknown"}
 _CALENDAR_KEYS = {"anchor", "interval", "boundaries", "timezone"}
 
 _Rows = dict[str, list[tuple[Any, ...]]]
@@ -48,7 +52,7 @@ def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterR
     starts = [start for start, _ in steps]
     if starts != sorted(set(starts)):
         raise UsageError("the steps of a catalog's history must ascend.", "order them by valid_from.")
-    rows: _Rows = {name: [] for name in ("calendars", "tenants", "customers", "meters")}
+    rows: _Rows = {name: [] for name in ("calendars", "tenants", "customers", "meters", "limits")}
     rules: list[MeterRule] = []
     for step, (_, catalog) in enumerate(steps):
         rules += _read(step, catalog, rows)
@@ -89,8 +93,10 @@ def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
         _known(f"tenant {name}", tenant, _TENANT_KEYS)
         rows["tenants"].append((step, name, tenant.get("calendar")))
         for customer, entry in (tenant.get("customers") or {}).items():
-            _known(f"customer {customer}", entry or {}, {"calendar"})
-            rows["customers"].append((step, name, customer, (entry or {}).get("calendar")))
+            known = entry or {}
+            _known(f"customer {customer}", known, _CUSTOMER_KEYS)
+            rows["customers"].append((step, name, customer, known.get("calendar"), known.get("plan")))
+        rows["limits"] += [(step, name, *limit) for limit in _limits(tenant)]
     owners = [(None, catalog.get("meters")), *((name, tenant.get("meters")) for name, tenant in tenants.items())]
     for owner, meters in owners:
         for meter, entry in (meters or {}).items():
@@ -98,6 +104,22 @@ def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
             rule = rule_of(step, owner, hidden, meter, entry)
             rows["meters"].append((step, owner, meter, list(rule.event_types), rule.per))
             yield rule
+
+
+def _limits(tenant: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Scope, whose, meter, cap, mode and thresholds of every limit of a tenant."""
+    groups = [("tenant", "", tenant)]
+    groups += [("plan", plan, entry or {}) for plan, entry in (tenant.get("plans") or {}).items()]
+    groups += [("customer", customer, entry or {}) for customer, entry in (tenant.get("customers") or {}).items()]
+    for scope, scope_id, owner in groups:
+        for meter, limit in (owner.get("limits") or {}).items():
+            _known("a limit", limit, _LIMIT_KEYS)
+            thresholds = [_threshold(one) for one in limit.get("thresholds", ["80%"])]
+            yield scope, scope_id, meter, str(limit["cap"]), limit.get("mode", "soft"), thresholds
+
+
+def _threshold(stated: Any) -> str:
+    return f"every {stated['every']}" if isinstance(stated, Mapping) else str(stated)
 
 
 def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:

@@ -1,58 +1,33 @@
-"""Live counters: keys, what a batch is reduced to, the breaker around a Redis that is away, the keeper's planning."""
+"""Live counters: keys, what a batch is reduced to, how a total stands, what is written, the keeper's planning."""
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import live as keeper
-from udfs.live import LivePublisher, LiveSettings, LiveTotal, latest, redis_key, unpack_total
+from tests.unit.limit_parts import limit
+from udfs.live import (
+    LiveTotal,
+    default_limits_key,
+    heartbeat_key,
+    latest,
+    queue,
+    redis_key,
+    standing_of,
+)
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB, value: str = "1") -> LiveTotal:
     return LiveTotal("EWR", customer, "miles", start, end, n, n, value, "1", "1")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def mute_server() -> Iterator[int]:
-    """A server that takes connections and never says a word, like a stopped process."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen(16)
-        yield int(server.getsockname()[1])
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def publisher(port: int, clock: Clock) -> LivePublisher:
-    settings = LiveSettings(f"redis://127.0.0.1:{port}/0", "usage:", grace_ms=0, timeout_ms=100, retry_ms=1_000)
-    return LivePublisher(settings, clock=clock, wall_clock=lambda: 1_357_035_420.0)
 
 
 @pytest.mark.parametrize(
@@ -89,60 +64,57 @@ def test_of_two_rows_with_one_n_the_later_wins() -> None:
     assert latest([total(5, value="1"), total(5, value="2")]) == [total(5, value="2")]
 
 
-def test_a_lost_redis_fires_once_and_rows_are_dropped_and_counted() -> None:
-    clock = Clock()
-    live = publisher(free_port(), clock)
-    first = live.publish([total(1), total(2), total(1, customer="AA")])
-    assert (first.dropped, first.state_changed) == (2, "firing")
-    assert first.alert is not None
-    assert json.loads(first.alert)["data"]["status"] == "firing"
-    clock.now += 2
-    again = live.publish([total(3)])
-    assert (again.dropped, again.state_changed, again.alert) == (1, None, None)
+def test_a_tenants_limits_and_the_heartbeat_have_keys_that_no_counter_has() -> None:
+    found = {default_limits_key("usage:", "a/b"), heartbeat_key("usage:"), redis_key("usage:", "a/b", "", "limits")}
+    assert found == {"usage:{a%2Fb}::limits", "usage:heartbeat", "usage:{a%2Fb/}:limits"}
 
 
-def test_nothing_is_tried_until_the_pause_is_over() -> None:
-    clock = Clock()
-    with mute_server() as port:
-        live = publisher(port, clock)
-        live.publish([total(1)])
-        began = time.perf_counter()
-        outcomes = [live.publish([total(n)]) for n in range(2, 102)]
-        assert time.perf_counter() - began < 0.1, "one attempt alone takes 0.1 s"
-    assert {outcome.dropped for outcome in outcomes} == {1}
+HOUR_MS = 3_600_000
+VERSION = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7).version
 
 
-def test_a_redis_that_never_answers_costs_one_timeout() -> None:
-    clock = Clock()
-    with mute_server() as port:
-        live = publisher(port, clock)
-        began = time.perf_counter()
-        outcome = live.publish([total(n, customer=str(n)) for n in range(500)])
-        assert 0.09 < time.perf_counter() - began < 0.4
-    assert outcome.dropped == 500
-    assert "imeout" in outcome.detail
+@pytest.mark.parametrize(
+    ("used", "standing"),
+    [
+        ("10", ["100", "hard", "fail_closed", VERSION, "90", "0", str(JAN + 10 * HOUR_MS)]),
+        ("0", ["100", "hard", "fail_closed", VERSION, "100", "0", ""]),
+        ("100", ["100", "hard", "fail_closed", VERSION, "0", "1", ""]),
+        ("-0.5", ["100", "hard", "fail_closed", VERSION, "100.5", "0", ""]),
+    ],
+)
+def test_a_standing_says_limit_and_what_is_left(used: str, standing: list[str]) -> None:
+    held = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7)
+    assert standing_of(held, Decimal(used), (JAN, FEB), JAN + HOUR_MS).split("\x1f") == standing
 
 
-def test_garbage_instead_of_an_answer_is_a_failure_not_an_exception() -> None:
-    def garbage() -> None:
-        with socket.create_server(("127.0.0.1", port)) as server:
-            ready.set()
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    port, ready = free_port(), threading.Event()
-    thread = threading.Thread(target=garbage)
-    thread.start()
-    ready.wait(5)
-    outcome = publisher(port, Clock()).publish([total(1)])
-    thread.join(5)
-    assert (outcome.dropped, outcome.state_changed) == (1, "firing")
+def test_without_a_limit_a_standing_is_empty() -> None:
+    assert standing_of(None, Decimal(5), (JAN, FEB), JAN) == ""
 
 
-def test_an_empty_batch_asks_nobody() -> None:
-    assert publisher(free_port(), Clock()).publish([]).dropped == 0
+class Pipeline:
+    """Notes the commands put into it."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Any, ...]] = []
+
+    def script_load(self, script: str) -> None:
+        self.commands.append(("load", script))
+
+    def execute_command(self, *command: Any) -> None:
+        self.commands.append(command)
+
+
+def test_a_write_carries_the_standing_or_says_that_it_is_unknown() -> None:
+    pipeline = Pipeline()
+    rows = [total(3), replace(total(4), standing="", revision=7), replace(total(5), standing="x", revision=8, lo="")]
+    queue(pipeline, "usage:", rows, now_ms=9, grace_ms=5, strict=True)
+    assert pipeline.commands[0][0] == "load"
+    life = FEB - JAN + 5
+    assert [command[4:] for command in pipeline.commands[1:]] == [
+        (f"{JAN} {FEB} 3 3 1 1 1 9 {life} 1 -1", "", "?"),
+        (f"{JAN} {FEB} 4 4 1 1 1 9 {life} 1 7", "", ""),
+        (f"{JAN} {FEB} 5 5 1  1 9 {life} 1 8", "", "x"),
+    ]
 
 
 NOW = datetime(2013, 1, 2, tzinfo=UTC)
@@ -166,12 +138,19 @@ def test_the_keeper_leaves_out_what_it_wrote_before_as_it_is_now() -> None:
     assert len(rows) == 2
     rows, versions = keeper.plan([total(2), total(1, customer="AA")], versions)
     assert rows == [total(2)]
-    assert versions == {("EWR", "UA", "miles"): (JAN, 2), ("EWR", "AA", "miles"): (JAN, 1)}
+    assert versions == {("EWR", "UA", "miles"): (JAN, 2, -1), ("EWR", "AA", "miles"): (JAN, 1, -1)}
+
+
+def test_the_keeper_writes_an_equal_total_again_when_the_limits_are_newer() -> None:
+    _, versions = keeper.plan([replace(total(1), revision=3)], {})
+    rows, _ = keeper.plan([replace(total(1), revision=4)], versions)
+    assert [row.revision for row in rows] == [4]
+    assert keeper.plan([replace(total(1), revision=3)], versions)[0] == []
 
 
 def test_the_keeper_forgets_what_it_no_longer_reads() -> None:
-    _, versions = keeper.plan([total(1)], {("EWR", "AA", "miles"): (JAN, 9)})
-    assert versions == {("EWR", "UA", "miles"): (JAN, 1)}
+    _, versions = keeper.plan([total(1)], {("EWR", "AA", "miles"): (JAN, 9, -1)})
+    assert versions == {("EWR", "UA", "miles"): (JAN, 1, -1)}
 
 
 def test_chunks_cover_every_row_once() -> None:
@@ -185,10 +164,3 @@ def test_chunks_cover_every_row_once() -> None:
 def test_a_stored_decimal_keeps_its_digits_and_has_no_exponent(text: str) -> None:
     assert Decimal(keeper.plain(Decimal(text))) == Decimal(text)
     assert "E" not in keeper.plain(Decimal(text))
-
-
-def test_a_packed_total_is_taken_apart_and_keeps_the_separators_of_its_latest_event() -> None:
-    newest = "000001357035420\x1fe 1\x1f42.5"
-    fields = ["EWR", "UA", "miles", str(JAN), str(FEB), "3", "2", "-5", "", "", newest]
-    assert unpack_total("\x1f".join(fields)) == LiveTotal("EWR", "UA", "miles", JAN, FEB, 3, 2, "-5", latest=newest)
-    assert unpack_total("\x1f".join([*fields[:10], ""])).latest == ""

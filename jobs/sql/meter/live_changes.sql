@@ -1,11 +1,15 @@
--- What changes live counters: additive parts as they are, a value of a unique meter when it is new.
+-- What changes live counters: additive parts as they are, a value of a unique meter when it is new, and nudges, which add
+-- nothing. A bounded run has no nudges: it looks at no counter later than its last event.
 SELECT
-    tenant_id, customer_id, meter, period_start_ms, period_end_ms, n, samples, total, lo, hi, latest, tick_time
+    tenant_id, customer_id, meter, period_start_ms, period_end_ms, n, samples, total, lo, hi, latest,
+    dims, minute_ms AS at_ms, tick_time
 FROM deltas
 WHERE part = ''
 UNION ALL
 SELECT
     tenant_id, customer_id, meter, period_start_ms, period_end_ms,
     CAST(1 AS BIGINT), CAST(1 AS BIGINT), CAST(1 AS DECIMAL(38, 9)),
-    CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS STRING), tick_time
+    CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS STRING),
+    dims, minute_ms, tick_time
 FROM first_values
+$nudged

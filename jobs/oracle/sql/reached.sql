@@ -1,0 +1,50 @@
+-- Amounts that the final total of a period has reached, of the limit that holds when the event time of the counter has
+-- come furthest: the cap, thresholds in amounts or shares of it, and the multiples of recurring ones.
+CREATE VIEW reached AS
+WITH total AS (
+    SELECT
+        tenant_id, customer_id, meter, epoch_ms(period_start) AS period_start, epoch_ms(max(minute_utc)) AS at_ms,
+        sum(amount)::DECIMAL(38, 9) AS total
+    FROM usage WHERE part = ''
+    GROUP BY tenant_id, customer_id, meter, usage.period_start
+    UNION ALL
+    SELECT
+        tenant_id, customer_id, meter, epoch_ms(period_start), epoch_ms(max(minute_utc)),
+        count(DISTINCT part)::DECIMAL(38, 9)
+    FROM usage WHERE part LIKE 'u%'
+    GROUP BY tenant_id, customer_id, meter, usage.period_start
+),
+candidate AS (
+    SELECT t.*, l.scope, l.scope_id, l.cap, l.mode, l.thresholds,
+        row_number() OVER (
+            PARTITION BY t.tenant_id, t.customer_id, t.meter, t.period_start
+            ORDER BY list_position(['customer', 'plan', 'tenant'], l.scope)
+        ) AS rank
+    FROM total AS t
+    JOIN steps AS s ON t.at_ms >= s.from_ms AND t.at_ms < s.to_ms
+    LEFT JOIN customers AS c ON c.step = s.step AND c.tenant_id = t.tenant_id AND c.customer_id = t.customer_id
+    JOIN limits AS l ON l.step = s.step AND l.tenant_id = t.tenant_id AND l.meter = t.meter
+        AND l.scope_id = CASE l.scope WHEN 'tenant' THEN '' WHEN 'plan' THEN c.plan ELSE t.customer_id END
+),
+stated AS (
+    SELECT * EXCLUDE (thresholds), unnest(thresholds) AS threshold FROM candidate WHERE rank = 1
+),
+amounts AS (
+    SELECT *, threshold LIKE 'every %' AS recurring,
+        CASE WHEN threshold LIKE '%\%' ESCAPE '\'
+            THEN (regexp_extract(threshold, '[0-9.]+')::DECIMAL(18, 9) * cap::DECIMAL(18, 9) / 100)::DECIMAL(38, 9)
+            ELSE regexp_extract(threshold, '[0-9.]+')::DECIMAL(38, 9)
+        END AS amount
+    FROM stated
+)
+SELECT tenant_id, customer_id, meter, period_start, 'cap' AS threshold, cap AS amount, total
+FROM candidate WHERE rank = 1 AND total >= cap
+UNION ALL
+SELECT tenant_id, customer_id, meter, period_start, threshold, amount, total
+FROM amounts WHERE NOT recurring AND amount > 0 AND amount <> cap AND total >= amount
+UNION ALL
+SELECT tenant_id, customer_id, meter, period_start, threshold, (amount * step)::DECIMAL(38, 9), total
+FROM (
+    SELECT *, unnest(range(1, floor(total / amount)::BIGINT + 1)) AS step
+    FROM amounts WHERE recurring AND amount > 0 AND total >= amount
+)
