@@ -63,6 +63,7 @@ bench: setup provision ## Benchmarks: drain and latency (about 25 minutes)
 	$(BIN)/python -m tests.bench.drain
 	$(BIN)/python -m tests.bench.latency
 	$(BIN)/python -m tests.bench.headers
+	$(BIN)/python -m tests.bench.reader
 
 lint: setup ## Style; writes nothing
 	$(BIN)/ruff check .
