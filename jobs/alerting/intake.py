@@ -1,0 +1,219 @@
+"""Intake of alerts: from the topic into the tables, each exactly once, with what receivers are to be told of them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import psycopg
+
+from jobs.alerting import store
+from jobs.alerting.evidence import Researcher
+from jobs.alerting.ledger import PostgresLedger
+from jobs.alerting.topic import AlertTopic, Place, read
+from jobs.errors import TidemarkError
+from jobs.loop import logger
+from jobs.settings import Settings
+from jobs.watch.store import translated
+from udfs.alerting.desk import Desk
+from udfs.alerting.impact import Weight, severity_by_impact
+from udfs.alerts.event import Alert, AlertError, Severity
+from udfs.postgres import deadline, first_line
+
+log = logger("alerts")
+
+POLL_MS = 500
+# A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
+BATCH_TIMEOUT_MS = 60_000
+# Between attempts while a service is away.
+RETRY_S = 2.0
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is no alert, or fits no table: it stays in the topic and is passed over."""
+
+    place: Place
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one look took.
+
+    Parameters
+    ----------
+    fates:
+        How many alerts were told, held, unrouted or known before.
+    notifications:
+        How many are new or have more alerts.
+    refused:
+        Records that are no alerts.
+    """
+
+    fates: Counter[str] = field(default_factory=Counter)
+    notifications: int = 0
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    place: Place
+    alert: Alert
+    severity: Severity
+
+
+class Intake:
+    """Takes alerts of a run; one Postgres connection and one Kafka consumer, both made again after each failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._researcher = Researcher()
+        self._postgres: psycopg.Connection | None = None
+        self._topic: AlertTopic | None = None
+        self._remembered: dict[int, int] = {}
+
+    def look(self, poll_ms: int = POLL_MS) -> Batch:
+        """Take what came, waiting for `poll_ms` at most.
+
+        Raises
+        ------
+        UnavailableError
+            Postgres or Kafka is away; the next look begins where the last one that succeeded ended.
+        TidemarkError
+            The database has no tables, or another intake of this run is at work.
+
+        """
+        try:
+            # Step 1: go to where the tables end, which is where the last transaction that was committed left off.
+            topic = self._opened()
+            records = topic.poll(poll_ms)
+            # Step 2: read, weigh and enrich; the stored usage is asked outside the transaction and may fail to answer.
+            alerts, refused = _readable(records)
+            weighed = self._ask(lambda connection: self._weighed(connection, alerts)) if alerts else []
+            # Step 3: rows, notifications, budgets and offsets in one transaction: all of them, or none.
+            ends = topic.offsets()
+            if ends == self._remembered:
+                return Batch()
+            batch = self._ask(lambda connection: self._take(connection, weighed, refused, ends))
+            self._remembered = ends
+        except TidemarkError:
+            self.close()
+            raise
+        return batch
+
+    def close(self) -> None:
+        """Give both connections back, and with them the right to take."""
+        if self._topic is not None:
+            self._topic.close()
+        if self._postgres is not None:
+            self._postgres.close()
+        self._topic = self._postgres = None
+
+    def _opened(self) -> AlertTopic:
+        if self._topic is None:
+            offsets = self._ask(lambda connection: store.offsets(connection, self._settings.names.alerts))
+            self._topic, self._remembered = AlertTopic(self._settings, offsets), {}
+        return self._topic
+
+    def _weighed(self, connection: psycopg.Connection, alerts: Sequence[tuple[Place, Alert]]) -> list[_Weighed]:
+        found = [alert for _, alert in alerts]
+        weights = self._researcher.weights(connection, found)
+        enriched = self._researcher.enriched(connection, found)
+        return [
+            _Weighed(place, *_judged(alert, weight))
+            for (place, _), alert, weight in zip(alerts, enriched, weights, strict=True)
+        ]
+
+    def _take(
+        self,
+        connection: psycopg.Connection,
+        weighed: Sequence[_Weighed],
+        refused: Sequence[Refused],
+        ends: dict[int, int],
+    ) -> Batch:
+        fates: Counter[str] = Counter()
+        unfit: list[Refused] = []
+        written = 0
+        with connection.transaction():
+            if weighed:
+                ledger = PostgresLedger(connection)
+                desk, now_ms = self._desk(connection, ledger, weighed), store.now_ms(connection)
+                for one in weighed:
+                    try:
+                        fates[desk.take(one.alert, one.severity, now_ms)] += 1
+                    except (psycopg.DataError, psycopg.IntegrityError) as error:
+                        unfit.append(Refused(one.place, first_line(error)))
+                desk.finish()
+                written = ledger.write()
+            store.remember(connection, self._settings.names.alerts, ends)
+        return Batch(fates, written, (*refused, *unfit))
+
+    def _desk(self, connection: psycopg.Connection, ledger: PostgresLedger, weighed: Sequence[_Weighed]) -> Desk:
+        times = [one.alert.at_ms for one in weighed]
+        policy_at = store.policy_between(connection, min(times), max(times))
+        return Desk(ledger, policy_at, self._settings.alert_group_wait_s * 1_000)
+
+    def _ask(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
+        try:
+            if self._postgres is None:
+                self._postgres = store.opened(self._settings)
+                store.claim(self._postgres, self._settings)
+            with deadline(self._postgres, BATCH_TIMEOUT_MS):
+                return question(self._postgres)
+        except psycopg.Error as error:
+            self.close()
+            raise translated(self._settings, error) from error
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Take alerts until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", topic=settings.names.alerts, schema=settings.names.usage_schema)
+    failing = False
+    with closing(Intake(settings)) as intake:
+        while not stop.is_set():
+            try:
+                batch = intake.look()
+            except TidemarkError as error:
+                log("failed", error=str(error))
+                failing = True
+                stop.wait(RETRY_S)
+            else:
+                _report(batch, recovered=failing)
+                failing = False
+    log("stopped")
+
+
+def _report(batch: Batch, *, recovered: bool) -> None:
+    for one in batch.refused:
+        log("refused", position=f"{one.place.partition}:{one.place.offset}", why=one.why)
+    if batch.fates or recovered:
+        log("taken", **batch.fates, notifications=batch.notifications)
+
+
+def _readable(records: Sequence[tuple[Place, bytes]]) -> tuple[list[tuple[Place, Alert]], list[Refused]]:
+    """Alerts in the order of their time, beginnings before ends: partitions are read one after the other."""
+    alerts: list[tuple[Place, Alert]] = []
+    refused: list[Refused] = []
+    for place, payload in records:
+        try:
+            alerts.append((place, read(payload)))
+        except AlertError as error:
+            refused.append(Refused(place, str(error)))
+    return sorted(alerts, key=lambda one: (one[1].at_ms, one[1].status == "resolved", one[0])), refused
+
+
+def _judged(alert: Alert, weight: Weight) -> tuple[Alert, Severity]:
+    """The alert with its impact in the evidence, and its severity by it."""
+    severity = severity_by_impact(alert, weight)
+    known = {"usage_share": weight.usage_share, "revenue_weight": weight.revenue_weight}
+    impact = {name: format(value.normalize(), "f") for name, value in known.items() if value is not None}
+    if not impact:
+        return alert, severity
+    return replace(alert, evidence={"impact": {**impact, "severity": severity}, **alert.evidence}), severity

@@ -1,0 +1,1 @@
+"""Noise control: what of an alert goes to whom, together with which others, and when."""
