@@ -1,0 +1,1 @@
+"""What leaves: notifications to receivers, and automated responses to alerts."""

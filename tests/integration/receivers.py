@@ -1,0 +1,86 @@
+"""A receiver on loopback that answers as it is told, and remembers what it was sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Script:
+    """One answer; `after` is waited for first."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    after: threading.Event | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class LocalReceiver:
+    """Answers with its script in order, and with 200 when that is used up."""
+
+    def __init__(self) -> None:
+        self.script: list[Script] = []
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = receiver.taken(Request(self.path, dict(self.headers.items()), body))
+                if answer.after is not None:
+                    answer.after.wait(60)
+                self.send_response(answer.status)
+                for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None:
+                """A sender that has given up has closed its end."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def taken(self, request: Request) -> Script:
+        with self._lock:
+            self.requests.append(request)
+            return self.script.pop(0) if self.script else Script()
+
+    @property
+    def keys(self) -> list[str]:
+        return [request.headers["Idempotency-Key"] for request in self.requests]
+
+    def serve(self) -> None:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextmanager
+def local_receiver() -> Iterator[LocalReceiver]:
+    receiver = LocalReceiver()
+    receiver.serve()
+    try:
+        yield receiver
+    finally:
+        receiver.close()
