@@ -15,7 +15,10 @@ from jobs.settings import Settings
 from jobs.statements import interval, statement
 
 GRAINS = ("minute", "hour", "day", "period")
-TABLES = (*GRAINS, "sliding")
+# The minutes that windows are added up from are per customer only where customers have windows: a minute per tenant is
+# a fraction of the state.
+TENANT_KEYS = "tenant_id, meter"
+CUSTOMER_KEYS = "tenant_id, customer_id, meter"
 # Column that names the bucket in the plan, and the longest the bucket lasts; a local day has up to 25 hours, and one
 # more day covers the widest zone.
 BUCKETS_S = {"minute_start": 60, "hour_start": 3_600, "local_day": 2 * 86_400}
@@ -58,6 +61,11 @@ def jdbc(settings: Settings) -> str:
     )
 
 
+def tables(settings: Settings) -> tuple[str, ...]:
+    """Names of the stored tables, without `usage_`; each has a sink and an INSERT of its own."""
+    return (*GRAINS, "sliding", *(["sliding_customer"] if settings.customer_windows else []))
+
+
 def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     """Source, views and sinks, in the order the data flows."""
     names = settings.names
@@ -76,9 +84,10 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 range=bounds.options(),
             )
         )
-    for view in ("changes", "sliding"):
-        env.create_temporary_view(view, env.sql_query(statement("rollup", view)))
-    for table in TABLES:
+    keys = CUSTOMER_KEYS if settings.customer_windows else TENANT_KEYS
+    for view in ("changes", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
+        env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys)))
+    for table in tables(settings):
         env.execute_sql(statement("rollup", f"usage_{table}_sink", schema=names.usage_schema, jdbc=jdbc(settings)))
 
 
@@ -86,7 +95,7 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     """The whole job as a compiled plan."""
     configure(env, settings)
     declare(env, settings, bounds)
-    compiled = compile_plan(env, [statement("rollup", f"insert_{table}") for table in TABLES])
+    compiled = compile_plan(env, [statement("rollup", f"insert_{table}") for table in tables(settings)])
     return with_ttls(compiled, [_bucket_ttl(settings, column, size_s) for column, size_s in BUCKETS_S.items()])
 
 

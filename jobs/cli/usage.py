@@ -1,4 +1,4 @@
-"""`tidemark usage`: what one customer has used, live and stored."""
+"""`tidemark usage` and `tidemark top`: what one customer has used, live and stored; who used most in the last hour."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from jobs import leaderboard
 from jobs import usage as jobs_usage
 from jobs.cli.output import Json, emit, say
 from jobs.errors import UnavailableError
 from jobs.settings import load
+from udfs.decimals import plain
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the `tidemark` app."""
+    """Add the commands to the `tidemark` app."""
     app.command("usage")(usage)
+    app.command("top")(top)
 
 
 def usage(tenant: str, customer: str, run_id: RunId = None, as_json: Json = False) -> None:
@@ -28,6 +31,27 @@ def usage(tenant: str, customer: str, run_id: RunId = None, as_json: Json = Fals
     emit(found.document(), _text(found), as_json=as_json)
     if found.unavailable:
         raise typer.Exit(UnavailableError.exit_code)
+
+
+def top(tenant: str, meter: str, run_id: RunId = None, as_json: Json = False) -> None:
+    """Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard."""
+    found = leaderboard.top(load(run_id=run_id), tenant, meter)
+    if found is None:
+        emit(
+            {"tenant_id": tenant, "meter": meter, "customers": []},
+            f"no leaderboard of {tenant}, {meter}",
+            as_json=as_json,
+        )
+        return
+    customers = [{"customer_id": customer, "total": plain(total)} for customer, total in found.totals]
+    start, end = (
+        at.isoformat(timespec="seconds").replace("+00:00", "Z") for at in (found.window_start, found.window_end)
+    )
+    document = {"tenant_id": tenant, "meter": meter, "window_start": start, "window_end": end, "customers": customers}
+    table = Table("place", "customer", "total", title=f"{start} - {end}")
+    for place, row in enumerate(customers, 1):
+        table.add_row(str(place), row["customer_id"], row["total"])
+    emit(document, table, as_json=as_json)
 
 
 def _text(found: jobs_usage.Usage) -> Any:

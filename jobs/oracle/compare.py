@@ -18,6 +18,8 @@ from jobs.oracle.oracle import Oracle
 from jobs.settings import Settings
 
 GRAINS = ("usage_minute", "usage_hour", "usage_day", "usage_period")
+# Compared where the watermark bound covers all disorder of the stream.
+SLIDING = ("usage_sliding", "usage_sliding_customer")
 # Rows shown of each side; the number of all is in the summary.
 SHOWN_ROWS = 50
 _BATCH = 50_000
@@ -31,6 +33,7 @@ _KEYS = {
     "delta_minutes": [("minute_start", _TIME)],
     "live": [("period_start", pa.int64()), ("period_end", pa.int64())],
 }
+_WINDOW = [("window_s", pa.int32()), ("window_start", _TIME), ("window_end", _TIME)]
 _LIVE_KEY = ("tenant_id", "customer_id", "meter")
 
 
@@ -62,7 +65,7 @@ def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]]) -> l
     oracle:
         The recomputed usage.
     relation:
-        One of `GRAINS`, or `live`.
+        One of `GRAINS` or `SLIDING`, or `live`.
     stored:
         Rows in the relation's column order; times with zone, totals as `Decimal`, None for NULL.
 
@@ -76,7 +79,7 @@ def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]]) -> l
 
 
 def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] = GRAINS) -> list[Difference]:
-    """Compare rollup tables of the run with the oracle.
+    """Compare rollup tables of the run with the oracle: any of `GRAINS` and `SLIDING`.
 
     Raises
     ------
@@ -85,6 +88,8 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
 
     """
     found: list[Difference] = []
+    if set(grains) & set(SLIDING):
+        oracle.build_sliding()
     try:
         with psycopg.connect(settings.postgres_url, connect_timeout=10, options="-c timezone=UTC") as connection:
             for grain in grains:
@@ -124,9 +129,15 @@ def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
     fields = [name for name in schema_of("live").names if name not in _LIVE_KEY]
     with client:
         for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):
+            if "}::" in key:
+                # What is said of a customer beside its counters: suspensions, default limits, leaderboards.
+                continue
             # Typed for both the blocking and the asyncio client; this one blocks.
             found = cast("list[str | None]", client.hmget(key, fields))
-            yield *parse_live_key(settings, key), *live_values(found)
+            values = live_values(found)
+            # A counter that only shows a limit holds no usage.
+            if values[2]:
+                yield *parse_live_key(settings, key), *values
 
 
 def live_values(found: Sequence[str | None]) -> tuple[Any, ...]:
@@ -144,6 +155,12 @@ def parse_live_key(settings: Settings, key: str) -> tuple[str, str, str]:
 
 def schema_of(relation: str) -> pa.Schema:
     """Arrow schema of a relation of the oracle; decimals are exact, times are UTC; lo, hi and latest may be NULL."""
+    if relation in SLIDING:
+        names = (
+            ("tenant_id", "customer_id", "meter") if relation == "usage_sliding_customer" else ("tenant_id", "meter")
+        )
+        windows = [*((name, pa.string()) for name in names), *_WINDOW]
+        return pa.schema([*windows, ("n", pa.int64()), ("total", _DECIMAL)])
     series = [] if relation == "live" else ["dims", "part"]
     ids = [(name, pa.string()) for name in ("tenant_id", "customer_id", "meter", *series)]
     counts = [(name, pa.int64()) for name in ("n", "samples")]

@@ -25,9 +25,10 @@ _BEFORE_METERS = (
 )  # fmt: skip
 _AFTER_METERS = (
     "verdicts", "usage", "doubts", "delta_minutes", "usage_minute", "usage_hour", "usage_day", "usage_period", "live",
-    "outcomes",
+    "reached", "outcomes",
 )  # fmt: skip
 _VALUES = ("final_values", "levels", "value_minute", "value_hour", "value_day", "value_period")
+_SLIDING = ("usage_sliding", "usage_sliding_customer")
 _RAW = pa.schema(
     [
         ("partition", pa.int32()),
@@ -103,7 +104,7 @@ class Oracle:
         self._refuse_doubts()
 
     def rows(self, relation: str) -> list[tuple[Any, ...]]:
-        """All rows of a relation: usage_minute, usage_hour, usage_day, usage_period, live; value_* once built."""
+        """All rows of a relation: usage_minute to usage_period, live, reached; value_* once built."""
         rows: list[tuple[Any, ...]] = self.db.execute(f"FROM {relation} ORDER BY ALL").fetchall()
         return rows
 
@@ -118,6 +119,14 @@ class Oracle:
         if not self._values_built:
             self._run(map(statement_named, _VALUES))
             self._values_built = True
+
+    def build_sliding(self) -> None:
+        """Compute the sliding windows: relations usage_sliding and usage_sliding_customer; does no harm twice.
+
+        A row has tenant_id, meter (and customer_id), window_s, window_start, window_end, n, total. Nothing is late: the
+        jobs store the same only if their watermark bound covers all disorder of the stream.
+        """
+        self._run(map(statement_named, _SLIDING))
 
     def counts(self) -> Counts:
         """How many offsets ended in which way."""

@@ -20,13 +20,18 @@ def plan() -> Plan:
     return rollup.plan(new_environment(), Settings(), Bounds())
 
 
+@pytest.fixture(scope="module")
+def plan_of_tenants() -> Plan:
+    return rollup.plan(new_environment(), Settings(customer_windows=False), Bounds())
+
+
 def described(plan: Plan, text: str) -> list[str]:
     return [node["description"] for node in plan["nodes"] if text in node["description"]]
 
 
 def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
     sinks = described(plan, "Sink(")
-    assert len(sinks) == len(rollup.TABLES)
+    assert len(sinks) == len(rollup.tables(Settings())) == 6
     assert not any("upsertMaterialize" in sink for sink in sinks)
 
 
@@ -47,10 +52,44 @@ def test_stored_totals_do_not_wait_for_event_time(plan: Plan) -> None:
         assert "watermark=" not in scan
 
 
-def test_sliding_windows_are_three_and_keyed_by_tenant_and_meter(plan: Plan) -> None:
-    windows = described(plan, "GlobalWindowAggregate(groupBy=[tenant_id, meter]")
-    sizes = [window.split("size=[")[1].split("]")[0] for window in windows]
-    assert sizes == ["5 min", "1 h", "1 d"]
+def windows(plan: Plan, keys: str, kind: str) -> list[str]:
+    """Sizes of the windows of some keys, in the order of the plan."""
+    nodes = described(plan, f"GlobalWindowAggregate(groupBy=[{keys}], window=[{kind}(")
+    return [node.split("size=[")[1].split("]")[0] for node in nodes]
+
+
+def test_all_sliding_windows_read_the_topic_and_cut_it_into_minutes_once(plan: Plan) -> None:
+    assert len(described(plan, "TableSourceScan")) == 2
+    assert len(described(plan, "deltas_for_sliding")) == 1
+    assert len(described(plan, "WatermarkAssigner") + described(plan, "watermark=[")) == 1
+    assert windows(plan, rollup.CUSTOMER_KEYS, "TUMBLE") == ["1 min"]
+    assert len(described(plan, "window=[TUMBLE")) == 2, "the part before the exchange, and the part behind it"
+
+
+def test_no_row_is_copied_into_its_windows_before_it_is_added_up(plan: Plan) -> None:
+    kinds = {node["type"].rpartition("stream-exec-")[2].partition("_")[0] for node in plan["nodes"]}
+    # Window table functions, Expand and UNNEST (correlate) make a row per window.
+    assert not kinds & {"window-table-function", "expand", "correlate"}
+    assert kinds >= {"local-window-aggregate", "global-window-aggregate"}
+
+
+def test_tenants_have_four_windows_and_customers_two(plan: Plan) -> None:
+    assert windows(plan, rollup.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
+    assert windows(plan, rollup.CUSTOMER_KEYS, "HOP") == ["5 min", "1 h"]
+    assert len(described(plan, "WindowAggregate(")) == 2 * (1 + 4 + 2)
+
+
+def test_windows_are_written_once_and_never_taken_back(plan: Plan) -> None:
+    for sink in described(plan, "Sink(table=[default_catalog.default_database.usage_sliding"):
+        assert "upsertMaterialize" not in sink
+    assert not described(plan, "ChangelogNormalize")
+
+
+def test_without_windows_of_customers_minutes_are_kept_per_tenant(plan_of_tenants: Plan) -> None:
+    assert windows(plan_of_tenants, rollup.TENANT_KEYS, "TUMBLE") == ["1 min"]
+    assert windows(plan_of_tenants, rollup.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
+    assert not described(plan_of_tenants, f"WindowAggregate(groupBy=[{rollup.CUSTOMER_KEYS}]")
+    assert len(described(plan_of_tenants, "Sink(")) == 5
 
 
 def test_totals_of_small_buckets_live_as_long_as_they_can_change(plan: Plan) -> None:

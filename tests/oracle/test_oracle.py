@@ -81,8 +81,10 @@ def test_sliding_windows_hold_the_plain_part_of_a_meter_alone():
         found = oracle.db.execute(
             "SELECT meter, window_s, count(*), sum(total) FROM usage_sliding GROUP BY ALL ORDER BY ALL"
         )
-        # Five windows of 5 minutes, twelve of an hour, 24 of a day hold the minute.
-        assert found.fetchall() == [("w", 300, 5, 25), ("w", 3_600, 12, 60), ("w", 86_400, 24, 120)]
+        # Five windows of 5 minutes, twelve of an hour, 24 of a day, seven of a week hold the minute.
+        assert found.fetchall() == [
+            ("w", 300, 5, 25), ("w", 3_600, 12, 60), ("w", 86_400, 24, 120), ("w", 604_800, 7, 35)
+        ]  # fmt: skip
 
 
 def test_the_first_of_an_id_counts_and_each_tenant_has_its_own_ids():

@@ -1,7 +1,7 @@
 -- Sliding windows per tenant and meter: every window of a size that holds at least one minute with usage.
 -- Parts of a meter other than its plain total are no part of a window.
 CREATE OR REPLACE VIEW usage_sliding AS
-WITH sizes (window_s, slide_s) AS (VALUES (300, 60), (3600, 300), (86400, 3600)),
+WITH sizes (window_s, slide_s) AS (VALUES (300, 60), (3600, 300), (86400, 3600), (604800, 86400)),
 minutes AS (
     SELECT tenant_id, meter, epoch(minute_start)::BIGINT AS minute_s, sum(n)::BIGINT AS n, sum(total) AS total
     FROM usage_minute
@@ -12,6 +12,7 @@ SELECT
     m.tenant_id,
     m.meter,
     s.window_s,
+    make_timestamptz(w.start_s * 1000000) AS window_start,
     make_timestamptz((w.start_s + s.window_s) * 1000000) AS window_end,
     sum(m.n)::BIGINT              AS n,
     sum(m.total)::DECIMAL(38, 9)  AS total

@@ -1,0 +1,14 @@
+CREATE TEMPORARY TABLE usage_sliding_customer_sink (
+    tenant_id    STRING,
+    customer_id  STRING,
+    meter        STRING,
+    window_s     INT,
+    window_start TIMESTAMP(3),
+    window_end   TIMESTAMP(3),
+    n            BIGINT,
+    total        DECIMAL(38, 9),
+    PRIMARY KEY (tenant_id, customer_id, meter, window_s, window_end) NOT ENFORCED
+) WITH (
+    'table-name' = '$schema.usage_sliding_customer',
+    $jdbc
+)
