@@ -17,11 +17,16 @@ Planner = Callable[[TableEnvironment, Settings, Bounds], dict[str, Any]]
 
 def run(planner: Planner, argv: Sequence[str] | None = None) -> None:
     """Submit the job that `planner` makes; the options are those `tidemark submit` passes on."""
+    settings, bounds = parse(argv)
+    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+    execute_plan(env, planner(env, settings, bounds))
+
+
+def parse(argv: Sequence[str] | None) -> tuple[Settings, Bounds]:
+    """Settings and range of a run, from the options that `tidemark submit` passes on."""
     parser = argparse.ArgumentParser(description=run.__doc__)
     parser.add_argument("--run-id", default=None)
     parser.add_argument("--from", dest="start", default="")
     parser.add_argument("--to", dest="end", default="")
     arguments = parser.parse_args(argv)
-    settings = load(run_id=arguments.run_id)
-    env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
-    execute_plan(env, planner(env, settings, Bounds(arguments.start, arguments.end)))
+    return load(run_id=arguments.run_id), Bounds(arguments.start, arguments.end)

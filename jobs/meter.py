@@ -6,11 +6,11 @@ from typing import Any
 
 from pyflink.table import TableEnvironment
 
-from jobs.bounds import Bounds, table_options
+from jobs import options
+from jobs.bounds import Bounds
 from jobs.entry import run
 from jobs.plans import compile_plan, with_ttls
 from jobs.policy import policy_of
-from jobs.restore import checkpoint_dir
 from jobs.settings import Settings
 from jobs.statements import interval, statement
 from udfs.flink import CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
@@ -21,45 +21,17 @@ VIEWS = (
     "decoded", "first_seen", "measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals",
     "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
-# A transaction that its job left behind must still be committable after the longest outage a restore may follow.
-TRANSACTION_MARGIN_S = 3_600
 
 
 def configure(env: TableEnvironment, settings: Settings) -> None:
     """Options of the job, beside those of the cluster."""
-    options = {
-        "pipeline.name": settings.names.job("meter"),
-        "parallelism.default": settings.meter_parallelism,
-        "pipeline.object-reuse": "true",
-        "table.local-time-zone": "UTC",
-        # Period totals never expire inside a period; only dedupe keys get a shorter life, in `plan`.
-        "table.exec.state.ttl": f"{settings.state_ttl_days} d",
-        "execution.checkpointing.interval": f"{settings.checkpoint_interval_ms} ms",
-        "execution.checkpointing.mode": "EXACTLY_ONCE",
-        # A folder per job, so that `submit` finds what to restore from.
-        "execution.checkpointing.dir": checkpoint_dir(settings, settings.names.job("meter")),
+    own = {
         "python.fn-execution.bundle.time": settings.bundle_ms,
         "python.fn-execution.bundle.size": 10_000,
         "python.fn-execution.arrow.batch.size": 5_000,
     }
-    for key, value in options.items():
-        env.get_config().set(key, str(value))
-
-
-def exactly_once(settings: Settings, sink: str) -> str:
-    """Kafka sink options of one transactional sink."""
-    return table_options(
-        {
-            "connector": "kafka",
-            "properties.bootstrap.servers": settings.kafka_bootstrap,
-            "properties.transaction.timeout.ms": str((settings.outage_s + TRANSACTION_MARGIN_S) * 1_000),
-            "properties.max.request.size": "3145728",
-            "properties.compression.type": "lz4",
-            "properties.linger.ms": "5",
-            "sink.delivery-guarantee": "exactly-once",
-            "sink.transactional-id-prefix": settings.names.transactions(sink),
-        }
-    )
+    parallelism, checkpoint_ms = settings.meter_parallelism, settings.checkpoint_interval_ms
+    options.configure(env, settings, "meter", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
 
 
 def source_topics(settings: Settings, bounds: Bounds) -> str:
@@ -106,7 +78,12 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         env.create_temporary_view(view, env.sql_query(statement("meter", view, **values)))
     for sink, topic in (("dlq", names.dlq), ("deltas", names.deltas), ("alerts", names.alerts)):
         env.execute_sql(
-            statement("meter", f"{sink}_sink", topic=topic, exactly_once=exactly_once(settings, sink)),
+            statement(
+                "meter",
+                f"{sink}_sink",
+                topic=topic,
+                exactly_once=options.exactly_once(settings, names.transactions(sink)),
+            ),
         )
 
 

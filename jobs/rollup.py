@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from pyflink.table import TableEnvironment
 
-from jobs.bounds import Bounds, table_options
+from jobs import options
+from jobs.bounds import Bounds
 from jobs.entry import run
 from jobs.plans import TtlRule, compile_plan, with_ttls
-from jobs.restore import checkpoint_dir
 from jobs.settings import Settings
 from jobs.statements import interval, statement
 
@@ -26,39 +25,14 @@ BUCKETS_S = {"minute_start": 60, "hour_start": 3_600, "local_day": 2 * 86_400}
 
 def configure(env: TableEnvironment, settings: Settings) -> None:
     """Options of the job, beside those of the cluster."""
-    options = {
-        "pipeline.name": settings.names.job("rollup"),
-        "parallelism.default": settings.rollup_parallelism,
-        "pipeline.object-reuse": "true",
-        "table.local-time-zone": "UTC",
-        "table.exec.state.ttl": f"{settings.state_ttl_days} d",
-        "execution.checkpointing.interval": f"{settings.rollup_checkpoint_interval_ms} ms",
-        "execution.checkpointing.mode": "EXACTLY_ONCE",
-        # A folder per job, so that `submit` finds what to restore from.
-        "execution.checkpointing.dir": checkpoint_dir(settings, settings.names.job("rollup")),
+    own = {
         # Many deltas of one bucket become one upsert.
         "table.exec.mini-batch.enabled": "true",
         "table.exec.mini-batch.allow-latency": f"{settings.minibatch_ms} ms",
         "table.exec.mini-batch.size": "50000",
     }
-    for key, value in options.items():
-        env.get_config().set(key, str(value))
-
-
-def jdbc(settings: Settings) -> str:
-    """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
-    url = urlsplit(settings.postgres_url)
-    application = settings.names.job("rollup")
-    address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
-    return table_options(
-        {
-            "connector": "jdbc",
-            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={application}",
-            "sink.buffer-flush.max-rows": "5000",
-            "sink.buffer-flush.interval": "1s",
-            "sink.max-retries": "3",
-        }
-    )
+    parallelism, checkpoint_ms = settings.rollup_parallelism, settings.rollup_checkpoint_interval_ms
+    options.configure(env, settings, "rollup", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
 
 
 def tables(settings: Settings) -> tuple[str, ...]:
@@ -88,7 +62,14 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     for view in ("changes", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
         env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys)))
     for table in tables(settings):
-        env.execute_sql(statement("rollup", f"usage_{table}_sink", schema=names.usage_schema, jdbc=jdbc(settings)))
+        env.execute_sql(
+            statement(
+                "rollup",
+                f"usage_{table}_sink",
+                schema=names.usage_schema,
+                jdbc=options.upserts(settings, "rollup", flush_rows=5_000),
+            )
+        )
 
 
 def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from jobs.restore import check_age, latest, savepoint_dir
 from jobs.settings import ENV_PREFIX, Settings
 
 JOBS = ("meter", "rollup")
+# Jobs that count, and those that look on: whoever wants them submits them.
+ALL_JOBS = (*JOBS, "anomaly")
 _SUBMITTED = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -43,7 +45,7 @@ class Submission:
 
 
 def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_savepoint: str = "") -> Submission:
-    """Submit `meter` or `rollup`; safe to repeat.
+    """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
     1. A job of that name that has not ended is left alone.
     2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised.

@@ -19,6 +19,7 @@ class JobName(StrEnum):
 
     METER = "meter"
     ROLLUP = "rollup"
+    ANOMALY = "anomaly"
 
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]

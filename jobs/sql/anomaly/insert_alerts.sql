@@ -1,0 +1,3 @@
+INSERT INTO alerts_sink
+SELECT tenant_id, alert
+FROM changes

@@ -1,0 +1,40 @@
+"""A TaskManager killed while anomalies are found: the alerts are those of the pure detectors, each once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.anomaly_stream import DISORDER_S, FAULT_MS, expected, send, usage
+from tests.chaos.test_crashes import kill_taskmanager
+from tests.integration.test_anomaly import (
+    SAID_WITHIN_S,
+    alerts,
+    anomaly_run,
+    last_of_each,
+    started,
+    stored,
+    wait_said,
+    wait_until,
+)
+from udfs.anomaly.tuning import HOUR_MS
+
+
+@pytest.mark.drill
+def test_a_killed_taskmanager_loses_and_doubles_no_anomaly(stack: Any) -> None:
+    stream = usage(seed=2)
+    said = expected(stream)
+    settings = {"anomaly_disorder_s": DISORDER_S, "anomaly_clock": False, "source_idle_s": 3_600}
+    with anomaly_run(stack.settings, "anomalykill", **settings) as run:
+        # Given a job that has begun some anomalies and not yet ended any ...
+        half = next(index for index, one in enumerate(stream) if one.at_ms > FAULT_MS + 3 * HOUR_MS // 2)
+        send(run, stream[:half])
+        started(run)
+        # ... when its TaskManager is killed, and what ends them comes while it is away ...
+        kill_taskmanager(stack)
+        send(run, stream[half:])
+        # ... then each begin and each end is said once.
+        wait_said(run, len(said))
+        assert alerts(run) == sorted(row.alert for row in said)
+        wait_until(lambda: stored(run) == last_of_each(said), SAID_WITHIN_S, "the table to hold them")
