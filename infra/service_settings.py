@@ -71,4 +71,6 @@ REDIS: dict[str, str] = {
     "appendfsync": "everysec",
     "save": '""',
     "protected-mode": "yes",
+    # A counter that was evicted would look like no usage.
+    "maxmemory-policy": "noeviction",
 }

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from jobs.errors import UsageError
 from jobs.names import Names
+from udfs.anomaly.zones import zones_of
 
 ENV_PREFIX = "TIDEMARK_"
 FILE_ENV = "TIDEMARK_CONFIG"
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
     meter_parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
     rollup_parallelism: int = Field(1, ge=1, description="Parallelism of `rollup`.")
     sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
+    customer_windows: bool = Field(
+        True, description="Keep sliding windows per customer too: up to 17 rows a customer, meter and minute."
+    )
     source_idle_s: int = Field(30, ge=1, description="A partition silent for this long stops holding back watermarks.")
     bounded_tick_s: int = Field(60, ge=1, description="Tick of a bounded run, in arrival time.")
     bounded_disorder_s: int = Field(
@@ -98,7 +102,33 @@ class Settings(BaseSettings):
         description="Values a tenant's unique meters hold in open periods above which an alarm is raised.",
     )
     watch_interval_s: int = Field(60, ge=1, le=3_600, description="How often the volume of tenants is looked at.")
+    alert_group_wait_s: int = Field(
+        10, ge=1, le=3_600, description="Window of alert time in which related alerts become one notification."
+    )
+    delivery_attempts: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="Attempts at a notification before it is a dead letter: 10 take two hours at most.",
+    )
+    delivery_timeout_ms: int = Field(
+        10_000, ge=100, le=60_000, description="Longest wait for a connection to a receiver, and for its answer."
+    )
+    delivery_threads: int = Field(4, ge=1, le=64, description="Receivers that are told at the same time.")
+    response_check_s: int = Field(5, ge=1, le=60, description="How often flags of suspended customers are looked at.")
     live_refresh_s: int = Field(5, ge=1, le=25, description="How often stored totals are written into Redis again.")
+    leaderboard_size: int = Field(10, ge=1, le=1_000, description="Customers in the leaderboard of a tenant and meter.")
+
+    anomaly_parallelism: int = Field(1, ge=1, description="Parallelism of `anomaly`.")
+    anomaly_checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `anomaly`.")
+    anomaly_disorder_s: int = Field(600, ge=0, description="Watermark bound of the anomaly detectors, event time.")
+    anomaly_zones: str = Field(
+        "Etc/UTC", description="Zone whose hours of the week usage follows; then `;tenant=zone` for tenants of others."
+    )
+    anomaly_clock: bool = Field(
+        True, description="Whether time passes for `anomaly` while all topics are silent; false while loading history."
+    )
+    anomaly_cached_series: int = Field(10_000, ge=100, description="Series a worker of `anomaly` keeps in memory.")
 
     @field_validator("postgres_url", "redis_url")
     @classmethod
@@ -107,6 +137,12 @@ class Settings(BaseSettings):
         if authority[1] and ":" in authority[0]:
             raise ValueError("carries a password, and a URL is printed and logged; use the password file or setting")
         return url
+
+    @field_validator("anomaly_zones")
+    @classmethod
+    def _known_zones(cls, text: str) -> str:
+        zones_of(text)
+        return text
 
     @model_validator(mode="after")
     def _known_run_id(self) -> Settings:

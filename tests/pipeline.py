@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from jobs.catalog import tool as catalog_tool
 from jobs.demo.report import recompute, wait_until_counted
 from jobs.flink_rest import FlinkRest, wait_until
 from jobs.kafka_io import Sender, committed_offsets, dump, end_offsets
+from jobs.oracle.alerts import committed_alerts
 from jobs.oracle.compare import compare_postgres, compare_redis
 from jobs.oracle.deltas import committed_deltas
 from jobs.oracle.oracle import Oracle
@@ -119,36 +119,14 @@ class Pipeline:
         assert self.dead_letters() == Counter(counts.rejected)
         assert compare_postgres(oracle, self.settings) == []
         assert compare_redis(oracle, self.settings) == []
-        self.assert_alerts_exact(oracle)
+        alerts = committed_alerts(oracle, self.settings)
+        assert alerts.equal, alerts
 
     def alerts(self) -> list[Alert]:
         """Committed alerts about limits, in the order of their tenants."""
         records = dump(self.settings, self.settings.names.alerts)
         found = [parse(record.value or b"") for record in records]
         return [alert for alert in found if alert.type.startswith("limit.")]
-
-    def assert_alerts_exact(self, oracle: Oracle) -> None:
-        """What fires at the end is what the oracle says was reached; each begin and end was told once, none early."""
-        by_condition: dict[str, list[Alert]] = {}
-        for alert in self.alerts():
-            by_condition.setdefault(alert.fingerprint, []).append(alert)
-        ids = [alert.id for told in by_condition.values() for alert in told]
-        assert len(set(ids)) == len(ids)
-        for told in by_condition.values():
-            assert [one.status for one in told] == ["firing", "resolved"] * (len(told) // 2) + ["firing"] * (
-                len(told) % 2
-            )
-            assert all(
-                (Decimal(one.value or 0) >= Decimal(one.threshold or 0)) == (one.status == "firing") for one in told
-            )
-        now = {_reached(told[-1]) for told in by_condition.values() if told[-1].status == "firing"}
-        assert now == {(*row[:5], row[5].normalize()) for row in oracle.rows("reached")}
-
-
-def _reached(alert: Alert) -> tuple[Any, ...]:
-    assert alert.period_ms is not None
-    whose = alert.tenant_id, alert.customer_id, alert.meter, alert.period_ms[0]
-    return *whose, alert.evidence["threshold"], Decimal(alert.threshold or 0).normalize()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ FLINK_HOME = Path(pyflink.__file__).parent
 POSTGRES_BIN = f"/usr/lib/postgresql/{POSTGRES_MAJOR}/bin"
 _POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf")
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
-DAEMONS = ("live", "watch")
+DAEMONS = ("live", "watch", "alerts", "deliver")
 # Marks every process of a stack, so that strays of a killed supervisor or TaskManager can be told from all others.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
@@ -57,6 +57,8 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         Program("live", [tidemark, "live", "watch"], client_environment(paths), autostart=False),
         # It may be waiting for Kafka, which takes its client 30 s to give up.
         Program("watch", [tidemark, "watch", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
+        Program("alerts", [tidemark, "alerts", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
+        Program("deliver", [tidemark, "deliver", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
     ]  # fmt: skip
 
 

@@ -22,6 +22,8 @@ from jobs.submit import JOBS, submit
 
 # The replay runs at most ten days of event time ahead of what is counted, and copies come up to 30 hours late.
 SLIDING_DISORDER_S = 14 * 86_400
+# A year of sliding windows per customer would be more than 10 million rows to write.
+DEMO_SETTINGS = {"sliding_disorder_s": SLIDING_DISORDER_S, "customer_windows": False}
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +43,7 @@ def demo(state_dir: StateDir = None) -> None:
 
 def start(stack: Stack) -> Settings:
     """Services, topics, tables, catalog and jobs, each only where it is missing."""
-    settings = bring_up(stack).model_copy(update={"sliding_disorder_s": SLIDING_DISORDER_S})
+    settings = bring_up(stack).model_copy(update=DEMO_SETTINGS)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from jobs.cli import (
+    alerts,
     catalog,
     db,
     demo,
@@ -15,6 +16,7 @@ from jobs.cli import (
     dry_run,
     live,
     period,
+    responses,
     send,
     settings_cmd,
     stack,
@@ -38,6 +40,8 @@ _GROUPS = (
     usage,
     live,
     watch,
+    alerts,
+    responses,
     dlq,
     period,
     dry_run,

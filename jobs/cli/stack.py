@@ -22,10 +22,10 @@ from jobs.cli.output import Json, emit, progress, say
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.flink_rest import ENDED, FlinkRest
 from jobs.settings import FILE_ENV, Settings, load
-from jobs.submit import JOBS, stop
+from jobs.submit import ALL_JOBS, stop
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
-_JOB_NAME = re.compile(rf"tidemark-({'|'.join(JOBS)})(?:-(.+))?")
+_JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
 # A step shorter than this is not worth a line when it ends.
 _WORTH_A_LINE_S = 1.0
 
@@ -68,7 +68,7 @@ def settings_of(stack: Stack) -> Settings:
 
 
 def bring_up(stack: Stack) -> Settings:
-    """Start services, then make tables, then start what needs the tables: the live keeper and the watch."""
+    """Start services, then make tables, then start what needs them: keeper, watch, intake and delivery."""
     stack.up()
     settings = settings_of(stack)
     with Steps().step("migrating the database"):

@@ -21,6 +21,7 @@ from jobs.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from jobs.dlq import count_by_reason, dead_letters
 from jobs.errors import DifferenceError, UnavailableError
 from jobs.kafka_io import dump
+from jobs.oracle.alerts import AlertCheck, committed_alerts
 from jobs.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
 from jobs.oracle.oracle import Counts, Oracle, Rules
 from jobs.settings import Settings
@@ -53,6 +54,8 @@ class Report:
         Dead-letter records by reason.
     percentiles:
         Percentiles of the delay by airport, from bins and exactly.
+    alerts:
+        Alerts about limits, against what was reached.
 
     """
 
@@ -63,19 +66,21 @@ class Report:
     live: list[dict[str, Any]]
     dead_letters: dict[str, int]
     percentiles: list[Percentiles]
+    alerts: AlertCheck
 
     @property
     def equal(self) -> bool:
         """Whether everything stored, live and rejected is what the oracle says."""
         within = all(one.off <= MOST_OFF for one in self.percentiles)
-        return not self.differences and self.dead_letters == dict(self.counts.rejected) and within
+        same = not self.differences and self.dead_letters == dict(self.counts.rejected)
+        return same and within and self.alerts.equal
 
     def raise_if_different(self) -> None:
         """Raise DifferenceError unless everything is equal."""
         if not self.equal:
             raise DifferenceError(
                 f"the stored usage differs from the oracle in at least {len(self.differences)} rows; dead letters are "
-                f"{self.dead_letters}, expected {dict(self.counts.rejected)}.",
+                f"{self.dead_letters}, expected {dict(self.counts.rejected)}; alerts: {self.alerts}.",
                 "`tidemark status` shows the jobs; run the demo again to compare again.",
             )
 
@@ -161,6 +166,7 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
         live=sorted(filter(_is_shown, live), key=lambda row: (row["tenant_id"], row["customer_id"], row["meter"])),
         dead_letters=count_by_reason(dead_letters(settings)),
         percentiles=compare(partial(_query, settings), oracle),
+        alerts=committed_alerts(oracle, settings),
     )
 
 
@@ -172,6 +178,7 @@ def show(report: Report, settings: Settings, console: Console) -> None:
     console.print(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
     console.print(drawn(report.percentiles))
     console.print(_live(report))
+    console.print(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
     for reason, count in report.dead_letters.items():
         console.print(f"dead letters: {reason} {count:,}")
     console.print(

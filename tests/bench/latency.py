@@ -19,12 +19,12 @@ from typing import Any
 import redis
 
 from jobs import db, topics
-from jobs.flink_rest import FlinkRest, wait_until
+from jobs.flink_rest import FlinkRest
 from jobs.kafka_io import Sender
 from jobs.settings import Settings, load
 from jobs.submit import submit
 from tests.bench import load as events
-from tests.bench.stack import bench_stack
+from tests.bench.stack import bench_stack, wait_ended
 from udfs.live import redis_key
 
 CUSTOMERS = 10_000
@@ -109,10 +109,6 @@ def measure(settings: Settings, rate: int, seconds: int) -> dict[str, Any]:
             "p99_ms": percentile(0.99), "max_ms": found[-1]}  # fmt: skip
 
 
-def _wait_ended(rest: FlinkRest, name: str) -> None:
-    wait_until(lambda: rest.active(name) is None, 60, f"{name} to end")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one JSON line per run."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -135,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 sys.stdout.write(json.dumps(measure(settings, rate, arguments.seconds)) + "\n")
                 sys.stdout.flush()
                 rest.cancel(job)
-                _wait_ended(rest, settings.names.job("meter"))
+                wait_ended(rest, settings.names.job("meter"))
 
 
 if __name__ == "__main__":

@@ -26,12 +26,13 @@ def apply_catalog(settings: Settings) -> None:
         catalog_tool.apply(settings, Path(file.name))
 
 
-def event(index: int, customer: int, at_ms: int) -> bytes:
+def event(index: int, customer: int, at_ms: int, quantity: str = "") -> bytes:
     """One native event of about 240 bytes."""
+    quantity = quantity or f"{index % 97 + 1}.25"
     at = datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return (
         f'{{"event_id":"evt-{index:012d}","tenant_id":"{TENANT}","customer_id":"customer-{customer:06d}",'
-        f'"event_type":"api_call","timestamp":"{at}","quantity":{index % 97 + 1}.25,'
+        f'"event_type":"api_call","timestamp":"{at}","quantity":{quantity},'
         f'"properties":{{"region":"eu-west-1","endpoint":"/v1/things","status":"200"}},"schema_version":1}}'
     ).encode()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.local.paths import Paths
 from infra.local.stack import Stack
+from jobs.flink_rest import FlinkRest, wait_until
 from jobs.settings import FILE_ENV
 
 
@@ -24,3 +25,8 @@ def bench_stack() -> Iterator[Stack]:
     finally:
         os.environ.pop(FILE_ENV)
         stack.clean()
+
+
+def wait_ended(rest: FlinkRest, name: str) -> None:
+    """Wait until a job that was cancelled has ended."""
+    wait_until(lambda: rest.active(name) is None, 60, f"{name} to end")

@@ -28,7 +28,14 @@ GRAINS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"tenant_id": "EWR", "meter": "miles", "window_s": 300, "window_end": "2013-01-01 10:20:00"},
         {"window_start": "2013-01-01 10:15:00", "total": "2.5"},
     ),
-}
+    "usage_sliding_customer": (
+        {
+            "tenant_id": "EWR", "customer_id": "UA", "meter": "miles", "window_s": 300,
+            "window_end": "2013-01-01 10:20:00",
+        },
+        {"window_start": "2013-01-01 10:15:00", "total": "2.5"},
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +135,9 @@ def test_the_time_series_are_hypertables(run: Settings, connection: psycopg.Conn
         "SELECT hypertable_name FROM timescaledb_information.hypertables WHERE hypertable_schema = %s ORDER BY 1",
         [run.names.usage_schema],
     ).fetchall()
-    assert [row[0] for row in found] == ["usage_day", "usage_hour", "usage_minute", "usage_sliding"]
+    assert [row[0] for row in found] == [
+        "usage_day", "usage_hour", "usage_minute", "usage_sliding", "usage_sliding_customer"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("table", GRAINS)
@@ -153,6 +162,7 @@ def test_the_guard_refuses_a_smaller_n_and_takes_the_others(connection: psycopg.
         ("usage_hour", "hour_start", "2013-01-01 10:30:00"),
         ("usage_period", "period_end", "2012-12-31"),
         ("usage_sliding", "window_start", "2013-01-01 10:16:00"),
+        ("usage_sliding_customer", "window_start", "2013-01-01 10:16:00"),
     ],
 )
 def test_a_bucket_that_is_not_aligned_fails_loudly(

@@ -35,7 +35,8 @@ def published(service: dict[str, Any]) -> list[str]:
 
 
 def test_compose_has_every_service_of_the_local_stack(services: dict[str, Any]) -> None:
-    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "live", "watch"} <= set(services)
+    daemons = {"live", "watch", "alerts", "deliver", "suspend"}
+    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", *daemons} <= set(services)
 
 
 def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], dockerfile: str) -> None:

@@ -19,7 +19,7 @@ from infra.local.configure import write_configuration
 from infra.local.paths import Paths, locked, write_private
 from infra.local.ports import choose_ports, is_free, refuse_taken
 from infra.local.prepare import write_passfiles
-from infra.local.programs import SERVICES, base_environment, programs
+from infra.local.programs import DAEMONS, SERVICES, base_environment, programs
 from infra.local.progress import Silent
 from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
@@ -200,8 +200,8 @@ def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
 
 def test_every_service_is_restarted_and_live_waits_for_the_tables(paths: Paths, parts: Provisioned) -> None:
     every = {program.name: program for program in programs(paths, parts)}
-    assert set(every) == {*SERVICES, "live", "watch"}
-    assert {name for name, program in every.items() if not program.autostart} == {"live", "watch"}
+    assert set(every) == {*SERVICES, *DAEMONS}
+    assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
     assert every["postgres"].stop_signal == "INT"
 
 

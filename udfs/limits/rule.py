@@ -89,7 +89,7 @@ class Limit:
 
     @property
     def version(self) -> str:
-        """Names this version among all limits of a tenant: scope and its id, `@`, its begin, and a hash of what it says.
+        """Names this version among all limits of a tenant: scope, its id, its begin, and a hash of what it says.
 
         The hash is for a backdated change, which may begin when what it replaces began.
         """

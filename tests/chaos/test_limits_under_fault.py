@@ -1,0 +1,96 @@
+"""Limits while a store is away, slow or full: decisions go on, alerts come once, counters converge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from infra.local import probes
+from infra.local.ports import read_ports
+from jobs.flink_rest import wait_until
+from jobs.oracle.compare import compare_redis
+from tests.chaos.test_redis_away import keeper
+from tests.integration.relay import Relay
+from tests.pipeline import Pipeline, pipeline
+from tests.streams import CATALOG, generate
+
+WITHIN_S = 120.0
+
+
+def denied(run: Pipeline) -> set[tuple[str, str, str]]:
+    """Customers and meters at a hard cap, as Redis has them."""
+    prefix = run.settings.names.redis_prefix
+    with redis.Redis.from_url(run.settings.redis_url, decode_responses=True) as client:
+        keys = [key for key in client.scan_iter(match=f"{prefix}{{*}}:*") if "}::" not in key]
+        return {key for key in keys if client.hget(key, "denied") == "1"}  # type: ignore[misc]
+
+
+@pytest.mark.drill
+def test_a_database_that_is_away_delays_no_decision(stack: Any, tmp_path: Path) -> None:
+    records = list(generate(events=20_000, seed=31))
+    half = len(records) // 2
+    ports = read_ports(stack.local.paths.ports)
+    assert ports is not None
+    with pipeline(stack.settings, "dbaway", CATALOG, tmp_path) as run:
+        run.submit("meter")
+        run.send(records[:half])
+        run.wait_committed(half)
+        told = len(run.alerts())
+        # Given the database is gone, when the other half arrives, then it is counted, denied and told all the same.
+        stack.local.supervisor.stop_program("postgres")
+        try:
+            run.send(records[half:])
+            run.wait_drained()
+            wait_until(lambda: len(run.alerts()) > told, WITHIN_S, "alerts while the database is away")
+            assert denied(run)
+        finally:
+            stack.local.supervisor.start_program("postgres")
+        wait_until(lambda: probes.ask("postgres", ports, stack.local.paths).ready, 60, "Postgres to come back")
+        run.submit("rollup")
+        with run.oracle() as oracle:
+            run.assert_exact(oracle)
+
+
+@contextmanager
+def full(url: str) -> Iterator[None]:
+    """Redis takes no more writes."""
+    with redis.Redis.from_url(url) as client:
+        client.config_set("maxmemory", "1mb")
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", "0")
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("fault", ["slow", "full"])
+def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
+    stack: Any, tmp_path: Path, fault: str
+) -> None:
+    records = list(generate(events=20_000, seed=32))
+    half = len(records) // 2
+    with Relay(int(stack.settings.redis_url.rsplit(":", 1)[1].split("/")[0])) as relay:
+        slow = {"redis_url": relay.url} if fault == "slow" else {}
+        with pipeline(stack.settings, f"redis{fault}", CATALOG, tmp_path, **slow) as run:
+            run.submit("meter")
+            run.submit("rollup")
+            run.send(records[:half])
+            run.wait_committed(half)
+            if fault == "slow":
+                relay.delay_s = 0.2
+                run.send(records[half:])
+                run.wait_drained()
+                relay.delay_s = 0.0
+            else:
+                with full(stack.settings.redis_url):
+                    run.send(records[half:])
+                    run.wait_drained()
+            direct = run.settings.model_copy(update={"redis_url": stack.settings.redis_url})
+            with run.oracle() as oracle, keeper(direct):
+                wait_until(lambda: compare_redis(oracle, direct) == [], WITHIN_S, "the counters to be right")
+                run.assert_exact(oracle)
