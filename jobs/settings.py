@@ -68,7 +68,7 @@ class Settings(BaseSettings):
 
     checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
     rollup_checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
-    tick_ms: int = Field(500, ge=50, le=60_000, description="How often `meter` emits deltas.")
+    tick_ms: int = Field(250, ge=50, le=60_000, description="How often `meter` emits deltas.")
     bundle_ms: int = Field(50, ge=1, le=5_000, description="Longest wait of an event for its Python batch.")
     minibatch_ms: int = Field(5_000, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
     meter_parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
