@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,3 +164,12 @@ def test_candidates_travel_in_one_text_and_are_taken_apart_by_their_separators()
 
 def test_no_candidates_are_null() -> None:
     assert packed_candidates([]) is None
+
+
+def test_the_runbook_of_every_alert_about_a_limit_is_a_heading_of_its_page() -> None:
+    pages = {one.runbook for one in alerts_of(limit(10, "80%"), 0, 20)}
+    assert len(pages) == 2
+    for runbook in pages:
+        page, _, anchor = runbook.partition("#")
+        headings = re.findall(r"^#+ (.+)$", (Path(__file__).parents[2] / page).read_text(), re.MULTILINE)
+        assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
