@@ -266,6 +266,14 @@ def test_a_cap_that_was_changed_for_the_past_too_is_resolved_and_told_by_its_new
     ]  # fmt: skip
 
 
+def test_the_last_limit_of_a_tenant_that_is_taken_out_of_its_past_too_is_resolved() -> None:
+    world = World(limit(100))
+    world.usage(120)
+    world.source.limits, world.source.revision = [], 2
+    assert told(world.usage(0)) == [RESOLVED]
+    assert world.usage(1) == []
+
+
 def test_usage_and_a_change_of_the_limit_in_one_row_leave_nothing_behind() -> None:
     world = World(limit(10_000, "every 10"))
     world.usage(35)

@@ -21,7 +21,8 @@ from udfs.limits.alerts import Counter, Why, alert_of, condition, per_hour
 from udfs.limits.book import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.standing import Crossing, crossings, ended, levels, quiet_range
-from udfs.limits.timeline import stretch_at, superseded
+from udfs.limits.timeline import Stretch, stretch_at, superseded
+from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
 # 100 000 counters with a limit remembered take about 60 MB.
 MEMORY = 100_000
@@ -123,9 +124,10 @@ class LimitWatch:
             self._miss(key, before)
             raise LimitsUnknownError
         before = self._missed.pop(key, before)
-        if not stretches:
+        if not stretches and (memory is None or memory.limit is None):
             # No limit in the whole tenant: nothing to remember, and a change of that is a new revision.
             return None, []
+        stretches = stretches or (Stretch(BEGINNING_MS, FOREVER_MS, None),)
         stretch = stretch_at(stretches, counter.at_ms)
         limit = stretch.limit
         if memory is not None and memory.limit == limit:
