@@ -54,7 +54,7 @@ class Views:
                 'json.timestamp-format.standard' = 'ISO-8601')"""
         )
         for name in VIEWS:
-            text = statement("meter", name, tick_on="arrival", tick=interval(60))
+            text = statement("meter", name, tick_on="arrival", tick=interval(60), nudged="")
             self._env.create_temporary_view(name, self._env.sql_query(text))
         table = self._env.from_path(view)
         columns = table.get_schema().get_field_names()
