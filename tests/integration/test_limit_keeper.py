@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,24 @@ from jobs.catalog import tool as catalog_tool
 from jobs.errors import UnavailableError
 from jobs.kafka_io import dump
 from jobs.limit_keeper import LimitKeeper
+from jobs.live import Keeper
 from jobs.settings import Settings
 from tests.integration.storage import OwnRedis, own_run
 from udfs.live import LiveTotal, default_limits_key, queue, redis_key
 from udfs.live_publisher import HEARTBEAT
+from udfs.reader import LimitReader
 
 CATALOG = """
 tenants:
   {tenant}:
-    limits: {{seats: {{cap: 100}}}}
-    plans: {{gold: {{limits: {{seats: {{cap: 500, mode: hard, when_unknown: fail_closed}}}}}}}}
+    limits: {{keeper_seats: {{cap: 100}}}}
+    plans: {{gold: {{limits: {{keeper_seats: {{cap: 500, mode: hard, when_unknown: fail_closed}}}}}}}}
     customers: {{alice: {{plan: gold}}, bob: {{}}}}
-    meters: {{seats: {{event_types: [x], aggregation: count, unit: seats}}}}
+    meters: {{keeper_seats: {{event_types: [x], aggregation: count, unit: seats}}}}
 """
 USED = """
 INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
-SELECT %s, 'bob', 'seats', '', date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
+SELECT %s, 'bob', 'keeper_seats', '', date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
        3, 3, 3, 1, 1
 RETURNING (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM period_end) * 1000)::bigint
 """
@@ -67,7 +71,9 @@ def used_counter(run: Settings) -> LiveTotal:
     with db.connect(run) as connection:
         statement = sql.SQL(USED).format(sql.Identifier(run.names.usage_schema, "usage_period"))
         start_ms, end_ms = connection.execute(statement, (run.run_id,)).fetchone() or (0, 0)
-    return LiveTotal(str(run.run_id), "bob", "seats", start_ms, end_ms, 3, 3, "3", "1", "1", standing="", revision=0)
+    return LiveTotal(
+        str(run.run_id), "bob", "keeper_seats", start_ms, end_ms, 3, 3, "3", "1", "1", standing="", revision=0
+    )
 
 
 def write(run: Settings, server: OwnRedis, counter: LiveTotal) -> None:
@@ -77,7 +83,7 @@ def write(run: Settings, server: OwnRedis, counter: LiveTotal) -> None:
 
 
 def stored(run: Settings, server: OwnRedis, customer: str) -> dict[str, str]:
-    found: Any = server.client.hgetall(redis_key(run.names.redis_prefix, str(run.run_id), customer, "seats"))
+    found: Any = server.client.hgetall(redis_key(run.names.redis_prefix, str(run.run_id), customer, "keeper_seats"))
     return dict(found)
 
 
@@ -95,7 +101,7 @@ def test_a_counter_without_usage_is_written_with_its_limit_and_a_tenant_has_its_
     assert fields["rule"].startswith("plan/gold@")
     assert stored(run, own_redis, "bob") == {}
     defaults: Any = own_redis.client.hgetall(default_limits_key(run.names.redis_prefix, str(run.run_id)))
-    shown = json.loads(defaults["seats"])
+    shown = json.loads(defaults["keeper_seats"])
     assert shown.pop("rule").startswith("tenant/@")
     assert shown == {"limit": "100", "mode": "soft", "on_unknown": "fail_open"}
 
@@ -110,7 +116,7 @@ def test_a_counter_with_another_limit_is_nudged_until_it_has_the_one_that_holds(
     asked = [one for one in nudges(run) if one["tenant_id"] == run.run_id]
     assert len(asked) == 2
     assert {(one["customer_id"], one["meter"], one["period_start_ms"]) for one in asked} == {
-        ("bob", "seats", counter.period_start_ms)
+        ("bob", "keeper_seats", counter.period_start_ms)
     }
     (limit,) = keeper.book.defaults(0)[str(run.run_id)]
     standing = f"100\x1fsoft\x1ffail_open\x1f{limit.version}\x1f97\x1f0\x1f"
@@ -132,3 +138,43 @@ def test_a_redis_that_is_away_is_said_and_found_again(run: Settings, own_redis: 
     own_redis.start()
     keeper.look()
     assert stored(run, own_redis, "alice")["limit"] == "500"
+
+
+MANY = """
+INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
+SELECT %s, 'c-' || number, 'keeper_seats', '', date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
+       100, 100, 100, 1, 1
+FROM generate_series(1, 10000) AS number
+"""
+
+
+def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Settings, own_redis: OwnRedis) -> None:
+    with db.connect(run) as connection:
+        connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
+    with (
+        closing(Keeper(run)) as counters,
+        LimitReader(run.redis_url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
+    ):
+        assert counters.refresh().written == 10_000
+        own_redis.client.flushall()
+        assert reader.check(str(run.run_id), "c-7", "keeper_seats").reason == "not_rebuilt"
+        # Given a total that the job wrote since, when all are written back, then it stays.
+        newer = LiveTotal(str(run.run_id), "c-8", "keeper_seats", *month_ms(), 101, 101, "101", standing="", revision=0)
+        pipeline = own_redis.client.pipeline(transaction=False)
+        queue(pipeline, run.names.redis_prefix, [newer], now_ms=0, grace_ms=10**9, strict=False)
+        pipeline.execute()
+        done = counters.refresh()
+        assert (done.full, done.written, done.refused) == (True, 9_999, 1)
+        caps = [reader.check(str(run.run_id), f"c-{number}", "keeper_seats") for number in (1, 7, 10_000)]
+        assert [(cap.reason, cap.used, cap.limit) for cap in caps] == [("soft_limit_reached", 100, 100)] * 3
+        assert (
+            own_redis.client.hget(redis_key(run.names.redis_prefix, str(run.run_id), "c-8", "keeper_seats"), "total")
+            == "101"
+        )
+
+
+def month_ms() -> tuple[int, int]:
+    """The running month in UTC, epoch ms."""
+    begin = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    end = (begin + timedelta(days=31)).replace(day=1)
+    return int(begin.timestamp() * 1_000), int(end.timestamp() * 1_000)
