@@ -142,7 +142,8 @@ def test_a_redis_that_is_away_is_said_and_found_again(run: Settings, own_redis: 
 
 MANY = """
 INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
-SELECT %s, 'c-' || number, 'keeper_seats', '', date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
+SELECT %s, 'c-' || number, 'keeper_seats', '',
+       date_trunc('month', now()), date_trunc('month', now()) + interval '1 month',
        100, 100, 100, 1, 1
 FROM generate_series(1, 10000) AS number
 """
