@@ -158,15 +158,14 @@ class LimitKeeper:
         for part in _chunks(counters):
             pipeline = self._redis.pipeline(transaction=False)
             for one in part:
-                pipeline.hmget(self._key(one), ["watched", "period_start"])
-            for one, (watched, start) in zip(part, pipeline.execute(), strict=True):
+                pipeline.hget(self._key(one), "watched")
+            for one, watched in zip(part, pipeline.execute(), strict=True):
                 if self.book.stretches(one.tenant, one.customer, one.meter) is None:
                     # Unknown now, which is no difference.
                     continue
                 limit = self._limit(one, now_ms)
-                # A counter that Redis has lost is the other keeper's; it is looked at when it is back.
-                missing = start is None or int(start) < one.start_ms
-                if (limit.version if limit else None) != watched or (missing and not one.used):
+                # A counter of an ended period stays: readers take it as zero under the limit that it names.
+                if (limit.version if limit else None) != watched:
                     found.append(one)
         return found
 

@@ -140,6 +140,19 @@ def test_a_redis_that_is_away_is_said_and_found_again(run: Settings, own_redis: 
     assert stored(run, own_redis, "alice")["limit"] == "500"
 
 
+def test_a_counter_of_an_ended_period_stays_as_long_as_its_limit_does(
+    run: Settings, own_redis: OwnRedis, keeper: LimitKeeper
+) -> None:
+    # Given alice's counter of a period that has ended, held against the limit that she has ...
+    keeper.look()
+    key = redis_key(run.names.redis_prefix, str(run.run_id), "alice", "keeper_seats")
+    own_redis.client.hset(key, mapping={"period_start": "0", "period_end": "1", "n": "7", "total": "7"})
+    # ... when it is looked at again, then it stays: readers take it as zero under its limit.
+    keeper._due_ms = 0
+    assert keeper.look().seeded == 0
+    assert own_redis.client.hget(key, "total") == "7"
+
+
 MANY = """
 INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
 SELECT %s, 'c-' || number, 'keeper_seats', '',
