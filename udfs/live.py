@@ -28,6 +28,7 @@ LIMIT_FIELDS = (
 # 2^53 (9 007 199 254 740 992), the largest range in which Lua's doubles are exact. The values come as one argument:
 # most of the cost of a counter is the client putting arguments together (43 us a counter with nine, 26 with one).
 # Of two equal totals the one with newer limits is news; ARGV[3] is `?` where limits are unknown: they stay as they are.
+# A counter that only shows a limit (n = 0) yields to usage of any period: readers take an ended one as zero.
 # `watched` is the limit that the job has held the total against: what copies totals (strict) must not claim it has.
 SCRIPT = """
 local stored = redis.pcall('HMGET', KEYS[1], 'period_start', 'n', 'revision')
@@ -37,7 +38,7 @@ local start, finish, n, samples, total, lo, hi, now, ttl, strict, revision = str
 local old_start, old_n = tonumber(stored[1] or ''), tonumber(stored[2] or '')
 if old_start and old_n then
   local new_start, new_n = tonumber(start), tonumber(n)
-  if new_start < old_start then return 0 end
+  if new_start < old_start and old_n > 0 then return 0 end
   if new_start == old_start then
     if new_n < old_n then return 0 end
     local old_revision, new_revision = tonumber(stored[3] or '-1'), tonumber(revision)

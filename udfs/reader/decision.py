@@ -36,6 +36,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Two amounts of DECIMAL(38, 9) differ by no more than this.
 _EXACT = Context(prec=60)
 _NOTHING = Decimal(0)
+# How the rule of a limit begins that a tenant has for each of its customers.
+TENANT_RULE = "tenant/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,10 @@ def _current(stored: Stored, now_ms: int) -> Counter:
         return Counter(None, None, _NOTHING, stored.default, None)
     if counter.end_ms is not None and now_ms >= counter.end_ms:
         # The period ended and nothing was used since; a period that has not begun yet is taken as it is, because
-        # the clocks of events may be ahead.
-        return Counter(None, None, _NOTHING, counter.limit, None)
+        # the clocks of events may be ahead. The limit of a plan or customer is kept up to date in the counter; that of
+        # the tenant is not, once its period is over.
+        named = counter.limit is not None and not (counter.limit.rule or "").startswith(TENANT_RULE)
+        return Counter(None, None, _NOTHING, counter.limit if named else stored.default, None)
     return counter
 
 
