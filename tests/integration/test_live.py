@@ -198,6 +198,17 @@ def test_a_frozen_redis_costs_one_time_out_and_never_mixes_up_answers(
     assert own_redis.client.hget(KEY, "n") == "3"
 
 
+def test_a_counter_that_only_shows_a_limit_yields_to_usage_of_an_earlier_period(
+    own_redis: OwnRedis, publisher: LivePublisher
+) -> None:
+    empty = replace(change(1).total, n=0, samples=0, total="0", period_start_ms=FEB, period_end_ms=FEB + 10**9)
+    pipeline = own_redis.client.pipeline(transaction=False)
+    queue(pipeline, "usage:", [empty], now_ms=0, grace_ms=10**9, strict=False)
+    pipeline.execute()
+    assert publisher.publish([change(2)]).written == 1
+    assert own_redis.client.hget(KEY, "period_start") == str(JAN)
+
+
 def test_forgotten_scripts_are_loaded_again(own_redis: OwnRedis, publisher: LivePublisher) -> None:
     publisher.publish([change(1)])
     own_redis.client.script_flush()

@@ -67,6 +67,16 @@ def test_a_period_that_ended_counts_as_unused_under_the_same_cap(now_ms: int, us
     assert (decision.period_start is not None) == (decision.projected_exhaustion_at is not None) == begun
 
 
+def test_after_a_period_the_limit_of_the_tenant_is_that_of_today() -> None:
+    # The cap of the tenant was raised since the customer used anything; that of a plan is kept in the counter.
+    today = Limit(Decimal(50), "hard", "tenant/@new")
+    old = Limit(Decimal(10), "hard", "tenant/@old")
+    assert decided(stored(counter("12", limit=old), default=today), now_ms=FEB - 1).limit == 10
+    assert decided(stored(counter("12", limit=old), default=today), now_ms=FEB).limit == 50
+    assert decided(stored(counter("12", cap=None), default=today), now_ms=FEB).limit == 50
+    assert decided(stored(counter("12"), default=today), now_ms=FEB).limit == 10
+
+
 def test_a_counter_without_a_cap_is_not_limited_by_the_default() -> None:
     decision = decided(stored(counter("12", cap=None), default=Limit(Decimal(1), "hard", "")))
     assert (decision.reason, decision.limit, decision.remaining, decision.mode) == ("no_limit", None, None, None)
