@@ -136,7 +136,7 @@ class LimitKeeper:
             raise _away("Redis", self._settings.redis_url, error) from error
         if due:
             # What differs now is looked at again at once; else at the next begin of a version, or after a while.
-            self._due_ms = now_ms if found else min(now_ms + int(LOOK_AGAIN_S * 1_000), self._next_begin(now_ms))
+            self._due_ms = now_ms if found else min(now_ms + int(LOOK_AGAIN_S * 1_000), self.book.next_change(now_ms))
         return Look(len(nudges) - 1, len(seeds), due)
 
     def close(self) -> None:
@@ -227,9 +227,6 @@ class LimitKeeper:
 
     def _key(self, one: Counter) -> str:
         return redis_key(self._settings.names.redis_prefix, one.tenant, one.customer, one.meter)
-
-    def _next_begin(self, now_ms: int) -> int:
-        return self.book.next_change(now_ms)
 
     def _send(self, nudges: Sequence[dict[str, Any]]) -> None:
         try:
