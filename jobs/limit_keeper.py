@@ -53,12 +53,12 @@ ORDER BY tenant_id, customer_id, meter, period_start DESC, period_end
 """
 # Customers with limits of their own or of a plan: they have a counter before they use anything.
 _NAMED = """
-SELECT tenant_id, scope_id FROM catalog.usage_limit
+SELECT tenant_id, scope_id FROM {catalog}.usage_limit
 WHERE scope = 'customer' AND valid_from <= now() AND valid_to > now()
 UNION
 SELECT c.tenant_id, c.customer_id
-FROM catalog.customer c
-JOIN catalog.usage_limit l ON l.tenant_id = c.tenant_id AND l.scope = 'plan' AND l.scope_id = c.plan
+FROM {catalog}.customer c
+JOIN {catalog}.usage_limit l ON l.tenant_id = c.tenant_id AND l.scope = 'plan' AND l.scope_id = c.plan
 WHERE c.valid_from <= now() AND c.valid_to > now() AND l.valid_from <= now() AND l.valid_to > now()
 """
 
@@ -98,10 +98,10 @@ class LimitKeeper:
     def __init__(self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._settings = settings
         self._clock_ms = clock_ms
-        source = PostgresLimitSource(settings.postgres_url, TIMEOUT_MS)
+        source = PostgresLimitSource(settings.postgres_url, TIMEOUT_MS, settings.catalog_schema)
         self.book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._source = source
-        self._catalog_source = PostgresCatalogSource(settings.postgres_url)
+        self._catalog_source = PostgresCatalogSource(settings.postgres_url, settings.catalog_schema)
         self._catalog = Catalog(self._catalog_source, 1, 10_000_000)
         password = settings.redis_password.get_secret_value() if settings.redis_password else None
         self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
@@ -175,9 +175,10 @@ class LimitKeeper:
                 self._settings.postgres_url, statement_timeout_ms=TIMEOUT_MS, application_name="tidemark limits"
             )
         schema = sql.Identifier(self._settings.names.usage_schema)
+        catalog = sql.Identifier(self._settings.catalog_schema)
         with deadline(self._postgres, TIMEOUT_MS):
             rows = self._postgres.execute(sql.SQL(_OPEN).format(schema=schema)).fetchall()
-            named = self._postgres.execute(_NAMED).fetchall()
+            named = self._postgres.execute(sql.SQL(_NAMED).format(catalog=catalog)).fetchall()
         return [Counter(row[0], row[1], row[2], row[3], row[4], used=True) for row in rows], [
             (row[0], row[1]) for row in named
         ]

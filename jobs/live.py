@@ -122,7 +122,7 @@ class Keeper:
         self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
         self._postgres: psycopg.Connection | None = None
         self._marker = f"{settings.names.redis_prefix}marker"
-        source = PostgresLimitSource(settings.postgres_url, STATEMENT_TIMEOUT_MS)
+        source = PostgresLimitSource(settings.postgres_url, STATEMENT_TIMEOUT_MS, settings.catalog_schema)
         self._limit_source = source
         self._book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))

@@ -51,9 +51,15 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         retry_ms=settings.redis_retry_ms,
     )
     catalog = CatalogOptions(
-        settings.postgres_url, settings.catalog_refresh_s, settings.catalog_max_age_s, settings.customer_cache_size
+        settings.postgres_url,
+        settings.catalog_refresh_s,
+        settings.catalog_max_age_s,
+        settings.customer_cache_size,
+        settings.catalog_schema,
     )
-    env.create_temporary_function("decode_events", decode_events(DecodeEvents(policy_of(settings), catalog)))
+    events_per_s = settings.events_per_s / settings.meter_parallelism
+    decoder = DecodeEvents(policy_of(settings), catalog, events_per_s)
+    env.create_temporary_function("decode_events", decode_events(decoder))
     env.create_temporary_function("publish_live", publish_live(PublishLive(live, catalog)))
     values: dict[str, Any] = {
         "events_topic": settings.events_topic,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,16 @@ class Settings(BaseSettings):
     state_dir: str = Field("file:///tmp/tidemark-state", description="URI below which checkpoints and savepoints live.")
     run_id: str = Field("", description="Empty for the live run; a replay or trial has its own.")
 
+    scope_from: str = Field("", description="First event time a replay measures, RFC 3339; set by `replay start`.")
+    scope_to: str = Field("", description="First event time after it, RFC 3339; set by `replay start`.")
+    scope_tenants: str = Field("", description="Tenants it measures, `;` between them; set by `replay start`.")
+    late_until: str = Field(
+        "", description="What arrived before this instant (RFC 3339) is never too late; set by `replay start`."
+    )
+    events_per_s: int = Field(
+        0, ge=0, description="Most events `meter` reads a second, for a replay beside the live run; 0: no bound."
+    )
+
     grace_s: int = Field(172_800, ge=0, le=31 * 86_400, description="Latest arrival after event time that is counted.")
     future_tolerance_s: int = Field(
         300, ge=0, le=86_400, description="Earliest arrival before event time, for clock skew."
@@ -84,6 +96,11 @@ class Settings(BaseSettings):
     )
 
     catalog_refresh_s: int = Field(10, ge=1, le=3_600, description="How often workers look for a changed catalog.")
+    catalog_schema: str = Field(
+        "catalog",
+        pattern=r"^[a-z][a-z0-9_]{0,62}$",
+        description="Schema of the catalog that is measured by; set by `replay start --catalog-at`.",
+    )
     catalog_max_age_s: int = Field(
         3_600, ge=10, le=86_400, description="Age of an unconfirmed catalog at which workers stop counting and wait."
     )
@@ -116,8 +133,43 @@ class Settings(BaseSettings):
     )
     delivery_threads: int = Field(4, ge=1, le=64, description="Receivers that are told at the same time.")
     response_check_s: int = Field(5, ge=1, le=60, description="How often flags of suspended customers are looked at.")
+    reconcile_tolerance: Decimal = Field(
+        Decimal(0), ge=0, description="Difference of two quantities that reconciliation lets pass; counts have none."
+    )
     live_refresh_s: int = Field(5, ge=1, le=25, description="How often stored totals are written into Redis again.")
     leaderboard_size: int = Field(10, ge=1, le=1_000, description="Customers in the leaderboard of a tenant and meter.")
+
+    close_settle_s: int = Field(
+        5, ge=1, le=600, description="Longest delay of a tick's timer past a checkpoint barrier that is allowed for."
+    )
+    close_max_lag_s: int = Field(
+        900, ge=1, description="Time behind the clock at which a period that is due is refused instead of waited for."
+    )
+    close_max_dead_letters: int = Field(
+        100, ge=0, description="Dead letters of a customer in a period above which it is not closed."
+    )
+    close_interval_s: int = Field(60, ge=1, le=86_400, description="How often `close --watch` looks.")
+    heartbeat_tenant: str = Field(
+        "", max_length=256, description="Tenant of heartbeats, which let idle partitions close; empty: none are sent."
+    )
+    heartbeat_s: int = Field(60, ge=1, le=86_400, description="Silence of a partition after which it gets a heartbeat.")
+
+    archive_dir: str = Field(
+        "", description="Folder, or file: URI, of the archive of raw records; empty: nothing is archived."
+    )
+    archive_file_rows: int = Field(
+        1_000_000, ge=1, le=100_000_000, description="Most records of an archive file; 256 MiB of them end it too."
+    )
+    archive_interval_s: int = Field(
+        3_600, ge=1, le=86_400, description="How often `archive run --watch` archives what has arrived."
+    )
+    retention_minute_days: int = Field(0, ge=0, description="Age at which usage_minute is dropped; 0: never.")
+    retention_hour_days: int = Field(0, ge=0, description="Age at which usage_hour is dropped; 0: never.")
+    retention_sliding_days: int = Field(0, ge=0, description="Age at which sliding windows are dropped; 0: never.")
+    retention_events_days: int = Field(0, ge=0, description="Retention of the events topic in Kafka; 0: left as it is.")
+    retention_deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: left as it is.")
+    retention_dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: left as it is.")
+    retention_archive_days: int = Field(0, ge=0, description="Age at which archived records are removed; 0: never.")
 
     anomaly_parallelism: int = Field(1, ge=1, description="Parallelism of `anomaly`.")
     anomaly_checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `anomaly`.")
@@ -137,6 +189,13 @@ class Settings(BaseSettings):
         if authority[1] and ":" in authority[0]:
             raise ValueError("carries a password, and a URL is printed and logged; use the password file or setting")
         return url
+
+    @field_validator("scope_from", "scope_to", "late_until")
+    @classmethod
+    def _instant(cls, text: str) -> str:
+        if text and datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError("has no zone; write for example 2026-01-01T00:00:00Z")
+        return text
 
     @field_validator("anomaly_zones")
     @classmethod

@@ -16,6 +16,7 @@ from udfs.events.reasons import Reason, Rejected, shown
 from udfs.meters.measuring import amount_of, dims_of, measure, unmeasured
 from udfs.meters.meter import UNMEASURED, Meter
 from udfs.meters.packing import stamped, unstamped
+from udfs.scope import Scope
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ class DecodePolicy:
         Latest arrival after event time that is counted; exactly this late still is.
     future_tolerance_ms:
         Earliest arrival before event time; exactly this early is still counted.
+    scope:
+        What is measured; None: everything. An event outside has a key and no measurements, so that it still decides
+        which of several copies was the first.
+    late_until_ms:
+        Whatever arrived before this instant is not too late: a replay counts what came after the grace of its time.
     """
 
     topic: str
@@ -45,11 +51,13 @@ class DecodePolicy:
     future_tolerance_ms: int
     default_tenant: str = ""
     redrive_topic: str = ""
+    scope: Scope | None = None
+    late_until_ms: int = 0
 
 
 @dataclass(slots=True)
 class DecodedBatch:
-    """Columns of equal length; a row has a key and measurements, or else a reject.
+    """Columns of equal length; a row has a key and measurements (none outside the scope), or else a reject.
 
     Parameters
     ----------
@@ -107,6 +115,7 @@ class Decoder:
         batch = DecodedBatch([None] * size, [None] * size, [None] * size)
         waiting: list[tuple[int, Pair, Event, int, _Measured]] = []
         account_of, default_tenant = self._catalog.account, self._policy.default_tenant
+        scope = self._policy.scope
         for row, (raw, arrival_ms, _, _) in enumerate(zip(raws, arrivals, partitions, offsets, strict=True)):
             event: Event | None = None
             try:
@@ -116,7 +125,9 @@ class Decoder:
                 if account is None:
                     _check_pair(pair)
                 event_ms, measured = self._measure(event, raw or b"", arrival_ms)
-                if account is None:
+                if scope is not None and not scope.holds(event.tenant_id, event_ms):
+                    batch.keys[row] = key_of(event)
+                elif account is None:
                     waiting.append((row, pair, event, event_ms, measured))
                 else:
                     _accept(batch, row, event, account.calendar_at(event_ms).stamp_at(event_ms), measured)
@@ -152,7 +163,7 @@ class Decoder:
     def _check_lateness(self, event_ms: int, arrival_ms: int) -> None:
         late_ms = arrival_ms - event_ms
         policy = self._policy
-        if late_ms > policy.grace_ms:
+        if late_ms > policy.grace_ms and arrival_ms >= policy.late_until_ms:
             detail = f"arrived {late_ms} ms after its event time; the limit (grace) is {policy.grace_ms} ms."
             raise Rejected(Reason.TOO_LATE, detail)
         if -late_ms > policy.future_tolerance_ms:

@@ -19,6 +19,7 @@ from udfs.limits.packing import packed_candidates
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.watch import LimitWatch
 from udfs.live_publisher import LivePublisher, LiveSettings, unpack_change
+from udfs.pace import Pace
 
 # The Redis password reaches the workers by their environment, never by the job graph.
 REDIS_PASSWORD_ENV = "TIDEMARK_REDIS_PASSWORD"  # noqa: S105 the name of a variable
@@ -48,12 +49,15 @@ class CatalogOptions:
         How often it is looked at again, and the age at which workers stop and wait, in seconds.
     cache_size:
         Customers kept.
+    schema:
+        Schema of the catalog; that of a replay may be one as known at an earlier instant.
     """
 
     postgres_url: str
     refresh_s: int
     max_age_s: int
     cache_size: int
+    schema: str = "catalog"
 
 
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
@@ -65,18 +69,22 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         What decides beside the catalog: lateness, source topics, default tenant.
     catalog:
         Where the catalog is, and how it is kept.
+    events_per_s:
+        Most events a second of one worker; 0: no bound.
     """
 
-    def __init__(self, policy: DecodePolicy, catalog: CatalogOptions) -> None:
+    def __init__(self, policy: DecodePolicy, catalog: CatalogOptions, events_per_s: float = 0) -> None:
         self._policy = policy
         self._options = catalog
+        self._events_per_s = events_per_s
 
     def open(self, function_context: FunctionContext) -> None:
         """Load the catalog; waits, and says so, while the database is away."""
         options = self._options
-        source = PostgresCatalogSource(options.postgres_url)
+        source = PostgresCatalogSource(options.postgres_url, options.schema)
         catalog = Catalog(source, options.refresh_s, options.cache_size, max_age_s=options.max_age_s)
         self._decoder = Decoder(catalog, self._policy)
+        self._pace = Pace(self._events_per_s)
         metrics = function_context.get_metric_group().add_group("tidemark")
         self._accepted = metrics.counter("accepted")
         self._rejected = metrics.counter("rejected")
@@ -84,6 +92,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
 
     def eval(self, payload: pd.Series, arrival: pd.Series, partition: pd.Series, offset: pd.Series) -> pd.DataFrame:
         """Columns (payload, arrival as UTC timestamp, partition, offset) to the columns of DECODED."""
+        self._pace.take(len(payload))
         arrivals_ms = (arrival.to_numpy().astype("datetime64[ms]").astype("int64")).tolist()
         payloads = [value if isinstance(value, bytes) else None for value in payload]
         batch = self._decoder.decode_batch(payloads, arrivals_ms, partition.tolist(), offset.tolist())
@@ -148,8 +157,8 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
 def limit_book(options: CatalogOptions) -> LimitBook:
     """The limits of a catalog, refreshed twice as often as it may change: half of the time for each of two looks."""
     return LimitBook(
-        PostgresLimitSource(options.postgres_url, LIMIT_REFRESH_TIMEOUT_MS),
-        PostgresLimitSource(options.postgres_url, LIMIT_LOOKUP_TIMEOUT_MS),
+        PostgresLimitSource(options.postgres_url, LIMIT_REFRESH_TIMEOUT_MS, options.schema),
+        PostgresLimitSource(options.postgres_url, LIMIT_LOOKUP_TIMEOUT_MS, options.schema),
         refresh_s=options.refresh_s / 2,
         cache_size=options.cache_size,
     )

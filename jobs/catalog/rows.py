@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -60,16 +61,29 @@ def write(connection: psycopg.Connection, changes: Sequence[Change]) -> None:
         _insert(connection, table, [one for one in todo if one.new is not None])
 
 
-def versions_at(connection: psycopg.Connection, table: str, at_ms: int) -> list[dict[str, Any]]:
-    """Versions that hold at an event time, by key; their columns, `valid_from` and `valid_to` as people read them."""
+def versions_at(
+    connection: psycopg.Connection, table: str, at_ms: int, known_at: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Versions that hold at an event time, by key; their columns, `valid_from` and `valid_to` as people read them.
+
+    With `known_at` those that were known at that instant.
+    """
     columns = sum(TABLES[table], ())
     statement = sql.SQL("SELECT {}, {} FROM {} WHERE valid_from <= %(at)s AND valid_to > %(at)s ORDER BY {}").format(
-        _selected(columns), _BOUNDS, _table(table), _names(TABLES[table][0])
+        _selected(columns), _BOUNDS, source(table, known_at), _names(TABLES[table][0])
     )
     return [
         dict(zip(columns, row[:-2], strict=True)) | {"valid_from": shown(row[-2]), "valid_to": shown(row[-1])}
         for row in connection.execute(statement, {"at": stored(at_ms)})
     ]
+
+
+def source(table: str, known_at: datetime | None) -> sql.Composable:
+    """What a statement selects from: a table of the catalog, or its rows as known at an instant."""
+    if known_at is None:
+        return _table(table)
+    moment = sql.Literal(known_at)
+    return sql.SQL("catalog.rows_known_at(NULL::{}, {})").format(_table(table), moment)
 
 
 def _timelines(connection: psycopg.Connection, table: str, tenants: Sequence[Any] | None) -> dict[Key, Timeline]:
@@ -101,16 +115,26 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
+    """One statement for all, not one each: the planner sees how many there are, and the history is written once."""
+    if not changes:
+        return
+    keys = TABLES[table][0]
     same = sql.SQL(" AND ").join(
-        sql.SQL("{} IS NOT DISTINCT FROM %s" if (table, key) == _NULLABLE else "{} = %s").format(sql.Identifier(key))
-        for key in TABLES[table][0]
+        sql.SQL("t.{0} IS NOT DISTINCT FROM c.{0}" if (table, key) == _NULLABLE else "t.{0} = c.{0}").format(
+            sql.Identifier(key)
+        )
+        for key in keys
     )
-    update = sql.SQL("UPDATE {} SET valid_to = %s WHERE {} AND valid_from < %s AND valid_to > %s")
-    delete = sql.SQL("DELETE FROM {} WHERE {} AND valid_from >= %s")
-    with connection.cursor() as cursor:
-        instants = [(stored(one.begin_ms), one.key) for one in changes]
-        cursor.executemany(delete.format(_table(table), same), [(*key, at) for at, key in instants])
-        cursor.executemany(update.format(_table(table), same), [(at, *key, at, at) for at, key in instants])
+    lists = [*zip(*(one.key for one in changes), strict=True), [stored(one.begin_ms) for one in changes]]
+    changed = sql.SQL("unnest({}, %s::timestamptz[]) AS c ({}, begins)").format(
+        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(keys)), _names(keys)
+    )
+    delete = sql.SQL("DELETE FROM {} t USING {} WHERE {} AND t.valid_from >= c.begins")
+    update = sql.SQL(
+        "UPDATE {} t SET valid_to = c.begins FROM {} WHERE {} AND t.valid_from < c.begins AND t.valid_to > c.begins"
+    )
+    for statement in (delete, update):
+        connection.execute(statement.format(_table(table), changed, same), [list(one) for one in lists])
 
 
 def _insert(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:

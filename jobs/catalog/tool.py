@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from jobs.catalog import file as catalog_file
 from jobs.catalog import rows as catalog_rows
@@ -17,6 +18,7 @@ from jobs.catalog.check import check
 from jobs.catalog.check_limits import NOTHING
 from jobs.catalog.file import TABLES
 from jobs.catalog.instants import shown
+from jobs.catalog.known import refusals
 from jobs.catalog.plan import Plan, plan
 from jobs.catalog.refusals import Terms
 from jobs.db import connect
@@ -34,6 +36,12 @@ FROM catalog.revision
 # Locks the one row: applies follow each other, and each sees what the one before it wrote.
 _LOCK: LiteralString = f"{_BEGIN} FOR UPDATE"
 _SNAPSHOT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_NOT_MIGRATED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,22 +110,34 @@ def apply(
         made = _plan(connection, file, path, terms, settings.state_ttl_days)
         announce(made)
         catalog_file.fail(path, made.faults)
-        catalog_rows.write(connection, made.changes)
         if made.changes:
             revision += 1
+            # First, because the history writes each change down under the revision that stands.
             connection.execute("UPDATE catalog.revision SET revision = %s, applied_at = %s", [revision, now])
+            catalog_rows.write(connection, made.changes)
         return Outcome(revision, made)
 
 
-def show(settings: Settings, at: datetime | None = None) -> dict[str, Any]:
-    """Read the revision, and by table the versions that hold at an event time; None: now."""
-    with _transaction(settings) as connection:
+def show(settings: Settings, at: datetime | None = None, known_at: datetime | None = None) -> dict[str, Any]:
+    """Read the revision, and by table the versions that hold at an event time; None: now.
+
+    With `known_at` as they were known at that instant.
+
+    Raises
+    ------
+    UsageError
+        What was known then is not: it is before the history, or in the future.
+    UnavailableError, TidemarkError
+        Postgres is away, or not migrated.
+
+    """
+    with _transaction(settings) as connection, refusals():
         connection.execute(_SNAPSHOT)
-        revision, applied_at, now = connection.execute(
-            "SELECT revision, applied_at, clock_timestamp() FROM catalog.revision"
-        ).fetchall()[0]
+        statement = sql.SQL("SELECT revision, applied_at, clock_timestamp() FROM {}")
+        stands = catalog_rows.source("revision", known_at)
+        revision, applied_at, now = connection.execute(statement.format(stands)).fetchall()[0]
         at_ms = _ms(at or now)
-        tables = {_plural(table): catalog_rows.versions_at(connection, table, at_ms) for table in TABLES}
+        tables = {_plural(table): catalog_rows.versions_at(connection, table, at_ms, known_at) for table in TABLES}
     return {"revision": revision, "applied_at": shown(_ms(applied_at)), "at": shown(at_ms), **tables}
 
 
@@ -160,7 +180,7 @@ def _transaction(settings: Settings) -> Iterator[psycopg.Connection]:
     try:
         with connect(settings, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection, connection.transaction():
             yield connection
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn) as error:
+    except _NOT_MIGRATED as error:
         raise TidemarkError("the database has no current catalog tables.", "run `tidemark db migrate`.") from error
     except psycopg.errors.IntegrityError as error:
         raise TidemarkError(

@@ -25,6 +25,9 @@ Backdate = Annotated[
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Close what FILE does not name; otherwise it stays.")]
 At = Annotated[str, typer.Option("--at", help="Event time, RFC 3339; now when absent.")]
+KnownAt = Annotated[
+    str, typer.Option("--known-at", help="Instant as of which it was known, RFC 3339; what is known now when absent.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,9 +59,10 @@ def apply(file: File, backdate: Backdate = False, prune: Prune = False, as_json:
     emit(_document(outcome), f"{done}: revision {outcome.revision}", as_json=as_json)
 
 
-def show(at: At = "", as_json: Json = False) -> None:
-    """Print what the catalog says for an event time."""
-    document: dict[str, Any] = catalog_tool.show(load(), _instant(at) if at else None)
+def show(at: At = "", known_at: KnownAt = "", as_json: Json = False) -> None:
+    """Print what the catalog says for an event time, or what it said at an earlier instant."""
+    moments = _instant(at, "--at"), _instant(known_at, "--known-at")
+    document: dict[str, Any] = catalog_tool.show(load(), *moments)
     emit(
         document,
         yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=1_000).rstrip(),
@@ -66,13 +70,15 @@ def show(at: At = "", as_json: Json = False) -> None:
     )
 
 
-def _instant(text: str) -> datetime:
+def _instant(text: str, option: str) -> datetime | None:
+    if not text:
+        return None
     try:
         ms = instant_ms(text)
     except ValueError as error:
-        raise UsageError(f"--at: {error}", "write for example 2026-01-31T00:00:00Z.") from None
+        raise UsageError(f"{option}: {error}", "write for example 2026-01-31T00:00:00Z.") from None
     if ms == BEGINNING_MS:
-        raise UsageError("--at: the beginning is no instant.", "write for example 1970-01-01T00:00:00Z.")
+        raise UsageError(f"{option}: the beginning is no instant.", "write for example 1970-01-01T00:00:00Z.")
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 

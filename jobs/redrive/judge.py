@@ -75,7 +75,7 @@ class Judge:
                     yield Verdict(None, meters, refusal, None, None)
                 else:
                     owner = f"{event.tenant_id}/{event.customer_id}".encode()
-                    yield Verdict(key_of(event), meters, refusal, _time_of(event, raw), owner)
+                    yield Verdict(key_of(event), meters, refusal, time_of(event, raw), owner)
 
 
 def read_event(raw: bytes | None, arrival_ms: int, default_tenant: str) -> Event | None:
@@ -86,7 +86,8 @@ def read_event(raw: bytes | None, arrival_ms: int, default_tenant: str) -> Event
         return None
 
 
-def _time_of(event: Event, raw: bytes) -> int | None:
+def time_of(event: Event, raw: bytes) -> int | None:
+    """Event time in UTC epoch ms; None when it cannot be read."""
     try:
         return event_time_ms(event, raw)
     except Rejected:
@@ -102,7 +103,7 @@ def judging(settings: Settings) -> Iterator[Judge]:
     UnavailableError
         It cannot be read.
     """
-    source = PostgresCatalogSource(settings.postgres_url)
+    source = PostgresCatalogSource(settings.postgres_url, settings.catalog_schema)
     try:
         # Asked here, because a worker waits for its first catalog without end.
         source.revision()

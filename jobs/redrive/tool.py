@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from psycopg import sql
 
 from jobs.db import connect
 from jobs.dlq import Letter, Position, Wanted, arrival_ms, dead_letter, dead_letters, position_of, raw_of, select
@@ -201,8 +202,9 @@ def catalog_settles_in_s(settings: Settings) -> float:
         Postgres cannot be reached.
     """
     with connect(settings, statement_timeout_s=10) as connection:
+        revision = sql.Identifier(settings.catalog_schema, "revision")
         row = connection.execute(
-            "SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM catalog.revision"
+            sql.SQL("SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM {}").format(revision)
         ).fetchone()
     age_s = float(row[0]) if row else 0.0
     return max(0.0, settings.catalog_refresh_s + _CATALOG_MARGIN_S - age_s)

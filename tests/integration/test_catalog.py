@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -15,15 +14,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import yaml
 from psycopg import sql
 
-from infra.local.prepare import connect_admin
-from infra.service_settings import ROLE
 from jobs import db
 from jobs.catalog import tool as catalog_tool
 from jobs.catalog.file import TABLES
@@ -31,6 +27,7 @@ from jobs.catalog.policy import PolicyRow, read_policy
 from jobs.catalog.timeline import Change
 from jobs.errors import TidemarkError, UsageError
 from jobs.settings import Settings
+from tests.integration.own_database import own_database
 from tests.stream_catalog import CATALOG
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.catalog import store as catalog_store
@@ -47,20 +44,8 @@ FUTURE, FUTURE_MS = "2099-03-01T00:00:00Z", 4_076_006_400_000
 
 @pytest.fixture(scope="module")
 def database(stack: Any) -> Iterator[Settings]:
-    """A database of its own: what one test closes is not another module's."""
-    name, port = f"catalog_{secrets.token_hex(5)}", urlsplit(stack.settings.postgres_url).port
-    assert port is not None
-    quoted = sql.Identifier(name)
-    with connect_admin(stack.local.paths, port) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(quoted, sql.Identifier(ROLE)))
-    with connect_admin(stack.local.paths, port, name) as admin:
-        admin.execute("CREATE EXTENSION timescaledb")
-    url = f"postgresql://{ROLE}@127.0.0.1:{port}/{name}"
-    settings: Settings = stack.settings.model_copy(update={"postgres_url": url})
-    db.migrate(settings)
-    yield settings
-    with connect_admin(stack.local.paths, port) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(quoted))
+    with own_database(stack, "catalog") as settings:
+        yield settings
 
 
 @pytest.fixture
@@ -174,7 +159,7 @@ def test_a_look_up_among_many_customers_uses_the_index(settings: Settings, sourc
                 rows.write_row(("many", f"customer-{number:06d}", "-infinity"))
         pairs = [("many", f"customer-{number * 97 % count:06d}") for number in range(batch)]
         wanted = [one for one, _ in pairs], [one for _, one in pairs]
-        statement = f"EXPLAIN (FORMAT JSON) {catalog_store._CUSTOMERS}".encode()
+        statement = f"EXPLAIN (FORMAT JSON) {catalog_store._CUSTOMERS.format(schema='catalog')}".encode()
         for analyzed in (False, True):
             if analyzed:
                 connection.execute("ANALYZE catalog.customer")

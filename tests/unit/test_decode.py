@@ -26,6 +26,7 @@ from tests.unit.strategies import (
     rejected,
     with_literal,
 )
+from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
 from udfs.decode import KEY_BYTES, DecodedBatch, dedupe_key
 from udfs.dlq import from_json
@@ -34,6 +35,7 @@ from udfs.events.reasons import Reason
 from udfs.meters.measuring import Measurement, measure
 from udfs.meters.meter import MAX_DIMS_BYTES, Meter
 from udfs.meters.packing import Packed, unpack
+from udfs.scope import Scope
 
 MARCH = ms_of("2024-03-01T00:00:00Z"), ms_of("2024-04-01T00:00:00Z")
 MINUTE = ms_of("2024-03-05T10:17:00Z")
@@ -484,3 +486,36 @@ def test_a_dead_letter_of_bytes_without_fields_has_no_ids() -> None:
 @given(st.binary(max_size=200))
 def test_a_dead_letter_keeps_any_bytes(raw: bytes) -> None:
     assert rejected(raw).raw == raw
+
+
+
+# --- replays ----------------------------------------------------------------------------------------------------------
+
+
+def replayed(scope: Scope | None = None, late_until_ms: int = 0, raw: bytes | None = None) -> DecodedBatch:
+    policy = replace(own.POLICY, scope=scope, late_until_ms=late_until_ms)
+    by = own.Decoder(Catalog(own.source(), 60.0, 10), policy)
+    return by.decode_batch([raw or raw_event()], [ARRIVAL_MS], [0], [0])
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [Scope(EVENT_MS + 1), Scope(None, EVENT_MS), Scope(tenants=frozenset({"globex"}))],
+    ids=["before", "after", "other tenant"],
+)
+def test_outside_the_scope_of_a_replay_an_event_has_its_key_and_no_measurements(scope: Scope) -> None:
+    outside = replayed(scope)
+    assert outside.measurements == [None]
+    assert outside.rejects == [None]
+    assert outside.keys == decoded([raw_event()]).keys
+
+
+def test_inside_the_scope_of_a_replay_nothing_is_different() -> None:
+    inside = replayed(Scope(EVENT_MS, EVENT_MS + 1, frozenset({"acme"})))
+    assert inside == decoded([raw_event()])
+
+
+def test_what_arrived_before_a_replay_is_not_too_late_for_it() -> None:
+    old = raw_event(timestamp="2020-01-01T00:00:00Z")
+    assert replayed(late_until_ms=ARRIVAL_MS + 1, raw=old).rejects == [None]
+    assert from_json(replayed(late_until_ms=ARRIVAL_MS, raw=old).rejects[0] or "").reason == Reason.TOO_LATE

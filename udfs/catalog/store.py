@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from udfs.catalog.cache import CatalogUnavailable
@@ -21,20 +22,21 @@ _BOUNDS = (
     f"coalesce(catalog.epoch_ms(valid_from), {BEGINNING_MS}) AS valid_from_ms, "
     f"coalesce(catalog.epoch_ms(valid_to), {FOREVER_MS}) AS valid_to_ms"
 )
-_REVISION: LiteralString = "SELECT revision FROM catalog.revision"
-_TENANTS = f"SELECT tenant_id, calendar_id, {_BOUNDS} FROM catalog.tenant"
+# In each, `{schema}` is that of the catalog.
+_REVISION = "SELECT revision FROM {schema}.revision"
+_TENANTS = f"SELECT tenant_id, calendar_id, {_BOUNDS} FROM {{schema}}.tenant"
 _CALENDARS = f"""
-SELECT calendar_id, anchor, "interval", timezone, coalesce(boundaries, '{{}}') AS boundaries, {_BOUNDS}
-FROM catalog.calendar
+SELECT calendar_id, anchor, "interval", timezone, coalesce(boundaries, ARRAY[]::text[]) AS boundaries, {_BOUNDS}
+FROM {{schema}}.calendar
 """
 _METERS = f"""
 SELECT meter, tenant_id, event_types, aggregation, value, group_by, unit, allow_negative, filter::text AS filter,
        on_missing, per, {_BOUNDS}
-FROM catalog.meter
+FROM {{schema}}.meter
 """
 _CUSTOMERS = f"""
 SELECT tenant_id, customer_id, calendar_id, {_BOUNDS}, plan, trim_scale(revenue_weight) AS revenue_weight
-FROM catalog.customer
+FROM {{schema}}.customer
 JOIN unnest(%s::text[], %s::text[]) AS wanted (tenant_id, customer_id) USING (tenant_id, customer_id)
 """
 
@@ -48,11 +50,14 @@ class PostgresCatalogSource:
     ----------
     url:
         Postgres without a password (libpq's password file is used).
+    schema:
+        Schema of the catalog: the present one, or one as known at an earlier instant.
 
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str = "catalog") -> None:
         self._url = url
+        self._schema = sql.Identifier(schema).as_string()
         self._connection: psycopg.Connection | None = None
 
     def revision(self) -> int:
@@ -64,15 +69,15 @@ class PostgresCatalogSource:
             Postgres cannot be reached in CONNECT_TIMEOUT_S, or is not done in STATEMENT_TIMEOUT_MS.
 
         """
-        return self._ask(_read_revision)
+        return self._ask(lambda connection: _read_revision(connection, self._schema))
 
     def snapshot(self) -> CatalogSnapshot:
         """Read tenants, meters and calendars as of one revision; raises CatalogUnavailable, see `revision`."""
-        return self._ask(_read_snapshot)
+        return self._ask(lambda connection: _read_snapshot(connection, self._schema))
 
     def customers(self, pairs: Sequence[Pair]) -> Mapping[Pair, Sequence[Customer]]:
         """Read all versions of the customers named, in one query; raises CatalogUnavailable, see `revision`."""
-        return self._ask(lambda connection: _read_customers(connection, pairs))
+        return self._ask(lambda connection: _read_customers(connection, self._schema, pairs))
 
     def close(self) -> None:
         """Give the connection back; the next call makes another."""
@@ -106,26 +111,28 @@ class PostgresCatalogSource:
             return question(self._connection)
 
 
-def _read_revision(connection: psycopg.Connection) -> int:
-    row = connection.execute(_REVISION).fetchone()
-    return int(row[0]) if row is not None else 0
+def _read_revision(connection: psycopg.Connection, schema: str) -> int:
+    found = _rows(connection, _REVISION, schema)
+    return int(found[0][0]) if found else 0
 
 
-def _read_snapshot(connection: psycopg.Connection) -> CatalogSnapshot:
+def _read_snapshot(connection: psycopg.Connection, schema: str) -> CatalogSnapshot:
     with connection.transaction():
         # One view of the data for the four statements: rows of a later revision must not slip in.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        revision = _read_revision(connection)
-        tenants = [Tenant(*row) for row in _rows(connection, _TENANTS)]
-        calendars = [_calendar(row) for row in _records(connection, _CALENDARS)]
-        meters = [_meter(row) for row in _records(connection, _METERS)]
+        revision = _read_revision(connection, schema)
+        tenants = [Tenant(*row) for row in _rows(connection, _TENANTS, schema)]
+        calendars = [_calendar(row) for row in _records(connection, _CALENDARS, schema)]
+        meters = [_meter(row) for row in _records(connection, _METERS, schema)]
     return CatalogSnapshot(revision, tenants, meters, calendars)
 
 
-def _read_customers(connection: psycopg.Connection, pairs: Sequence[Pair]) -> dict[Pair, Sequence[Customer]]:
+def _read_customers(
+    connection: psycopg.Connection, schema: str, pairs: Sequence[Pair]
+) -> dict[Pair, Sequence[Customer]]:
     found: dict[Pair, list[Customer]] = {}
     wanted = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    for row in _rows(connection, _CUSTOMERS, wanted):
+    for row in _rows(connection, _CUSTOMERS, schema, wanted):
         customer = Customer(*row)
         found.setdefault((customer.tenant_id, customer.customer_id), []).append(customer)
     return dict(found)
@@ -140,13 +147,15 @@ def _meter(row: dict[str, Any]) -> Meter:
     return Meter(**{**row, **lists, "filter": stored_filter(row["filter"])})
 
 
-def _records(connection: psycopg.Connection, statement: str) -> list[dict[str, Any]]:
+def _records(connection: psycopg.Connection, statement: str, schema: str) -> list[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(statement.encode()).fetchall()
+        return cursor.execute(statement.format(schema=schema).encode()).fetchall()
 
 
-def _rows(connection: psycopg.Connection, statement: str, parameters: Sequence[Any] | None = None) -> list[Any]:
-    return connection.execute(statement.encode(), parameters).fetchall()
+def _rows(
+    connection: psycopg.Connection, statement: str, schema: str, parameters: Sequence[Any] | None = None
+) -> list[Any]:
+    return connection.execute(statement.format(schema=schema).encode(), parameters).fetchall()
 
 
 def _unavailable(error: Exception) -> CatalogUnavailable:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import sql
 
 from udfs.catalog.cache import CatalogUnavailable
 from udfs.catalog.model import Pair
@@ -18,18 +19,19 @@ from udfs.postgres import connect, deadline, first_line
 
 _BOUNDS = f"coalesce(catalog.epoch_ms(valid_from), {BEGINNING_MS}), coalesce(catalog.epoch_ms(valid_to), {FOREVER_MS})"
 _LIMIT = f"tenant_id, scope, scope_id, meter, cap, mode, thresholds, on_unknown, {_BOUNDS}"
-_REVISION = "SELECT revision FROM catalog.revision"
-_SHARED = f"SELECT {_LIMIT} FROM catalog.usage_limit WHERE scope <> 'customer'"
-_TENANTS = "SELECT DISTINCT tenant_id FROM catalog.usage_limit"
+# In each, `{schema}` is that of the catalog.
+_REVISION = "SELECT revision FROM {schema}.revision"
+_SHARED = f"SELECT {_LIMIT} FROM {{schema}}.usage_limit WHERE scope <> 'customer'"
+_TENANTS = "SELECT DISTINCT tenant_id FROM {schema}.usage_limit"
 _CUSTOMER_LIMITS = f"""
 SELECT {_LIMIT}
-FROM catalog.usage_limit
+FROM {{schema}}.usage_limit
 JOIN unnest(%s::text[], %s::text[]) AS wanted (tenant_id, scope_id) USING (tenant_id, scope_id)
 WHERE scope = 'customer'
 """
 _PLANS = f"""
 SELECT tenant_id, customer_id, plan, {_BOUNDS}
-FROM catalog.customer
+FROM {{schema}}.customer
 JOIN unnest(%s::text[], %s::text[]) AS wanted (tenant_id, customer_id) USING (tenant_id, customer_id)
 """
 
@@ -45,25 +47,28 @@ class PostgresLimitSource:
         Postgres without a password (libpq's password file is used).
     timeout_ms:
         Longest answer; what takes longer counts as unavailable.
+    schema:
+        Schema of the catalog: the present one, or one as known at an earlier instant.
     """
 
-    def __init__(self, url: str, timeout_ms: int) -> None:
+    def __init__(self, url: str, timeout_ms: int, schema: str = "catalog") -> None:
         self._url = url
         self._timeout_ms = timeout_ms
+        self._schema = sql.Identifier(schema).as_string()
         self._connection: psycopg.Connection | None = None
 
     def shared(self, known_revision: int) -> SharedLimits | None:
         """See `LimitSource.shared`; raises CatalogUnavailable."""
 
         def read(connection: psycopg.Connection) -> SharedLimits | None:
-            revision = _rows(connection, _REVISION)[0][0]
+            revision = self._rows(connection, _REVISION)[0][0]
             if revision == known_revision:
                 return None
             with connection.transaction():
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                revision = _rows(connection, _REVISION)[0][0]
-                limits = [_limit(row) for row in _rows(connection, _SHARED)]
-                tenants = frozenset(row[0] for row in _rows(connection, _TENANTS))
+                revision = self._rows(connection, _REVISION)[0][0]
+                limits = [_limit(row) for row in self._rows(connection, _SHARED)]
+                tenants = frozenset(row[0] for row in self._rows(connection, _TENANTS))
             return SharedLimits(revision, limits, tenants)
 
         return self._ask(read)
@@ -74,10 +79,10 @@ class PostgresLimitSource:
 
         def read(connection: psycopg.Connection) -> Mapping[Pair, CustomerRules]:
             plans: dict[Pair, list[PlanVersion]] = {}
-            for tenant, customer, plan, start_ms, end_ms in _rows(connection, _PLANS, wanted):
+            for tenant, customer, plan, start_ms, end_ms in self._rows(connection, _PLANS, wanted):
                 plans.setdefault((tenant, customer), []).append(PlanVersion(plan, start_ms, end_ms))
             limits: dict[Pair, list[Limit]] = {}
-            for row in _rows(connection, _CUSTOMER_LIMITS, wanted):
+            for row in self._rows(connection, _CUSTOMER_LIMITS, wanted):
                 limits.setdefault((row[0], row[2]), []).append(_limit(row))
             found = plans.keys() | limits.keys()
             return {pair: CustomerRules(plans.get(pair, ()), limits.get(pair, ())) for pair in found}
@@ -89,6 +94,11 @@ class PostgresLimitSource:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _rows(
+        self, connection: psycopg.Connection, statement: str, parameters: Sequence[Any] | None = None
+    ) -> list[Any]:
+        return connection.execute(statement.format(schema=self._schema).encode(), parameters).fetchall()
 
     def _ask(self, question: Callable[[psycopg.Connection], _Result]) -> _Result:
         try:
@@ -106,7 +116,3 @@ class PostgresLimitSource:
 def _limit(row: Sequence[Any]) -> Limit:
     tenant, scope, scope_id, meter, cap, mode, thresholds, on_unknown, start_ms, end_ms = row
     return Limit(tenant, scope, scope_id, meter, Decimal(cap), mode, tuple(thresholds), on_unknown, start_ms, end_ms)
-
-
-def _rows(connection: psycopg.Connection, statement: str, parameters: Sequence[Any] | None = None) -> list[Any]:
-    return connection.execute(statement.encode(), parameters).fetchall()
