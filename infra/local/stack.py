@@ -202,6 +202,7 @@ def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
         "flink_conf_dir": str(paths.conf / "flink"),
         "flink_lib_dir": str(paths.conf / "flink-lib"),
         "state_dir": flink_state(paths).as_uri(),
+        "archive_dir": (paths.data / "archive").as_uri(),
     }
 
 

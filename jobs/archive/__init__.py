@@ -1,0 +1,1 @@
+"""The archive: raw records in Parquet files, each once, for replays and audits beyond what Kafka keeps."""
