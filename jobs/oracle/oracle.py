@@ -55,6 +55,8 @@ class Rules:
     max_properties: int = 256
     # Tenant of CloudEvents that name none; '' for none.
     default_tenant: str = ""
+    # What arrived before this instant is never too late: a replay counts it.
+    late_until_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Alerts about the pipeline itself: Redis lost to the job, tenants over a bound."""
+"""Alerts about the pipeline itself: Redis lost to the job, tenants over a bound, numbers that do not agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from udfs.volume import Rule
 
 METER_SOURCE = "tidemark/meter"
 WATCH_SOURCE = "tidemark/watch"
+RECONCILE_SOURCE = "tidemark/reconcile"
 LIVE_COUNTERS = "pipeline.live_counters"
+RECONCILE = "pipeline.reconcile"
 
 _LIVE_SUMMARIES: dict[Status, str] = {
     "firing": "Redis cannot be written: live counters stand still, counting and stored totals go on.",
@@ -78,5 +80,41 @@ def tenant_alarm(rule: Rule, status: Status, *, evidence: Mapping[str, Any], at_
         tenant_id=tenant,
         value=str(evidence["value"]),
         threshold=str(evidence["bound"]),
+        evidence=evidence,
+    )
+
+
+def reconcile(status: Status, *, evidence: Mapping[str, Any], at_ms: int, event_id: str) -> Alert:
+    """Reconciliation has found what nobody has explained (`firing`), or nothing of it is open any more (`resolved`).
+
+    Parameters
+    ----------
+    status:
+        Whether it begins or ends.
+    evidence:
+        At least open, the number of open differences.
+    at_ms:
+        When it was seen, UTC epoch milliseconds.
+    event_id:
+        The same whenever the same alert is sent again.
+
+    """
+    summaries: dict[Status, str] = {
+        "firing": f"Reconciliation found {evidence['open']} unexplained differences; what they concern does not close.",
+        "resolved": "No difference of the reconciliation is open any more.",
+    }
+    return Alert(
+        type=RECONCILE,
+        status=status,
+        severity="critical",
+        summary=summaries[status],
+        suggested_action="`tidemark reconcile drift` lists them: find the cause, mend or explain it, reconcile again.",
+        runbook="docs/operations.md#reconciliation-difference",
+        at_ms=at_ms,
+        source=RECONCILE_SOURCE,
+        fingerprint=fingerprint(RECONCILE),
+        id=event_id,
+        value=str(evidence["open"]),
+        threshold="0",
         evidence=evidence,
     )

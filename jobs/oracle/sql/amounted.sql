@@ -27,7 +27,7 @@ SELECT
     CASE WHEN refusal IS NULL THEN number_value(written) END                 AS quantity,
     CASE
         WHEN NOT known_tenant                                                THEN 'unknown_tenant'
-        WHEN arrival_ms - event_ms > $grace_ms                               THEN 'too_late'
+        WHEN arrival_ms - event_ms > $grace_ms AND arrival_ms >= $late_until_ms THEN 'too_late'
         WHEN event_ms - arrival_ms > $future_tolerance_ms                    THEN 'in_future'
         WHEN NOT known_type                                                  THEN 'unknown_event_type'
         ELSE refusal

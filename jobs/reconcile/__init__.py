@@ -1,0 +1,1 @@
+"""Reconciliation: every number against where it came from, daily and before a close; what differs is kept and told."""
