@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from jobs import versions
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.settings import Settings
 from schemas import SqlFile, sql_files
@@ -19,6 +20,10 @@ from udfs.postgres import CONNECT_TIMEOUT_S, first_line
 LOCK_TIMEOUT_S = 60
 # Any fixed number: all migrations of one database take the same advisory lock.
 _LOCK_ID = 8_462_001
+
+# Its views and functions stand on rollups by name alone, so they serve the rollups of one run and those of the switch.
+VALUES_FILE = "0007_values.sql"
+_COMMENTS = {"catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage"}
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS {schema}.schema_migration (
@@ -68,8 +73,10 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
         ) from error
 
 
-def migrate(settings: Settings) -> list[Applied]:
-    """Bring the schemas `catalog` and `names.usage_schema` up to date; what is current is left alone.
+def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
+    """Bring the schemas of catalog, rollups and ledger up to date; what is current is left alone.
+
+    Without `ledger` a run has rollups alone: a replay, which changes the ledger of the run it is promoted in.
 
     Raises
     ------
@@ -83,8 +90,15 @@ def migrate(settings: Settings) -> list[Applied]:
     with connect(settings) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         _create_extension(connection)
-        for kind, schema in (("catalog", "catalog"), ("usage", settings.names.usage_schema)):
+        names = settings.names
+        for kind, schema in (("catalog", "catalog"), ("usage", names.usage_schema)):
+            _create_schema(connection, schema, kind)
             done += _migrate_schema(connection, schema, sql_files(kind))
+        if ledger:
+            _create_schema(connection, names.billing_schema, "billing")
+            versions.follow(connection, names)
+            done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
+            versions.set_grace(connection, names, settings.grace_s)
     return done
 
 
@@ -137,11 +151,20 @@ def _create_extension(connection: psycopg.Connection) -> None:
         ) from error
 
 
-def _migrate_schema(connection: psycopg.Connection, schema: str, files: Sequence[SqlFile]) -> list[Applied]:
+def values_files() -> list[SqlFile]:
+    """The migration that says what meters finally say: applied to the rollups, and again to the views over versions."""
+    return [file for file in sql_files("usage") if file.name == VALUES_FILE]
+
+
+def _create_schema(connection: psycopg.Connection, schema: str, kind: str) -> None:
     name = sql.Identifier(schema)
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-    comment = "Catalog" if schema == "catalog" else "Rollups of usage"
-    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(f"{comment} of Tidemark.")))
+    comment = sql.Literal(f"{_COMMENTS[kind]} of Tidemark.")
+    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, comment))
+
+
+def _migrate_schema(connection: psycopg.Connection, schema: str, files: Sequence[SqlFile]) -> list[Applied]:
+    name = sql.Identifier(schema)
     connection.execute(sql.SQL("SET client_min_messages = warning; SET search_path TO {}, public").format(name))
     connection.execute(sql.SQL(_LEDGER).format(schema=name))
     rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(name))

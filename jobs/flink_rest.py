@@ -26,6 +26,16 @@ class Job:
     start_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The latest completed checkpoint of a job, its last restore, and whether a later checkpoint failed; epoch ms."""
+
+    triggered_ms: int | None
+    ended_ms: int | None
+    restored_ms: int | None
+    last_failed: bool
+
+
 class FlinkRest:
     """Client of one JobManager.
 
@@ -78,6 +88,19 @@ class FlinkRest:
         """Counts of checkpoints by outcome."""
         counts: dict[str, int] = self._call("GET", f"/jobs/{job_id}/checkpoints")["counts"]
         return counts
+
+    def progress(self, job_id: str) -> Progress:
+        """What the job's checkpoints say of its progress; all instants by the clock of the JobManager."""
+        answer = self._call("GET", f"/jobs/{job_id}/checkpoints")
+        latest = answer["latest"]
+        completed, failed, restored = (latest[kind] or {} for kind in ("completed", "failed", "restored"))
+        triggered = completed.get("trigger_timestamp")
+        return Progress(
+            triggered_ms=triggered,
+            ended_ms=None if triggered is None else triggered + completed["end_to_end_duration"],
+            restored_ms=restored.get("restore_timestamp"),
+            last_failed=failed.get("id", 0) > completed.get("id", 0),
+        )
 
     def metric(self, job_id: str, name: str) -> float:
         """Sum of an operator metric over all subtasks of the job; `name` is the end of the metric's id."""

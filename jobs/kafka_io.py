@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
@@ -215,6 +216,61 @@ def last_header(settings: Settings, topic: str, name: str) -> dict[int, bytes]:
     return found
 
 
+def last_records(
+    settings: Settings, topic: str, isolation: Isolation, below: Mapping[int, int] | None = None
+) -> dict[int, Record]:
+    """The last record of each partition that this isolation shows, with an offset less than `below` if that is given.
+
+    Partitions without one are absent. Reads backwards in growing steps, past transaction markers and aborted records.
+    """
+    found: dict[int, Record] = {}
+    with _consumer(settings, isolation) as consumer:
+        parts = _partitions(consumer, topic)
+        consumer.assign(parts)
+        ends, begins = consumer.end_offsets(parts), consumer.beginning_offsets(parts)
+        for part in parts:
+            consumer.pause(*parts)
+            consumer.resume(part)
+            end, step = ends[part] if below is None else min(ends[part], below.get(part.partition, 0)), 4
+            while part.partition not in found and end > begins[part]:
+                start = max(begins[part], end - step)
+                for record in _range(consumer, part, start, end):
+                    found[part.partition] = _record(record)
+                end, step = start, step * 16
+    return found
+
+
+def offsets_at(settings: Settings, topic: str, instant: datetime | None) -> dict[int, int]:
+    """Offset of the first record of each partition that arrived at an instant or later (None: of all), or its end."""
+    with _consumer(settings, "read_uncommitted") as consumer:
+        parts = _partitions(consumer, topic)
+        begins, ends = consumer.beginning_offsets(parts), ends_of(consumer.end_offsets(parts))
+        if instant is None:
+            return ends_of(begins)
+        found = consumer.offsets_for_times(dict.fromkeys(parts, int(instant.timestamp() * 1_000)))
+        return {**ends, **{part.partition: at.offset for part, at in found.items() if at is not None}}
+
+
+def read_ranges(settings: Settings, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> Iterator[Record]:
+    """Records of a topic by partition, in ranges [start, end) of offsets that ascend; what is gone is absent."""
+    with _consumer(settings, "read_uncommitted") as consumer:
+        parts = _partitions(consumer, topic)
+        consumer.assign(parts)
+        begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
+        for part in parts:
+            consumer.pause(*parts)
+            consumer.resume(part)
+            for start, end in ranges.get(part.partition, ()):
+                bounds = max(start, begins[part]), min(end, ends[part])
+                if bounds[0] < bounds[1]:
+                    yield from (_record(record) for record in _range(consumer, part, *bounds))
+
+
+def ends_of(ends: Mapping[Any, int]) -> dict[int, int]:
+    """Offsets by the number of the partition."""
+    return {part.partition: offset for part, offset in ends.items()}
+
+
 def _record(record: Any) -> Record:
     headers = tuple(record.headers)
     return Record(record.partition, record.offset, record.timestamp, record.key, record.value, headers)
@@ -236,8 +292,7 @@ def _range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Any]:
 def end_offsets(settings: Settings, topic: str, isolation: Isolation = "read_uncommitted") -> dict[int, int]:
     """Offset after the last record (or after the last stable one) of each partition."""
     with _consumer(settings, isolation) as consumer:
-        ends = consumer.end_offsets(_partitions(consumer, topic))
-        return {part.partition: offset for part, offset in ends.items()}
+        return ends_of(consumer.end_offsets(_partitions(consumer, topic)))
 
 
 class GroupOffsets:
@@ -249,7 +304,11 @@ class GroupOffsets:
             self._admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
 
     def committed(self) -> dict[int, int]:
-        """Next offset to read by partition; empty for a group that never committed.
+        """Next offset to read by partition; empty for a group that never committed. Waits as `by_topic` does."""
+        return self.by_topic().get(self._topic, {})
+
+    def by_topic(self) -> dict[str, dict[int, int]]:
+        """Next offset to read of all topics of the group, by topic and partition.
 
         The group coordinator is missing for a moment on a new cluster and while a broker restarts: asked again until
         `STALL_S` have passed.
@@ -264,7 +323,11 @@ class GroupOffsets:
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(_RETRY_S)
-        return {p.partition: o.offset for p, o in offsets.items() if p.topic == self._topic and o.offset >= 0}
+        found: dict[str, dict[int, int]] = {}
+        for part, offset in offsets.items():
+            if offset.offset >= 0:
+                found.setdefault(part.topic, {})[part.partition] = offset.offset
+        return found
 
     def close(self) -> None:
         """Close the connection."""

@@ -59,6 +59,25 @@ class Names:
         return f"usage_{self.run_id}" if self.run_id else "usage"
 
     @property
+    def billing_schema(self) -> str:
+        """Postgres schema of closes, corrections and replays of this run, and of the views that follow the switch."""
+        return f"billing_{self.run_id}" if self.run_id else "billing"
+
+    @property
+    def closes(self) -> str:
+        """Topic of closed periods."""
+        return self._topic("usage.closes")
+
+    @property
+    def corrections(self) -> str:
+        """Topic of changes of closed periods."""
+        return self._topic("usage.corrections")
+
+    def replay(self, replay_id: str) -> str:
+        """Run id of a replay of this run."""
+        return f"{self.run_id}_{replay_id}" if self.run_id else replay_id
+
+    @property
     def redis_prefix(self) -> str:
         """First part of every Redis key, with its colon."""
         return f"usage_{self.run_id}:" if self.run_id else "usage:"

@@ -33,7 +33,11 @@ class Applied:
     created: bool
 
 
-def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
+# What finance was told is kept; in one partition, because the order of closes and corrections is part of what they say.
+_LEDGER_CONFIG = {"retention.ms": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
+
+
+def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True) -> list[Applied]:
     """Create what is missing of the source topic, the topic of redriven events and the topics of this run.
 
     Parameters
@@ -43,6 +47,8 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
     create_time:
         For loading history: arrival is the timestamp the producer sets, instead of the broker's clock. The topic of
         redriven events is always of this kind.
+    ledger:
+        Also the topics of closes and corrections; a replay has none, it changes those of the run it is promoted in.
 
     Raises
     ------
@@ -62,15 +68,9 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
         names.alerts: {},
         names.nudges: _NUDGES_CONFIG,
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
+        **({names.closes: _LEDGER_CONFIG, names.corrections: _LEDGER_CONFIG} if ledger else {}),
     }
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=settings.kafka_bootstrap.split(","),
-            bootstrap_timeout_ms=_TIMEOUT_MS,
-            request_timeout_ms=_TIMEOUT_MS,
-        )
-    except KafkaError as error:
-        raise _away(settings, error) from error
+    admin = _admin(settings)
     try:
         applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
         _check_timestamps(
@@ -89,7 +89,9 @@ def apply(settings: Settings, *, create_time: bool = False) -> list[Applied]:
 def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) -> bool:
     if topic in admin.list_topics():
         return False
-    new = NewTopic(topic, settings.topic_partitions, settings.topic_replication, topic_configs=config)
+    ordered = topic in {settings.names.closes, settings.names.corrections}
+    partitions = 1 if ordered else settings.topic_partitions
+    new = NewTopic(topic, partitions, settings.topic_replication, topic_configs=config)
     try:
         admin.create_topics([new])
     except TopicAlreadyExistsError:
@@ -97,10 +99,36 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     return True
 
 
-def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: str) -> None:
+def has_create_time(settings: Settings, topic: str) -> bool:
+    """Whether the producer sets the arrival of records of a topic, instead of the broker; raises UnavailableError."""
+    admin = _admin(settings)
+    try:
+        return _timestamps(admin, topic) == "CreateTime"
+    except KafkaError as error:
+        raise _away(settings, error) from error
+    finally:
+        admin.close()
+
+
+def _admin(settings: Settings) -> Any:
+    try:
+        return KafkaAdminClient(
+            bootstrap_servers=settings.kafka_bootstrap.split(","),
+            bootstrap_timeout_ms=_TIMEOUT_MS,
+            request_timeout_ms=_TIMEOUT_MS,
+        )
+    except KafkaError as error:
+        raise _away(settings, error) from error
+
+
+def _timestamps(admin: Any, topic: str) -> str:
     resource = ConfigResource(ConfigResourceType.TOPIC, topic)
     found = admin.describe_configs([resource])["topic"][topic]
-    actual = found["message.timestamp.type"]["value"] if "message.timestamp.type" in found else "CreateTime"
+    return str(found["message.timestamp.type"]["value"]) if "message.timestamp.type" in found else "CreateTime"
+
+
+def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: str) -> None:
+    actual = _timestamps(admin, topic)
     if actual != expected:
         raise UsageError(
             f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-TOPICS = ("usage.events", "usage.deltas", "usage.dlq", "usage.alerts")
+TOPICS = ("usage.events", "usage.deltas", "usage.dlq", "usage.alerts", "usage.closes", "usage.corrections")
 # Topics whose values have the schema of another topic.
 ALIASES = {"usage.events.redrive": "usage.events"}
 # Kinds of events that must be readable for ever: versions of the native event, and of CloudEvents.
@@ -64,7 +64,7 @@ def asyncapi() -> dict[str, Any]:
 
 
 def sql_files(kind: str) -> list[SqlFile]:
-    """Migrations of `usage` or `catalog` in the order they are applied."""
+    """Migrations of `usage`, `catalog` or `billing` in the order they are applied."""
     folder = files(__name__).joinpath("sql", kind)
     found = [SqlFile(entry.name, entry.read_bytes()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted(found, key=lambda file: file.name)

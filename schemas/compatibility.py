@@ -25,6 +25,8 @@ DIRECTIONS: Mapping[str, Direction] = {
     "usage.deltas": "produced",
     "usage.dlq": "produced",
     "usage.alerts": "produced",
+    "usage.closes": "produced",
+    "usage.corrections": "produced",
 }
 
 # Limits, and the JSON type that they speak of.

@@ -20,7 +20,7 @@ from jobs.settings import Settings
 
 @contextmanager
 def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
-    """Settings of a fresh run, migrated; its schema is dropped at the end."""
+    """Settings of a fresh run, migrated; its schemas are dropped at the end."""
     changes = {
         "run_id": f"t{secrets.token_hex(5)}",
         **({"redis_url": redis_url, "redis_password": None} if redis_url else {}),
@@ -31,7 +31,8 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
         yield run
     finally:
         with db.connect(run) as connection:
-            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(run.names.usage_schema)))
+            schemas = map(sql.Identifier, (run.names.usage_schema, run.names.billing_schema))
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.SQL(", ").join(schemas)))
 
 
 class OwnRedis:

@@ -62,7 +62,7 @@ def undescribed(schema: Any, path: str = "$") -> list[str]:
     return found + [more for where, item in inner.items() for more in undescribed(item, where)]
 
 
-@pytest.mark.parametrize("topic", ["usage.events", "usage.deltas", "usage.dlq"])
+@pytest.mark.parametrize("topic", ["usage.events", "usage.deltas", "usage.dlq", "usage.closes", "usage.corrections"])
 def test_every_field_of_a_topic_says_what_it_is(topic: str) -> None:
     assert undescribed(schemas.topic_schema(topic)) == []
 
@@ -194,8 +194,8 @@ def test_the_catalog_schema_is_json_schema_and_the_example_fits() -> None:
     Draft202012Validator(schemas.catalog_schema()).validate(example)
 
 
-@pytest.mark.parametrize("kind", ["usage", "catalog"])
-def test_migrations_are_numbered_without_gaps(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "first"), [("usage", 1), ("catalog", 1), ("billing", 101)])
+def test_migrations_are_numbered_without_gaps(kind: str, first: int) -> None:
     names = [file.name for file in schemas.sql_files(kind)]
     assert names
-    assert all(re.fullmatch(rf"{number:04d}_[a-z_]+\.sql", name) for number, name in enumerate(names, start=1))
+    assert all(re.fullmatch(rf"{number:04d}_[a-z_]+\.sql", name) for number, name in enumerate(names, start=first))

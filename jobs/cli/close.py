@@ -1,0 +1,100 @@
+"""`tidemark close`: closes what is due, corrects what changed, tells Kafka; once or all the time."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from jobs.cli.output import Json, emit, say
+from jobs.cli.until_stopped import until_stopped
+from jobs.errors import UsageError
+from jobs.ledger import close as jobs_close
+from jobs.settings import load
+from udfs.catalog.model import Pair
+from udfs.ledger.lines import rfc3339
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
+By = Annotated[str | None, typer.Option(help="Who closes, for the record; the user of this machine when left out.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `tidemark` app."""
+    app.command("close")(close)
+
+
+def close(
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C; logs JSON lines.")] = False,
+    accept_dead_letters: Annotated[
+        list[str] | None, typer.Option(help="TENANT/CUSTOMER: close in spite of its dead letters; repeatable.")
+    ] = None,
+    by: By = None,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Close every period whose end + grace lies behind the arrival watermark; exit code 1 when one is refused."""
+    settings = load(run_id=run_id)
+    accepted = [_pair(text) for text in accept_dead_letters or ()]
+    if watch:
+        if accepted:
+            raise UsageError("what is accepted holds for one close.", "leave out --watch or --accept-dead-letters.")
+        jobs_close.watch(settings, by or f"close --watch by {user()}", until_stopped())
+        return
+    found = jobs_close.close(settings, by or user(), accept=accepted, progress=say)
+    emit(_document(found), _text(found), as_json=as_json)
+    if found.refused:
+        raise typer.Exit(1)
+
+
+def user() -> str:
+    """Who runs this, as the system knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _pair(text: str) -> Pair:
+    tenant, slash, customer = text.partition("/")
+    if not (tenant and slash and customer):
+        raise UsageError(f"{text!r} names no customer.", "write TENANT/CUSTOMER.")
+    return tenant, customer
+
+
+def _document(found: jobs_close.Closed) -> dict[str, Any]:
+    refused = [
+        {
+            "cause": one.cause,
+            "detail": one.detail,
+            "periods": [
+                {
+                    "tenant_id": key.tenant_id,
+                    "customer_id": key.customer_id,
+                    "period_start": rfc3339(key.start),
+                    "period_end": rfc3339(key.end),
+                }
+                for key in one.periods
+            ],
+        }
+        for one in found.refused
+    ]
+    return {
+        "watermark": None if found.watermark is None else rfc3339(found.watermark),
+        "closes": found.closes,
+        "corrections": found.corrections,
+        "told": found.told,
+        "refused": refused,
+    }
+
+
+def _text(found: jobs_close.Closed) -> Any:
+    at = "not known" if found.watermark is None else rfc3339(found.watermark)
+    line = f"arrival watermark {at}: closed {found.closes:,} periods, made {found.corrections:,} corrections"
+    if not found.refused:
+        return line
+    table = Table("refused", "periods", "why", title=line, title_justify="left")
+    for one in found.refused:
+        table.add_row(one.cause, f"{len(one.periods):,}", one.detail)
+    return table

@@ -1,0 +1,1 @@
+"""Closing, correcting, explaining and telling: the ledger on Postgres and Kafka."""

@@ -1,0 +1,87 @@
+"""What a billing period comes to: lines per meter and dimensions, and the hash that names a state of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+
+class PeriodKey(NamedTuple):
+    """A billing period of a customer; half-open, instants with a zone. Another end is another period."""
+
+    tenant_id: str
+    customer_id: str
+    start: datetime
+    end: datetime
+
+
+class LineKey(NamedTuple):
+    """A meter of a period, and its group-by values as canonical JSON ('' for none)."""
+
+    meter: str
+    dims: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one meter came to.
+
+    Parameters
+    ----------
+    aggregation, unit:
+        How it adds up, and the unit of `value`.
+    n:
+        Measurements applied, voids too; 0 for a level that was only held.
+    samples:
+        Measurements, less those taken back.
+    value:
+        Exact, at most nine decimals.
+    """
+
+    aggregation: str
+    unit: str
+    n: int
+    samples: int
+    value: Decimal
+
+
+Lines = Mapping[LineKey, Line]
+
+
+def content_hash(key: PeriodKey, lines: Lines) -> str:
+    """SHA-256 (hexadecimal) of a period and its lines, the same whatever their order and trailing zeros.
+
+    Of the JSON array [tenant, customer, start, end, [[meter, dims, unit, samples, value], …]] without spaces, lines in
+    the order of their keys, instants in RFC 3339 UTC with seconds, value as plain decimal text without trailing zeros.
+    """
+    rows = [[*at, line.unit, line.samples, plain(line.value)] for at, line in sorted(lines.items())]
+    document = [key.tenant_id, key.customer_id, rfc3339(key.start), rfc3339(key.end), rows]
+    return sha256(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def same(one: Lines, other: Lines) -> bool:
+    """Whether two states say the same to who is billed: values, samples and units; not how many events it took."""
+    return stated(one) == stated(other)
+
+
+def stated(lines: Lines) -> dict[LineKey, tuple[Any, ...]]:
+    """What the lines say, for comparing."""
+    return {at: (line.aggregation, line.unit, line.samples, line.value) for at, line in lines.items()}
+
+
+def plain(value: Decimal) -> str:
+    """Decimal as text without an exponent and without trailing zeros; 0 for any zero."""
+    text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in {"-0", ""} else text
+
+
+def rfc3339(moment: datetime) -> str:
+    """Instant in UTC with seconds, as the messages and the hash have it."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
