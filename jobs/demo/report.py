@@ -179,6 +179,7 @@ def show(report: Report, settings: Settings, console: Console) -> None:
     console.print(drawn(report.percentiles))
     console.print(_live(report))
     console.print(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
+    console.print(_closed(settings))
     for reason, count in report.dead_letters.items():
         console.print(f"dead letters: {reason} {count:,}")
     console.print(
@@ -210,12 +211,20 @@ def _live(report: Report) -> Table:
     return table
 
 
+def _closed(settings: Settings) -> str:
+    query = f"""
+        SELECT count(*), count(*) FILTER (WHERE lines = 0), max(period_end)::date
+        FROM {settings.names.billing_schema}.period_close"""
+    closed, empty, last = _query(settings, query)[0]
+    return f"closed: {closed:,} billing periods, {empty:,} of them without usage, the last up to {last}"
+
+
 def _next_steps(settings: Settings) -> str:
-    schema = settings.names.usage_schema
+    schema = settings.names.billing_schema
     return f"""
 Three queries to try (psql "{settings.postgres_url}"):
-  SELECT meter, period_start, period_end, value, unit FROM {schema}.usage_total
-   WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, period_start;                -- billed from the 31st
+  SELECT meter, period_start, period_end, value, unit, status FROM {schema}.usage_current
+   WHERE tenant_id = 'LGA' AND customer_id = 'DL' AND dims = '' ORDER BY meter, period_start;  -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
   SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-07-01', '2013-08-01', 0.99); -- a July to wait in

@@ -488,7 +488,6 @@ def test_a_dead_letter_keeps_any_bytes(raw: bytes) -> None:
     assert rejected(raw).raw == raw
 
 
-
 # --- replays ----------------------------------------------------------------------------------------------------------
 
 

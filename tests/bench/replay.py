@@ -1,0 +1,144 @@
+"""Replay benchmark: how fast usage is rebuilt against a live drain of the same backlog, and what it costs the live run.
+
+    .venv/bin/python -m tests.bench.replay --events 2000000 --rounds 2
+
+First both jobs drain the backlog as a live run, then as a replay, in turn (A B A B …), on one topic and cluster: what
+is left once both run, until all is read (offsets of a completed checkpoint) and until all is in the rollups (settled).
+Then the live run counts a steady stream, alone and beside a replay held to `--rate`, in turn: latency from due time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs import db, topics
+from jobs.flink_rest import FlinkRest, wait_until
+from jobs.kafka_io import committed_offsets, end_offsets
+from jobs.ledger.watermark import settle
+from jobs.replay import run as replay_run
+from jobs.replay.discard import discard
+from jobs.replay.record import run_settings
+from jobs.settings import Settings, load
+from jobs.submit import JOBS, submit
+from tests.bench import load as events
+from tests.bench.drain import LIMIT_S, fill
+from tests.bench.latency import measure
+from tests.bench.stack import bench_stack, wait_ended
+
+BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def end_jobs(settings: Settings) -> None:
+    """Cancel both jobs of a run, and wait until they have ended."""
+    rest = FlinkRest(settings.flink_rest_url)
+    for job in JOBS:
+        running = rest.active(settings.names.job(job))
+        if running is not None:
+            rest.cancel(running.id)
+            wait_ended(rest, settings.names.job(job))
+
+
+def timed(settings: Settings, run: Settings) -> dict[str, Any]:
+    """Seconds until a run that was just started has read, and stored, all there is."""
+    ends = end_offsets(settings, settings.events_topic)
+    group = run.names.group("meter")
+    left = sum(ends.values()) - sum(committed_offsets(run, group, settings.events_topic).values())
+    started = time.monotonic()
+    wait_until(
+        lambda: committed_offsets(run, group, settings.events_topic) == ends, LIMIT_S, "the topic to be read",
+        every_s=0.1,
+    )  # fmt: skip
+    read_s = time.monotonic() - started
+    settle(run)
+    stored_s = time.monotonic() - started
+    return {
+        "left": left, "read_s": round(read_s, 1), "read_per_s": round(left / read_s), "stored_s": round(stored_s, 1),
+        "stored_per_s": round(left / stored_s),
+    }  # fmt: skip
+
+
+def drained(settings: Settings, name: str) -> dict[str, Any]:
+    """The backlog as a live run of its own."""
+    run = settings.model_copy(update={"run_id": name})
+    topics.apply(run, ledger=False)
+    db.migrate(run, ledger=False)
+    for job in JOBS:
+        FlinkRest(run.flink_rest_url).wait_running(submit(run, job).job_id)
+    found = timed(settings, run)
+    end_jobs(run)
+    return {"what": "drain", **found}
+
+
+def replayed(settings: Settings, name: str, rate: int = 0) -> dict[str, Any]:
+    """The backlog as a replay that runs on; it is thrown away after."""
+    replay = replay_run.start(settings, replay_run.Request(name, "bench", BEGIN, events_per_s=rate))
+    run = run_settings(settings, replay)
+    found = timed(settings, run)
+    discard(settings, name, "bench")
+    return {"what": "replay", **found}
+
+
+def beside(settings: Settings, live_rate: int, seconds: int, replay_rate: int, index: int) -> dict[str, Any]:
+    """Latency of a live run, alone or beside a replay of the backlog held to a rate (0: alone)."""
+    name = f"live_{index}"
+    live = settings.model_copy(update={"run_id": name, "events_topic": f"bench.{name}"})
+    topics.apply(live)
+    db.migrate(live)
+    job = submit(live, "meter").job_id
+    FlinkRest(live.flink_rest_url).wait_running(job)
+    submit(live, "rollup")
+    if replay_rate:
+        request = replay_run.Request(f"beside_{index}", "bench", BEGIN, events_per_s=replay_rate)
+        replay_run.start(settings, request)
+    found = measure(live, live_rate, seconds)
+    if replay_rate:
+        discard(settings, f"beside_{index}", "bench")
+    end_jobs(live)
+    return {"what": "latency", "replay_per_s": replay_rate, **found}
+
+
+def say(found: dict[str, Any]) -> dict[str, Any]:
+    """Print one JSON line."""
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one JSON line per measurement, and the ratios within each round."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--customers", type=int, default=1_000)
+    parser.add_argument("--live-rate", type=int, default=1_000)
+    parser.add_argument("--rate", type=int, default=5_000, help="events a second of the replay beside the live run")
+    parser.add_argument("--seconds", type=int, default=90)
+    arguments = parser.parse_args(argv)
+    with bench_stack():
+        settings = load(events_topic="bench.backlog")
+        topics.apply(settings)
+        db.migrate(settings)
+        events.apply_catalog(settings)
+        fill(settings, arguments.events, arguments.customers)
+        stamp = int(time.time())
+        for index in range(arguments.rounds):
+            live = say(drained(settings, f"drain_{index}_{stamp}"))
+            again = say(replayed(settings, f"replay_{index}_{stamp}"))
+            ratios = {name: round(again[name] / live[name], 3) for name in ("read_per_s", "stored_per_s")}
+            say({"what": "ratio replay to drain", **ratios, "times_real_time": round(again["stored_per_s"] / 1_000, 1)})
+        for index in range(arguments.rounds):
+            figures = [
+                say(beside(settings, arguments.live_rate, arguments.seconds, rate, 2 * index + place))
+                for place, rate in enumerate((0, arguments.rate))
+            ]
+            say({"what": "ratio p99 beside to alone", "p99": round(figures[1]["p99_ms"] / figures[0]["p99_ms"], 2)})
+
+
+if __name__ == "__main__":
+    main()
