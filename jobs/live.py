@@ -16,6 +16,7 @@ from psycopg import sql
 
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.loop import logger, repeat
+from jobs.replay import follow
 from jobs.settings import Settings
 from udfs.limits.book import LimitBook
 from udfs.limits.store import PostgresLimitSource
@@ -62,13 +63,17 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What one refresh did; `read` counters were looked at, `refused` ones were already as new in Redis."""
+    """What one refresh did; `read` counters were looked at, `refused` ones were already as new in Redis.
+
+    `switched`: readers were sent to the counters of another version.
+    """
 
     full: bool
     read: int
     written: int
     refused: int
     failed: int
+    switched: bool = False
 
 
 @dataclass(slots=True)
@@ -147,6 +152,8 @@ class Keeper:
         if full and marker is not None:
             # An old snapshot says of itself that it is whole: readers must not believe it meanwhile.
             self._ask_redis(lambda: self._redis.delete(self._marker))
+        # The switch, before the marker says that all is there: readers must not take the counters of another version.
+        switched = self._ask_postgres(self._follow)
         # Step 2: totals, and the clock they are later than.
         cursor, totals = self._ask_postgres(lambda connection: self._read(connection, begin))
         standing = self._standing(totals)
@@ -160,7 +167,7 @@ class Keeper:
             self._ask_redis(lambda: self._redis.set(self._marker, run_id))
         # Step 4: only now is it done.
         self._progress = Progress(cursor, versions)
-        return Refresh(full, len(totals), results.count(WRITTEN), results.count(REFUSED), len(failed))
+        return Refresh(full, len(totals), results.count(WRITTEN), results.count(REFUSED), len(failed), switched)
 
     def close(self) -> None:
         """Give both connections back."""
@@ -174,6 +181,10 @@ class Keeper:
         run_id: Any = self._redis.info("server")
         marker: Any = self._redis.get(self._marker)
         return str(run_id["run_id"]), marker
+
+    def _follow(self, connection: psycopg.Connection) -> bool:
+        switched: bool = self._ask_redis(lambda: follow.level(connection, self._redis, self._settings.names))
+        return switched
 
     def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[LiveTotal]]:
         with connection.transaction():
@@ -253,8 +264,9 @@ def watch(settings: Settings, stop: threading.Event) -> None:
     log("started", every_s=settings.live_refresh_s, prefix=settings.names.redis_prefix)
 
     def report(done: Refresh, failing: bool) -> None:
-        if failing or done.full or done.written or done.failed:
-            log("refreshed", full=done.full, read=done.read, written=done.written, failed=done.failed)
+        if failing or done.full or done.written or done.failed or done.switched:
+            figures = {"read": done.read, "written": done.written, "failed": done.failed}
+            log("refreshed", full=done.full, **figures, switched=done.switched)
 
     with closing(Keeper(settings)) as keeper:
         repeat(keeper.refresh, every_s=settings.live_refresh_s, stop=stop, log=log, report=report)

@@ -14,6 +14,7 @@ import redis
 from psycopg import sql
 
 from jobs.errors import TidemarkError, UnavailableError
+from jobs.replay import follow
 from jobs.settings import Settings
 from udfs.calendars.calendar import SEPARATOR
 from udfs.live import client, redis_key
@@ -80,7 +81,7 @@ class Usage:
 
 
 def usage(settings: Settings, tenant: str, customer: str) -> Usage:
-    """Live and stored totals of the latest period of each meter.
+    """Live and stored totals of the latest period of each meter, of the version that people read.
 
     Raises
     ------
@@ -88,11 +89,11 @@ def usage(settings: Settings, tenant: str, customer: str) -> Usage:
         Postgres could not be asked, which also knows the names of the meters. Redis away is told in the answer.
 
     """
-    kinds, stored = _read_stored(settings, tenant, customer)
+    prefix, kinds, stored = _read_stored(settings, tenant, customer)
     unavailable: dict[str, str] = {}
     live: Mapping[str, Total] = {}
     try:
-        live = _read_live(settings, tenant, customer, kinds)
+        live = _read_live(settings, prefix, (tenant, customer), kinds)
     except (redis.RedisError, OSError) as error:
         unavailable["live"] = f"Redis at {settings.redis_url} does not answer: {first_line(error)}"
     meters = tuple(
@@ -138,16 +139,20 @@ def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
             return ""
 
 
-def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[dict[str, str], dict[str, Total]]:
-    meters = sql.SQL(_METERS).format(schema=sql.Identifier(settings.names.usage_schema))
-    statement = sql.SQL(_STORED).format(schema=sql.Identifier(settings.names.usage_schema))
+def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[str, dict[str, str], dict[str, Total]]:
+    """Prefix of the live counters that go with them, aggregation by meter, and totals by meter."""
+    names = settings.names
     try:
         with (
             connect(settings.postgres_url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
             deadline(db, _TIMEOUT_MS),
         ):
-            kinds: dict[str, str] = dict(db.execute(meters, [tenant]).fetchall())
-            rows = db.execute(statement, [tenant, customer]).fetchall()
+            stack = follow.promoted(db, names)
+            # A replay has no ledger: its own rollups.
+            schema = sql.Identifier(names.usage_schema if stack is None else names.billing_schema)
+            prefix = follow.prefix_read(stack or [], names, tenant)
+            kinds: dict[str, str] = dict(db.execute(sql.SQL(_METERS).format(schema=schema), [tenant]).fetchall())
+            rows = db.execute(sql.SQL(_STORED).format(schema=schema), [tenant, customer]).fetchall()
     except psycopg.errors.UndefinedTable as error:
         raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
     except psycopg.Error as error:
@@ -155,15 +160,15 @@ def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[dict[s
             f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
             "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
         ) from error
-    return kinds, {row[0]: Total(_text(row[1]), _text(row[2]), row[3], normal(row[4])) for row in rows}
+    return prefix, kinds, {row[0]: Total(_text(row[1]), _text(row[2]), row[3], normal(row[4])) for row in rows}
 
 
-def _read_live(settings: Settings, tenant: str, customer: str, kinds: Mapping[str, str]) -> dict[str, Total]:
+def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: Mapping[str, str]) -> dict[str, Total]:
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     with closing(client(settings.redis_url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
         pipeline = connection.pipeline(transaction=False)
         for meter in kinds:
-            pipeline.hgetall(redis_key(settings.names.redis_prefix, tenant, customer, meter))
+            pipeline.hgetall(redis_key(prefix, *whose, meter))
         answers = pipeline.execute()
     totals = {meter: live_total(kinds[meter], fields) for meter, fields in zip(kinds, answers, strict=True)}
     return {meter: total for meter, total in totals.items() if total is not None}

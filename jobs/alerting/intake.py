@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import psycopg
 
-from jobs.alerting import store
+from jobs.alerting import standing, store
 from jobs.alerting.evidence import Researcher
 from jobs.alerting.ledger import PostgresLedger
+from jobs.alerting.standing import Stand, is_taken
 from jobs.alerting.topic import AlertTopic, Place, read
 from jobs.errors import TidemarkError
 from jobs.loop import logger
@@ -27,12 +28,16 @@ from udfs.postgres import deadline, first_line
 log = logger("alerts")
 
 POLL_MS = 500
+# For the topic of a promoted replay, beside the own one.
+REPLAY_POLL_MS = 50
 # A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
 BATCH_TIMEOUT_MS = 60_000
 # Between attempts while a service is away.
 RETRY_S = 2.0
 
 Answer = TypeVar("Answer")
+# Next offset by topic and partition.
+Offsets = dict[str, dict[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Batch:
     Parameters
     ----------
     fates:
-        How many alerts were told, held, unrouted or known before.
+        How many alerts were told, held, unrouted or known before, or are of a version that people do not read.
     notifications:
         How many are new or have more alerts.
     refused:
@@ -70,14 +75,17 @@ class _Weighed:
 
 
 class Intake:
-    """Takes alerts of a run; one Postgres connection and one Kafka consumer, both made again after each failure."""
+    """Takes alerts of a run, and those about limits of replays that stand for it.
+
+    One Postgres connection, and one Kafka consumer a run, all made again after each failure.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._researcher = Researcher()
         self._postgres: psycopg.Connection | None = None
-        self._topic: AlertTopic | None = None
-        self._remembered: dict[int, int] = {}
+        self._topics: dict[str, AlertTopic] = {}
+        self._remembered: Offsets = {}
 
     def look(self, poll_ms: int = POLL_MS) -> Batch:
         """Take what came, waiting for `poll_ms` at most.
@@ -92,16 +100,18 @@ class Intake:
         """
         try:
             # Step 1: go to where the tables end, which is where the last transaction that was committed left off.
-            topic = self._opened()
-            records = topic.poll(poll_ms)
+            stands = self._ask(lambda connection: standing.read_stands(connection, self._settings.names))
+            self._open(stands)
+            records = self._poll(poll_ms)
             # Step 2: read, weigh and enrich; the stored usage is asked outside the transaction and may fail to answer.
-            alerts, refused = _readable(records)
+            alerts, refused, others = _readable(records, stands, self._settings.run_id)
             weighed = self._ask(lambda connection: self._weighed(connection, alerts)) if alerts else []
             # Step 3: rows, notifications, budgets and offsets in one transaction: all of them, or none.
-            ends = topic.offsets()
+            ends = {topic.name: topic.offsets() for topic in self._topics.values()}
             if ends == self._remembered:
                 return Batch()
             batch = self._ask(lambda connection: self._take(connection, weighed, refused, ends))
+            batch.fates.update({"version": others} if others else {})
             self._remembered = ends
         except TidemarkError:
             self.close()
@@ -109,18 +119,28 @@ class Intake:
         return batch
 
     def close(self) -> None:
-        """Give both connections back, and with them the right to take."""
-        if self._topic is not None:
-            self._topic.close()
+        """Give all connections back, and with them the right to take."""
+        for topic in self._topics.values():
+            topic.close()
         if self._postgres is not None:
             self._postgres.close()
-        self._topic = self._postgres = None
+        self._topics, self._remembered, self._postgres = {}, {}, None
 
-    def _opened(self) -> AlertTopic:
-        if self._topic is None:
-            offsets = self._ask(lambda connection: store.offsets(connection, self._settings.names.alerts))
-            self._topic, self._remembered = AlertTopic(self._settings, offsets), {}
-        return self._topic
+    def _open(self, stands: Sequence[Stand]) -> None:
+        """Read the topics of this run and of the replays that stand for it, and no others."""
+        wanted = [self._settings.run_id, *(one.run_id for one in stands)]
+        for run_id in [one for one in self._topics if one not in wanted]:
+            self._topics.pop(run_id).close()
+        for run_id in wanted:
+            if run_id not in self._topics:
+                run = self._settings.model_copy(update={"run_id": run_id})
+                offsets = self._ask(lambda connection, name=run.names.alerts: store.offsets(connection, name))  # type: ignore[misc]
+                self._topics[run_id] = AlertTopic(run, offsets)
+
+    def _poll(self, poll_ms: int) -> list[tuple[str, Place, bytes]]:
+        own = self._settings.run_id
+        found = {run: topic.poll(poll_ms if run == own else REPLAY_POLL_MS) for run, topic in self._topics.items()}
+        return [(run, place, payload) for run, records in found.items() for place, payload in records]
 
     def _weighed(self, connection: psycopg.Connection, alerts: Sequence[tuple[Place, Alert]]) -> list[_Weighed]:
         found = [alert for _, alert in alerts]
@@ -136,7 +156,7 @@ class Intake:
         connection: psycopg.Connection,
         weighed: Sequence[_Weighed],
         refused: Sequence[Refused],
-        ends: dict[int, int],
+        ends: Offsets,
     ) -> Batch:
         fates: Counter[str] = Counter()
         unfit: list[Refused] = []
@@ -152,7 +172,8 @@ class Intake:
                         unfit.append(Refused(one.place, first_line(error)))
                 desk.finish()
                 written = ledger.write()
-            store.remember(connection, self._settings.names.alerts, ends)
+            for topic, offsets in ends.items():
+                store.remember(connection, topic, offsets)
         return Batch(fates, written, (*refused, *unfit))
 
     def _desk(self, connection: psycopg.Connection, ledger: PostgresLedger, weighed: Sequence[_Weighed]) -> Desk:
@@ -197,16 +218,26 @@ def _report(batch: Batch, *, recovered: bool) -> None:
         log("taken", **batch.fates, notifications=batch.notifications)
 
 
-def _readable(records: Sequence[tuple[Place, bytes]]) -> tuple[list[tuple[Place, Alert]], list[Refused]]:
-    """Alerts in the order of their time, beginnings before ends: partitions are read one after the other."""
+def _readable(
+    records: Sequence[tuple[str, Place, bytes]], stands: Sequence[Stand], own: str
+) -> tuple[list[tuple[Place, Alert]], list[Refused], int]:
+    """Alerts in the order of their time, beginnings before ends: partitions are read one after the other.
+
+    Those of a version that people do not read are only counted. They stay in their topic: stored, they would be taken
+    for the same ones of the other version, which have the same ids.
+    """
     alerts: list[tuple[Place, Alert]] = []
     refused: list[Refused] = []
-    for place, payload in records:
+    for run_id, place, payload in records:
         try:
-            alerts.append((place, read(payload)))
+            alert = read(payload)
         except AlertError as error:
             refused.append(Refused(place, str(error)))
-    return sorted(alerts, key=lambda one: (one[1].at_ms, one[1].status == "resolved", one[0])), refused
+        else:
+            if is_taken(stands, own, run_id, alert):
+                alerts.append((place, alert))
+    in_order = sorted(alerts, key=lambda one: (one[1].at_ms, one[1].status == "resolved", one[0]))
+    return in_order, refused, len(records) - len(alerts) - len(refused)
 
 
 def _judged(alert: Alert, weight: Weight) -> tuple[Alert, Severity]:

@@ -56,6 +56,11 @@ class AlertTopic:
             self.close()
             raise
 
+    @property
+    def name(self) -> str:
+        """Name of the topic."""
+        return self._topic
+
     def poll(self, timeout_ms: int) -> list[tuple[Place, bytes]]:
         """Records that came, at most POLL_RECORDS, in offset order per partition; none while no broker answers.
 

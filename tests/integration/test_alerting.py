@@ -84,11 +84,31 @@ def rows(run: Settings, query: str, *given: Any) -> list[tuple[Any, ...]]:
         return connection.execute(query, given).fetchall()  # type: ignore[arg-type]
 
 
-def send(run: Settings, *alerts: Alert | bytes) -> None:
+def send(run: Settings, *alerts: Alert | bytes, tenant: str = "") -> None:
     with Sender(run) as sender:
         for alert in alerts:
-            payload = alert if isinstance(alert, bytes) else to_json(replace(alert, tenant_id=run.run_id)).encode()
+            whose = tenant or run.run_id
+            payload = alert if isinstance(alert, bytes) else to_json(replace(alert, tenant_id=whose)).encode()
             sender.send(run.names.alerts, payload)
+
+
+def promoted(run: Settings, replayed: Settings, level_ms: int, since_ms: int) -> None:
+    """Enter a promoted replay of all tenants that runs on."""
+    level, since = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (level_ms, since_ms))
+    with db.connect(run) as connection:
+        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(run.names.billing_schema)))
+        connection.execute(
+            "INSERT INTO replay (replay_id, state, scope_start, events_topic, late_until, starts, target, started_by, "
+            "level_at) VALUES ('r', 'promoted', '2020-01-01', 'e', '2020-01-01', '{}', '{}', 'test', %s)",
+            [level],
+        )
+        connection.execute(
+            "INSERT INTO replay_decision (replay_id, decision, at, by) VALUES ('r', 'promote', %s, 'test')", [since]
+        )
+        connection.execute(
+            "INSERT INTO layer (replay_id, usage_schema, scope_start) VALUES ('r', %s, '2020-01-01')",
+            [replayed.names.usage_schema],
+        )
 
 
 def look(intake: Intake, expected: int) -> list[Batch]:
@@ -187,6 +207,34 @@ def test_alerts_notifications_and_offsets_are_written_together_or_not_at_all(run
         connection.execute("ALTER TABLE alert_intake DROP CONSTRAINT broken")
         look(intake, 2)
     assert rows(run, everything) == [(2, 2)]
+
+
+def test_limits_of_a_promoted_replay_are_told_instead_of_those_of_the_run_it_stands_for(run: Settings) -> None:
+    # |---- rebuilding ----|-- level --|==== promoted ====>
+    replayed = run.model_copy(update={"run_id": run.names.replay("r")})
+    topics.apply(replayed, ledger=False)
+    wait_until(lambda: readable(replayed), timeout_s=60, what="the broker knows the topic of the replay")
+    level, since = TEN, TEN + 3_600 * SECOND
+    promoted(run, replayed, level, since)
+    before, after = (
+        an_alert(customer, at_ms=since + moved * SECOND) for customer, moved in (("c1", -300), ("c2", 300))
+    )
+    other = replace(an_alert("c3", at_ms=since + 300 * SECOND), type="anomaly.spike")
+    rebuilt, same = an_alert("c4", at_ms=level - SECOND), an_alert("c5", at_ms=since + 300 * SECOND)
+    send(run, before, after, other, same)
+    send(replayed, rebuilt, same, replace(other, id="of the replay"), tenant=run.run_id)
+    with closing(Intake(run)) as intake:
+        batches = look(intake, 7)
+        # Passed over: the run of the ledger on limits, the replay on anything else, and before it was level.
+        assert fates(batches) == {"told": 3, "version": 4}
+        assert rows(run, "SELECT alert_id FROM alert ORDER BY customer_id") == [(before.id,), (other.id,), (same.id,)]
+        with db.connect(run) as connection:
+            connection.execute(sql.SQL("DELETE FROM {}.layer").format(sql.Identifier(run.names.billing_schema)))
+        again = an_alert("c6", at_ms=since + 900 * SECOND)
+        send(run, again)
+        send(replayed, an_alert("c7", at_ms=since + 900 * SECOND), tenant=run.run_id)
+        assert fates(look(intake, 1)) == {"told": 1}
+    assert rows(run, "SELECT count(*) FROM alert") == [(4,)]
 
 
 def test_the_intake_survives_the_loss_of_its_session_without_a_double(run: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The readers on a real Redis: one round trip, and an answer by the policy whatever happens to it."""
+"""The readers on a real Redis: one round trip, switches followed, an answer by the policy whatever happens to it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from udfs.reader import AsyncLimitReader, Decision, LimitReader
 DAY_MS = 86_400_000
 DOCS = Path(__file__).parents[2] / "docs" / "reader.md"
 COUNTER, SUSPENSION, DEFAULTS = "usage:{t/c%2F1}:m", "usage:{t/c%2F1}::suspended", "usage:{t}::limits"
+SWITCH = "usage:switch"
 ID = ("t", "c/1", "m")
 # Longer than a busy machine is ever away: no test waits for it but those in which Redis is mute.
 READ = ("hmget", "hgetall", "hget", "mget")
@@ -90,14 +91,14 @@ def now_ms() -> int:
     return int(time.time() * 1_000)
 
 
-def fill(server: OwnRedis, used: str = "4", on_unknown: str = "fail_closed") -> None:
+def fill(server: OwnRedis, used: str = "4", on_unknown: str = "fail_closed", prefix: str = "usage:") -> None:
     """A counter under a hard cap of 10, all that a pipeline that moves leaves behind."""
     begin = now_ms() - DAY_MS
     fields = {"period_start": begin, "period_end": begin + 30 * DAY_MS, "n": 4, "total": used,
               "limit": "10", "mode": "hard", "on_unknown": on_unknown, "rule": "customer/c@0", "denied": 0,
               "remaining": "6", "projected_exhaustion_at": ""}  # fmt: skip
-    server.client.hset(COUNTER, mapping=fields)
-    server.client.mset({"usage:marker": "run", "usage:heartbeat": now_ms()})
+    server.client.hset(COUNTER.replace("usage:", prefix), mapping=fields)
+    server.client.mset({f"{prefix}marker": "run", f"{prefix}heartbeat": now_ms()})
 
 
 def port_of(server: OwnRedis) -> int:
@@ -119,6 +120,56 @@ def test_a_check_is_one_round_trip_also_the_first_of_a_connection(
     calls = {name.removeprefix("cmdstat_"): figures["calls"] for name, figures in commands.items()}
     assert {name: calls[name] for name in READ} == dict.fromkeys(READ, 6)
     assert set(calls) <= {*READ, "info", "config|resetstat"}
+
+
+def test_a_switch_of_versions_is_followed_there_and_back_with_one_round_trip_more(
+    own_redis: OwnRedis, open_readers: Callable[..., Both]
+) -> None:
+    fill(own_redis, used="4")
+    fill(own_redis, used="9", prefix="usage_r:")
+    with Relay(port_of(own_redis)) as relay:
+        both = open_readers(relay.url)
+
+        def asked() -> list[tuple[Decimal | None, int]]:
+            return [(ask(*ID).used, relay.round_trips()) for ask in (both.sync.check, both.ask_async)]
+
+        assert asked() == [(4, 1)] * 2
+        own_redis.client.set(SWITCH, json.dumps({"*": "usage_r:"}))
+        assert asked() == [(9, 2)] * 2
+        assert asked() == [(9, 1)] * 2
+        own_redis.client.delete(SWITCH)
+        assert asked() == [(4, 2)] * 2
+        assert asked() == [(4, 1)] * 2
+
+
+def test_a_switch_of_one_tenant_moves_its_counters_and_leaves_its_suspensions(
+    own_redis: OwnRedis, open_readers: Callable[..., Both]
+) -> None:
+    fill(own_redis)
+    default = {"limit": "1", "mode": "soft", "on_unknown": "fail_open", "rule": "tenant/@0"}
+    own_redis.client.hset(DEFAULTS.replace("usage:", "usage_r:"), "m", json.dumps(default))
+    own_redis.client.mset({"usage_r:marker": "run", SWITCH: json.dumps({"t": "usage_r:"})})
+    both = open_readers(own_redis.url)
+    # The other version has no heartbeat: nobody keeps it.
+    assert both.check(*ID).reason == "stale"
+    own_redis.client.set("usage_r:heartbeat", now_ms())
+    assert both.check("t", "new", "m", 2).reason == "would_exceed_soft"
+    assert both.check("u", "new", "m", 2).reason == "no_limit"
+    own_redis.client.hset(SUSPENSION, mapping={"reason": "fraud", "by": "ops", "at": now_ms(), "until": ""})
+    assert both.check(*ID).reason == "suspended"
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", '{"*": 5}', "usage_r:", None])
+def test_a_switch_that_cannot_be_read_leaves_the_readers_where_they_were_configured(
+    own_redis: OwnRedis, open_readers: Callable[..., Both], broken: str | None
+) -> None:
+    fill(own_redis, used="4")
+    fill(own_redis, used="9", prefix="usage_r:")
+    if broken is None:
+        own_redis.client.hset(SWITCH, "*", "usage_r:")
+    else:
+        own_redis.client.set(SWITCH, broken)
+    assert open_readers(own_redis.url).check(*ID).used == 4
 
 
 def test_both_readers_answer_alike(own_redis: OwnRedis, open_readers: Callable[..., Both]) -> None:
@@ -266,7 +317,11 @@ def test_a_user_with_the_documented_rights_can_check_and_no_password_is_an_error
     assert rights
     own_redis.client.execute_command("ACL", "SETUSER", "shop", "on", ">word", *rights[1].split())
     own_redis.client.config_set("requirepass", "secret")
-    assert open_readers(own_redis.url.replace("//", "//shop:word@")).check(*ID).known
+    allowed = open_readers(own_redis.url.replace("//", "//shop:word@"))
+    assert allowed.check(*ID).used == 4
+    fill(own_redis, used="9", prefix="usage_r:")
+    own_redis.client.set(SWITCH, json.dumps({"*": "usage_r:"}))
+    assert allowed.check(*ID).used == 9
     decision = open_readers(own_redis.url).check(*ID)
     assert decision.reason == "redis_error"
     assert "Authentication required" in decision.detail

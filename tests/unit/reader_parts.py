@@ -37,9 +37,9 @@ def judge(**changes: Any) -> Judge:
 
 
 def replies(fields: dict[str, str] | None = None, *, suspension: Any = None, default: Any = None, marker: Any = "r1",
-            heartbeat: Any = str(NOW)) -> list[Any]:  # fmt: skip
+            heartbeat: Any = str(NOW), switch: Any = None) -> list[Any]:  # fmt: skip
     counter = [(fields or {}).get(name) for name in COUNTER_FIELDS]
-    return [suspension or {}, counter, default, [marker, heartbeat]]
+    return [suspension or {}, counter, default, [marker, heartbeat, switch]]
 
 
 FULL = {

@@ -61,9 +61,18 @@ def test_what_is_read_is_where_it_is_written(tenant: str, customer: str, meter: 
 def test_no_key_is_taken_for_another(left: tuple[str, str], right: tuple[str, str]) -> None:
     keys = keys_of("usage:", *left, "suspended")
     other = keys_of("usage:", *right, ":suspended")
-    assert len({keys.counter, keys.suspension, keys.defaults, keys.marker, keys.heartbeat}) == 5
+    assert len({keys.counter, keys.suspension, keys.defaults, keys.marker, keys.heartbeat, keys.switch}) == 6
     assert (keys.suspension == other.suspension) == (left == right)
     assert keys.suspension != other.counter
+
+
+def test_what_is_counted_is_read_of_another_version_and_what_people_decided_is_not() -> None:
+    own, other = keys_of("usage:", "t", "c", "m"), keys_of("usage:", "t", "c", "m", "usage_r:")
+    moved = keys_of("usage_r:", "t", "c", "m")
+    assert (other.suspension, other.switch) == (own.suspension, own.switch)
+    assert (other.counter, other.defaults, other.marker, other.heartbeat) == (
+        moved.counter, moved.defaults, moved.marker, moved.heartbeat,
+    )  # fmt: skip
 
 
 def test_a_refused_connection_is_answered_by_both_readers() -> None:

@@ -31,7 +31,7 @@ def test_bytes_are_read_as_text() -> None:
         {name.encode(): value.encode() for name, value in held.items()},
         [value.encode() for value in FULL.values()],
         CLOSED.encode(),
-        [b"r1", str(NOW).encode()],
+        [b"r1", str(NOW).encode(), None],
     ]
     assert judge().answered(ASK, raw) == judge().answered(ASK, replies(FULL, suspension=held, default=CLOSED))
 
@@ -73,16 +73,18 @@ def test_an_error_to_one_question_leaves_the_policy_of_another_to_hold() -> None
 
 text_or_none = st.none() | st.text(max_size=20) | st.sampled_from([*FULL.values(), "soft", "fail_open"])
 failures = st.just(redis.ResponseError("no"))
-nine, two = (st.lists(text_or_none, min_size=size, max_size=size) | failures for size in (9, 2))
+nine, three = (st.lists(text_or_none, min_size=size, max_size=size) | failures for size in (9, 3))
 hashes = st.dictionaries(st.sampled_from(["reason", "by", "at", "until", "x"]), st.text(max_size=20)) | failures
 defaults = text_or_none | st.dictionaries(st.sampled_from(["limit", "mode", "on_unknown"]), text_or_none).map(
     json.dumps
 )
 
 
-@given(st.tuples(hashes, nine, defaults | failures, two))
+@given(st.tuples(hashes, nine, defaults | failures, three))
 def test_whatever_redis_says_there_is_an_answer(raw: tuple[Any, ...]) -> None:
-    decision = judge(on_unknown="fail_closed").answered(ASK, list(raw))
+    asked = judge(on_unknown="fail_closed")
+    assert asked.elsewhere(ASK, raw) is None
+    decision = asked.answered(ASK, list(raw))
     assert decision.reason in get_args(Reason)
     assert not any(isinstance(reply, Exception) for reply in raw) or decision.reason == "redis_error"
 

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from udfs.reader.decision import Decision, Wanted
-from udfs.reader.judge import Judge
+from udfs.reader.judge import Judge, Question
 from udfs.reader.layout import queue
 from udfs.reader.stored import OnUnknown
 
@@ -35,7 +35,7 @@ class LimitReader:
     redis_or_url:
         URL of Redis, with its password, or a client, whose own time-outs and retries hold then.
     prefix:
-        First part of every key, with its colon.
+        First part of every key, with its colon: of the run whose switch of versions is followed.
     on_unknown:
         What to answer where usage is unknown and no policy of the customer or its tenant was seen.
     max_age_s:
@@ -78,12 +78,17 @@ class LimitReader:
         """
         question = self._judge.question(tenant, customer, meter, wanted)
         try:
-            pipeline = self._client.pipeline(transaction=False)
-            queue(pipeline, question.keys)
-            replies = pipeline.execute(raise_on_error=False)
+            replies = self._ask(question)
+            if other := self._judge.elsewhere(question, replies):
+                question, replies = other, self._ask(other)
         except Exception as error:  # noqa: BLE001  whatever Redis does, the request in whose path this stands is answered
             return self._judge.failed(question, error)
         return self._judge.answered(question, replies)
+
+    def _ask(self, question: Question) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        queue(pipeline, question.keys)
+        return pipeline.execute(raise_on_error=False)
 
     def close(self) -> None:
         """Give the connections back; those of a client that was given stay."""
@@ -130,12 +135,17 @@ class AsyncLimitReader:
         question = self._judge.question(tenant, customer, meter, wanted)
         try:
             async with asyncio.timeout(self._timeout_s):
-                pipeline = self._client.pipeline(transaction=False)
-                queue(pipeline, question.keys)
-                replies = await pipeline.execute(raise_on_error=False)
+                replies = await self._ask(question)
+                if other := self._judge.elsewhere(question, replies):
+                    question, replies = other, await self._ask(other)
         except Exception as error:  # noqa: BLE001  as above; being cancelled is no Exception
             return self._judge.failed(question, error)
         return self._judge.answered(question, replies)
+
+    async def _ask(self, question: Question) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        queue(pipeline, question.keys)
+        return await pipeline.execute(raise_on_error=False)
 
     async def aclose(self) -> None:
         """Give the connections back; those of a client that was given stay."""

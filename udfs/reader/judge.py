@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -13,6 +13,7 @@ from udfs.reader.decision import Decision, Trouble, Wanted, amount_of, decide, w
 from udfs.reader.layout import Keys, keys_of
 from udfs.reader.policies import Policies
 from udfs.reader.stored import OnUnknown, declared, describe, parse, texts
+from udfs.reader.switch import version_of
 
 # redis-py counts these among failures of the connection, but Redis did answer.
 _REFUSALS = (redis.BusyLoadingError, redis.AuthenticationError)
@@ -20,17 +21,18 @@ _REFUSALS = (redis.BusyLoadingError, redis.AuthenticationError)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One check: how much of what, and the keys that know."""
+    """One check: how much of what, the prefix of the version that is asked, and the keys that know."""
 
     tenant: str
     customer: str
     meter: str
     wanted: Decimal
+    version: str
     keys: Keys
 
 
 class Judge:
-    """Turns replies and failures into decisions, and remembers the policies on the way; for many threads.
+    """Turns replies and failures into decisions, and remembers policies and the switch on the way; for many threads.
 
     Parameters
     ----------
@@ -64,13 +66,32 @@ class Judge:
         if max_age_s is not None and not max_age_s > 0:
             raise ValueError(f"max_age_s is {max_age_s!r}: give seconds above 0, or None for any age.")
         self._prefix = prefix
+        self._switch: str | None = None
         self._policies = Policies(on_unknown, remembered)
         self._max_age_s = max_age_s
         self._wall_clock = wall_clock
 
     def question(self, tenant: str, customer: str, meter: str, wanted: Wanted) -> Question:
         """A check of one customer and meter; ValueError where `wanted` is no amount."""
-        return Question(tenant, customer, meter, amount_of(wanted), keys_of(self._prefix, tenant, customer, meter))
+        version = version_of(self._switch, tenant, self._prefix)
+        keys = keys_of(self._prefix, tenant, customer, meter, version)
+        return Question(tenant, customer, meter, amount_of(wanted), version, keys)
+
+    def elsewhere(self, question: Question, replies: Sequence[Any]) -> Question | None:
+        """The question to ask instead, where the replies say that people read another version; never raises.
+
+        Asked at once after a switch alone: the next question is put to the version that was named last.
+        """
+        marks = replies[-1] if replies else None
+        if not isinstance(marks, list) or not marks:
+            return None
+        named = marks[-1]
+        self._switch = named.decode(errors="replace") if isinstance(named, bytes) else named
+        version = version_of(self._switch, question.tenant, self._prefix)
+        if version == question.version:
+            return None
+        keys = keys_of(self._prefix, question.tenant, question.customer, question.meter, version)
+        return replace(question, version=version, keys=keys)
 
     def answered(self, question: Question, replies: Sequence[Any]) -> Decision:
         """The decision on the replies to `layout.queue`; never raises, whatever they are."""

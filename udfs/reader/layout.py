@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from udfs.reader.switch import switch_key
+
 # Not `used`: a writer that knows the total before the limits leaves it behind.
 COUNTER_FIELDS = (
     "period_start", "period_end", "total", "limit", "mode", "on_unknown", "rule", "projected_exhaustion_at",
@@ -30,6 +32,8 @@ class Keys:
         There once all counters were written.
     heartbeat:
         Epoch ms at which the pipeline was last seen to move.
+    switch:
+        Says which version of all this but the suspension people read.
     """
 
     counter: str
@@ -38,16 +42,21 @@ class Keys:
     field: str
     marker: str
     heartbeat: str
+    switch: str
 
 
 @lru_cache(maxsize=65_536)
-def keys_of(prefix: str, tenant: str, customer: str, meter: str) -> Keys:
-    """Keys of a customer and meter; percent-encoded ids hold none of `{}/:`, so that no two of them meet."""
-    encoded = quote(tenant, safe="")
-    whose = f"{prefix}{{{encoded}/{quote(customer, safe='')}}}:"
+def keys_of(prefix: str, tenant: str, customer: str, meter: str, version: str | None = None) -> Keys:
+    """Keys of a customer and meter; percent-encoded ids hold none of `{}/:`, so that no two of them meet.
+
+    `version` is the prefix of what the pipeline counts, where another run than that of `prefix` does. A suspension is a
+    decision about the customer, whoever counts.
+    """
+    counted, encoded = version or prefix, quote(tenant, safe="")
+    whose = f"{{{encoded}/{quote(customer, safe='')}}}:"
     return Keys(
-        f"{whose}{quote(meter, safe='')}", f"{whose}:suspended", f"{prefix}{{{encoded}}}::limits", meter,
-        f"{prefix}marker", f"{prefix}heartbeat",
+        f"{counted}{whose}{quote(meter, safe='')}", f"{prefix}{whose}:suspended", f"{counted}{{{encoded}}}::limits",
+        meter, f"{counted}marker", f"{counted}heartbeat", switch_key(prefix),
     )  # fmt: skip
 
 
@@ -58,4 +67,5 @@ def queue(pipeline: Any, keys: Keys) -> None:
     pipeline.execute_command("HGETALL", keys.suspension)
     pipeline.execute_command("HMGET", keys.counter, *COUNTER_FIELDS)
     pipeline.execute_command("HGET", keys.defaults, keys.field)
-    pipeline.execute_command("MGET", keys.marker, keys.heartbeat)
+    # The switch last: if it still names the version that was asked, people read it when the rest was read.
+    pipeline.execute_command("MGET", keys.marker, keys.heartbeat, keys.switch)

@@ -109,7 +109,7 @@ def parse(replies: Sequence[Any]) -> Stored:
     for reply in replies:
         if isinstance(reply, Exception):
             raise UnreadableError(describe(reply))
-    suspension, counter, default, (marker, heartbeat) = replies
+    suspension, counter, default, (marker, heartbeat, _) = replies
     return Stored(
         _counter(*counter), _suspension(suspension), default_of(default)[0], marker is not None, _beat(heartbeat)
     )
