@@ -195,31 +195,21 @@ def read_one(
 def last_header(settings: Settings, topic: str, name: str) -> dict[int, bytes]:
     """Value of a header in the last record of each partition that carries it; for topics without transactions.
 
-    Partitions without such a record are absent. Reads backwards in growing steps: records after it cost little.
+    Partitions without such a record are absent.
     """
-    found: dict[int, bytes] = {}
-    with _consumer(settings, "read_uncommitted") as consumer:
-        parts = _partitions(consumer, topic)
-        consumer.assign(parts)
-        ends, begins = consumer.end_offsets(parts), consumer.beginning_offsets(parts)
-        for part in parts:
-            consumer.pause(*parts)
-            consumer.resume(part)
-            end, step = ends[part], 1
-            while part.partition not in found and end > begins[part]:
-                start = max(begins[part], end - step)
-                for record in _range(consumer, part, start, end):
-                    headers = dict(record.headers)
-                    if name in headers:
-                        found[part.partition] = headers[name]
-                end, step = start, step * 16
-    return found
+    found = last_records(settings, topic, "read_uncommitted", wanted=lambda record: name in dict(record.headers))
+    return {partition: dict(record.headers)[name] for partition, record in found.items()}
 
 
 def last_records(
-    settings: Settings, topic: str, isolation: Isolation, below: Mapping[int, int] | None = None
+    settings: Settings,
+    topic: str,
+    isolation: Isolation,
+    below: Mapping[int, int] | None = None,
+    *,
+    wanted: Callable[[Record], bool] = lambda _: True,
 ) -> dict[int, Record]:
-    """The last record of each partition that this isolation shows, with an offset less than `below` if that is given.
+    """The last wanted record of each partition that this isolation shows, at an offset less than `below` if given.
 
     Partitions without one are absent. Reads backwards in growing steps, past transaction markers and aborted records.
     """
@@ -234,8 +224,9 @@ def last_records(
             end, step = ends[part] if below is None else min(ends[part], below.get(part.partition, 0)), 4
             while part.partition not in found and end > begins[part]:
                 start = max(begins[part], end - step)
-                for record in _range(consumer, part, start, end):
-                    found[part.partition] = _record(record)
+                for record in map(_record, _range(consumer, part, start, end)):
+                    if wanted(record):
+                        found[part.partition] = record
                 end, step = start, step * 16
     return found
 

@@ -14,7 +14,6 @@ from jobs.catalog.plan import Plan
 from jobs.catalog.timeline import Change
 from jobs.errors import UsageError
 from jobs.settings import Settings
-from udfs.meters.meter import BEGINNING_MS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # From the first instant that changes: back to the begin of every period it lies in, so that none is in two versions.
@@ -93,6 +92,3 @@ def _tenants(changes: list[Change]) -> tuple[str, ...]:
 def _tenant(change: Change) -> str:
     # The key of a meter is its tenant, or none, and its name; those of others begin with their tenant.
     return str(change.key[0] or "")
-
-
-__all__ = ["BEGINNING_MS", "Concern", "concern"]

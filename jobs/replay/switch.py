@@ -259,6 +259,3 @@ def _found(settings: Settings, replay_id: str) -> Replay:
     if replay.state == "discarded":
         raise UsageError(f"replay {replay_id!r} was discarded.", "start another one.")
     return replay
-
-
-__all__ = ["Switched", "promote", "revert"]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, content_hash, plain, rfc3339
-from udfs.ledger.true_up import Cause, Change, Close, Correction, Entry
+from udfs.ledger.true_up import Cause, Close, Correction, Entry
 
 
 class LedgerGapError(ValueError):
@@ -198,6 +198,3 @@ def _instant(moment: datetime) -> str:
 
 def _text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-
-
-__all__ = ["Book", "Change", "Context", "LedgerGapError", "close_message", "correction_message", "key_of"]
