@@ -12,6 +12,7 @@ from jobs.cli.output import Json, emit, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.errors import UsageError
 from jobs.ledger import close as jobs_close
+from jobs.reconcile import run as jobs_reconcile
 from jobs.settings import load
 from udfs.catalog.model import Pair
 from udfs.ledger.lines import rfc3339
@@ -30,6 +31,9 @@ def close(
     accept_dead_letters: Annotated[
         list[str] | None, typer.Option(help="TENANT/CUSTOMER: close in spite of its dead letters; repeatable.")
     ] = None,
+    reconcile: Annotated[
+        bool, typer.Option("--reconcile", help="Reconcile before and after; exit code 4 when a difference is open.")
+    ] = False,
     by: By = None,
     run_id: RunId = None,
     as_json: Json = False,
@@ -38,12 +42,20 @@ def close(
     settings = load(run_id=run_id)
     accepted = [_pair(text) for text in accept_dead_letters or ()]
     if watch:
-        if accepted:
-            raise UsageError("what is accepted holds for one close.", "leave out --watch or --accept-dead-letters.")
+        if accepted or reconcile:
+            raise UsageError(
+                "what is accepted, and reconciling, are of one close.",
+                "leave out --watch, or --accept-dead-letters and --reconcile; `tidemark reconcile watch` is daily.",
+            )
         jobs_close.watch(settings, by or f"close --watch by {user()}", until_stopped())
         return
+    # What is found before is refused below; what is found after names a close that must not be signed.
+    checked = [jobs_reconcile.run(settings, jobs_reconcile.Request(), say)] if reconcile else []
     found = jobs_close.close(settings, by or user(), accept=accepted, progress=say)
+    checked += [jobs_reconcile.run(settings, jobs_reconcile.Request(), say)] if reconcile else []
     emit(_document(found), _text(found), as_json=as_json)
+    for report in checked[1:]:
+        report.raise_if_open()
     if found.refused:
         raise typer.Exit(1)
 

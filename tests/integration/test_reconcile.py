@@ -616,6 +616,17 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
             look(settings, "grains")
 
 
+def test_a_close_that_reconciles_is_not_to_be_signed_while_a_difference_is_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = settings.model_copy(update={"close_settle_s": 1})
+    monkeypatch.setattr("jobs.cli.close.load", lambda **_: hasty)
+    with changed(settings, "usage_hour", "total = total + 1"), connected(settings) as connection:
+        done = CliRunner().invoke(app, ["close", "--reconcile"])
+        assert isinstance(done.exception, DifferenceError)
+        assert connection.execute("SELECT count(*) FROM reconcile_run").fetchall() == [(2,)]
+
+
 def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(settings: Settings) -> None:
     # Last, because what is deleted is gone: the first half of each partition.
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
