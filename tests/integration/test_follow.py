@@ -14,6 +14,7 @@ from psycopg import sql
 from jobs import db, versions
 from jobs import live as keeper
 from jobs.catalog import tool as catalog_tool
+from jobs.cli.replay import _let_follow
 from jobs.errors import UnavailableError
 from jobs.replay import follow
 from jobs.settings import Settings
@@ -172,7 +173,9 @@ def test_usage_is_that_of_the_version_people_read(
     assert shown(run) == ("4", "4", True)
 
 
-def test_a_replay_that_readers_would_not_trust_is_told(run: Settings, replayed: Settings, own_redis: OwnRedis) -> None:
+def test_a_replay_that_readers_would_not_trust_is_told_and_a_redis_that_is_away_stops_no_switch(
+    run: Settings, replayed: Settings, own_redis: OwnRedis, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "never written whole" in follow.unready(run, "r")
     assert f"--run-id {replayed.run_id}" in follow.unready(run, "r")
     own_redis.client.set(f"{replayed.names.redis_prefix}marker", "run")
@@ -185,3 +188,5 @@ def test_a_replay_that_readers_would_not_trust_is_told(run: Settings, replayed: 
     assert "does not answer" in follow.unready(run, "r")
     with pytest.raises(UnavailableError, match="readers follow"):
         follow.publish(run)
+    _let_follow(run)
+    assert "warning: Redis at" in capsys.readouterr().err
