@@ -16,10 +16,12 @@ import pytest
 import redis
 import yaml
 from psycopg import sql
+from typer.testing import CliRunner
 
 from jobs import db
 from jobs.archive.archiver import run as archive
 from jobs.catalog import tool as catalog_tool
+from jobs.cli.main import app
 from jobs.errors import TidemarkError, UsageError
 from jobs.flink_rest import wait_until
 from jobs.kafka_io import end_offsets
@@ -27,6 +29,7 @@ from jobs.ledger.close import close
 from jobs.ledger.telling import tell
 from jobs.oracle.compare import schema_of
 from jobs.oracle.oracle import Oracle
+from jobs.replay import reprocess
 from jobs.replay import run as replay_run
 from jobs.replay.diff import diff
 from jobs.replay.discard import discard
@@ -108,7 +111,10 @@ def waiting_for(connection: psycopg.Connection, settings: Settings) -> bool:
 @pytest.fixture(scope="module")
 def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """A live run with closed periods; its jobs go on."""
-    with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), close_settle_s=1) as made:
+    hasty = {
+        "close_settle_s": 1, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 500, "customer_windows": False,
+    }  # fmt: skip
+    with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
         made.submit("meter")
         made.submit("rollup")
         made.send(generate(EVENTS, seed=7))
@@ -141,8 +147,32 @@ def test_the_live_run_reads_as_the_oracle_says_before_anything_is_replayed(live:
         assert final_periods(oracle, cutoff) <= standing(live.settings)
 
 
+def test_a_changed_catalog_says_what_it_would_count_anew_and_changes_nothing(live: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.yaml"
+    file.write_text(yaml.safe_dump({"valid_from": "2024-03-10T00:00:00Z", **later_catalog()}))
+    found = reprocess.concern(live.settings, file)
+    assert {change.table for change in found.plan.changes} == {"calendar", "meter"}
+    assert found.since == datetime(2024, 3, 10, tzinfo=UTC)
+    # A calendar concerns all tenants; the replay begins with the earliest period that holds the change.
+    assert found.tenants == ()
+    ((start, periods),) = ask(
+        live.settings,
+        "SELECT min(period_start), count(DISTINCT (tenant_id, customer_id, period_start)) "
+        "FROM {billing}.usage_period WHERE period_end > '2024-03-10T00:00:00Z'",
+    )
+    assert (found.start, found.periods) == (start, periods)
+    assert 0 < found.closed < found.periods
+    file.write_text(yaml.safe_dump({"valid_from": "beginning", **CATALOG}))
+    with pytest.raises(UsageError, match="changes nothing that was counted"):
+        reprocess.concern(live.settings, file)
+
+
 @pytest.mark.usefixtures("rebuilt")
-def test_a_replay_that_overlaps_an_undecided_one_is_refused(live: Pipeline) -> None:
+def test_a_replay_that_overlaps_an_undecided_one_is_refused(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.cli.replay.load", lambda **_: live.settings)
+    for command in (["status", "again"], ["list"]):
+        shown = CliRunner().invoke(app, ["replay", *command])
+        assert "again: level, 2020-01-01T00:00:00Z to on, all tenants" in shown.stdout
     with pytest.raises(UsageError, match="covers some of the same usage"):
         replay_run.start(live.settings, replay_run.Request("other", "test", LATER, tenants=["acme"]))
 
