@@ -19,7 +19,7 @@ from typing import Any
 
 from jobs import db, topics
 from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import committed_offsets, end_offsets
+from jobs.kafka_io import Sender, committed_offsets, end_offsets
 from jobs.ledger.watermark import settle
 from jobs.replay import run as replay_run
 from jobs.replay.discard import discard
@@ -27,11 +27,23 @@ from jobs.replay.record import run_settings
 from jobs.settings import Settings, load
 from jobs.submit import JOBS, submit
 from tests.bench import load as events
-from tests.bench.drain import LIMIT_S, fill
+from tests.bench.drain import LIMIT_S
 from tests.bench.latency import measure
 from tests.bench.stack import bench_stack, wait_ended
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
+# The backlog is history: an hour that ended here, and arrived within it.
+HOUR_END = datetime(2026, 1, 20, tzinfo=UTC)
+END = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def fill_history(settings: Settings, count: int, customers: int) -> None:
+    """Send the backlog, each event as arriving at the end of its hour."""
+    at_ms = int(HOUR_END.timestamp() * 1_000)
+    with Sender(settings) as sender:
+        for index, value in enumerate(events.backlog(count, customers, now_ms=at_ms)):
+            partition = index % settings.topic_partitions
+            sender.send(settings.events_topic, value, partition=partition, timestamp_ms=at_ms)
 
 
 def end_jobs(settings: Settings) -> None:
@@ -66,7 +78,7 @@ def timed(settings: Settings, run: Settings) -> dict[str, Any]:
 def drained(settings: Settings, name: str) -> dict[str, Any]:
     """The backlog as a live run of its own."""
     run = settings.model_copy(update={"run_id": name})
-    topics.apply(run, ledger=False)
+    topics.apply(run, create_time=True, ledger=False)
     db.migrate(run, ledger=False)
     for job in JOBS:
         FlinkRest(run.flink_rest_url).wait_running(submit(run, job).job_id)
@@ -76,8 +88,8 @@ def drained(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def replayed(settings: Settings, name: str, rate: int = 0) -> dict[str, Any]:
-    """The backlog as a replay that runs on; it is thrown away after."""
-    replay = replay_run.start(settings, replay_run.Request(name, "bench", BEGIN, events_per_s=rate))
+    """The backlog as a replay with an end; it is thrown away after."""
+    replay = replay_run.start(settings, replay_run.Request(name, "bench", BEGIN, END, events_per_s=rate))
     run = run_settings(settings, replay)
     found = timed(settings, run)
     discard(settings, name, "bench")
@@ -94,7 +106,7 @@ def beside(settings: Settings, live_rate: int, seconds: int, replay_rate: int, i
     FlinkRest(live.flink_rest_url).wait_running(job)
     submit(live, "rollup")
     if replay_rate:
-        request = replay_run.Request(f"beside_{index}", "bench", BEGIN, events_per_s=replay_rate)
+        request = replay_run.Request(f"beside_{index}", "bench", BEGIN, END, events_per_s=replay_rate)
         replay_run.start(settings, request)
     found = measure(live, live_rate, seconds)
     if replay_rate:
@@ -122,10 +134,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     with bench_stack():
         settings = load(events_topic="bench.backlog")
-        topics.apply(settings)
+        topics.apply(settings, create_time=True)
         db.migrate(settings)
         events.apply_catalog(settings)
-        fill(settings, arguments.events, arguments.customers)
+        fill_history(settings, arguments.events, arguments.customers)
         stamp = int(time.time())
         for index in range(arguments.rounds):
             live = say(drained(settings, f"drain_{index}_{stamp}"))
