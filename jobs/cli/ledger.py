@@ -18,7 +18,8 @@ from jobs.ledger import shown, telling
 from jobs.ledger.explain import Explained, Version
 from jobs.ledger.periods import instant
 from jobs.settings import load
-from udfs.ledger.lines import Line, plain, rfc3339
+from udfs.decimals import plain
+from udfs.ledger.lines import Line, rfc3339
 from udfs.ledger.true_up import Change
 
 

@@ -20,7 +20,8 @@ from jobs.replay import discard as replay_discard
 from jobs.replay import follow, record, reprocess, run, switch
 from jobs.replay.record import Replay
 from jobs.settings import Settings, load
-from udfs.ledger.lines import plain, rfc3339
+from udfs.decimals import plain
+from udfs.ledger.lines import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run it is a replay of; the live one when absent.")]
 Name = Annotated[str, typer.Argument(help="Name of the replay.")]

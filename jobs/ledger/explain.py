@@ -116,7 +116,10 @@ class Explained:
     @property
     def adds_up(self) -> bool:
         """Whether the events that were read are, per dimensions, as many and as much as the deltas say."""
-        return self.events is None or _sums(self.sources) == _sums_of_events(self.events)
+        if self.events is None:
+            return True
+        stated = _sums((one.dims, one.n, one.samples, one.total) for one in self.sources)
+        return stated == _sums((one.dims, 1, one.samples, one.amount) for one in self.events)
 
 
 def explain(
@@ -268,17 +271,10 @@ def _merged(sources: Iterable[Source]) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _sums(sources: Iterable[Source]) -> dict[str, tuple[int, int, Decimal]]:
+def _sums(rows: Iterable[tuple[str, int, int, Decimal]]) -> dict[str, tuple[int, int, Decimal]]:
+    """Measurements, samples and amounts added up by dimensions."""
     sums: dict[str, tuple[int, int, Decimal]] = {}
-    for one in sources:
-        n, samples, total = sums.get(one.dims, (0, 0, Decimal(0)))
-        sums[one.dims] = n + one.n, samples + one.samples, total + one.total
-    return sums
-
-
-def _sums_of_events(events: Iterable[Event]) -> dict[str, tuple[int, int, Decimal]]:
-    sums: dict[str, tuple[int, int, Decimal]] = {}
-    for one in events:
-        n, samples, total = sums.get(one.dims, (0, 0, Decimal(0)))
-        sums[one.dims] = n + 1, samples + one.samples, total + one.amount
+    for dims, more_n, more_samples, amount in rows:
+        n, samples, total = sums.get(dims, (0, 0, Decimal(0)))
+        sums[dims] = n + more_n, samples + more_samples, total + amount
     return sums

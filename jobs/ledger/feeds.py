@@ -10,7 +10,7 @@ from jobs import versions
 from jobs.db import connect
 from jobs.errors import UnavailableError
 from jobs.ledger import refusals
-from jobs.ledger.watermark import Watermark, settle
+from jobs.ledger.watermark import Watermark, as_text, settle
 from jobs.settings import Settings
 from jobs.versions import Layer
 from udfs.ledger.lines import PeriodKey
@@ -41,7 +41,7 @@ class Feed:
     def rests_on(self, run: str) -> dict[str, dict[str, int]]:
         """Offsets that the rollups of a run hold; of one that feeds no open period, those of one that does."""
         mark = self.marks.get(run) or next(iter(self.marks.values()))
-        return {topic: {str(part): offset for part, offset in parts.items()} for topic, parts in mark.offsets.items()}
+        return as_text(mark.offsets)
 
 
 def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.Cause, str] | None]:

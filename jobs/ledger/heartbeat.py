@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from jobs.errors import UsageError
 from jobs.kafka_io import Sender, end_offsets, last_records
-from jobs.ledger.periods import HEARTBEAT_CUSTOMER, catalog_of
+from jobs.ledger.periods import HEARTBEAT_CUSTOMER, catalog_of, millis
 from jobs.settings import Settings
 from jobs.topics import has_create_time
 
 EVENT_TYPE = "tidemark.heartbeat"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 
 
 def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[int] | None = None) -> int:
@@ -39,7 +37,7 @@ def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[in
     moment = at or datetime.now(UTC)
     check(settings, moment)
     wanted = sorted(end_offsets(settings, settings.events_topic) if partitions is None else partitions)
-    at_ms = (moment - _EPOCH) // _MS
+    at_ms = millis(moment)
     with Sender(settings) as sender:
         for partition in wanted:
             sender.send(settings.events_topic, event(settings, moment), partition=partition, timestamp_ms=at_ms)
@@ -50,7 +48,7 @@ def silent(settings: Settings, now: datetime) -> list[int]:
     """Partitions whose last record, if any, arrived `heartbeat_s` ago or earlier."""
     ends = end_offsets(settings, settings.events_topic)
     last = last_records(settings, settings.events_topic, "read_uncommitted")
-    limit_ms = (now - _EPOCH) // _MS - settings.heartbeat_s * 1_000
+    limit_ms = millis(now) - settings.heartbeat_s * 1_000
     return [part for part in sorted(ends) if part not in last or last[part].timestamp_ms <= limit_ms]
 
 
@@ -79,7 +77,7 @@ def check(settings: Settings, moment: datetime) -> None:
         raise UsageError(
             "heartbeat_tenant is not set.", "name a tenant of the catalog that nobody bills, see docs/billing.md."
         )
-    meters = catalog_of(settings).meters_at(tenant, EVENT_TYPE, (moment - _EPOCH) // _MS)
+    meters = catalog_of(settings).meters_at(tenant, EVENT_TYPE, millis(moment))
     if meters:
         return
     what = "is not in the catalog" if meters is None else f"has no meter that takes event type {EVENT_TYPE}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from jobs.errors import UnavailableError
+from jobs.ledger.store import batches
 from jobs.names import Names
 from jobs.settings import Settings
 from udfs.calendars.calendar import CalendarError, NoPeriodError
@@ -26,8 +26,6 @@ from udfs.ledger.lines import PeriodKey
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # After every period.
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
-# Customers looked up at once.
-_BATCH = 1_000
 # Customer of heartbeats: usage that nobody is billed for.
 HEARTBEAT_CUSTOMER = "tidemark.heartbeat"
 # What asking for the calendar of a customer may raise.
@@ -161,7 +159,7 @@ def due(connection: psycopg.Connection, settings: Settings, catalog: Catalog, cu
     customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS)]
     customers = [one for one in customers if one.pair != (settings.heartbeat_tenant, HEARTBEAT_CUSTOMER)]
     # Step 1
-    for some in _batches(customers):
+    for some in batches(customers):
         catalog.prefetch(one.pair for one in some)
         for one in some:
             _walk_into(found, catalog, one, cutoff)
@@ -207,7 +205,7 @@ def with_usage(
     wanted = {"tenants": list(tenants) if tenants else None, "start": start or _EPOCH, "end": end or cutoff}
     rows = [(row[:2], row[2], row[3]) for row in _ask(connection, names, _ROWS, wanted)]
     found = set()
-    for some in _batches(rows):
+    for some in batches(rows):
         catalog.prefetch(pair for pair, *_ in some)
         found |= {period_of(catalog, *row) for row in some}
     return {key for key in found if key.end <= cutoff}
@@ -259,9 +257,3 @@ def _period(catalog: Catalog, pair: Pair, at: datetime) -> PeriodKey:
 def _ask(connection: psycopg.Connection, names: Names, statement: str, values: Any = None) -> list[Any]:
     text = sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema))
     return connection.execute(text, values).fetchall()
-
-
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while some := list(islice(iterator, _BATCH)):
-        yield some

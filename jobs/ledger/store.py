@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -17,6 +17,7 @@ from udfs.ledger.messages import Context, close_message, correction_message, key
 from udfs.ledger.true_up import Cause, Change, Entry, TrueUp, cause_of
 
 BATCH = 1_000
+_Item = TypeVar("_Item")
 # In the order of their references.
 _TABLES = ("period_close", "period_close_line", "correction", "correction_line", "outbox")
 _ASKED = """
@@ -170,9 +171,9 @@ def append(
         _insert(connection, names, table, some)
 
 
-def batches(keys: Iterable[PeriodKey], size: int = BATCH) -> Iterator[list[PeriodKey]]:
+def batches(items: Iterable[_Item], size: int = BATCH) -> Iterator[list[_Item]]:
     """Parts of at most `size`."""
-    iterator = iter(keys)
+    iterator = iter(items)
     while part := list(islice(iterator, size)):
         yield part
 

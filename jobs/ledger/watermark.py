@@ -95,6 +95,11 @@ def reached(settings: Settings, offsets: Mapping[str, Mapping[int, int]], target
     return True
 
 
+def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int]]:
+    """Offsets as JSON has them: partitions are text."""
+    return {topic: {str(part): offset for part, offset in parts.items()} for topic, parts in offsets.items()}
+
+
 def running(settings: Settings, job: str) -> Job:
     """The running job `meter` or `rollup` of this run; raises JobAwayError."""
     name = settings.names.job(job)

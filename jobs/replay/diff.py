@@ -20,7 +20,8 @@ from jobs.errors import TidemarkError
 from jobs.replay import record
 from jobs.replay.record import Replay
 from jobs.settings import Settings
-from udfs.ledger.lines import plain, rfc3339
+from udfs.decimals import plain
+from udfs.ledger.lines import rfc3339
 
 # Made for the comparison alone, in a transaction that is never committed.
 _PREVIEW = "tidemark_preview"

@@ -13,9 +13,9 @@ from jobs.bounds import Bounds
 from jobs.catalog import known
 from jobs.errors import TidemarkError, UnavailableError, UsageError
 from jobs.flink_rest import FlinkRest
-from jobs.kafka_io import committed_offsets, last_records, offsets_at
+from jobs.kafka_io import Record, committed_offsets, last_records, offsets_at
 from jobs.ledger import store
-from jobs.ledger.watermark import Watermark, reached, settle
+from jobs.ledger.watermark import Watermark, as_text, reached, settle
 from jobs.loop import logger
 from jobs.replay import record
 from jobs.replay.record import Offsets, Replay, run_settings
@@ -199,11 +199,6 @@ def look(run: Settings, replay: Replay, before: tuple[float, Progress] | None = 
     return Progress(done, total, (done - before[1].done) / max(time.monotonic() - before[0], 0.001))
 
 
-def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int]]:
-    """Offsets as JSON has them: partitions are text."""
-    return {topic: {str(part): offset for part, offset in parts.items()} for topic, parts in offsets.items()}
-
-
 def _wait_read(run: Settings, replay: Replay, progress: Callable[[Progress], None] | None) -> None:
     began = time.monotonic(), look(run, replay)
     moved = began
@@ -243,11 +238,10 @@ def _planned(settings: Settings, request: Request) -> Replay:
     # Copies of one event lie within the life of a dedupe key: from here on the first of them is known.
     horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.dedupe_ttl_ms)
     read_from = None if request.from_archive or horizon < _EPOCH else horizon
-    source = (settings.events_topic, settings.redrive_topic)
-    last = {topic: last_records(settings, topic, "read_committed") for topic in source}
+    last = _last(settings)
     newest_ms = max((one.timestamp_ms for one in last[settings.events_topic].values()), default=0)
     archived = f"{settings.events_topic}.archive.{request.replay_id}"
-    starts, target = ({}, {}) if request.from_archive else _range(settings, read_from)
+    starts, target = ({}, {}) if request.from_archive else _range(settings, read_from, last)
     return Replay(
         replay_id=request.replay_id, state="running", scope_start=request.start, scope_end=request.end,
         tenants=tuple(request.tenants), from_archive=request.from_archive,
@@ -260,14 +254,17 @@ def _planned(settings: Settings, request: Request) -> Replay:
     )  # fmt: skip
 
 
-def _range(run: Settings, read_from: datetime | None) -> tuple[Offsets, Offsets]:
+def _last(run: Settings) -> dict[str, dict[int, Record]]:
+    """The last record of each partition of the sources."""
+    return {topic: last_records(run, topic, "read_committed") for topic in (run.events_topic, run.redrive_topic)}
+
+
+def _range(
+    run: Settings, read_from: datetime | None, last: Mapping[str, Mapping[int, Record]]
+) -> tuple[Offsets, Offsets]:
     """Where each partition of the sources begins to be read, and the offset after its last record."""
-    source = (run.events_topic, run.redrive_topic)
-    starts = {topic: offsets_at(run, topic, read_from) for topic in source}
-    ends = {
-        topic: {part: one.offset + 1 for part, one in last_records(run, topic, "read_committed").items()}
-        for topic in source
-    }
+    starts = {topic: offsets_at(run, topic, read_from) for topic in last}
+    ends = {topic: {part: one.offset + 1 for part, one in found.items()} for topic, found in last.items()}
     return as_text(starts), as_text(ends)
 
 
@@ -276,7 +273,7 @@ def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
         for gap in publish(settings, source, topic).lost:
             # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
             log("lost", replay=replay.replay_id, **asdict(gap))
-    starts, target = _range(run, None)
+    starts, target = _range(run, None, _last(run))
     with db.connect(settings) as connection:
         record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
     return replace(replay, starts=starts, target=target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,10 +13,11 @@ from psycopg import sql
 from jobs import db, versions
 from jobs.errors import TidemarkError, UsageError
 from jobs.ledger import periods, store
-from jobs.ledger.watermark import committed
+from jobs.ledger.feeds import run_of
+from jobs.ledger.watermark import as_text, committed
 from jobs.replay import record
 from jobs.replay.record import Replay, run_settings
-from jobs.replay.run import applied, as_text
+from jobs.replay.run import applied
 from jobs.settings import Settings
 from jobs.versions import Layer
 from udfs.ledger.lines import PeriodKey
@@ -105,24 +107,23 @@ def revert(settings: Settings, replay_id: str, by: str) -> Switched:
 def _switch(
     settings: Settings, replay: Replay, by: str, switch: Callable[[psycopg.Connection], None], cause: Cause
 ) -> Switched:
-    for attempt in range(_LOCK_ATTEMPTS):
-        try:
-            return _attempt(settings, replay, by, switch, cause)
-        except psycopg.errors.LockNotAvailable:
-            if attempt == _LOCK_ATTEMPTS - 1:
-                raise TidemarkError(
-                    f"a transaction has held the views of {settings.names.billing_schema} for "
-                    f"{LOCK_TIMEOUT_S * _LOCK_ATTEMPTS} s.",
-                    "end it (pg_stat_activity shows it), then call again: nothing was changed.",
-                ) from None
-    raise AssertionError
+    with db.connect(settings) as connection:
+        for _ in range(_LOCK_ATTEMPTS):
+            # Within the connection: what leaves it is told as a database that is away.
+            with suppress(psycopg.errors.LockNotAvailable):
+                return _attempt(connection, settings, replay, by, switch, cause)
+    raise TidemarkError(
+        f"a transaction has held the views of {settings.names.billing_schema} for {LOCK_TIMEOUT_S * _LOCK_ATTEMPTS} s.",
+        "end it (pg_stat_activity shows it), then call again: nothing was changed.",
+    )
 
 
 def _attempt(
-    settings: Settings, replay: Replay, by: str, switch: Callable[[psycopg.Connection], None], cause: Cause
-) -> Switched:
+    connection: psycopg.Connection, settings: Settings, replay: Replay, by: str,
+    switch: Callable[[psycopg.Connection], None], cause: Cause,
+) -> Switched:  # fmt: skip
     names = settings.names
-    with db.connect(settings) as connection, connection.transaction():
+    with connection.transaction():
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_S}s'".encode())
         store.take_turn(connection, names)
         now = record.find(connection, names, replay.replay_id)
@@ -192,13 +193,11 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
 
 def _below(settings: Settings, replay: Replay) -> Settings:
     """Settings of the run that feeds open periods without this replay: a replay promoted earlier, or the live run."""
-    names = settings.names
+    own = replay.layer(settings.names)
     with db.connect(settings) as connection:
-        below = [one for one in versions.layers(connection, names) if one.end is None]
-        by_schema = {one.layer(names).usage_schema: one for one in record.every(connection, names)}
-    feeding = [by_schema[one.usage_schema] for one in below if _meets(one, replay)]
-    others = [one for one in feeding if one.replay_id != replay.replay_id]
-    return run_settings(settings, others[-1]) if others else settings
+        running_on = [one for one in versions.layers(connection, settings.names) if one.end is None]
+    others = [one for one in running_on if one != own and _meets(one, replay)]
+    return settings.model_copy(update={"run_id": run_of(others[-1])}) if others else settings
 
 
 def _meets(layer: Layer, replay: Replay) -> bool:

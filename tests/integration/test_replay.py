@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,12 @@ def state_of(settings: Settings) -> list[tuple[Any, ...]]:
     )
 
 
-def waiting_for(connection: psycopg.Connection, settings: Settings) -> bool:
-    """Whether somebody waits for the decisions."""
+def waiting_for(connection: psycopg.Connection, settings: Settings, table: str = "replay_decision") -> bool:
+    """Whether somebody waits for a table or view of the ledger."""
     found = connection.execute(
         "SELECT count(*) FROM pg_locks "
-        "WHERE NOT granted AND relation = format('%%I.replay_decision', %s::text)::regclass",
-        [settings.names.billing_schema],
+        "WHERE NOT granted AND relation = format('%%I.%%I', %s::text, %s::text)::regclass",
+        [settings.names.billing_schema, table],
     ).fetchone()
     return bool(found and found[0])
 
@@ -206,6 +207,26 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
     with oracle_of(live, later_catalog(), lenient=True) as oracle:
         assert_reads_as(oracle, settings)
     revert(settings, "again", "test")
+
+
+@pytest.mark.usefixtures("rebuilt")
+def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = live.settings
+    monkeypatch.setattr("jobs.replay.switch.LOCK_TIMEOUT_S", 1)
+    with ThreadPoolExecutor(1) as pool, db.connect(settings) as reader, db.connect(settings) as connection:
+        view = sql.Identifier(settings.names.billing_schema, "usage_period")
+        with reader.transaction():
+            # Given somebody who reads for longer than one attempt waits ...
+            reader.execute(sql.SQL("SELECT count(*) FROM {}").format(view))
+            promoted = pool.submit(promote, settings, "again", "test")
+            for waits in (True, False, True):
+                wait_until(
+                    lambda waits=waits: waiting_for(connection, settings, "usage_period") == waits,  # type: ignore[misc]
+                    60, "the switch to wait, to give up and to wait again", every_s=0.01,
+                )  # fmt: skip
+        # ... then it is done once nobody reads.
+        assert promoted.result(60).changed
+    assert revert(settings, "again", "test").changed
 
 
 @pytest.mark.usefixtures("rebuilt")

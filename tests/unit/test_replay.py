@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.ledger.watermark import as_text
 from jobs.policy import scope_of
 from jobs.replay.diff import Line, by_meter, write_csv
 from jobs.replay.record import MARGIN, Replay, run_settings
-from jobs.replay.run import Progress, as_text, missing, needed
+from jobs.replay.run import Progress, missing, needed
 from jobs.settings import Settings
 
 JANUARY, MARCH = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)

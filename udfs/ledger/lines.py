@@ -10,6 +10,8 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from udfs.decimals import plain
+
 
 class PeriodKey(NamedTuple):
     """A billing period of a customer; half-open, instants with a zone. Another end is another period."""
@@ -72,14 +74,6 @@ def same(one: Lines, other: Lines) -> bool:
 def stated(lines: Lines) -> dict[LineKey, tuple[Any, ...]]:
     """What the lines say, for comparing."""
     return {at: (line.aggregation, line.unit, line.samples, line.value) for at, line in lines.items()}
-
-
-def plain(value: Decimal) -> str:
-    """Decimal as text without an exponent and without trailing zeros; 0 for any zero."""
-    text = format(value, "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in {"-0", ""} else text
 
 
 def rfc3339(moment: datetime) -> str:

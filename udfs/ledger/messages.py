@@ -9,7 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, content_hash, plain, rfc3339
+from udfs.decimals import plain
+from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, content_hash, rfc3339
 from udfs.ledger.true_up import Cause, Close, Correction, Entry
 
 
