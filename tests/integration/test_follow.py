@@ -29,14 +29,6 @@ WHO = ("EWR", "UA", "miles")
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
     with own_run(stack.settings, own_redis.url) as settings:
         yield settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +21,6 @@ from tests.integration.storage import OwnRedis, own_run
 HOUR_MS = 3_600_000
 # 19 digits in front and 9 behind: no double holds it.
 EXACT = "1234567890123456789.000000001"
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

@@ -42,14 +42,6 @@ RETURNING (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def run(stack: Any, own_redis: OwnRedis, tmp_path: Path) -> Iterator[Settings]:
     with own_run(stack.settings, own_redis.url) as settings:
         topics.apply(settings)

@@ -48,14 +48,6 @@ def told(outcome: Outcome) -> list[str]:
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def publisher(own_redis: OwnRedis) -> Iterator[LivePublisher]:
     live = LivePublisher(LiveSettings(own_redis.url, "usage:", grace_ms=5_000, timeout_ms=250, retry_ms=100))
     yield live

@@ -66,15 +66,6 @@ SAME = [name for name in Decision.__dataclass_fields__ if name not in {"age_s", 
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
-    server.start()
-    yield server
-    server.thaw()
-    server.kill()
-
-
-@pytest.fixture
 def open_readers() -> Iterator[Callable[..., Both]]:
     made: list[Both] = []
 

@@ -1,0 +1,19 @@
+"""Fixtures of the tests on real services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.storage import OwnRedis
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A Redis of the test alone, which it may freeze or kill."""
+    server = OwnRedis(tmp_path)
+    server.start()
+    yield server
+    server.kill()
