@@ -8,11 +8,11 @@ from pyflink.common import Types
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import EnvironmentSettings, StatementSet, StreamTableEnvironment, Table
 
-from jobs import options
-from jobs.bounds import Bounds
-from jobs.entry import parse
-from jobs.settings import Settings
-from jobs.statements import interval, statement
+from jobs.flink import options
+from jobs.flink.bounds import Bounds
+from jobs.flink.entry import parse
+from jobs.flink.statements import interval, statement
+from tidemark.core.settings import Settings
 from udfs.anomaly.tuning import Tuning
 from udfs.anomaly.zones import zones_of
 from udfs.flink_anomaly import ALERT_ROW, DetectAnomalies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.errors import UsageError
+from tidemark.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
-from jobs.bounds import Bounds
-from jobs.plans import execute_plan
-from jobs.settings import Settings, load
+from jobs.flink.bounds import Bounds
+from jobs.flink.plans import execute_plan
+from tidemark.core.settings import Settings, load
 
 Planner = Callable[[TableEnvironment, Settings, Bounds], dict[str, Any]]
 

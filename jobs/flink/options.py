@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pyflink.table import TableEnvironment
 
-from jobs.bounds import table_options
-from jobs.restore import checkpoint_dir
-from jobs.settings import Settings
+from jobs.flink.bounds import table_options
+from jobs.flink.restore import checkpoint_dir
+from tidemark.core.settings import Settings
 
 # A transaction that its job left behind must still be committable after the longest outage a restore may follow.
 TRANSACTION_MARGIN_S = 3_600

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyflink.table import TableEnvironment, TableResult
 
-from jobs.errors import TidemarkError
+from tidemark.core.errors import TidemarkError
 
 # Says the TTL in milliseconds of one stateful node of the plan, or None to keep the job's own.
 TtlRule = Callable[[dict[str, Any]], int | None]
@@ -50,7 +50,7 @@ def with_ttls(plan: dict[str, Any], rules: Iterable[TtlRule]) -> dict[str, Any]:
         if not matched:
             raise TidemarkError(
                 f"state TTL rule {index} matches none of the plan's {len(nodes)} stateful operators.",
-                "compare jobs/meter.py and jobs/rollup.py with the plan of this Flink version.",
+                "compare jobs/meter/job.py and jobs/rollup/job.py with the plan of this Flink version.",
             )
         for node, ttl_ms in matched:
             for state in node["state"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from jobs.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError
 
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
 # Flink answers from memory; a longer wait means that it is not there.

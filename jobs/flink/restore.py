@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jobs.errors import TidemarkError, UsageError
-from jobs.settings import Settings
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.settings import Settings
 
 
 def checkpoint_dir(settings: Settings, job: str) -> str:

@@ -1,4 +1,4 @@
-"""Named SQL statements: one file below jobs/sql/ is one statement; its values are filled in by name."""
+"""Named SQL statements: one file of a job is one statement; its values are filled in by name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from string import Template
 
 
 def statement(job: str, name: str, **values: object) -> str:
-    """The text of `jobs/sql/{job}/{name}.sql` with `$values` filled in.
+    """The text of `jobs/{job}/{name}.sql` with `$values` filled in.
 
     Raises
     ------
     KeyError
         When the statement asks for a value that was not given.
     """
-    text = files("jobs").joinpath("sql", job, f"{name}.sql").read_text(encoding="utf-8")
+    text = files(f"jobs.{job}").joinpath(f"{name}.sql").read_text(encoding="utf-8")
     return Template(text).substitute({key: str(value) for key, value in values.items()}).strip()
 
 

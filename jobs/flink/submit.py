@@ -12,12 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jobs.bounds import Bounds
-from jobs.errors import TidemarkError, UsageError
-from jobs.flink_rest import FlinkRest
-from jobs.kafka_io import end_offsets
-from jobs.restore import check_age, latest, savepoint_dir
-from jobs.settings import ENV_PREFIX, Settings
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import FlinkRest
+from jobs.flink.restore import check_age, latest, savepoint_dir
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.kafka import end_offsets
+from tidemark.core.settings import ENV_PREFIX, Settings
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
@@ -79,7 +79,7 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
         )
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
-    script = Path(__file__).with_name(f"{job}.py")
+    script = Path(__file__).parents[1] / job / "job.py"
     return Submission(flink_run(settings, script, arguments, restore), restored_from=restore)
 
 
@@ -128,7 +128,8 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     found = _SUBMITTED.search(done.stdout)
     if done.returncode or not found:
         raise TidemarkError(
-            f"`flink run` of {script.name} failed:\n{_tail(done.stdout + done.stderr)}", "see the Flink UI."
+            f"`flink run` of {script.parent.name}/{script.name} failed:\n{_tail(done.stdout + done.stderr)}",
+            "see the Flink UI.",
         )
     return found.group(1)
 

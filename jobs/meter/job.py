@@ -6,15 +6,15 @@ from typing import Any
 
 from pyflink.table import TableEnvironment
 
-from jobs import options
-from jobs.bounds import Bounds
-from jobs.entry import run
-from jobs.plans import compile_plan, with_ttls
-from jobs.policy import policy_of
-from jobs.settings import Settings
-from jobs.statements import interval, statement
+from jobs.flink import options
+from jobs.flink.bounds import Bounds
+from jobs.flink.entry import run
+from jobs.flink.plans import compile_plan, with_ttls
+from jobs.flink.statements import interval, statement
+from tidemark.core.policy import policy_of
+from tidemark.core.settings import Settings
 from udfs.flink import CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
-from udfs.live_publisher import LiveSettings
+from udfs.live.publisher import LiveSettings
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (

@@ -6,12 +6,12 @@ from typing import Any
 
 from pyflink.table import TableEnvironment
 
-from jobs import options
-from jobs.bounds import Bounds
-from jobs.entry import run
-from jobs.plans import TtlRule, compile_plan, with_ttls
-from jobs.settings import Settings
-from jobs.statements import interval, statement
+from jobs.flink import options
+from jobs.flink.bounds import Bounds
+from jobs.flink.entry import run
+from jobs.flink.plans import TtlRule, compile_plan, with_ttls
+from jobs.flink.statements import interval, statement
+from tidemark.core.settings import Settings
 
 GRAINS = ("minute", "hour", "day", "period")
 # The minutes that windows are added up from are per customer only where customers have windows: a minute per tenant is

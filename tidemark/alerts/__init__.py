@@ -1,1 +1,1 @@
-"""Alerts from the topic into the table, and from there to notifications; and what people say about them."""
+"""Alerts from the topic into the table and on to notifications: what of one goes to whom, with which others."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from jobs.names import Names
+from tidemark.core.names import Names
 from udfs.alerts.event import Alert
 
 # Two versions see one crossing at two instants: what the next one saw so shortly before its promotion is taken too. It

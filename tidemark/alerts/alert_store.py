@@ -11,8 +11,8 @@ from typing import LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
-from udfs.alerting.desk import Budget, Earlier
-from udfs.alerting.notification import Notification
+from tidemark.alerts.notification import Notification
+from tidemark.alerts.router import Budget, Earlier
 from udfs.alerts.event import Alert, Severity
 
 _RECORD: LiteralString = """

@@ -11,10 +11,10 @@ from typing import Literal, LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from jobs.alerting import store
-from jobs.errors import UsageError
-from jobs.settings import Settings
-from jobs.watch.store import translated
+from tidemark.alerts import store
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import Settings
+from tidemark.quotas.store import translated
 
 Outcome = Literal["acted", "ignored"]
 

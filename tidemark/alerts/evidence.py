@@ -11,8 +11,8 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from udfs.alerting.grouping import DAY_MS, family
-from udfs.alerting.impact import Weight
+from tidemark.alerts.grouping import DAY_MS, family
+from tidemark.alerts.impact import Weight
 from udfs.alerts.event import Alert, rfc3339
 
 # All reading for one batch; what is not found by then is left out: alerts go on without.

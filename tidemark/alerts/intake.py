@@ -11,17 +11,17 @@ from typing import TypeVar
 
 import psycopg
 
-from jobs.alerting import standing, store
-from jobs.alerting.evidence import Researcher
-from jobs.alerting.ledger import PostgresLedger
-from jobs.alerting.standing import Stand, is_taken
-from jobs.alerting.topic import AlertTopic, Place, read
-from jobs.errors import TidemarkError
-from jobs.loop import logger
-from jobs.settings import Settings
-from jobs.watch.store import translated
-from udfs.alerting.desk import Desk
-from udfs.alerting.impact import Weight, severity_by_impact
+from tidemark.alerts import active_runs, store
+from tidemark.alerts.active_runs import Stand, is_taken
+from tidemark.alerts.alert_store import PostgresLedger
+from tidemark.alerts.evidence import Researcher
+from tidemark.alerts.impact import Weight, severity_by_impact
+from tidemark.alerts.router import Desk
+from tidemark.alerts.topic import AlertTopic, Place, read
+from tidemark.core.errors import TidemarkError
+from tidemark.core.service import logger
+from tidemark.core.settings import Settings
+from tidemark.quotas.store import translated
 from udfs.alerts.event import Alert, AlertError, Severity
 from udfs.postgres import deadline, first_line
 
@@ -100,7 +100,7 @@ class Intake:
         """
         try:
             # Step 1: go to where the tables end, which is where the last transaction that was committed left off.
-            stands = self._ask(lambda connection: standing.read_stands(connection, self._settings.names))
+            stands = self._ask(lambda connection: active_runs.read_stands(connection, self._settings.names))
             self._open(stands)
             records = self._poll(poll_ms)
             # Step 2: read, weigh and enrich; the stored usage is asked outside the transaction and may fail to answer.

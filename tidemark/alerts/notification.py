@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from udfs.alerting.grouping import DAY_MS, summary, worst
-from udfs.alerting.policy import ReceiverKind
+from tidemark.alerts.grouping import DAY_MS, summary, worst
+from tidemark.alerts.policy import ReceiverKind
 from udfs.alerts.event import Severity, Status, rfc3339
 
 # Alerts that a notification shows whole, about 1.5 KiB each; it counts and names the ids of all.
@@ -20,7 +20,7 @@ class Notification:
     Parameters
     ----------
     notification_id:
-        Idempotency key; see `udfs.alerting.grouping`.
+        Idempotency key; see `tidemark.alerts.grouping`.
     receiver, kind:
         To whom, and how it is spoken to.
     status:

@@ -8,18 +8,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, Protocol
 
-from udfs.alerting.grouping import (
-    DAY_MS,
-    day_of,
-    digest_id,
-    due_ms,
-    firing_id,
-    group_key,
-    resolved_id,
-    window_ms,
-)
-from udfs.alerting.notification import Notification
-from udfs.alerting.policy import Policy, Receiver
+from tidemark.alerts.grouping import DAY_MS, day_of, digest_id, due_ms, firing_id, group_key, resolved_id, window_ms
+from tidemark.alerts.notification import Notification
+from tidemark.alerts.policy import Policy, Receiver
 from udfs.alerts.event import Alert, Severity, Status, rfc3339, to_json
 
 # What became of an alert: told, or in a digest; held back by a rule; without receivers; taken before.

@@ -10,10 +10,10 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from jobs.catalog.policy import read_policy
-from jobs.errors import TidemarkError
-from jobs.settings import Settings
-from udfs.alerting.policy import Policy, policy_of
+from tidemark.alerts.policy import Policy, policy_of
+from tidemark.catalog.policy import read_policy
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
 from udfs.postgres import connect
 
 STATEMENT_TIMEOUT_MS = 30_000

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from jobs.errors import UnavailableError
-from jobs.settings import Settings
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
 # Taken in one transaction, which holds up a critical alert behind them: about 2 s.

@@ -14,15 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from jobs.archive import layout
-from jobs.archive.index import File, Gap, Index, instant, writing
-from jobs.archive.layout import Folder
-from jobs.archive.parquet import FILE_BYTES, Writer
-from jobs.archive.source import Source, reading
-from jobs.errors import TidemarkError
-from jobs.kafka_io import Record
-from jobs.loop import logger, repeat
-from jobs.settings import Settings
+from tidemark.archive import layout
+from tidemark.archive.index import File, Gap, Index, instant, writing
+from tidemark.archive.layout import Folder
+from tidemark.archive.parquet import FILE_BYTES, Writer
+from tidemark.archive.source import Source, reading
+from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka import Record
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
 
 log = logger("archive")
 

@@ -16,18 +16,18 @@ from typing import Any, LiteralString
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from jobs.archive import layout
-from jobs.archive.archiver import run_with, topics_of
-from jobs.archive.index import File, Index, instant, opened, writing
-from jobs.archive.layout import Folder
-from jobs.archive.parquet import Writer
-from jobs.archive.reader import read_file
-from jobs.archive.redact import RedactionError, Subject, paths_of
-from jobs.archive.source import reading
-from jobs.errors import TidemarkError, UnavailableError, UsageError
-from jobs.kafka_io import Record
-from jobs.redrive.log import HEADER as REDRIVE_HEADER
-from jobs.settings import Settings
+from tidemark.archive import layout
+from tidemark.archive.archiver import run_with, topics_of
+from tidemark.archive.index import File, Index, instant, opened, writing
+from tidemark.archive.layout import Folder
+from tidemark.archive.parquet import Writer
+from tidemark.archive.reader import read_file
+from tidemark.archive.redact import RedactionError, Subject, paths_of
+from tidemark.archive.source import reading
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import Record
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.log import HEADER as REDRIVE_HEADER
 from udfs.catalog.cache import CatalogUnavailable
 from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource

@@ -11,9 +11,9 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from jobs import db
-from jobs.errors import TidemarkError
-from jobs.settings import Settings
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
 
 # A writer that was killed may hold its turn until Postgres has noticed; a longer wait is for somebody who is at work.
 _TURN_WAIT = "10s"
@@ -174,7 +174,7 @@ def opened(settings: Settings) -> Iterator[Index]:
     TidemarkError
         The tables are not there.
     """
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         schema = sql.Identifier(settings.names.billing_schema)
         connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
         known = connection.execute("SELECT to_regclass('archive_file')").fetchone()
@@ -203,7 +203,7 @@ def writing(settings: Settings) -> Iterator[Index]:
             raise TidemarkError(
                 f"the {name} is being changed by somebody else.", "wait until that archive, erase or retention is done."
             ) from None
-        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{db.LOCK_TIMEOUT_S}s"))
+        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{migrate.LOCK_TIMEOUT_S}s"))
         yield index
 
 

@@ -10,8 +10,8 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from jobs.errors import TidemarkError, UsageError
-from jobs.settings import Settings
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.settings import Settings
 
 MARK = "archive.json"
 # Files that lie in no index and may be the only copy of their records are put here, never removed.

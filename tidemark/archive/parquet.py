@@ -10,7 +10,7 @@ from typing import Any, Self
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from jobs.kafka_io import Record
+from tidemark.core.kafka import Record
 
 SCHEMA = pa.schema(
     [

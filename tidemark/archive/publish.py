@@ -11,13 +11,13 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError
 
-from jobs.archive.index import Gap, opened
-from jobs.archive.reader import lost, records
-from jobs.archive.source import reading
-from jobs.errors import UnavailableError, UsageError
-from jobs.kafka_io import Sender, last_header
-from jobs.settings import Settings
-from jobs.topics import MAX_RECORD_BYTES
+from tidemark.archive.index import Gap, opened
+from tidemark.archive.reader import lost, records
+from tidemark.archive.source import reading
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import Sender, last_header
+from tidemark.core.settings import Settings
+from tidemark.core.topics import MAX_RECORD_BYTES
 
 # Every published record carries its offset in the archive, decimal text: the topic itself says where to go on.
 OFFSET_HEADER = "archive-offset"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jobs.archive.index import File, Gap, Index, opened
-from jobs.archive.layout import Folder
-from jobs.archive.parquet import read
-from jobs.errors import TidemarkError
-from jobs.kafka_io import Record
-from jobs.oracle.oracle import RawRecord
-from jobs.settings import Settings
+from tidemark.archive.index import File, Gap, Index, opened
+from tidemark.archive.layout import Folder
+from tidemark.archive.parquet import read
+from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka import Record
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import RawRecord
 
 
 def records(

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from udfs.decode import key_of
+from udfs.decode.decoder import key_of
 from udfs.events.parse import CloudEvent, Event, event_time_ms, parse, quantity_of
 from udfs.events.reasons import Rejected
 from udfs.events.upcast import LATEST_VERSION

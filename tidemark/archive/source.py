@@ -11,10 +11,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
-from jobs.archive.index import Gap
-from jobs.errors import TidemarkError, UnavailableError, UsageError
-from jobs.kafka_io import STALL_S, Record
-from jobs.settings import Settings
+from tidemark.archive.index import Gap
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import STALL_S, Record
+from tidemark.core.settings import Settings
 
 _POLL_MS = 500
 _POLL_RECORDS = 5_000

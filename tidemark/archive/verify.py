@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from jobs.archive.index import File, Index, opened
-from jobs.archive.layout import Folder, digest_of
-from jobs.archive.parquet import read
-from jobs.errors import DifferenceError
-from jobs.settings import Settings
+from tidemark.archive.index import File, Index, opened
+from tidemark.archive.layout import Folder, digest_of
+from tidemark.archive.parquet import read
+from tidemark.core.errors import DifferenceError
+from tidemark.core.settings import Settings
 
 
 @dataclass(slots=True)

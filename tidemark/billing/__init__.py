@@ -1,1 +1,1 @@
-"""Closing, correcting, explaining and telling: the ledger on Postgres and Kafka."""
+"""Billing: closes, corrections and the one rule that says which are due, published on Kafka and explained."""

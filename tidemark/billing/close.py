@@ -10,22 +10,22 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from jobs import versions
-from jobs.db import connect
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import end_offsets
-from jobs.ledger import heartbeat, periods, refusals, store, telling
-from jobs.ledger.feeds import Feed, Say, by_run, settled
-from jobs.ledger.refusals import Letters, Refusal
-from jobs.ledger.watermark import committed, reached
-from jobs.loop import logger, repeat
-from jobs.settings import Settings
-from jobs.topics import has_create_time
+from jobs.flink.rest import wait_until
+from tidemark.billing import heartbeat, outbox, periods, refusals, store
+from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.messages import Context
+from tidemark.billing.refusals import Letters, Refusal
+from tidemark.billing.sources import Feed, Say, by_run, settled
+from tidemark.billing.true_up import true_up
+from tidemark.billing.watermark import committed, reached
+from tidemark.core import rollup_views
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import end_offsets
+from tidemark.core.migrate import connect
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
+from tidemark.core.topics import has_create_time
 from udfs.catalog.model import Pair
-from udfs.ledger.lines import PeriodKey, rfc3339
-from udfs.ledger.messages import Context
-from udfs.ledger.true_up import true_up
 
 log = logger("close")
 
@@ -107,7 +107,7 @@ def close(settings: Settings, by: str, *, accept: Collection[Pair] = (), progres
         kept = {key for one in refused.all for key in one.periods}
         closes = _close(connection, settings, feed, by, sorted(found.keys - kept), refused.letters, say) if feed else 0
     # Step 5
-    told = telling.tell(settings)
+    told = outbox.tell(settings)
     return Closed(feed.at if feed else None, closes, corrections, told, tuple(refused.all))
 
 
@@ -216,7 +216,7 @@ def bring_up(
     names = settings.names
     with connection.transaction():
         store.take_turn(connection, names)
-        if versions.layers(connection, names) != feed.layers:
+        if rollup_views.layers(connection, names) != feed.layers:
             raise TidemarkError("another version of the rollups was promoted or reverted just now.", "call again.")
         due = true_up(store.read_entries(connection, names, keys), store.wanted_lines(connection, names, keys))
         at = store.now(connection)

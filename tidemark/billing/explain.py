@@ -12,18 +12,18 @@ from itertools import islice
 import psycopg
 from psycopg import sql
 
-from jobs import versions
-from jobs.db import connect
-from jobs.errors import UsageError
-from jobs.kafka_io import Record, dump, read_ranges
-from jobs.ledger import periods, store
-from jobs.ledger.feeds import feeding
-from jobs.policy import policy_of
-from jobs.settings import Settings
+from tidemark.billing import periods, store
+from tidemark.billing.lines import Line, LineKey, PeriodKey, rfc3339
+from tidemark.billing.sources import feeding
+from tidemark.billing.true_up import Change
+from tidemark.core import rollup_views as versions
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Record, dump, read_ranges
+from tidemark.core.migrate import connect
+from tidemark.core.policy import policy_of
+from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
-from udfs.decode import Decoder
-from udfs.ledger.lines import Line, LineKey, PeriodKey, rfc3339
-from udfs.ledger.true_up import Change
+from udfs.decode.decoder import Decoder
 from udfs.meters.packing import Packed, unpack
 
 CURRENT = "current"

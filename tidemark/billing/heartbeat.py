@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from jobs.errors import UsageError
-from jobs.kafka_io import Sender, end_offsets, last_records
-from jobs.ledger.periods import HEARTBEAT_CUSTOMER, catalog_of, millis
-from jobs.settings import Settings
-from jobs.topics import has_create_time
+from tidemark.billing.periods import HEARTBEAT_CUSTOMER, catalog_of, millis
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender, end_offsets, last_records
+from tidemark.core.settings import Settings
+from tidemark.core.topics import has_create_time
 
 EVENT_TYPE = "tidemark.heartbeat"
 

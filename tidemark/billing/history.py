@@ -7,8 +7,8 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from jobs.db import connect
-from jobs.settings import Settings
+from tidemark.core.migrate import connect
+from tidemark.core.settings import Settings
 
 _NEWEST = """
 SELECT * FROM (

@@ -9,9 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, rfc3339
+from tidemark.billing.true_up import Cause, Close, Correction, Entry
 from udfs.decimals import plain
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, content_hash, rfc3339
-from udfs.ledger.true_up import Cause, Close, Correction, Entry
 
 
 class LedgerGapError(ValueError):

@@ -11,12 +11,12 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from psycopg import sql
 
-from jobs.db import connect
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import end_offsets, last_records
-from jobs.settings import Settings
-from jobs.topics import MAX_RECORD_BYTES
+from jobs.flink.rest import wait_until
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import end_offsets, last_records
+from tidemark.core.migrate import connect
+from tidemark.core.settings import Settings
+from tidemark.core.topics import MAX_RECORD_BYTES
 
 TOPICS = ("closes", "corrections")
 # Rows of one Kafka transaction.

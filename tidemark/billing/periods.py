@@ -11,17 +11,17 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobs.errors import UnavailableError
-from jobs.ledger.store import batches
-from jobs.names import Names
-from jobs.settings import Settings
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.store import batches
+from tidemark.core.errors import UnavailableError
+from tidemark.core.names import Names
+from tidemark.core.settings import Settings
 from udfs.calendars.calendar import CalendarError, NoPeriodError
 from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import CatalogSnapshot, Pair
 from udfs.catalog.model import Customer as CatalogCustomer
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.ledger.lines import PeriodKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # After every period.

@@ -9,17 +9,17 @@ from typing import Literal
 
 import psycopg
 
-from jobs.dlq import Letter, Position, arrival_ms, dead_letters, raw_of
-from jobs.flink_rest import FlinkRest
-from jobs.ledger.periods import millis
-from jobs.ledger.watermark import running
-from jobs.reconcile.store import Drift, open_drift
-from jobs.redrive.judge import read_event, time_of
-from jobs.redrive.log import noting_rejected, read_log, source_of
-from jobs.settings import Settings
+from jobs.flink.rest import FlinkRest
+from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.periods import millis
+from tidemark.billing.watermark import running
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.log import noting_rejected, read_log, source_of
+from tidemark.dead_letters.records import Letter, Position, arrival_ms, dead_letters, raw_of
+from tidemark.dead_letters.validate import read_event, time_of
+from tidemark.reconcile.drift_store import Drift, open_drift
 from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
-from udfs.ledger.lines import PeriodKey, rfc3339
 
 Cause = Literal["jobs", "checkpoints", "watermark", "lag", "drift", "dead_letters", "calendar"]
 

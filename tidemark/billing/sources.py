@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs import versions
-from jobs.db import connect
-from jobs.errors import UnavailableError
-from jobs.ledger import refusals
-from jobs.ledger.watermark import Watermark, as_text, settle
-from jobs.settings import Settings
-from jobs.versions import Layer
-from udfs.ledger.lines import PeriodKey
+from tidemark.billing import refusals
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.watermark import Watermark, as_text, settle
+from tidemark.core import rollup_views
+from tidemark.core.errors import UnavailableError
+from tidemark.core.migrate import connect
+from tidemark.core.rollup_views import Layer
+from tidemark.core.settings import Settings
 
 Say = Callable[[str], None]
 # Watermark by run id.
@@ -47,7 +47,7 @@ class Feed:
 def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.Cause, str] | None]:
     """How far the runs are; otherwise, or besides, why nothing may be closed; raises UnavailableError for Postgres."""
     with connect(settings) as connection:
-        layers = versions.layers(connection, settings.names)
+        layers = rollup_views.layers(connection, settings.names)
     runs = {run: settings.model_copy(update={"run_id": run}) for run in runs_of(layers, settings)}
     try:
         marks = {run: settle(own, say) for run, own in runs.items()}

@@ -11,10 +11,10 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from jobs.names import Names
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, content_hash
-from udfs.ledger.messages import Context, close_message, correction_message, key_of
-from udfs.ledger.true_up import Cause, Change, Entry, TrueUp, cause_of
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash
+from tidemark.billing.messages import Context, close_message, correction_message, key_of
+from tidemark.billing.true_up import Cause, Change, Entry, TrueUp, cause_of
+from tidemark.core.names import Names
 
 BATCH = 1_000
 _Item = TypeVar("_Item")

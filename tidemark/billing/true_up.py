@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, same
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, same
 
 Cause = Literal["late_events", "void", "catalog_change", "replay", "revert"]
 

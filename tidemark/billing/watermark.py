@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from jobs.errors import UnavailableError
-from jobs.flink_rest import FlinkRest, Job, wait_until
-from jobs.kafka_io import GroupOffsets, end_offsets, last_records
-from jobs.settings import Settings
-from jobs.topics import has_create_time
+from jobs.flink.rest import FlinkRest, Job, wait_until
+from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import GroupOffsets, end_offsets, last_records
+from tidemark.core.settings import Settings
+from tidemark.core.topics import has_create_time
 
 # The source of `rollup` that feeds the stored totals; the other one feeds windows.
 TOTALS = "rollup-deltas_for_totals"

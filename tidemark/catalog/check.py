@@ -9,13 +9,13 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from jobs.catalog.check_limits import NOTHING, Known, limit_faults, limit_reference_faults
-from jobs.catalog.check_policy import policy_entry_faults, policy_faults
-from jobs.catalog.entries import limit_groups, mapping, meter_groups, policy_entries
-from jobs.catalog.file import CatalogFile
-from jobs.catalog.instants import instant_ms
-from jobs.catalog.text import Fault
 from schemas import catalog_schema
+from tidemark.catalog.check_limits import NOTHING, Known, limit_faults, limit_reference_faults
+from tidemark.catalog.check_policy import policy_entry_faults, policy_faults
+from tidemark.catalog.entries import limit_groups, mapping, meter_groups, policy_entries
+from tidemark.catalog.file import CatalogFile
+from tidemark.catalog.instants import instant_ms
+from tidemark.catalog.text import Fault
 from udfs.calendars.calendar import MINUTE_MS, BoundaryCalendar, CalendarError, parse_calendar
 from udfs.meters.filters import filter_faults
 from udfs.meters.meter import BEGINNING_MS

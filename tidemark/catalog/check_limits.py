@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from jobs.catalog.entries import limit_groups, mapping, meter_groups
-from jobs.catalog.text import Fault
+from tidemark.catalog.entries import limit_groups, mapping, meter_groups
+from tidemark.catalog.text import Fault
 from udfs.limits.rule import ThresholdError, canonical_threshold, decimal_cap
 
 # Those that have one live total a period, which events raise; any other could be told to have reached nothing.

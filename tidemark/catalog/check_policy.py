@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from jobs.catalog.check_limits import Known
-from jobs.catalog.entries import MATCHERS, policy_entries
-from jobs.catalog.instants import instant_ms
-from jobs.catalog.text import Fault
+from tidemark.catalog.check_limits import Known
+from tidemark.catalog.entries import MATCHERS, policy_entries
+from tidemark.catalog.instants import instant_ms
+from tidemark.catalog.text import Fault
 from udfs.meters.meter import BEGINNING_MS
 
 # What these receivers are told is signed, or carries a key of theirs.

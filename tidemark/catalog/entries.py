@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jobs.catalog.instants import instant_ms, shown
+from tidemark.catalog.instants import instant_ms, shown
 from udfs.limits.rule import Scope, canonical_threshold, decimal_cap
 
 # Groups of `alerts` in a file, and the kind of their entries.

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from jobs.catalog.entries import (
+from tidemark.catalog.entries import (
     decimal_text,
     limit_groups,
     limit_values,
@@ -19,9 +19,9 @@ from jobs.catalog.entries import (
     policy_body,
     policy_entries,
 )
-from jobs.catalog.instants import instant_ms
-from jobs.catalog.text import Fault, Loader
-from jobs.errors import UsageError
+from tidemark.catalog.instants import instant_ms
+from tidemark.catalog.text import Fault, Loader
+from tidemark.core.errors import UsageError
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant, canonical_filter
 from udfs.meters.meter import BEGINNING_MS, Meter
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
-from jobs.errors import UsageError
+from tidemark.core.errors import UsageError
 
 CATALOG = "catalog"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.catalog.file import Key, Row
-from jobs.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
-from jobs.catalog.text import Fault
-from jobs.catalog.timeline import Change, Stored, Timeline, Version, changed_timeline, first_difference
+from tidemark.catalog.file import Key, Row
+from tidemark.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
+from tidemark.catalog.text import Fault
+from tidemark.catalog.timeline import Change, Stored, Timeline, Version, changed_timeline, first_difference
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
 

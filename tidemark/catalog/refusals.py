@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.catalog.file import TABLES, Key, Row
-from jobs.catalog.instants import shown
-from jobs.catalog.text import Fault
-from jobs.catalog.timeline import Change, Timeline, Version, open_since
+from tidemark.catalog.file import TABLES, Key, Row
+from tidemark.catalog.instants import shown
+from tidemark.catalog.text import Fault
+from tidemark.catalog.timeline import Change, Timeline, Version, open_since
 from udfs.calendars.calendar import MINUTE_MS, BoundaryCalendar, CalendarError, parse_calendar
 from udfs.meters.meter import FOREVER_MS
 

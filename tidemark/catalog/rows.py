@@ -10,11 +10,11 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from jobs.catalog.check_limits import Known
-from jobs.catalog.entries import canonical_json
-from jobs.catalog.file import TABLES, Key
-from jobs.catalog.instants import shown, stored
-from jobs.catalog.timeline import Change, Timeline, Version
+from tidemark.catalog.check_limits import Known
+from tidemark.catalog.entries import canonical_json
+from tidemark.catalog.file import TABLES, Key
+from tidemark.catalog.instants import shown, stored
+from tidemark.catalog.timeline import Change, Timeline, Version
 from udfs.catalog.model import stored_filter
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from jobs.catalog.file import TABLES, Key
+from tidemark.catalog.file import TABLES, Key
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
 

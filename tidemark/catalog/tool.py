@@ -12,18 +12,18 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from jobs.catalog import file as catalog_file
-from jobs.catalog import rows as catalog_rows
-from jobs.catalog.check import check
-from jobs.catalog.check_limits import NOTHING
-from jobs.catalog.file import TABLES
-from jobs.catalog.instants import shown
-from jobs.catalog.known import refusals
-from jobs.catalog.plan import Plan, plan
-from jobs.catalog.refusals import Terms
-from jobs.db import connect
-from jobs.errors import TidemarkError
-from jobs.settings import Settings
+from tidemark.catalog import file as catalog_file
+from tidemark.catalog import rows as catalog_rows
+from tidemark.catalog.check import check
+from tidemark.catalog.check_limits import NOTHING
+from tidemark.catalog.file import TABLES
+from tidemark.catalog.instants import shown
+from tidemark.catalog.known import refusals
+from tidemark.catalog.plan import Plan, plan
+from tidemark.catalog.refusals import Terms
+from tidemark.core.errors import TidemarkError
+from tidemark.core.migrate import connect
+from tidemark.core.settings import Settings
 from udfs.postgres import first_line
 
 # A million new customers take a minute, most of it in the constraint against overlaps.
@@ -80,7 +80,7 @@ def apply(
     prune: bool = False,
     announce: Callable[[Plan], None] = lambda _: None,
 ) -> Outcome:
-    """Make the catalog say what the file says; see `jobs.catalog.plan.plan` for the event times it says so for.
+    """Make the catalog say what the file says; see `tidemark.catalog.plan.plan` for the event times it says so for.
 
     Parameters
     ----------

@@ -14,14 +14,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.alerting import intake as jobs_intake
-from jobs.alerting.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
-from jobs.alerting.topic import AlertTopic, read
-from jobs.cli.output import Json, emit, say
-from jobs.cli.until_stopped import until_stopped
-from jobs.errors import UnavailableError, UsageError
-from jobs.kafka_io import STALL_S
-from jobs.settings import load
+from tidemark.alerts import intake
+from tidemark.alerts.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
+from tidemark.alerts.topic import AlertTopic, read
+from tidemark.cli.output import Json, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import STALL_S
+from tidemark.core.settings import load
 from udfs.alerts.event import Alert, AlertError, rfc3339, to_json
 
 POLL_MS = 500
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 def run(run_id: RunId = None) -> None:
     """Take alerts from the topic and decide whom to tell, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
     settings = load(run_id=run_id)
-    jobs_intake.run(settings, until_stopped())
+    intake.run(settings, until_stopped())
 
 
 def tail(

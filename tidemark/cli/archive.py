@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.archive import archiver as jobs_archiver
-from jobs.archive import erase as jobs_erase
-from jobs.archive import verify as jobs_verify
-from jobs.archive.index import Gap, as_json
-from jobs.cli.output import Json, emit, say
-from jobs.cli.until_stopped import until_stopped
-from jobs.settings import load
+from tidemark.archive import archiver
+from tidemark.archive import erase as archive_erase
+from tidemark.archive import verify as archive_verify
+from tidemark.archive.index import Gap, as_json
+from tidemark.cli.output import Json, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger, and so an archive, of its own.")]
 
@@ -35,15 +35,15 @@ def run(
     """Archive what has arrived in the events topic and the redrive topic, each record once, whenever killed."""
     settings = load(run_id=run_id)
     if watch:
-        jobs_archiver.watch(settings, until_stopped())
+        archiver.watch(settings, until_stopped())
         return
-    done = jobs_archiver.run(settings, progress=lambda rows: say(f"archived {rows:,} records"))
+    done = archiver.run(settings, progress=lambda rows: say(f"archived {rows:,} records"))
     emit(_archived_document(done), _archived_text(done), as_json=as_json)
 
 
 def verify(run_id: RunId = None, as_json: Json = False) -> None:
     """Read every file of the archive: there, unchanged, every offset in one file or explained; exit code 4 if not."""
-    found = jobs_verify.verify(load(run_id=run_id))
+    found = archive_verify.verify(load(run_id=run_id))
     emit(_verified_document(found), _verified_text(found), as_json=as_json)
     found.raise_if_faulty()
 
@@ -58,11 +58,11 @@ def erase(
 ) -> None:
     """Erase from the archive what metering does not read of a customer's events; totals stay as they are."""
     say("reading the archive …")
-    done = jobs_erase.erase(load(run_id=run_id), tenant, customer, by=by, dry_run=dry_run)
+    done = archive_erase.erase(load(run_id=run_id), tenant, customer, by=by, dry_run=dry_run)
     emit(_erased_document(done, dry_run=dry_run), _erased_text(done, dry_run=dry_run), as_json=as_json)
 
 
-def _archived_document(done: jobs_archiver.Archived) -> dict[str, Any]:
+def _archived_document(done: archiver.Archived) -> dict[str, Any]:
     gaps = [as_json(gap) for gap in done.gaps]
     return {
         "rows": done.rows, "files": done.files, "bytes": done.size, "lost": done.lost, "gaps": gaps,
@@ -70,7 +70,7 @@ def _archived_document(done: jobs_archiver.Archived) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _archived_text(done: jobs_archiver.Archived) -> str:
+def _archived_text(done: archiver.Archived) -> str:
     lines = [f"{done.rows:,} records in {done.files:,} files, {done.size:,} bytes"]
     lines += [_gap_text(gap) for gap in done.gaps if gap.reason == "retention"]
     lines += [f"removed a left-over: {path}" for path in done.removed]
@@ -83,14 +83,14 @@ def _gap_text(gap: Gap) -> str:
     return f"LOST: {size:,} offsets of {gap.topic} {gap.partition}:{gap.first}; Kafka had removed them"
 
 
-def _verified_document(found: jobs_verify.Verified) -> dict[str, Any]:
+def _verified_document(found: archive_verify.Verified) -> dict[str, Any]:
     return {
         "files": found.files, "rows": found.rows, "bytes": found.size, "lost": found.lost, "expired": found.expired,
         "not_committed": found.not_committed, "left_over": found.left_over, "faults": found.faults,
     }  # fmt: skip
 
 
-def _verified_text(found: jobs_verify.Verified) -> str:
+def _verified_text(found: archive_verify.Verified) -> str:
     lines = [
         f"{found.rows:,} records in {found.files:,} files, {found.size:,} bytes",
         f"offsets in no file: {found.lost:,} lost, {found.expired:,} expired, {found.not_committed:,} never committed",
@@ -100,7 +100,7 @@ def _verified_text(found: jobs_verify.Verified) -> str:
     return "\n".join(lines if found.faults else [*lines, "archive: whole"])
 
 
-def _erased_document(done: jobs_erase.Erased, *, dry_run: bool) -> dict[str, Any]:
+def _erased_document(done: archive_erase.Erased, *, dry_run: bool) -> dict[str, Any]:
     kafka = {topic: _shown(until) for topic, until in done.kafka.items()}
     return {
         "dry_run": dry_run, "erasure_id": done.erasure_id, "erased_at": _shown(done.erased_at),
@@ -109,7 +109,7 @@ def _erased_document(done: jobs_erase.Erased, *, dry_run: bool) -> dict[str, Any
     }  # fmt: skip
 
 
-def _erased_text(done: jobs_erase.Erased, *, dry_run: bool) -> Table:
+def _erased_text(done: archive_erase.Erased, *, dry_run: bool) -> Table:
     table = Table("", "would be" if dry_run else "was", show_header=True)
     table.add_row("files written again", f"{len(done.files):,}")
     table.add_row("events that lose something", f"{done.events:,} ({done.unreadable:,} were no events)")

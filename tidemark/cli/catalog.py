@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from jobs.catalog import file as catalog_file
-from jobs.catalog import tool as catalog_tool
-from jobs.catalog.instants import instant_ms, shown
-from jobs.catalog.plan import Plan
-from jobs.catalog.timeline import Change
-from jobs.cli.output import Json, emit, say
-from jobs.errors import UsageError
-from jobs.settings import load
+from tidemark.catalog import file as catalog_file
+from tidemark.catalog import tool as catalog_tool
+from tidemark.catalog.instants import instant_ms, shown
+from tidemark.catalog.plan import Plan
+from tidemark.catalog.timeline import Change
+from tidemark.cli.output import Json, emit, say
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import load
 from udfs.meters.meter import BEGINNING_MS
 
 File = Annotated[Path, typer.Argument(help="YAML file; see schemas/catalog/example.yaml.")]

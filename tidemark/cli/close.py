@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.cli.output import Json, emit, say
-from jobs.cli.until_stopped import until_stopped
-from jobs.errors import UsageError
-from jobs.ledger import close as jobs_close
-from jobs.reconcile import run as jobs_reconcile
-from jobs.settings import load
+from tidemark.billing import close as billing_close
+from tidemark.billing.lines import rfc3339
+from tidemark.cli.output import Json, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import load
+from tidemark.reconcile import run
 from udfs.catalog.model import Pair
-from udfs.ledger.lines import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 By = Annotated[str | None, typer.Option(help="Who closes, for the record; the user of this machine when left out.")]
@@ -47,12 +47,12 @@ def close(
                 "what is accepted, and reconciling, are of one close.",
                 "leave out --watch, or --accept-dead-letters and --reconcile; `tidemark reconcile watch` is daily.",
             )
-        jobs_close.watch(settings, by or f"close --watch by {user()}", until_stopped())
+        billing_close.watch(settings, by or f"close --watch by {user()}", until_stopped())
         return
     # What is found before is refused below; what is found after names a close that must not be signed.
-    checked = [jobs_reconcile.run(settings, jobs_reconcile.Request(), say)] if reconcile else []
-    found = jobs_close.close(settings, by or user(), accept=accepted, progress=say)
-    checked += [jobs_reconcile.run(settings, jobs_reconcile.Request(), say)] if reconcile else []
+    checked = [run.run(settings, run.Request(), say)] if reconcile else []
+    found = billing_close.close(settings, by or user(), accept=accepted, progress=say)
+    checked += [run.run(settings, run.Request(), say)] if reconcile else []
     emit(_document(found), _text(found), as_json=as_json)
     for report in checked[1:]:
         report.raise_if_open()
@@ -75,7 +75,7 @@ def _pair(text: str) -> Pair:
     return tenant, customer
 
 
-def _document(found: jobs_close.Closed) -> dict[str, Any]:
+def _document(found: billing_close.Closed) -> dict[str, Any]:
     refused = [
         {
             "cause": one.cause,
@@ -101,7 +101,7 @@ def _document(found: jobs_close.Closed) -> dict[str, Any]:
     }
 
 
-def _text(found: jobs_close.Closed) -> Any:
+def _text(found: billing_close.Closed) -> Any:
     at = "not known" if found.watermark is None else rfc3339(found.watermark)
     line = f"arrival watermark {at}: closed {found.closes:,} periods, made {found.corrections:,} corrections"
     if not found.refused:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from jobs import db as jobs_db
-from jobs.cli.output import Json, emit, say
-from jobs.settings import load
+from tidemark.cli.output import Json, emit, say
+from tidemark.core import migrate as core_migrate
+from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
@@ -29,7 +29,7 @@ def migrate(run_id: RunId = None, as_json: Json = False) -> None:
     """Bring tables and catalog up to date; what is current is left alone."""
     settings = load(run_id=run_id)
     say(f"migrating {settings.postgres_url} …")
-    applied = jobs_db.migrate(settings)
+    applied = core_migrate.migrate(settings)
     lines = [f"{one.schema}: {one.name}" for one in applied]
     emit(
         {"applied": [{"schema": one.schema, "name": one.name} for one in applied]},

@@ -8,18 +8,18 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.local.stack import Stack
-from jobs import topics
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.output import console, progress, say
-from jobs.cli.stack import StateDir, Steps, bring_up, stack_of
-from jobs.demo.flights import demo_stream
-from jobs.demo.replay import replay
-from jobs.demo.report import Report, demo_catalog, make_report, recompute, show, wait_until_counted
-from jobs.flink_rest import FlinkRest
-from jobs.kafka_io import end_offsets
-from jobs.ledger.close import close
-from jobs.settings import Settings
-from jobs.submit import JOBS, submit
+from jobs.flink.rest import FlinkRest
+from jobs.flink.submit import JOBS, submit
+from tidemark.billing.close import close
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.output import console, progress, say
+from tidemark.cli.stack import StateDir, Steps, bring_up, stack_of
+from tidemark.core import topics
+from tidemark.core.kafka import end_offsets
+from tidemark.core.settings import Settings
+from tidemark.demo.flights import demo_stream
+from tidemark.demo.replay import replay
+from tidemark.demo.report import Report, demo_catalog, make_report, recompute, show, wait_until_counted
 
 # The replay runs at most ten days of event time ahead of what is counted, and copies come up to 30 hours late.
 SLIDING_DISORDER_S = 14 * 86_400
@@ -49,7 +49,7 @@ def start(stack: Stack) -> Settings:
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
-        with as_file(files("jobs.demo").joinpath("catalog.yaml")) as catalog:
+        with as_file(files("tidemark.demo").joinpath("catalog.yaml")) as catalog:
             catalog_tool.apply(settings, catalog, backdate=True)
     for job in JOBS:
         with steps.step(f"submitting {job}"):

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_document, status_document
-from jobs.cli.output import Json, console, emit, say
-from jobs.dlq import Wanted, dead_letters, instant_ms, position_of, survey
-from jobs.errors import UsageError
-from jobs.redrive import tool as jobs_redrive
-from jobs.redrive.fixes import parse_fixes
-from jobs.settings import Settings, load
+from tidemark.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_document, status_document
+from tidemark.cli.output import Json, console, emit, say
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import Settings, load
+from tidemark.dead_letters import tool
+from tidemark.dead_letters.fixes import parse_fixes
+from tidemark.dead_letters.records import Wanted, dead_letters, instant_ms, position_of, survey
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
@@ -59,7 +59,7 @@ def show(
 ) -> None:
     """Show one dead letter whole, whether it was redriven, and whether it can be."""
     settings = load(run_id=run_id)
-    status = jobs_redrive.status(settings, position_of(position))
+    status = tool.status(settings, position_of(position))
     emit(status_document(status), drawn_status(status, settings), as_json=as_json)
 
 
@@ -91,7 +91,7 @@ def redrive(
         raise UsageError("nobody can be asked whether to send.", "look with --dry-run, then add --yes.")
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} and {settings.redrive_topic} …")
-    plan = jobs_redrive.load_plan(settings, wanted, fixes, limit=limit, force=force)
+    plan = tool.load_plan(settings, wanted, fixes, limit=limit, force=force)
     document = plan_document(plan) | {"topic": settings.redrive_topic, "dry_run": dry_run}
     if not as_json:
         console.print(drawn_plan(plan))
@@ -101,7 +101,7 @@ def redrive(
     if not yes:
         typer.confirm(f"send {len(plan.sends):,} events to {settings.redrive_topic}?", abort=True)
     _await_catalog(settings)
-    sent = jobs_redrive.send(settings, plan)
+    sent = tool.send(settings, plan)
     text = f"sent {sent.sent:,} events to {settings.redrive_topic}; {sent.expired:,} left out, their window had ended."
     emit(document | {"sent": sent.sent, "expired": sent.expired}, text, as_json=as_json)
 
@@ -119,7 +119,7 @@ def _wanted(
 
 
 def _await_catalog(settings: Settings) -> None:
-    pause_s = jobs_redrive.catalog_settles_in_s(settings)
+    pause_s = tool.catalog_settles_in_s(settings)
     if pause_s > 0:
         say(f"the catalog was changed just now: waiting {pause_s:.0f} s until every worker has it …")
         time.sleep(pause_s)

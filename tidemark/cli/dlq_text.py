@@ -12,12 +12,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jobs.dlq import Letter, count_by_reason, preview
-from jobs.redrive.fixes import Edit
-from jobs.redrive.plan import Fate, Item, Plan
-from jobs.redrive.tool import Status
-from jobs.settings import Settings
-from udfs.dlq import rfc3339
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.fixes import Edit
+from tidemark.dead_letters.plan import Fate, Item, Plan
+from tidemark.dead_letters.records import Letter, count_by_reason, preview
+from tidemark.dead_letters.tool import Status
+from udfs.events.dead_letter import rfc3339
 from udfs.events.reasons import shown
 
 EXAMPLES = 3

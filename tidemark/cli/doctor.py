@@ -21,9 +21,9 @@ from infra.local.probes import ask
 from infra.local.programs import SERVICES, java
 from infra.local.provision import locations
 from infra.local.supervise import Supervisor
-from jobs.cli.output import Json, emit
-from jobs.cli.stack import StateDir
-from jobs.errors import TidemarkError
+from tidemark.cli.output import Json, emit
+from tidemark.cli.stack import StateDir
+from tidemark.core.errors import TidemarkError
 
 # Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
 _LEAST_FREE_GB = 5

@@ -11,14 +11,14 @@ import typer
 from rich.cells import cell_len, set_cell_size
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from jobs import dry_run as jobs_dry_run
-from jobs.catalog.instants import instant_ms
-from jobs.cli.output import Json, emit, progress
-from jobs.errors import UsageError
-from jobs.send import open_lines
-from jobs.settings import load
+from tidemark.catalog.instants import instant_ms
+from tidemark.cli.output import Json, emit, progress
+from tidemark.core.errors import UsageError
+from tidemark.core.send import open_lines
+from tidemark.core.settings import load
+from tidemark.dry_run import run
+from tidemark.dry_run.fold import GRAINS, Grain
 from udfs.meters.meter import BEGINNING_MS
-from udfs.model.fold import GRAINS, Grain
 
 # Rejected events that are listed as text; all of them are in the JSON document, and counted.
 _REJECTS_SHOWN = 20
@@ -48,14 +48,14 @@ def dry_run(
     settings = load()
     grains = _grains(grain or (GRAINS if as_json else ["period"]))
     arrival_ms = None if arrival is None else _instant(arrival)
-    source = jobs_dry_run.load_catalog(catalog, settings)
+    source = run.load_catalog(catalog, settings)
     columns = (TextColumn("counting"), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
     with open_lines(events, sys.stdin.buffer) as lines, Progress(*columns, console=progress, transient=True) as bar:
         task = bar.add_task("", total=None)
-        model = jobs_dry_run.dry_run(
+        model = run.dry_run(
             source, lines, settings, tenant=tenant, arrival_ms=arrival_ms, progress=lambda n: bar.advance(task, n)
         )
-    document = jobs_dry_run.document(model, grains)
+    document = run.document(model, grains)
     emit(document, None if as_json else _drawn(document), as_json=as_json)
 
 

@@ -9,18 +9,18 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from jobs.cli.close import RunId
-from jobs.cli.output import Json, emit, say
-from jobs.dlq import instant_ms
-from jobs.ledger import explain as jobs_explain
-from jobs.ledger import heartbeat as jobs_heartbeat
-from jobs.ledger import shown, telling
-from jobs.ledger.explain import Explained, Version
-from jobs.ledger.periods import instant
-from jobs.settings import load
+from tidemark.billing import explain as billing_explain
+from tidemark.billing import heartbeat as billing_heartbeat
+from tidemark.billing import history, outbox
+from tidemark.billing.explain import Explained, Version
+from tidemark.billing.lines import Line, rfc3339
+from tidemark.billing.periods import instant
+from tidemark.billing.true_up import Change
+from tidemark.cli.close import RunId
+from tidemark.cli.output import Json, emit, say
+from tidemark.core.settings import load
+from tidemark.dead_letters.records import instant_ms
 from udfs.decimals import plain
-from udfs.ledger.lines import Line, rfc3339
-from udfs.ledger.true_up import Change
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the newest closes and corrections."""
-    rows = shown.newest(load(run_id=run_id), tenant, customer, limit)
+    rows = history.newest(load(run_id=run_id), tenant, customer, limit)
     table = Table("at", "what", "tenant", "customer", "period", "lines", "by")
     for row in rows:
         what = "close" if row["correction_no"] == 0 else f"correction {row['correction_no']}: {row['cause']}"
@@ -52,7 +52,7 @@ def show(
 
 def tell(run_id: RunId = None, as_json: Json = False) -> None:
     """Send closes and corrections that Kafka does not have yet; `close` does it by itself."""
-    sent = telling.tell(load(run_id=run_id), lambda count: say(f"told {count:,}"))
+    sent = outbox.tell(load(run_id=run_id), lambda count: say(f"told {count:,}"))
     emit({"told": sent}, f"told {sent:,} records.", as_json=as_json)
 
 
@@ -62,7 +62,7 @@ def heartbeat(
     as_json: Json = False,
 ) -> None:
     """Send an event of heartbeat_tenant into every partition, so that idle ones let periods close."""
-    sent = jobs_heartbeat.beat(load(run_id=run_id), None if at is None else instant(instant_ms(at)))
+    sent = billing_heartbeat.beat(load(run_id=run_id), None if at is None else instant(instant_ms(at)))
     emit({"sent": sent}, f"sent {sent} heartbeats.", as_json=as_json)
 
 
@@ -81,11 +81,11 @@ def explain(
     """Show what a number is made of: its versions, and the offsets of the events in it."""
     settings = load(run_id=run_id)
     at: datetime = instant(instant_ms(period))
-    found = jobs_explain.explain(settings, tenant, customer, meter, at, events=events)
+    found = billing_explain.explain(settings, tenant, customer, meter, at, events=events)
     document = _document(found)
     changes = None
     if between is not None:
-        changes = {key.dims: change for key, change in jobs_explain.between(found, *between).items()}
+        changes = {key.dims: change for key, change in billing_explain.between(found, *between).items()}
         document["between"] = [_changed(dims, change) for dims, change in changes.items()]
     emit(document, _drawn(found, changes), as_json=as_json)
     if not found.adds_up:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from jobs import leaderboard, limit_keeper
-from jobs import live as jobs_live
-from jobs.cli.output import Json, emit, say
-from jobs.cli.until_stopped import until_stopped
-from jobs.settings import load
+from tidemark.cli.output import Json, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.settings import load
+from tidemark.live import counters, leaderboard, limits
 
 # A step that waits for a service when it is told to stop is left behind.
 STOP_WITHIN_S = 5.0
@@ -33,11 +32,11 @@ def watch(run_id: RunId = None) -> None:
     settings = load(run_id=run_id)
     stop = until_stopped()
     # Threads of their own: a Kafka that is away must not hold up what Redis gets from Postgres.
-    keepers = (limit_keeper.watch, leaderboard.watch)
+    keepers = (limits.watch, leaderboard.watch)
     others = [threading.Thread(target=keep, args=(settings, stop), daemon=True) for keep in keepers]
     for thread in others:
         thread.start()
-    jobs_live.watch(settings, stop)
+    counters.watch(settings, stop)
     for thread in others:
         thread.join(STOP_WITHIN_S)
 
@@ -46,7 +45,7 @@ def refresh(run_id: RunId = None, as_json: Json = False) -> None:
     """Write all stored totals into Redis once; newer counters there stay."""
     settings = load(run_id=run_id)
     say(f"refreshing {settings.redis_url} …")
-    done = jobs_live.refresh(settings)
+    done = counters.refresh(settings)
     text = f"{done.read} counters: {done.written} written, {done.refused} already as new, {done.failed} failed"
     emit(asdict(done), text, as_json=as_json)
     if done.failed:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from jobs.cli import (
+from tidemark.cli import (
     alerts,
     archive,
     catalog,
@@ -31,8 +31,8 @@ from jobs.cli import (
     usage,
     watch,
 )
-from jobs.cli.output import say
-from jobs.errors import TidemarkError
+from tidemark.cli.output import say
+from tidemark.core.errors import TidemarkError
 
 _GROUPS = (
     stack,

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.output import Json, emit
-from jobs.errors import UsageError
+from tidemark.cli.output import Json, emit
+from tidemark.core.errors import UsageError
 from udfs.calendars.boundaries import BoundaryCalendar
 from udfs.calendars.calendar import Calendar, aligned_anchor, parse_anchor, parse_calendar, parse_interval
 from udfs.calendars.localtime import MAX_MS, MIN_MS, CalendarError, instant_of, local_at, reading_of, zone

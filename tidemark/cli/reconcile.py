@@ -10,16 +10,16 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from jobs import db
-from jobs.cli.output import Json, emit, say
-from jobs.cli.until_stopped import until_stopped
-from jobs.errors import DifferenceError, UsageError
-from jobs.reconcile import invoices, manifests, run, shadow, store
-from jobs.settings import load
+from tidemark.cli.output import Json, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core import migrate
+from tidemark.core.errors import DifferenceError, UsageError
+from tidemark.core.settings import load
+from tidemark.reconcile import drift_store, invoices, manifests, run, shadow
+from tidemark.reconcile.findings import CHECKS, Check, Outcome
+from tidemark.reconcile.parity import LINE, Parity
+from tidemark.reconcile.sample import Wanted
 from udfs.decimals import plain
-from udfs.reconcile.findings import CHECKS, Check, Outcome
-from udfs.reconcile.parity import LINE, Parity
-from udfs.reconcile.sample import Wanted
 
 _ALL = ",".join(CHECKS)
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
@@ -84,8 +84,8 @@ def watch(
 def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) -> None:
     """List what is open: unexplained, and not looked at again by a later run; exit code 0 either way."""
     settings = load(run_id=run_id)
-    with db.connect(settings) as connection:
-        found = store.open_drift(connection, settings.names, tenant)
+    with migrate.connect(settings) as connection:
+        found = drift_store.open_drift(connection, settings.names, tenant)
     emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)
 
 
@@ -107,7 +107,7 @@ def shadow_(
 ) -> None:
     """Compare with another system's numbers and print the parity per customer; exit code 4 when one is below 99.9 %."""
     settings = load(run_id=run_id)
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         found = shadow.compare(connection, settings.names, theirs)
     below = [one for one in found if not one.reached]
     document = {
@@ -125,14 +125,14 @@ def shadow_(
 def import_manifests(file: Imported, run_id: RunId = None) -> None:
     """Import producers' manifests, a line per tenant, source and hour (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         say(f"{manifests.load(connection, settings.names, file)} manifests imported")
 
 
 def import_invoices(file: Imported, run_id: RunId = None) -> None:
     """Import invoiced quantities, a line per invoice, customer, meter and period (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         say(f"{invoices.load(connection, settings.names, file)} lines imported")
 
 
@@ -145,7 +145,7 @@ def _request(check: str, tenant: str | None, share: str, metrics: Path | None, *
     return run.Request([*dict.fromkeys(checks)], Wanted(tenant, part), settled, metrics)
 
 
-def _drift_document(one: store.Drift) -> dict[str, Any]:
+def _drift_document(one: drift_store.Drift) -> dict[str, Any]:
     return {**asdict(one), "delta": None if one.delta is None else plain(one.delta)}
 
 
@@ -162,7 +162,7 @@ def _remark(outcome: Outcome) -> str:
     return "; ".join([("differs" if outcome.differing else "equal"), *outcome.notes])
 
 
-def _drifts(found: list[store.Drift]) -> Any:
+def _drifts(found: list[drift_store.Drift]) -> Any:
     if not found:
         return "nothing is open"
     table = Table("drift", "check", "what", "expected", "actual", "delta")

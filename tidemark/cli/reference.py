@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from jobs.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import ENV_PREFIX, Settings
 from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
@@ -52,12 +52,12 @@ def reasons_table() -> Iterator[str]:
 
 def page() -> str:
     """The whole page."""
-    from jobs.cli.main import app  # noqa: PLC0415  the commands import everything else
+    from tidemark.cli.main import app  # noqa: PLC0415  the commands import everything else
 
     lines = [
         "# Reference",
         "",
-        "Written by `python -m jobs.reference`; do not edit.",
+        "Written by `python -m tidemark.cli.reference`; do not edit.",
         "",
         "## Commands",
         "",
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if PAGE.read_text(encoding="utf-8") == text:
         return 0
-    sys.stderr.write(f"{PAGE.name} is not what the code says. Fix: run `python -m jobs.reference`.\n")
+    sys.stderr.write(f"{PAGE.name} is not what the code says. Fix: run `python -m tidemark.cli.reference`.\n")
     return 1
 
 

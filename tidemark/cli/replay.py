@@ -10,18 +10,19 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs import db
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.output import Json, emit, say
-from jobs.errors import TidemarkError, UsageError
-from jobs.ledger.telling import tell
-from jobs.replay import diff as replay_diff
-from jobs.replay import discard as replay_discard
-from jobs.replay import follow, record, reprocess, run, switch
-from jobs.replay.record import Replay
-from jobs.settings import Settings, load
+from tidemark.billing.lines import rfc3339
+from tidemark.billing.outbox import tell
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.output import Json, emit, say
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.settings import Settings, load
+from tidemark.live import active_version
+from tidemark.replay import diff as replay_diff
+from tidemark.replay import discard as replay_discard
+from tidemark.replay import record, reprocess, run, switch
+from tidemark.replay.record import Replay
 from udfs.decimals import plain
-from udfs.ledger.lines import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run it is a replay of; the live one when absent.")]
 Name = Annotated[str, typer.Argument(help="Name of the replay.")]
@@ -97,7 +98,7 @@ def status(replay_id: Name, run_id: RunId = None, as_json: Json = False) -> None
 def list_all(run_id: RunId = None, as_json: Json = False) -> None:
     """Print all replays, the newest first."""
     settings = load(run_id=run_id)
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         found = record.every(connection, settings.names)
     emit([_document(one) for one in found], "\n".join(map(_line, found)) or "no replay", as_json=as_json)
 
@@ -190,14 +191,14 @@ def _say_progress(now: run.Progress) -> None:
 def _warn(settings: Settings, replay_id: str) -> None:
     """Readers follow a replay that runs on to its counters: say so when they would not be believed."""
     replay = _find(settings, replay_id)
-    why = "" if replay.bounded or replay.state == "promoted" else follow.unready(settings, replay_id)
+    why = "" if replay.bounded or replay.state == "promoted" else active_version.unready(settings, replay_id)
     if why:
         say(f"warning: {why}")
 
 
 def _let_follow(settings: Settings) -> None:
     try:
-        follow.publish(settings)
+        active_version.publish(settings)
     except TidemarkError as error:
         # The switch is made; readers follow with the next refresh of the keeper.
         say(f"warning: {error}")
@@ -215,7 +216,7 @@ def _switched(replay_id: str, verb: str, done: switch.Switched, *, as_json: bool
 
 
 def _find(settings: Settings, replay_id: str) -> Replay:
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         return record.find(connection, settings.names, replay_id)
 
 

@@ -11,14 +11,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from jobs.cli.output import Json, emit
-from jobs.cli.until_stopped import until_stopped
-from jobs.delivery import responder, store, suspend, webhook, worker
-from jobs.delivery.flags import Flags
-from jobs.delivery.handler import Handler
-from jobs.delivery.postgres import ask_once
-from jobs.errors import UnavailableError, UsageError
-from jobs.settings import Settings, load
+from tidemark.cli.output import Json, emit
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.postgres import ask_once
+from tidemark.core.settings import Settings, load
+from tidemark.delivery import store, worker
+from tidemark.responses import suspend, webhook
+from tidemark.responses import worker as responder
+from tidemark.responses.flags import Flags
+from tidemark.responses.handler import Handler
 from udfs.alerts.event import Severity
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from jobs.cli.output import Json, emit
-from jobs.retention.plan import Plan, planned
-from jobs.settings import load
+from tidemark.archive.retention.plan import Plan, planned
+from tidemark.cli.output import Json, emit
+from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with tables and topics of its own.")]
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from jobs import send as jobs_send
-from jobs.cli.output import Json, emit, progress
-from jobs.settings import load
+from tidemark.cli.output import Json, emit, progress
+from tidemark.core import send as core_send
+from tidemark.core.settings import load
 
 
 def register(app: typer.Typer) -> None:
@@ -27,8 +27,8 @@ def send(
     """Send each line of a file as one event, as it is; a bad line is sent too and ends in the dead-letter topic."""
     settings = load()
     columns = (TextColumn("sending"), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
-    with jobs_send.open_lines(file, sys.stdin.buffer) as lines, Progress(*columns, console=progress) as bar:
+    with core_send.open_lines(file, sys.stdin.buffer) as lines, Progress(*columns, console=progress) as bar:
         task = bar.add_task("", total=None)
-        sent = jobs_send.send_lines(settings, lines, topic, rate, lambda count: bar.advance(task, count))
+        sent = core_send.send_lines(settings, lines, topic, rate, lambda count: bar.advance(task, count))
     name = topic or settings.events_topic
     emit({"sent": sent, "topic": name}, f"sent {sent:,} events to {name}", as_json=as_json)

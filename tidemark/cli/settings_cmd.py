@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from jobs.cli.output import Json, emit
-from jobs.settings import ENV_PREFIX, Settings, load, settings_file
+from tidemark.cli.output import Json, emit
+from tidemark.core.settings import ENV_PREFIX, Settings, load, settings_file
 
 Check = Annotated[bool, typer.Option("--check", help="Say only whether they are right; exit code 2 when not.")]
 

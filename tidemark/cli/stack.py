@@ -17,12 +17,12 @@ from rich.table import Table
 from infra.local.paths import Paths
 from infra.local.programs import DAEMONS
 from infra.local.stack import ServiceStatus, Stack
-from jobs import db
-from jobs.cli.output import Json, emit, progress, say
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.flink_rest import ENDED, FlinkRest
-from jobs.settings import FILE_ENV, Settings, load
-from jobs.submit import ALL_JOBS, stop
+from jobs.flink.rest import ENDED, FlinkRest
+from jobs.flink.submit import ALL_JOBS, stop
+from tidemark.cli.output import Json, emit, progress, say
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import FILE_ENV, Settings, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
 _JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
@@ -72,7 +72,7 @@ def bring_up(stack: Stack) -> Settings:
     stack.up()
     settings = settings_of(stack)
     with Steps().step("migrating the database"):
-        db.migrate(settings)
+        migrate.migrate(settings)
     for daemon in DAEMONS:
         stack.supervisor.start_program(daemon)
     return settings

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from jobs import submit as jobs_submit
-from jobs.bounds import Bounds
-from jobs.cli.output import Json, emit, say
-from jobs.flink_rest import FlinkRest
-from jobs.settings import load
+from jobs.flink import submit as flink_submit
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import FlinkRest
+from tidemark.cli.output import Json, emit, say
+from tidemark.core.settings import load
 
 
 class JobName(StrEnum):
@@ -42,7 +42,7 @@ def submit(
     """Submit a job to the cluster, restoring its newest state; a job that runs is left alone."""
     settings = load(run_id=run_id)
     say(f"submitting {job.value} …")
-    done = jobs_submit.submit(settings, job.value, Bounds(start, end), from_savepoint)
+    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint)
     if not done.already_running:
         FlinkRest(settings.flink_rest_url).wait_running(done.job_id)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the beginning'}"
@@ -62,6 +62,6 @@ def stop(job: JobName, run_id: RunId = None, as_json: Json = False) -> None:
     """Stop a job behind a savepoint; `submit` goes on from it."""
     settings = load(run_id=run_id)
     say(f"stopping {job.value} behind a savepoint …")
-    savepoint = jobs_submit.stop(settings, job.value)
+    savepoint = flink_submit.stop(settings, job.value)
     text = f"{job.value} stopped; savepoint {savepoint}" if savepoint else f"{job.value} was not running"
     emit({"job": job.value, "savepoint": savepoint}, text, as_json=as_json)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from jobs import topics as jobs_topics
-from jobs.cli.output import Json, emit, say
-from jobs.settings import load
+from tidemark.cli.output import Json, emit, say
+from tidemark.core import topics
+from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 CreateTime = Annotated[
@@ -33,6 +33,6 @@ def apply(create_time: CreateTime = False, run_id: RunId = None, as_json: Json =
     """Create the topics that are missing; what exists is left alone."""
     settings = load(run_id=run_id)
     say(f"looking at topics of {settings.kafka_bootstrap} …")
-    applied = jobs_topics.apply(settings, create_time=create_time)
+    applied = topics.apply(settings, create_time=create_time)
     lines = [f"{one.topic}: {'created' if one.created else 'unchanged'}" for one in applied]
     emit({"topics": [asdict(one) for one in applied]}, "\n".join(lines), as_json=as_json)

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs import leaderboard
-from jobs import usage as jobs_usage
-from jobs.cli.output import Json, emit, say
-from jobs.errors import UnavailableError
-from jobs.settings import load
+from tidemark.cli.output import Json, emit, say
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import load
+from tidemark.live import leaderboard
+from tidemark.live import usage as live_usage
 from udfs.decimals import plain
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def usage(tenant: str, customer: str, run_id: RunId = None, as_json: Json = False) -> None:
     """Print live counter and stored total of the latest period of each meter, side by side."""
-    found = jobs_usage.usage(load(run_id=run_id), tenant, customer)
+    found = live_usage.usage(load(run_id=run_id), tenant, customer)
     for reason in found.unavailable.values():
         say(reason)
     emit(found.document(), _text(found), as_json=as_json)
@@ -54,7 +54,7 @@ def top(tenant: str, meter: str, run_id: RunId = None, as_json: Json = False) ->
     emit(document, table, as_json=as_json)
 
 
-def _text(found: jobs_usage.Usage) -> Any:
+def _text(found: live_usage.Usage) -> Any:
     if not found.meters:
         return f"no usage of {found.tenant}/{found.customer}"
     table = Table("meter", "side", "period", "samples", "value", "equal")

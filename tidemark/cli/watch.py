@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from jobs.cli.output import Json, emit
-from jobs.cli.until_stopped import until_stopped
-from jobs.settings import load
-from jobs.watch import daemon as jobs_watch
-from jobs.watch.store import rfc3339
+from tidemark.cli.output import Json, emit
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.settings import load
+from tidemark.quotas import daemon
+from tidemark.quotas.store import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
@@ -28,16 +28,16 @@ def register(app: typer.Typer) -> None:
 def run(run_id: RunId = None) -> None:
     """Raise and end alarms over tenants, until SIGTERM or Ctrl-C; logs JSON lines to stderr, drops nothing."""
     settings = load(run_id=run_id)
-    jobs_watch.run(settings, until_stopped())
+    daemon.run(settings, until_stopped())
 
 
 def check(run_id: RunId = None, as_json: Json = False) -> None:
     """Print which tenants are over a bound and how far the biggest ones are; exit code 0 either way."""
-    found = jobs_watch.check(load(run_id=run_id))
+    found = daemon.check(load(run_id=run_id))
     emit(_document(found), _text(found), as_json=as_json)
 
 
-def _document(found: jobs_watch.Check) -> dict[str, Any]:
+def _document(found: daemon.Check) -> dict[str, Any]:
     running = [
         {
             "tenant_id": alarm.tenant,
@@ -52,7 +52,7 @@ def _document(found: jobs_watch.Check) -> dict[str, Any]:
     return {"tenants": [{**asdict(one), "over": one.over} for one in found.standings], "firing": running}
 
 
-def _text(found: jobs_watch.Check) -> Any:
+def _text(found: daemon.Check) -> Any:
     if not found.standings:
         return "no usage was written lately"
     firing = {(alarm.tenant, alarm.rule) for alarm in found.running}

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, Self
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, RetriableError
 
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.settings import Settings
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Headers = Sequence[tuple[str, bytes]]

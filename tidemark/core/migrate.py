@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from jobs import versions
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.settings import Settings
 from schemas import SqlFile, sql_files
+from tidemark.core import rollup_views
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
 from udfs.postgres import CONNECT_TIMEOUT_S, first_line
 
 # A migration waits this long for another one, or for a table that a job holds; longer means somebody should look.
@@ -96,9 +96,9 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             done += _migrate_schema(connection, schema, sql_files(kind))
         if ledger:
             _create_schema(connection, names.billing_schema, "billing")
-            versions.follow(connection, names)
+            rollup_views.follow(connection, names)
             done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
-            versions.set_grace(connection, names, settings.grace_s)
+            rollup_views.set_grace(connection, names, settings.grace_s)
     return done
 
 

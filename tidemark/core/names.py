@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from jobs.errors import UsageError
+from tidemark.core.errors import UsageError
 
 _RUN_ID = re.compile(r"[a-z][a-z0-9_]{0,30}")
 

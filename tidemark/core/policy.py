@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from jobs.settings import Settings
-from udfs.decode import DecodePolicy
-from udfs.scope import Scope
+from tidemark.core.settings import Settings
+from udfs.decode.decoder import DecodePolicy
+from udfs.decode.scope import Scope
 
 
 def policy_of(settings: Settings) -> DecodePolicy:

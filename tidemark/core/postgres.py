@@ -9,9 +9,9 @@ from typing import TypeVar
 import psycopg
 from psycopg import sql
 
-from jobs.errors import TidemarkError
-from jobs.settings import Settings
-from jobs.watch.store import translated
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
+from tidemark.quotas.store import translated
 from udfs.postgres import connect, deadline
 
 STATEMENT_TIMEOUT_MS = 15_000

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
-from jobs.names import Names
+from tidemark.core.names import Names
 
 # What a layer takes of each table, and the columns all versions have. A day belongs to the layer by its date: replays
 # read two days more at each side, so that every such day is whole in them.

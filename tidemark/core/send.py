@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from jobs.errors import UsageError
-from jobs.kafka_io import Sender
-from jobs.settings import Settings
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
 
 STDIN = "-"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.errors import TidemarkError
+from tidemark.core.errors import TidemarkError
 
 Log = Callable[..., None]
 

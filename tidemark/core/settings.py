@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
-from jobs.errors import UsageError
-from jobs.names import Names
+from tidemark.core.errors import UsageError
+from tidemark.core.names import Names
 from udfs.anomaly.zones import zones_of
 
 ENV_PREFIX = "TIDEMARK_"

@@ -9,8 +9,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from jobs.errors import UnavailableError, UsageError
-from jobs.settings import Settings
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.settings import Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
 MAX_RECORD_BYTES = 3 * 1_024 * 1_024

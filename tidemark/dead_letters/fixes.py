@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import UsageError
+from tidemark.core.errors import UsageError
 
 # Names of an object within each other, the first one a field of the event itself.
 Path = tuple[str, ...]

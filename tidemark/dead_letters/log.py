@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from jobs.dlq import Letter, Position, dead_letters, position_of
-from jobs.kafka_io import Record, dump, read_one
-from jobs.redrive.judge import read_event
-from jobs.settings import Settings
-from udfs.decode import key_of
+from tidemark.core.kafka import Record, dump, read_one
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.records import Letter, Position, dead_letters, position_of
+from tidemark.dead_letters.validate import read_event
+from udfs.decode.decoder import key_of
 
 HEADER = "tidemark-redrive"
 

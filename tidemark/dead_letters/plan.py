@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from jobs.dlq import Letter, arrival_ms, instant_ms, raw_of
-from jobs.errors import UsageError
-from jobs.redrive.fixes import Edit, Fixes, Unfixable, read_object, write_object
-from jobs.redrive.judge import Judge, Verdict
-from jobs.redrive.log import RedriveLog, source_of
-from jobs.settings import Settings
-from udfs.dlq import rfc3339
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
+from tidemark.dead_letters.log import RedriveLog, source_of
+from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms, raw_of
+from tidemark.dead_letters.validate import Judge, Verdict
+from udfs.events.dead_letter import rfc3339
 
 # Fields that say which event it is, in both forms: one that is changed makes another event of it.
 IDENTITY = frozenset({"event_id", "tenant_id", "source", "voids", "id", "tenantid", "schema_version", "specversion"})

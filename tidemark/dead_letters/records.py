@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-from jobs.errors import UsageError
-from jobs.kafka_io import Record, dump, read_one
-from jobs.settings import Settings
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Record, dump, read_one
+from tidemark.core.settings import Settings
 
 PREVIEW_CHARS = 120
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 import msgspec
 from psycopg import sql
 
-from jobs.db import connect
-from jobs.dlq import Letter, Position, Wanted, arrival_ms, dead_letter, dead_letters, position_of, raw_of, select
-from jobs.errors import UnavailableError, UsageError
-from jobs.kafka_io import Sender
-from jobs.redrive.fixes import Fixes
-from jobs.redrive.judge import judging, read_event
-from jobs.redrive.log import (
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import Sender
+from tidemark.core.migrate import connect
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.fixes import Fixes
+from tidemark.dead_letters.log import (
     HEADER,
     Mark,
     RedriveLog,
@@ -33,10 +32,21 @@ from jobs.redrive.log import (
     rejected_again,
     source_of,
 )
-from jobs.redrive.plan import Item, Plan, make_plan, rules_of
-from jobs.settings import Settings
-from udfs.decode import key_of
-from udfs.dlq import rfc3339
+from tidemark.dead_letters.plan import Item, Plan, make_plan, rules_of
+from tidemark.dead_letters.records import (
+    Letter,
+    Position,
+    Wanted,
+    arrival_ms,
+    dead_letter,
+    dead_letters,
+    position_of,
+    raw_of,
+    select,
+)
+from tidemark.dead_letters.validate import judging, read_event
+from udfs.decode.decoder import key_of
+from udfs.events.dead_letter import rfc3339
 
 # A worker looks for a newer catalog with the first batch after `catalog_refresh_s`; this is for that look itself.
 _CATALOG_MARGIN_S = 3.0
@@ -65,7 +75,7 @@ def load_plan(
     settings:
         Of the run whose dead letters are meant.
     wanted, limit:
-        As for `jobs.dlq.select`.
+        As for `tidemark.dead_letters.records.select`.
     fixes, force:
         As for `make_plan`.
     clock:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jobs.errors import UnavailableError
-from jobs.policy import policy_of
-from jobs.settings import Settings
+from tidemark.core.errors import UnavailableError
+from tidemark.core.policy import policy_of
+from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.decode import DecodePolicy, Decoder, key_of
-from udfs.dlq import from_json
+from udfs.decode.decoder import DecodePolicy, Decoder, key_of
+from udfs.events.dead_letter import from_json
 from udfs.events.parse import Event, event_time_ms, parse
 from udfs.events.reasons import Rejected
 from udfs.meters.packing import unpack

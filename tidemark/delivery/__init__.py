@@ -1,1 +1,1 @@
-"""What leaves: notifications to receivers, and automated responses to alerts."""
+"""Notifications on their way to receivers: what each kind is sent, signatures, and what an answer means."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import requests
 from urllib3.exceptions import HTTPError
 
-from udfs.delivery.message import Message
+from tidemark.delivery.message import Message
 
 # Of a body that says what is wrong, enough to see it.
 SAID_BYTES = 400

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from udfs.delivery import alertmanager, pagerduty, slack, webhook
-from udfs.delivery.notification import Notification, encoded
+from tidemark.delivery import alertmanager, pagerduty, signed_webhook, slack
+from tidemark.delivery.document import Notification, encoded
 
 Kind = Literal["pagerduty", "alertmanager", "slack", "webhook"]
 # Kinds that say nothing without their secret.
@@ -92,7 +92,7 @@ def message_of(receiver: Receiver, notification: Notification, secret: str, at_s
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "tidemark",
-        webhook.KEY_HEADER: notification.id,
+        signed_webhook.KEY_HEADER: notification.id,
     }
     if receiver.kind == "pagerduty":
         return Message(receiver.url, headers, encoded(pagerduty.event(notification, secret)))
@@ -102,8 +102,10 @@ def message_of(receiver: Receiver, notification: Notification, secret: str, at_s
     if receiver.kind == "slack":
         # The address of an incoming webhook is its secret.
         return Message(secret or receiver.url, headers, encoded(slack.message(notification)))
-    body = encoded(webhook.document(notification))
-    return Message(receiver.url, headers | {webhook.SIGNATURE_HEADER: webhook.signature(secret, body, at_s)}, body)
+    body = encoded(signed_webhook.document(notification))
+    return Message(
+        receiver.url, headers | {signed_webhook.SIGNATURE_HEADER: signed_webhook.signature(secret, body, at_s)}, body
+    )
 
 
 def place(url: str) -> str:

@@ -7,7 +7,7 @@ import hmac
 import re
 from typing import Any
 
-from udfs.delivery.notification import Notification
+from tidemark.delivery.document import Notification
 
 SIGNATURE_HEADER = "Tidemark-Signature"
 KEY_HEADER = "Idempotency-Key"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidemark.delivery.document import Notification, facts
 from udfs.alerts.event import Alert
-from udfs.delivery.notification import Notification, facts
 
 # Limits of Block Kit: 3000 characters a text, 50 blocks a message. Beyond them whole messages are refused
 # (`msg_blocks_too_long`) at about 13 000 characters, a limit that is seen and not documented.

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from udfs.delivery.outcome import Dead, Delivered, Outcome
+from tidemark.delivery.outcome import Dead, Delivered, Outcome
 
 _WAITING: LiteralString = "delivered_at IS NULL AND dead_at IS NULL"
 _RECEIVERS: LiteralString = f"""

@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 import psycopg
 import requests
 
-from jobs.catalog.policy import read_policy
-from jobs.delivery import store
-from jobs.delivery.post import SendError, post
-from jobs.delivery.postgres import STATEMENT_TIMEOUT_MS, Database
-from jobs.errors import TidemarkError
-from jobs.loop import logger
-from jobs.settings import Settings
-from udfs.delivery.message import Message, Receiver, ReceiverError, message_of, receiver_of, secret_of
-from udfs.delivery.notification import of_body
-from udfs.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_answer, of_failure
+from tidemark.catalog.policy import read_policy
+from tidemark.core.errors import TidemarkError
+from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
+from tidemark.core.service import logger
+from tidemark.core.settings import Settings
+from tidemark.delivery import store
+from tidemark.delivery.document import of_body
+from tidemark.delivery.http import SendError, post
+from tidemark.delivery.message import Message, Receiver, ReceiverError, message_of, receiver_of, secret_of
+from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_answer, of_failure
 
 log = logger("deliver")
 

@@ -22,7 +22,7 @@ from typing import Any
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from jobs.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError
 
 REQUIREMENTS = Path(__file__).with_name("data-requirements.txt")
 FLIGHTS = 336_776

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from jobs.oracle.oracle import Oracle
+from tidemark.oracle.oracle import Oracle
 
 METER = "dep_delay"
 SHARES = ("0.5", "0.95", "0.99")

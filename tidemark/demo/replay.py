@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from jobs.demo.flights import DemoRecord
-from jobs.errors import UnavailableError, UsageError
-from jobs.kafka_io import GroupOffsets, Sender, end_offsets, last_header
-from jobs.settings import Settings
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import GroupOffsets, Sender, end_offsets, last_header
+from tidemark.core.settings import Settings
+from tidemark.demo.flights import DemoRecord
 
 # Every record carries its place in the stream, so that the topic itself says where to go on.
 SEQ_HEADER = "demo-seq"

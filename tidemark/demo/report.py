@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
-from jobs.dlq import count_by_reason, dead_letters
-from jobs.errors import DifferenceError, UnavailableError
-from jobs.kafka_io import dump
-from jobs.oracle.alerts import AlertCheck, committed_alerts
-from jobs.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
-from jobs.oracle.oracle import Counts, Oracle, Rules
-from jobs.settings import Settings
+from tidemark.core.errors import DifferenceError, UnavailableError
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.records import count_by_reason, dead_letters
+from tidemark.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
+from tidemark.oracle.alerts import AlertCheck, committed_alerts
+from tidemark.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
+from tidemark.oracle.oracle import Counts, Oracle, Rules
 
 LIVE_SHOWN = ("JFK/B6", "EWR/UA", "LGA/DL", "JFK/HA", "LGA/F9")
 # Meters whose value is the total of the counter.
@@ -87,7 +87,9 @@ class Report:
 
 def demo_catalog() -> dict[str, Any]:
     """Read the demo's catalog as plain data; it holds from the beginning."""
-    loaded: dict[str, Any] = yaml.safe_load(importlib.resources.files("jobs.demo").joinpath("catalog.yaml").read_text())
+    loaded: dict[str, Any] = yaml.safe_load(
+        importlib.resources.files("tidemark.demo").joinpath("catalog.yaml").read_text()
+    )
     return {name: entries for name, entries in loaded.items() if name != "valid_from"}
 
 

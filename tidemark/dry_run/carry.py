@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import NamedTuple, Protocol
 
+from tidemark.dry_run.fold import EXACT, Bucket, Cell, Parts
+from tidemark.dry_run.values import samples_of
 from udfs.calendars.calendar import MINUTE_MS, BillingCalendar, CalendarError
 from udfs.catalog.index import CalendarMissingError
 from udfs.meters.levels import Per, integral
-from udfs.model.fold import EXACT, Bucket, Cell, Parts
-from udfs.model.values import samples_of
 
 _ZERO = Decimal(0)
 # The clock on the wall jumps by whole quarters of an hour, so a day is never looked for in vain between two of them.

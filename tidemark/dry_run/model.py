@@ -9,15 +9,15 @@ from decimal import Decimal
 
 from msgspec import UNSET
 
+from tidemark.dry_run.fold import Fold
+from tidemark.dry_run.values import MeterBook
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CatalogSource
-from udfs.decode import DecodePolicy, Decoder, dedupe_key
-from udfs.dlq import from_json
+from udfs.decode.decoder import DecodePolicy, Decoder, dedupe_key
+from udfs.events.dead_letter import from_json
 from udfs.events.parse import parse
 from udfs.meters.meter import ADDITIVE, UNMEASURED
 from udfs.meters.packing import Packed, unpack
-from udfs.model.fold import Fold
-from udfs.model.values import MeterBook
 
 # A file of events is decoded by one catalog: it is never looked at again, and no customer is forgotten.
 _NEVER_S = float("inf")
@@ -91,7 +91,7 @@ class Model:
         partitions: Sequence[int],
         offsets: Sequence[int],
     ) -> None:
-        """Count a batch of events; columns as for `udfs.decode.Decoder.decode_batch`.
+        """Count a batch of events; columns as for `udfs.decode.decoder.Decoder.decode_batch`.
 
         1. Decode and measure; note what is rejected.
         2. Of events with one dedupe key keep the first.

@@ -10,17 +10,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs.catalog import check as catalog_check
-from jobs.catalog import file as catalog_file
-from jobs.catalog.instants import shown
-from jobs.errors import UsageError
-from jobs.policy import policy_of
-from jobs.settings import Settings
+from tidemark.catalog import check as catalog_check
+from tidemark.catalog import file as catalog_file
+from tidemark.catalog.instants import shown
+from tidemark.core.errors import UsageError
+from tidemark.core.policy import policy_of
+from tidemark.core.settings import Settings
+from tidemark.dry_run.fold import GRAINS, Grain
+from tidemark.dry_run.model import Model
+from tidemark.dry_run.usage_rows import UsageRow, usage_rows
+from tidemark.dry_run.values import PERCENTILES
 from udfs.catalog.model import InMemoryCatalogSource
-from udfs.model.fold import GRAINS, Grain
-from udfs.model.model import Model
-from udfs.model.usage_rows import UsageRow, usage_rows
-from udfs.model.values import PERCENTILES
 
 # Lines decoded at once; only how often progress is told depends on it.
 _BATCH = 1_000

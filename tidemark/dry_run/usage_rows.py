@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from tidemark.dry_run.carry import Held, Stretch, day_stretches, held_by_day, held_by_period
+from tidemark.dry_run.fold import Bucket, Grain, Parts, Series, end_of
+from tidemark.dry_run.model import Model
+from tidemark.dry_run.values import value_of
 from udfs.catalog.index import Account
 from udfs.meters.meter import Meter
-from udfs.model.carry import Held, Stretch, day_stretches, held_by_day, held_by_period
-from udfs.model.fold import Bucket, Grain, Parts, Series, end_of
-from udfs.model.model import Model
-from udfs.model.values import value_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
+from tidemark.dry_run.fold import EXACT, UNIQUE_PART, Cell, Parts
 from udfs.calendars.calendar import SEPARATOR
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS, UNMEASURED, Aggregation, Meter
 from udfs.meters.sketch import Bin, percentile
-from udfs.model.fold import EXACT, UNIQUE_PART, Cell, Parts
 
 PERCENTILES = ("p50", "p95", "p99")
 _SHARES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
@@ -31,7 +31,7 @@ class Value:
 def value_of(aggregation: Aggregation, parts: Parts) -> Value | None:
     """The value of a bucket from its rows by part; None where there is none, as when all was taken back.
 
-    A `weighted_sum` depends on what came before, see `udfs.model.carry`: None.
+    A `weighted_sum` depends on what came before, see `tidemark.dry_run.carry`: None.
     """
     percentiles: dict[str, Decimal] = {}
     if aggregation == "percentile":

@@ -10,15 +10,15 @@ from typing import Any
 
 import psycopg
 import redis
+from tidemark_client.switch import EVERY_TENANT, switch_key, tenant_name
 
-from jobs import db, versions
-from jobs.errors import UnavailableError
-from jobs.names import Names
-from jobs.settings import Settings
-from jobs.versions import Layer
-from udfs.live import client, heartbeat_key
+from tidemark.core import migrate, rollup_views
+from tidemark.core.errors import UnavailableError
+from tidemark.core.names import Names
+from tidemark.core.rollup_views import Layer
+from tidemark.core.settings import Settings
+from udfs.live.counters import client, heartbeat_key
 from udfs.postgres import first_line
-from udfs.reader.switch import EVERY_TENANT, switch_key, tenant_name
 
 REDIS_TIMEOUT_S = 5.0
 # Readers take an older heartbeat for a pipeline that stands still, unless told otherwise.
@@ -57,7 +57,7 @@ def promoted(connection: psycopg.Connection, names: Names) -> list[Layer] | None
     """Promoted replays, the lowest first; None where the run has no ledger, as a replay itself."""
     name = f'"{names.billing_schema}".layer'
     known = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
-    return versions.layers(connection, names) if known and known[0] else None
+    return rollup_views.layers(connection, names) if known and known[0] else None
 
 
 def level(connection: psycopg.Connection, connected: redis.Redis, names: Names) -> bool:
@@ -94,7 +94,7 @@ def publish(settings: Settings) -> bool:
         Postgres or Redis is away.
     """
     try:
-        with closing(_redis(settings)) as connected, db.connect(settings) as connection:
+        with closing(_redis(settings)) as connected, migrate.connect(settings) as connection:
             return level(connection, connected, settings.names)
     except (redis.RedisError, OSError) as error:
         raise UnavailableError(

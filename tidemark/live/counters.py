@@ -14,14 +14,14 @@ import psycopg
 import redis
 from psycopg import sql
 
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.loop import logger, repeat
-from jobs.replay import follow
-from jobs.settings import Settings
-from udfs.limits.book import LimitBook
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
+from tidemark.live import active_version
+from udfs.limits.cache import LimitBook
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live import REFUSED, WRITTEN, LiveTotal, client, queue, standing_of
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, queue, standing_of
 from udfs.postgres import connect, deadline, first_line
 
 log = logger("live")
@@ -183,7 +183,7 @@ class Keeper:
         return str(run_id["run_id"]), marker
 
     def _follow(self, connection: psycopg.Connection) -> bool:
-        switched: bool = self._ask_redis(lambda: follow.level(connection, self._redis, self._settings.names))
+        switched: bool = self._ask_redis(lambda: active_version.level(connection, self._redis, self._settings.names))
         return switched
 
     def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[LiveTotal]]:

@@ -12,10 +12,10 @@ import psycopg
 import redis
 from psycopg import sql
 
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.loop import logger, repeat
-from jobs.settings import Settings
-from udfs.leaderboard import (
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
+from tidemark.live.board import (
     LIFE,
     SCRIPT,
     SCRIPT_SHA,
@@ -30,8 +30,8 @@ from udfs.leaderboard import (
     choose,
     keys,
     read,
-)  # fmt: skip
-from udfs.live import client
+)
+from udfs.live.counters import client
 from udfs.postgres import connect, deadline, first_line
 
 log = logger("leaderboard")

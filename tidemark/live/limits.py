@@ -15,22 +15,22 @@ import psycopg
 import redis
 from psycopg import sql
 
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.kafka_io import Sender
-from jobs.loop import logger, repeat
-from jobs.settings import Settings
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import Sender
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
 from udfs.calendars.calendar import CalendarError, NoPeriodError
 from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decimals import plain
-from udfs.limits.book import LimitBook
+from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live import LiveTotal, client, default_limits_key, queue, redis_key, standing_of
-from udfs.live_publisher import HEARTBEAT
+from udfs.live.counters import LiveTotal, client, default_limits_key, queue, redis_key, standing_of
+from udfs.live.publisher import HEARTBEAT
 from udfs.postgres import connect, deadline, first_line
 
 log = logger("limits")

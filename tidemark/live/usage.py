@@ -13,12 +13,12 @@ import psycopg
 import redis
 from psycopg import sql
 
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.replay import follow
-from jobs.settings import Settings
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.dry_run.values import mean
+from tidemark.live import active_version
 from udfs.calendars.calendar import SEPARATOR
-from udfs.live import client, redis_key
-from udfs.model.values import mean
+from udfs.live.counters import client, redis_key
 from udfs.postgres import connect, deadline, first_line
 
 _TIMEOUT_MS = 10_000
@@ -147,10 +147,10 @@ def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[str, d
             connect(settings.postgres_url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
             deadline(db, _TIMEOUT_MS),
         ):
-            stack = follow.promoted(db, names)
+            stack = active_version.promoted(db, names)
             # A replay has no ledger: its own rollups.
             schema = sql.Identifier(names.usage_schema if stack is None else names.billing_schema)
-            prefix = follow.prefix_read(stack or [], names, tenant)
+            prefix = active_version.prefix_read(stack or [], names, tenant)
             kinds: dict[str, str] = dict(db.execute(sql.SQL(_METERS).format(schema=schema), [tenant]).fetchall())
             rows = db.execute(sql.SQL(_STORED).format(schema=schema), [tenant, customer]).fetchall()
     except psycopg.errors.UndefinedTable as error:

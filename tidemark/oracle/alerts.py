@@ -10,9 +10,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from jobs.kafka_io import dump
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle
 
 # Tenant, customer, meter, period start (epoch ms), threshold as the catalog states it, amount.
 Reached = tuple[str, str, str, int, str, Decimal]

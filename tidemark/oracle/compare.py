@@ -13,9 +13,9 @@ import psycopg
 import pyarrow as pa  # type: ignore[import-untyped]
 import redis
 
-from jobs.errors import UnavailableError
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle
 
 GRAINS = ("usage_minute", "usage_hour", "usage_day", "usage_period")
 # Compared where the watermark bound covers all disorder of the stream.

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from jobs.kafka_io import dump
-from jobs.oracle.compare import Difference, compare_relations, load, schema_of
-from jobs.oracle.oracle import Oracle, statement_named
-from jobs.settings import Settings
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.compare import Difference, compare_relations, load, schema_of
+from tidemark.oracle.oracle import Oracle, statement_named
 
 _OFFSETS = [
     ("events", pa.int64()),

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
-from jobs.errors import UsageError
-from jobs.oracle.meters import MeterRule, rule_of
+from tidemark.core.errors import UsageError
+from tidemark.oracle.meters import MeterRule, rule_of
 
 CatalogData = Mapping[str, Any]
 # One catalog, from its `valid_from` on or for all time; or steps in order, each
@@ -139,7 +139,7 @@ def _local(text: Any) -> str:
 def _known(what: str, entry: Mapping[str, Any], keys: set[str]) -> None:
     unknown = set(entry) - keys
     if unknown:
-        raise UsageError(f"the oracle does not know {', '.join(sorted(unknown))} of {what}.", "extend jobs/oracle.")
+        raise UsageError(f"the oracle does not know {', '.join(sorted(unknown))} of {what}.", "extend tidemark/oracle.")
 
 
 def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:

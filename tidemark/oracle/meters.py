@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.errors import UsageError
-from jobs.oracle.paths import Paths, quoted, stripped
+from tidemark.core.errors import UsageError
+from tidemark.oracle.paths import Paths, quoted, stripped
 
 # Reasons a property is asked for: its text is compared, its number, or it is measured.
 _KEYS = {
@@ -63,7 +63,7 @@ def rule_of(step: int, owner: str | None, hidden: tuple[str, ...], meter: str, e
     """
     unknown = sorted(set(entry) - _KEYS) or sorted({entry["aggregation"]} - _AGGREGATIONS)
     if unknown:
-        raise UsageError(f"the oracle does not know {', '.join(unknown)} of meter {meter}.", "extend jobs/oracle.")
+        raise UsageError(f"the oracle does not know {', '.join(unknown)} of meter {meter}.", "extend tidemark/oracle.")
     types = entry["event_types"]
     return MeterRule(
         steps=(step,),
@@ -186,7 +186,7 @@ def condition(document: Mapping[str, Any], paths: Paths) -> str:
             return "(" + (joined.join(condition(part, paths) for part in document[name]) or empty) + ")"
     operators = [(name, operand) for name, operand in document.items() if name != "property"]
     if "property" not in document or len(operators) != 1:
-        raise UsageError(f"the oracle does not know the filter {dict(document)}.", "extend jobs/oracle.")
+        raise UsageError(f"the oracle does not know the filter {dict(document)}.", "extend tidemark/oracle.")
     return _compared(stripped(document["property"]), *operators[0], paths)
 
 
@@ -198,7 +198,7 @@ def _compared(path: str, operator: str, operand: Any, paths: Paths) -> str:
     if operator == "in":
         return "(" + (" OR ".join(_equal(path, one, paths) for one in operand) or "false") + ")"
     if operator not in {"eq", "ne"}:
-        raise UsageError(f"the oracle does not know the operator {operator}.", "extend jobs/oracle.")
+        raise UsageError(f"the oracle does not know the operator {operator}.", "extend tidemark/oracle.")
     equal = _equal(path, operand, paths)
     return equal if operator == "eq" else f"(NOT {equal})"
 

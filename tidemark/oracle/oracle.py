@@ -13,9 +13,9 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from jobs.errors import TidemarkError
-from jobs.oracle.history import History, load_history
-from jobs.oracle.meters import statements_of
+from tidemark.core.errors import TidemarkError
+from tidemark.oracle.history import History, load_history
+from tidemark.oracle.meters import statements_of
 
 # The order of the statements; each is one file in `sql/` and builds on those before it. The two that are made of the
 # catalog's meters stand between.
@@ -174,7 +174,7 @@ class Oracle:
 
 def statement_named(name: str) -> str:
     """Text of one SQL statement of the oracle."""
-    return importlib.resources.files("jobs.oracle").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
+    return importlib.resources.files("tidemark.oracle").joinpath(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 def _load_records(db: duckdb.DuckDBPyConnection, records: Iterable[RawRecord]) -> None:

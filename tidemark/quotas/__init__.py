@@ -1,1 +1,1 @@
-"""The watch: tenants that send more than expected are alarmed, never held back."""
+"""Quotas: tenants that send more than expected are alarmed, never held back."""

@@ -13,16 +13,16 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from jobs.errors import TidemarkError
-from jobs.kafka_io import Sender
-from jobs.loop import logger, repeat
-from jobs.settings import Settings
-from jobs.watch import store as watch_store
-from jobs.watch.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
+from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka import Sender
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
+from tidemark.quotas import store as watch_store
+from tidemark.quotas.rules import HOLD, Alarm, Decision, Key, Reading, Rule, decide
+from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.postgres import deadline
-from udfs.volume import HOLD, Alarm, Decision, Key, Reading, Rule, decide
 
 log = logger("watch")
 

@@ -11,11 +11,11 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.settings import Settings
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.quotas.rules import Alarm, Decision, Reading
 from udfs.alerts.event import Status
 from udfs.postgres import connect, first_line
-from udfs.volume import Alarm, Decision, Reading
 
 STATEMENT_TIMEOUT_MS = 30_000
 TOP = 5

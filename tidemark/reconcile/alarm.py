@@ -12,10 +12,10 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from jobs.kafka_io import Sender
-from jobs.names import Names
-from jobs.reconcile import store
-from jobs.settings import Settings
+from tidemark.core.kafka import Sender
+from tidemark.core.names import Names
+from tidemark.core.settings import Settings
+from tidemark.reconcile import drift_store
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, rfc3339, to_json
 
@@ -40,7 +40,7 @@ WHERE since = %s AND resolved_at IS NOT DISTINCT FROM %s
 
 def follow(connection: psycopg.Connection, names: Names) -> None:
     """Begin or end the alarm as what is open says; in the transaction that changed it. Nothing is sent yet."""
-    counts = store.open_counts(connection, names)
+    counts = drift_store.open_counts(connection, names)
     if counts:
         evidence = {"open": sum(counts.values()), "by_check": counts}
         connection.execute(_sql(_BEGIN, names), [Jsonb(evidence)])

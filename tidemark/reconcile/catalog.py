@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg
 
-from jobs.catalog import rows as catalog_rows
-from jobs.catalog.file import TABLES, Key
-from jobs.catalog.instants import shown
-from jobs.catalog.timeline import Timeline, Version
+from tidemark.catalog import rows as catalog_rows
+from tidemark.catalog.file import TABLES, Key
+from tidemark.catalog.instants import shown
+from tidemark.catalog.timeline import Timeline, Version
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
 # Limits and policies tell, they count nothing.

@@ -14,10 +14,10 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from jobs.errors import TidemarkError, UsageError
-from jobs.names import Names
-from udfs.reconcile.findings import Finding, Outcome, Subject
-from udfs.reconcile.sample import Wanted
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.names import Names
+from tidemark.reconcile.findings import Finding, Outcome, Subject
+from tidemark.reconcile.sample import Wanted
 
 _COLUMNS = (
     "id, reconcile_id, check_name, tenant_id, customer_id, meter, subject, bucket_at, expected, actual, delta, found_at"

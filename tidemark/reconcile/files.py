@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import UsageError
+from tidemark.core.errors import UsageError
 from udfs.decimals import EXACT
 
 _MOST_FAULTS = 20

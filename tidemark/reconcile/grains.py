@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from udfs.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, merged, name_of, row_finding
-from udfs.reconcile.sample import Wanted
+from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, merged, name_of, row_finding
+from tidemark.reconcile.sample import Wanted
 
 _SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")
 _VALUES = ("n", "samples", "total")

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobs.names import Names
-from jobs.reconcile.files import Column, decimal, instant, read_rows, text
-from udfs.reconcile.findings import Finding, Outcome, outcome_of, row_finding
-from udfs.reconcile.sample import Wanted
+from tidemark.core.names import Names
+from tidemark.reconcile.files import Column, decimal, instant, read_rows, text
+from tidemark.reconcile.findings import Finding, Outcome, outcome_of, row_finding
+from tidemark.reconcile.sample import Wanted
 
 _IMPORT = """
 INSERT INTO {} (invoice_id, tenant_id, customer_id, meter, dims, period_start, period_end, quantity)

@@ -12,11 +12,11 @@ import psycopg
 import redis
 from psycopg import sql
 
-from jobs.errors import UnavailableError
-from jobs.oracle.compare import live_rows
-from jobs.settings import Settings
-from udfs.reconcile.findings import Finding, Outcome, Subject, capped, row_finding
-from udfs.reconcile.sample import Wanted
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.oracle.compare import live_rows
+from tidemark.reconcile.findings import Finding, Outcome, Subject, capped, row_finding
+from tidemark.reconcile.sample import Wanted
 
 _POLL_S = 0.5
 

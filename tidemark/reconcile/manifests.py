@@ -12,12 +12,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobs.names import Names
-from jobs.oracle.oracle import Oracle
-from jobs.reconcile.files import Column, count, decimal, hour, read_rows, text
-from udfs.reconcile.findings import Finding, Outcome, outcome_of, row_finding
-from udfs.reconcile.manifest import Digest
-from udfs.reconcile.sample import Wanted
+from tidemark.core.names import Names
+from tidemark.oracle.oracle import Oracle
+from tidemark.reconcile.files import Column, count, decimal, hour, read_rows, text
+from tidemark.reconcile.findings import Finding, Outcome, outcome_of, row_finding
+from tidemark.reconcile.manifest import Digest
+from tidemark.reconcile.sample import Wanted
 
 _HASH = re.compile(r"[0-9a-f]{32}")
 _HOUR_MS = 3_600_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from udfs.reconcile.findings import CHECKS
+from tidemark.reconcile.findings import CHECKS
 
 
 def exposition(open_drift: Mapping[str, int], last_runs: Mapping[str, tuple[int, datetime, int]]) -> str:

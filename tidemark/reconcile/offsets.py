@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from jobs.kafka_io import dump
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
-from udfs.reconcile.findings import Finding, Outcome, outcome_of
-from udfs.reconcile.places import Place, Recomputed, equation
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle
+from tidemark.reconcile.findings import Finding, Outcome, outcome_of
+from tidemark.reconcile.places import Place, Recomputed, equation
 
 # Records that are no dead letters, by what makes two of them copies of one event.
 _ACCEPTED = """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from udfs.reconcile.findings import Finding
+from tidemark.reconcile.findings import Finding
 
 
 class Place(NamedTuple):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import psycopg
 
-from jobs import versions
-from jobs.ledger.watermark import settle
-from jobs.names import Names
-from jobs.replay import record
-from jobs.settings import Settings
-from jobs.versions import Layer
+from tidemark.billing.watermark import settle
+from tidemark.core import rollup_views
+from tidemark.core.names import Names
+from tidemark.core.rollup_views import Layer
+from tidemark.core.settings import Settings
+from tidemark.replay import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def promoted(connection: psycopg.Connection, settings: Settings) -> list[Promote
     UnavailableError
         The jobs of one that runs on are away, or do not come to an end.
     """
-    stack = versions.layers(connection, settings.names)
+    stack = rollup_views.layers(connection, settings.names)
     by_schema = {
         Names(settings.names.replay(one.replay_id)).usage_schema: one
         for one in (record.every(connection, settings.names) if stack else ())

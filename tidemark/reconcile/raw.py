@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from jobs.kafka_io import dump
-from jobs.oracle.oracle import Oracle, RawRecord, Rules
-from jobs.settings import Settings
-from udfs.reconcile.sample import Wanted
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle, RawRecord, Rules
+from tidemark.reconcile.sample import Wanted
 
 Progress = Callable[[int], None]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from jobs.errors import UnavailableError
-from jobs.settings import Settings
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
 
 Begins = dict[str, dict[int, int]]
 

@@ -11,11 +11,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobs.oracle.compare import GRAINS, load, schema_of
-from jobs.oracle.oracle import Oracle
-from jobs.versions import Layer
-from udfs.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
-from udfs.reconcile.sample import Wanted
+from tidemark.core.rollup_views import Layer
+from tidemark.oracle.compare import GRAINS, load, schema_of
+from tidemark.oracle.oracle import Oracle
+from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
+from tidemark.reconcile.sample import Wanted
 
 _BATCH = 20_000
 _SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")

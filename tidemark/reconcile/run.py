@@ -14,19 +14,19 @@ from typing import Any
 
 import psycopg
 
-from jobs import db, versions
-from jobs.errors import DifferenceError, UsageError
-from jobs.kafka_io import end_offsets
-from jobs.ledger.watermark import settle
-from jobs.loop import logger, repeat
-from jobs.reconcile import alarm, catalog, grains, invoices, live, manifests, offsets, rollups, store
-from jobs.reconcile.promoted import Promoted, promoted
-from jobs.reconcile.raw import edges_of, recompute
-from jobs.reconcile.reach import begins, first_gone
-from jobs.settings import Settings
-from udfs.reconcile.findings import CHECKS, Check, Outcome, merged
-from udfs.reconcile.metrics import exposition
-from udfs.reconcile.sample import Wanted
+from tidemark.billing.watermark import settle
+from tidemark.core import migrate, rollup_views
+from tidemark.core.errors import DifferenceError, UsageError
+from tidemark.core.kafka import end_offsets
+from tidemark.core.service import logger, repeat
+from tidemark.core.settings import Settings
+from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups
+from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
+from tidemark.reconcile.metrics import exposition
+from tidemark.reconcile.promoted import Promoted, promoted
+from tidemark.reconcile.raw import edges_of, recompute
+from tidemark.reconcile.reach import begins, first_gone
+from tidemark.reconcile.sample import Wanted
 
 log = logger("reconcile")
 
@@ -70,7 +70,7 @@ class Report:
     number: int
     finished_at: datetime
     outcomes: Mapping[str, Outcome]
-    open: Sequence[store.Drift]
+    open: Sequence[drift_store.Drift]
     sent: int = 0
 
     def raise_if_open(self) -> None:
@@ -95,10 +95,10 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         Another run is at work, or the recomputation cannot decide every record.
     """
     _check_request(request)
-    with db.connect(settings) as connection:
-        store.claim(connection, settings.names)
+    with migrate.connect(settings) as connection:
+        drift_store.claim(connection, settings.names)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
-        before = store.open_drift(connection, settings.names, request.wanted.tenant)
+        before = drift_store.open_drift(connection, settings.names, request.wanted.tenant)
         # Step 1: up to which offset everything is in the stored totals.
         edges = _edges(settings, request, say)
         replays = promoted(connection, settings) if "rollups" in request.checks else []
@@ -106,22 +106,22 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         outcomes, since = _Look(settings, request, edges, replays, say).outcomes(connection)
         outcomes = {name: _with_kept(before, name, outcome) for name, outcome in outcomes.items()}
         # Step 3: what was found, and whether there is an alarm, in one transaction; then tell it.
-        done = store.Done(started_at, request.wanted, since, edges, outcomes)
+        done = drift_store.Done(started_at, request.wanted, since, edges, outcomes)
         with connection.transaction():
-            number, finished_at = store.record(connection, settings.names, done)
+            number, finished_at = drift_store.record(connection, settings.names, done)
             alarm.follow(connection, settings.names)
         if request.metrics is not None:
             write_metrics(connection, settings, request.metrics)
         sent = alarm.announce(connection, settings)
-        still_open = store.open_drift(connection, settings.names, request.wanted.tenant)
+        still_open = drift_store.open_drift(connection, settings.names, request.wanted.tenant)
     return Report(number, finished_at, outcomes, still_open, sent)
 
 
 def explain(settings: Settings, number: int, because: str, by: str) -> int:
     """Mark a difference as explained, and end the alarm if it was the last; how many alerts were sent."""
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         with connection.transaction():
-            store.explain(connection, settings.names, number, because, by)
+            drift_store.explain(connection, settings.names, number, because, by)
             alarm.follow(connection, settings.names)
         return alarm.announce(connection, settings)
 
@@ -134,7 +134,9 @@ def watch(settings: Settings, request: Request, every_s: float, stop: threading.
 
 def write_metrics(connection: psycopg.Connection, settings: Settings, path: Path) -> None:
     """Write the file for Prometheus at once: a reader sees the old one or the new one, never half of it."""
-    text = exposition(store.open_counts(connection, settings.names), store.last_runs(connection, settings.names))
+    text = exposition(
+        drift_store.open_counts(connection, settings.names), drift_store.last_runs(connection, settings.names)
+    )
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
@@ -167,7 +169,7 @@ class _Look:
         if "grains" in self.request.checks:
             self.say("comparing grains …")
             schemas = [self.settings.names.usage_schema]
-            schemas += [layer.usage_schema for layer in versions.layers(connection, self.settings.names)]
+            schemas += [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
             wanted, once = self.request.wanted, [*dict.fromkeys(schemas)]
             found["grains"] = grains.check(connection, once, wanted, self.tolerance, patience_s)
         told = None
@@ -258,8 +260,8 @@ def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
     return settle(settings, say).offsets
 
 
-def _with_kept(before: Sequence[store.Drift], name: str, outcome: Outcome) -> Outcome:
-    kept = store.kept(before, name, outcome.unseen)
+def _with_kept(before: Sequence[drift_store.Drift], name: str, outcome: Outcome) -> Outcome:
+    kept = drift_store.kept(before, name, outcome.unseen)
     return replace(outcome, findings=[*outcome.findings, *kept]) if kept else outcome
 
 

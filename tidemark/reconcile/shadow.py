@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobs.errors import UsageError
-from jobs.names import Names
-from jobs.reconcile.files import Column, figure, instant, read_rows, text
+from tidemark.core.errors import UsageError
+from tidemark.core.names import Names
+from tidemark.reconcile.files import Column, figure, instant, read_rows, text
+from tidemark.reconcile.parity import Line, Parity, parities
 from udfs.decimals import EXACT
 from udfs.postgres import first_line
-from udfs.reconcile.parity import Line, Parity, parities
 
 _FILES = {".csv", ".ndjson", ".jsonl"}
 _OURS = """

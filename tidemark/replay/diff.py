@@ -14,14 +14,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from jobs import db, versions
-from jobs.db import values_files
-from jobs.errors import TidemarkError
-from jobs.replay import record
-from jobs.replay.record import Replay
-from jobs.settings import Settings
+from tidemark.billing.lines import rfc3339
+from tidemark.core import migrate, rollup_views
+from tidemark.core.errors import TidemarkError
+from tidemark.core.migrate import values_files
+from tidemark.core.settings import Settings
+from tidemark.replay import record
+from tidemark.replay.record import Replay
 from udfs.decimals import plain
-from udfs.ledger.lines import rfc3339
 
 # Made for the comparison alone, in a transaction that is never committed.
 _PREVIEW = "tidemark_preview"
@@ -95,7 +95,7 @@ def diff(settings: Settings, replay_id: str) -> list[Line]:
     TidemarkError
         The replay is still rebuilding, or is the version that is read now.
     """
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         replay = record.find(connection, settings.names, replay_id)
         if replay.state not in {"level", "reverted"}:
             raise TidemarkError(
@@ -127,9 +127,9 @@ def write_csv(lines: Sequence[Line], file: Path) -> None:
 def _preview(connection: psycopg.Connection, settings: Settings, replay: Replay) -> None:
     names = settings.names
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_PREVIEW)))
-    stack = [*versions.layers(connection, names), replay.layer(names)]
-    for relation in versions.RELATIONS:
-        connection.execute(versions.view_of(_PREVIEW, relation, names.usage_schema, stack))
+    stack = [*rollup_views.layers(connection, names), replay.layer(names)]
+    for relation in rollup_views.RELATIONS:
+        connection.execute(rollup_views.view_of(_PREVIEW, relation, names.usage_schema, stack))
     connection.execute(sql.SQL("SET LOCAL search_path TO {}, public").format(sql.Identifier(_PREVIEW)))
     for file in values_files():
         connection.execute(file.content)

@@ -12,17 +12,17 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from psycopg import sql
 
-from jobs import db
-from jobs.catalog import known
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.ledger import store
-from jobs.replay import record
-from jobs.replay.record import Replay, run_settings
-from jobs.restore import checkpoint_dir, savepoint_dir
-from jobs.settings import Settings
-from jobs.submit import JOBS
-from udfs.live import client
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.restore import checkpoint_dir, savepoint_dir
+from jobs.flink.submit import JOBS
+from tidemark.billing import store
+from tidemark.catalog import known
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.replay import record
+from tidemark.replay.record import Replay, run_settings
+from udfs.live.counters import client
 
 _KEYS_AT_ONCE = 1_000
 
@@ -37,7 +37,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     TidemarkError
         It is promoted: people read it.
     """
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
@@ -48,7 +48,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
-    with db.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from psycopg import sql
 
-from jobs import db
-from jobs.catalog import tool as catalog_tool
-from jobs.catalog.plan import Plan
-from jobs.catalog.timeline import Change
-from jobs.errors import UsageError
-from jobs.settings import Settings
+from tidemark.catalog import tool as catalog_tool
+from tidemark.catalog.plan import Plan
+from tidemark.catalog.timeline import Change
+from tidemark.core import migrate
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # From the first instant that changes: back to the begin of every period it lies in, so that none is in two versions.
@@ -76,7 +76,7 @@ def concern(settings: Settings, file: Path) -> Concern:
     since = _EPOCH + timedelta(milliseconds=since_ms)
     tenants = _tenants(changes)
     statement = sql.SQL(_BEGIN).format(schema=sql.Identifier(settings.names.billing_schema))
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         asked = {"tenants": list(tenants) or None, "since": since}
         start, periods, closed = connection.execute(statement, asked).fetchall()[0]
     return Concern(made, since, min(start or since, since), tenants, periods, closed)

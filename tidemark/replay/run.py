@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from jobs import db, topics
-from jobs.archive.publish import publish
-from jobs.bounds import Bounds
-from jobs.catalog import known
-from jobs.errors import TidemarkError, UnavailableError, UsageError
-from jobs.flink_rest import FlinkRest
-from jobs.kafka_io import Record, committed_offsets, last_records, offsets_at
-from jobs.ledger import store
-from jobs.ledger.watermark import Watermark, as_text, reached, settle
-from jobs.loop import logger
-from jobs.replay import record
-from jobs.replay.record import Offsets, Replay, run_settings
-from jobs.settings import Settings
-from jobs.submit import JOBS, stop, submit
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import FlinkRest
+from jobs.flink.submit import JOBS, stop, submit
+from tidemark.archive.publish import publish
+from tidemark.billing import store
+from tidemark.billing.watermark import Watermark, as_text, reached, settle
+from tidemark.catalog import known
+from tidemark.core import migrate, topics
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
+from tidemark.core.service import logger
+from tidemark.core.settings import Settings
+from tidemark.replay import record
+from tidemark.replay.record import Offsets, Replay, run_settings
 
 log = logger("replay")
 
@@ -92,7 +92,7 @@ def start(settings: Settings, request: Request) -> Replay:
     """
     _check(settings, request)
     replay = _planned(settings, request)
-    with db.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
@@ -112,13 +112,13 @@ def resume(settings: Settings, replay: Replay) -> Replay:
         return replay
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
-        with db.connect(settings) as connection:
+        with migrate.connect(settings) as connection:
             known.materialize(connection, replay.catalog_at, run.catalog_schema)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
     loads_history = replay.from_archive or topics.has_create_time(settings, settings.events_topic)
     topics.apply(run, create_time=loads_history, ledger=False)
-    db.migrate(run, ledger=False)
+    migrate.migrate(run, ledger=False)
     bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
     for job in JOBS:
         submission = submit(run, job, bounds if job == "meter" else None)
@@ -142,7 +142,7 @@ def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], No
     if replay.bounded:
         for job in JOBS:
             stop(run, job)
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         record.update(
             connection, settings.names, replay.replay_id, state="level", reached=as_text(watermark.offsets),
             watermark=watermark.at, level_at=datetime.now(UTC),
@@ -274,6 +274,6 @@ def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
             # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
             log("lost", replay=replay.replay_id, **asdict(gap))
     starts, target = _range(run, None, _last(run))
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
     return replace(replay, starts=starts, target=target)

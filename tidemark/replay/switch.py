@@ -10,19 +10,19 @@ from datetime import timedelta
 import psycopg
 from psycopg import sql
 
-from jobs import db, versions
-from jobs.errors import TidemarkError, UsageError
-from jobs.ledger import periods, store
-from jobs.ledger.feeds import run_of
-from jobs.ledger.watermark import as_text, committed
-from jobs.replay import record
-from jobs.replay.record import Replay, run_settings
-from jobs.replay.run import applied
-from jobs.settings import Settings
-from jobs.versions import Layer
-from udfs.ledger.lines import PeriodKey
-from udfs.ledger.messages import Context
-from udfs.ledger.true_up import Cause, TrueUp, still_periods, true_up
+from tidemark.billing import periods, store
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.messages import Context
+from tidemark.billing.sources import run_of
+from tidemark.billing.true_up import Cause, TrueUp, still_periods, true_up
+from tidemark.billing.watermark import as_text, committed
+from tidemark.core import migrate, rollup_views
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.rollup_views import Layer
+from tidemark.core.settings import Settings
+from tidemark.replay import record
+from tidemark.replay.record import Replay, run_settings
+from tidemark.replay.run import applied
 
 # How long the views may be waited for: whoever has read one of them holds it until its transaction ends. Others wait
 # behind, so it is short, and tried again.
@@ -77,7 +77,7 @@ def promote(settings: Settings, replay_id: str, by: str) -> Switched:
     def switch(connection: psycopg.Connection) -> None:
         _refuse_across(connection, settings, replay)
         _add_layer(connection, settings, replay)
-        versions.follow(connection, settings.names)
+        rollup_views.follow(connection, settings.names)
 
     return _switch(settings, replay, by, switch, "replay")
 
@@ -99,7 +99,7 @@ def revert(settings: Settings, replay_id: str, by: str) -> Switched:
 
     def switch(connection: psycopg.Connection) -> None:
         _remove_layer(connection, settings, replay)
-        versions.follow(connection, settings.names)
+        rollup_views.follow(connection, settings.names)
 
     return _switch(settings, replay, by, switch, "revert")
 
@@ -107,7 +107,7 @@ def revert(settings: Settings, replay_id: str, by: str) -> Switched:
 def _switch(
     settings: Settings, replay: Replay, by: str, switch: Callable[[psycopg.Connection], None], cause: Cause
 ) -> Switched:
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         for _ in range(_LOCK_ATTEMPTS):
             # Within the connection: what leaves it is told as a database that is away.
             with suppress(psycopg.errors.LockNotAvailable):
@@ -186,7 +186,7 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
     run = run_settings(settings, replay)
     watermark = applied(run, replay.starts, as_text(committed(_below(settings, replay))))
     reached = as_text(watermark.offsets)
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         record.update(connection, settings.names, replay.replay_id, reached=reached, watermark=watermark.at)
         return record.find(connection, settings.names, replay.replay_id)
 
@@ -194,8 +194,8 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
 def _below(settings: Settings, replay: Replay) -> Settings:
     """Settings of the run that feeds open periods without this replay: a replay promoted earlier, or the live run."""
     own = replay.layer(settings.names)
-    with db.connect(settings) as connection:
-        running_on = [one for one in versions.layers(connection, settings.names) if one.end is None]
+    with migrate.connect(settings) as connection:
+        running_on = [one for one in rollup_views.layers(connection, settings.names) if one.end is None]
     others = [one for one in running_on if one != own and _meets(one, replay)]
     return settings.model_copy(update={"run_id": run_of(others[-1])}) if others else settings
 
@@ -253,7 +253,7 @@ def _remove_layer(connection: psycopg.Connection, settings: Settings, replay: Re
 
 
 def _found(settings: Settings, replay_id: str) -> Replay:
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         raise UsageError(f"replay {replay_id!r} was discarded.", "start another one.")

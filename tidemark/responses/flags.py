@@ -10,9 +10,9 @@ from urllib.parse import quote
 import psycopg
 import redis
 
-from jobs.errors import UnavailableError
-from jobs.settings import Settings
-from udfs.live import client
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from udfs.live.counters import client
 from udfs.postgres import first_line
 
 REDIS_TIMEOUT_S = 5.0

@@ -10,9 +10,9 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from jobs.delivery import response
-from jobs.delivery.flags import Flags
-from jobs.delivery.handler import Start
+from tidemark.responses import store
+from tidemark.responses.flags import Flags
+from tidemark.responses.handler import Start
 from udfs.alerts.event import Alert
 
 NAME = "suspend"
@@ -87,10 +87,10 @@ class Suspend:
 
     def begin(self, connection: psycopg.Connection, alert: Alert) -> None:
         """Suspend the customer to the end of the period."""
-        until = None if alert.period_ms is None else response.instant(alert.period_ms[1])
+        until = None if alert.period_ms is None else store.instant(alert.period_ms[1])
         reason = f"{alert.meter} reached its limit of {alert.threshold}"
         who = [alert.tenant_id, alert.customer_id, alert.fingerprint]
-        connection.execute(_SUSPEND, [*who, reason, response.instant(alert.at_ms), until])
+        connection.execute(_SUSPEND, [*who, reason, store.instant(alert.at_ms), until])
 
     def undo(self, connection: psycopg.Connection, alert: Alert) -> None:
         """Lift the suspension of this condition; others of the customer stay."""
@@ -108,7 +108,7 @@ def lift(connection: psycopg.Connection, tenant: str, customer: str, by: str) ->
     """
     with connection.transaction():
         lifted = [row[0] for row in connection.execute(_LIFT_ALL, [by, tenant, customer])]
-        response.end_by_hand(connection, NAME, lifted, by)
+        store.end_by_hand(connection, NAME, lifted, by)
     return lifted
 
 

@@ -12,9 +12,9 @@ from typing import LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
-from jobs.catalog.policy import read_policy
-from jobs.delivery.handler import Start
-from jobs.errors import UsageError
+from tidemark.catalog.policy import read_policy
+from tidemark.core.errors import UsageError
+from tidemark.responses.handler import Start
 from udfs.alerts.event import Alert, Severity, fingerprint, to_json
 
 _TELL: LiteralString = """

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import psycopg
 
-from jobs.alerting.topic import AlertTopic, Place, read
-from jobs.delivery import response
-from jobs.delivery.handler import Handler
-from jobs.delivery.postgres import Database
-from jobs.errors import TidemarkError
-from jobs.loop import logger
-from jobs.settings import Settings
+from tidemark.alerts.topic import AlertTopic, Place, read
+from tidemark.core.errors import TidemarkError
+from tidemark.core.postgres import Database
+from tidemark.core.service import logger
+from tidemark.core.settings import Settings
+from tidemark.responses import store
+from tidemark.responses.handler import Handler
 from udfs.alerts.event import Alert, AlertError
 
 log = logger("respond")
@@ -94,11 +94,11 @@ class Responder:
     def _opened(self) -> AlertTopic:
         if self._topic is None:
             name, alerts = self._handler.name, self._settings.names.alerts
-            offsets = self._database.ask(lambda connection: response.offsets(connection, name, alerts))
+            offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
             if not offsets and self._handler.start == "end":
                 with AlertTopic(self._settings, {}) as topic:
                     offsets = topic.ends()
-                self._database.ask(lambda connection: response.remember(connection, name, alerts, offsets))
+                self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
             self._topic, self._remembered = AlertTopic(self._settings, offsets), offsets
         return self._topic
 
@@ -107,13 +107,13 @@ class Responder:
         with connection.transaction():
             for alert in alerts:
                 if alert.status == "resolved":
-                    if response.end(connection, handler.name, alert):
+                    if store.end(connection, handler.name, alert):
                         handler.undo(connection, alert)
                         undone += 1
-                elif handler.wants(alert) and response.begin(connection, handler.name, alert):
+                elif handler.wants(alert) and store.begin(connection, handler.name, alert):
                     handler.begin(connection, alert)
                     begun += 1
-            response.remember(connection, handler.name, self._settings.names.alerts, ends)
+            store.remember(connection, handler.name, self._settings.names.alerts, ends)
         return begun, undone
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tidemark.quotas.rules import Rule
 from udfs.alerts.event import Alert, Status, fingerprint
-from udfs.volume import Rule
 
 METER_SOURCE = "tidemark/meter"
 WATCH_SOURCE = "tidemark/watch"

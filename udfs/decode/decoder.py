@@ -10,13 +10,13 @@ from hashlib import blake2b
 from udfs.calendars.calendar import SEPARATOR, NoPeriodError
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
-from udfs.dlq import DlqRecord, rfc3339, to_json
+from udfs.decode.scope import Scope
+from udfs.events.dead_letter import DlqRecord, rfc3339, to_json
 from udfs.events.parse import Event, checked_id, event_time_ms, parse, quantity_of
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.meters.measuring import amount_of, dims_of, measure, unmeasured
 from udfs.meters.meter import UNMEASURED, Meter
 from udfs.meters.packing import stamped, unstamped
-from udfs.scope import Scope
 
 log = logging.getLogger(__name__)
 

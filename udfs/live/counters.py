@@ -15,7 +15,7 @@ import redis
 from udfs.calendars.calendar import SEPARATOR
 from udfs.decimals import plain
 from udfs.limits.rule import Limit
-from udfs.limits.standing import exhaustion_ms, is_denied, remaining
+from udfs.limits.status import exhaustion_ms, is_denied, remaining
 
 WRITTEN, REFUSED, NOT_A_COUNTER = 1, 0, -1
 UNKNOWN_REVISION = -1

@@ -14,7 +14,7 @@ from udfs.calendars.calendar import SEPARATOR
 from udfs.decimals import EXACT
 from udfs.limits.alerts import Counter
 from udfs.limits.watch import LimitsUnknownError, LimitWatch
-from udfs.live import REFUSED, WRITTEN, LiveTotal, client, heartbeat_key, latest, queue, standing_of
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, heartbeat_key, latest, queue, standing_of
 
 # Meter of the rows that prove the way from Kafka to Redis; its event time is the instant they were sent.
 HEARTBEAT = "tidemark.heartbeat"
@@ -43,7 +43,7 @@ class Change:
 
 
 def unpack_change(text: str) -> Change:
-    """A change from its fields in their order, with SEPARATOR between them (`jobs/sql/meter/published.sql`)."""
+    """A change from its fields in their order, with SEPARATOR between them (`jobs/meter/live_changes.sql`)."""
     # The latest event is last, because it holds separators of its own.
     tenant, customer, meter, start, end, n, samples, total, lo, hi, added, at_ms, dims, last = text.split(SEPARATOR, 13)
     found = LiveTotal(tenant, customer, meter, int(start), int(end), int(n), int(samples), total, lo, hi, last)

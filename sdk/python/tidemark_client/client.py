@@ -11,10 +11,10 @@ from typing import Any, Self
 import redis
 import redis.asyncio
 
-from udfs.reader.decision import Decision, Wanted
-from udfs.reader.judge import Judge, Question
-from udfs.reader.layout import queue
-from udfs.reader.stored import OnUnknown
+from tidemark_client.decision import Decision, Wanted
+from tidemark_client.evaluate import Judge, Question
+from tidemark_client.layout import queue
+from tidemark_client.stored import OnUnknown
 
 PREFIX = "usage:"
 MAX_AGE_S = 60.0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
 from typing import Literal
 
-from udfs.reader.stored import Counter, Limit, Mode, OnUnknown, Stored, Suspension
+from tidemark_client.stored import Counter, Limit, Mode, OnUnknown, Stored, Suspension
 
 Reason = Literal[
     "within_limit",  # allowed: used + wanted stays at or below the cap

@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 import redis
 
-from udfs.reader.decision import Decision, Trouble, Wanted, amount_of, decide, without_redis
-from udfs.reader.layout import Keys, keys_of
-from udfs.reader.policies import Policies
-from udfs.reader.stored import OnUnknown, declared, describe, parse, texts
-from udfs.reader.switch import version_of
+from tidemark_client.decision import Decision, Trouble, Wanted, amount_of, decide, without_redis
+from tidemark_client.layout import Keys, keys_of
+from tidemark_client.policies import Policies
+from tidemark_client.stored import OnUnknown, declared, describe, parse, texts
+from tidemark_client.switch import version_of
 
 # redis-py counts these among failures of the connection, but Redis did answer.
 _REFUSALS = (redis.BusyLoadingError, redis.AuthenticationError)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from udfs.reader.switch import switch_key
+from tidemark_client.switch import switch_key
 
 # Not `used`: a writer that knows the total before the limits leaves it behind.
 COUNTER_FIELDS = (

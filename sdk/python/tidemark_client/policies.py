@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from udfs.reader.stored import Declared, OnUnknown
+from tidemark_client.stored import Declared, OnUnknown
 
 # Tenant, customer (None: the tenant's default) and meter.
 Subject = tuple[str, str | None, str]

@@ -9,7 +9,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
-from udfs.reader.layout import COUNTER_FIELDS
+from tidemark_client.layout import COUNTER_FIELDS
 
 Mode = Literal["hard", "soft"]
 OnUnknown = Literal["fail_open", "fail_closed"]

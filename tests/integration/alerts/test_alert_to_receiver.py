@@ -8,16 +8,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs import db, topics
-from jobs.alerting.intake import Intake
-from jobs.delivery.worker import Courier
-from jobs.flink_rest import wait_until
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
+from tests.integration.alerts.test_alerting import look, put_policy, readable, rows, send
 from tests.integration.receivers import LocalReceiver, local_receiver
 from tests.integration.storage import own_run
-from tests.integration.test_alerting import look, put_policy, readable, rows, send
-from tests.unit.alerting import an_alert
-from udfs.delivery import webhook
+from tests.unit.alerts.alerting import an_alert
+from tidemark.alerts.intake import Intake
+from tidemark.core import migrate, topics
+from tidemark.core.settings import Settings
+from tidemark.delivery import signed_webhook
+from tidemark.delivery.worker import Courier
 
 KEY = "s3cret-of-the-hook"
 
@@ -25,7 +25,7 @@ KEY = "s3cret-of-the-hook"
 def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
     """Send what is due; the document that the receiver got."""
     before = len(receiver.requests)
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         # What waits for its group is due now.
         connection.execute(
             f"UPDATE {run.names.usage_schema}.notification SET due_at = now() WHERE attempts = 0".encode()
@@ -34,7 +34,7 @@ def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
         assert courier.step() is not None
     (request,) = receiver.requests[before:]
     now_s = int(datetime.now(UTC).timestamp())
-    webhook.verify(KEY, request.headers["Tidemark-Signature"], request.body, now_s=now_s)
+    signed_webhook.verify(KEY, request.headers["Tidemark-Signature"], request.body, now_s=now_s)
     document: dict[str, Any] = json.loads(request.body)
     return document
 
@@ -66,5 +66,5 @@ def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(s
             assert over["group_key"] == told["group_key"]
             assert rows(run, "SELECT count(*) FROM notification WHERE delivered_at IS NULL") == [(0,)]
         finally:
-            with db.connect(run) as connection:
+            with migrate.connect(run) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [run.run_id])

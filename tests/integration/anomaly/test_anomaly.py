@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
-from jobs import db, topics
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import dump
-from jobs.settings import Settings
-from jobs.submit import stop, submit
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import stop, submit
 from tests.anomaly_stream import DISORDER_S, Usage, expected, send, usage
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
 from udfs.anomaly.alerts import AlertRow
 from udfs.anomaly.tuning import MINUTE_MS
 
@@ -25,7 +25,7 @@ def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Setti
     """Topics and tables of a run of its own; its job is ended at the end."""
     run = settings.model_copy(update={"run_id": name, "events_topic": f"test.{name}", **changes})
     topics.apply(run, create_time=True)
-    db.migrate(run)
+    migrate.migrate(run)
     rest = FlinkRest(run.flink_rest_url)
     try:
         yield run
@@ -53,7 +53,7 @@ def wait_said(run: Settings, count: int) -> None:
 def stored(run: Settings) -> list[tuple[Any, ...]]:
     """Rows of the table, in order of their key."""
     columns = "tenant_id, customer_id, meter, kind, (extract(epoch FROM since) * 1000)::bigint, status, observed, score"
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         return connection.execute(
             f'SELECT {columns} FROM "{run.names.usage_schema}".anomaly ORDER BY 1, 2, 3, 4, 5'  # type: ignore[arg-type]
         ).fetchall()

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs import topics
-from jobs.archive import verify
-from jobs.archive.reader import records
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Record, Sender, dump
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
+from tidemark.archive import verify
+from tidemark.archive.reader import records
+from tidemark.core import topics
+from tidemark.core.kafka import Record, Sender, dump
+from tidemark.core.settings import Settings
 
-COMMAND = "import typer; from jobs.cli.archive import register; app = typer.Typer(); register(app); app()"
+COMMAND = "import typer; from tidemark.cli.archive import register; app = typer.Typer(); register(app); app()"
 # 2024-02-28T23:59:59.000Z
 BEGIN_MS = 1_709_164_799_000
 WITHIN_S = 60.0

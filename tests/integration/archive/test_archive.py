@@ -13,18 +13,8 @@ import typer
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from typer.testing import CliRunner
 
-from jobs import topics
-from jobs.archive import archiver, verify
-from jobs.archive.index import opened
-from jobs.archive.parquet import read
-from jobs.archive.publish import OFFSET_HEADER, publish
-from jobs.archive.reader import lost, records
-from jobs.cli import archive as archive_commands
-from jobs.errors import DifferenceError, TidemarkError, UsageError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Sender, dump, end_offsets
-from jobs.settings import Settings
-from tests.integration.archiving import (
+from jobs.flink.rest import wait_until
+from tests.integration.archive.archiving import (
     BEGIN_MS,
     WITHIN_S,
     archived_files,
@@ -36,9 +26,19 @@ from tests.integration.archiving import (
     started,
 )
 from tests.integration.storage import own_run
+from tidemark.archive import archiver, verify
+from tidemark.archive.index import opened
+from tidemark.archive.parquet import read
+from tidemark.archive.publish import OFFSET_HEADER, publish
+from tidemark.archive.reader import lost, records
+from tidemark.cli import archive as archive_commands
+from tidemark.core import topics
+from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
+from tidemark.core.kafka import Sender, dump, end_offsets
+from tidemark.core.settings import Settings
 
 PUBLISH = (
-    "import sys; from jobs.archive.publish import publish; from jobs.settings import load; "
+    "import sys; from tidemark.archive.publish import publish; from tidemark.core.settings import load; "
     "publish(load(), *sys.argv[1:])"
 )
 DAY_MS = 86_400_000

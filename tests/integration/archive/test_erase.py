@@ -10,18 +10,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from jobs.archive import archiver, erase, verify
-from jobs.archive.index import opened
-from jobs.archive.parquet import read
-from jobs.archive.reader import raw_records
-from jobs.errors import UsageError
-from jobs.kafka_io import Sender
-from jobs.oracle.oracle import Oracle
-from jobs.retention.plan import planned
-from jobs.settings import Settings
-from tests.integration.archiving import BEGIN_MS, archived_files, archived_run, killed_when, send, started
+from tests.integration.archive.archiving import BEGIN_MS, archived_files, archived_run, killed_when, send, started
 from tests.pipeline import Pipeline
 from tests.streams import CATALOG, StreamRecord, generate
+from tidemark.archive import archiver, erase, verify
+from tidemark.archive.index import opened
+from tidemark.archive.parquet import read
+from tidemark.archive.reader import raw_records
+from tidemark.archive.retention.plan import planned
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle
 
 SECRETS = ("joe@example.org", "Joe Example", "10.1.2.3", "sess-4711")
 EVENT_MS = BEGIN_MS + 1_000_000

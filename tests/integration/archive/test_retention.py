@@ -15,18 +15,18 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from psycopg import sql
 from typer.testing import CliRunner
 
-from jobs import topics
-from jobs.archive import archiver, verify
-from jobs.archive.index import opened
-from jobs.archive.reader import records
-from jobs.archive.source import reading
-from jobs.cli import retention as retention_command
-from jobs.errors import TidemarkError
-from jobs.kafka_io import Sender
-from jobs.retention.plan import Plan, planned
-from jobs.retention.steps import Step
-from jobs.settings import Settings
 from tests.integration.storage import own_run
+from tidemark.archive import archiver, verify
+from tidemark.archive.index import opened
+from tidemark.archive.reader import records
+from tidemark.archive.retention.plan import Plan, planned
+from tidemark.archive.retention.steps import Step
+from tidemark.archive.source import reading
+from tidemark.cli import retention as retention_command
+from tidemark.core import topics
+from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY_MS = 86_400_000

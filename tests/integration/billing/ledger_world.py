@@ -13,7 +13,7 @@ from hashlib import blake2b
 import psycopg
 from psycopg import sql
 
-from udfs.ledger.lines import Line, LineKey, PeriodKey
+from tidemark.billing.lines import Line, LineKey, PeriodKey
 
 # Enough digits for an amount times an instant in ms.
 _WIDE = Context(prec=60)

@@ -17,20 +17,20 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from jobs import db
-from jobs.errors import UsageError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Sender, dump, end_offsets
-from jobs.ledger import close as ledger_close
-from jobs.ledger import explain, heartbeat, store
-from jobs.ledger.periods import millis
-from jobs.ledger.watermark import committed, reached, settle
-from jobs.settings import ENV_PREFIX, Settings
+from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
+from tidemark.billing import close as ledger_close
+from tidemark.billing import explain, heartbeat, store
+from tidemark.billing.lines import PeriodKey, same
+from tidemark.billing.messages import Book
+from tidemark.billing.periods import millis
+from tidemark.billing.watermark import committed, reached, settle
+from tidemark.core import migrate
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender, dump, end_offsets
+from tidemark.core.settings import ENV_PREFIX, Settings
 from udfs.catalog.model import Pair
-from udfs.ledger.lines import PeriodKey, same
-from udfs.ledger.messages import Book
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -106,7 +106,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
 
 @pytest.fixture
 def connection(run: Pipeline) -> Iterator[psycopg.Connection]:
-    with db.connect(run.settings) as connection:
+    with migrate.connect(run.settings) as connection:
         yield connection
 
 
@@ -124,7 +124,7 @@ def cli(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
         "close_max_dead_letters",
     })  # fmt: skip
     env = {**os.environ, **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in own.items()}}
-    command = [sys.executable, "-m", "jobs.cli.main", *arguments]
+    command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

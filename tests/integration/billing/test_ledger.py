@@ -18,26 +18,26 @@ import pytest
 import yaml
 from psycopg import sql
 
-from jobs import db, topics, versions
-from jobs.catalog import tool as catalog_tool
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import dump, end_offsets
-from jobs.ledger import close as ledger_close
-from jobs.ledger import periods, store, telling
-from jobs.ledger.feeds import Feed
-from jobs.ledger.refusals import Letters
-from jobs.ledger.watermark import Watermark
-from jobs.reconcile import store as reconcile_store
-from jobs.reconcile.store import Done
-from jobs.settings import Settings
-from tests.integration.ledger_world import CATALOG, CUSTOMERS, DAY, DAYS, START, TENANT, Event, World
+from jobs.flink.rest import wait_until
+from tests.integration.billing.ledger_world import CATALOG, CUSTOMERS, DAY, DAYS, START, TENANT, Event, World
 from tests.integration.storage import own_run
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
-from udfs.ledger.messages import Book, Context
-from udfs.ledger.true_up import Cause, Close, TrueUp, still_periods, true_up
-from udfs.reconcile.findings import Finding, Outcome
-from udfs.reconcile.sample import Wanted
+from tidemark.billing import close as ledger_close
+from tidemark.billing import outbox, periods, store
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
+from tidemark.billing.messages import Book, Context
+from tidemark.billing.refusals import Letters
+from tidemark.billing.sources import Feed
+from tidemark.billing.true_up import Cause, Close, TrueUp, still_periods, true_up
+from tidemark.billing.watermark import Watermark
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, rollup_views, topics
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import dump, end_offsets
+from tidemark.core.settings import Settings
+from tidemark.reconcile import drift_store as reconcile_store
+from tidemark.reconcile.drift_store import Done
+from tidemark.reconcile.findings import Finding, Outcome
+from tidemark.reconcile.sample import Wanted
 
 STEPS = 60
 REPLAYS = ("r1", "r2")
@@ -57,11 +57,11 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
         catalog_tool.apply(settings, file, backdate=True, prune=True)
         replays = [settings.model_copy(update={"run_id": settings.names.replay(one)}) for one in REPLAYS]
         for one in replays:
-            db.migrate(one, ledger=False)
+            migrate.migrate(one, ledger=False)
         try:
             yield settings
         finally:
-            with db.connect(settings) as connection:
+            with migrate.connect(settings) as connection:
                 for one in replays:
                     statement = sql.SQL("DROP SCHEMA {} CASCADE")
                     connection.execute(statement.format(sql.Identifier(one.names.usage_schema)))
@@ -87,7 +87,7 @@ class Dying:
     def _count(self) -> None:
         self._left -= 1
         if self._left == 0:
-            with db.connect(self._settings) as other:
+            with migrate.connect(self._settings) as other:
                 other.execute("SELECT pg_terminate_backend(%s)", [self._connection.info.backend_pid])
 
 
@@ -125,33 +125,33 @@ class Machine:
     def close(self) -> None:
         """The watermark passes a day."""
         self.watermark = min(self.watermark + 1, DAYS)
-        with db.connect(self.settings) as connection:
+        with migrate.connect(self.settings) as connection:
             self._close(connection)
 
     def correct(self) -> None:
-        with db.connect(self.settings) as connection:
+        with migrate.connect(self.settings) as connection:
             ledger_close.correct(connection, self.settings, self._feed(connection), "test")
             self.check(connection)
 
     def switch(self) -> None:
         """Promote a replay, or revert the one promoted last."""
-        with db.connect(self.settings) as connection:
+        with migrate.connect(self.settings) as connection:
             self._switch(connection)
             # What came since the last look is in it as well, of the periods it reaches; the rest is the next look's.
             ledger_close.correct(connection, self.settings, self._feed(connection), "test")
             self.check(connection)
 
     def tell(self) -> None:
-        telling.tell(self.settings)
+        outbox.tell(self.settings)
 
     def crash(self) -> None:
         """Do one of them on a connection that is ended in the middle, then all again."""
         promoted = list(self.promoted)
         act = self.rng.choice([self._close, self._correct_alone, self._switch])
-        with suppress(UnavailableError, TidemarkError), db.connect(self.settings) as connection:
+        with suppress(UnavailableError, TidemarkError), migrate.connect(self.settings) as connection:
             act(Dying(self.settings, connection, self.rng.randrange(2, 14)))
-        with db.connect(self.settings) as connection:
-            stack = [layer.usage_schema for layer in versions.layers(connection, self.settings.names)]
+        with migrate.connect(self.settings) as connection:
+            stack = [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
             self.promoted = [one for one in ("r1", "r2") if self.schemas[one] in stack]
             self.promoted.sort(key=lambda one: stack.index(self.schemas[one]))
             assert self.promoted == promoted or act == self._switch
@@ -192,7 +192,7 @@ class Machine:
 
     def _feed(self, connection: Any) -> Feed:
         mark = Watermark(START + self.watermark * DAY, "", {"usage.events": {0: 7}}, {})
-        return Feed(versions.layers(connection, self.settings.names), {self.settings.run_id: mark})
+        return Feed(rollup_views.layers(connection, self.settings.names), {self.settings.run_id: mark})
 
     def _close(self, connection: Any) -> None:
         keys = [key for key in ALL if key.end <= START + self.watermark * DAY]
@@ -215,7 +215,7 @@ class Machine:
                 connection.execute(sql.SQL(_LAYER).format(schema), [replay, self.schemas[replay], tenants, begin, end])
             else:
                 connection.execute(sql.SQL("DELETE FROM {}.layer WHERE replay_id = %s").format(schema), [replay])
-            versions.follow(connection, names)
+            rollup_views.follow(connection, names)
             cause: Cause = "replay" if promotes else "revert"
             self._true_up(connection, begin, cause, replay)
         self.promoted = [*self.promoted, replay] if promotes else self.promoted[:-1]
@@ -232,7 +232,7 @@ class Machine:
         store.append(connection, names, due, context, cause=cause, replay_id=replay)
 
     def _write(self, event: Event) -> None:
-        with db.connect(self.settings) as connection:
+        with migrate.connect(self.settings) as connection:
             for schema in (self.settings.names.usage_schema, *self.schemas.values()):
                 self.world.write(connection, schema, event.customer, event.start)
 
@@ -259,8 +259,8 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
     machine.watermark = DAYS
     machine.close()
     machine.correct()
-    telling.tell(run)
-    with db.connect(run) as connection:
+    outbox.tell(run)
+    with migrate.connect(run) as connection:
         entries = store.read_entries(connection, run.names, ALL)
         assert entries.keys() == set(ALL)
         assert sum(entry.corrections for entry in entries.values()) > 10
@@ -276,7 +276,7 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
 
 def test_what_was_closed_or_corrected_is_never_changed(run: Settings) -> None:
     key = ALL[0]
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         fill(connection, run, [key])
         lines = {LineKey("bytes", ""): Line("sum", "B", 2, 2, Decimal(2))}
         due = true_up(store.read_entries(connection, run.names, [key]), {key: lines})
@@ -292,14 +292,14 @@ def test_what_was_closed_or_corrected_is_never_changed(run: Settings) -> None:
 def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Settings) -> None:
     rng = random.Random(3)
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_000)]
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         fill(connection, run, keys)
         lines = {LineKey("bytes", ""): Line("sum", "B", 2, 2, Decimal(2))}
         due = true_up(store.read_entries(connection, run.names, keys), dict.fromkeys(keys, lines))
         store.append(connection, run.names, due, context(connection))
     # Small transactions, killed wherever they are as soon as a few more records were written.
     script = (
-        "from jobs.ledger import telling; from jobs.settings import load; telling.BATCH = 20; "
+        "from tidemark.billing import telling; from tidemark.core.settings import load; telling.BATCH = 20; "
         f"telling.tell(load(run_id={run.run_id!r}))"
     )
     for _ in range(5):
@@ -313,24 +313,24 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
         finally:
             process.kill()
             process.wait(30)
-    telling.tell(run)
+    outbox.tell(run)
     book = told(run)
     assert book.entries.keys() == set(keys)
     assert {entry.corrections for entry in book.entries.values()} == {1}
-    with db.connect(run) as connection:
-        assert telling.untold(connection, run) == 0
-    assert telling.tell(run) == 0
+    with migrate.connect(run) as connection:
+        assert outbox.untold(connection, run) == 0
+    assert outbox.tell(run) == 0
 
 
 def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_500)]
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         fill(connection, run, keys)
     failures: list[Exception] = []
 
     def teller() -> None:
         try:
-            telling.tell(run)
+            outbox.tell(run)
         except TidemarkError as error:
             failures.append(error)
 
@@ -339,23 +339,23 @@ def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
         thread.start()
     for thread in threads:
         thread.join(90)
-    telling.tell(run)
+    outbox.tell(run)
     assert told(run).entries.keys() == set(keys)
     assert len(failures) <= 1
 
 
 def test_a_row_that_was_sent_and_not_noted_is_not_sent_again(run: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         fill(connection, run, ALL)
 
     def crash(*_: Any) -> None:
         raise RuntimeError("crashed between the commit and its note")
 
     with monkeypatch.context() as patched:
-        patched.setattr(telling, "_note", crash)
+        patched.setattr(outbox, "_note", crash)
         with pytest.raises(RuntimeError):
-            telling.tell(run)
-    assert telling.tell(run) == 0
+            outbox.tell(run)
+    assert outbox.tell(run) == 0
     assert told(run).entries.keys() == set(ALL)
 
 
@@ -368,7 +368,7 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
     at = START + 2 * DAY + timedelta(seconds=run.grace_s)
     feed = Feed([], {run.run_id: Watermark(at, "", {run.events_topic: {0: 7}}, {})})
     monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         for event in events:
             world.write(connection, run.names.usage_schema, event.customer, event.start)
         # Reconciliation found a difference of b; of "old" the calendar ends after one day.
@@ -406,12 +406,12 @@ def test_a_close_of_many_periods_takes_seconds(run: Settings) -> None:
     # A measure for people to read, not a bound: see the durations of the tests.
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(5_000)]
     mark = Watermark(START + DAY, "", {run.events_topic: {0: 7}}, {})
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         done = ledger_close._close(
             connection, run, Feed([], {run.run_id: mark}), "test", keys, NO_LETTERS, lambda _: None
         )
         assert done == len(keys)
-        assert telling.tell(run) == len(keys)
+        assert outbox.tell(run) == len(keys)
 
 
 def fill(connection: psycopg.Connection, settings: Settings, keys: list[PeriodKey]) -> None:

@@ -12,8 +12,8 @@ from psycopg import sql
 
 from infra.local.prepare import connect_admin
 from infra.service_settings import ROLE
-from jobs import db
-from jobs.settings import Settings
+from tidemark.core import migrate
+from tidemark.core.settings import Settings
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def own_database(stack: Any, prefix: str) -> Iterator[Settings]:
         admin.execute("CREATE EXTENSION timescaledb")
     url = f"postgresql://{ROLE}@127.0.0.1:{port}/{name}"
     settings: Settings = stack.settings.model_copy(update={"postgres_url": url})
-    db.migrate(settings)
+    migrate.migrate(settings)
     try:
         yield settings
     finally:

@@ -20,15 +20,15 @@ import pytest
 import yaml
 from psycopg import sql
 
-from jobs import db
-from jobs.catalog import tool as catalog_tool
-from jobs.catalog.file import TABLES
-from jobs.catalog.policy import PolicyRow, read_policy
-from jobs.catalog.timeline import Change
-from jobs.errors import TidemarkError, UsageError
-from jobs.settings import Settings
-from tests.integration.own_database import own_database
+from tests.integration.catalog.own_database import own_database
 from tests.stream_catalog import CATALOG
+from tidemark.catalog import tool as catalog_tool
+from tidemark.catalog.file import TABLES
+from tidemark.catalog.policy import PolicyRow, read_policy
+from tidemark.catalog.timeline import Change
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.settings import Settings
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.catalog import store as catalog_store
 from udfs.catalog.cache import CatalogUnavailable
@@ -51,7 +51,7 @@ def database(stack: Any) -> Iterator[Settings]:
 @pytest.fixture
 def settings(database: Settings) -> Settings:
     """A catalog into which nothing was ever applied."""
-    with db.connect(database) as connection:
+    with migrate.connect(database) as connection:
         for table in TABLES:
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier("catalog", table)))
         connection.execute("UPDATE catalog.revision SET revision = 0, applied_at = '2026-01-01T00:00:00Z'")
@@ -153,7 +153,7 @@ def test_customers_are_looked_up_in_one_batch(
 def test_a_look_up_among_many_customers_uses_the_index(settings: Settings, source: PostgresCatalogSource) -> None:
     count, batch = 100_000, 1_000
     copy = "COPY catalog.customer (tenant_id, customer_id, valid_from) FROM STDIN"
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         with connection.cursor().copy(copy) as rows:
             for number in range(count):
                 rows.write_row(("many", f"customer-{number:06d}", "-infinity"))
@@ -332,7 +332,7 @@ def test_a_version_written_by_somebody_else_meanwhile_is_refused_as_a_whole(
             raised.append(error)
 
     thread = threading.Thread(target=run)
-    with db.connect(settings) as other, other.transaction():
+    with migrate.connect(settings) as other, other.transaction():
         other.execute("INSERT INTO catalog.customer (tenant_id, customer_id) VALUES ('acme', 'new')")
         thread.start()
         _wait_until_blocked(settings)
@@ -345,7 +345,7 @@ def _wait_until_blocked(settings: Settings) -> None:
     """Wait until a session waits for what another has written."""
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     deadline = time.monotonic() + 30
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         while connection.execute(blocked).fetchall() == [(0,)]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -386,7 +386,7 @@ def _rfc3339(ms: int) -> str:
 def tidemark(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "TIDEMARK_POSTGRES_URL": settings.postgres_url}
     return subprocess.run(
-        [sys.executable, "-m", "jobs.cli.main", "catalog", *arguments],
+        [sys.executable, "-m", "tidemark.cli.main", "catalog", *arguments],
         env=environment, check=False, text=True, capture_output=True, timeout=60,
     )  # fmt: skip
 
@@ -427,7 +427,7 @@ def test_the_command_shows_the_plan_before_it_is_applied(settings: Settings, tmp
 
 def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source: PostgresCatalogSource) -> None:
     revision = source.revision()
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark catalog' "
             "AND datname = current_database()"
@@ -451,7 +451,7 @@ def test_a_database_that_never_answers_is_unavailable_within_its_time_out() -> N
 def test_the_table_refuses_overlapping_versions(settings: Settings, tmp_path: Path) -> None:
     catalog_tool.apply(settings, write(tmp_path, document()))
     twice = "INSERT INTO catalog.customer (tenant_id, customer_id, valid_from) VALUES ('acme', 'ua', now())"
-    with db.connect(settings) as connection, pytest.raises(psycopg.errors.ExclusionViolation):
+    with migrate.connect(settings) as connection, pytest.raises(psycopg.errors.ExclusionViolation):
         connection.execute(twice)
 
 
@@ -487,7 +487,7 @@ def caps(settings: Settings, scope: str = "tenant") -> list[tuple[Decimal, str, 
     statement = """
         SELECT cap, valid_from::text, valid_to::text FROM catalog.usage_limit WHERE scope = %s ORDER BY valid_from
     """
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         return connection.execute(statement, [scope]).fetchall()
 
 
@@ -502,7 +502,7 @@ def test_limits_and_alert_policy_are_applied_once_and_read_back(
         assert (again.plan.changes, again.plan.unchanged, again.revision) == ((), 15, 1)
 
     columns = "scope, scope_id, meter, cap, mode, thresholds, on_unknown"
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         limits = connection.execute(f"SELECT {columns} FROM catalog.usage_limit ORDER BY cap".encode()).fetchall()
     assert limits == [
         ("customer", "aa", "seats", Decimal("0.000000001"), "soft", [], "fail_open"),
@@ -575,7 +575,7 @@ def test_the_policy_is_read_as_it_holds_at_an_instant(settings: Settings, tmp_pa
     catalog_tool.apply(settings, write(tmp_path, content))
 
     def policy(at: datetime) -> list[PolicyRow]:
-        with db.connect(settings) as connection:
+        with migrate.connect(settings) as connection:
             return read_policy(connection, at)
 
     future = datetime(2099, 3, 1, tzinfo=UTC)
@@ -640,5 +640,5 @@ def test_the_tables_refuse_what_no_file_may_say(
     catalog_tool.apply(settings, write(tmp_path, with_limits()))
     columns = ", ".join(sum(TABLES[table], ()))
     statement = f"INSERT INTO catalog.{table} ({columns}, valid_from) VALUES ({values}, now())"
-    with db.connect(settings) as connection, pytest.raises(getattr(psycopg.errors, error)):
+    with migrate.connect(settings) as connection, pytest.raises(getattr(psycopg.errors, error)):
         connection.execute(statement.encode())

@@ -15,14 +15,14 @@ import pytest
 import yaml
 from psycopg import sql
 
-from jobs import db
-from jobs.catalog import known
-from jobs.catalog import tool as catalog_tool
-from jobs.errors import UsageError
-from jobs.flink_rest import wait_until
-from jobs.redrive.judge import judging
-from jobs.settings import Settings
-from tests.integration.own_database import own_database
+from jobs.flink.rest import wait_until
+from tests.integration.catalog.own_database import own_database
+from tidemark.catalog import known
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.validate import judging
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.limits.store import PostgresLimitSource
 
@@ -42,7 +42,7 @@ def settings(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         yield connection
 
 
@@ -171,7 +171,7 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
 
     apply(settings, counting("call"), tmp_path)
     schema = f"catalog_{secrets.token_hex(5)}"
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         first_at = applied_at(connection)
         apply(settings, counting("query"), tmp_path)
         revision = known.materialize(connection, first_at, schema)
@@ -189,7 +189,7 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
     for known_at, expected in ((None, "query"), (first_at, "call")):
         (meter,) = (one for one in catalog_tool.show(settings, at, known_at)["meters"] if one["tenant_id"] == tenant)
         assert meter["event_types"] == [expected]
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         known.drop(connection, schema)
         known.drop(connection, schema)
 

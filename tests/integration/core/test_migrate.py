@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from jobs import db
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.settings import Settings
 from schemas import SqlFile, sql_files
 from tests.integration.storage import own_run
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import Settings
 
 SERIES = {"tenant_id": "EWR", "customer_id": "UA", "meter": "miles", "dims": "", "part": ""}
 VALUES = {"samples": 2, "total": "2.5", "lo": "1", "hi": "1.5"}
@@ -46,7 +46,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(run: Settings) -> Iterator[psycopg.Connection]:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -72,13 +72,13 @@ def stored(connection: psycopg.Connection, table: str) -> tuple[Any, ...]:
 
 
 def test_a_current_database_is_left_alone(run: Settings) -> None:
-    assert db.migrate(run) == []
+    assert migrate.migrate(run) == []
 
 
 def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
     run = stack.settings.model_copy(update={"run_id": "tatonce"})
-    applied: list[db.Applied] = []
-    threads = [threading.Thread(target=lambda: applied.extend(db.migrate(run))) for _ in range(3)]
+    applied: list[migrate.Applied] = []
+    threads = [threading.Thread(target=lambda: applied.extend(migrate.migrate(run))) for _ in range(3)]
     try:
         for thread in threads:
             thread.start()
@@ -87,7 +87,7 @@ def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
         names = [one.name for one in applied if one.schema == run.names.usage_schema]
         assert sorted(names) == [file.name for file in sql_files("usage")]
     finally:
-        with db.connect(run) as connection:
+        with migrate.connect(run) as connection:
             connection.execute("DROP SCHEMA IF EXISTS usage_tatonce, billing_tatonce CASCADE")
 
 
@@ -96,15 +96,15 @@ def test_a_changed_applied_file_is_refused(run: Settings, connection: psycopg.Co
     (before,) = connection.execute("SELECT checksum FROM schema_migration WHERE name = '0002_period.sql'").fetchall()[0]
     connection.execute(change, ["0" * 64])
     with pytest.raises(TidemarkError, match=r"0002_period\.sql was changed"):
-        db.migrate(run)
+        migrate.migrate(run)
     connection.execute(change, [before])
-    assert db.migrate(run) == []
+    assert migrate.migrate(run) == []
 
 
 def test_a_file_that_fails_leaves_nothing_behind(run: Settings, connection: psycopg.Connection) -> None:
     broken = SqlFile("9999_broken.sql", b"CREATE TABLE half_done (a int); SELECT 1 / 0;")
     with pytest.raises(TidemarkError, match="division by zero"):
-        db._apply(connection, run.names.usage_schema, broken)
+        migrate._apply(connection, run.names.usage_schema, broken)
     assert connection.execute("SELECT to_regclass('half_done')").fetchall() == [(None,)]
     assert connection.execute("SELECT 1 FROM schema_migration WHERE name LIKE '9999%'").fetchall() == []
 
@@ -112,7 +112,7 @@ def test_a_file_that_fails_leaves_nothing_behind(run: Settings, connection: psyc
 def test_a_server_that_is_away_is_said_within_seconds(run: Settings) -> None:
     away = run.model_copy(update={"postgres_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with pytest.raises(UnavailableError, match="does not answer"):
-        db.migrate(away)
+        migrate.migrate(away)
 
 
 def test_every_table_view_and_column_has_a_comment(run: Settings, connection: psycopg.Connection) -> None:

@@ -18,21 +18,21 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
-from jobs import topics
-from jobs.catalog import tool as catalog_tool
-from jobs.cli import dlq as dlq_commands
-from jobs.dlq import Letter, Wanted, dead_letters, position_of
-from jobs.errors import UsageError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Sender, dump, end_offsets
-from jobs.redrive import tool as redrive
-from jobs.redrive.fixes import Fixes, parse_fixes
-from jobs.redrive.log import mark_of
-from jobs.redrive.plan import Fate, Plan
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
-from udfs.dlq import rfc3339
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli import dlq as dlq_commands
+from tidemark.core import topics
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender, dump, end_offsets
+from tidemark.core.settings import Settings
+from tidemark.dead_letters import tool as redrive
+from tidemark.dead_letters.fixes import Fixes, parse_fixes
+from tidemark.dead_letters.log import mark_of
+from tidemark.dead_letters.plan import Fate, Plan
+from tidemark.dead_letters.records import Letter, Wanted, dead_letters, position_of
+from udfs.events.dead_letter import rfc3339
 
 SECOND_MS, HOUR_MS = 1_000, 3_600_000
 GRACE_MS, WINDOW_MS = 172_800_000, 86_400_000

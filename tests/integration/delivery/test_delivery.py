@@ -18,21 +18,20 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from jobs import db
-from jobs.delivery import store
-from jobs.delivery.worker import Courier, Sent
-from jobs.errors import UnavailableError
-from jobs.flink_rest import wait_until
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.integration.receivers import LocalReceiver, Script, local_receiver
 from tests.integration.storage import own_run
-from udfs.delivery import webhook
-from udfs.delivery.outcome import Dead, Delivered, Retry
+from tidemark.core import migrate
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.delivery import signed_webhook, store
+from tidemark.delivery.outcome import Dead, Delivered, Retry
+from tidemark.delivery.worker import Courier, Sent
 
-COMMAND = "from jobs.cli.main import main; main()"
+COMMAND = "from tidemark.cli.main import main; main()"
 HOOK_KEY = "s3cret-of-the-hook"
 ENVIRONMENT = {"HOOK_KEY": HOOK_KEY}
-BODIES = Path(__file__).parents[1] / "unit" / "data" / "delivery" / "bodies"
+BODIES = Path(__file__).parents[2] / "unit" / "delivery" / "data" / "bodies"
 
 
 class World:
@@ -76,7 +75,7 @@ class World:
             return courier.step()
 
     def sql(self, query: Any, given: Any = None) -> list[tuple[Any, ...]]:
-        with db.connect(self.run) as connection:
+        with migrate.connect(self.run) as connection:
             schema = sql.Identifier(self.run.names.usage_schema)
             connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
             cursor = connection.execute(query, given)
@@ -101,7 +100,7 @@ def test_a_webhook_is_sent_signed_once_and_not_again(world: World) -> None:
     assert world.step() is None
     (request,) = world.receiver.requests
     assert request.path == "/hook"
-    webhook.verify(
+    signed_webhook.verify(
         HOOK_KEY, request.headers["Tidemark-Signature"], request.body, now_s=int(datetime.now(UTC).timestamp())
     )
     assert json.loads(request.body)["id"] == request.headers["Idempotency-Key"] == "n-1"
@@ -363,7 +362,7 @@ def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
     assert world.row("n-1") | {"due_at": None} == {
         "attempts": 1, "error": None, "delivered": True, "dead": False, "due_at": None,
     }  # fmt: skip
-    with db.connect(world.run) as connection:
+    with migrate.connect(world.run) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
         assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
 

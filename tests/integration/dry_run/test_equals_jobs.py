@@ -11,15 +11,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from jobs.demo.report import applied
-from jobs.flink_rest import wait_until
+from jobs.flink.rest import wait_until
 from tests.pipeline import COUNTED_WITHIN_S, Pipeline, pipeline
 from tests.streams import CATALOG, FUTURE_TOLERANCE_MS, GRACE_MS, StreamRecord, generate
 from tests.unit.catalogs import source_of
-from udfs.decode import DecodePolicy
-from udfs.model.fold import GRAINS, Bucket, Grain
-from udfs.model.model import Model
-from udfs.model.usage_rows import usage_rows
+from tidemark.demo.report import applied
+from tidemark.dry_run.fold import GRAINS, Bucket, Grain
+from tidemark.dry_run.model import Model
+from tidemark.dry_run.usage_rows import usage_rows
+from udfs.decode.decoder import DecodePolicy
 
 EVENTS = 25_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,10 +14,10 @@ from psycopg import conninfo
 from infra.local.ports import read_ports
 from infra.local.prepare import connect_admin
 from infra.local.programs import DAEMONS
-from jobs import topics
-from jobs.cli.doctor import examine
-from jobs.errors import UnavailableError, UsageError
-from jobs.settings import Settings
+from tidemark.cli.doctor import examine
+from tidemark.core import topics
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.settings import Settings
 
 
 def test_up_on_a_running_stack_restarts_nothing(stack: Any) -> None:
@@ -54,7 +54,7 @@ def test_topics_are_created_once_and_the_wrong_clock_is_refused(stack: Any) -> N
 def test_topics_say_when_kafka_is_away() -> None:
     # In a process of its own: the client leaves the sockets of a failed connection to the garbage collector.
     environment = {**os.environ, "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
-    command = [sys.executable, "-m", "jobs.cli.main", "topics", "apply"]
+    command = [sys.executable, "-m", "tidemark.cli.main", "topics", "apply"]
     done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=60)
     assert done.returncode == UnavailableError.exit_code
     assert "127.0.0.1:1 does not answer" in done.stderr

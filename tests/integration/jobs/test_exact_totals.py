@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from jobs.bounds import Bounds
-from jobs.flink_rest import wait_until
-from jobs.oracle.compare import compare_postgres
-from jobs.submit import JOBS
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import wait_until
+from jobs.flink.submit import JOBS
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, expected_of, generate
+from tidemark.oracle.compare import compare_postgres
 
 EVENTS = 30_000
 

@@ -13,15 +13,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from jobs import db
-from jobs.bounds import Bounds
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Sender
-from jobs.oracle.compare import SLIDING, compare_postgres
-from jobs.settings import Settings
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
+from tidemark.core import migrate
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
+from tidemark.oracle.compare import SLIDING, compare_postgres
 
 SIXTY_DAYS_S = 60 * 86_400
 LATE = "numLateRecordsDropped"
@@ -61,7 +61,7 @@ def send_deltas(run: Pipeline, values: Iterable[bytes]) -> None:
 
 
 def rows(run: Pipeline, query: str) -> list[tuple[Any, ...]]:
-    with db.connect(run.settings) as connection:
+    with migrate.connect(run.settings) as connection:
         connection.execute(
             sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.settings.names.usage_schema))
         )
@@ -107,7 +107,7 @@ def ratios(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(ratios: Settings) -> Iterator[psycopg.Connection]:
-    with db.connect(ratios) as connection:
+    with migrate.connect(ratios) as connection:
         # Functions find their tables wherever they are called from.
         connection.execute("SELECT set_config('search_path', %s, false)", [f"pg_catalog, {ratios.names.usage_schema}"])
         yield connection

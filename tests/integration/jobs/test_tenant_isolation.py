@@ -15,14 +15,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from jobs import dlq
-from jobs.kafka_io import dump
-from jobs.oracle.compare import GRAINS, compare, live_rows, schema_of
-from jobs.oracle.oracle import Oracle
-from jobs.watch import daemon as watch
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
-from udfs.volume import RULES
+from tidemark.core.kafka import dump
+from tidemark.dead_letters import records as dlq
+from tidemark.oracle.compare import GRAINS, compare, live_rows, schema_of
+from tidemark.oracle.oracle import Oracle
+from tidemark.quotas import daemon as watch
+from tidemark.quotas.rules import RULES
 
 CATALOG: dict[str, Any] = {
     "calendars": {"utc-month": {"anchor": "2024-01-01T00:00:00", "interval": "P1M", "timezone": "Etc/UTC"}},

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from psycopg import sql
 
-from jobs import db
-from jobs.catalog import tool as catalog_tool
-from jobs.settings import Settings
 from tests.integration.storage import own_run
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate
+from tidemark.core.settings import Settings
 
 SEPARATOR = "\x1f"
 METERS = {
@@ -48,7 +48,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
 
 @pytest.fixture
 def connection(run: Settings) -> Iterator[psycopg.Connection]:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         for grain in ("minute", "hour", "day", "period"):
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(f"usage_{grain}")))

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import redis
 import yaml
+from tidemark_client import LimitReader
 
-from jobs import limit_keeper
-from jobs import live as keeper
-from jobs.catalog import tool as catalog_tool
-from jobs.flink_rest import wait_until
+from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
-from udfs.reader import LimitReader
+from tidemark.catalog import tool as catalog_tool
+from tidemark.live import counters as keeper
+from tidemark.live import limits
 
 WITHIN_S = 60.0
 METERS = {"calls": {"event_types": ["call"], "aggregation": "sum", "unit": "calls", "group_by": ["model"]}}
@@ -92,9 +92,7 @@ def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
         run.submit("meter")
         run.submit("rollup")
         stop = threading.Event()
-        threads = [
-            threading.Thread(target=one, args=(run.settings, stop)) for one in (keeper.watch, limit_keeper.watch)
-        ]
+        threads = [threading.Thread(target=one, args=(run.settings, stop)) for one in (keeper.watch, limits.watch)]
         for thread in threads:
             thread.start()
         yield made

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 from psycopg import sql
+from tidemark_client import LimitReader
 
-from jobs import db, versions
-from jobs import live as keeper
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.replay import _let_follow
-from jobs.errors import UnavailableError
-from jobs.replay import follow
-from jobs.settings import Settings
-from jobs.usage import usage
 from tests.integration.storage import OwnRedis, own_run
-from udfs.live import LiveTotal, queue
-from udfs.reader import LimitReader
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.replay import _let_follow
+from tidemark.core import migrate, rollup_views
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.live import active_version
+from tidemark.live import counters as keeper
+from tidemark.live.usage import usage
+from udfs.live.counters import LiveTotal, queue
 
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
 JAN, FEB = 1_356_998_400_000, 1_359_676_800_000
@@ -38,15 +38,15 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 def replayed(run: Settings) -> Iterator[Settings]:
     """Settings of a replay of the run: rollups alone."""
     settings = run.model_copy(update={"run_id": run.names.replay("r")})
-    db.migrate(settings, ledger=False)
+    migrate.migrate(settings, ledger=False)
     yield settings
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(settings.names.usage_schema)))
 
 
 def promote(run: Settings, replayed: Settings, end: datetime | None = None, tenants: list[str] | None = None) -> None:
     """What a promotion does to the views."""
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         table = sql.Identifier(run.names.billing_schema, "layer")
         connection.execute(
             sql.SQL(
@@ -54,18 +54,18 @@ def promote(run: Settings, replayed: Settings, end: datetime | None = None, tena
             ).format(table),
             [replayed.names.usage_schema, tenants, BEGIN, end],
         )
-        versions.follow(connection, run.names)
+        rollup_views.follow(connection, run.names)
 
 
 def revert(run: Settings) -> None:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "layer")))
-        versions.follow(connection, run.names)
+        rollup_views.follow(connection, run.names)
 
 
 def store(run: Settings, n: int) -> None:
     """A stored total of n measurements and the live counter of it."""
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, "
@@ -98,14 +98,14 @@ def test_readers_follow_a_promotion_and_its_taking_back(run: Settings, replayed:
     in_january = LimitReader(own_redis.url, run.names.redis_prefix, max_age_s=None, timeout_s=10,
                              wall_clock=lambda: JAN / 1_000)  # fmt: skip
     with in_january as reader:
-        assert not follow.publish(run)
+        assert not active_version.publish(run)
         assert reader.check(*WHO).used == 4
         promote(run, replayed)
-        assert follow.publish(run)
+        assert active_version.publish(run)
         assert reader.check(*WHO).used == 9
-        assert not follow.publish(run)
+        assert not active_version.publish(run)
         revert(run)
-        assert follow.publish(run)
+        assert active_version.publish(run)
         assert reader.check(*WHO).used == 4
     assert switch_of(run, own_redis) is None
 
@@ -114,7 +114,7 @@ def test_a_promoted_replay_with_an_end_leaves_readers_where_they_are(
     run: Settings, replayed: Settings, own_redis: OwnRedis
 ) -> None:
     promote(run, replayed, end=datetime(2013, 3, 1, tzinfo=UTC))
-    assert not follow.publish(run)
+    assert not active_version.publish(run)
     assert switch_of(run, own_redis) is None
 
 
@@ -168,17 +168,17 @@ def test_usage_is_that_of_the_version_people_read(
 def test_a_replay_that_readers_would_not_trust_is_told_and_a_redis_that_is_away_stops_no_switch(
     run: Settings, replayed: Settings, own_redis: OwnRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "never written whole" in follow.unready(run, "r")
-    assert f"--run-id {replayed.run_id}" in follow.unready(run, "r")
+    assert "never written whole" in active_version.unready(run, "r")
+    assert f"--run-id {replayed.run_id}" in active_version.unready(run, "r")
     own_redis.client.set(f"{replayed.names.redis_prefix}marker", "run")
-    assert "heartbeat" in follow.unready(run, "r")
+    assert "heartbeat" in active_version.unready(run, "r")
     own_redis.client.set(f"{replayed.names.redis_prefix}heartbeat", now_ms() - 3_600_000)
-    assert " s old" in follow.unready(run, "r")
+    assert " s old" in active_version.unready(run, "r")
     count(replayed, own_redis, 1)
-    assert follow.unready(run, "r") == ""
+    assert active_version.unready(run, "r") == ""
     own_redis.kill()
-    assert "does not answer" in follow.unready(run, "r")
+    assert "does not answer" in active_version.unready(run, "r")
     with pytest.raises(UnavailableError, match="readers follow"):
-        follow.publish(run)
+        active_version.publish(run)
     _let_follow(run)
     assert "warning: Redis at" in capsys.readouterr().err

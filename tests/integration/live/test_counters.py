@@ -17,21 +17,23 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from jobs import db, topics
-from jobs import live as keeper
-from jobs.catalog import tool as catalog_tool
-from jobs.errors import UnavailableError
-from jobs.settings import Settings
-from jobs.usage import usage
 from tests.integration.storage import OwnRedis, own_run
-from tests.unit.limit_parts import NOW_MS, Clock, Limits, limit
+from tests.unit.limits.limit_parts import NOW_MS, Clock, Limits, limit
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, topics
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.live import counters as keeper
+from tidemark.live.usage import usage
 from udfs.limits.watch import LimitWatch
-from udfs.live import LIMIT_FIELDS, LiveTotal, heartbeat_key, queue
-from udfs.live_publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome
+from udfs.live.counters import LIMIT_FIELDS, LiveTotal, heartbeat_key, queue
+from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 KEY = "usage:{EWR/UA}:miles"
-WATCH = "import typer; from jobs.cli.live import register; app = typer.Typer(); register(app); app(['live', 'watch'])"
+WATCH = (
+    "import typer; from tidemark.cli.live import register; app = typer.Typer(); register(app); app(['live', 'watch'])"
+)
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) -> LiveTotal:
@@ -62,7 +64,7 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 
 def store(run: Settings, rows: str) -> None:
     """Put rows into usage_period: an SQL text of (customer, dims, period_start, period_end, n, total) tuples."""
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, "
@@ -412,7 +414,7 @@ def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_r
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher = keeper.Keeper(run)
     watcher.refresh()
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
         )

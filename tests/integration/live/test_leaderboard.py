@@ -11,12 +11,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jobs import db
-from jobs.cli.usage import register
-from jobs.errors import UnavailableError
-from jobs.leaderboard import Leaderboard, top
-from jobs.settings import Settings
 from tests.integration.storage import OwnRedis, own_run
+from tidemark.cli.usage import register
+from tidemark.core import migrate
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.live.leaderboard import Leaderboard, top
 
 HOUR_MS = 3_600_000
 # 19 digits in front and 9 behind: no double holds it.
@@ -40,7 +40,7 @@ def store(run: Settings, end: str, *, tenant_n: int = 0, meter: str = "calls", a
     schema = run.names.usage_schema
     columns = "meter, window_s, window_start, window_end, n, total"
     values = "%(meter)s, 3600, %(end)s::timestamptz - interval '1 hour', %(end)s, %(n)s, %(total)s"
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         for customer, total in totals.items():
             connection.execute(
                 f"INSERT INTO {schema}.usage_sliding_customer (tenant_id, customer_id, updated_at, {columns}) "  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_the_command_shows_places_and_exact_totals(
 ) -> None:
     app = typer.Typer()
     register(app)
-    monkeypatch.setattr("jobs.cli.usage.load", lambda **_: run)
+    monkeypatch.setattr("tidemark.cli.usage.load", lambda **_: run)
     missing = CliRunner().invoke(app, ["top", "acme", "calls", "--json"])
     assert json.loads(missing.stdout)["customers"] == []
     store(run, "2024-03-01 12:00Z", tenant_n=2, a=EXACT, b="2.50")

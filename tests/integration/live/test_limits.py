@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 from psycopg import sql
+from tidemark_client import LimitReader
 
-from jobs import db, topics
-from jobs.catalog import tool as catalog_tool
-from jobs.errors import UnavailableError
-from jobs.kafka_io import dump
-from jobs.limit_keeper import LimitKeeper
-from jobs.live import Keeper
-from jobs.settings import Settings
 from tests.integration.storage import OwnRedis, own_run
-from udfs.live import LiveTotal, default_limits_key, queue, redis_key
-from udfs.live_publisher import HEARTBEAT
-from udfs.reader import LimitReader
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, topics
+from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.live.counters import Keeper
+from tidemark.live.limits import LimitKeeper
+from udfs.live.counters import LiveTotal, default_limits_key, queue, redis_key
+from udfs.live.publisher import HEARTBEAT
 
 CATALOG = """
 tenants:
@@ -60,7 +60,7 @@ def keeper(run: Settings) -> Iterator[LimitKeeper]:
 
 def used_counter(run: Settings) -> LiveTotal:
     """Bob's counter of the running period, stored; as the job writes it before it knows the limits."""
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         statement = sql.SQL(USED).format(sql.Identifier(run.names.usage_schema, "usage_period"))
         start_ms, end_ms = connection.execute(statement, (run.run_id,)).fetchone() or (0, 0)
     return LiveTotal(
@@ -155,7 +155,7 @@ FROM generate_series(1, 10000) AS number
 
 
 def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Settings, own_redis: OwnRedis) -> None:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
     with (
         closing(Keeper(run)) as counters,

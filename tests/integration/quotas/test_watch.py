@@ -20,14 +20,14 @@ from jsonschema import Draft202012Validator
 from psycopg import sql
 
 import schemas
-from jobs import db, topics
-from jobs.errors import TidemarkError, UnavailableError
-from jobs.kafka_io import dump
-from jobs.settings import Settings
-from jobs.watch import daemon as watch
 from tests.integration.storage import own_run
+from tidemark.core import migrate, topics
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.quotas import daemon as watch
 
-COMMAND = "import typer; from jobs.cli.watch import register; app = typer.Typer(); register(app); app()"
+COMMAND = "import typer; from tidemark.cli.watch import register; app = typer.Typer(); register(app); app()"
 BOUNDS = {"tenant_measurements_per_hour": 1_000, "tenant_series": 100, "tenant_unique_values": 50}
 TEN = "2013-01-01 10:00:00+00"
 AT_ONCE = timedelta(0)
@@ -44,7 +44,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -296,7 +296,7 @@ def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_pa
         process = subprocess.Popen([sys.executable, "-c", COMMAND, "watch", "run"], env=environment(run), stderr=stderr)
         try:
             wait_for(log, "failed")
-            db.migrate(run)
+            migrate.migrate(run)
             # ... then it fails until the tables are there, and not after.
             wait_for(log, "looked")
             process.send_signal(signal.SIGTERM)
@@ -304,7 +304,7 @@ def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_pa
         finally:
             process.kill()
             process.wait()
-            with db.connect(run) as connection:
+            with migrate.connect(run) as connection:
                 connection.execute("DROP SCHEMA IF EXISTS usage_tbeforetables CASCADE")
 
 

@@ -22,23 +22,23 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 import schemas
-from jobs import db, topics, versions
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.main import app
-from jobs.demo.report import wait_until_counted
-from jobs.errors import DifferenceError, TidemarkError, UsageError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Record, Sender, dump, end_offsets
-from jobs.oracle.oracle import Oracle
-from jobs.reconcile import catalog, invoices, manifests, shadow, store
-from jobs.reconcile import run as reconcile
-from jobs.reconcile.raw import recompute
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import BEGIN_MS, GRACE_MS, HISTORY, StreamRecord, generate
-from udfs.live import client
-from udfs.reconcile.findings import CHECKS, Check
-from udfs.reconcile.sample import Wanted, sampled
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.main import app
+from tidemark.core import migrate, rollup_views, topics
+from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
+from tidemark.core.kafka import Record, Sender, dump, end_offsets
+from tidemark.core.settings import Settings
+from tidemark.demo.report import wait_until_counted
+from tidemark.oracle.oracle import Oracle
+from tidemark.reconcile import catalog, drift_store, invoices, manifests, shadow
+from tidemark.reconcile import run as reconcile
+from tidemark.reconcile.findings import CHECKS, Check
+from tidemark.reconcile.raw import recompute
+from tidemark.reconcile.sample import Wanted, sampled
+from udfs.live.counters import client
 
 EVENTS, LAST = 2_500, 400
 GRAINS = ("usage_minute", "usage_hour", "usage_day", "usage_period")
@@ -149,7 +149,7 @@ def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[psycopg.Connection]:
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         path = map(sql.Identifier, (settings.names.billing_schema, settings.names.usage_schema))
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.SQL(", ").join(path)))
         yield connection
@@ -202,7 +202,7 @@ class StoredRow:
 @contextmanager
 def changed(settings: Settings, table: str, change: str) -> Iterator[dict[str, Any]]:
     """One row of a rollup, changed; yields it as it was."""
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         stored = StoredRow(connection, settings, table)
         stored.write(change)
         try:
@@ -223,7 +223,7 @@ def alerts(settings: Settings) -> list[tuple[str, Any]]:
 
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     """What the command line does with the settings of the run."""
-    monkeypatch.setattr("jobs.cli.reconcile.load", lambda **_: settings)
+    monkeypatch.setattr("tidemark.cli.reconcile.load", lambda **_: settings)
     return CliRunner().invoke(app, ["reconcile", *arguments])
 
 
@@ -257,7 +257,7 @@ def test_an_exact_run_has_no_drift_in_any_check(settings: Settings, tmp_path: Pa
 
 
 def test_the_stored_catalog_is_read_as_the_file_says_it(counted: Pipeline) -> None:
-    with db.connect(counted.settings) as connection:
+    with migrate.connect(counted.settings) as connection:
         steps = catalog.history(connection)
     assert [step["valid_from"] for step in steps] == [step["valid_from"] for step in HISTORY]
     asked, _ = recompute(counted.settings, steps, Wanted(), {})
@@ -280,7 +280,7 @@ def test_one_changed_row_of_any_grain_fails_grains_and_rollups(settings: Setting
 
 
 def test_a_missing_and_a_surplus_row_are_both_found(settings: Settings) -> None:
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         stored = StoredRow(connection, settings, "usage_hour")
         stored.delete()
         report = look(settings, "grains", "rollups")
@@ -318,7 +318,7 @@ def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition
     # Given deltas and dead letters in topics of their own, all but the last of each ...
     copy = settings.model_copy(update={"run_id": "reconciledcopy"})
     topics.apply(copy, create_time=True)
-    db.migrate(copy)
+    migrate.migrate(copy)
     pairs = ((settings.names.deltas, copy.names.deltas), (settings.names.dlq, copy.names.dlq))
     originals = [[*dump(settings, topic)] for topic, _ in pairs]
     # Of an event that feeds several meters one delta counts it.
@@ -369,7 +369,7 @@ def test_a_manifest_without_one_of_its_lines_or_events_is_not_the_topic(
     # An event that the producer has sent, and that is not there.
     stated[1] |= {"events": stated[1]["events"] + 1, "hash": "0" * 32}
     file.write_text("".join(json.dumps(line) + "\n" for line in stated))
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         assert manifests.load(connection, settings.names, file) == 4
     (drift,) = look(settings, "manifests").open
     assert (drift.tenant_id, drift.delta, drift.actual) == (
@@ -380,7 +380,7 @@ def test_a_manifest_without_one_of_its_lines_or_events_is_not_the_topic(
 def test_a_file_with_faults_names_them_all_and_imports_nothing(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("tenant_id,hour_start,events\nt,2024-03-01T00:30:00Z,1\nt,2024-03-01T00:00:00Z,-1\n,x,1\n")
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         with pytest.raises(UsageError, match=r"3 faulty line.*\n.*line 2: hour_start.*\n.*line 3: events.*\n.*line 4"):
             manifests.load(connection, settings.names, file)
         with pytest.raises(UsageError, match="cannot be read"):
@@ -477,8 +477,8 @@ def test_a_sample_finds_what_is_in_it_and_nothing_else(settings: Settings) -> No
         assert differing(look(settings, "rollups", wanted=Wanted(owner[0]))) == {"rollups": 1}
     # What a sample or another tenant's run does not look at stays open; the same sample clears it.
     assert differing(look(settings, "grains", "rollups", wanted=Wanted("initech"))) == {}
-    with db.connect(settings) as connection:
-        assert {one.check_name for one in store.open_drift(connection, settings.names)} >= {"grains", "rollups"}
+    with migrate.connect(settings) as connection:
+        assert {one.check_name for one in drift_store.open_drift(connection, settings.names)} >= {"grains", "rollups"}
     assert look(settings, "live", "grains", "rollups").open == []
 
 
@@ -522,15 +522,15 @@ def test_drift_is_told_once_and_its_end_once_and_an_explanation_ends_it_too(
 
 
 def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Settings) -> None:
-    with changed(settings, "usage_minute", "total = total + 1") as row, db.connect(settings) as connection:
+    with changed(settings, "usage_minute", "total = total + 1") as row, migrate.connect(settings) as connection:
         look(settings, "grains")
-        own = store.open_drift(connection, settings.names, row["tenant_id"])
+        own = drift_store.open_drift(connection, settings.names, row["tenant_id"])
         assert [(one.customer_id, one.text[:6]) for one in own] == [(row["customer_id"], "drift ")]
-        assert store.open_drift(connection, settings.names, "somebody else") == []
+        assert drift_store.open_drift(connection, settings.names, "somebody else") == []
         connection.execute(
             sql.SQL("UPDATE {} SET tenant_id = NULL").format(sql.Identifier(settings.names.billing_schema, "drift"))
         )
-        assert len(store.open_drift(connection, settings.names, "somebody else")) == 1
+        assert len(drift_store.open_drift(connection, settings.names, "somebody else")) == 1
 
 
 @pytest.fixture
@@ -538,7 +538,7 @@ def replayed(settings: Settings) -> Iterator[Settings]:
     """A promoted replay whose rollups are those of the run; yields the settings of its run."""
     names = settings.names
     replay = settings.model_copy(update={"run_id": names.replay("r1")})
-    db.migrate(replay, ledger=False)
+    migrate.migrate(replay, ledger=False)
     own = replay.names.usage_schema
     ends = {topic: end_offsets(settings, topic) for topic in (settings.events_topic, settings.redrive_topic)}
     scope = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
@@ -555,10 +555,10 @@ def replayed(settings: Settings) -> Iterator[Settings]:
             "INSERT INTO layer (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
             [own, *scope],
         )
-        versions.follow(connection, names)
+        rollup_views.follow(connection, names)
         yield replay
         connection.execute("DELETE FROM layer")
-        versions.follow(connection, names)
+        rollup_views.follow(connection, names)
         connection.execute("DELETE FROM replay")
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(own)))
 
@@ -610,8 +610,8 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
         found = command(settings, monkeypatch, *arguments).exception
         assert isinstance(found, UsageError)
         assert message in str(found)
-    with db.connect(settings) as connection:
-        store.claim(connection, settings.names)
+    with migrate.connect(settings) as connection:
+        drift_store.claim(connection, settings.names)
         with pytest.raises(TidemarkError, match="is at work"):
             look(settings, "grains")
 
@@ -620,7 +620,7 @@ def test_a_close_that_reconciles_is_not_to_be_signed_while_a_difference_is_open(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hasty = settings.model_copy(update={"close_settle_s": 1})
-    monkeypatch.setattr("jobs.cli.close.load", lambda **_: hasty)
+    monkeypatch.setattr("tidemark.cli.close.load", lambda **_: hasty)
     # What grains do not compare: two grains that differ are looked at again and again before they are believed.
     with changed(settings, "usage_hour", "lo = lo - 1"), connected(settings) as connection:
         done = CliRunner().invoke(app, ["close", "--reconcile"])
@@ -640,7 +640,7 @@ def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(
     assert "begins at offset" in report.outcomes["offsets"].not_checked
     assert (report.outcomes["rollups"].compared > 500, report.open) == (True, [])
     assert "no longer holds" in report.outcomes["rollups"].notes[0]
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         latest, earliest = (StoredRow(connection, settings, "usage_hour", f"hour_start {way}") for way in ("DESC", ""))
         earliest.write("total = total + 1")
         assert differing(look(settings, "rollups")) == {}

@@ -19,27 +19,27 @@ import yaml
 from psycopg import sql
 from typer.testing import CliRunner
 
-from jobs import db
-from jobs.archive.archiver import run as archive
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.main import app
-from jobs.errors import TidemarkError, UsageError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import end_offsets
-from jobs.ledger.close import close
-from jobs.ledger.telling import tell
-from jobs.oracle.compare import schema_of
-from jobs.oracle.oracle import Oracle
-from jobs.replay import reprocess
-from jobs.replay import run as replay_run
-from jobs.replay.diff import diff
-from jobs.replay.discard import discard
-from jobs.replay.record import Replay
-from jobs.replay.switch import promote, revert
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.ledger_lines import ask, closed_lines, current_differences, final_periods, oracle_lines, standing
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
+from tidemark.archive.archiver import run as archive
+from tidemark.billing.close import close
+from tidemark.billing.outbox import tell
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.main import app
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.kafka import end_offsets
+from tidemark.core.settings import Settings
+from tidemark.oracle.compare import schema_of
+from tidemark.oracle.oracle import Oracle
+from tidemark.replay import reprocess
+from tidemark.replay import run as replay_run
+from tidemark.replay.diff import diff
+from tidemark.replay.discard import discard
+from tidemark.replay.record import Replay
+from tidemark.replay.switch import promote, revert
 
 EVENTS = 3_000
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -170,7 +170,7 @@ def test_a_changed_catalog_says_what_it_would_count_anew_and_changes_nothing(liv
 
 @pytest.mark.usefixtures("rebuilt")
 def test_a_replay_that_overlaps_an_undecided_one_is_refused(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.cli.replay.load", lambda **_: live.settings)
+    monkeypatch.setattr("tidemark.cli.replay.load", lambda **_: live.settings)
     for command in (["status", "again"], ["list"]):
         shown = CliRunner().invoke(app, ["replay", *command])
         assert "again: level, 2020-01-01T00:00:00Z to on, all tenants" in shown.stdout
@@ -212,8 +212,8 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
 @pytest.mark.usefixtures("rebuilt")
 def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = live.settings
-    monkeypatch.setattr("jobs.replay.switch.LOCK_TIMEOUT_S", 1)
-    with ThreadPoolExecutor(1) as pool, db.connect(settings) as reader, db.connect(settings) as connection:
+    monkeypatch.setattr("tidemark.replay.switch.LOCK_TIMEOUT_S", 1)
+    with ThreadPoolExecutor(1) as pool, migrate.connect(settings) as reader, migrate.connect(settings) as connection:
         view = sql.Identifier(settings.names.billing_schema, "usage_period")
         with reader.transaction():
             # Given somebody who reads for longer than one attempt waits ...
@@ -237,11 +237,11 @@ def test_killed_in_the_middle_of_a_switch_it_was_never_begun(live: Pipeline, com
         promote(settings, "again", "test")
     before = state_of(settings)
     # Given a switch that has replaced the views and written corrections, and waits to note its decision ...
-    with db.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings) as connection, connection.transaction():
         table = sql.Identifier(settings.names.billing_schema, "replay_decision")
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
         process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli.main", "replay", command, "again", "--run-id", settings.run_id],
+            [sys.executable, "-m", "tidemark.cli.main", "replay", command, "again", "--run-id", settings.run_id],
             env={**os.environ, "TIDEMARK_EVENTS_TOPIC": settings.events_topic},
         )
         wait_until(lambda: waiting_for(connection, settings), 120, "the switch to wait for the lock", every_s=0.05)

@@ -19,21 +19,21 @@ import redis
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from jobs import db, topics
-from jobs.cli.responses import respond_run
-from jobs.delivery.flags import Flags, suspension_key
-from jobs.delivery.handler import Handler
-from jobs.delivery.responder import Look, Responder
-from jobs.delivery.suspend import Suspend
-from jobs.delivery.webhook import Tell
-from jobs.errors import TidemarkError, UnavailableError, UsageError
-from jobs.flink_rest import wait_until
-from jobs.kafka_io import Sender
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
+from tidemark.cli.responses import respond_run
+from tidemark.core import migrate, topics
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
+from tidemark.responses.flags import Flags, suspension_key
+from tidemark.responses.handler import Handler
+from tidemark.responses.suspend import Suspend
+from tidemark.responses.webhook import Tell
+from tidemark.responses.worker import Look, Responder
 from udfs.alerts.event import Alert, fingerprint, to_json
 
-COMMAND = "from jobs.cli.main import main; main()"
+COMMAND = "from tidemark.cli.main import main; main()"
 HOUR_MS = 3_600_000
 NOW_MS = int(time.time() * 1_000)
 PERIOD = (NOW_MS - 240 * HOUR_MS, NOW_MS + 240 * HOUR_MS)
@@ -114,7 +114,7 @@ def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
 
 
 def query(run: Settings, text: Any, given: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    with db.connect(run) as connection:
+    with migrate.connect(run) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         cursor = connection.execute(text, given or None)
         return cursor.fetchall() if cursor.description else []

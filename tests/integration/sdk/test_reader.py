@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 import redis
+from tidemark_client import AsyncLimitReader, Decision, LimitReader
 
-from jobs.flink_rest import wait_until
+from jobs.flink.rest import wait_until
 from tests.integration.relay import Relay
 from tests.integration.storage import OwnRedis
-from udfs import live
 from udfs.limits.rule import Limit
-from udfs.reader import AsyncLimitReader, Decision, LimitReader
+from udfs.live.counters import counters
 
 DAY_MS = 86_400_000
-DOCS = Path(__file__).parents[2] / "docs" / "reader.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reader.md"
 COUNTER, SUSPENSION, DEFAULTS = "usage:{t/c%2F1}:m", "usage:{t/c%2F1}::suspended", "usage:{t}::limits"
 SWITCH = "usage:switch"
 ID = ("t", "c/1", "m")
@@ -181,19 +181,19 @@ def test_a_total_that_the_pipeline_published_is_read(own_redis: OwnRedis, open_r
     limit = Limit("t", "customer", "c/1", "m", Decimal(4), "hard", on_unknown="fail_closed")
 
     def publish(n: int, total: str, standing: str | None, revision: int) -> None:
-        row = live.LiveTotal(*ID, begin, end, n, n, total, standing=standing, revision=revision)
+        row = counters.LiveTotal(*ID, begin, end, n, n, total, standing=standing, revision=revision)
         pipeline = own_redis.client.pipeline(transaction=False)
-        live.queue(pipeline, "usage:", [row], now_ms=now_ms(), grace_ms=0, strict=False)
+        counters.queue(pipeline, "usage:", [row], now_ms=now_ms(), grace_ms=0, strict=False)
         pipeline.execute()
 
     own_redis.client.set("usage:heartbeat", now_ms())
     both = open_readers(own_redis.url)
-    publish(1, "3.5", live.standing_of(limit, Decimal("3.5"), (begin, end), now_ms()), 1)
+    publish(1, "3.5", counters.standing_of(limit, Decimal("3.5"), (begin, end), now_ms()), 1)
     decision = both.check(*ID, "0.5")
     assert (decision.used, decision.remaining, decision.reason) == (Decimal("3.5"), Decimal("0.5"), "within_limit")
     assert (decision.rule, decision.mode) == (limit.version, "hard")
     # The writer has lost sight of the limits for a while: the total moves on under the last ones.
-    publish(2, "4.5", None, live.UNKNOWN_REVISION)
+    publish(2, "4.5", None, counters.UNKNOWN_REVISION)
     assert both.check(*ID).reason == "limit_reached"
     publish(3, "5.5", "", 2)
     assert both.check(*ID).reason == "no_limit"

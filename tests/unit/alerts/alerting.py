@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from udfs.alerting.desk import Budget, Desk, Earlier
-from udfs.alerting.notification import Notification
-from udfs.alerting.policy import Policy, policy_of
+from tidemark.alerts.notification import Notification
+from tidemark.alerts.policy import Policy, policy_of
+from tidemark.alerts.router import Budget, Desk, Earlier
 from udfs.alerts.event import Alert, Severity, Status, epoch_ms, fingerprint
 
 # A century ahead: no group is closed by the clock while a test runs.

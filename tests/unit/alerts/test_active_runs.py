@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.alerting.standing import OVERLAP_MS, Stand, is_taken, version_at
-from tests.unit.alerting import TEN, an_alert
+from tests.unit.alerts.alerting import TEN, an_alert
+from tidemark.alerts.active_runs import OVERLAP_MS, Stand, is_taken, version_at
 
 HOUR = 3_600_000
 # |---- r: rebuilding ----| level |---- r stands ---->|---- s stands for acme ---->

@@ -8,8 +8,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.alerting import TEN, MemoryLedger, a_policy, an_alert, taken
-from udfs.alerting.policy import Policy
+from tests.unit.alerts.alerting import TEN, MemoryLedger, a_policy, an_alert, taken
+from tidemark.alerts.policy import Policy
 from udfs.alerts.event import Alert
 
 MANY = {"daily_budget": 1_000}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.alerting import ONCALL, TEN, VERSION_MS, a_policy, an_alert
-from udfs.alerting.impact import LOWERED_BELOW, RAISED_FROM, Weight, severity_by_impact
-from udfs.alerting.policy import policy_of
+from tests.unit.alerts.alerting import ONCALL, TEN, VERSION_MS, a_policy, an_alert
+from tidemark.alerts.impact import LOWERED_BELOW, RAISED_FROM, Weight, severity_by_impact
+from tidemark.alerts.policy import policy_of
 from udfs.alerts.event import SEVERITIES, Severity, rfc3339
 from udfs.meters.meter import BEGINNING_MS
 

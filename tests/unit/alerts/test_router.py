@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.alerting import TEN, VERSION_MS, WAIT_MS, MemoryLedger, a_policy, an_alert, taken
-from udfs.alerting.grouping import DAY_MS, SETTLE_MS, group_key
-from udfs.alerting.notification import LISTED, Notification
+from tests.unit.alerts.alerting import TEN, VERSION_MS, WAIT_MS, MemoryLedger, a_policy, an_alert, taken
+from tidemark.alerts.grouping import DAY_MS, SETTLE_MS, group_key
+from tidemark.alerts.notification import LISTED, Notification
 from udfs.alerts.event import Alert, rfc3339
 
 SECOND = 1_000

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.alerting.topic import MAX_NAME_BYTES, read
-from tests.unit.alerting import JULY, an_alert
+from tests.unit.alerts.alerting import JULY, an_alert
+from tidemark.alerts.topic import MAX_NAME_BYTES, read
 from udfs.alerts.event import AlertError, to_json
 
 

@@ -11,9 +11,9 @@ from typing import get_args
 import jsonschema
 import pytest
 
-from jobs.errors import UsageError
-from jobs.settings import load
 from schemas import topic_schema
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import load
 from udfs.alerts.event import parse
 from udfs.anomaly.alerts import alert_of, row_of, text_of
 from udfs.anomaly.series import Change, Kind, Series, Status, rounded
@@ -21,7 +21,7 @@ from udfs.anomaly.tuning import HOUR_MS
 from udfs.anomaly.zones import zones_of
 
 SINCE_MS = 1_700_000_000_000
-RUNBOOK = Path(__file__).parents[2] / "docs" / "anomalies.md"
+RUNBOOK = Path(__file__).parents[3] / "docs" / "anomalies.md"
 
 
 def change(kind: Kind, status: Status = "firing", at_ms: int = SINCE_MS + HOUR_MS) -> Change:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.unit.test_anomaly import METER, MONDAY_MS, TUNING, by_day, minutes
+from tests.unit.anomaly.test_anomaly import METER, MONDAY_MS, TUNING, by_day, minutes
 from udfs.anomaly.detector import replay
 from udfs.anomaly.series import Change
 from udfs.anomaly.tuning import DAY_MS, HOUR_MS, MINUTE_MS

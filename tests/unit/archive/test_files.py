@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.archive import layout, parquet
-from jobs.archive.index import instant
-from jobs.archive.layout import Folder
-from jobs.archive.verify import uneven
-from jobs.errors import TidemarkError, UsageError
-from jobs.kafka_io import Record
-from jobs.settings import Settings
+from tidemark.archive import layout, parquet
+from tidemark.archive.index import instant
+from tidemark.archive.layout import Folder
+from tidemark.archive.verify import uneven
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.kafka import Record
+from tidemark.core.settings import Settings
 
 DAY = date(2024, 2, 29)
 BYTES = st.none() | st.binary(max_size=40)

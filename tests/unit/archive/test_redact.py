@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.archive.redact import Subject, _answers, paths_of, redacted
 from tests.streams import CATALOG, generate
+from tidemark.archive.redact import Subject, _answers, paths_of, redacted
 from udfs.events.parse import parse
 from udfs.events.reasons import Reason, Rejected
 from udfs.meters.filters import filter_text

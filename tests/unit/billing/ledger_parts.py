@@ -9,9 +9,9 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey
-from udfs.ledger.messages import Book, Context, close_message, correction_message
-from udfs.ledger.true_up import Entry, TrueUp, true_up
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey
+from tidemark.billing.messages import Book, Context, close_message, correction_message
+from tidemark.billing.true_up import Entry, TrueUp, true_up
 
 AT = datetime(2024, 3, 3, 12, 0, 0, 123_000, tzinfo=UTC)
 CONTEXT = Context(AT, "test", "", {"usage.events": {"0": 7}}, AT, 3)

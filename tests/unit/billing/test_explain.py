@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.cli import close as cli_close
-from jobs.cli import ledger as cli_ledger
-from jobs.errors import UsageError
-from jobs.ledger.close import Closed
-from jobs.ledger.explain import Event, Explained, Source, Version, between
-from jobs.ledger.explain import _merged as merged
-from jobs.ledger.refusals import Refusal
-from tests.unit.ledger_parts import AT, PERIODS
-from udfs.ledger.lines import Line
+from tests.unit.billing.ledger_parts import AT, PERIODS
+from tidemark.billing.close import Closed
+from tidemark.billing.explain import Event, Explained, Source, Version, between
+from tidemark.billing.explain import _merged as merged
+from tidemark.billing.lines import Line
+from tidemark.billing.refusals import Refusal
+from tidemark.cli import close as cli_close
+from tidemark.cli import ledger as cli_ledger
+from tidemark.core.errors import UsageError
 
 KEY = PERIODS[0]
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import schemas
-from tests.unit.ledger_parts import CONTEXT, LINE_KEYS, PERIODS, Kept, lines_of, states
+from tests.unit.billing.ledger_parts import CONTEXT, LINE_KEYS, PERIODS, Kept, lines_of, states
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, same
+from tidemark.billing.messages import Book, LedgerGapError, close_message, correction_message, key_of
+from tidemark.billing.true_up import Change, Close, Correction, Entry, cause_of, still_periods, true_up
 from udfs.decimals import plain
-from udfs.ledger.lines import Line, LineKey, Lines, PeriodKey, content_hash, same
-from udfs.ledger.messages import Book, LedgerGapError, close_message, correction_message, key_of
-from udfs.ledger.true_up import Change, Close, Correction, Entry, cause_of, still_periods, true_up
 
 CALLS = LineKey("calls", "")
 

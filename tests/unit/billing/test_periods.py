@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.ledger.feeds import feeding, runs_of
-from jobs.ledger.periods import Customer, instant, millis, period_of, walk
-from jobs.settings import Settings
-from jobs.versions import Layer
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.periods import Customer, instant, millis, period_of, walk
+from tidemark.billing.sources import feeding, runs_of
+from tidemark.core.rollup_views import Layer
+from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, InMemoryCatalogSource, Tenant
 from udfs.catalog.model import Customer as CatalogCustomer
-from udfs.ledger.lines import PeriodKey
 
 PAIR = ("acme", "alice")
 DAY = timedelta(days=1)

@@ -8,12 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.unit.calendar_rule import (
-    APIA_DAYS,
-    fresh,
-    plain_day,
-    wall,
-)
+from tests.unit.calendars.calendar_rule import APIA_DAYS, fresh, plain_day, wall
 from tests.unit.strategies import DAY_MS, HOUR_MS, MINUTE_MS, ZONES, ms_of
 from udfs.calendars.calendar import (
     MAX_MS,

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
-from tests.unit.calendar_rule import (
+from tests.unit.calendars.calendar_rule import (
     APIA_DAYS,
     LEAP_DAY,
     LORD_HOWE_GAP,

@@ -13,7 +13,7 @@ from udfs.calendars.calendar import CalendarError
 from udfs.catalog.cache import FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOKUP_ATTEMPTS, Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError, CatalogIndex
 from udfs.catalog.model import CalendarDef, CatalogSnapshot, Customer, InMemoryCatalogSource, Pair, Tenant
-from udfs.decode import Decoder
+from udfs.decode.decoder import Decoder
 from udfs.meters.meter import Meter
 
 ALICE, BOB, NOBODY = ("acme", "alice"), ("acme", "bob"), ("acme", "nobody")

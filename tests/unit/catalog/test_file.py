@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.catalog.check import check
-from jobs.catalog.file import TABLES, CatalogFile, Row, default_valid_from, fail, in_memory, read, rows
-from jobs.catalog.text import Fault
-from jobs.errors import UsageError
 from tests.stream_catalog import CATALOG
+from tidemark.catalog.check import check
+from tidemark.catalog.file import TABLES, CatalogFile, Row, default_valid_from, fail, in_memory, read, rows
+from tidemark.catalog.text import Fault
+from tidemark.core.errors import UsageError
 from udfs.catalog.model import CalendarDef, Customer, Tenant, canonical_filter, stored_filter
 from udfs.meters.filters import filter_of
 from udfs.meters.meter import BEGINNING_MS, Meter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.errors import UsageError
-from jobs.settings import load
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import load
 
 
 def test_a_run_measures_by_the_present_catalog_unless_it_is_told_another() -> None:

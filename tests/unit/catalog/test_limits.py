@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.catalog.check import check
-from jobs.catalog.check_limits import NOTHING, Known
-from jobs.catalog.entries import limit_values
-from jobs.catalog.file import TABLES, CatalogFile, Key, Row, in_memory, read, rows
-from jobs.catalog.plan import plan
-from jobs.catalog.refusals import Terms
-from jobs.catalog.timeline import Timeline, Version
+from tidemark.catalog.check import check
+from tidemark.catalog.check_limits import NOTHING, Known
+from tidemark.catalog.entries import limit_values
+from tidemark.catalog.file import TABLES, CatalogFile, Key, Row, in_memory, read, rows
+from tidemark.catalog.plan import plan
+from tidemark.catalog.refusals import Terms
+from tidemark.catalog.timeline import Timeline, Version
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.catalog.model import Customer
 from udfs.limits.rule import Limit

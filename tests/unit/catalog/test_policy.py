@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from jobs.catalog.check import check
-from jobs.catalog.check_limits import NOTHING, Known
-from jobs.catalog.entries import POLICY_KINDS, policy_body
-from jobs.catalog.file import TABLES, CatalogFile, Key, Row, rows
-from jobs.catalog.plan import plan
-from jobs.catalog.refusals import Terms
-from jobs.catalog.timeline import Timeline, Version
+from tidemark.catalog.check import check
+from tidemark.catalog.check_limits import NOTHING, Known
+from tidemark.catalog.entries import POLICY_KINDS, policy_body
+from tidemark.catalog.file import TABLES, CatalogFile, Key, Row, rows
+from tidemark.catalog.plan import plan
+from tidemark.catalog.refusals import Terms
+from tidemark.catalog.timeline import Timeline, Version
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.meters.meter import BEGINNING_MS
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.catalog.file import TABLES, Key, Row
-from jobs.catalog.plan import Plan, plan
-from jobs.catalog.refusals import Terms
-from jobs.catalog.timeline import Timeline, Version, changed_timeline, first_difference, open_since
+from tidemark.catalog.file import TABLES, Key, Row
+from tidemark.catalog.plan import Plan, plan
+from tidemark.catalog.refusals import Terms
+from tidemark.catalog.timeline import Timeline, Version, changed_timeline, first_difference, open_since
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from jobs.cli import main as cli
-from jobs.cli.period import rfc3339
 from tests.unit import strategies as own
 from tests.unit.strategies import ms_of
+from tidemark.cli import main as cli
+from tidemark.cli.period import rfc3339
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NEW_YORK = ("--timezone", "America/New_York")
 
 
@@ -200,7 +200,7 @@ def test_a_wrong_call_ends_with_code_2_and_says_what_is_wrong(run, arguments: tu
 
 def test_the_command_needs_no_flink_and_no_service() -> None:
     heavy = ("pyflink", "psycopg", "kafka", "duckdb")
-    imports = f"import sys, jobs.cli.period; print([one for one in {heavy} if one in sys.modules])"
+    imports = f"import sys, tidemark.cli.period; print([one for one in {heavy} if one in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", imports], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.db import checksum, pending
-from jobs.errors import TidemarkError
 from schemas import SqlFile
+from tidemark.core.errors import TidemarkError
+from tidemark.core.migrate import checksum, pending
 
 ONE, TWO, THREE = (SqlFile(f"000{number}_x.sql", f"SELECT {number}".encode()) for number in (1, 2, 3))
 

@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from jobs.dlq import count_by_reason, preview, select
-from jobs.errors import UsageError
-from jobs.send import key_of, open_lines, send_lines
-from jobs.settings import load
+from tidemark.core.errors import UsageError
+from tidemark.core.send import key_of, open_lines, send_lines
+from tidemark.core.settings import load
+from tidemark.dead_letters.records import count_by_reason, preview, select
 
 
 def dead(reason, tenant="t", raw=b"x"):

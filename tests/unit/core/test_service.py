@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import UnavailableError
-from jobs.loop import logger, repeat
+from tidemark.core.errors import UnavailableError
+from tidemark.core.service import logger, repeat
 
 AWAY = UnavailableError("Redis cannot be used", "start it")
 

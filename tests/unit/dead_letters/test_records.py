@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.dlq import Letter, Position, arrival_ms, instant_ms, newest, position_of, preview, raw_of, select, survey
-from jobs.errors import UsageError
-from udfs.dlq import DlqRecord, from_json, rfc3339, to_json
+from tidemark.core.errors import UsageError
+from tidemark.dead_letters.records import (
+    Letter,
+    Position,
+    arrival_ms,
+    instant_ms,
+    newest,
+    position_of,
+    preview,
+    raw_of,
+    select,
+    survey,
+)
+from udfs.events.dead_letter import DlqRecord, from_json, rfc3339, to_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 RECORD = DlqRecord(
@@ -82,7 +93,7 @@ def test_an_arrival_is_text_in_the_years_1_to_9999_and_null_elsewhere(ms: int, t
 
 
 def letter(at: str = "0:0", **fields: object) -> Letter:
-    """A record as `jobs.dlq.dead_letters` gives it."""
+    """A record as `tidemark.dead_letters.records.dead_letters` gives it."""
     return {"at": at, **json.loads(to_json(RECORD)), **fields}
 
 

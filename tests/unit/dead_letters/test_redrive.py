@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.dlq import Letter, Position
-from jobs.errors import UsageError
-from jobs.kafka_io import Record
-from jobs.redrive.fixes import Edit, Fixes, Unfixable, parse_fixes, read_object, write_object
-from jobs.redrive.judge import Judge
-from jobs.redrive.log import HEADER, Mark, RedriveLog, Source, noting_rejected
-from jobs.redrive.plan import Fate, Item, Plan, Rules, make_plan
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Record
+from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, parse_fixes, read_object, write_object
+from tidemark.dead_letters.log import HEADER, Mark, RedriveLog, Source, noting_rejected
+from tidemark.dead_letters.plan import Fate, Item, Plan, Rules, make_plan
+from tidemark.dead_letters.records import Letter, Position
+from tidemark.dead_letters.validate import Judge
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import InMemoryCatalogSource, Tenant
-from udfs.decode import DecodePolicy
-from udfs.dlq import DlqRecord, rfc3339, to_json
+from udfs.decode.decoder import DecodePolicy
+from udfs.events.dead_letter import DlqRecord, rfc3339, to_json
 from udfs.meters.meter import Meter
 
 HOUR_MS = 3_600_000

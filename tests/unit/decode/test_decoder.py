@@ -28,14 +28,14 @@ from tests.unit.strategies import (
 )
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
-from udfs.decode import KEY_BYTES, DecodedBatch, dedupe_key
-from udfs.dlq import from_json
+from udfs.decode.decoder import KEY_BYTES, DecodedBatch, dedupe_key
+from udfs.decode.scope import Scope
+from udfs.events.dead_letter import from_json
 from udfs.events.parse import MAX_EVENT_BYTES, parse
 from udfs.events.reasons import Reason
 from udfs.meters.measuring import Measurement, measure
 from udfs.meters.meter import MAX_DIMS_BYTES, Meter
 from udfs.meters.packing import Packed, unpack
-from udfs.scope import Scope
 
 MARCH = ms_of("2024-03-01T00:00:00Z"), ms_of("2024-04-01T00:00:00Z")
 MINUTE = ms_of("2024-03-05T10:17:00Z")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.unit import strategies as own
 from tests.unit.strategies import ARRIVAL_MS, DAY_MS, FUTURE_TOLERANCE_MS, GRACE_MS, MINUTE_MS, decoded, decoder, event
-from udfs.decode import KEY_BYTES, DecodedBatch
-from udfs.dlq import from_json
+from udfs.decode.decoder import KEY_BYTES, DecodedBatch
+from udfs.events.dead_letter import from_json
 from udfs.events.parse import MAX_EVENT_BYTES
 from udfs.events.reasons import Reason
 from udfs.meters.meter import MAX_DIMS_BYTES, UNMEASURED

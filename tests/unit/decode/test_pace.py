@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.pace import Pace
+from udfs.decode.pace import Pace
 
 
 class Clock:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemark.delivery import alertmanager, pagerduty, signed_webhook, slack
+from tidemark.delivery.document import Notification, NotificationError, cut, encoded, of_body
+from tidemark.delivery.message import Kind, Receiver, ReceiverError, message_of, receiver_of, secret_of
 from udfs.alerts.event import SEVERITIES, Alert, to_json
-from udfs.delivery import alertmanager, pagerduty, slack, webhook
-from udfs.delivery.message import Kind, Receiver, ReceiverError, message_of, receiver_of, secret_of
-from udfs.delivery.notification import Notification, NotificationError, cut, encoded, of_body
 
-DATA = Path(__file__).parent / "data" / "delivery"
+DATA = Path(__file__).parent / "data"
 CASES = ("firing", "resolved", "group", "digest")
 KEY = "R0UT1NGKEY0000000000000000000000"
 
@@ -48,7 +48,7 @@ def test_slack_messages_are_those_of_the_golden_files(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_webhook_bodies_are_those_of_the_golden_files(case: str) -> None:
-    assert webhook.document(stored(case)) == golden("webhook", case)
+    assert signed_webhook.document(stored(case)) == golden("webhook", case)
 
 
 def test_the_end_of_an_incident_has_the_key_and_the_labels_of_its_beginning() -> None:
@@ -137,23 +137,23 @@ def test_every_kind_can_say_every_notification(parts: dict[str, Any], kind: Kind
 
 @given(st.binary(), st.integers(0, 10**10))
 def test_what_is_signed_is_verified_and_nothing_else(body: bytes, at_s: int) -> None:
-    header = webhook.signature("s3cret", body, at_s)
-    webhook.verify("s3cret", header, body, now_s=at_s + 300)
-    webhook.verify("s3cret", f"{header},v1=00", body, now_s=at_s - 300)
+    header = signed_webhook.signature("s3cret", body, at_s)
+    signed_webhook.verify("s3cret", header, body, now_s=at_s + 300)
+    signed_webhook.verify("s3cret", f"{header},v1=00", body, now_s=at_s - 300)
     for secret, sent, now_s in (("other", body, at_s), ("s3cret", body + b" ", at_s), ("s3cret", body, at_s + 301)):
-        with pytest.raises(webhook.SignatureError):
-            webhook.verify(secret, header, sent, now_s=now_s)
+        with pytest.raises(signed_webhook.SignatureError):
+            signed_webhook.verify(secret, header, sent, now_s=now_s)
 
 
 @pytest.mark.parametrize("header", ["", "v1=00", "t=1", "t=,v1=00", "t=ab,v1=00", "t=1,t=2,v1=00", "t=1;v1=00"])
 def test_a_malformed_signature_is_refused(header: str) -> None:
-    with pytest.raises(webhook.SignatureError):
-        webhook.verify("s3cret", header, b"{}", now_s=1)
+    with pytest.raises(signed_webhook.SignatureError):
+        signed_webhook.verify("s3cret", header, b"{}", now_s=1)
 
 
 def test_the_signature_is_that_of_the_documented_rule() -> None:
     # printf '1763460990.{"a":1}' | openssl dgst -sha256 -hmac s3cret
-    assert webhook.signature("s3cret", b'{"a":1}', 1_763_460_990) == (
+    assert signed_webhook.signature("s3cret", b'{"a":1}', 1_763_460_990) == (
         "t=1763460990,v1=3cc8e035c4303b32498a5f0e6e0f079af0e4d00b748f48857ad100dc6e903142"
     )
 
@@ -217,4 +217,4 @@ def test_a_message_shows_no_secret_and_goes_where_its_kind_listens() -> None:
         assert (ops.url, ops.headers["Authorization"]) == ("http://am:9093/api/v2/alerts", "Bearer tok")
     hook = message_of(Receiver("hook", "webhook", "http://h/x"), told, "s3cret", 7)
     assert hook.headers["Idempotency-Key"] == "n-firing"
-    webhook.verify("s3cret", hook.headers["Tidemark-Signature"], hook.body, now_s=7)
+    signed_webhook.verify("s3cret", hook.headers["Tidemark-Signature"], hook.body, now_s=7)

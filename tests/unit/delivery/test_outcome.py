@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.delivery.outcome import (
+from tidemark.delivery.outcome import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     Attempt,

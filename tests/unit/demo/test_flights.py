@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.demo.flights import event_of, scheduled_ms, stream
-from jobs.errors import TidemarkError
-from jobs.oracle.oracle import Oracle
+from tidemark.core.errors import TidemarkError
+from tidemark.demo.flights import event_of, scheduled_ms, stream
+from tidemark.oracle.oracle import Oracle
 
 PARTITIONS = 4
 SAMPLE = Path(__file__).with_name("data") / "flights_sample.csv"
@@ -115,7 +115,7 @@ def test_each_event_has_an_id_of_its_own(flights):
 
 
 def test_the_oracle_counts_departed_flights_once_and_rejects_the_cancelled(flights, records):
-    catalog = yaml.safe_load(importlib.resources.files("jobs.demo").joinpath("catalog.yaml").read_text())
+    catalog = yaml.safe_load(importlib.resources.files("tidemark.demo").joinpath("catalog.yaml").read_text())
     raw = [(r.partition, r.seq, r.timestamp_ms, r.value) for r in records]
     cancelled = sum(not row["dep_time"] for row in flights)
     with Oracle(catalog, raw) as oracle:
@@ -128,6 +128,6 @@ def test_the_oracle_counts_departed_flights_once_and_rejects_the_cancelled(fligh
 
 
 def test_every_carrier_of_the_sample_has_a_calendar(flights):
-    catalog = yaml.safe_load(importlib.resources.files("jobs.demo").joinpath("catalog.yaml").read_text())
+    catalog = yaml.safe_load(importlib.resources.files("tidemark.demo").joinpath("catalog.yaml").read_text())
     for row in flights:
         assert catalog["tenants"][row["origin"]]["customers"][row["carrier"]]["calendar"] in catalog["calendars"]

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.streams import FUTURE_TOLERANCE_MS, GRACE_MS
+from tidemark.dry_run.fold import Bucket, Grain
+from tidemark.dry_run.model import Model
+from tidemark.dry_run.usage_rows import usage_rows
 from udfs.catalog.model import CalendarDef, CatalogSource, Customer, InMemoryCatalogSource, Tenant
-from udfs.decode import DecodePolicy
+from udfs.decode.decoder import DecodePolicy
 from udfs.meters.meter import Meter
-from udfs.model.fold import Bucket, Grain
-from udfs.model.model import Model
-from udfs.model.usage_rows import usage_rows
 
 HOUR_MS = 3_600_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from jobs.cli.main import main
-from jobs.dry_run import plain
+from tidemark.cli.main import main
+from tidemark.dry_run.run import plain
 
 CATALOG = """
 calendars:
@@ -257,7 +257,6 @@ def test_decimals_are_plain_text(value: str, text: str) -> None:
 
 
 def test_no_engine_is_needed() -> None:
-    code = (
-        "import sys, jobs.cli.dry_run, jobs.dry_run; sys.exit(any(name.startswith('pyflink') for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+    modules = "tidemark.cli.dry_run, tidemark.dry_run.run"
+    code = f"import sys, {modules}; sys.exit(any(name.startswith('pyflink') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[3]).returncode == 0

@@ -9,12 +9,12 @@ import pytest
 
 from tests.streams import CATALOG, HISTORY, StreamRecord, expected_of, generate
 from tests.unit.catalogs import source_of, source_of_history
-from tests.unit.models import AT, POLICY, catalog, cloud, counted, event, meter, ms, values
+from tests.unit.dry_run.models import AT, POLICY, catalog, cloud, counted, event, meter, ms, values
+from tidemark.dry_run.fold import GRAINS
+from tidemark.dry_run.model import Model
+from tidemark.dry_run.usage_rows import usage_rows
 from udfs.catalog.model import CatalogSource
 from udfs.meters.meter import Meter
-from udfs.model.fold import GRAINS
-from udfs.model.model import Model
-from udfs.model.usage_rows import usage_rows
 
 # --- aggregations at each grain ---------------------------------------------------------------------------------------
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.models import HOUR_MS, catalog, counted, event, meter, ms, text_of, values
+from tests.unit.dry_run.models import HOUR_MS, catalog, counted, event, meter, ms, text_of, values
+from tidemark.dry_run.carry import Stretch, day_stretches
+from tidemark.dry_run.fold import Bucket
+from tidemark.dry_run.usage_rows import usage_rows
 from udfs.calendars.calendar import UTC_MONTH
 from udfs.catalog.model import Customer
 from udfs.meters.meter import Meter
-from udfs.model.carry import Stretch, day_stretches
-from udfs.model.fold import Bucket
-from udfs.model.usage_rows import usage_rows
 
 
 def test_a_level_is_carried_over_the_short_and_the_long_day() -> None:

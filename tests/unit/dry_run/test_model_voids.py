@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.models import AT, catalog, cloud, counted, event, meter, values, void
-from udfs.model.fold import GRAINS
-from udfs.model.model import VoidReport
-from udfs.model.usage_rows import usage_rows
+from tests.unit.dry_run.models import AT, catalog, cloud, counted, event, meter, values, void
+from tidemark.dry_run.fold import GRAINS
+from tidemark.dry_run.model import VoidReport
+from tidemark.dry_run.usage_rows import usage_rows
 
 
 @pytest.mark.parametrize(("aggregation", "value"), [("count", "1"), ("sum", "7"), ("avg", "7")])

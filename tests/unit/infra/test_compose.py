@@ -14,8 +14,8 @@ import yaml
 from infra import service_settings, versions
 from infra.local import flink_conf
 from infra.local.programs import FLINK_HOME
-from jobs import topics
-from jobs.settings import ENV_PREFIX, Settings
+from tidemark.core import topics
+from tidemark.core.settings import ENV_PREFIX, Settings
 
 INFRA = Path(service_settings.__file__).parent
 

@@ -25,9 +25,9 @@ from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
 from infra.local.stack import Stack, settings
 from infra.service_settings import STANDARD_PORTS
-from jobs.errors import TidemarkError, UnavailableError, UsageError
-from jobs.flink_rest import wait_until
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.settings import Settings
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 from udfs.alerts.event import Alert
 from udfs.catalog.model import Pair
 from udfs.limits.alerts import Counter
-from udfs.limits.book import LimitBook, SharedLimits
+from udfs.limits.cache import LimitBook, SharedLimits
 from udfs.limits.rule import Limit, Scope
 from udfs.limits.timeline import CustomerRules, PlanVersion, Stretch
 from udfs.limits.watch import LimitsUnknownError, LimitWatch

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import schemas
-from tests.unit.limit_parts import CUSTOMER, FEB, JAN, METER, NOW_MS, PAIR, TENANT, Limits, counter, limit
+from tests.unit.limits.limit_parts import CUSTOMER, FEB, JAN, METER, NOW_MS, PAIR, TENANT, Limits, counter, limit
 from tests.unit.strategies import ids
 from udfs.alerts.event import Alert, AlertError, epoch_ms, fingerprint, parse, rfc3339, to_json, without_id
 from udfs.alerts.pipeline import live_counters
@@ -23,7 +23,7 @@ from udfs.calendars.calendar import SEPARATOR
 from udfs.limits.alerts import alert_of, condition, per_hour
 from udfs.limits.packing import CANDIDATE_SEPARATOR, packed_candidates
 from udfs.limits.rule import Limit
-from udfs.limits.standing import crossings, ended
+from udfs.limits.status import crossings, ended
 from udfs.limits.watch import LimitWatch
 
 VALIDATOR = Draft202012Validator(schemas.topic_schema("usage.alerts"))
@@ -171,5 +171,5 @@ def test_the_runbook_of_every_alert_about_a_limit_is_a_heading_of_its_page() -> 
     assert len(pages) == 2
     for runbook in pages:
         page, _, anchor = runbook.partition("#")
-        headings = re.findall(r"^#+ (.+)$", (Path(__file__).parents[2] / page).read_text(), re.MULTILINE)
+        headings = re.findall(r"^#+ (.+)$", (Path(__file__).parents[3] / page).read_text(), re.MULTILINE)
         assert anchor in {heading.lower().replace(" ", "-") for heading in headings}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from jobs.flink_rest import wait_until
-from tests.unit.limit_parts import CUSTOMER, METER, PAIR, TENANT, Clock, Limits, limit
+from jobs.flink.rest import wait_until
+from tests.unit.limits.limit_parts import CUSTOMER, METER, PAIR, TENANT, Clock, Limits, limit
 from udfs.catalog.model import Pair
-from udfs.limits.book import RETRY_S, LimitBook, SharedLimits
+from udfs.limits.cache import RETRY_S, LimitBook, SharedLimits
 from udfs.limits.rule import Limit
 from udfs.limits.timeline import PlanVersion
 from udfs.meters.meter import FOREVER_MS

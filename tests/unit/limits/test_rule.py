@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.limit_parts import limit
+from tests.unit.limits.limit_parts import limit
 from udfs.decimals import plain, rounded
 from udfs.limits.rule import ThresholdError, canonical_threshold, decimal_cap, most_specific, threshold_of
 

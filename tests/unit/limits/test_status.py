@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.limit_parts import FEB, JAN, limit
+from tests.unit.limits.limit_parts import FEB, JAN, limit
 from udfs.limits.rule import Limit
-from udfs.limits.standing import (
+from udfs.limits.status import (
     CAP,
     MAX_STEPS,
     Crossing,

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.limit_parts import limit, limit_at
+from tests.unit.limits.limit_parts import limit, limit_at
 from udfs.limits.rule import SCOPES, Limit
 from udfs.limits.timeline import CustomerRules, PlanVersion, Stretch, plan_at, stretch_at, superseded, timeline
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.limit_parts import CUSTOMER, JAN, PAIR, TENANT, Limits, Told, World, counter, limit, limit_at
+from tests.unit.limits.limit_parts import CUSTOMER, JAN, PAIR, TENANT, Limits, Told, World, counter, limit, limit_at
 from udfs.alerts.event import Alert
 from udfs.limits.alerts import condition
 from udfs.limits.rule import Limit
-from udfs.limits.standing import Crossing, levels
+from udfs.limits.status import Crossing, levels
 from udfs.limits.timeline import CustomerRules, PlanVersion, timeline
 from udfs.limits.watch import RECENT_MS, LimitsUnknownError, LimitWatch
 

@@ -11,17 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import live as keeper
-from tests.unit.limit_parts import limit
-from udfs.live import (
-    LiveTotal,
-    default_limits_key,
-    heartbeat_key,
-    latest,
-    queue,
-    redis_key,
-    standing_of,
-)
+from tests.unit.limits.limit_parts import limit
+from tidemark.live import counters as keeper
+from udfs.live.counters import LiveTotal, default_limits_key, heartbeat_key, latest, queue, redis_key, standing_of
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 

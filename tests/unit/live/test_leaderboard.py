@@ -8,7 +8,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.leaderboard import LIFE, Board, Entry, arguments, changed, choose, keys, read
+from tidemark.live.board import LIFE, Board, Entry, arguments, changed, choose, keys, read
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 FIVE = timedelta(minutes=5)

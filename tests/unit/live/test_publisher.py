@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.limit_parts import FEB, JAN, NOW_MS, Clock, Limits, limit
+from tests.unit.limits.limit_parts import FEB, JAN, NOW_MS, Clock, Limits, limit
 from udfs.alerts.event import Alert
 from udfs.limits.watch import LimitWatch
-from udfs.live import LiveTotal
-from udfs.live_publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome, unpack_change
+from udfs.live.counters import LiveTotal
+from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome, unpack_change
 
 LOST, BACK, EXCEEDED = ("pipeline.live_counters", "firing"), ("pipeline.live_counters", "resolved"), "limit.exceeded"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.usage import MeterUsage, Total, Usage, live_total, normal
+from tidemark.live.usage import MeterUsage, Total, Usage, live_total, normal
 
 FIELDS = {"period_start": "1356998400000", "period_end": "1359676800000", "samples": "3", "total": "12.500000000"}
 JANUARY = Total("2013-01-01T00:00:00Z", "2013-02-01T00:00:00Z", 3, "12.5")

@@ -24,7 +24,7 @@ from tests.unit.strategies import (
     rejected,
 )
 from udfs.catalog.model import InMemoryCatalogSource
-from udfs.decode import dedupe_key, void_key
+from udfs.decode.decoder import dedupe_key, void_key
 from udfs.events.parse import parse
 from udfs.events.reasons import Reason
 from udfs.meters.measuring import Measurement, measure

@@ -11,11 +11,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import schemas
+from tidemark.quotas.rules import RULES, Rule
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
-from udfs.volume import RULES, Rule
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EVIDENCE = {"tenant_id": "EWR", "value": 11, "bound": 10, "hour": "2013-01-01T10:00:00Z"}
 VALIDATOR = Draft202012Validator(schemas.topic_schema("usage.alerts"))
 

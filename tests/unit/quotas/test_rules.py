@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.settings import Settings
-from jobs.watch import daemon as watch
-from jobs.watch.store import Stored
-from udfs.volume import HOLD, MAX_HOURS, NEWS_DIVISOR, RULES, Alarm, Decision, Reading, Rule, decide
+from tidemark.core.settings import Settings
+from tidemark.quotas import daemon as watch
+from tidemark.quotas.rules import HOLD, MAX_HOURS, NEWS_DIVISOR, RULES, Alarm, Decision, Reading, Rule, decide
+from tidemark.quotas.store import Stored
 
 BOUNDS: dict[Rule, int] = {"tenant_volume": 1_000, "tenant_series": 100, "tenant_unique": 50}
 TEN = datetime(2013, 1, 1, 10, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.reconcile.parity import LINE, Line, parities, parity_of
+from tidemark.reconcile.parity import LINE, Line, parities, parity_of
 
 amounts = st.decimals(-1_000, 1_000, places=3)
 pairs = st.lists(st.tuples(amounts, amounts))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.reconcile.findings import (
+from tidemark.reconcile.findings import (
     MOST_FINDINGS,
     Finding,
     Outcome,
@@ -21,10 +21,10 @@ from udfs.reconcile.findings import (
     row_finding,
     shown,
 )
-from udfs.reconcile.manifest import Digest, id_bits
-from udfs.reconcile.metrics import exposition
-from udfs.reconcile.places import Place, Recomputed, equation
-from udfs.reconcile.sample import sampled
+from tidemark.reconcile.manifest import Digest, id_bits
+from tidemark.reconcile.metrics import exposition
+from tidemark.reconcile.places import Place, Recomputed, equation
+from tidemark.reconcile.sample import sampled
 
 KEY = {"tenant_id": "t", "customer_id": "c", "meter": "m"}
 ROW = {"n": 3, "samples": 2, "total": Decimal("2.500000000"), "lo": None}

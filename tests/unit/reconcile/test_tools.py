@@ -13,23 +13,23 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import schemas
-from jobs.catalog import file as catalog_file
-from jobs.catalog.file import TABLES
-from jobs.catalog.instants import shown
-from jobs.catalog.timeline import Timeline, Version
-from jobs.errors import UsageError
-from jobs.oracle.oracle import Oracle
-from jobs.reconcile import raw
-from jobs.reconcile.catalog import steps
-from jobs.reconcile.files import Column, count, decimal, hour, instant, read_rows, text
-from jobs.settings import Settings
 from tests.streams import HISTORY, StreamRecord, generate
+from tidemark.catalog import file as catalog_file
+from tidemark.catalog.file import TABLES
+from tidemark.catalog.instants import shown
+from tidemark.catalog.timeline import Timeline, Version
+from tidemark.core.errors import UsageError
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle
+from tidemark.reconcile import raw
+from tidemark.reconcile.catalog import steps
+from tidemark.reconcile.files import Column, count, decimal, hour, instant, read_rows, text
+from tidemark.reconcile.sample import Wanted
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
-from udfs.reconcile.sample import Wanted
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HOUR_MS = 3_600_000
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ledger.watermark import as_text
-from jobs.policy import scope_of
-from jobs.replay.diff import Line, by_meter, write_csv
-from jobs.replay.record import MARGIN, Replay, run_settings
-from jobs.replay.run import Progress, missing, needed
-from jobs.settings import Settings
+from tidemark.billing.watermark import as_text
+from tidemark.core.policy import scope_of
+from tidemark.core.settings import Settings
+from tidemark.replay.diff import Line, by_meter, write_csv
+from tidemark.replay.record import MARGIN, Replay, run_settings
+from tidemark.replay.run import Progress, missing, needed
 
 JANUARY, MARCH = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
 OFFSETS = st.dictionaries(st.sampled_from("0123"), st.integers(0, 100), max_size=4)

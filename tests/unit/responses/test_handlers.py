@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from jobs.delivery.flags import Flags, suspension_key
-from jobs.delivery.handler import Handler
-from jobs.delivery.suspend import Suspend
-from jobs.delivery.webhook import Tell
+from tidemark.responses.flags import Flags, suspension_key
+from tidemark.responses.handler import Handler
+from tidemark.responses.suspend import Suspend
+from tidemark.responses.webhook import Tell
 from udfs.alerts.event import Alert
 
 

@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator
 
 import schemas
 from tests.unit.strategies import ARRIVAL_MS
-from udfs import dlq
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.alerts.event import parse as parse_alert
+from udfs.events import dead_letter
 from udfs.events.parse import checked_id, event_time_ms, parse, quantity_of
 from udfs.events.reasons import Reason, Rejected
 
@@ -128,10 +128,16 @@ def test_the_dlq_schema_lists_every_reason_with_its_meaning() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 @pytest.mark.parametrize("raw", [None, b"", b"\xff\x00", b"{}" * 40_000])
 def test_a_dead_letter_as_built_fits_the_schema(reason: Reason, raw: bytes | None) -> None:
-    record = dlq.DlqRecord(
-        reason=reason, detail="x", raw=raw, topic="usage.events", partition=0, offset=7, arrival=dlq.rfc3339(1_000)
+    record = dead_letter.DlqRecord(
+        reason=reason,
+        detail="x",
+        raw=raw,
+        topic="usage.events",
+        partition=0,
+        offset=7,
+        arrival=dead_letter.rfc3339(1_000),
     )
-    assert errors_of("usage.dlq", json.loads(dlq.to_json(record))) == set()
+    assert errors_of("usage.dlq", json.loads(dead_letter.to_json(record))) == set()
 
 
 @pytest.mark.parametrize("status", ["firing", "resolved"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from udfs.reader.decision import ALLOWS, Decision, decide
-from udfs.reader.judge import Judge
-from udfs.reader.layout import COUNTER_FIELDS
-from udfs.reader.stored import Counter, Limit, Stored
+from tidemark_client.decision import ALLOWS, Decision, decide
+from tidemark_client.evaluate import Judge
+from tidemark_client.layout import COUNTER_FIELDS
+from tidemark_client.stored import Counter, Limit, Stored
 
 # |---- January ----|---- February ----|; now is the tenth of January.
 JAN, NOW, FEB = 1_767_225_600_000, 1_768_003_200_000, 1_769_904_000_000

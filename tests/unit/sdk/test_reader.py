@@ -15,14 +15,14 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from tidemark_client import AsyncLimitReader, Decision, LimitReader, Reason
+from tidemark_client.decision import ALLOWS
+from tidemark_client.layout import keys_of
 
-from tests.unit.reader_parts import judge
-from udfs import live
-from udfs.reader import AsyncLimitReader, Decision, LimitReader, Reason
-from udfs.reader.decision import ALLOWS
-from udfs.reader.layout import keys_of
+from tests.unit.sdk.reader_parts import judge
+from udfs.live.counters import counters
 
-DOCS = Path(__file__).parents[2] / "docs" / "reader.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reader.md"
 
 
 @pytest.mark.parametrize("wanted", [-1, "-0.1", 1.0, True, "x", "", None, "NaN", Decimal("Infinity"), Decimal("sNaN")])
@@ -52,9 +52,9 @@ ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 @given(ids, ids, ids)
 def test_what_is_read_is_where_it_is_written(tenant: str, customer: str, meter: str) -> None:
     keys = keys_of("usage:", tenant, customer, meter)
-    assert keys.counter == live.redis_key("usage:", tenant, customer, meter)
-    assert keys.defaults == live.default_limits_key("usage:", tenant)
-    assert keys.heartbeat == live.heartbeat_key("usage:")
+    assert keys.counter == counters.redis_key("usage:", tenant, customer, meter)
+    assert keys.defaults == counters.default_limits_key("usage:", tenant)
+    assert keys.heartbeat == counters.heartbeat_key("usage:")
 
 
 @given(st.tuples(ids, ids), st.tuples(ids, ids))
@@ -93,16 +93,16 @@ ALONE = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition('.')[0] not in {'udfs', 'redis', 'jwt', 'hiredis', *sys.stdlib_module_names}:
+        if name.partition('.')[0] not in {'tidemark_client', 'redis', 'jwt', 'hiredis', *sys.stdlib_module_names}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
-for name in 'pyflink pandas psycopg msgspec kafka duckdb pydantic jobs'.split():
+for name in 'pyflink pandas psycopg msgspec kafka duckdb pydantic jobs udfs tidemark'.split():
     try: __import__(name)
     except ImportError: continue
     raise SystemExit(name + ' can be imported')
-from udfs.reader import LimitReader
+from tidemark_client import LimitReader
 print(LimitReader('redis://127.0.0.1:1/0').check('t', 'c', 'm').reason)
-print(sorted(name for name in sys.modules if name.startswith('udfs')))
+print(sorted(name for name in sys.modules if name.startswith('tidemark')))
 """
 
 
@@ -111,7 +111,7 @@ def test_the_reader_needs_nothing_but_redis_py() -> None:
     assert done.returncode == 0, done.stderr
     reason, modules = done.stdout.splitlines()
     assert reason == "redis_unreachable"
-    assert re.fullmatch(r"\['udfs', 'udfs\.reader'(, 'udfs\.reader\.\w+')+\]", modules)
+    assert re.fullmatch(r"\['tidemark_client'(, 'tidemark_client\.\w+')+\]", modules)
 
 
 def test_every_reason_is_documented_with_its_answer() -> None:

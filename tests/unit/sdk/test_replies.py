@@ -10,11 +10,11 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from tidemark_client import Reason
+from tidemark_client.policies import Policies
+from tidemark_client.stored import Counter, parse
 
-from tests.unit.reader_parts import ASK, FEB, FULL, JAN, NOW, SECOND, judge, replies
-from udfs.reader import Reason
-from udfs.reader.policies import Policies
-from udfs.reader.stored import Counter, parse
+from tests.unit.sdk.reader_parts import ASK, FEB, FULL, JAN, NOW, SECOND, judge, replies
 
 
 def test_a_counter_is_read_as_it_is_written() -> None:

@@ -9,14 +9,14 @@ from typing import LiteralString
 
 import psycopg
 
-from jobs.archive.archiver import topics_of
-from jobs.archive.index import File, Gap, Index
-from jobs.archive.layout import Folder
-from jobs.archive.source import Source
-from jobs.retention.steps import NOTHING, Step
-from jobs.retention.tables import open_period
-from jobs.retention.topics import DAY_MS, KEPT_FOR_EVER, retention_ms, shown
-from jobs.settings import Settings
+from tidemark.archive.archiver import topics_of
+from tidemark.archive.index import File, Gap, Index
+from tidemark.archive.layout import Folder
+from tidemark.archive.retention.steps import NOTHING, Step
+from tidemark.archive.retention.tables import open_period
+from tidemark.archive.retention.topics import DAY_MS, KEPT_FOR_EVER, retention_ms, shown
+from tidemark.archive.source import Source
+from tidemark.core.settings import Settings
 
 _FORGET: LiteralString = "DELETE FROM archive_file WHERE topic = %s AND partition = %s AND first_offset = %s"
 # The gaps within the file are in the one that it becomes.

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.archive.index import writing
-from jobs.archive.source import reading
-from jobs.errors import TidemarkError
-from jobs.retention import files, tables, topics
-from jobs.retention.steps import Step
-from jobs.settings import Settings
+from tidemark.archive.index import writing
+from tidemark.archive.retention import files, tables, topics
+from tidemark.archive.retention.steps import Step
+from tidemark.archive.source import reading
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from jobs.names import Names
-from jobs.retention.steps import NOTHING, Step
-from jobs.settings import Settings
-from jobs.versions import layers
+from tidemark.archive.retention.steps import NOTHING, Step
+from tidemark.core.names import Names
+from tidemark.core.rollup_views import layers
+from tidemark.core.settings import Settings
 
 # Whole chunks alone are dropped, so what is named goes up to a chunk later.
 _CHUNKS: LiteralString = """

@@ -10,11 +10,11 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
-from jobs.archive.index import EPOCH, Index
-from jobs.archive.source import Source
-from jobs.errors import UnavailableError
-from jobs.retention.steps import NOTHING, Step
-from jobs.settings import Settings
+from tidemark.archive.index import EPOCH, Index
+from tidemark.archive.retention.steps import NOTHING, Step
+from tidemark.archive.source import Source
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
 
 DAY_MS = 86_400_000
 KEPT_FOR_EVER = -1
