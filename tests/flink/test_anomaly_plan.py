@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.anomaly.job import job
+from jobs.anomaly import job
 from jobs.flink.bounds import Bounds
 from tidemark.core.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.flink.bounds import Bounds
-from jobs.meter.job import job
+from jobs.meter import job
 from tests.flink.environment import new_environment
 from tidemark.core.settings import Settings
 

@@ -19,7 +19,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.relay import Relay
 from tests.integration.storage import OwnRedis
 from udfs.limits.rule import Limit
-from udfs.live.counters import counters
+from udfs.live import counters
 
 DAY_MS = 86_400_000
 DOCS = Path(__file__).parents[3] / "docs" / "reader.md"

@@ -20,7 +20,7 @@ from tidemark_client.decision import ALLOWS
 from tidemark_client.layout import keys_of
 
 from tests.unit.sdk.reader_parts import judge
-from udfs.live.counters import counters
+from udfs.live import counters
 
 DOCS = Path(__file__).parents[3] / "docs" / "reader.md"
 
