@@ -25,7 +25,7 @@ from tests.bench.stack import bench_stack, wait_ended
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings, load
-from udfs.live.counters import redis_key
+from tidemark_client.keys import counter_key
 
 CUSTOMERS = 10_000
 SAMPLED = 2_000
@@ -41,7 +41,7 @@ class Sampler(threading.Thread):
         super().__init__(daemon=True)
         self._redis = redis.Redis.from_url(settings.redis_url)
         self._keys = [
-            redis_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
+            counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
         ]
         self._ended = threading.Event()

@@ -32,7 +32,7 @@ from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings, load
-from udfs.live.counters import redis_key
+from tidemark_client.keys import counter_key
 
 CUSTOMERS = 10_000
 SAMPLED = 2_000
@@ -72,7 +72,7 @@ class Denials(threading.Thread):
         super().__init__(daemon=True)
         self._redis = redis.Redis.from_url(settings.redis_url, decode_responses=True)
         self._open = {
-            customer: redis_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
+            customer: counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
         }
         self._ended = threading.Event()

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
+from jobs.flink.options import exactly_once
 from jobs.flink.plans import compile_plan, execute_plan
 from jobs.flink.statements import interval
-from jobs.meter.job import configure, exactly_once
+from jobs.meter.job import configure
 from tidemark.core.settings import load
 
 SOURCE = """

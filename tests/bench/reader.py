@@ -20,10 +20,10 @@ from pathlib import Path
 
 import redis
 import redis.asyncio
-from tidemark_client import AsyncLimitReader, Decision, LimitReader
-from tidemark_client.layout import keys_of
 
 from tests.integration.storage import OwnRedis
+from tidemark_client import AsyncLimitReader, Decision, LimitReader
+from tidemark_client.layout import keys_of
 
 CUSTOMERS = 10_000
 # Longer than any pause of the machine: a time-out would be a fast answer.

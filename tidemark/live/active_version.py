@@ -10,14 +10,15 @@ from typing import Any
 
 import psycopg
 import redis
-from tidemark_client.switch import EVERY_TENANT, switch_key, tenant_name
 
 from tidemark.core import migrate, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
-from udfs.live.counters import client, heartbeat_key
+from tidemark_client.keys import heartbeat_key, marker_key, switch_key
+from tidemark_client.switch import EVERY_TENANT, tenant_name
+from udfs.live.counters import client
 from udfs.postgres import first_line
 
 REDIS_TIMEOUT_S = 5.0
@@ -109,7 +110,7 @@ def unready(settings: Settings, replay_id: str) -> str:
     fix = f"start `tidemark live watch --run-id {run.run_id}` and wait a minute."
     try:
         with closing(_redis(settings)) as connected:
-            marks: Any = connected.mget(f"{run.redis_prefix}marker", heartbeat_key(run.redis_prefix))
+            marks: Any = connected.mget(marker_key(run.redis_prefix), heartbeat_key(run.redis_prefix))
     except (redis.RedisError, OSError) as error:
         return f"Redis at {settings.redis_url} does not answer: {first_line(error)}"
     marker, beat = marks

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
-from urllib.parse import quote
 
+from tidemark_client.keys import leaderboard_keys
 from udfs.decimals import plain
 
 WINDOW = timedelta(hours=1)
@@ -109,12 +109,6 @@ def changed(boards: Iterable[Board], pushed: Mapping[Pair, Version]) -> list[Boa
     return [board for board in boards if pushed.get(board.pair) != board.version]
 
 
-def keys(prefix: str, tenant: str, meter: str) -> tuple[str, str]:
-    """Keys of the sorted set and of its window; ids percent-encoded, the braces keep both on one node."""
-    board = f"{prefix}{{{quote(tenant, safe='')}}}::top:{quote(meter, safe='')}"
-    return board, f"{board}:window"
-
-
 def arguments(prefix: str, board: Board, now: datetime) -> list[str | int]:
     """What SCRIPT is called with: two keys; end and life of the window; the number of customers; scores; fields."""
     left_ms = max(1, ms_of(board.stored_at + LIFE) - ms_of(now))
@@ -125,7 +119,8 @@ def arguments(prefix: str, board: Board, now: datetime) -> list[str | int]:
         "updated_at": ms_of(now),
         **{_TOTAL + customer: plain(total) for customer, total in board.totals},
     }
-    head: list[str | int] = [*keys(prefix, *board.pair), ms_of(board.window_end), left_ms, len(board.totals)]
+    keys = leaderboard_keys(prefix, *board.pair)
+    head: list[str | int] = [*keys, ms_of(board.window_end), left_ms, len(board.totals)]
     return [*head, *scores, *(part for field in fields.items() for part in field)]
 
 

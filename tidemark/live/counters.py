@@ -18,6 +18,7 @@ from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
+from tidemark_client.keys import marker_key
 from udfs.limits.cache import LimitBook
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
@@ -126,7 +127,7 @@ class Keeper:
         password = settings.redis_password.get_secret_value() if settings.redis_password else None
         self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
         self._postgres: psycopg.Connection | None = None
-        self._marker = f"{settings.names.redis_prefix}marker"
+        self._marker = marker_key(settings.names.redis_prefix)
         source = PostgresLimitSource(settings.postgres_url, STATEMENT_TIMEOUT_MS, settings.catalog_schema)
         self._limit_source = source
         self._book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)

@@ -28,9 +28,9 @@ from tidemark.live.board import (
     arguments,
     changed,
     choose,
-    keys,
     read,
 )
+from tidemark_client.keys import leaderboard_keys, leaderboard_marker_key
 from udfs.live.counters import client
 from udfs.postgres import connect, deadline, first_line
 
@@ -87,7 +87,7 @@ class Leaderboard:
         self._pushed: dict[Pair, Version] = {}
         self._redis = _redis(settings)
         self._postgres: psycopg.Connection | None = None
-        self._marker = f"{settings.names.redis_prefix}top-marker"
+        self._marker = leaderboard_marker_key(settings.names.redis_prefix)
         schema = sql.Identifier(settings.names.usage_schema)
         self._written, self._top = (sql.SQL(text).format(schema=schema) for text in (_WRITTEN, _TOP))
 
@@ -199,7 +199,7 @@ def top(settings: Settings, tenant: str, meter: str) -> Top | None:
     try:
         with closing(_redis(settings)) as connection:
             # Typed for both the blocking and the asyncio client; this one blocks.
-            fields: Any = connection.hgetall(keys(settings.names.redis_prefix, tenant, meter)[1])
+            fields: Any = connection.hgetall(leaderboard_keys(settings.names.redis_prefix, tenant, meter)[1])
     except (redis.RedisError, OSError) as error:
         raise _redis_away(settings, error) from error
     return read(fields) if fields else None

@@ -19,6 +19,7 @@ from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import Sender
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
+from tidemark_client.keys import counter_key, limits_key
 from udfs.calendars.calendar import CalendarError, NoPeriodError
 from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError
@@ -29,7 +30,7 @@ from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import LiveTotal, client, default_limits_key, queue, redis_key, standing_of
+from udfs.live.counters import LiveTotal, client, queue, standing_of
 from udfs.live.publisher import HEARTBEAT
 from udfs.postgres import connect, deadline, first_line
 
@@ -215,7 +216,7 @@ class LimitKeeper:
         prefix = self._settings.names.redis_prefix
         pipeline = self._redis.pipeline()
         for tenant, limits in self.book.defaults(now_ms).items():
-            key = default_limits_key(prefix, tenant)
+            key = limits_key(prefix, tenant)
             pipeline.delete(key)
             fields = {limit.meter: _default(limit) for limit in limits}
             if fields:
@@ -227,7 +228,7 @@ class LimitKeeper:
         return stretch_at(stretches, now_ms).limit if stretches else None
 
     def _key(self, one: Counter) -> str:
-        return redis_key(self._settings.names.redis_prefix, one.tenant, one.customer, one.meter)
+        return counter_key(self._settings.names.redis_prefix, one.tenant, one.customer, one.meter)
 
     def _send(self, nudges: Sequence[dict[str, Any]]) -> None:
         try:

@@ -17,8 +17,9 @@ from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
 from tidemark.live import active_version
+from tidemark_client.keys import counter_key
 from udfs.calendars.calendar import SEPARATOR
-from udfs.live.counters import client, redis_key
+from udfs.live.counters import client
 from udfs.postgres import connect, deadline, first_line
 
 _TIMEOUT_MS = 10_000
@@ -168,7 +169,7 @@ def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: M
     with closing(client(settings.redis_url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
         pipeline = connection.pipeline(transaction=False)
         for meter in kinds:
-            pipeline.hgetall(redis_key(prefix, *whose, meter))
+            pipeline.hgetall(counter_key(prefix, *whose, meter))
         answers = pipeline.execute()
     totals = {meter: live_total(kinds[meter], fields) for meter, fields in zip(kinds, answers, strict=True)}
     return {meter: total for meter, total in totals.items() if total is not None}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
-from urllib.parse import quote
 
 import psycopg
 import redis
 
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
+from tidemark_client.keys import suspension_key
 from udfs.live.counters import client
 from udfs.postgres import first_line
 
@@ -100,11 +100,6 @@ class Flags:
                     writes.pexpireat(flag.key, int(flag.fields["until"]))
             writes.execute()
         return len(wrong)
-
-
-def suspension_key(prefix: str, tenant: str, customer: str) -> str:
-    """Key of the flag of a customer, on the node of its counters; no meter is named `:suspended`, ids are encoded."""
-    return f"{prefix}{{{quote(tenant, safe='')}/{quote(customer, safe='')}}}::suspended"
 
 
 def _parts(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:

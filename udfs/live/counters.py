@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 import redis
 
+from tidemark_client.keys import counter_key
 from udfs.calendars.calendar import SEPARATOR
 from udfs.decimals import plain
 from udfs.limits.rule import Limit
@@ -128,22 +127,6 @@ def standing_of(limit: Limit | None, total: Decimal, period_ms: tuple[int, int],
     )
 
 
-@lru_cache(maxsize=65_536)
-def redis_key(prefix: str, tenant: str, customer: str, meter: str) -> str:
-    """Key of one counter, ids percent-encoded; the braces keep the counters of a customer on one node."""
-    return f"{prefix}{{{quote(tenant, safe='')}/{quote(customer, safe='')}}}:{quote(meter, safe='')}"
-
-
-def default_limits_key(prefix: str, tenant: str) -> str:
-    """Key of the limits that hold for customers of a tenant without a counter, a field for each meter."""
-    return f"{prefix}{{{quote(tenant, safe='')}}}::limits"
-
-
-def heartbeat_key(prefix: str) -> str:
-    """Key of the newest proof that events come from Kafka to Redis, epoch ms."""
-    return f"{prefix}heartbeat"
-
-
 def latest(rows: Iterable[LiveTotal]) -> list[LiveTotal]:
     """Keep the newest row of each counter, by period, then by n: one batch repeats a counter many times."""
     newest: dict[tuple[str, str, str], LiveTotal] = {}
@@ -167,7 +150,7 @@ def queue(pipeline: Any, prefix: str, rows: Sequence[LiveTotal], *, now_ms: int,
         start, end = row.period_start_ms, row.period_end_ms
         figures = f"{row.n} {row.samples} {row.total} {row.lo} {row.hi}"
         values = f"{start} {end} {figures} {now_ms} {end - start + grace_ms} {flag} {row.revision}"
-        key = redis_key(prefix, row.tenant, row.customer, row.meter)
+        key = counter_key(prefix, row.tenant, row.customer, row.meter)
         standing = "?" if row.standing is None else row.standing
         pipeline.execute_command("EVALSHA", SCRIPT_SHA, 1, key, values, row.latest, standing)
 

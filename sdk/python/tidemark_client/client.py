@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -95,7 +95,7 @@ class LimitReader:
         if self._own:
             self._client.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> LimitReader:  # noqa: PYI034  typing has no Self before Python 3.11
         return self
 
     def __exit__(
@@ -134,13 +134,16 @@ class AsyncLimitReader:
         """As `LimitReader.check`."""
         question = self._judge.question(tenant, customer, meter, wanted)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                replies = await self._ask(question)
-                if other := self._judge.elsewhere(question, replies):
-                    question, replies = other, await self._ask(other)
+            question, replies = await asyncio.wait_for(self._answers(question), self._timeout_s)
         except Exception as error:  # noqa: BLE001  as above; being cancelled is no Exception
             return self._judge.failed(question, error)
         return self._judge.answered(question, replies)
+
+    async def _answers(self, question: Question) -> tuple[Question, list[Any]]:
+        replies = await self._ask(question)
+        if other := self._judge.elsewhere(question, replies):
+            return other, await self._ask(other)
+        return question, replies
 
     async def _ask(self, question: Question) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
@@ -152,7 +155,7 @@ class AsyncLimitReader:
         if self._own:
             await self._client.aclose()
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> AsyncLimitReader:  # noqa: PYI034  as above
         return self
 
     async def __aexit__(

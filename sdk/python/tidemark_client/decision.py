@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, InvalidOperation
-from typing import Literal
+from typing import Literal, Union
 
 from tidemark_client.stored import Counter, Limit, Mode, OnUnknown, Stored, Suspension
 
@@ -24,7 +24,7 @@ Reason = Literal[
 ]
 Trouble = Literal["redis_unreachable", "redis_error"]
 Doubt = Literal["not_rebuilt", "stale"]
-Wanted = Decimal | int | str
+Wanted = Union[Decimal, int, str]
 
 # None: as the failure policy says.
 ALLOWS: dict[Reason, bool | None] = {
@@ -32,7 +32,7 @@ ALLOWS: dict[Reason, bool | None] = {
     "limit_reached": False, "would_exceed": False, "suspended": False,
     "redis_unreachable": None, "redis_error": None, "not_rebuilt": None, "stale": None,
 }  # fmt: skip
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Two amounts of DECIMAL(38, 9) differ by no more than this.
 _EXACT = Context(prec=60)
 _NOTHING = Decimal(0)
@@ -40,7 +40,7 @@ _NOTHING = Decimal(0)
 TENANT_RULE = "tenant/"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """Whether a customer may use more; true where it allows.
 
@@ -95,7 +95,7 @@ def amount_of(wanted: Wanted) -> Decimal:
         It is a float, a bool or no number, not finite, or below zero.
     """
     try:
-        number = Decimal("NaN") if isinstance(wanted, bool | float) else Decimal(wanted)
+        number = Decimal("NaN") if isinstance(wanted, (bool, float)) else Decimal(wanted)
     except (InvalidOperation, TypeError):
         number = Decimal("NaN")
     if not number.is_finite() or number < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -15,11 +16,13 @@ from tidemark_client.policies import Policies
 from tidemark_client.stored import OnUnknown, declared, describe, parse, texts
 from tidemark_client.switch import version_of
 
+# Before Python 3.11 the time-out of asyncio is no OSError.
+_AWAY = (redis.ConnectionError, redis.TimeoutError, OSError, asyncio.TimeoutError)
 # redis-py counts these among failures of the connection, but Redis did answer.
 _REFUSALS = (redis.BusyLoadingError, redis.AuthenticationError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """One check: how much of what, the prefix of the version that is asked, and the keys that know."""
 
@@ -106,7 +109,7 @@ class Judge:
 
     def failed(self, question: Question, error: Exception) -> Decision:
         """The decision where there were no replies."""
-        away = isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError)
+        away = isinstance(error, _AWAY)
         refused = isinstance(error, _REFUSALS)
         return self._unknown(question, "redis_unreachable" if away and not refused else "redis_error", error)
 

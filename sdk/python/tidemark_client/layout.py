@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
-from tidemark_client.switch import switch_key
+from tidemark_client.keys import counter_key, heartbeat_key, limits_key, marker_key, suspension_key, switch_key
 
 # Not `used`: a writer that knows the total before the limits leaves it behind.
 COUNTER_FIELDS = (
@@ -16,7 +15,7 @@ COUNTER_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Keys:
     """What one check reads.
 
@@ -47,17 +46,21 @@ class Keys:
 
 @lru_cache(maxsize=65_536)
 def keys_of(prefix: str, tenant: str, customer: str, meter: str, version: str | None = None) -> Keys:
-    """Keys of a customer and meter; percent-encoded ids hold none of `{}/:`, so that no two of them meet.
+    """Keys of a customer and meter.
 
     `version` is the prefix of what the pipeline counts, where another run than that of `prefix` does. A suspension is a
     decision about the customer, whoever counts.
     """
-    counted, encoded = version or prefix, quote(tenant, safe="")
-    whose = f"{{{encoded}/{quote(customer, safe='')}}}:"
+    counted = version or prefix
     return Keys(
-        f"{counted}{whose}{quote(meter, safe='')}", f"{prefix}{whose}:suspended", f"{counted}{{{encoded}}}::limits",
-        meter, f"{counted}marker", f"{counted}heartbeat", switch_key(prefix),
-    )  # fmt: skip
+        counter=counter_key(counted, tenant, customer, meter),
+        suspension=suspension_key(prefix, tenant, customer),
+        defaults=limits_key(counted, tenant),
+        field=meter,
+        marker=marker_key(counted),
+        heartbeat=heartbeat_key(counted),
+        switch=switch_key(prefix),
+    )
 
 
 def queue(pipeline: Any, keys: Keys) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Optional
 
 from tidemark_client.stored import Declared, OnUnknown
 
 # Tenant, customer (None: the tenant's default) and meter.
-Subject = tuple[str, str | None, str]
+Subject = tuple[str, Optional[str], str]
 
 
 class Policies:

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Union, cast, get_args
 
 from tidemark_client.layout import COUNTER_FIELDS
 
 Mode = Literal["hard", "soft"]
 OnUnknown = Literal["fail_open", "fail_closed"]
 # A policy; empty: there is none; None: it cannot be told.
-Declared = OnUnknown | Literal[""] | None
+Declared = Union[OnUnknown, Literal[""], None]
 
 # Amounts are DECIMAL(38, 9) where they are written.
 _STORED = Context(prec=38, traps=[Inexact, InvalidOperation])
@@ -28,7 +28,7 @@ class UnreadableError(ValueError):
     """Redis answered, but not with what a counter, a limit or a suspension looks like."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limit:
     """A cap, in the unit of its meter, whether it denies, and the rule it comes from (empty: unnamed)."""
 
@@ -37,7 +37,7 @@ class Limit:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Counter:
     """Usage of a half-open period in UTC epoch ms; without a period nothing was used yet.
 
@@ -63,7 +63,7 @@ class Counter:
     limits_known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Suspension:
     """Denies every meter of a customer until an instant in epoch ms; None: until it is taken back."""
 
@@ -72,7 +72,7 @@ class Suspension:
     until_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stored:
     """The replies to one check.
 
@@ -225,5 +225,5 @@ def _texts(reply: Any) -> Any:
     if isinstance(reply, list):
         return [one.decode() if isinstance(one, bytes) else one for one in reply]
     if isinstance(reply, dict):
-        return dict(zip(_texts([*reply]), _texts([*reply.values()]), strict=True)) if reply else reply
+        return dict(zip(_texts([*reply]), _texts([*reply.values()]))) if reply else reply
     return reply.decode() if isinstance(reply, bytes) else reply

@@ -6,21 +6,17 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+
+from tidemark_client.keys import encoded
 
 # Stands for every tenant without a name of its own in the switch; no encoded id is like it.
 EVERY_TENANT = "*"
 _NOTHING: Mapping[str, Any] = {}
 
 
-def switch_key(prefix: str) -> str:
-    """Key of the switch of a run: JSON, tenant to prefix, see `tenant_name`; absent where its own keys are read."""
-    return f"{prefix}switch"
-
-
 def tenant_name(tenant: str) -> str:
     """A tenant as the switch names it: percent-encoded, as in keys."""
-    return quote(tenant, safe="")
+    return encoded(tenant)
 
 
 def version_of(switch: Any, tenant: str, own: str) -> str:

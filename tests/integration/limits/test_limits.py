@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import redis
 import yaml
-from tidemark_client import LimitReader
 
 from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
@@ -21,6 +20,7 @@ from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
 from tidemark.live import counters as keeper
 from tidemark.live import limits
+from tidemark_client import LimitReader
 
 WITHIN_S = 60.0
 METERS = {"calls": {"event_types": ["call"], "aggregation": "sum", "unit": "calls", "group_by": ["model"]}}

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from psycopg import sql
-from tidemark_client import LimitReader
 
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
@@ -21,6 +20,7 @@ from tidemark.core.settings import Settings
 from tidemark.live import active_version
 from tidemark.live import counters as keeper
 from tidemark.live.usage import usage
+from tidemark_client import LimitReader
 from udfs.live.counters import LiveTotal, queue
 
 BEGIN = datetime(2013, 1, 1, tzinfo=UTC)

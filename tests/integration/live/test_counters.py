@@ -25,8 +25,9 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import counters as keeper
 from tidemark.live.usage import usage
+from tidemark_client.keys import heartbeat_key
 from udfs.limits.watch import LimitWatch
-from udfs.live.counters import LIMIT_FIELDS, LiveTotal, heartbeat_key, queue
+from udfs.live.counters import LIMIT_FIELDS, LiveTotal, queue
 from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from psycopg import sql
-from tidemark_client import LimitReader
 
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
@@ -22,7 +21,9 @@ from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.live.counters import Keeper
 from tidemark.live.limits import LimitKeeper
-from udfs.live.counters import LiveTotal, default_limits_key, queue, redis_key
+from tidemark_client import LimitReader
+from tidemark_client.keys import counter_key, limits_key
+from udfs.live.counters import LiveTotal, queue
 from udfs.live.publisher import HEARTBEAT
 
 CATALOG = """
@@ -75,7 +76,7 @@ def write(run: Settings, server: OwnRedis, counter: LiveTotal) -> None:
 
 
 def stored(run: Settings, server: OwnRedis, customer: str) -> dict[str, str]:
-    found: Any = server.client.hgetall(redis_key(run.names.redis_prefix, str(run.run_id), customer, "keeper_seats"))
+    found: Any = server.client.hgetall(counter_key(run.names.redis_prefix, str(run.run_id), customer, "keeper_seats"))
     return dict(found)
 
 
@@ -92,7 +93,7 @@ def test_a_counter_without_usage_is_written_with_its_limit_and_a_tenant_has_its_
     assert [fields[name] for name in names] == ["0", "0", "500", "hard", "fail_closed", "500", "0"]
     assert fields["rule"].startswith("plan/gold@")
     assert stored(run, own_redis, "bob") == {}
-    defaults: Any = own_redis.client.hgetall(default_limits_key(run.names.redis_prefix, str(run.run_id)))
+    defaults: Any = own_redis.client.hgetall(limits_key(run.names.redis_prefix, str(run.run_id)))
     shown = json.loads(defaults["keeper_seats"])
     assert shown.pop("rule").startswith("tenant/@")
     assert shown == {"limit": "100", "mode": "soft", "on_unknown": "fail_open"}
@@ -137,7 +138,7 @@ def test_a_counter_of_an_ended_period_stays_as_long_as_its_limit_does(
 ) -> None:
     # Given alice's counter of a period that has ended, held against the limit that she has ...
     keeper.look()
-    key = redis_key(run.names.redis_prefix, str(run.run_id), "alice", "keeper_seats")
+    key = counter_key(run.names.redis_prefix, str(run.run_id), "alice", "keeper_seats")
     own_redis.client.hset(key, mapping={"period_start": "0", "period_end": "1", "n": "7", "total": "7"})
     # ... when it is looked at again, then it stays: readers take it as zero under its limit.
     keeper._due_ms = 0
@@ -174,7 +175,7 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
         caps = [reader.check(str(run.run_id), f"c-{number}", "keeper_seats") for number in (1, 7, 10_000)]
         assert [(cap.reason, cap.used, cap.limit) for cap in caps] == [("soft_limit_reached", 100, 100)] * 3
         assert (
-            own_redis.client.hget(redis_key(run.names.redis_prefix, str(run.run_id), "c-8", "keeper_seats"), "total")
+            own_redis.client.hget(counter_key(run.names.redis_prefix, str(run.run_id), "c-8", "keeper_seats"), "total")
             == "101"
         )
 

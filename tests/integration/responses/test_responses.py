@@ -26,11 +26,12 @@ from tidemark.core import migrate, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
-from tidemark.responses.flags import Flags, suspension_key
+from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from tidemark.responses.suspend import Suspend
 from tidemark.responses.webhook import Tell
 from tidemark.responses.worker import Look, Responder
+from tidemark_client.keys import suspension_key
 from udfs.alerts.event import Alert, fingerprint, to_json
 
 COMMAND = "from tidemark.cli.main import main; main()"

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import redis
-from tidemark_client import AsyncLimitReader, Decision, LimitReader
 
 from jobs.flink.rest import wait_until
 from tests.integration.relay import Relay
 from tests.integration.storage import OwnRedis
+from tidemark_client import AsyncLimitReader, Decision, LimitReader
 from udfs.limits.rule import Limit
 from udfs.live import counters
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidemark_client.switch import version_of
 
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Layer
 from tidemark.live.active_version import prefix_of, prefix_read, prefixes
+from tidemark_client.switch import version_of
 
 JANUARY, MARCH = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
 LIVE = Names()

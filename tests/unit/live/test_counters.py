@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.limits.limit_parts import limit
 from tidemark.live import counters as keeper
-from udfs.live.counters import LiveTotal, default_limits_key, heartbeat_key, latest, queue, redis_key, standing_of
+from tidemark_client.keys import counter_key, heartbeat_key, limits_key
+from udfs.live.counters import LiveTotal, latest, queue, standing_of
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 
@@ -31,7 +32,7 @@ def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB, val
     ],
 )
 def test_a_key_percent_encodes_each_id(ids: tuple[str, str, str], key: str) -> None:
-    assert redis_key("usage:", *ids) == key
+    assert counter_key("usage:", *ids) == key
 
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -39,7 +40,7 @@ ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 @given(st.tuples(ids, ids, ids), st.tuples(ids, ids, ids))
 def test_different_ids_have_different_keys(left: tuple[str, str, str], right: tuple[str, str, str]) -> None:
-    assert (redis_key("usage:", *left) == redis_key("usage:", *right)) == (left == right)
+    assert (counter_key("usage:", *left) == counter_key("usage:", *right)) == (left == right)
 
 
 def test_a_batch_keeps_the_newest_row_of_each_counter() -> None:
@@ -57,7 +58,7 @@ def test_of_two_rows_with_one_n_the_later_wins() -> None:
 
 
 def test_a_tenants_limits_and_the_heartbeat_have_keys_that_no_counter_has() -> None:
-    found = {default_limits_key("usage:", "a/b"), heartbeat_key("usage:"), redis_key("usage:", "a/b", "", "limits")}
+    found = {limits_key("usage:", "a/b"), heartbeat_key("usage:"), counter_key("usage:", "a/b", "", "limits")}
     assert found == {"usage:{a%2Fb}::limits", "usage:heartbeat", "usage:{a%2Fb/}:limits"}
 
 

@@ -8,7 +8,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.live.board import LIFE, Board, Entry, arguments, changed, choose, keys, read
+from tidemark.live.board import LIFE, Board, Entry, arguments, changed, choose, read
+from tidemark_client.keys import leaderboard_keys
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 FIVE = timedelta(minutes=5)
@@ -70,7 +71,10 @@ def test_a_board_is_written_again_when_its_window_or_its_rows_changed() -> None:
 
 
 def test_ids_are_encoded_and_both_keys_are_on_one_node() -> None:
-    assert keys("usage:", "a/b}", "x:y") == ("usage:{a%2Fb%7D}::top:x%3Ay", "usage:{a%2Fb%7D}::top:x%3Ay:window")
+    assert leaderboard_keys("usage:", "a/b}", "x:y") == (
+        "usage:{a%2Fb%7D}::top:x%3Ay",
+        "usage:{a%2Fb%7D}::top:x%3Ay:window",
+    )
 
 
 def test_a_board_lives_two_windows_from_when_it_was_stored() -> None:

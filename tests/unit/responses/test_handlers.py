@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from tidemark.responses.flags import Flags, suspension_key
+from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from tidemark.responses.suspend import Suspend
 from tidemark.responses.webhook import Tell
+from tidemark_client.keys import suspension_key
 from udfs.alerts.event import Alert
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.sdk.reader_parts import FEB, JAN, NOW, UNKNOWN, counter, decided, stored
 from tidemark_client import Decision
 from tidemark_client.decision import ALLOWS, amount_of, decide
 from tidemark_client.stored import Counter, Limit, Stored, Suspension
-
-from tests.unit.sdk.reader_parts import FEB, JAN, NOW, UNKNOWN, counter, decided, stored
 
 
 @pytest.mark.parametrize(

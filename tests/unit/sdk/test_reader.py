@@ -15,12 +15,12 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from tidemark_client import AsyncLimitReader, Decision, LimitReader, Reason
-from tidemark_client.decision import ALLOWS
-from tidemark_client.layout import keys_of
 
 from tests.unit.sdk.reader_parts import judge
-from udfs.live import counters
+from tidemark_client import AsyncLimitReader, Decision, LimitReader, Reason
+from tidemark_client.decision import ALLOWS
+from tidemark_client.keys import counter_key, heartbeat_key, limits_key
+from tidemark_client.layout import keys_of
 
 DOCS = Path(__file__).parents[3] / "docs" / "reader.md"
 
@@ -52,9 +52,9 @@ ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 @given(ids, ids, ids)
 def test_what_is_read_is_where_it_is_written(tenant: str, customer: str, meter: str) -> None:
     keys = keys_of("usage:", tenant, customer, meter)
-    assert keys.counter == counters.redis_key("usage:", tenant, customer, meter)
-    assert keys.defaults == counters.default_limits_key("usage:", tenant)
-    assert keys.heartbeat == counters.heartbeat_key("usage:")
+    assert keys.counter == counter_key("usage:", tenant, customer, meter)
+    assert keys.defaults == limits_key("usage:", tenant)
+    assert keys.heartbeat == heartbeat_key("usage:")
 
 
 @given(st.tuples(ids, ids), st.tuples(ids, ids))

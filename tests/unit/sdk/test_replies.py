@@ -10,11 +10,11 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.sdk.reader_parts import ASK, FEB, FULL, JAN, NOW, SECOND, judge, replies
 from tidemark_client import Reason
 from tidemark_client.policies import Policies
 from tidemark_client.stored import Counter, parse
-
-from tests.unit.sdk.reader_parts import ASK, FEB, FULL, JAN, NOW, SECOND, judge, replies
 
 
 def test_a_counter_is_read_as_it_is_written() -> None:

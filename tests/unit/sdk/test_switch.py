@@ -9,10 +9,10 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
-from tidemark_client.evaluate import Judge, Question
-from tidemark_client.switch import EVERY_TENANT, tenant_name, version_of
 
 from tests.unit.sdk.reader_parts import FULL, judge, replies
+from tidemark_client.evaluate import Judge, Question
+from tidemark_client.switch import EVERY_TENANT, tenant_name, version_of
 
 EVERY, ONE = json.dumps({"*": "usage_r:"}), json.dumps({"t": "usage_s:"})
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6) | st.just(EVERY_TENANT)
