@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
+from types import ModuleType
 
 import typer
 
@@ -12,9 +14,7 @@ from tidemark.cli import (
     catalog,
     close,
     db,
-    demo,
     dlq,
-    doctor,
     dry_run,
     ledger,
     live,
@@ -25,7 +25,6 @@ from tidemark.cli import (
     retention,
     send,
     settings_cmd,
-    stack,
     submit,
     topics,
     usage,
@@ -34,9 +33,15 @@ from tidemark.cli import (
 from tidemark.cli.output import say
 from tidemark.core.errors import TidemarkError
 
+# The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.
+if find_spec("infra") is not None:
+    from tidemark.cli import demo, doctor, stack
+
+    _LOCAL_GROUPS: tuple[ModuleType, ...] = (stack, doctor, demo)
+else:
+    _LOCAL_GROUPS = ()
+
 _GROUPS = (
-    stack,
-    doctor,
     settings_cmd,
     topics,
     db,
@@ -57,7 +62,6 @@ _GROUPS = (
     archive,
     retention,
     dry_run,
-    demo,
 )
 _INTERRUPTED = 130
 
@@ -69,7 +73,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in _GROUPS:
+for group in (*_LOCAL_GROUPS, *_GROUPS):
     group.register(app)
 
 

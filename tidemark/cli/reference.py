@@ -13,7 +13,7 @@ import typer
 from tidemark.core.settings import ENV_PREFIX, Settings
 from udfs.events.reasons import Reason
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
 
 def settings_table() -> Iterator[str]:
