@@ -10,6 +10,7 @@ from typing import Literal
 import psycopg
 
 from jobs.flink.rest import FlinkRest
+from tidemark.billing.drift import Drift, open_drift
 from tidemark.billing.lines import PeriodKey, rfc3339
 from tidemark.billing.periods import millis
 from tidemark.billing.watermark import running
@@ -17,7 +18,6 @@ from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import noting_rejected, read_log, source_of
 from tidemark.dead_letters.records import Letter, Position, arrival_ms, dead_letters, raw_of
 from tidemark.dead_letters.validate import read_event, time_of
-from tidemark.reconcile.drift_store import Drift, open_drift
 from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
 

@@ -10,12 +10,13 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
+from tidemark.billing.drift import Drift, open_drift
 from tidemark.cli.output import Json, emit, say
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core import migrate
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.settings import load
-from tidemark.reconcile import drift_store, invoices, manifests, run, shadow
+from tidemark.reconcile import invoices, manifests, run, shadow
 from tidemark.reconcile.findings import CHECKS, Check, Outcome
 from tidemark.reconcile.parity import LINE, Parity
 from tidemark.reconcile.sample import Wanted
@@ -85,7 +86,7 @@ def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) ->
     """List what is open: unexplained, and not looked at again by a later run; exit code 0 either way."""
     settings = load(run_id=run_id)
     with migrate.connect(settings) as connection:
-        found = drift_store.open_drift(connection, settings.names, tenant)
+        found = open_drift(connection, settings.names, tenant)
     emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)
 
 
@@ -145,7 +146,7 @@ def _request(check: str, tenant: str | None, share: str, metrics: Path | None, *
     return run.Request([*dict.fromkeys(checks)], Wanted(tenant, part), settled, metrics)
 
 
-def _drift_document(one: drift_store.Drift) -> dict[str, Any]:
+def _drift_document(one: Drift) -> dict[str, Any]:
     return {**asdict(one), "delta": None if one.delta is None else plain(one.delta)}
 
 
@@ -162,7 +163,7 @@ def _remark(outcome: Outcome) -> str:
     return "; ".join([("differs" if outcome.differing else "equal"), *outcome.notes])
 
 
-def _drifts(found: list[drift_store.Drift]) -> Any:
+def _drifts(found: list[Drift]) -> Any:
     if not found:
         return "nothing is open"
     table = Table("drift", "check", "what", "expected", "actual", "delta")

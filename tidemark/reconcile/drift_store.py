@@ -1,4 +1,4 @@
-"""Runs of the checks in Postgres: what they found, what is still open, and who explained what."""
+"""Runs of the checks in Postgres: what they found, and who explained what."""
 
 from __future__ import annotations
 
@@ -6,27 +6,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from tidemark.billing.drift import Drift
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.names import Names
 from tidemark.reconcile.findings import Finding, Outcome, Subject
 from tidemark.reconcile.sample import Wanted
 
-_COLUMNS = (
-    "id, reconcile_id, check_name, tenant_id, customer_id, meter, subject, bucket_at, expected, actual, delta, found_at"
-)
-_OPEN = f"""
-SELECT {_COLUMNS} FROM {{schema}}.drift_open
-WHERE %(tenant)s::text IS NULL OR tenant_id IS NULL OR tenant_id = %(tenant)s
-ORDER BY id
-"""
 _RUN = """
 INSERT INTO {schema}.reconcile_run (started_at, checks, checked, tenant_id, share, compared_from, offsets, outcome)
 VALUES (%(started_at)s, %(checks)s, %(checked)s, %(tenant_id)s, %(share)s, %(compared_from)s, %(offsets)s, %(outcome)s)
@@ -59,34 +50,6 @@ SELECT DISTINCT ON (name) name, id, finished_at, (outcome -> name ->> 'compared'
 FROM {schema}.reconcile_run, unnest(checked) AS name
 ORDER BY name, id DESC
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """An open difference: unexplained, and not looked at again by a later run of the same check.
-
-    `tenant_id` None: it concerns everybody, as a partition does; `customer_id` None: the whole tenant. `subject` is
-    JSON text; the rest as `Finding` has it.
-    """
-
-    id: int
-    reconcile_id: int
-    check_name: str
-    tenant_id: str | None
-    customer_id: str | None
-    meter: str | None
-    subject: str
-    bucket_at: datetime | None
-    expected: str | None
-    actual: str | None
-    delta: Decimal | None
-    found_at: datetime
-
-    @property
-    def text(self) -> str:
-        """The difference in words."""
-        expected, actual = (side or "nothing" for side in (self.expected, self.actual))
-        return f"drift {self.id} ({self.check_name}): {self.subject} is {actual}, expected {expected}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +98,6 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
         raise TidemarkError(
             f"another `tidemark reconcile` of {names.billing_schema} is at work.", "wait for it, or end it."
         )
-
-
-def open_drift(connection: psycopg.Connection, names: Names, tenant: str | None = None) -> list[Drift]:
-    """What is open, the oldest first: all of it, or what concerns one tenant or everybody."""
-    with connection.cursor(row_factory=class_row(Drift)) as cursor:
-        return cursor.execute(_sql(_OPEN, names), {"tenant": tenant}).fetchall()
 
 
 def open_counts(connection: psycopg.Connection, names: Names) -> dict[str, int]:

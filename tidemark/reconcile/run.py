@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from tidemark.billing.drift import Drift, open_drift
 from tidemark.billing.watermark import settle
 from tidemark.core import migrate, rollup_views
 from tidemark.core.errors import DifferenceError, UsageError
@@ -70,7 +71,7 @@ class Report:
     number: int
     finished_at: datetime
     outcomes: Mapping[str, Outcome]
-    open: Sequence[drift_store.Drift]
+    open: Sequence[Drift]
     sent: int = 0
 
     def raise_if_open(self) -> None:
@@ -98,7 +99,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
     with migrate.connect(settings) as connection:
         drift_store.claim(connection, settings.names)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
-        before = drift_store.open_drift(connection, settings.names, request.wanted.tenant)
+        before = open_drift(connection, settings.names, request.wanted.tenant)
         # Step 1: up to which offset everything is in the stored totals.
         edges = _edges(settings, request, say)
         replays = promoted(connection, settings) if "rollups" in request.checks else []
@@ -113,7 +114,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         if request.metrics is not None:
             write_metrics(connection, settings, request.metrics)
         sent = alarm.announce(connection, settings)
-        still_open = drift_store.open_drift(connection, settings.names, request.wanted.tenant)
+        still_open = open_drift(connection, settings.names, request.wanted.tenant)
     return Report(number, finished_at, outcomes, still_open, sent)
 
 
@@ -260,7 +261,7 @@ def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
     return settle(settings, say).offsets
 
 
-def _with_kept(before: Sequence[drift_store.Drift], name: str, outcome: Outcome) -> Outcome:
+def _with_kept(before: Sequence[Drift], name: str, outcome: Outcome) -> Outcome:
     kept = drift_store.kept(before, name, outcome.unseen)
     return replace(outcome, findings=[*outcome.findings, *kept]) if kept else outcome
 

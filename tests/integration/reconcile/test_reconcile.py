@@ -25,6 +25,7 @@ import schemas
 from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import BEGIN_MS, GRACE_MS, HISTORY, StreamRecord, generate
+from tidemark.billing.drift import open_drift
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
 from tidemark.core import migrate, rollup_views, topics
@@ -478,7 +479,7 @@ def test_a_sample_finds_what_is_in_it_and_nothing_else(settings: Settings) -> No
     # What a sample or another tenant's run does not look at stays open; the same sample clears it.
     assert differing(look(settings, "grains", "rollups", wanted=Wanted("initech"))) == {}
     with migrate.connect(settings) as connection:
-        assert {one.check_name for one in drift_store.open_drift(connection, settings.names)} >= {"grains", "rollups"}
+        assert {one.check_name for one in open_drift(connection, settings.names)} >= {"grains", "rollups"}
     assert look(settings, "live", "grains", "rollups").open == []
 
 
@@ -524,13 +525,13 @@ def test_drift_is_told_once_and_its_end_once_and_an_explanation_ends_it_too(
 def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Settings) -> None:
     with changed(settings, "usage_minute", "total = total + 1") as row, migrate.connect(settings) as connection:
         look(settings, "grains")
-        own = drift_store.open_drift(connection, settings.names, row["tenant_id"])
+        own = open_drift(connection, settings.names, row["tenant_id"])
         assert [(one.customer_id, one.text[:6]) for one in own] == [(row["customer_id"], "drift ")]
-        assert drift_store.open_drift(connection, settings.names, "somebody else") == []
+        assert open_drift(connection, settings.names, "somebody else") == []
         connection.execute(
             sql.SQL("UPDATE {} SET tenant_id = NULL").format(sql.Identifier(settings.names.billing_schema, "drift"))
         )
-        assert len(drift_store.open_drift(connection, settings.names, "somebody else")) == 1
+        assert len(open_drift(connection, settings.names, "somebody else")) == 1
 
 
 @pytest.fixture
