@@ -13,8 +13,8 @@ from psycopg.rows import class_row
 
 from tidemark.alerts import store
 from tidemark.core.errors import UsageError
+from tidemark.core.postgres import translated
 from tidemark.core.settings import Settings
-from tidemark.quotas.store import translated
 
 Outcome = Literal["acted", "ignored"]
 

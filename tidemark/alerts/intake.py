@@ -19,9 +19,9 @@ from tidemark.alerts.impact import Weight, severity_by_impact
 from tidemark.alerts.router import Desk
 from tidemark.alerts.topic import AlertTopic, Place, read
 from tidemark.core.errors import TidemarkError
+from tidemark.core.postgres import translated
 from tidemark.core.service import logger
 from tidemark.core.settings import Settings
-from tidemark.quotas.store import translated
 from udfs.alerts.event import Alert, AlertError, Severity
 from udfs.postgres import deadline, first_line
 

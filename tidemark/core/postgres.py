@@ -9,10 +9,9 @@ from typing import TypeVar
 import psycopg
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import Settings
-from tidemark.quotas.store import translated
-from udfs.postgres import connect, deadline
+from udfs.postgres import connect, deadline, first_line
 
 STATEMENT_TIMEOUT_MS = 15_000
 
@@ -86,3 +85,13 @@ def ask_once(settings: Settings, part: str, question: Callable[[psycopg.Connecti
 def _claimed(connection: psycopg.Connection, name: str) -> bool:
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     return row is not None and bool(row[0])
+
+
+def translated(settings: Settings, error: psycopg.Error) -> TidemarkError:
+    """Say what a person can do about a database error."""
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.")
+    return UnavailableError(
+        f"Postgres at {settings.postgres_url} cannot be used: {first_line(error)}",
+        "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+    )

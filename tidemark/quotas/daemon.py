@@ -15,13 +15,15 @@ import psycopg
 
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
+from tidemark.core.postgres import translated
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.quotas import store as watch_store
-from tidemark.quotas.rules import HOLD, Alarm, Decision, Key, Reading, Rule, decide
+from tidemark.quotas.rules import HOLD, Alarm, Decision, Key, Reading, decide
 from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
+from udfs.alerts.pipeline import Rule
 from udfs.postgres import deadline
 
 log = logger("watch")
@@ -119,7 +121,7 @@ class Watch:
                 return question(self._postgres)
         except psycopg.Error as error:
             self.close()
-            raise watch_store.translated(self._settings, error) from error
+            raise translated(self._settings, error) from error
         except TidemarkError:
             self.close()
             raise
@@ -193,7 +195,7 @@ def check(settings: Settings) -> Check:
             readings = watch_store.read(connection, now - timedelta(seconds=settings.grace_s), HOLD)
             running = [alarm for alarm in watch_store.known(connection, now) if alarm.resolved_at is None]
     except psycopg.Error as error:
-        raise watch_store.translated(settings, error) from error
+        raise translated(settings, error) from error
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
     return Check(standings(readings, bounds(settings)), tuple(running))
 

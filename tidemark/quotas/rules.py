@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import get_args
 
-Rule = Literal["tenant_volume", "tenant_series", "tenant_unique"]
-RULES: tuple[Rule, ...] = ("tenant_volume", "tenant_series", "tenant_unique")
+from udfs.alerts.pipeline import Rule
+
+RULES: tuple[Rule, ...] = get_args(Rule)
 # An alarm ends when nothing was news for this long: a whole hour bucket has then passed without an excess.
 HOLD = timedelta(hours=1)
 # What an hour over its bound must grow by to be news again, as a share of the bound: stragglers, which may come until

@@ -11,11 +11,11 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings
 from tidemark.quotas.rules import Alarm, Decision, Reading
 from udfs.alerts.event import Status
-from udfs.postgres import connect, first_line
+from udfs.postgres import connect
 
 STATEMENT_TIMEOUT_MS = 30_000
 TOP = 5
@@ -158,16 +158,6 @@ def unannounced(connection: psycopg.Connection) -> list[Stored]:
 def announced(connection: psycopg.Connection, alarm: Alarm, status: Status) -> None:
     """Remember that the brokers have the alert."""
     connection.execute(_ANNOUNCED[status], _key(alarm))
-
-
-def translated(settings: Settings, error: psycopg.Error) -> TidemarkError:
-    """Say what a person can do about a database error."""
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        return TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.")
-    return UnavailableError(
-        f"Postgres at {settings.postgres_url} cannot be used: {first_line(error)}",
-        "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
-    )
 
 
 def rfc3339(at: datetime) -> str:

@@ -11,9 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import schemas
-from tidemark.quotas.rules import RULES, Rule
+from tidemark.quotas.rules import RULES
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
+from udfs.alerts.pipeline import Rule
 
 ROOT = Path(__file__).parents[3]
 EVIDENCE = {"tenant_id": "EWR", "value": 11, "bound": 10, "hour": "2013-01-01T10:00:00Z"}

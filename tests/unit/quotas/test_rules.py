@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tidemark.core.settings import Settings
 from tidemark.quotas import daemon as watch
-from tidemark.quotas.rules import HOLD, MAX_HOURS, NEWS_DIVISOR, RULES, Alarm, Decision, Reading, Rule, decide
+from tidemark.quotas.rules import HOLD, MAX_HOURS, NEWS_DIVISOR, RULES, Alarm, Decision, Reading, decide
 from tidemark.quotas.store import Stored
+from udfs.alerts.pipeline import Rule
 
 BOUNDS: dict[Rule, int] = {"tenant_volume": 1_000, "tenant_series": 100, "tenant_unique": 50}
 TEN = datetime(2013, 1, 1, 10, tzinfo=UTC)
