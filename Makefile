@@ -68,9 +68,10 @@ bench: setup provision ## Benchmarks: drain, latency, limits, reader, anomalies,
 	$(BIN)/python -m tests.bench.anomalies
 	$(BIN)/python -m tests.bench.replay
 
-lint: setup ## Style; writes nothing
+lint: setup ## Style, and which folder may import which; writes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: setup ## Types
 	$(BIN)/mypy

@@ -5,7 +5,14 @@ from __future__ import annotations
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-LEFT_OUT = ("infra", "tidemark.demo", "tidemark.cli.reference")
+LEFT_OUT = (
+    "infra",
+    "tidemark.demo",
+    "tidemark.cli.demo",
+    "tidemark.cli.doctor",
+    "tidemark.cli.reference",
+    "tidemark.cli.stack",
+)
 
 
 def is_left_out(module: str) -> bool:
