@@ -47,7 +47,7 @@ class Pipeline:
 
     @property
     def rest(self) -> FlinkRest:
-        return FlinkRest(self.settings.flink_rest_url)
+        return FlinkRest(self.settings.flink.rest_url)
 
     def prepare(self, folder: Path) -> None:
         """Topics (arrival is what the test sends), tables and catalog."""
@@ -78,7 +78,7 @@ class Pipeline:
         with Sender(self.settings) as sender:
             for record in records:
                 sender.send(
-                    self.settings.events_topic,
+                    self.settings.topics.events,
                     record.value,
                     # The client refuses a record that has neither key nor value; the broker does not.
                     key=record.key if record.value is not None else record.key or b"",
@@ -89,7 +89,7 @@ class Pipeline:
     def committed(self) -> int:
         """Source records that a completed checkpoint of `meter` has behind it."""
         group = self.settings.names.group("meter")
-        return sum(committed_offsets(self.settings, group, self.settings.events_topic).values())
+        return sum(committed_offsets(self.settings, group, self.settings.topics.events).values())
 
     def wait_committed(self, count: int) -> None:
         """Wait until `meter` has committed that many source records."""
@@ -97,7 +97,7 @@ class Pipeline:
 
     def wait_drained(self) -> None:
         """Wait until `meter` has committed the whole source topic."""
-        self.wait_committed(sum(end_offsets(self.settings, self.settings.events_topic).values()))
+        self.wait_committed(sum(end_offsets(self.settings, self.settings.topics.events).values()))
 
     def oracle(self) -> Oracle:
         """Independent recomputation of the raw topic, read back from Kafka."""
@@ -111,7 +111,7 @@ class Pipeline:
         """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
         wait_until_counted(self.settings, oracle, settle_s=COUNTED_WITHIN_S)
         counts = oracle.counts()
-        assert counts.offsets_in == sum(end_offsets(self.settings, self.settings.events_topic).values())
+        assert counts.offsets_in == sum(end_offsets(self.settings, self.settings.topics.events).values())
         assert counts.offsets_in == counts.counted + counts.duplicates + sum(counts.rejected.values())
         deltas = committed_deltas(oracle, self.settings)
         assert deltas.repeated == 0
@@ -135,7 +135,7 @@ def pipeline(
     settings: Settings, name: str, catalog: Mapping[str, Any], folder: Path, **changes: Any
 ) -> Iterator[Pipeline]:
     """A prepared pipeline under the run id `name`; its jobs are ended at the end."""
-    run = settings.model_copy(update={"run_id": name, "events_topic": f"test.{name}", **changes})
+    run = settings.with_changes({"run_id": name, "topics.events": f"test.{name}", **changes})
     made = Pipeline(run, catalog)
     made.prepare(folder)
     try:

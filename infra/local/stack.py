@@ -194,15 +194,15 @@ class Stack:
 def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
     """Compose what jobs and tools need to reach this stack; keys of `tidemark.core.settings.Settings`."""
     return {
-        "kafka_bootstrap": f"127.0.0.1:{ports['kafka']}",
-        "postgres_url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
-        "postgres_passfile": str(paths.passfile),
-        "redis_url": f"redis://127.0.0.1:{ports['redis']}/0",
-        "flink_rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
-        "flink_conf_dir": str(paths.conf / "flink"),
-        "flink_lib_dir": str(paths.conf / "flink-lib"),
-        "state_dir": flink_state(paths).as_uri(),
-        "archive_dir": (paths.data / "archive").as_uri(),
+        "kafka.bootstrap": f"127.0.0.1:{ports['kafka']}",
+        "postgres.url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
+        "postgres.passfile": str(paths.passfile),
+        "redis.url": f"redis://127.0.0.1:{ports['redis']}/0",
+        "flink.rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
+        "flink.conf_dir": str(paths.conf / "flink"),
+        "flink.lib_dir": str(paths.conf / "flink-lib"),
+        "flink.state_dir": flink_state(paths).as_uri(),
+        "archive.dir": (paths.data / "archive").as_uri(),
     }
 
 

@@ -13,12 +13,12 @@ from tidemark.core.settings import Settings
 
 def checkpoint_dir(settings: Settings, job: str) -> str:
     """URI below which Flink keeps the checkpoints of one job."""
-    return f"{settings.state_dir.rstrip('/')}/checkpoints/{job}"
+    return f"{settings.flink.state_dir.rstrip('/')}/checkpoints/{job}"
 
 
 def savepoint_dir(settings: Settings, job: str) -> str:
     """URI below which `stop` keeps the savepoints of one job."""
-    return f"{settings.state_dir.rstrip('/')}/savepoints/{job}"
+    return f"{settings.flink.state_dir.rstrip('/')}/savepoints/{job}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
         split = urlsplit(uri)
         if split.scheme not in {"", "file"}:
             raise UsageError(
-                f"state_dir {settings.state_dir} cannot be listed from here; only file: can.",
+                f"state_dir {settings.flink.state_dir} cannot be listed from here; only file: can.",
                 "name the checkpoint or savepoint: `tidemark submit --from-savepoint PATH`.",
             )
         # Flink writes _metadata last: a folder that has it is complete.
@@ -71,9 +71,9 @@ def check_age(settings: Settings, point: RestorePoint, now: float | None = None)
         Names the age, the limit and the way out.
     """
     age_s = (time.time() if now is None else now) - point.taken_at
-    if age_s > settings.outage_s:
+    if age_s > settings.events.outage_s:
         raise TidemarkError(
-            f"the newest state is {age_s / 3600:.1f} h old, and {settings.outage_s / 3600:.1f} h is the longest outage "
+            f"the newest state is {age_s / 3600:.1f} h old, and {settings.events.outage_s / 3600:.1f} h is the longest outage "
             f"after which a restore is exact ({point.path}).",
             "rebuild with a run of its own: `tidemark submit meter --run-id NAME`, then compare and switch.",
         )

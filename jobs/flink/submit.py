@@ -60,7 +60,7 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
     """
     bounds = bounds or Bounds()
     name = settings.names.job(job)
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     # Step 1
     running = rest.active(name)
     if running is not None:
@@ -86,7 +86,7 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
 def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:
     """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running."""
     name = settings.names.job(job)
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     running = rest.active(name)
     return rest.stop_with_savepoint(running.id, savepoint_dir(settings, name), timeout_s) if running else None
 
@@ -98,11 +98,11 @@ def flink_environment(settings: Settings) -> dict[str, str]:
         raise UsageError("apache-flink is not installed in this Python.", "run `make setup`.")
     environment = {**os.environ, "FLINK_HOME": os.environ.get("FLINK_HOME", spec.submodule_search_locations[0])}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    for key, value in (("FLINK_CONF_DIR", settings.flink_conf_dir), ("FLINK_LIB_DIR", settings.flink_lib_dir)):
+    for key, value in (("FLINK_CONF_DIR", settings.flink.conf_dir), ("FLINK_LIB_DIR", settings.flink.lib_dir)):
         if value is not None:
             environment[key] = str(value)
     # The job must run with the settings of the submitter, also those given by flags.
-    chosen = settings.model_dump(mode="json", exclude_none=True, exclude={"redis_password"})
+    chosen = settings.model_dump(mode="json", exclude_none=True, exclude={"redis.password"})
     environment.update({f"{ENV_PREFIX}{key.upper()}": str(value) for key, value in chosen.items()})
     return environment
 
@@ -116,7 +116,7 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
         With the last lines of what `flink run` printed.
     """
     environment = flink_environment(settings)
-    address = urlsplit(settings.flink_rest_url)
+    address = urlsplit(settings.flink.rest_url)
     command = [
         f"{environment['FLINK_HOME']}/bin/flink", "run", "--detached",
         f"-Drest.address={address.hostname}", f"-Drest.port={address.port}",

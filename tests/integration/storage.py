@@ -23,9 +23,9 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
     """Settings of a fresh run, migrated; its schemas are dropped at the end."""
     changes = {
         "run_id": f"t{secrets.token_hex(5)}",
-        **({"redis_url": redis_url, "redis_password": None} if redis_url else {}),
+        **({"redis.url": redis_url, "redis.password": None} if redis_url else {}),
     }
-    run = settings.model_copy(update=changes)
+    run = settings.with_changes(changes)
     migrate.migrate(run)
     try:
         yield run

@@ -35,7 +35,7 @@ ORDER BY changed_at
 def opened(settings: Settings) -> psycopg.Connection:
     """Connection in the schema of the run."""
     connection = connect(
-        settings.postgres_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark alerts"
+        settings.postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark alerts"
     )
     connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(settings.names.usage_schema)))
     return connection

@@ -41,7 +41,7 @@ class AlertTopic:
         self._topic = settings.names.alerts
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=settings.kafka_bootstrap.split(","), isolation_level="read_committed", group_id=None,
+                bootstrap_servers=settings.kafka.bootstrap.split(","), isolation_level="read_committed", group_id=None,
                 enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
                 max_poll_records=POLL_RECORDS,
             )  # fmt: skip
@@ -116,7 +116,7 @@ class AlertTopic:
 
     def _away(self, error: KafkaError) -> UnavailableError:
         return UnavailableError(
-            f"Kafka at {self._settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {self._settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         )
 
 

@@ -56,7 +56,7 @@ class Archived:
 
 def topics_of(settings: Settings) -> tuple[str, str]:
     """Topics that are archived: all that a replay reads."""
-    return settings.events_topic, settings.redrive_topic
+    return settings.topics.events, settings.topics.redrive
 
 
 def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Archived:
@@ -86,7 +86,7 @@ def run_with(settings: Settings, index: Index, progress: Callable[[int], None] |
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
-    """Archive every `archive_interval_s` until `stop` is set; failures are logged and tried again."""
+    """Archive every `archive.interval_s` until `stop` is set; failures are logged and tried again."""
     Folder.of(settings)
 
     def report(done: Archived, recovered: bool) -> None:
@@ -95,7 +95,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
             log("archived", rows=done.rows, files=done.files, bytes=done.size, lost=lost, removed=done.removed,
                 aside=done.aside)  # fmt: skip
 
-    repeat(lambda: run(settings), every_s=settings.archive_interval_s, stop=stop, log=log, report=report)
+    repeat(lambda: run(settings), every_s=settings.archive.interval_s, stop=stop, log=log, report=report)
 
 
 class _Archiver:
@@ -105,7 +105,7 @@ class _Archiver:
         self, settings: Settings, index: Index, folder: Folder, source: Source, topic: str, done: Archived,
         progress: Callable[[int], None] | None,
     ) -> None:  # fmt: skip
-        self._file_rows = settings.archive_file_rows
+        self._file_rows = settings.archive.file_rows
         self._index, self._folder, self._source, self._topic = index, folder, source, topic
         self._done, self._progress = done, progress
         self._writer: Writer | None = None

@@ -137,7 +137,7 @@ class _Erasure:
         self, settings: Settings, index: Index, customer: Pair, progress: Callable[[int], None] | None
     ) -> None:
         self._settings, self._index, self._folder = settings, index, Folder.of(settings)
-        self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.default_tenant)
+        self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.events.default_tenant)
         self._progress = progress
         self._events = self._unreadable = 0
         self._kafka = held_until(settings)
@@ -242,7 +242,7 @@ def held_until(settings: Settings) -> dict[str, datetime | None]:
 
 def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
     """Paths that meters read, or have read: a replay may measure by the catalog as it was known once."""
-    source = PostgresCatalogSource(settings.postgres_url, settings.catalog_schema)
+    source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
     try:
         meters = [*source.snapshot().meters]
     except CatalogUnavailable as error:

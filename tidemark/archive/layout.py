@@ -42,7 +42,7 @@ class Folder:
         UsageError
             None is named, or one that is no folder of this machine.
         """
-        text = settings.archive_dir
+        text = settings.archive.dir
         if not text:
             raise UsageError("archive_dir is not set: there is no archive.", "set it to a folder that is backed up.")
         parts = urlsplit(text)
@@ -72,13 +72,13 @@ class Folder:
             if found != archive_id:
                 raise TidemarkError(
                     f"{self.root} is the archive {found}, not {archive_id}, which this database knows.",
-                    "set archive_dir to another folder, or restore the database that belongs to this one.",
+                    "set archive.dir to another folder, or restore the database that belongs to this one.",
                 )
             return
         if known_files:
             raise TidemarkError(
                 f"{self.root} is no archive, and the index knows {known_files} files in it.",
-                "mount or restore what archive_dir names.",
+                "mount or restore what archive.dir names.",
             )
         self.root.mkdir(parents=True, exist_ok=True)
         unfinished = self.root / f"{MARK}{_UNFINISHED}"

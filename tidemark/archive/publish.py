@@ -117,14 +117,14 @@ def _alone(settings: Settings, topic: str) -> Iterator[None]:
 def _partitions(settings: Settings, source: str) -> int:
     with opened(settings) as index:
         archived = max((file.partition + 1 for file in index.files(source)), default=0)
-    return max(archived, settings.topic_partitions)
+    return max(archived, settings.topics.partitions)
 
 
 def _prepare(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Make the topic fit for archived records; the offset last published, by partition."""
     with _admin(settings) as admin:
         if topic not in admin.list_topics():
-            admin.create_topics([NewTopic(topic, partitions, settings.topic_replication, topic_configs=_CONFIG)])
+            admin.create_topics([NewTopic(topic, partitions, settings.topics.replication, topic_configs=_CONFIG)])
         last = {partition: int(offset) for partition, offset in last_header(settings, topic, OFFSET_HEADER).items()}
         with reading(settings) as kafka:
             _check(topic, kafka.configs(topic), kafka.ends(topic), partitions, published=bool(last))
@@ -150,12 +150,12 @@ def _check(
 @contextmanager
 def _admin(settings: Settings) -> Iterator[Any]:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap.split(","))
         try:
             yield admin
         finally:
             admin.close()
     except KafkaError as error:
         raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         ) from error

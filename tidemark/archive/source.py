@@ -127,7 +127,7 @@ def reading(settings: Settings) -> Iterator[Source]:
     UnavailableError
         Kafka does not answer.
     """
-    servers = settings.kafka_bootstrap.split(",")
+    servers = settings.kafka.bootstrap.split(",")
     try:
         consumer = KafkaConsumer(
             bootstrap_servers=servers, isolation_level="read_committed", group_id=None, enable_auto_commit=False,
@@ -147,7 +147,7 @@ def reading(settings: Settings) -> Iterator[Source]:
         raise
     except KafkaError as error:
         raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         ) from error
 
 

@@ -112,14 +112,14 @@ def close(settings: Settings, by: str, *, accept: Collection[Pair] = (), progres
 
 
 def watch(settings: Settings, by: str, stop: threading.Event) -> None:
-    """Close every `close_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.close_interval_s, schema=settings.names.billing_schema)
-    repeat(lambda: close(settings, by), every_s=settings.close_interval_s, stop=stop, log=log, report=_report)
+    """Close every `close.interval_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", every_s=settings.close.interval_s, schema=settings.names.billing_schema)
+    repeat(lambda: close(settings, by), every_s=settings.close.interval_s, stop=stop, log=log, report=_report)
 
 
 def _await_counted(settings: Settings) -> None:
     """Give `meter` time to count the heartbeats, so that they are of use now; when it lags, they are later."""
-    ends = {settings.events_topic: end_offsets(settings, settings.events_topic)}
+    ends = {settings.topics.events: end_offsets(settings, settings.topics.events)}
     try:
         wait_until(lambda: reached(settings, committed(settings), ends), HEARTBEAT_WAIT_S, "the heartbeats")
     except UnavailableError as error:
@@ -134,10 +134,10 @@ class _Judged:
 
 def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None) -> periods.Due:
     """Periods due by the watermark, or by the clock: a period that waits for long is refused, not forgotten."""
-    grace = timedelta(seconds=settings.grace_s)
+    grace = timedelta(seconds=settings.events.grace_s)
     cutoffs = [feed.at - grace] if feed and feed.at else []
-    if not has_create_time(settings, settings.events_topic):
-        patience = timedelta(seconds=settings.close_max_lag_s if feed and feed.at else 0)
+    if not has_create_time(settings, settings.topics.events):
+        patience = timedelta(seconds=settings.close.max_lag_s if feed and feed.at else 0)
         cutoffs.append(store.now(connection) - grace - patience)
     if not cutoffs:
         return periods.Due()
@@ -169,7 +169,7 @@ def _judge(
 
 
 def _cutoff(settings: Settings, feed: Feed | None) -> datetime | None:
-    return feed.at - timedelta(seconds=settings.grace_s) if feed and feed.at else None
+    return feed.at - timedelta(seconds=settings.events.grace_s) if feed and feed.at else None
 
 
 def _close(

@@ -142,7 +142,7 @@ def explain(
         run = feeding(versions.layers(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)
         lines = store.wanted_lines(connection, settings.names, [key])[key]
-    own = settings.model_copy(update={"run_id": run})
+    own = settings.with_changes({"run_id": run})
     sources = list(_sources(own, key, meter))
     found = list(_events(own, catalog, key, meter, sources)) if events else None
     current = {line.dims: value for line, value in lines.items() if line.meter == meter}
@@ -245,7 +245,7 @@ def _events(
 def _measured(
     decoder: Decoder, settings: Settings, topic: str, records: Sequence[Record], seen: set[bytes]
 ) -> Iterator[tuple[Record, Packed]]:
-    redriven = topic == settings.redrive_topic
+    redriven = topic == settings.topics.redrive
     batch = decoder.decode_batch(
         [record.value for record in records], [record.timestamp_ms for record in records],
         [-1 - record.partition if redriven else record.partition for record in records],

@@ -136,13 +136,13 @@ def catalog_of(settings: Settings) -> Catalog:
     UnavailableError
         It cannot be read.
     """
-    source = _Closing(settings.postgres_url)
+    source = _Closing(settings.postgres.url)
     try:
         # Asked here, because a catalog waits for its first snapshot without end.
         source.revision()
     except CatalogUnavailable as error:
         raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
-    catalog = Catalog(source, float("inf"), settings.customer_cache_size)
+    catalog = Catalog(source, float("inf"), settings.catalog.customer_cache_size)
     catalog.refresh()
     return catalog
 
@@ -157,7 +157,7 @@ def due(connection: psycopg.Connection, settings: Settings, catalog: Catalog, cu
     """
     names, found = settings.names, Due()
     customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS)]
-    customers = [one for one in customers if one.pair != (settings.heartbeat_tenant, HEARTBEAT_CUSTOMER)]
+    customers = [one for one in customers if one.pair != (settings.heartbeat.tenant, HEARTBEAT_CUSTOMER)]
     # Step 1
     for some in batches(customers):
         catalog.prefetch(one.pair for one in some)

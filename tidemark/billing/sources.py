@@ -48,7 +48,7 @@ def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.C
     """How far the runs are; otherwise, or besides, why nothing may be closed; raises UnavailableError for Postgres."""
     with connect(settings) as connection:
         layers = rollup_views.layers(connection, settings.names)
-    runs = {run: settings.model_copy(update={"run_id": run}) for run in runs_of(layers, settings)}
+    runs = {run: settings.with_changes({"run_id": run}) for run in runs_of(layers, settings)}
     try:
         marks = {run: settle(own, say) for run, own in runs.items()}
         failed = next(filter(None, map(refusals.failed_checkpoints, runs.values())), "")

@@ -103,7 +103,7 @@ def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int
 def running(settings: Settings, job: str) -> Job:
     """The running job `meter` or `rollup` of this run; raises JobAwayError."""
     name = settings.names.job(job)
-    found = FlinkRest(settings.flink_rest_url).active(name)
+    found = FlinkRest(settings.flink.rest_url).active(name)
     if found is None or found.state != "RUNNING":
         raise JobAwayError(
             f"{name} is {'not there' if found is None else found.state}, not RUNNING.", f"`tidemark submit {job}`."
@@ -113,8 +113,8 @@ def running(settings: Settings, job: str) -> Job:
 
 def committed(settings: Settings) -> Offsets:
     """What completed checkpoints of `meter` have behind them: next offset by topic and partition."""
-    topics = (settings.events_topic, settings.redrive_topic)
-    with closing(GroupOffsets(settings, settings.names.group("meter"), settings.events_topic)) as group:
+    topics = (settings.topics.events, settings.topics.redrive)
+    with closing(GroupOffsets(settings, settings.names.group("meter"), settings.topics.events)) as group:
         found = group.by_topic()
     return {topic: found.get(topic, {}) for topic in topics}
 
@@ -124,8 +124,8 @@ def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
 
 
 def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
-    rest = FlinkRest(settings.flink_rest_url)
-    held_ms = settings.tick_ms + settings.close_settle_s * 1_000
+    rest = FlinkRest(settings.flink.rest_url)
+    held_ms = settings.meter.tick_ms + settings.close.settle_s * 1_000
     quiet_ms: int | None = None
 
     def passed() -> bool:
@@ -166,11 +166,11 @@ def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float)
 
 
 def _watermark(settings: Settings, committed: Offsets) -> Watermark:
-    topic = settings.events_topic
+    topic = settings.topics.events
     ends = end_offsets(settings, topic)
     last = last_records(settings, topic, "read_uncommitted", {part: committed[topic].get(part, 0) for part in ends})
     # The broker's clock ascends; what producers set may come in any order within the bound.
-    disorder = timedelta(seconds=settings.bounded_disorder_s if has_create_time(settings, topic) else 0)
+    disorder = timedelta(seconds=settings.meter.bounded_disorder_s if has_create_time(settings, topic) else 0)
     arrivals: dict[int, datetime | None] = dict.fromkeys(sorted(ends))
     for part, record in last.items():
         arrivals[part] = _EPOCH + timedelta(milliseconds=record.timestamp_ms) - disorder

@@ -69,7 +69,7 @@ def preview(settings: Settings, path: Path, *, backdate: bool = False, prune: bo
         connection.execute(_SNAPSHOT)
         revision, now = connection.execute(_BEGIN).fetchall()[0]
         terms = _terms(settings, revision, now, backdate=backdate, prune=prune)
-        return Outcome(revision, _plan(connection, file, path, terms, settings.state_ttl_days))
+        return Outcome(revision, _plan(connection, file, path, terms, settings.flink.state_ttl_days))
 
 
 def apply(
@@ -107,7 +107,7 @@ def apply(
     with _transaction(settings) as connection:
         revision, now = connection.execute(_LOCK).fetchall()[0]
         terms = _terms(settings, revision, now, backdate=backdate, prune=prune)
-        made = _plan(connection, file, path, terms, settings.state_ttl_days)
+        made = _plan(connection, file, path, terms, settings.flink.state_ttl_days)
         announce(made)
         catalog_file.fail(path, made.faults)
         if made.changes:
@@ -145,8 +145,8 @@ def _terms(settings: Settings, revision: int, now: datetime, *, backdate: bool, 
     return Terms(
         now_ms=_ms(now),
         first=revision == 0,
-        refresh_s=settings.catalog_refresh_s,
-        tolerance_s=settings.future_tolerance_s,
+        refresh_s=settings.catalog.refresh_s,
+        tolerance_s=settings.events.future_tolerance_s,
         backdate=backdate,
         prune=prune,
     )

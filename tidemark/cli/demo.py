@@ -25,7 +25,11 @@ from tidemark.demo.report import Report, demo_catalog, make_report, recompute, s
 SLIDING_DISORDER_S = 14 * 86_400
 # A year of sliding windows per customer would be more than 10 million rows to write.
 # Cancelled flights are dead letters, as many as 400 of a carrier in a month; nobody will send them again.
-DEMO_SETTINGS = {"sliding_disorder_s": SLIDING_DISORDER_S, "customer_windows": False, "close_max_dead_letters": 10_000}
+DEMO_SETTINGS = {
+    "rollup.sliding_disorder_s": SLIDING_DISORDER_S,
+    "rollup.customer_windows": False,
+    "close.max_dead_letters": 10_000,
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +49,7 @@ def demo(state_dir: StateDir = None) -> None:
 
 def start(stack: Stack) -> Settings:
     """Services, topics, tables, catalog and jobs, each only where it is missing."""
-    settings = bring_up(stack).model_copy(update=DEMO_SETTINGS)
+    settings = bring_up(stack).with_changes(DEMO_SETTINGS)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
@@ -53,14 +57,14 @@ def start(stack: Stack) -> Settings:
             catalog_tool.apply(settings, catalog, backdate=True)
     for job in JOBS:
         with steps.step(f"submitting {job}"):
-            FlinkRest(settings.flink_rest_url).wait_running(submit(settings, job).job_id)
+            FlinkRest(settings.flink.rest_url).wait_running(submit(settings, job).job_id)
     return settings
 
 
 def run(settings: Settings) -> Report:
     """Run the data part of the demo: services, topics, tables, catalog and jobs are there; repeats safely."""
     say("reading the flights …")
-    records = demo_stream(len(end_offsets(settings, settings.events_topic)))
+    records = demo_stream(len(end_offsets(settings, settings.topics.events)))
     with _bar("replaying", len(records)) as bar:
         replay(settings, records, progress=lambda count: bar.advance(bar.task_ids[0], count))
     with _bar("recomputing", len(records)) as bar:

@@ -56,7 +56,7 @@ def drawn_status(status: Status, settings: Settings) -> Group:
         "at": f"{settings.names.dlq} {letter['at']}",
         "source": _source(letter),
         **{name: letter[name] for name in ("arrival", "reason", "detail", "tenant_id", "customer_id", "event_id")},
-        "redriven": _redriven(status, settings.redrive_topic),
+        "redriven": _redriven(status, settings.topics.redrive),
         "rejected again": ", ".join(map(str, status.failures)) or "no",
         "redrive": _possible(status),
     }

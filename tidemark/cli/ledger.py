@@ -61,7 +61,7 @@ def heartbeat(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Send an event of heartbeat_tenant into every partition, so that idle ones let periods close."""
+    """Send an event of heartbeat.tenant into every partition, so that idle ones let periods close."""
     sent = billing_heartbeat.beat(load(run_id=run_id), None if at is None else instant(instant_ms(at)))
     emit({"sent": sent}, f"sent {sent} heartbeats.", as_json=as_json)
 

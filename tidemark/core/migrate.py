@@ -59,7 +59,7 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
     options = f"-c TimeZone=UTC -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
     try:
         with psycopg.connect(
-            settings.postgres_url,
+            settings.postgres.url,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="tidemark",
             options=options,
@@ -68,8 +68,8 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
             yield connection
     except psycopg.OperationalError as error:
         raise UnavailableError(
-            f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
+            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
         ) from error
 
 
@@ -98,7 +98,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             _create_schema(connection, names.billing_schema, "billing")
             rollup_views.follow(connection, names)
             done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
-            rollup_views.set_grace(connection, names, settings.grace_s)
+            rollup_views.set_grace(connection, names, settings.events.grace_s)
     return done
 
 

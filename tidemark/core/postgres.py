@@ -64,7 +64,7 @@ class Database:
 
     def _opened(self) -> psycopg.Connection:
         connection = connect(
-            self._settings.postgres_url,
+            self._settings.postgres.url,
             statement_timeout_ms=STATEMENT_TIMEOUT_MS,
             application_name=f"tidemark {self._part}",
         )
@@ -92,6 +92,6 @@ def translated(settings: Settings, error: psycopg.Error) -> TidemarkError:
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.")
     return UnavailableError(
-        f"Postgres at {settings.postgres_url} cannot be used: {first_line(error)}",
-        "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+        f"Postgres at {settings.postgres.url} cannot be used: {first_line(error)}",
+        "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
     )

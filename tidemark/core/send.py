@@ -58,7 +58,7 @@ def send_lines(
                 continue
             if rate is not None:
                 _wait_until(begun + sender.sent / rate)
-            sender.send(topic or settings.events_topic, value, key=key_of(value))
+            sender.send(topic or settings.topics.events, value, key=key_of(value))
             if progress is not None:
                 progress(1)
         sender.flush()

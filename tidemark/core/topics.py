@@ -62,8 +62,8 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
     names = settings.names
     kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
     configs: dict[str, dict[str, str]] = {
-        settings.events_topic: {"message.timestamp.type": kind},
-        settings.redrive_topic: _REDRIVE_CONFIG,
+        settings.topics.events: {"message.timestamp.type": kind},
+        settings.topics.redrive: _REDRIVE_CONFIG,
         names.deltas: {},
         names.alerts: {},
         names.nudges: _NUDGES_CONFIG,
@@ -74,10 +74,10 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
     try:
         applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
         _check_timestamps(
-            admin, settings.events_topic, kind, "or call `tidemark topics apply` with (or without) --create-time."
+            admin, settings.topics.events, kind, "or call `tidemark topics apply` with (or without) --create-time."
         )
         _check_timestamps(
-            admin, settings.redrive_topic, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
+            admin, settings.topics.redrive, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
         )
     except KafkaError as error:
         raise _away(settings, error) from error
@@ -90,8 +90,8 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     if topic in admin.list_topics():
         return False
     ordered = topic in {settings.names.closes, settings.names.corrections}
-    partitions = 1 if ordered else settings.topic_partitions
-    new = NewTopic(topic, partitions, settings.topic_replication, topic_configs=config)
+    partitions = 1 if ordered else settings.topics.partitions
+    new = NewTopic(topic, partitions, settings.topics.replication, topic_configs=config)
     try:
         admin.create_topics([new])
     except TopicAlreadyExistsError:
@@ -113,7 +113,7 @@ def has_create_time(settings: Settings, topic: str) -> bool:
 def _admin(settings: Settings) -> Any:
     try:
         return KafkaAdminClient(
-            bootstrap_servers=settings.kafka_bootstrap.split(","),
+            bootstrap_servers=settings.kafka.bootstrap.split(","),
             bootstrap_timeout_ms=_TIMEOUT_MS,
             request_timeout_ms=_TIMEOUT_MS,
         )
@@ -138,5 +138,5 @@ def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: 
 
 def _away(settings: Settings, error: Exception) -> UnavailableError:
     return UnavailableError(
-        f"Kafka at {settings.kafka_bootstrap} does not answer: {error!r}.", "start it: `tidemark up`."
+        f"Kafka at {settings.kafka.bootstrap} does not answer: {error!r}.", "start it: `tidemark up`."
     )

@@ -124,7 +124,7 @@ class Rules:
 
 def rules_of(settings: Settings) -> Rules:
     """The rules of a run."""
-    return Rules(settings.grace_s * 1_000, settings.redrive_window_s * 1_000)
+    return Rules(settings.events.grace_s * 1_000, settings.events.redrive_window_s * 1_000)
 
 
 def prepare(letters: Sequence[Letter], fixes: Fixes) -> list[Item]:

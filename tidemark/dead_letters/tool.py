@@ -48,7 +48,7 @@ from tidemark.dead_letters.validate import judging, read_event
 from udfs.decode.decoder import key_of
 from udfs.events.dead_letter import rfc3339
 
-# A worker looks for a newer catalog with the first batch after `catalog_refresh_s`; this is for that look itself.
+# A worker looks for a newer catalog with the first batch after `catalog.refresh_s`; this is for that look itself.
 _CATALOG_MARGIN_S = 3.0
 
 Clock = Callable[[], int]
@@ -89,7 +89,7 @@ def load_plan(
         A position of `at` has no dead letter.
     """
     rejected: set[Position] = set()
-    every = noting_rejected(dead_letters(settings), settings.redrive_topic, rejected)
+    every = noting_rejected(dead_letters(settings), settings.topics.redrive, rejected)
     letters = select(every, limit, **wanted)
     _check_positions(letters, wanted, settings)
     log = read_log(settings, rejected)
@@ -134,7 +134,7 @@ def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
                 expired += 1
                 continue
             sender.send(
-                settings.redrive_topic, item.value, key=item.key, timestamp_ms=item.arrival_ms,
+                settings.topics.redrive, item.value, key=item.key, timestamp_ms=item.arrival_ms,
                 headers=[(HEADER, msgspec.json.encode(_mark(item, plan.log, settings, now_ms)))],
             )  # fmt: skip
     return Sent(len(plan.sends) - expired, expired)
@@ -177,7 +177,7 @@ def status(settings: Settings, position: Position, clock: Clock = wall_clock_ms)
     """
     letter = dead_letter(settings, position)
     log = read_log(settings, rejected_again(settings))
-    event = read_event(raw_of(letter), arrival_ms(letter) or 0, settings.default_tenant)
+    event = read_event(raw_of(letter), arrival_ms(letter) or 0, settings.events.default_tenant)
     source = source_of(letter)
     standing = log.standing(source, None if event is None else key_of(event))
     item, unknown = None, ""
@@ -212,9 +212,9 @@ def catalog_settles_in_s(settings: Settings) -> float:
         Postgres cannot be reached.
     """
     with connect(settings, statement_timeout_s=10) as connection:
-        revision = sql.Identifier(settings.catalog_schema, "revision")
+        revision = sql.Identifier(settings.catalog.schema_name, "revision")
         row = connection.execute(
             sql.SQL("SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM {}").format(revision)
         ).fetchone()
     age_s = float(row[0]) if row else 0.0
-    return max(0.0, settings.catalog_refresh_s + _CATALOG_MARGIN_S - age_s)
+    return max(0.0, settings.catalog.refresh_s + _CATALOG_MARGIN_S - age_s)

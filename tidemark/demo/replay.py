@@ -81,11 +81,11 @@ def replay(
 
 
 def _last_seq(settings: Settings, records: Sequence[DemoRecord]) -> Mapping[int, int]:
-    last = {p: int(seq) for p, seq in last_header(settings, settings.events_topic, SEQ_HEADER).items()}
+    last = {p: int(seq) for p, seq in last_header(settings, settings.topics.events, SEQ_HEADER).items()}
     for partition, seq in last.items():
         if seq >= len(records) or records[seq].partition != partition:
             raise UsageError(
-                f"partition {partition} of {settings.events_topic} ends with record {seq} of another demo stream.",
+                f"partition {partition} of {settings.topics.events} ends with record {seq} of another demo stream.",
                 "remove it with `tidemark down` and `make clean`, then run the demo again.",
             )
     return last
@@ -94,7 +94,7 @@ def _last_seq(settings: Settings, records: Sequence[DemoRecord]) -> Mapping[int,
 def _send(settings: Settings, sender: Sender, chunk: Sequence[DemoRecord]) -> None:
     for record in chunk:
         sender.send(
-            settings.events_topic, record.value, key=record.key, partition=record.partition,
+            settings.topics.events, record.value, key=record.key, partition=record.partition,
             timestamp_ms=record.timestamp_ms, headers=[(SEQ_HEADER, str(record.seq).encode())],
         )  # fmt: skip
 
@@ -103,10 +103,10 @@ class _Pace:
     """Holds sending back while the meter job is more than `max_ahead` records behind."""
 
     def __init__(self, settings: Settings, max_ahead: int) -> None:
-        self._sent = sum(end_offsets(settings, settings.events_topic).values())
+        self._sent = sum(end_offsets(settings, settings.topics.events).values())
         self._max_ahead = max_ahead
         self._group = settings.names.group("meter")
-        self._offsets = GroupOffsets(settings, self._group, settings.events_topic)
+        self._offsets = GroupOffsets(settings, self._group, settings.topics.events)
         self._counted = 0
 
     def wait_for(self, chunk: Sequence[DemoRecord]) -> None:

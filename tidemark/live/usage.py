@@ -96,7 +96,7 @@ def usage(settings: Settings, tenant: str, customer: str) -> Usage:
     try:
         live = _read_live(settings, prefix, (tenant, customer), kinds)
     except (redis.RedisError, OSError) as error:
-        unavailable["live"] = f"Redis at {settings.redis_url} does not answer: {first_line(error)}"
+        unavailable["live"] = f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
     meters = tuple(
         MeterUsage(name, live.get(name), stored.get(name), kinds[name] not in WITHOUT_COUNTER)
         for name in sorted({*live, *stored})
@@ -145,7 +145,7 @@ def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[str, d
     names = settings.names
     try:
         with (
-            connect(settings.postgres_url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
+            connect(settings.postgres.url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
             deadline(db, _TIMEOUT_MS),
         ):
             stack = active_version.promoted(db, names)
@@ -158,15 +158,15 @@ def _read_stored(settings: Settings, tenant: str, customer: str) -> tuple[str, d
         raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
     except psycopg.Error as error:
         raise UnavailableError(
-            f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
+            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
         ) from error
     return prefix, kinds, {row[0]: Total(_text(row[1]), _text(row[2]), row[3], normal(row[4])) for row in rows}
 
 
 def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: Mapping[str, str]) -> dict[str, Total]:
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    with closing(client(settings.redis_url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
+    password = settings.redis.secret
+    with closing(client(settings.redis.url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
         pipeline = connection.pipeline(transaction=False)
         for meter in kinds:
             pipeline.hgetall(counter_key(prefix, *whose, meter))

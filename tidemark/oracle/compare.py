@@ -91,11 +91,11 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
     if set(grains) & set(SLIDING):
         oracle.build_sliding()
     try:
-        with psycopg.connect(settings.postgres_url, connect_timeout=10, options="-c timezone=UTC") as connection:
+        with psycopg.connect(settings.postgres.url, connect_timeout=10, options="-c timezone=UTC") as connection:
             for grain in grains:
                 found += compare(oracle, grain, _table_rows(connection, settings.names.usage_schema, grain))
     except psycopg.OperationalError as error:
-        raise UnavailableError(f"Postgres at {settings.postgres_url}: {error}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
     return found
 
 
@@ -111,7 +111,7 @@ def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
     try:
         return compare(oracle, "live", list(live_rows(settings)))
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {settings.redis_url}: {error}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Redis at {settings.redis.url}: {error}.", "`tidemark up`.") from error
 
 
 def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) -> Iterator[tuple[Any, ...]]:
@@ -124,8 +124,8 @@ def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) ->
 
 def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
     """One row per key, in the columns of `live`; ids come back from their percent-encoding."""
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    client = redis.Redis.from_url(settings.redis_url, password=password, decode_responses=True, socket_timeout=10)
+    password = settings.redis.secret
+    client = redis.Redis.from_url(settings.redis.url, password=password, decode_responses=True, socket_timeout=10)
     fields = [name for name in schema_of("live").names if name not in _LIVE_KEY]
     with client:
         for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):

@@ -104,7 +104,9 @@ class Watch:
 
     def _since(self, now: datetime) -> datetime:
         # A first look goes back as far as usage may be late: nobody watched before.
-        return now - timedelta(seconds=self._settings.grace_s) if self._cursor is None else self._cursor - OVERLAP
+        return (
+            now - timedelta(seconds=self._settings.events.grace_s) if self._cursor is None else self._cursor - OVERLAP
+        )
 
     def _send(self, texts: Sequence[tuple[Alarm, Status, str]]) -> None:
         if texts:
@@ -143,15 +145,15 @@ def alerts_of(settings: Settings, stored: Stored) -> list[tuple[Alarm, Status, s
 def bounds(settings: Settings) -> dict[Rule, int]:
     """Greatest value of each rule that raises no alarm."""
     return {
-        "tenant_volume": settings.tenant_measurements_per_hour,
-        "tenant_series": settings.tenant_series,
-        "tenant_unique": settings.tenant_unique_values,
+        "tenant_volume": settings.quotas.tenant_measurements_per_hour,
+        "tenant_series": settings.quotas.tenant_series,
+        "tenant_unique": settings.quotas.tenant_unique_values,
     }
 
 
 def remembered(settings: Settings) -> timedelta:
     """How long an ended alarm is looked at: while usage of its hours can still arrive, and a day more."""
-    return timedelta(seconds=settings.grace_s + settings.redrive_window_s, days=1)
+    return timedelta(seconds=settings.events.grace_s + settings.events.redrive_window_s, days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def check(settings: Settings) -> Check:
     try:
         with closing(watch_store.opened(settings)) as connection, deadline(connection, STATEMENT_TIMEOUT_MS):
             now = watch_store.clock(connection)
-            readings = watch_store.read(connection, now - timedelta(seconds=settings.grace_s), HOLD)
+            readings = watch_store.read(connection, now - timedelta(seconds=settings.events.grace_s), HOLD)
             running = [alarm for alarm in watch_store.known(connection, now) if alarm.resolved_at is None]
     except psycopg.Error as error:
         raise translated(settings, error) from error
@@ -216,10 +218,12 @@ def standings(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int 
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Look every `watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.watch_interval_s, schema=settings.names.usage_schema, bounds=bounds(settings))
+    """Look every `quotas.watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log(
+        "started", every_s=settings.quotas.watch_interval_s, schema=settings.names.usage_schema, bounds=bounds(settings)
+    )
     with closing(Watch(settings)) as watch:
-        repeat(watch.look, every_s=settings.watch_interval_s, stop=stop, log=log, report=_report)
+        repeat(watch.look, every_s=settings.quotas.watch_interval_s, stop=stop, log=log, report=_report)
 
 
 def _report(found: Look, failing: bool) -> None:

@@ -93,7 +93,7 @@ class Stored:
 def opened(settings: Settings) -> psycopg.Connection:
     """Connection in the schema of the run."""
     connection = connect(
-        settings.postgres_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark watch"
+        settings.postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark watch"
     )
     connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(settings.names.usage_schema)))
     return connection

@@ -114,8 +114,8 @@ def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], said: To
 
 
 def _place(settings: Settings, number: int) -> Place:
-    return Place(settings.events_topic, number) if number >= 0 else Place(settings.redrive_topic, -1 - number)
+    return Place(settings.topics.events, number) if number >= 0 else Place(settings.topics.redrive, -1 - number)
 
 
 def _number(settings: Settings, topic: str, partition: int) -> int:
-    return -1 - partition if topic == settings.redrive_topic else partition
+    return -1 - partition if topic == settings.topics.redrive else partition

@@ -160,7 +160,7 @@ class _Look:
 
     def outcomes(self, connection: psycopg.Connection) -> tuple[dict[str, Outcome], datetime | None]:
         """By check; and the first event time that could be compared with the source (None: all)."""
-        self.tolerance = self.settings.reconcile_tolerance
+        self.tolerance = self.settings.reconcile.tolerance
         found: dict[str, Outcome] = {}
         patience_s = 0.0 if self.request.settled else PATIENCE_S
         # Outside a transaction: what differs is looked at again, to see whether it moves.
@@ -199,7 +199,7 @@ class _Look:
     ) -> tuple[dict[str, Outcome], datetime | None]:
         """What is held against the independent recomputation."""
         settings, request, names = self.settings, self.request, self.settings.names
-        reach = begins(settings, [settings.events_topic, settings.redrive_topic, names.deltas, names.dlq])
+        reach = begins(settings, [settings.topics.events, settings.topics.redrive, names.deltas, names.dlq])
         history = catalog.history(connection, request.wanted.tenant)
         self.say("recomputing usage from the source topics …")
         oracle, known_from_ms = recompute(settings, history, request.wanted, reach)
@@ -228,7 +228,7 @@ class _Look:
                 notes=[f"rows of {name} are not compared: it measures by an earlier knowledge of the catalog"]
             )
         self.say(f"recomputing what {name} shows …")
-        reach = begins(one.settings, [one.settings.events_topic, one.settings.redrive_topic])
+        reach = begins(one.settings, [one.settings.topics.events, one.settings.topics.redrive])
         oracle, known_from_ms = recompute(one.settings, history, wanted, reach)
         with closing(oracle):
             scope = rollups.Scope(schema, wanted, self._since(known_from_ms), one.above, one.layer)
@@ -239,7 +239,7 @@ class _Look:
         if known_from_ms is None:
             return None
         arrival = _EPOCH + timedelta(milliseconds=known_from_ms)
-        return arrival + timedelta(seconds=self.settings.future_tolerance_s)
+        return arrival + timedelta(seconds=self.settings.events.future_tolerance_s)
 
 
 def _check_request(request: Request) -> None:
@@ -256,7 +256,7 @@ def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
     if not _RECOMPUTED & {*request.checks}:
         return {}
     if request.settled:
-        topics = (settings.events_topic, settings.redrive_topic)
+        topics = (settings.topics.events, settings.topics.redrive)
         return {topic: end_offsets(settings, topic) for topic in topics}
     return settle(settings, say).offsets
 

@@ -113,16 +113,16 @@ def resume(settings: Settings, replay: Replay) -> Replay:
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
         with migrate.connect(settings) as connection:
-            known.materialize(connection, replay.catalog_at, run.catalog_schema)
+            known.materialize(connection, replay.catalog_at, run.catalog.schema_name)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
-    loads_history = replay.from_archive or topics.has_create_time(settings, settings.events_topic)
+    loads_history = replay.from_archive or topics.has_create_time(settings, settings.topics.events)
     topics.apply(run, create_time=loads_history, ledger=False)
     migrate.migrate(run, ledger=False)
     bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
     for job in JOBS:
         submission = submit(run, job, bounds if job == "meter" else None)
-        FlinkRest(run.flink_rest_url).wait_running(submission.job_id)
+        FlinkRest(run.flink.rest_url).wait_running(submission.job_id)
     return replay
 
 
@@ -225,7 +225,7 @@ def _check(settings: Settings, request: Request) -> None:
         return
     if request.start >= request.end:
         raise UsageError(f"--from {request.start} is not before --to {request.end}.", "give an earlier --from.")
-    final = request.end + timedelta(seconds=settings.grace_s + settings.redrive_window_s)
+    final = request.end + timedelta(seconds=settings.events.grace_s + settings.events.redrive_window_s)
     if final > datetime.now(UTC):
         raise UsageError(
             f"usage before {request.end.isoformat()} may still change until {final.isoformat()} (grace and redrive "
@@ -236,16 +236,16 @@ def _check(settings: Settings, request: Request) -> None:
 
 def _planned(settings: Settings, request: Request) -> Replay:
     # Copies of one event lie within the life of a dedupe key: from here on the first of them is known.
-    horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.dedupe_ttl_ms)
+    horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
     read_from = None if request.from_archive or horizon < _EPOCH else horizon
     last = _last(settings)
-    newest_ms = max((one.timestamp_ms for one in last[settings.events_topic].values()), default=0)
-    archived = f"{settings.events_topic}.archive.{request.replay_id}"
+    newest_ms = max((one.timestamp_ms for one in last[settings.topics.events].values()), default=0)
+    archived = f"{settings.topics.events}.archive.{request.replay_id}"
     starts, target = ({}, {}) if request.from_archive else _range(settings, read_from, last)
     return Replay(
         replay_id=request.replay_id, state="running", scope_start=request.start, scope_end=request.end,
         tenants=tuple(request.tenants), from_archive=request.from_archive,
-        events_topic=archived if request.from_archive else settings.events_topic,
+        events_topic=archived if request.from_archive else settings.topics.events,
         catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
         # All there is now was late, or not, by the rules of its time.
         late_until=_EPOCH + timedelta(milliseconds=newest_ms + 1),
@@ -256,7 +256,7 @@ def _planned(settings: Settings, request: Request) -> Replay:
 
 def _last(run: Settings) -> dict[str, dict[int, Record]]:
     """The last record of each partition of the sources."""
-    return {topic: last_records(run, topic, "read_committed") for topic in (run.events_topic, run.redrive_topic)}
+    return {topic: last_records(run, topic, "read_committed") for topic in (run.topics.events, run.topics.redrive)}
 
 
 def _range(
@@ -269,7 +269,7 @@ def _range(
 
 
 def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
-    for source, topic in ((settings.events_topic, run.events_topic), (settings.redrive_topic, run.redrive_topic)):
+    for source, topic in ((settings.topics.events, run.topics.events), (settings.topics.redrive, run.topics.redrive)):
         for gap in publish(settings, source, topic).lost:
             # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
             log("lost", replay=replay.replay_id, **asdict(gap))

@@ -167,7 +167,7 @@ def _final(
     connection: psycopg.Connection, settings: Settings, replay: Replay, closed: set[PeriodKey]
 ) -> set[PeriodKey]:
     """Periods of the scope that are final by the watermark of the replay, and closed ones that still are periods."""
-    cutoff = replay.watermark - timedelta(seconds=settings.grace_s) if replay.watermark else None
+    cutoff = replay.watermark - timedelta(seconds=settings.events.grace_s) if replay.watermark else None
     latest = max((key.end for key in closed), default=None)
     known = max((moment for moment in (cutoff, latest) if moment is not None), default=None)
     if known is None:
@@ -197,7 +197,7 @@ def _below(settings: Settings, replay: Replay) -> Settings:
     with migrate.connect(settings) as connection:
         running_on = [one for one in rollup_views.layers(connection, settings.names) if one.end is None]
     others = [one for one in running_on if one != own and _meets(one, replay)]
-    return settings.model_copy(update={"run_id": run_of(others[-1])}) if others else settings
+    return settings.with_changes({"run_id": run_of(others[-1])}) if others else settings
 
 
 def _meets(layer: Layer, replay: Replay) -> bool:

@@ -49,8 +49,8 @@ class Flags:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        password = settings.redis_password.get_secret_value() if settings.redis_password else None
-        self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+        password = settings.redis.secret
+        self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
 
     def level(self, connection: psycopg.Connection) -> int:
         """Make all flags what the table says; returns how many were not.
@@ -68,8 +68,8 @@ class Flags:
             except (redis.RedisError, OSError) as error:
                 self._redis.connection_pool.disconnect()
                 raise UnavailableError(
-                    f"Redis at {self._settings.redis_url} cannot be used: {first_line(error)}",
-                    "start it (`tidemark up`) or correct redis_url and redis_password.",
+                    f"Redis at {self._settings.redis.url} cannot be used: {first_line(error)}",
+                    "start it (`tidemark up`) or correct redis.url and redis.password.",
                 ) from error
 
     def close(self) -> None:

@@ -127,7 +127,7 @@ def run(settings: Settings, handler: Handler, stop: threading.Event) -> None:
                 done = responder.look()
                 if done != Look() or time.monotonic() >= check_at:
                     # Set before it is tried: a Redis that is away is asked at the same pace.
-                    check_at = time.monotonic() + settings.response_check_s
+                    check_at = time.monotonic() + settings.responses.check_s
                     _report(handler, done, responder.settle())
             except TidemarkError as error:
                 log("failed", handler=handler.name, error=str(error))

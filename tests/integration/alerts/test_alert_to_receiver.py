@@ -41,7 +41,7 @@ def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
 
 def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(stack: Any) -> None:
     with own_run(stack.settings) as made, local_receiver() as receiver:
-        run = made.model_copy(update={"events_topic": f"test.{made.run_id}"})
+        run = made.with_changes({"topics.events": f"test.{made.run_id}"})
         topics.apply(run)
         wait_until(lambda: readable(run), 60, "the broker to know the topic")
         hook = {"kind": "webhook", "url": f"{receiver.url}/hook", "secret_env": "HOOK_KEY", "daily_budget": 20}

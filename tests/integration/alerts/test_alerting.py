@@ -40,7 +40,7 @@ SECOND = 1_000
 def run(stack: Any) -> Iterator[Settings]:
     """A run of its own, and a policy that routes a tenant of its name to a receiver of its name."""
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(update={"events_topic": f"test.{settings.run_id}"})
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}"})
         topics.apply(made)
         wait_until(lambda: readable(made), timeout_s=60, what="the broker knows the topic that the controller made")
         try:
@@ -211,7 +211,7 @@ def test_alerts_notifications_and_offsets_are_written_together_or_not_at_all(run
 
 def test_limits_of_a_promoted_replay_are_told_instead_of_those_of_the_run_it_stands_for(run: Settings) -> None:
     # |---- rebuilding ----|-- level --|==== promoted ====>
-    replayed = run.model_copy(update={"run_id": run.names.replay("r")})
+    replayed = run.with_changes({"run_id": run.names.replay("r")})
     topics.apply(replayed, ledger=False)
     wait_until(lambda: readable(replayed), timeout_s=60, what="the broker knows the topic of the replay")
     level, since = TEN, TEN + 3_600 * SECOND
@@ -253,7 +253,7 @@ def test_the_intake_survives_the_loss_of_its_session_without_a_double(run: Setti
 
 
 def test_only_committed_alerts_are_taken(run: Settings) -> None:
-    producer = KafkaProducer(bootstrap_servers=run.kafka_bootstrap.split(","), transactional_id=f"test-{run.run_id}")
+    producer = KafkaProducer(bootstrap_servers=run.kafka.bootstrap.split(","), transactional_id=f"test-{run.run_id}")
     try:
         producer.init_transactions()
         producer.begin_transaction()
@@ -448,10 +448,10 @@ def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    names = ("run_id", "kafka_bootstrap", "postgres_url", "postgres_passfile")
+    names = ("run_id", "kafka.bootstrap", "postgres.url", "postgres.passfile")
     given = {name: getattr(run, name) for name in names}
-    if run.postgres_passfile is not None:
-        given["postgres_passfile"] = run.postgres_passfile.resolve()
+    if run.postgres.passfile is not None:
+        given["postgres.passfile"] = run.postgres.passfile.resolve()
     named = {f"TIDEMARK_{name.upper()}": str(value) for name, value in given.items() if value}
     return {**os.environ, "COLUMNS": "160", **named}
 
@@ -519,7 +519,7 @@ def test_tail_follows_what_comes_after_it(run: Settings) -> None:
 
 def test_missing_tables_are_said_with_the_command_that_makes_them(run: Settings) -> None:
     with (
-        closing(Intake(run.model_copy(update={"run_id": "nothere"}))) as intake,
+        closing(Intake(run.with_changes({"run_id": "nothere"}))) as intake,
         pytest.raises(TidemarkError, match="migrate"),
     ):
         intake.look(0)

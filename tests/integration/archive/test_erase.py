@@ -64,13 +64,13 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
     broken = [personal(40, user_id=5), personal(41, properties={f"k{i}": SECRETS[0] for i in range(300)})]
     pipeline.send([*generate(2_000), *(personal(place) for place in range(30)), *broken])
     with Sender(run) as sender:
-        sender.send(run.redrive_topic, personal(50).value, partition=0, timestamp_ms=EVENT_MS)
+        sender.send(run.topics.redrive, personal(50).value, partition=0, timestamp_ms=EVENT_MS)
     archiver.run(run)
     usage, verdicts = recomputed(run)
     before = set(archived_files(run))
     with opened(run) as index:
         _store_alert(index.connection, run)
-    with planned(run.model_copy(update={"retention_dlq_days": 90})) as plan:
+    with planned(run.with_changes({"retention.dlq_days": 90})) as plan:
         plan.act()
     # When it is planned, nothing changes; ...
     expected = erase.erase(run, "acme", "alice", by="dpo", dry_run=True)
@@ -103,7 +103,7 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
         assert max(row[4] for row in told) == expected.events >= 33
         evidence = index.connection.execute(f"SELECT evidence FROM usage_{run.run_id}.alert").fetchone()
         assert evidence == ({"expected": "5"},)
-    assert done.kafka[run.redrive_topic] is None
+    assert done.kafka[run.topics.redrive] is None
     assert done.kafka[run.names.dlq] is not None
 
 

@@ -94,9 +94,9 @@ def day(number: int) -> list[StreamRecord]:
 @pytest.fixture(scope="module")
 def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     changes = {
-        "grace_s": GRACE_S, "bounded_disorder_s": 0, "topic_partitions": 2, "heartbeat_tenant": "beats",
-        "close_settle_s": 1, "close_max_dead_letters": 0, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 200,
-        "customer_windows": False,
+        "events.grace_s": GRACE_S, "meter.bounded_disorder_s": 0, "topics.partitions": 2, "heartbeat.tenant": "beats",
+        "close.settle_s": 1, "close.max_dead_letters": 0, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 200,
+        "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "closing", CATALOG, tmp_path_factory.mktemp("closing"), **changes) as made:
         made.submit("meter")
@@ -120,8 +120,8 @@ def closed(connection: psycopg.Connection, settings: Settings) -> list[PeriodKey
 def cli(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
     """`tidemark` in a process of its own, with the settings of the run."""
     own = settings.model_dump(mode="json", include={
-        "run_id", "events_topic", "grace_s", "bounded_disorder_s", "heartbeat_tenant", "close_settle_s",
-        "close_max_dead_letters",
+        "run_id", "topics.events", "events.grace_s", "meter.bounded_disorder_s", "heartbeat.tenant", "close.settle_s",
+        "close.max_dead_letters",
     })  # fmt: skip
     env = {**os.environ, **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in own.items()}}
     command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
@@ -136,7 +136,7 @@ def beat(run: Pipeline, at: datetime) -> None:
 
 def redrive(run: Pipeline, value: bytes | None, arrival_ms: int) -> None:
     """Put an event where dead letters are sent again, with its first arrival, and wait until it was counted."""
-    topic = run.settings.redrive_topic
+    topic = run.settings.topics.redrive
     with Sender(run.settings) as sender:
         sender.send(topic, value, partition=0, timestamp_ms=arrival_ms)
     ends = {topic: end_offsets(run.settings, topic)}
@@ -262,7 +262,7 @@ def test_usage_that_comes_after_the_close_is_a_correction(run: Pipeline, connect
     (change,) = explain.between(explained, "0", "1").values()
     assert change.delta == 1
     # The offsets make the number, also of two topics.
-    assert {source.topic for source in explained.sources} == {settings.events_topic, settings.redrive_topic}
+    assert {source.topic for source in explained.sources} == {settings.topics.events, settings.topics.redrive}
     assert explained.adds_up
     assert sum(one.amount for one in explained.events or ()) == explained.current[""].value
     with pytest.raises(UsageError, match="no version '7'"):
@@ -283,12 +283,12 @@ def test_consumers_of_both_topics_know_what_the_ledger_says(run: Pipeline, conne
 
 def test_the_watermark_says_which_records_it_rests_on(run: Pipeline) -> None:
     settings = run.settings
-    target = {settings.events_topic: {0: 10, 1: 1}}
+    target = {settings.topics.events: {0: 10, 1: 1}}
     found = settle(settings)
     assert found.at == START + 3 * DAY + timedelta(hours=12)
     assert reached(settings, found.offsets, target)
-    assert not reached(settings, {settings.events_topic: {0: 9, 1: 1}}, target)
-    assert reached(settings, found.offsets, {settings.events_topic: {0: 10**9}}), "an end after the last record"
+    assert not reached(settings, {settings.topics.events: {0: 9, 1: 1}}, target)
+    assert reached(settings, found.offsets, {settings.topics.events: {0: 10**9}}), "an end after the last record"
 
 
 def test_a_job_that_does_not_run_is_a_refusal(run: Pipeline) -> None:
@@ -304,7 +304,7 @@ def test_a_job_that_does_not_run_is_a_refusal(run: Pipeline) -> None:
 
 def test_heartbeats_that_nobody_would_count_are_refused(run: Pipeline) -> None:
     for tenant, why in (("", "not set"), ("nobody", "not in the catalog"), ("acme", "no meter that takes")):
-        settings = run.settings.model_copy(update={"heartbeat_tenant": tenant})
+        settings = run.settings.with_changes({"heartbeat.tenant": tenant})
         with pytest.raises(UsageError, match=why):
             heartbeat.beat(settings, START)
     with pytest.raises(UsageError, match="producers set the arrivals"):

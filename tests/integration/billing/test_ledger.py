@@ -55,7 +55,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
     with own_run(stack.settings) as settings:
         topics.apply(settings)
         catalog_tool.apply(settings, file, backdate=True, prune=True)
-        replays = [settings.model_copy(update={"run_id": settings.names.replay(one)}) for one in REPLAYS]
+        replays = [settings.with_changes({"run_id": settings.names.replay(one)}) for one in REPLAYS]
         for one in replays:
             migrate.migrate(one, ledger=False)
         try:
@@ -365,8 +365,8 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
     # Given usage of four days, of which the rollups hold all that arrived until two of them were final.
     world = World(random.Random(5), {run.names.usage_schema: lambda event: event.value})
     events = [world.happen(range(DAYS)) for _ in range(40)]
-    at = START + 2 * DAY + timedelta(seconds=run.grace_s)
-    feed = Feed([], {run.run_id: Watermark(at, "", {run.events_topic: {0: 7}}, {})})
+    at = START + 2 * DAY + timedelta(seconds=run.events.grace_s)
+    feed = Feed([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
     monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
     with migrate.connect(run) as connection:
         for event in events:
@@ -392,7 +392,7 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
         assert entries.keys() == {key for key in ALL if key.customer_id == "a" and key.end <= START + 2 * DAY}
         # What is open is labelled so, with the instant from which on it can be final.
         seen = set(connection.execute(labels(run)))
-        grace = timedelta(seconds=run.grace_s)
+        grace = timedelta(seconds=run.events.grace_s)
         for key in {key for key in ALL if world.right(key, lambda _: run.names.usage_schema)} - entries.keys():
             assert (key.customer_id, key.start, f"estimate, final at {rfc3339(key.end + grace)}") in seen
         assert {row[:2] for row in seen if row[2] == "final"} <= {(key.customer_id, key.start) for key in entries}
@@ -405,7 +405,7 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
 def test_a_close_of_many_periods_takes_seconds(run: Settings) -> None:
     # A measure for people to read, not a bound: see the durations of the tests.
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(5_000)]
-    mark = Watermark(START + DAY, "", {run.events_topic: {0: 7}}, {})
+    mark = Watermark(START + DAY, "", {run.topics.events: {0: 7}}, {})
     with migrate.connect(run) as connection:
         done = ledger_close._close(
             connection, run, Feed([], {run.run_id: mark}), "test", keys, NO_LETTERS, lambda _: None

@@ -60,7 +60,7 @@ def settings(database: Settings) -> Settings:
 
 @pytest.fixture
 def source(database: Settings) -> Iterator[PostgresCatalogSource]:
-    source = PostgresCatalogSource(database.postgres_url)
+    source = PostgresCatalogSource(database.postgres.url)
     yield source
     source.close()
 
@@ -184,7 +184,7 @@ def test_a_changed_row_closes_its_version_and_opens_the_next_at_the_first_minute
     from_ms = change.valid_from_ms
     assert versions(source) == [("quarter", BEGINNING_MS, from_ms), ("month", from_ms, FOREVER_MS)]
     assert from_ms % MINUTE_MS == 0
-    lead_ms = settings.catalog_refresh_s * 1_000
+    lead_ms = settings.catalog.refresh_s * 1_000
     assert lead_ms - 60_000 < from_ms - time.time() * 1_000 <= lead_ms + 60_000
 
 
@@ -384,7 +384,7 @@ def _rfc3339(ms: int) -> str:
 
 
 def tidemark(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TIDEMARK_POSTGRES_URL": settings.postgres_url}
+    environment = {**os.environ, "TIDEMARK_POSTGRES__URL": settings.postgres.url}
     return subprocess.run(
         [sys.executable, "-m", "tidemark.cli.main", "catalog", *arguments],
         env=environment, check=False, text=True, capture_output=True, timeout=60,

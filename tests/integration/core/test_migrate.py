@@ -76,7 +76,7 @@ def test_a_current_database_is_left_alone(run: Settings) -> None:
 
 
 def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
-    run = stack.settings.model_copy(update={"run_id": "tatonce"})
+    run = stack.settings.with_changes({"run_id": "tatonce"})
     applied: list[migrate.Applied] = []
     threads = [threading.Thread(target=lambda: applied.extend(migrate.migrate(run))) for _ in range(3)]
     try:
@@ -110,7 +110,7 @@ def test_a_file_that_fails_leaves_nothing_behind(run: Settings, connection: psyc
 
 
 def test_a_server_that_is_away_is_said_within_seconds(run: Settings) -> None:
-    away = run.model_copy(update={"postgres_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
+    away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with pytest.raises(UnavailableError, match="does not answer"):
         migrate.migrate(away)
 

@@ -29,7 +29,7 @@ LATE = "numLateRecordsDropped"
 
 def test_every_sliding_window_equals_the_oracle(stack: Any, tmp_path: Path) -> None:
     # Given events of 40 days, out of order, and a watermark bound that covers them ...
-    with pipeline(stack.settings, "sliding", CATALOG, tmp_path, sliding_disorder_s=SIXTY_DAYS_S) as run:
+    with pipeline(stack.settings, "sliding", CATALOG, tmp_path, **{"rollup.sliding_disorder_s": SIXTY_DAYS_S}) as run:
         run.send(generate(events=2_000, seed=3))
         # ... when both jobs run to the end of their input, which fires every window ...
         for job in ("meter", "rollup"):
@@ -76,7 +76,7 @@ def test_usage_within_the_watermark_bound_is_in_the_windows_and_later_one_is_cou
     #   10:00    10:20    12:00 ... 12:05    12:10      16:00
     #   on time  late              in time   on time    closes the windows before
     #
-    changes = {"topic_partitions": 1, "sliding_disorder_s": 600, "source_idle_s": 3_600}
+    changes = {"topics.partitions": 1, "rollup.sliding_disorder_s": 600, "flink.source_idle_s": 3_600}
     with pipeline(stack.settings, "late", CATALOG, tmp_path, **changes) as run:
         # Given a job whose watermark has passed 11:59, as the window of 10:00 that was stored says, ...
         job_id = run.submit("rollup")

@@ -39,7 +39,11 @@ HOUR_MS, GRACE_MS = 3_600_000, 172_800_000
 PER_TENANT = 150
 FLOOD = 50
 # Far above the calm tenants, far below the loud one.
-BOUNDS = {"tenant_measurements_per_hour": 2_000, "tenant_series": 1_000, "tenant_unique_values": 1_000}
+BOUNDS = {
+    "quotas.tenant_measurements_per_hour": 2_000,
+    "quotas.tenant_series": 1_000,
+    "quotas.tenant_unique_values": 1_000,
+}
 
 
 def event(tenant: str, number: int, at_ms: int, **changed: Any) -> bytes:
@@ -124,7 +128,7 @@ def stored(run: Pipeline, grain: str) -> list[tuple[Any, ...]]:
     """Rows of the calm tenants as they are stored."""
     columns = ", ".join(schema_of(grain).names)
     query = f"SELECT {columns} FROM {run.settings.names.usage_schema}.{grain} WHERE tenant_id = ANY(%s)"
-    with psycopg.connect(run.settings.postgres_url, options="-c timezone=UTC") as connection:
+    with psycopg.connect(run.settings.postgres.url, options="-c timezone=UTC") as connection:
         return connection.execute(query.encode(), [list(CALM)]).fetchall()
 
 

@@ -37,7 +37,7 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 @pytest.fixture
 def replayed(run: Settings) -> Iterator[Settings]:
     """Settings of a replay of the run: rollups alone."""
-    settings = run.model_copy(update={"run_id": run.names.replay("r")})
+    settings = run.with_changes({"run_id": run.names.replay("r")})
     migrate.migrate(settings, ledger=False)
     yield settings
     with migrate.connect(settings) as connection:

@@ -431,11 +431,11 @@ def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
     store(run, many(1, customers=10))
     topics.apply(run)
     names = {
-        "run_id": run.run_id, "redis_url": own_redis.url, "postgres_url": run.postgres_url, "live_refresh_s": "1",
-        "kafka_bootstrap": run.kafka_bootstrap,
+        "run_id": run.run_id, "redis.url": own_redis.url, "postgres.url": run.postgres.url, "live.refresh_s": "1",
+        "kafka.bootstrap": run.kafka.bootstrap,
     }  # fmt: skip
-    if run.postgres_passfile is not None:
-        names["postgres_passfile"] = str(run.postgres_passfile.resolve())
+    if run.postgres.passfile is not None:
+        names["postgres.passfile"] = str(run.postgres.passfile.resolve())
     environment = {**os.environ, **{f"TIDEMARK_{name.upper()}": value for name, value in names.items()}}
     log = tmp_path / "keeper.log"
     with log.open("wb") as stderr:

@@ -26,7 +26,7 @@ EXACT = "1234567890123456789.000000001"
 @pytest.fixture
 def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
     with own_run(stack.settings, own_redis.url) as settings:
-        yield settings.model_copy(update={"leaderboard_size": 3})
+        yield settings.with_changes({"live.leaderboard_size": 3})
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_the_command_shows_places_and_exact_totals(
 
 
 def test_a_postgres_that_is_away_is_said_and_found_again(run: Settings, board: Leaderboard) -> None:
-    away = run.model_copy(update={"postgres_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
+    away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with closing(Leaderboard(away)) as without, pytest.raises(UnavailableError, match="Postgres"):
         without.refresh()
     assert board.refresh() == 0

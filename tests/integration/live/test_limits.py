@@ -160,7 +160,7 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
         connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
     with (
         closing(Keeper(run)) as counters,
-        LimitReader(run.redis_url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
+        LimitReader(run.redis.url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
     ):
         assert counters.refresh().written == 10_000
         own_redis.client.flushall()

@@ -28,7 +28,7 @@ from tidemark.core.settings import Settings
 from tidemark.quotas import daemon as watch
 
 COMMAND = "import typer; from tidemark.cli.watch import register; app = typer.Typer(); register(app); app()"
-BOUNDS = {"tenant_measurements_per_hour": 1_000, "tenant_series": 100, "tenant_unique_values": 50}
+BOUNDS = {"quotas.tenant_measurements_per_hour": 1_000, "quotas.tenant_series": 100, "quotas.tenant_unique_values": 50}
 TEN = "2013-01-01 10:00:00+00"
 AT_ONCE = timedelta(0)
 LATER = timedelta(hours=1)
@@ -37,7 +37,7 @@ LATER = timedelta(hours=1)
 @pytest.fixture
 def run(stack: Any) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(update={"events_topic": f"test.{settings.run_id}", **BOUNDS})
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}", **BOUNDS})
         topics.apply(made)
         yield made
 
@@ -208,7 +208,7 @@ def test_a_crash_between_sending_and_storing_repeats_the_same_alert(run: Setting
 
 def test_what_could_not_be_sent_is_sent_when_kafka_is_back_also_its_end(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
-    away = run.model_copy(update={"kafka_bootstrap": "127.0.0.1:9"})
+    away = run.with_changes({"kafka.bootstrap": "127.0.0.1:9"})
     with pytest.raises(UnavailableError, match="Kafka"):
         look(away)
     assert alarms(run) == [("EWR", "tenant_volume", False, False, False)]
@@ -242,7 +242,7 @@ def test_a_second_watch_of_a_run_says_so_and_waits(run: Settings) -> None:
 
 def test_missing_tables_are_said_with_the_command_that_makes_them(run: Settings) -> None:
     with pytest.raises(TidemarkError, match="db migrate"):
-        look(run.model_copy(update={"run_id": "nothere"}))
+        look(run.with_changes({"run_id": "nothere"}))
 
 
 def test_the_watch_never_changes_usage(run: Settings) -> None:
@@ -259,11 +259,11 @@ def test_the_watch_never_changes_usage(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    names = ("run_id", "kafka_bootstrap", "postgres_url", "postgres_passfile", *BOUNDS)
+    names = ("run_id", "kafka.bootstrap", "postgres.url", "postgres.passfile", *BOUNDS)
     given = {name: getattr(run, name) for name in names}
-    if run.postgres_passfile is not None:
-        given["postgres_passfile"] = run.postgres_passfile.resolve()
-    given["watch_interval_s"] = 1
+    if run.postgres.passfile is not None:
+        given["postgres.passfile"] = run.postgres.passfile.resolve()
+    given["quotas.watch_interval_s"] = 1
     return {**os.environ, **{f"TIDEMARK_{name.upper()}": str(value) for name, value in given.items() if value}}
 
 
@@ -290,7 +290,7 @@ def test_the_running_watch_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Sett
 
 def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_path: Path) -> None:
     # Given a watch that is started before anything is migrated, as a supervisor would ...
-    run = stack.settings.model_copy(update={"run_id": "tbeforetables", **BOUNDS})
+    run = stack.settings.with_changes({"run_id": "tbeforetables", **BOUNDS})
     log = tmp_path / "watch.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, "-c", COMMAND, "watch", "run"], env=environment(run), stderr=stderr)

@@ -134,8 +134,8 @@ def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.
     """The run's settings; what a test has found is forgotten after it."""
 
     def kept(settings: Settings, history: Any, wanted: Wanted, reach: Any) -> tuple[Oracle, int | None]:
-        source = end_offsets(settings, settings.events_topic), reach[settings.events_topic]
-        key = repr((settings.events_topic, settings.late_until, wanted, source))
+        source = end_offsets(settings, settings.topics.events), reach[settings.topics.events]
+        key = repr((settings.topics.events, settings.replay.late_until, wanted, source))
         if key not in recomputed:
             recomputed[key] = recompute(settings, history, wanted, reach)
             recomputed[key][0].close = lambda: None
@@ -298,8 +298,8 @@ def test_a_missing_and_a_surplus_row_are_both_found(settings: Settings) -> None:
 
 @pytest.mark.parametrize("field", ["total", "n", None])
 def test_one_changed_or_missing_counter_fails_the_live_check(settings: Settings, field: str | None) -> None:
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    with client(settings.redis_url, password, timeout_s=5) as live:
+    password = settings.redis.secret
+    with client(settings.redis.url, password, timeout_s=5) as live:
         key = min(one for one in live.scan_iter(f"{settings.names.redis_prefix}{{*}}:calls"))
         before: Any = live.hgetall(key)
         left: Any = live.pttl(key)
@@ -317,7 +317,7 @@ def test_one_changed_or_missing_counter_fails_the_live_check(settings: Settings,
 
 def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition(settings: Settings) -> None:
     # Given deltas and dead letters in topics of their own, all but the last of each ...
-    copy = settings.model_copy(update={"run_id": "reconciledcopy"})
+    copy = settings.with_changes({"run_id": "reconciledcopy"})
     topics.apply(copy, create_time=True)
     migrate.migrate(copy)
     pairs = ((settings.names.deltas, copy.names.deltas), (settings.names.dlq, copy.names.dlq))
@@ -335,7 +335,7 @@ def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition
     delta, letter = (json.loads(found[-1].value or b"") for found in originals)
     assert delta["events"]
     events = Decimal(delta["events"])
-    assert {delta["source_topic"], letter["topic"]} == {settings.events_topic}
+    assert {delta["source_topic"], letter["topic"]} == {settings.topics.events}
     # ... then each is missed where it came from; with it, all is accounted for; and again, it is too much.
     found = off()
     assert ("all", -events) in found
@@ -459,7 +459,7 @@ def test_another_systems_numbers_are_compared_customer_by_customer(
 
 
 def test_a_tolerance_lets_quantities_pass_and_never_counts(settings: Settings) -> None:
-    tolerant = settings.model_copy(update={"reconcile_tolerance": Decimal("0.5")})
+    tolerant = settings.with_changes({"reconcile.tolerance": Decimal("0.5")})
     with changed(settings, "usage_period", "total = total + 0.5"):
         assert differing(look(tolerant, "grains", "rollups")) == {}
     with changed(settings, "usage_period", "n = n + 1"):
@@ -489,7 +489,7 @@ def test_what_is_still_moving_is_left_and_stays_open_if_it_differed(
     with changed(settings, "usage_day", "total = total + 1"):
         assert differing(look(settings, "rollups")) == {"rollups": 1}
         # Nothing is known to be settled: every row may still change.
-        unsettled = {settings.events_topic: dict.fromkeys(end_offsets(settings, settings.events_topic), 0)}
+        unsettled = {settings.topics.events: dict.fromkeys(end_offsets(settings, settings.topics.events), 0)}
         with monkeypatch.context() as patched:
             patched.setattr(reconcile, "_edges", lambda *_: unsettled)
             report = look(settings, "rollups")
@@ -538,10 +538,10 @@ def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Se
 def replayed(settings: Settings) -> Iterator[Settings]:
     """A promoted replay whose rollups are those of the run; yields the settings of its run."""
     names = settings.names
-    replay = settings.model_copy(update={"run_id": names.replay("r1")})
+    replay = settings.with_changes({"run_id": names.replay("r1")})
     migrate.migrate(replay, ledger=False)
     own = replay.names.usage_schema
-    ends = {topic: end_offsets(settings, topic) for topic in (settings.events_topic, settings.redrive_topic)}
+    ends = {topic: end_offsets(settings, topic) for topic in (settings.topics.events, settings.topics.redrive)}
     scope = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
     with connected(settings) as connection:
         for table in GRAINS:
@@ -550,7 +550,7 @@ def replayed(settings: Settings) -> Iterator[Settings]:
         connection.execute(
             "INSERT INTO replay (replay_id, state, scope_start, scope_end, events_topic, late_until, starts, target, "
             "reached, started_by) VALUES ('r1', 'promoted', %s, %s, %s, 'epoch', '{}', '{}', %s, 'test')",
-            [*scope, settings.events_topic, json.dumps(ends)],
+            [*scope, settings.topics.events, json.dumps(ends)],
         )
         connection.execute(
             "INSERT INTO layer (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
@@ -620,7 +620,7 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
 def test_a_close_that_reconciles_is_not_to_be_signed_while_a_difference_is_open(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = settings.model_copy(update={"close_settle_s": 1})
+    hasty = settings.with_changes({"close.settle_s": 1})
     monkeypatch.setattr("tidemark.cli.close.load", lambda **_: hasty)
     # What grains do not compare: two grains that differ are looked at again and again before they are believed.
     with changed(settings, "usage_hour", "lo = lo - 1"), connected(settings) as connection:
@@ -631,10 +631,10 @@ def test_a_close_that_reconciles_is_not_to_be_signed_while_a_difference_is_open(
 
 def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(settings: Settings) -> None:
     # Last, because what is deleted is gone: the first half of each partition.
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap)
     try:
-        ends = end_offsets(settings, settings.events_topic)
-        admin.delete_records({TopicPartition(settings.events_topic, part): end // 2 for part, end in ends.items()})
+        ends = end_offsets(settings, settings.topics.events)
+        admin.delete_records({TopicPartition(settings.topics.events, part): end // 2 for part, end in ends.items()})
     finally:
         admin.close()
     report = look(settings, "offsets", "rollups")

@@ -76,7 +76,7 @@ def last_of_all(partitions: int = 4) -> list[StreamRecord]:
 def oracle_of(made: Pipeline, catalog: dict[str, Any], *, lenient: bool) -> Oracle:
     """The oracle over the topic, by a catalog; lenient: nothing was too late."""
     changed = Pipeline(
-        made.settings.model_copy(update={"grace_s": FOR_EVER_MS // 1_000}) if lenient else made.settings, catalog
+        made.settings.with_changes({"events.grace_s": FOR_EVER_MS // 1_000}) if lenient else made.settings, catalog
     )
     return changed.oracle()
 
@@ -113,7 +113,7 @@ def waiting_for(connection: psycopg.Connection, settings: Settings, table: str =
 def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """A live run with closed periods; its jobs go on."""
     hasty = {
-        "close_settle_s": 1, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 500, "customer_windows": False,
+        "close.settle_s": 1, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 500, "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
         made.submit("meter")
@@ -144,7 +144,7 @@ def rebuilt(live: Pipeline, before_the_change: datetime, tmp_path_factory: pytes
 def test_the_live_run_reads_as_the_oracle_says_before_anything_is_replayed(live: Pipeline) -> None:
     with oracle_of(live, CATALOG, lenient=False) as oracle:
         assert_reads_as(oracle, live.settings)
-        cutoff = LATER - timedelta(seconds=live.settings.grace_s + live.settings.bounded_disorder_s)
+        cutoff = LATER - timedelta(seconds=live.settings.events.grace_s + live.settings.meter.bounded_disorder_s)
         assert final_periods(oracle, cutoff) <= standing(live.settings)
 
 
@@ -242,7 +242,7 @@ def test_killed_in_the_middle_of_a_switch_it_was_never_begun(live: Pipeline, com
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
         process = subprocess.Popen(
             [sys.executable, "-m", "tidemark.cli.main", "replay", command, "again", "--run-id", settings.run_id],
-            env={**os.environ, "TIDEMARK_EVENTS_TOPIC": settings.events_topic},
+            env={**os.environ, "TIDEMARK_TOPICS__EVENTS": settings.topics.events},
         )
         wait_until(lambda: waiting_for(connection, settings), 120, "the switch to wait for the lock", every_s=0.05)
         # ... when it is killed ...
@@ -286,8 +286,8 @@ def test_discarding_a_replay_leaves_only_its_row(live: Pipeline, rebuilt: Replay
     assert not discard(settings, "again", "test")
     assert ask(settings, "SELECT state FROM {billing}.replay WHERE replay_id = 'again'") == [("discarded",)]
     assert ask(settings, f"SELECT to_regnamespace('{run.names.usage_schema}')") == [(None,)]
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    with redis.Redis.from_url(settings.redis_url, password=password) as connected:
+    password = settings.redis.secret
+    with redis.Redis.from_url(settings.redis.url, password=password) as connected:
         assert list(connected.scan_iter(match=f"{run.names.redis_prefix}*")) == []
     assert live.rest.active(run.names.job("meter")) is None
     with pytest.raises(Exception, match="does not exist"):
@@ -299,7 +299,7 @@ def test_a_replay_with_an_end_rebuilds_one_tenant_from_the_archive_by_what_was_k
     live: Pipeline, before_the_change: datetime, tmp_path: Path
 ) -> None:
     # Given the later catalog in force, when a tenant is counted again from the archive by the earlier one ...
-    settings, end = live.settings.model_copy(update={"archive_dir": str(tmp_path)}), datetime(2024, 4, 1, tzinfo=UTC)
+    settings, end = live.settings.with_changes({"archive.dir": str(tmp_path)}), datetime(2024, 4, 1, tzinfo=UTC)
     archive(settings)
     request = replay_run.Request(
         "acme", "test", BEGIN, end, ["acme"], before_the_change, from_archive=True, events_per_s=5_000

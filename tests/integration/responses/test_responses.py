@@ -59,7 +59,7 @@ def resolved(alert: Alert) -> Alert:
 @pytest.fixture
 def run(stack: Any) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(update={"events_topic": f"test.{settings.run_id}"})
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}"})
         topics.apply(made)
         yield made
 
@@ -105,8 +105,8 @@ def answered(run: Settings, count: int) -> None:
 
 
 def client(run: Settings) -> redis.Redis:
-    password = run.redis_password.get_secret_value() if run.redis_password else None
-    return redis.Redis.from_url(run.redis_url, password=password, decode_responses=True)
+    password = run.redis.secret
+    return redis.Redis.from_url(run.redis.url, password=password, decode_responses=True)
 
 
 def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
@@ -253,7 +253,11 @@ def test_flags_are_written_again_after_redis_lost_them_and_wrong_ones_corrected(
 
 
 def environment(run: Settings) -> dict[str, str]:
-    given = {"TIDEMARK_RUN_ID": run.run_id, "TIDEMARK_EVENTS_TOPIC": run.events_topic, "TIDEMARK_RESPONSE_CHECK_S": "1"}
+    given = {
+        "TIDEMARK_RUN_ID": run.run_id,
+        "TIDEMARK_TOPICS__EVENTS": run.topics.events,
+        "TIDEMARK_RESPONSES__CHECK_S": "1",
+    }
     return {**os.environ, **given}
 
 

@@ -104,7 +104,7 @@ def test_containers_reach_each_other_by_service_name(services: dict[str, Any]) -
     environment = services["jobmanager"]["environment"]
     for key in ("POSTGRES_URL", "REDIS_URL", "FLINK_REST_URL"):
         assert urlsplit(environment[ENV_PREFIX + key]).hostname in services
-    assert environment["TIDEMARK_KAFKA_BOOTSTRAP"] in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert environment["TIDEMARK_KAFKA__BOOTSTRAP"] in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
 
 
 def test_no_password_stands_in_the_compose_file(services: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_a_dead_letter_fits_into_what_the_broker_takes() -> None:
 
 
 def test_open_transactions_outlive_the_longest_outage_promised() -> None:
-    outage_s = Settings.model_fields["outage_s"].default
+    outage_s = Settings.model_fields["events.outage_s"].default
     assert int(service_settings.KAFKA["transaction.max.timeout.ms"]) >= (outage_s + 3_600) * 1_000
 
 

@@ -206,7 +206,7 @@ def test_every_service_is_restarted_and_live_waits_for_the_tables(paths: Paths, 
 
 
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TIDEMARK_GRACE_S", "1")
+    monkeypatch.setenv("TIDEMARK_EVENTS__GRACE_S", "1")
     assert not [name for name in base_environment() if name.startswith("TIDEMARK_")]
 
 

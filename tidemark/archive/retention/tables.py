@@ -43,9 +43,9 @@ def steps(connection: psycopg.Connection, settings: Settings, now: datetime) -> 
     names = settings.names
     schemas = [names.usage_schema, *(layer.usage_schema for layer in layers(connection, names))]
     for table, days in (
-        ("usage_minute", settings.retention_minute_days),
-        ("usage_hour", settings.retention_hour_days),
-        *((sliding, settings.retention_sliding_days) for sliding in _SLIDING),
+        ("usage_minute", settings.retention.minute_days),
+        ("usage_hour", settings.retention.hour_days),
+        *((sliding, settings.retention.sliding_days) for sliding in _SLIDING),
     ):
         for schema in schemas if days else ():
             before = now - timedelta(days=days)

@@ -25,15 +25,19 @@ _Check = Callable[[int], str]
 
 def steps(settings: Settings, source: Source, index: Index, now: datetime) -> Iterator[Step]:
     """Steps for the topics of events, deltas and dead letters; the redrive topic is kept for ever."""
-    outage = partial(_shorter, settings.outage_s, "outage_s, after which a job may still be restored and read it again")
-    window = partial(
-        _shorter, settings.grace_s + settings.redrive_window_s, "grace_s + redrive_window_s: till then it is redriven"
+    outage = partial(
+        _shorter, settings.events.outage_s, "outage_s, after which a job may still be restored and read it again"
     )
-    archived = partial(_not_archived, source, index, settings.events_topic, now)
+    window = partial(
+        _shorter,
+        settings.events.grace_s + settings.events.redrive_window_s,
+        "grace_s + events.redrive_window_s: till then it is redriven",
+    )
+    archived = partial(_not_archived, source, index, settings.topics.events, now)
     wanted: tuple[tuple[str, int, tuple[_Check, ...]], ...] = (
-        (settings.events_topic, settings.retention_events_days, (outage, archived)),
-        (settings.names.deltas, settings.retention_deltas_days, (outage,)),
-        (settings.names.dlq, settings.retention_dlq_days, (window,)),
+        (settings.topics.events, settings.retention.events_days, (outage, archived)),
+        (settings.names.deltas, settings.retention.deltas_days, (outage,)),
+        (settings.names.dlq, settings.retention.dlq_days, (window,)),
     )
     for topic, days, checks in wanted:
         if days:
@@ -80,14 +84,14 @@ def _not_archived(source: Source, index: Index, topic: str, now: datetime, wante
 
 def _alter(settings: Settings, topic: str, wanted_ms: int) -> None:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap.split(","))
         try:
             configs = {"retention.ms": str(wanted_ms)}
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
         finally:
             admin.close()
     except KafkaError as error:
-        raise UnavailableError(f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`.") from error
 
 
 def shown(ms: int) -> str:
