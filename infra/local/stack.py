@@ -23,6 +23,7 @@ from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.service_settings import DATABASE, ROLE
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import nested
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -77,7 +78,7 @@ class Stack:
             if not running:
                 refuse_taken(ports, self.paths.ports)
             prepare.write_passfiles(self.paths)
-            write_private(self.paths.settings, yaml.safe_dump(settings(self.paths, ports), sort_keys=False))
+            write_private(self.paths.settings, yaml.safe_dump(nested(settings(self.paths, ports)), sort_keys=False))
             write_configuration(self.paths, parts, ports)
             # Step 3: data directories, before anything runs on them.
             with self.progress.step("preparing data directories"):
@@ -192,7 +193,7 @@ class Stack:
 
 
 def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
-    """Compose what jobs and tools need to reach this stack; keys of `tidemark.core.settings.Settings`."""
+    """Compose what jobs and tools need to reach this stack; dotted names of `tidemark.core.settings`."""
     return {
         "kafka.bootstrap": f"127.0.0.1:{ports['kafka']}",
         "postgres.url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",

@@ -50,7 +50,7 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
         split = urlsplit(uri)
         if split.scheme not in {"", "file"}:
             raise UsageError(
-                f"state_dir {settings.flink.state_dir} cannot be listed from here; only file: can.",
+                f"flink.state_dir {settings.flink.state_dir} cannot be listed from here; only file: can.",
                 "name the checkpoint or savepoint: `tidemark submit --from-savepoint PATH`.",
             )
         # Flink writes _metadata last: a folder that has it is complete.
@@ -73,7 +73,7 @@ def check_age(settings: Settings, point: RestorePoint, now: float | None = None)
     age_s = (time.time() if now is None else now) - point.taken_at
     if age_s > settings.events.outage_s:
         raise TidemarkError(
-            f"the newest state is {age_s / 3600:.1f} h old, and {settings.events.outage_s / 3600:.1f} h is the longest outage "
-            f"after which a restore is exact ({point.path}).",
+            f"the newest state is {age_s / 3600:.1f} h old, and {settings.events.outage_s / 3600:.1f} h is the longest "
+            f"outage after which a restore is exact ({point.path}).",
             "rebuild with a run of its own: `tidemark submit meter --run-id NAME`, then compare and switch.",
         )

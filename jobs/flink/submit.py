@@ -17,7 +17,7 @@ from jobs.flink.rest import FlinkRest
 from jobs.flink.restore import check_age, latest, savepoint_dir
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import end_offsets
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import Settings
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
@@ -102,9 +102,7 @@ def flink_environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             environment[key] = str(value)
     # The job must run with the settings of the submitter, also those given by flags.
-    chosen = settings.model_dump(mode="json", exclude_none=True, exclude={"redis.password"})
-    environment.update({f"{ENV_PREFIX}{key.upper()}": str(value) for key, value in chosen.items()})
-    return environment
+    return environment | settings.environment()
 
 
 def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restore: str = "") -> str:

@@ -103,7 +103,7 @@ class Denials(threading.Thread):
 def watch_alerts(settings: Settings, ready: Any, ended: Any, found: Any) -> None:
     """Customer and time of each alert about a cap, as a reader gets them."""
     consumer = KafkaConsumer(
-        settings.names.alerts, bootstrap_servers=settings.kafka.bootstrap.split(","), group_id=None,
+        settings.names.alerts, bootstrap_servers=settings.kafka.servers, group_id=None,
         isolation_level="read_committed", auto_offset_reset="earliest", fetch_max_wait_ms=20,
     )  # fmt: skip
     seen: dict[int, int] = {}

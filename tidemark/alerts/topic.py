@@ -41,7 +41,7 @@ class AlertTopic:
         self._topic = settings.names.alerts
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=settings.kafka.bootstrap.split(","), isolation_level="read_committed", group_id=None,
+                bootstrap_servers=settings.kafka.servers, isolation_level="read_committed", group_id=None,
                 enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
                 max_poll_records=POLL_RECORDS,
             )  # fmt: skip

@@ -117,7 +117,7 @@ class Index:
         if row and str(row[0]) != topic_id:
             raise TidemarkError(
                 f"topic {topic} was deleted and made again (id {topic_id}, not {row[0]}): its offsets mean others.",
-                "archive it under another events_topic, or with another database and archive.dir.",
+                "archive it under another topics.events, or with another database and archive.dir.",
             )
 
     def next_offsets(self, topic: str) -> dict[int, int]:

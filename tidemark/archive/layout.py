@@ -44,11 +44,11 @@ class Folder:
         """
         text = settings.archive.dir
         if not text:
-            raise UsageError("archive_dir is not set: there is no archive.", "set it to a folder that is backed up.")
+            raise UsageError("archive.dir is not set: there is no archive.", "set it to a folder that is backed up.")
         parts = urlsplit(text)
         if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
             raise UsageError(
-                f"archive_dir is {text}: a file is made visible by renaming it, which only file systems have.",
+                f"archive.dir is {text}: a file is made visible by renaming it, which only file systems have.",
                 "name a folder, or a file: URI; mount what is elsewhere.",
             )
         return cls(Path(unquote(parts.path) if parts.scheme else text).absolute())

@@ -150,7 +150,7 @@ def _check(
 @contextmanager
 def _admin(settings: Settings) -> Iterator[Any]:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
         try:
             yield admin
         finally:

@@ -127,7 +127,7 @@ def reading(settings: Settings) -> Iterator[Source]:
     UnavailableError
         Kafka does not answer.
     """
-    servers = settings.kafka.bootstrap.split(",")
+    servers = settings.kafka.servers
     try:
         consumer = KafkaConsumer(
             bootstrap_servers=servers, isolation_level="read_committed", group_id=None, enable_auto_commit=False,

@@ -75,13 +75,13 @@ def check(settings: Settings, moment: datetime) -> None:
     tenant = settings.heartbeat.tenant
     if not tenant:
         raise UsageError(
-            "heartbeat_tenant is not set.", "name a tenant of the catalog that nobody bills, see docs/billing.md."
+            "heartbeat.tenant is not set.", "name a tenant of the catalog that nobody bills, see docs/billing.md."
         )
     meters = catalog_of(settings).meters_at(tenant, EVENT_TYPE, millis(moment))
     if meters:
         return
     what = "is not in the catalog" if meters is None else f"has no meter that takes event type {EVENT_TYPE}"
     raise UsageError(
-        f"heartbeat_tenant {tenant!r} {what}: its heartbeats would be dead letters.",
+        f"heartbeat.tenant {tenant!r} {what}: its heartbeats would be dead letters.",
         f"give it a meter with aggregation count and event_types [{EVENT_TYPE}], then `tidemark catalog apply`.",
     )

@@ -146,7 +146,7 @@ def _address(settings: Settings, topic: str) -> str:
 def _producer(settings: Settings, topic: str) -> Iterator[Any]:
     try:
         producer = KafkaProducer(
-            bootstrap_servers=settings.kafka.bootstrap.split(","),
+            bootstrap_servers=settings.kafka.servers,
             transactional_id=f"{settings.names.job('tell')}-{topic}", transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all", enable_idempotence=True, compression_type="lz4", max_request_size=MAX_RECORD_BYTES,
             max_block_ms=_WAIT_MS, allow_auto_create_topics=False,

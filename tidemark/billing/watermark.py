@@ -184,5 +184,5 @@ def _why(topic: str, silent: list[int]) -> str:
         return ""
     return (
         f"partitions {silent} of {topic} have no record that was counted, so nothing says how far they are: set "
-        "heartbeat_tenant, or send `tidemark ledger heartbeat`."
+        "heartbeat.tenant, or send `tidemark ledger heartbeat`."
     )

@@ -10,19 +10,19 @@ from typing import Any
 
 import typer
 
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import every_setting, variable_of
 from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
 
 def settings_table() -> Iterator[str]:
-    """One row per setting, in the order of the class."""
+    """One row per setting, in the order of the sections."""
     yield "| setting | default | meaning |"
     yield "|---|---|---|"
-    for name, field in Settings.model_fields.items():
+    for name, field in every_setting():
         default = "" if field.default in (None, "") else f"`{field.default}`"
-        yield f"| `{name}` (`{ENV_PREFIX}{name.upper()}`) | {default} | {field.description} |"
+        yield f"| `{name}` (`{variable_of(name)}`) | {default} | {field.description} |"
 
 
 def commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:

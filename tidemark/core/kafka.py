@@ -51,7 +51,7 @@ class Sender:
         self.sent = 0
         with _translated(settings):
             self._producer = KafkaProducer(
-                bootstrap_servers=settings.kafka.bootstrap.split(","), acks="all", enable_idempotence=True,
+                bootstrap_servers=settings.kafka.servers, acks="all", enable_idempotence=True,
                 compression_type="lz4", linger_ms=20, batch_size=256 * 1024, max_in_flight_requests_per_connection=5,
                 delivery_timeout_ms=int(stall_s * 1000), request_timeout_ms=int(stall_s * 500),
                 max_block_ms=int(stall_s * 1000),
@@ -292,7 +292,7 @@ class GroupOffsets:
     def __init__(self, settings: Settings, group: str, topic: str) -> None:
         self._settings, self._group, self._topic = settings, group, topic
         with _translated(settings):
-            self._admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap.split(","))
+            self._admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
 
     def committed(self) -> dict[int, int]:
         """Next offset to read by partition; empty for a group that never committed. Waits as `by_topic` does."""
@@ -338,7 +338,7 @@ def committed_offsets(settings: Settings, group: str, topic: str) -> dict[int, i
 def _consumer(settings: Settings, isolation: Isolation) -> Iterator[Any]:
     with _translated(settings):
         consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka.bootstrap.split(","), isolation_level=isolation, group_id=None,
+            bootstrap_servers=settings.kafka.servers, isolation_level=isolation, group_id=None,
             enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
             max_poll_records=_POLL_RECORDS, max_partition_fetch_bytes=4 * 1024 * 1024,
         )  # fmt: skip

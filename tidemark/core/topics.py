@@ -113,7 +113,7 @@ def has_create_time(settings: Settings, topic: str) -> bool:
 def _admin(settings: Settings) -> Any:
     try:
         return KafkaAdminClient(
-            bootstrap_servers=settings.kafka.bootstrap.split(","),
+            bootstrap_servers=settings.kafka.servers,
             bootstrap_timeout_ms=_TIMEOUT_MS,
             request_timeout_ms=_TIMEOUT_MS,
         )
@@ -132,7 +132,7 @@ def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: 
     if actual != expected:
         raise UsageError(
             f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",
-            f"use another events_topic, {or_else}",
+            f"use another topics.events, {or_else}",
         )
 
 

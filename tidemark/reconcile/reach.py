@@ -23,7 +23,7 @@ def begins(settings: Settings, topics: Iterable[str]) -> Begins:
     """
     try:
         consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka.bootstrap.split(","), group_id=None, allow_auto_create_topics=False
+            bootstrap_servers=settings.kafka.servers, group_id=None, allow_auto_create_topics=False
         )
         try:
             return {topic: _of_topic(consumer, topic) for topic in topics}

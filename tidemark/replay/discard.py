@@ -77,7 +77,7 @@ def _topics(run: Settings, replay: Replay) -> list[str]:
 
 def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=run.kafka.servers)
         try:
             there = set(admin.list_topics())
             for topic in topics:

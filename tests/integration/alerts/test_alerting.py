@@ -253,7 +253,7 @@ def test_the_intake_survives_the_loss_of_its_session_without_a_double(run: Setti
 
 
 def test_only_committed_alerts_are_taken(run: Settings) -> None:
-    producer = KafkaProducer(bootstrap_servers=run.kafka.bootstrap.split(","), transactional_id=f"test-{run.run_id}")
+    producer = KafkaProducer(bootstrap_servers=run.kafka.servers, transactional_id=f"test-{run.run_id}")
     try:
         producer.init_transactions()
         producer.begin_transaction()
@@ -448,12 +448,7 @@ def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    names = ("run_id", "kafka.bootstrap", "postgres.url", "postgres.passfile")
-    given = {name: getattr(run, name) for name in names}
-    if run.postgres.passfile is not None:
-        given["postgres.passfile"] = run.postgres.passfile.resolve()
-    named = {f"TIDEMARK_{name.upper()}": str(value) for name, value in given.items() if value}
-    return {**os.environ, "COLUMNS": "160", **named}
+    return {**os.environ, "COLUMNS": "160", **run.environment()}
 
 
 def call(run: Settings, *arguments: str) -> str:

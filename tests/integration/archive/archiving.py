@@ -60,10 +60,8 @@ def assert_whole(run: Settings, topic: str | None = None) -> None:
 
 def started(run: Settings, *words: str, code: str = COMMAND) -> subprocess.Popen[bytes]:
     """A process of the settings of the run."""
-    names = ("run_id", "topics.events", "archive.dir", "archive.file_rows")
-    given = {f"TIDEMARK_{name.upper()}": str(getattr(run, name)) for name in names}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", code, *words], env=os.environ | given, **quiet)
+    return subprocess.Popen([sys.executable, "-c", code, *words], env=os.environ | run.environment(), **quiet)
 
 
 def killed_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> bool:

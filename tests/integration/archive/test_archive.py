@@ -215,9 +215,7 @@ def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) ->
 
 
 def _invoked(app: typer.Typer, run: Settings, *words: str) -> Any:
-    names = ("run_id", "topics.events", "archive.dir")
-    given = {f"TIDEMARK_{name.upper()}": str(getattr(run, name)) for name in names}
-    result = CliRunner().invoke(app, words, env=given)
+    result = CliRunner().invoke(app, words, env=run.environment())
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 

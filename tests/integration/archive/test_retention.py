@@ -44,7 +44,7 @@ def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
 
 
 def set_days(run: Settings, **days: int) -> Settings:
-    return run.with_changes({f"retention_{name}_days": count for name, count in days.items()})
+    return run.with_changes({f"retention.{name}_days": count for name, count in days.items()})
 
 
 def step_of(plan: Plan, target: str) -> Step:
@@ -210,7 +210,7 @@ def test_no_topic_gets_shorter_than_what_still_reads_it(run: Settings) -> None:
     asked = set_days(run, deltas=1, dlq=2).with_changes({"events.outage_s": 2 * 86_400})
     with planned(asked, NOW) as plan:
         assert "events.outage_s" in step_of(plan, run.names.deltas).refused
-        assert "grace_s + redrive_window_s" in step_of(plan, run.names.dlq).refused
+        assert "events.grace_s + events.redrive_window_s" in step_of(plan, run.names.dlq).refused
     longer = set_days(run, deltas=90, dlq=90)
     with planned(longer, NOW) as plan:
         plan.act()
@@ -250,8 +250,7 @@ def test_a_dry_run_prints_the_plan_that_a_run_acts_on(run: Settings) -> None:
     store(run, 300)
     app = typer.Typer()
     retention_command.register(app)
-    asked = {"run_id": run.run_id, "topics.events": run.topics.events, "retention.minute_days": "30"}
-    given = {f"TIDEMARK_{name.upper()}": value for name, value in asked.items()}
+    given = set_days(run, minute=30).environment()
     printed = [
         json.loads(CliRunner().invoke(app, ["--json", *words], env=given, catch_exceptions=False).stdout)
         for words in (["--dry-run"], [])

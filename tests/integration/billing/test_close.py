@@ -29,7 +29,7 @@ from tidemark.billing.watermark import committed, reached, settle
 from tidemark.core import migrate
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import Settings
 from udfs.catalog.model import Pair
 
 DAY = timedelta(days=1)
@@ -95,8 +95,8 @@ def day(number: int) -> list[StreamRecord]:
 def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     changes = {
         "events.grace_s": GRACE_S, "meter.bounded_disorder_s": 0, "topics.partitions": 2, "heartbeat.tenant": "beats",
-        "close.settle_s": 1, "close.max_dead_letters": 0, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 200,
-        "rollup.customer_windows": False,
+        "close.settle_s": 1, "close.max_dead_letters": 0, "rollup.checkpoint_interval_ms": 1_000,
+        "rollup.minibatch_ms": 200, "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "closing", CATALOG, tmp_path_factory.mktemp("closing"), **changes) as made:
         made.submit("meter")
@@ -119,11 +119,7 @@ def closed(connection: psycopg.Connection, settings: Settings) -> list[PeriodKey
 
 def cli(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
     """`tidemark` in a process of its own, with the settings of the run."""
-    own = settings.model_dump(mode="json", include={
-        "run_id", "topics.events", "events.grace_s", "meter.bounded_disorder_s", "heartbeat.tenant", "close.settle_s",
-        "close.max_dead_letters",
-    })  # fmt: skip
-    env = {**os.environ, **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in own.items()}}
+    env = {**os.environ, **settings.environment()}
     command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -262,7 +262,7 @@ def test_a_redrive_topic_with_the_clock_of_the_broker_is_refused(stack: Any) -> 
 
 
 def config_of(settings: Settings, topic: str, name: str) -> str:
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap.split(","))
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
     try:
         found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         return str(found["topic"][topic][name]["value"])

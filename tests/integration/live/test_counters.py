@@ -430,13 +430,8 @@ def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
 ) -> None:
     store(run, many(1, customers=10))
     topics.apply(run)
-    names = {
-        "run_id": run.run_id, "redis.url": own_redis.url, "postgres.url": run.postgres.url, "live.refresh_s": "1",
-        "kafka.bootstrap": run.kafka.bootstrap,
-    }  # fmt: skip
-    if run.postgres.passfile is not None:
-        names["postgres.passfile"] = str(run.postgres.passfile.resolve())
-    environment = {**os.environ, **{f"TIDEMARK_{name.upper()}": value for name, value in names.items()}}
+    watched = run.with_changes({"redis.url": own_redis.url, "live.refresh_s": 1})
+    environment = {**os.environ, **watched.environment()}
     log = tmp_path / "keeper.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, "-c", WATCH], env=environment, stderr=stderr)

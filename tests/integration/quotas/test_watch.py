@@ -259,12 +259,7 @@ def test_the_watch_never_changes_usage(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    names = ("run_id", "kafka.bootstrap", "postgres.url", "postgres.passfile", *BOUNDS)
-    given = {name: getattr(run, name) for name in names}
-    if run.postgres.passfile is not None:
-        given["postgres.passfile"] = run.postgres.passfile.resolve()
-    given["quotas.watch_interval_s"] = 1
-    return {**os.environ, **{f"TIDEMARK_{name.upper()}": str(value) for name, value in given.items() if value}}
+    return {**os.environ, **run.with_changes({"quotas.watch_interval_s": 1}).environment()}
 
 
 def test_the_running_watch_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Settings, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def waiting_for(connection: psycopg.Connection, settings: Settings, table: str =
 def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """A live run with closed periods; its jobs go on."""
     hasty = {
-        "close.settle_s": 1, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 500, "rollup.customer_windows": False,
+        "close.settle_s": 1, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 500,
+        "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
         made.submit("meter")

@@ -89,7 +89,7 @@ def test_a_folder_is_named_by_path_or_uri(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "s3://bucket/archive", "file://elsewhere/archive"])
 def test_what_is_no_folder_here_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="archive.dir"):
+    with pytest.raises(UsageError, match=r"archive\.dir"):
         Folder.of(Settings(archive={"dir": text}))
 
 

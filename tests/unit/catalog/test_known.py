@@ -15,5 +15,5 @@ def test_a_run_measures_by_the_present_catalog_unless_it_is_told_another() -> No
 
 @pytest.mark.parametrize("schema", ["", "Catalog", "1st", "a-b", "a.b", 'a"; DROP', "x" * 64, "catalog\n"])
 def test_the_schema_of_a_catalog_is_a_plain_identifier(schema: str) -> None:
-    with pytest.raises(UsageError, match="catalog.schema_name"):
+    with pytest.raises(UsageError, match=r"catalog\.schema_name"):
         load(**{"catalog.schema_name": schema})

@@ -26,12 +26,12 @@ _Check = Callable[[int], str]
 def steps(settings: Settings, source: Source, index: Index, now: datetime) -> Iterator[Step]:
     """Steps for the topics of events, deltas and dead letters; the redrive topic is kept for ever."""
     outage = partial(
-        _shorter, settings.events.outage_s, "outage_s, after which a job may still be restored and read it again"
+        _shorter, settings.events.outage_s, "events.outage_s, after which a job may still be restored and read it again"
     )
     window = partial(
         _shorter,
         settings.events.grace_s + settings.events.redrive_window_s,
-        "grace_s + events.redrive_window_s: till then it is redriven",
+        "events.grace_s + events.redrive_window_s: till then it is redriven",
     )
     archived = partial(_not_archived, source, index, settings.topics.events, now)
     wanted: tuple[tuple[str, int, tuple[_Check, ...]], ...] = (
@@ -84,7 +84,7 @@ def _not_archived(source: Source, index: Index, topic: str, now: datetime, wante
 
 def _alter(settings: Settings, topic: str, wanted_ms: int) -> None:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
         try:
             configs = {"retention.ms": str(wanted_ms)}
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         """Names of everything this run writes to."""
         return Names(self.run_id)
 
+    def environment(self) -> dict[str, str]:
+        """Variables that give another process these settings; the password of Redis is not among them."""
+        values = flat(self.model_dump(mode="json", exclude_none=True, exclude={"redis": {"password"}}))
+        return {variable_of(name): str(value) for name, value in values.items()}
+
     def with_changes(self, changes: Mapping[str, Any]) -> Settings:
         """These settings with some values changed, by dotted name (`meter.tick_ms`); values are not checked again.
 
@@ -95,17 +100,14 @@ class Settings(BaseSettings):
         KeyError
             There is no setting of that name.
         """
-        update = {}
-        for name, values in nested(changes).items():
-            held = getattr(self, name) if name in type(self).model_fields else None
-            if isinstance(held, Section) and isinstance(values, dict):
-                unknown = values.keys() - type(held).model_fields.keys()
-                values = held.model_copy(update=values)  # noqa: PLW2901
-            else:
-                unknown = {name} - type(self).model_fields.keys()
-            if unknown:
-                raise KeyError(*unknown)
-            update[name] = values
+        unknown = changes.keys() - {name for name, _ in every_setting()}
+        if unknown:
+            raise KeyError(*sorted(unknown))
+        sections = nested(changes)
+        update = {
+            name: getattr(self, name).model_copy(update=values) if isinstance(values, dict) else values
+            for name, values in sections.items()
+        }
         return self.model_copy(update=update)
 
     @classmethod
@@ -140,6 +142,15 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault(section, {})[key] = value
         else:
             found[name] = value
+    return found
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by section as values by dotted name: the opposite of `nested`."""
+    found = {}
+    for name, value in values.items():
+        inner = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
+        found.update(inner)
     return found
 
 
