@@ -9,17 +9,29 @@ from jobs.catalog.file import Key, Row
 from jobs.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
 from jobs.catalog.text import Fault
 from jobs.catalog.timeline import Change, Stored, Timeline, Version, changed_timeline, first_difference
+from jobs.catalog.warnings import warnings
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything an apply would change, how many rows stay as they are, and what it refuses."""
+    """Everything an apply would change, how many rows stay as they are, and what it refuses.
+
+    Parameters
+    ----------
+    changes, unchanged, faults:
+        What differs from the stored versions, how many rows do not, and what is refused.
+    notes:
+        What follows from the changes.
+    warnings:
+        What is allowed and hardly meant; each is one sentence that begins with the path it is about.
+    """
 
     changes: tuple[Change, ...]
     unchanged: int
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def replay_needed(self) -> bool:
@@ -49,7 +61,13 @@ def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> P
     after = _after(stored, changes)
     faults += [*meter_faults(wanted["meter"], after["meter"]), *calendar_faults(wanted, after)]
     faults += receiver_faults(wanted["alert_policy"], after["alert_policy"])
-    return Plan(tuple(changes), unchanged, tuple(faults), tuple(notes(changes, after["calendar"], terms)))
+    return Plan(
+        tuple(changes),
+        unchanged,
+        tuple(faults),
+        tuple(notes(changes, after["calendar"], terms)),
+        tuple(warnings(changes, stored)),
+    )
 
 
 def _is_free(table: str, row: Row, timeline: Timeline, new_tenants: Collection[str | None]) -> bool:

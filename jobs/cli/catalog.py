@@ -85,7 +85,11 @@ def _instant(text: str, option: str) -> datetime | None:
 def _text(made: Plan) -> str:
     lines = [line for change in made.changes for line in _lines(change)]
     counts = [f"{sum(one.kind == kind for one in made.changes)} {kind}" for kind in ("added", "changed", "closed")]
-    return "\n".join([*lines, f"{', '.join(counts)}, {made.unchanged} unchanged", *made.notes])
+    return "\n".join([*lines, f"{', '.join(counts)}, {made.unchanged} unchanged", *_remarks(made)])
+
+
+def _remarks(made: Plan) -> list[str]:
+    return [*(f"warning: {one}" for one in made.warnings), *made.notes]
 
 
 def _lines(change: Change) -> list[str]:
@@ -121,6 +125,7 @@ def _document(outcome: catalog_tool.Outcome) -> dict[str, Any]:
         ],
         "unchanged": made.unchanged,
         "replay_needed": made.replay_needed,
+        "warnings": list(made.warnings),
         "notes": list(made.notes),
         "faults": [{"path": fault.path, "message": fault.message} for fault in made.faults],
     }

@@ -257,6 +257,30 @@ def test_a_list_of_boundaries_that_ends_soon_is_named() -> None:
     assert notes("2027-01-01") == ()
 
 
+def customers(*names: str) -> dict[str, list[Row]]:
+    return wants(customer=[Row(("t", name), (None, None, None), path=f"tenants.t.customers.{name}") for name in names])
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(
+    ("known", "named"), [((), (COMPOSED, DECOMPOSED)), ((DECOMPOSED,), (COMPOSED,)), ((COMPOSED,), (DECOMPOSED,))]
+)
+def test_customers_that_differ_only_by_normalisation_are_named(known: tuple[str, ...], named: tuple[str, ...]) -> None:
+    stored = of(tenant={("t",): (Version((None,)),)}, customer={("t", one): (Version((None,) * 3),) for one in known})
+    warnings = plan(customers(*named), stored, TERMS).warnings
+    assert len(warnings) == len(named)
+    assert "U+00E9" in warnings[0]
+    assert "U+0301" in warnings[0]
+    assert "normalisation" in warnings[0]
+
+
+def test_other_customers_are_not_named() -> None:
+    stored = of(tenant={("t",): (Version((None,)),)}, customer={("t", COMPOSED): (Version((None,) * 3),)})
+    assert plan(customers(COMPOSED, "cafe", "caf\u00e8"), stored, TERMS).warnings == ()
+
+
 # --- properties -------------------------------------------------------------------------------------------------------
 
 INSTANTS = st.sampled_from([BEGINNING_MS, *(MARCH_MS + minute * MINUTE_MS for minute in range(-3, 6))])
