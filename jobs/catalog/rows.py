@@ -139,11 +139,12 @@ def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) 
 
 def _insert(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
     keys, values = TABLES[table]
-    copy = sql.SQL("COPY {} ({}, valid_from) FROM STDIN").format(_table(table), _names(keys + values))
+    copy = sql.SQL("COPY {} ({}, valid_from, valid_to) FROM STDIN").format(_table(table), _names(keys + values))
     with connection.cursor() as cursor, cursor.copy(copy) as rows:
-        for one in changes:
-            cells = [_cell(name, value) for name, value in zip(values, one.new or (), strict=True)]
-            rows.write_row((*one.key, *cells, stored(one.begin_ms)))
+        for change in changes:
+            for one in change.versions:
+                cells = [_cell(name, value) for name, value in zip(values, one.values, strict=True)]
+                rows.write_row((*change.key, *cells, stored(one.valid_from_ms), stored(one.valid_to_ms)))
 
 
 def _cell(name: str, value: Any) -> Any:

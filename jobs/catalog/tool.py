@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, LiteralString
@@ -14,12 +14,12 @@ from psycopg import sql
 
 from jobs.catalog import file as catalog_file
 from jobs.catalog import rows as catalog_rows
-from jobs.catalog.check import check
-from jobs.catalog.check_limits import NOTHING
+from jobs.catalog.checked import planned
+from jobs.catalog.entries import mapping
 from jobs.catalog.file import TABLES
 from jobs.catalog.instants import shown
 from jobs.catalog.known import refusals
-from jobs.catalog.plan import Plan, plan
+from jobs.catalog.plan import Plan
 from jobs.catalog.refusals import Terms
 from jobs.db import connect
 from jobs.errors import TidemarkError
@@ -53,7 +53,9 @@ class Outcome:
     plan: Plan
 
 
-def preview(settings: Settings, path: Path, *, backdate: bool = False, prune: bool = False) -> Outcome:
+def preview(
+    settings: Settings, path: Path, *, backdate: bool = False, prune: bool = False, all_tenants: bool = False
+) -> Outcome:
     """What `apply` would do now, changing nothing; faults of the plan are left for the caller to raise.
 
     Raises
@@ -68,7 +70,7 @@ def preview(settings: Settings, path: Path, *, backdate: bool = False, prune: bo
     with _transaction(settings) as connection:
         connection.execute(_SNAPSHOT)
         revision, now = connection.execute(_BEGIN).fetchall()[0]
-        terms = _terms(settings, revision, now, backdate=backdate, prune=prune)
+        terms = _terms(settings, revision, now, backdate=backdate, prune=prune, all_tenants=all_tenants)
         return Outcome(revision, _plan(connection, file, path, terms, settings.state_ttl_days))
 
 
@@ -78,6 +80,7 @@ def apply(
     *,
     backdate: bool = False,
     prune: bool = False,
+    all_tenants: bool = False,
     announce: Callable[[Plan], None] = lambda _: None,
 ) -> Outcome:
     """Make the catalog say what the file says; see `jobs.catalog.plan.plan` for the event times it says so for.
@@ -91,7 +94,9 @@ def apply(
     backdate:
         Change what events may have been counted by already; a replay then counts them anew.
     prune:
-        Close rows that the file does not name; otherwise they stay as they are.
+        Close rows of the tenants in the file that it does not name; otherwise they stay as they are.
+    all_tenants:
+        With `prune`: the file is the whole catalog. All it does not name is closed, and keys it does not name cleared.
     announce:
         Called with the plan before it is carried out, in the same transaction, and also if it is refused.
 
@@ -106,7 +111,7 @@ def apply(
     file = catalog_file.read(path)
     with _transaction(settings) as connection:
         revision, now = connection.execute(_LOCK).fetchall()[0]
-        terms = _terms(settings, revision, now, backdate=backdate, prune=prune)
+        terms = _terms(settings, revision, now, backdate=backdate, prune=prune, all_tenants=all_tenants)
         made = _plan(connection, file, path, terms, settings.state_ttl_days)
         announce(made)
         catalog_file.fail(path, made.faults)
@@ -141,7 +146,9 @@ def show(settings: Settings, at: datetime | None = None, known_at: datetime | No
     return {"revision": revision, "applied_at": shown(_ms(applied_at)), "at": shown(at_ms), **tables}
 
 
-def _terms(settings: Settings, revision: int, now: datetime, *, backdate: bool, prune: bool) -> Terms:
+def _terms(
+    settings: Settings, revision: int, now: datetime, *, backdate: bool, prune: bool, all_tenants: bool
+) -> Terms:
     return Terms(
         now_ms=_ms(now),
         first=revision == 0,
@@ -149,22 +156,22 @@ def _terms(settings: Settings, revision: int, now: datetime, *, backdate: bool, 
         tolerance_s=settings.future_tolerance_s,
         backdate=backdate,
         prune=prune,
+        all_tenants=all_tenants,
     )
 
 
 def _plan(
     connection: psycopg.Connection, file: catalog_file.CatalogFile, path: Path, terms: Terms, longest_period_days: int
 ) -> Plan:
-    # A calendar that a tenant or customer names may come from an earlier file.
-    calendars = [row[0] for row in connection.execute("SELECT DISTINCT calendar_id FROM catalog.calendar")]
-    # Pruned, nothing stays open that the file could lean on.
-    known = NOTHING if terms.prune else catalog_rows.known(connection)
-    faults = check(file, known_calendars=calendars, longest_period_days=longest_period_days, known=known)
-    catalog_file.fail(path, faults)
-    wanted = catalog_file.rows(file)
-    tenants = None if terms.prune else [row.key[0] for row in wanted["tenant"]]
-    terms = replace(terms, default_ms=catalog_file.default_valid_from(file))
-    return plan(wanted, catalog_rows.read(connection, tenants), terms)
+    tenants = None if terms.is_whole else [*mapping(mapping(file.content).get("tenants"))]
+    return planned(
+        file,
+        path,
+        terms,
+        longest_period_days=longest_period_days,
+        stored=catalog_rows.read(connection, tenants),
+        known=catalog_rows.known(connection),
+    )
 
 
 def _plural(table: str) -> str:
