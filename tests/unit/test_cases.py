@@ -27,30 +27,30 @@ from jobs.cli.main import main
 
 CASES = Path(__file__).parent / "data" / "cases"
 NAMES = (
+    "anchor-to-the-minute",
     "bom",
+    "capital-true",
+    "count-with-a-value",
+    "dry-run-takes-what-apply-refuses",
     "filter-by-source",
     "jsonpath-of-openmeter",
+    "merge-keys",
     "nfc-and-nfd",
+    "number-as-event-type",
     "properties-null",
     "rfc3339-examples",
     "text-json",
+    "yaml-alias-bomb",
     "zero-with-a-huge-exponent",
 )
 # Cases whose expected outcome does not come out yet: a name moves from here to NAMES with the change that makes it.
 PENDING = (
-    "anchor-to-the-minute",
     "average-of-voids-alone",
-    "capital-true",
     "control-characters-in-a-table",
-    "count-with-a-value",
-    "dry-run-takes-what-apply-refuses",
     "explain-brackets-in-id",
     "ids-with-colons",
-    "merge-keys",
-    "number-as-event-type",
     "st-johns-last-day",
     "void-of-a-void",
-    "yaml-alias-bomb",
 )
 
 Run = Callable[..., tuple[int, str, str]]
