@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.catalog.asks import Ask
 from jobs.catalog.file import OWNED, Key, Row
 from jobs.catalog.merge import overlaid
 from jobs.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
@@ -36,6 +37,8 @@ class Plan:
         What follows from the changes.
     warnings:
         What is allowed and hardly meant; each is one sentence that begins with the path it is about.
+    asks:
+        What an apply asks for before it does it; cuts of running periods come first.
     """
 
     changes: tuple[Change, ...]
@@ -43,6 +46,7 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    asks: tuple[Ask, ...] = ()
 
     @property
     def replay_needed(self) -> bool:
