@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from jobs.catalog.entries import LIMIT_SCOPES, POLICY_KINDS
+from jobs.catalog.entries import POLICY_KINDS
 from jobs.catalog.file import TABLES, Key
 from jobs.catalog.instants import shown
 from jobs.catalog.stored_entries import entry
@@ -78,17 +78,15 @@ def _tenant(found: Mapping[str, _Entries], tenant: str, own: dict[str, Any]) -> 
     customers = _below(found["customer"], tenant)
     # A plan without limits is stored nowhere but with its customers.
     plans: dict[str, Any] = {one["plan"]: {} for one in customers.values() if "plan" in one}
-    groups = {"customer": customers, "plan": plans}
+    groups: dict[str, dict[str, Any]] = {"customer": customers, "plan": plans}
     limits: dict[str, Any] = {}
     for (owner, scope, name, meter), one in found["usage_limit"].items():
         if owner == tenant:
-            group = limits if scope == "tenant" else groups[str(scope)].setdefault(name, {}).setdefault("limits", {})
-            group[meter] = one
-    parts = {
-        "limits": limits,
-        **{name: groups[scope] for scope, name in LIMIT_SCOPES},
-        "meters": _below(found["meter"], tenant),
-    }
+            group = limits
+            if scope != "tenant":
+                group = groups[str(scope)].setdefault(str(name), {}).setdefault("limits", {})
+            group[str(meter)] = one
+    parts = {"limits": limits, "plans": plans, "customers": customers, "meters": _below(found["meter"], tenant)}
     return own | {name: value for name, value in parts.items() if value}
 
 
@@ -105,7 +103,7 @@ def _named(calendars: _Entries, tenants: Mapping[str, Any], *, everything: bool)
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     """Texts as the catalog reads them, decimals exact, nothing by alias."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, _: Any) -> bool:
         """Each entry is written out."""
         return True
 

@@ -164,8 +164,8 @@ def show_file(
 ) -> tuple[int, dict[str, Any]]:
     """The revision, and the content of a catalog file that changes nothing when it is applied now.
 
-    It has what is to hold in the end: a planned version with its `valid_from`. With `at` it has what holds at that event
-    time instead. Other parameters and errors: see `show`.
+    It has what is to hold in the end: a planned version with its `valid_from`. With `at` it has what holds then
+    instead. Other parameters and errors: see `show`.
     """
     with _transaction(settings) as connection, refusals():
         connection.execute(_SNAPSHOT)
