@@ -10,6 +10,7 @@ from jobs.catalog.entries import mapping, meter_groups
 from jobs.catalog.file import CatalogFile
 from jobs.catalog.text import Fault
 from udfs.meters.filters import filter_faults
+from udfs.meters.paths import path_of
 
 # Kafka, Redis and the primary keys take ids of this many bytes; the schema can count characters only.
 MAX_ID_BYTES = 256
@@ -59,8 +60,19 @@ def _text_faults(path: str, value: Any, *, is_path: bool) -> Iterator[Fault]:
     elif isinstance(value, str):
         if (size := size_of(value)) > MAX_ID_BYTES:
             yield Fault(path, f"it has {size} bytes; the limit is {MAX_ID_BYTES}.")
-        elif is_path and not all(value.split(".")):
-            yield Fault(path, f"{value!r} is no property path: names with single dots between them.")
+        elif is_path and (message := _path_fault(value)):
+            yield Fault(path, message)
+
+
+def _path_fault(text: str) -> str:
+    """Why a path cannot be read, or nothing; `$.a` and `$['a.b']` are for `path_of` to read."""
+    if not text.startswith(("$.", "$[")) and not all(text.split(".")):
+        return f"{text!r} is no property path: write names with single dots between them."
+    try:
+        path_of(text)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def plain_operand_faults(file: CatalogFile, content: Mapping[str, Any]) -> Iterator[Fault]:

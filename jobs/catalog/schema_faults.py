@@ -61,6 +61,8 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
         yield from (fault for one in error.context or () if one.schema_path[0] == 1 for fault in _faults(one))
         return
     path = ".".join(map(str, error.absolute_path))
+    if error.validator == "pattern" and error.instance == "":
+        return  # said by its length
     if error.validator == "additionalProperties":
         yield from _unknown_keys(path, error)
     elif "propertyNames" in error.absolute_schema_path:

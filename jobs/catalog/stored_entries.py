@@ -18,6 +18,7 @@ METER_DEFAULTS: Mapping[str, Any] = {
     "filter": "",
     "on_missing": "reject",
     "per": "hour",
+    "precision": "rounded",
 }
 
 
