@@ -407,9 +407,14 @@ def test_the_command_shows_the_plan_before_it_is_applied(settings: Settings, tmp
 
     applied_notes = json.loads(planned.stdout)["notes"]
     assert "only a replay" in applied_notes[0]
-    applied = tidemark(settings, "apply", file, "--backdate")
+    applied = tidemark(settings, "apply", file, "--backdate", "--yes")
     assert applied.returncode == 0
     assert applied.stdout.splitlines() == [
+        (
+            "asks: tenant acme, every customer on its default calendar, 1 of them in the catalog (aa): the period "
+            "2026-02-01..2026-03-01 is cut on 2026-02-28 19:00 (America/New_York)"
+        ),
+        "asks: customer acme/ua: the period 2026-01-01..2026-04-01 is cut on 2026-03-01 (Etc/UTC)",
         "changed calendar month from 2026-03-01T00:00:00Z",
         "  interval: P1M -> P2M",
         "changed customer acme/ua from 2026-03-01T00:00:00Z",
@@ -465,7 +470,7 @@ def test_a_new_calendar_of_a_customer_that_has_no_usage_cuts_nothing(settings: S
     catalog_tool.apply(settings, write(tmp_path, document()))
     new = {"tenants": {"acme": {"customers": {"new": {"calendar": "quarter"}, "used": {"calendar": "quarter"}}}}}
     file = write(tmp_path, {**new, "valid_from": "2098-11-28T13:25:00Z"})
-    columns = "tenant_id, customer_id, meter, dims, part, period_start, period_end, value, samples"
+    columns = "tenant_id, customer_id, meter, dims, part, period_start, period_end, n, total"
     with db.connect(settings) as connection:
         connection.execute("DELETE FROM usage.usage_period")
         assert catalog_tool.preview(settings, file).plan.asks == ()

@@ -82,8 +82,8 @@ def cut_by(content: dict[str, Any], *unused: str) -> tuple[Cut, ...]:
             {"tenants": {"acme": {"calendar": "week", "valid_from": AT}}},
             [
                 (
-                    "tenant acme, every customer on its default calendar, 1 of them in the catalog (initech): the period "
-                    "2026-11-01..2026-12-01 is cut on 2026-11-28 14:25 (Europe/Berlin)"
+                    "tenant acme, every customer on its default calendar, 1 of them in the catalog (initech): the "
+                    "period 2026-11-01..2026-12-01 is cut on 2026-11-28 14:25 (Europe/Berlin)"
                 )
             ],
         ),
