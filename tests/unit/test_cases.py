@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from jobs.cli.main import main
+from tidemark.cli.main import main
 
 CASES = Path(__file__).parent / "data" / "cases"
 NAMES = (
