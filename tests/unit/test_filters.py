@@ -40,7 +40,8 @@ def passes(condition: Any, literal: str | None = None, **fields: Any) -> bool:
         (5, ["5", "5.0", '"5"', '"5.00"', "5e0", '"+5"', "0.5e1"], ["6", '"five"', "true", '" 5"', '"\u0665"', '""']),
         (0, ["0", "-0", "0.0", '"0"', "0e99"], ["false", '""', "1e-999999999999999999999"]),
         (0.1, ["0.1", '"0.10"', "1e-1"], ["0.1000000000000000055511151231257827", "0.11"]),
-        ("5", ["5", '"5"'], ["5.0", '"5.0"', "true"]),
+        ("5", ["5", '"5"', "5.0", "5e0"], ['"5.0"', "true", "6"]),
+        ("5.0", ["5", '"5.0"', "5.00"], ['"5"', '"5.00"', "6"]),
         ("LAX", ['"LAX"', '"\\u004cAX"'], ['"lax"', '"LAX "', '["LAX"]']),
         ("", ['""'], ['" "', "0"]),
         (True, ["true", '"true"'], ["false", "1", '"True"']),
@@ -171,8 +172,26 @@ def test_a_filter_decides_which_events_a_meter_measures() -> None:
         ("a.b", {"a": None}, None),
         ("a.b", {"a.b.c": 1, "b": 1}, None),
         ("a", {"a": None}, None),
-        ("quantity", {}, None),
-        ("event_id", {}, None),
+        ("$.a", {"a": 1}, "1"),
+        ("$.a.b", {"a.b": "literal", "a": {"b": "nested"}}, "nested"),
+        ("$['a.b']", {"a.b": "literal", "a": {"b": "nested"}}, "literal"),
+        ('$["a"].b', {"a": {"b": "nested"}}, "nested"),
+        ("$['a']['b c']", {"a": {"b c": 1.0}}, "1"),
+        ("$a", {"$a": 1, "a": 2}, "1"),
+        ("$.a", {}, None),
+        ("$.quantity", {}, None),
+        ("$.region", {}, None),
+        ("properties.quantity", {}, None),
+        ("properties.event_id", {}, None),
+        ("quantity", {}, "2.5"),
+        ("quantity", {"quantity": 7}, "7"),
+        ("event_id", {}, "e-1"),
+        ("tenant_id", {}, "acme"),
+        ("customer_id", {}, "alice"),
+        ("event_type", {}, "call"),
+        ("timestamp", {}, "2024-03-05T10:17:42.250Z"),
+        ("source", {}, None),
+        ("voids", {}, None),
     ],
 )
 def test_a_path_finds_a_property_of_that_name_then_a_nested_one(
@@ -189,7 +208,7 @@ def test_a_field_of_the_event_answers_where_no_property_does(name: str) -> None:
         return None if value is None else text_of(value)
 
     assert found(**{name: 'ö"1'}) == 'ö"1'
-    assert found(f"properties.{name}", **{name: "own"}) == "own"
+    assert found(f"properties.{name}", **{name: "own"}) is None
     assert found(**{name: "own", "properties": {name: "property"}}) == "property"
     assert found(**{name: "own", "properties": {name: None}}) is None
     assert found(**{name: "own", "properties": ...}) == "own"

@@ -79,7 +79,7 @@ def reason_of(value: Any) -> str | None:
         event = parse(raw, "EWR", ARRIVAL_MS)
         for name in ("tenant_id", "customer_id", "event_id", "event_type"):
             checked_id(name, getattr(event, name))
-        event_time_ms(event, raw)
+        event_time_ms(event)
         quantity_of(event)
     except Rejected as verdict:
         return str(verdict.reason)
