@@ -42,6 +42,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "filter",
             "on_missing",
             "per",
+            "precision",
         ),
     ),
     "usage_limit": (("tenant_id", "scope", "scope_id", "meter"), ("cap", "mode", "thresholds", "on_unknown")),
@@ -196,6 +197,7 @@ def _meter(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         canonical_filter(entry.get("filter")),
         entry.get("on_missing", "reject"),
         entry.get("per", "hour"),
+        entry.get("precision", "rounded"),
     )
 
 

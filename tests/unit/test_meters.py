@@ -60,7 +60,9 @@ def test_numbers_keep_all_their_digits_as_group_by_values() -> None:
     assert dims(BY_PLACE, zone=10**30, city=0.1) == f'{{"city":"0.1","zone":"{10**30}"}}'
 
 
-_names = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), min_size=1, max_size=3, unique=True)
+_names = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), min_size=1, max_size=3, unique=True
+)
 _values = st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 
 
@@ -130,9 +132,67 @@ def test_the_latest_value_wins_by_event_time_then_by_id_in_byte_order() -> None:
     assert measured(meter)[0][:4] == ("2.5", "", "", 1)
 
 
+def test_the_latest_value_wins_by_nanosecond_then_source_then_id() -> None:
+    meter = Meter("m", ("call",), "latest")
+    begin = "2024-03-05T10:17:42.250"
+    order: list[dict[str, Any]] = [
+        {"timestamp": f"{begin}Z", "event_id": "z"},
+        {"timestamp": f"{begin}000300Z", "event_id": "y"},
+        # Finer digits are cut off, so these two are of one instant.
+        {"timestamp": f"{begin}0003009Z", "event_id": "y2"},
+        {"timestamp": f"{begin}3Z", "event_id": "a"},
+        {"timestamp": "2024-03-05T12:17:42.2503001+02:00", "event_id": "a"},
+        {"timestamp": f"{begin}3002Z", "event_id": "z"},
+        {"timestamp": f"{begin}3002Z", "event_id": "b", "schema_version": 2, "source": "/a"},
+        {"timestamp": f"{begin}3002Z", "event_id": "a", "schema_version": 2, "source": "/a!"},
+        {"timestamp": f"{begin}999999Z", "event_id": "a"},
+    ]
+    texts = [measured_raw(raw_event(**fields), meter, EVENT_MS)[0].latest for fields in order]
+    assert texts == sorted(set(texts), key=str.encode)
+    assert [text[:21] for text in texts[1:4]] == [f"{EVENT_MS:015d}{nanos}" for nanos in ("000300", "000300", "300000")]
+
+
+def test_a_leap_second_is_the_last_nanosecond_of_its_minute() -> None:
+    (one,) = measured_raw(
+        raw_event(timestamp="2016-12-31T18:59:60.25-05:00"), Meter("m", ("call",), "latest"), EVENT_MS
+    )
+    assert one.latest.startswith(f"{EVENT_MS:015d}999999")
+
+
+def test_a_meter_may_refuse_what_would_be_rounded() -> None:
+    exact = Meter("m", ("call",), "sum", precision="exact")
+    for value in (0.1 + 0.2, "1e-10", "-1.00000000000000000001"):
+        for meter, fields in ((exact, {"quantity": value}), (replace(exact, value="n"), {"properties": {"n": value}})):
+            verdict = refused(meter, **fields)
+            assert verdict.reason == Reason.QUANTITY_TOO_PRECISE
+            assert "precision: exact" in verdict.detail
+            assert measured(replace(meter, precision="rounded", allow_negative=True), **fields)
+            assert measured(replace(meter, aggregation="count"), **fields) == [Measurement("1", "")]
+    for value in ("1.5", "0.1000000000000", "1e-9", "0e-99", 7):
+        assert measured(exact, quantity=value) == measured(replace(exact, precision="rounded"), quantity=value)
+    assert measured(exact, quantity=...) == [Measurement("1", "")]
+
+
+def test_a_void_takes_back_what_its_original_was_rounded_to() -> None:
+    meter = Meter("m", ("call",), "sum")
+    for spelling in (0.1 + 0.2, "0.30000000000000004", "300000000000000040e-18", "0.3"):
+        assert measured(meter, quantity=spelling) == [Measurement("0.3", "")]
+        assert measured(meter, void=True, quantity=spelling) == [Measurement("-0.3", "", samples=-1)]
+
+
 @pytest.mark.parametrize(
     ("literal", "text"),
-    [('"N123"', "N123"), ("5", "5"), ("5.0", "5"), ("5e0", "5"), ('"5.0"', "5.0"), ("true", "true"), ('""', ""), ('"\\u00e9"', "é"), ('"5"', "5")],
+    [
+        ('"N123"', "N123"),
+        ("5", "5"),
+        ("5.0", "5"),
+        ("5e0", "5"),
+        ('"5.0"', "5.0"),
+        ("true", "true"),
+        ('""', ""),
+        ('"\\u00e9"', "é"),
+        ('"5"', "5"),
+    ],
 )
 def test_a_unique_value_is_counted_by_the_hash_of_its_text(literal: str, text: str) -> None:
     meter = Meter("m", ("call",), "unique", value="tail")
@@ -140,7 +200,7 @@ def test_a_unique_value_is_counted_by_the_hash_of_its_text(literal: str, text: s
     assert one == Measurement("1", "", "u" + sha256(text.encode()).hexdigest()[:32])
 
 
-def test_unique_quantities_are_told_apart_by_their_text_as_properties_are() -> None:
+def test_unique_quantities_are_told_apart_as_properties_are() -> None:
     meter = Meter("m", ("call",), "unique")
     assert measured(meter, quantity=5) == measured(meter, quantity="5") == measured(meter, quantity=5.0)
     assert measured(meter, quantity=5) != measured(meter, quantity="5.0")

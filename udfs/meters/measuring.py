@@ -232,7 +232,9 @@ def _plain(value: str, dims: str, *_: object) -> list[Measurement]:
 
 def _latest(value: str, dims: str, event: Event, event_ms: int, raw: bytes) -> list[Measurement]:
     source = event.source or ""
-    latest = f"{event_ms:015d}{nanos_of(event, raw):06d}{SEPARATOR}{source}{SEPARATOR}{event.event_id}{SEPARATOR}{value}"
+    latest = (
+        f"{event_ms:015d}{nanos_of(event, raw):06d}{SEPARATOR}{source}{SEPARATOR}{event.event_id}{SEPARATOR}{value}"
+    )
     return [Measurement(value, dims, latest=latest)]
 
 
