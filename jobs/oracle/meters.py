@@ -20,8 +20,8 @@ _JOINED = {"all": (" AND ", "true"), "any": (" OR ", "false")}
 # Values whose sign is not judged: not used, no number, or a change of a level.
 _ANY_SIGN = {"count", "unique", "weighted_sum"}
 _SERIES = (
-    "partition", '"offset"', "tenant_id", "customer_id", "event_id", "event_ms", "nanos", "source", "minute_utc", "day", "period_start",
-    "period_end",
+    "partition", '"offset"', "tenant_id", "customer_id", "event_id", "event_ms", "nanos", "source", "minute_utc", "day",
+    "period_start", "period_end",
 )  # fmt: skip
 
 

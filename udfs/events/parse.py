@@ -57,8 +57,8 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
     """An event from the bytes of one Kafka value, native or CloudEvent, brought to the latest version.
 
     Fields are present and of their type, every key is there once, strings are storable, `source` and `voids` are ids.
-    A byte order mark in front of it is passed over. The other ids, time range, quantity and properties are checked where they are used (`checked_id`, `event_time_ms`,
-    `quantity_of`, `udfs.meters.meter`).
+    A byte order mark in front of it is passed over. The other ids, time range, quantity and properties are checked
+    where they are used (`checked_id`, `event_time_ms`, `quantity_of`, `udfs.meters.meter`).
 
     Parameters
     ----------
