@@ -34,6 +34,7 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "filter",
             "on_missing",
             "per",
+            "precision",
         ),
     ),
     "usage_limit": (("tenant_id", "scope", "scope_id", "meter"), ("cap", "mode", "thresholds", "on_unknown")),
@@ -233,6 +234,7 @@ def _meter(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         canonical_filter(entry.get("filter")),
         entry.get("on_missing", "reject"),
         entry.get("per", "hour"),
+        entry.get("precision", "rounded"),
     )
 
 
