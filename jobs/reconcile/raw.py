@@ -14,6 +14,7 @@ import msgspec
 from jobs.kafka_io import dump
 from jobs.oracle.oracle import Oracle, RawRecord, Rules
 from jobs.settings import Settings
+from udfs.envelope import unwrap
 from udfs.reconcile.sample import Wanted
 
 Progress = Callable[[int], None]
@@ -133,8 +134,9 @@ def _owner(settings: Settings, head: _Head) -> tuple[str, str]:
 
 def _head(value: bytes | None) -> _Head | None:
     """None for what no customer can be read from: it is a dead letter, and counts nowhere."""
+    envelope = unwrap(value)
     try:
-        return _DECODER.decode(value or b"")
+        return _DECODER.decode((value if envelope is None else envelope.event) or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -1,7 +1,7 @@
 -- The bytes as text; NULL text with bytes means they are not UTF-8. A stage later only sees rows without a verdict.
 CREATE TABLE decoded AS
 WITH read AS (
-    SELECT *, CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END AS body FROM raw
+    SELECT *, CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END AS body FROM opened
 )
 SELECT
     partition,
