@@ -121,6 +121,7 @@ class Pipeline:
         assert deltas.events == counts.counted
         assert deltas.equal
         assert self.dead_letters() == Counter(counts.rejected)
+        assert self.partial_dead_letters() == Counter(counts.partial)
         assert compare_postgres(oracle, self.settings) == []
         assert compare_redis(oracle, self.settings) == []
         alerts = committed_alerts(oracle, self.settings)
