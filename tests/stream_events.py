@@ -23,7 +23,7 @@ class Raw(str):
     __slots__ = ()
 
 
-# What `_resize` says of its operations, and the reason for which the meter of them refuses it while the others count it.
+# What `_resize` says of its operations, and why the meter of them refuses it while the others count it.
 IOPS: tuple[tuple[Any, str | None], ...] = (
     (100, None), ("250.5", None), (0, None), (-1, "negative_quantity"), ("fast", "invalid_quantity"),
     ([7], "wrong_type"), (None, "missing_value"),

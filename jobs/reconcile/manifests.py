@@ -22,8 +22,8 @@ from udfs.reconcile.sample import Wanted
 _HASH = re.compile(r"[0-9a-f]{32}")
 _HOUR_MS = 3_600_000
 
-# Events by what the producer calls one: tenant, source, id, and the id it takes back. Of copies the first counts, and
-# what was redriven for one meter alone is none. The hour is that of the event time; what cannot be read has none, and is
+# Events by what the producer calls one: tenant, source, id, and the id it takes back. Of copies the first counts; what
+# was redriven for one meter alone is none. The hour is that of the event time; what cannot be read has none, and is
 # missing from its manifest.
 _EVENTS = """
 SELECT t.tenant_id, t.source, t.event_ms // 3600000 AS hour, t.event_id, coalesce(t.voids, '') AS voids,
