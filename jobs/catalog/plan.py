@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.catalog import refusing
 from jobs.catalog.file import Key, Row
 from jobs.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
 from jobs.catalog.text import Fault
@@ -49,7 +50,8 @@ def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> P
     after = _after(stored, changes)
     faults += [*meter_faults(wanted["meter"], after["meter"]), *calendar_faults(wanted, after)]
     faults += receiver_faults(wanted["alert_policy"], after["alert_policy"])
-    return Plan(tuple(changes), unchanged, tuple(faults), tuple(notes(changes, after["calendar"], terms)))
+    said = [*notes(changes, after["calendar"], terms), *(() if terms.first else refusing.warnings(changes))]
+    return Plan(tuple(changes), unchanged, tuple(faults), tuple(said))
 
 
 def _is_free(table: str, row: Row, timeline: Timeline, new_tenants: Collection[str | None]) -> bool:
