@@ -47,7 +47,7 @@ class Meter:
     value:
         `quantity`, which is 1 for an event without one, or the path of a property.
     on_missing:
-        What happens to an event without the property: it is rejected, or this meter does not measure it.
+        What this meter does with an event without the property: refuse it, or leave it out.
     filter:
         JSON text of the condition that events must meet (see `udfs.meters.filters`), '' for none.
     per:
