@@ -79,8 +79,8 @@ class DecodedBatch:
     rejects: list[str | None] = field(default_factory=list)
 
 
-# What an accepted event adds, a text per measurement but for the stamps; and meters that refused it, with the cause.
-_Measured = tuple[list[str], Refusals | None]
+# What an accepted event adds: a text per measurement, but for the stamps.
+_Measured = list[str]
 
 
 class _TakenError(Exception):
@@ -108,6 +108,7 @@ class Decoder:
         2. Measure each event; what is wrong with one becomes its dead-letter record. Put those of known customers into
            their minute, day and period.
         3. Look up all customers not seen before, at once, and do the same for theirs.
+        4. Add what single meters refused of the events that others measure.
 
         Raises
         ------
@@ -122,6 +123,8 @@ class Decoder:
         arrivals: Sequence[int | None] = [None] * size if arrivals_ms is None else arrivals_ms
         batch = DecodedBatch([None] * size, [None] * size, [None] * size)
         envelopes = _envelopes(raws, partitions)
+        refusals: Refusals = []
+        partly: list[tuple[int, Event, Refusals]] = []
         waiting: list[tuple[int, Pair, Event, int, _Measured]] = []
         account_of, default_tenant = self._catalog.account, self._policy.default_tenant
         scope = self._policy.scope
@@ -135,40 +138,41 @@ class Decoder:
                 account = account_of(pair)
                 if account is None:
                     _check_pair(pair)
-                event_ms, measured = self._measure(event, raw or b"", arrival_ms, envelope)
+                event_ms, measured = self._measure(event, raw or b"", arrival_ms, envelope, refusals)
+                if refusals:
+                    partly.append((row, event, refusals))
+                    refusals = []
                 if scope is not None and not scope.holds(event.tenant_id, event_ms):
                     batch.keys[row] = _key(event, envelope)
                 elif account is None:
                     waiting.append((row, pair, event, event_ms, measured))
                 else:
                     stamp = account.calendar_at(event_ms).stamp_at(event_ms)
-                    batch.keys[row] = _key(event, envelope)
-                    batch.measurements[row] = stamped(measured[0], stamp)
-                    if measured[1] is not None:
-                        read = Read(value, partitions[row], offsets[row], arrival_ms, event)
-                        batch.rejects[row] = self._dead_letters.partial(read, measured[1])
+                    _accept(batch, row, event, envelope, stamp, measured)
             except Exception as error:  # noqa: BLE001  no event may stop the others
+                refusals = []
                 read = Read(value, partitions[row], offsets[row], arrival_ms, event)
                 self._refuse(batch, row, error, envelope, read)
         # Step 3
         self._catalog.prefetch({pair for _, pair, *_ in waiting})
         for row, pair, event, event_ms, measured in waiting:
             envelope = envelopes.get(row)
-            read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
             try:
                 stamp = self._catalog.calendar_at(pair, event_ms).stamp_at(event_ms)
-                batch.keys[row] = _key(event, envelope)
-                batch.measurements[row] = stamped(measured[0], stamp)
-                if measured[1] is not None:
-                    batch.rejects[row] = self._dead_letters.partial(read, measured[1])
+                _accept(batch, row, event, envelope, stamp, measured)
             except Exception as error:  # noqa: BLE001  as above
+                read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
                 self._refuse(batch, row, error, envelope, read)
+        # Step 4
+        for row, event, found in partly:
+            read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
+            self._tell_partial(batch, row, found, read)
         return batch
 
     def _measure(
-        self, event: Event, raw: bytes, arrival_ms: int | None, envelope: Envelope | None
+        self, event: Event, raw: bytes, arrival_ms: int | None, envelope: Envelope | None, refusals: Refusals
     ) -> tuple[int, _Measured]:
-        """Event time, and what the event adds; its tenant and customer id were checked."""
+        """Event time, and what the event adds; its tenant and customer id were checked. `refusals` are added to."""
         tenant = event.tenant_id
         checked_id("event_id", event.event_id)
         event_type = checked_id("event_type", event.event_type)
@@ -182,8 +186,8 @@ class Decoder:
             detail = f"no meter of tenant {shown(tenant)} takes event type {shown(event_type)}."
             raise Rejected(Reason.UNKNOWN_EVENT_TYPE, detail)
         if envelope is None:
-            return event_ms, _measured(event, meters, event_ms)
-        measured = _measured(event, _alone(meters, envelope.meter, event_type), event_ms)
+            return event_ms, _measured(event, meters, event_ms, refusals)
+        measured = _measured(event, _alone(meters, envelope.meter, event_type), event_ms, refusals)
         if envelope.run != self._policy.run_id and self._takes_original(envelope, event, event_ms, arrival_ms):
             raise _TakenError
         return event_ms, measured
@@ -209,6 +213,11 @@ class Decoder:
         if -late_ms > policy.future_tolerance_ms:
             detail = f"its event time is {-late_ms} ms after its arrival; the limit is {policy.future_tolerance_ms} ms."
             raise Rejected(Reason.IN_FUTURE, detail)
+
+    def _tell_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
+        # Not where the event is outside the scope, or its customer has no period.
+        if batch.measurements[row] is not None:
+            batch.rejects[row] = self._dead_letters.partial(read, refusals)
 
     def _refuse(self, batch: DecodedBatch, row: int, error: Exception, envelope: Envelope | None, read: Read) -> None:
         """Make a row a whole dead letter, or an envelope whose meter counts the event itself: a copy of it."""
@@ -240,13 +249,13 @@ def _alone(meters: Sequence[Meter], name: str, event_type: str) -> Sequence[Mete
     return found
 
 
-def _measured(event: Event, meters: Sequence[Meter], event_ms: int) -> _Measured:
+def _measured(event: Event, meters: Sequence[Meter], event_ms: int, refusals: Refusals) -> _Measured:
+    """What the event adds to the meters that take it; those that do not are added to `refusals`, with the cause."""
     # Read even where no meter does: a bad quantity is a bad event.
     quantity = quantity_of(event)
     void = isinstance(event.voids, str)
     owner = f"{event.tenant_id}{SEPARATOR}{event.customer_id}{SEPARATOR}"
-    texts: list[str] = []
-    refusals: Refusals | None = None
+    texts = []
     for meter in meters:
         try:
             if meter.is_plain and not void:
@@ -255,12 +264,18 @@ def _measured(event: Event, meters: Sequence[Meter], event_ms: int) -> _Measured
             else:
                 texts += [unstamped(owner, meter.meter, *one) for one in measure(event, meter, event_ms, void)]
         except Exception as error:  # noqa: BLE001  no meter may stop the others
-            refusals = [*(refusals or ()), (meter.meter, error)]
-    if texts:
-        return texts, refusals
-    if refusals:
+            refusals.append((meter.meter, error))
+    if refusals and not texts:
         raise RefusedByAllError(refusals)
-    return [unstamped(owner, UNMEASURED, *unmeasured(void))], None
+    return texts or [unstamped(owner, UNMEASURED, *unmeasured(void))]
+
+
+def _accept(
+    batch: DecodedBatch, row: int, event: Event, envelope: Envelope | None, stamp: str, measured: _Measured
+) -> None:
+    """Fill a row, both columns or none."""
+    batch.keys[row] = _key(event, envelope)
+    batch.measurements[row] = stamped(measured, stamp)
 
 
 def _key(event: Event, envelope: Envelope | None) -> bytes:
