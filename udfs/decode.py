@@ -83,8 +83,8 @@ class DecodedBatch:
 _Measured = list[str]
 
 
-class _TakenError(Exception):
-    """An envelope whose meter counts the event itself in this run."""
+class _NothingToAddError(Exception):
+    """An envelope whose meter counts the event itself in this run, or measures nothing of it."""
 
 
 class Decoder:
@@ -187,9 +187,12 @@ class Decoder:
             raise Rejected(Reason.UNKNOWN_EVENT_TYPE, detail)
         if envelope is None:
             return event_ms, _measured(event, meters, event_ms, refusals)
-        measured = _measured(event, _alone(meters, envelope.meter, event_type), event_ms, refusals)
-        if envelope.run != self._policy.run_id and self._takes_original(envelope, event, event_ms, arrival_ms):
-            raise _TakenError
+        alone = _alone(meters, envelope.meter, event_type)
+        measured = _measured(event, alone, event_ms, refusals)
+        nothing = not measure(event, alone[0], event_ms, isinstance(event.voids, str))
+        another_run = envelope.run != self._policy.run_id
+        if nothing or (another_run and self._takes_original(envelope, event, event_ms, arrival_ms)):
+            raise _NothingToAddError
         return event_ms, measured
 
     def _takes_original(self, envelope: Envelope, event: Event, event_ms: int, arrival_ms: int | None) -> bool:
@@ -220,9 +223,9 @@ class Decoder:
             batch.rejects[row] = self._dead_letters.partial(read, refusals)
 
     def _refuse(self, batch: DecodedBatch, row: int, error: Exception, envelope: Envelope | None, read: Read) -> None:
-        """Make a row a whole dead letter, or an envelope whose meter counts the event itself: a copy of it."""
+        """Make a row a whole dead letter, or an envelope with nothing to add: a copy."""
         batch.measurements[row] = None
-        if isinstance(error, _TakenError) and envelope is not None and read.event is not None:
+        if isinstance(error, _NothingToAddError) and envelope is not None and read.event is not None:
             batch.keys[row] = declined_key(envelope.meter, key_of(read.event))
             return
         batch.keys[row] = None

@@ -69,7 +69,7 @@ def part_key(meter: str, key: bytes) -> bytes:
 
 
 def declined_key(meter: str, key: bytes) -> bytes:
-    """Dedupe key of an envelope whose meter took the event itself, so that it is not counted: it uses up no other."""
+    """Dedupe key of an envelope that has nothing to add to its meter: not being counted, it uses up no other key."""
     return _hashed(b"declined", meter, key)
 
 

@@ -223,6 +223,9 @@ def _check(item: Item, verdict: Verdict, rules: Rules, force: bool, now_ms: int)
         if not force:
             item.refuse(item.code, item.detail)
             return
+    if verdict.reject is None and not verdict.meters:
+        item.refuse("nothing_to_add", "its meter measures nothing of it by now: a filter, or on_missing: skip.")
+        return
     if verdict.event_ms is None:
         item.refuse("no_event_time", f"the end of its window cannot be known: {item.detail}")
         return

@@ -240,6 +240,13 @@ def test_what_is_redriven_for_a_meter_that_counted_the_event_itself_is_a_copy():
         assert [(row[2], row[8]) for row in o.rows("usage_day")] == [("m", 5), ("n", 1)]
 
 
+def test_what_is_redriven_for_a_meter_that_measures_nothing_of_it_adds_nothing():
+    catalog = catalog_of(m=SIZE | {"on_missing": "skip"}, n={"aggregation": "count"})
+    with Oracle(catalog, _arrived([(0, 0, event("1")), (-1, 0, redriven("m", event("1")))])) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert [row[2] for row in oracle.rows("usage_day")] == ["n"]
+
+
 def test_only_the_redrive_topic_is_read_so():
     with Oracle(catalog_of(m=SIZE), _arrived([(0, 0, redriven("m", event("1", properties={"size": 7})))])) as oracle:
         assert oracle.verdicts() == {(0, 0): "malformed_json"}

@@ -291,6 +291,12 @@ def test_a_replay_counts_a_repaired_value_where_its_meter_skips_what_is_missing(
     assert measured(redriven(Envelope("size", "", sized(7), sized()), replay)) == [("size", "7")]
 
 
+def test_an_envelope_of_which_its_meter_measures_nothing_adds_nothing() -> None:
+    batch = redriven(Envelope("size", "", sized()), run(meters_of(COUNT, replace(SIZE, on_missing="skip"))))
+    assert (batch.measurements, batch.rejects) == ([None], [None])
+    assert batch.keys[0] not in {None, part_key("size", dedupe_key("acme", "e-1"))}
+
+
 def test_a_void_is_redriven_for_one_meter_too() -> None:
     batch = redriven(Envelope("size", "", sized(7, voids="e-1", event_id="v")), run(meters_of(COUNT, SIZE)))
     assert measured(batch) == [("size", "-7")]

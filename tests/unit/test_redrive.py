@@ -437,6 +437,14 @@ def test_only_its_meter_is_asked_whether_it_takes_the_event() -> None:
     assert only(plan([partial(CHARGE)])).detail.startswith("negative_quantity: ")
 
 
+def test_what_its_meter_leaves_out_by_now_is_not_sent() -> None:
+    meters = [Meter("size", ("call",), "sum", value="size", on_missing="skip")]
+    asked = Judge(Catalog(InMemoryCatalogSource([Tenant("acme")], meters), float("inf"), 100), POLICY)
+    rules, log = Rules(GRACE_MS, WINDOW_MS), RedriveLog(REDRIVE)
+    made = make_plan([partial(event(), meter="size")], log, asked, rules, Fixes(), force=True, now_ms=NOW_MS)
+    assert (only(made).fate, only(made).code) == (Fate.REFUSED, "nothing_to_add")
+
+
 @pytest.mark.parametrize("fix", ['event_id="other"', 'source="/s"', 'tenant_id="other"'])
 def test_what_others_have_counted_keeps_its_identity(fix: str) -> None:
     item = only(plan([partial(CHARGE)], parse_fixes(sets=["quantity=3", fix]), force=True))
@@ -454,9 +462,10 @@ def test_meters_of_one_event_are_redriven_each_for_itself_and_once() -> None:
 
 
 def test_what_a_run_is_missing_may_be_counted_by_another() -> None:
-    log = log_of(sent_again(only(plan([partial(event(), meter="calls")])), 5))
+    log = log_of(sent_again(only(plan([partial(CHARGE)], CHARGED)), 5))
+    assert only(plan([partial(CHARGE)], CHARGED, log)).fate is Fate.ALREADY
     log.run_id = "replay"
-    assert only(plan([partial(event(), meter="calls")], log=log)).fate is Fate.SEND
+    assert only(plan([partial(CHARGE)], CHARGED, log)).fate is Fate.SEND
 
 
 def test_a_redriven_event_that_one_meter_refuses_was_not_rejected_there() -> None:

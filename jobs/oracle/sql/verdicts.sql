@@ -2,7 +2,8 @@
 -- An event is counted by the meters that take it. It is rejected as a whole only if some refuse it and none takes it.
 -- Copies have one content (see doubts), so which of them came first changes no total; of different contents, the lowest
 -- offset of the one partition counts. A void goes by the id it takes back, among voids alone; what was redriven for one
--- meter alone, among its like for that meter. It is declined, as a copy, where that meter counted the event itself.
+-- meter alone, among its like for that meter. It is declined, as a copy, where that meter counted the event
+-- itself, or measures nothing of it.
 CREATE TABLE verdicts AS
 WITH refused AS (
     SELECT partition, "offset", arg_min(refusal, meter) AS verdict
@@ -43,6 +44,11 @@ declined AS (
         AND o.only_meter IS NULL AND o.place = 1
     JOIN measured AS m ON m.partition = o.partition AND m."offset" = o."offset" AND m.meter = e.only_meter
     WHERE m.refusal IS NULL
+    UNION
+    SELECT e.partition, e."offset"
+    FROM placed_among AS e
+    ANTI JOIN measured AS m ON m.partition = e.partition AND m."offset" = e."offset"
+    WHERE e.only_meter IS NOT NULL
 )
 SELECT partition, "offset", verdict, false AS declined FROM rejected
 UNION ALL
