@@ -271,10 +271,11 @@ def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: 
     again = run.plan(fixes, meter="miles")
     assert [again.count(fate) for fate in Fate] == [0, 3, 0, 0]
     run.settle("trips")
-    # ... and a copy that says all of it comes after that
+    # ... and a copy that says all of it comes after that,
     copy = event("t-1", "trip", customer_id="c-1", properties={"miles": 100})
     calls = run.counted()["calls", run.settings.events_topic]
-    run.pipeline.send([sent(copy), sent(event("behind the copy", "call"))])
+    # ... in the partition of the first, so that every run knows which was first.
+    run.pipeline.send([sent(copy, partition=1), sent(event("behind the copy", "call"), partition=1)])
     wait_until(lambda: run.counted()["calls", run.settings.events_topic] > calls, WITHIN_S, "the copy to be read")
     # Then it is counted for its meter alone, once; for the other it was counted before.
     counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
