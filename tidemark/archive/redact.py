@@ -11,16 +11,19 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from udfs.decode.decoder import key_of
-from udfs.events.parse import CloudEvent, Event, event_time_ms, parse, quantity_of
+from udfs.envelope import Envelope, unwrap, wrap
+from udfs.events.parse import BYTE_ORDER_MARK, CloudEvent, Event, event_time_ms, nanos_of, parse, quantity_of
 from udfs.events.reasons import Rejected
-from udfs.events.upcast import LATEST_VERSION
+from udfs.events.upcast import DEFAULT_VERSION, LATEST_VERSION
 from udfs.meters.meter import Meter
-from udfs.meters.paths import OWN_FIELDS, Path, path_of, text_of
+from udfs.meters.paths import Path, path_of, text_of
 
 # Fields of the event that decide what it is and what it counts.
 _NATIVE = (
     "event_id", "tenant_id", "customer_id", "event_type", "timestamp", "quantity", "voids", "schema_version",
 )  # fmt: skip
+# Those that count nothing, unless a meter reads them.
+_OPTIONAL = ("resource_id", "user_id", "session_id", "region")
 _CLOUD = ("specversion", "id", "source", "type", "subject", "time", "tenantid", "voids", "datacontenttype")
 _QUANTITY = "quantity"
 
@@ -71,6 +74,9 @@ class Subject:
         RedactionError
             A check found that the event would not be counted as before.
         """
+        envelope = unwrap(raw)
+        if envelope is not None:
+            return self._redacted_inside(envelope, arrival_ms)
         try:
             event = parse(raw, self.default_tenant, arrival_ms)
         except Rejected as verdict:
@@ -83,8 +89,9 @@ class Subject:
 
     def is_unreadable(self, raw: bytes | None, arrival_ms: int) -> bool:
         """Whether the value is no event."""
+        envelope = unwrap(raw)
         try:
-            parse(raw, self.default_tenant, arrival_ms)
+            parse(raw if envelope is None else envelope.event, self.default_tenant, arrival_ms)
         except Rejected:
             return True
         return False
@@ -93,6 +100,15 @@ class Subject:
         """The key of a record of the customer, if it is made of the ids alone; else none."""
         ids = (self.customer_id, self.tenant_id, f"{self.tenant_id}/{self.customer_id}")
         return key if key in {one.encode() for one in ids} else None
+
+    def _redacted_inside(self, envelope: Envelope, arrival_ms: int) -> bytes | None:
+        """An envelope of the redrive topic, whose event may have had another customer before its repair."""
+        event = self.redacted(envelope.event, arrival_ms)
+        original = self.redacted(envelope.original, arrival_ms) if envelope.original is not None else None
+        if event is None and original is None:
+            return None
+        kept = envelope.event if event is None else event
+        return wrap(envelope._replace(event=kept, original=original if original is not None else envelope.original))
 
     def _stub(self, raw: bytes, verdict: Rejected) -> bytes | None:
         if self._named(raw, verdict.ids) != (self.tenant_id, self.customer_id):
@@ -107,7 +123,7 @@ class Subject:
         if "customer_id" in ids:
             return ids.get("tenant_id"), ids["customer_id"]
         try:
-            fields = msgspec.json.decode(raw, type=_Named)
+            fields = msgspec.json.decode(raw.removeprefix(BYTE_ORDER_MARK), type=_Named)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None, None
         return fields.tenant_id or fields.tenantid or self.default_tenant, fields.customer_id or fields.subject
@@ -140,8 +156,8 @@ def redacted(event: Event, raw: bytes, paths: Iterable[str]) -> bytes:
 
     `raw` are the bytes that `event` was parsed from.
     """
-    fields, read = _decode(raw), [path_of(path) for path in paths]
-    properties: Mapping[str, Raw] = {} if event.properties is UNSET else event.properties
+    fields, read = _decode(raw.removeprefix(BYTE_ORDER_MARK)), [path_of(path) for path in paths]
+    properties: Mapping[str, Raw] = event.properties or {}
     kept = _kept(properties, read)
     if isinstance(event, CloudEvent):
         if _QUANTITY in properties:
@@ -150,10 +166,11 @@ def redacted(event: Event, raw: bytes, paths: Iterable[str]) -> bytes:
         return _encode(made | ({"data": kept} if kept else {}))
     made = {name: _bare(fields[name]) for name in _NATIVE if name in fields}
     # Until version 2 a field of that name is the producer's own, and not read.
-    if "source" in fields and msgspec.json.decode(fields.get("schema_version", b"1"), type=float) == LATEST_VERSION:
+    version = msgspec.json.decode(fields.get("schema_version", b"null"), type=float | None) or DEFAULT_VERSION
+    if "source" in fields and version == LATEST_VERSION:
         made["source"] = fields["source"]
-    own = {path.own_field for path in read if path.own_field and path.name not in properties}
-    made |= {name: fields[name] for name in OWN_FIELDS if name in own and name in fields}
+    own = {path.own_field for path in read if path.own_field and path.own_field not in properties}
+    made |= {name: fields[name] for name in _OPTIONAL if name in own and name in fields}
     return _encode(made | ({"properties": kept} if kept else {}))
 
 
@@ -161,11 +178,11 @@ def _kept(properties: Mapping[str, Raw], paths: Iterable[Path]) -> dict[str, Any
     """Properties that paths lead to; of objects the members alone that are read, of what is no text that it is none."""
     kept: dict[str, Any] = {}
     # Nested paths first: a whole object that is read, too, must not hide what is read in it.
-    for path in sorted(paths, key=lambda one: -len(one.steps)):
-        if path.name in properties:
-            kept.setdefault(path.name, _bare(properties[path.name]))
-        elif path.steps:
-            _keep_inner(properties, path.steps, kept)
+    for path in sorted(paths, key=lambda one: -max(map(len, one.chains))):
+        for chain in path.chains:
+            _keep_inner(properties, chain, kept)
+            if len(chain) == 1 and chain[0] in properties:
+                break
     return kept
 
 
@@ -202,7 +219,7 @@ def _answers(event: Event, raw: bytes, paths: Iterable[str]) -> tuple[Any, ...]:
     voids = isinstance(event.voids, str)
     return (
         key_of(event), event.event_id, event.customer_id, event.event_type, voids,
-        _or_reason(event_time_ms, event, raw), _or_reason(quantity_of, event),
+        _or_reason(event_time_ms, event), nanos_of(event, raw), _or_reason(quantity_of, event),
         None if event.quantity is UNSET else _read(bytes(event.quantity)), values,
     )  # fmt: skip
 

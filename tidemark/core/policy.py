@@ -19,6 +19,7 @@ def policy_of(settings: Settings) -> DecodePolicy:
         redrive_topic=settings.topics.redrive,
         scope=scope_of(settings),
         late_until_ms=_ms(settings.replay.late_until) or 0,
+        run_id=settings.run_id,
     )
 
 
