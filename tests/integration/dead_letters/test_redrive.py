@@ -273,12 +273,12 @@ def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: 
     run.settle("trips")
     # ... and a copy that says all of it comes after that,
     copy = event("t-1", "trip", customer_id="c-1", properties={"miles": 100})
-    calls = run.counted()["calls", run.settings.events_topic]
+    calls = run.counted()["calls", run.settings.topics.events]
     # ... in the partition of the first, so that every run knows which was first.
     run.pipeline.send([sent(copy, partition=1), sent(event("behind the copy", "call"), partition=1)])
-    wait_until(lambda: run.counted()["calls", run.settings.events_topic] > calls, WITHIN_S, "the copy to be read")
+    wait_until(lambda: run.counted()["calls", run.settings.topics.events] > calls, WITHIN_S, "the copy to be read")
     # Then it is counted for its meter alone, once; for the other it was counted before.
-    counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
+    counted, events, redriven = run.counted(), run.settings.topics.events, run.settings.topics.redrive
     assert (counted["trips", events], counted["trips", redriven]) == (3, 0)
     assert (counted["miles", events], counted["miles", redriven]) == (0, 21)
     assert len(run.letters(meter="miles")) == 3
@@ -291,7 +291,7 @@ def test_a_meter_that_was_put_right_counts_what_it_refused_once_it_is_redriven(r
     assert [item.meters for item in plan.sends] == [("weight",)] * 5
     assert (run.send(plan), run.send(plan)) == (5, 5)
     run.settle("parcels")
-    counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
+    counted, events, redriven = run.counted(), run.settings.topics.events, run.settings.topics.redrive
     assert (counted["parcels", events], counted["parcels", redriven]) == (5, 0)
     assert (counted["weight", events], counted["weight", redriven]) == (0, 15)
 
@@ -299,7 +299,9 @@ def test_a_meter_that_was_put_right_counts_what_it_refused_once_it_is_redriven(r
 def test_a_run_from_the_beginning_by_the_catalog_of_now_comes_to_the_same(run: Run, stack: Any, tmp_path: Path) -> None:
     # Its meter of weights takes the parcels themselves, and must not count them as redriven once more.
     counted = ("trips", "miles", "parcels", "weight")
-    with pipeline(stack.settings, "redrive_again", LATER, tmp_path, events_topic=run.settings.events_topic) as again:
+    with pipeline(
+        stack.settings, "redrive_again", LATER, tmp_path, **{"topics.events": run.settings.topics.events}
+    ) as again:
         meter = again.submit("meter", Bounds(end="latest"))
         wait_until(lambda: again.rest.details(meter)["state"] == "FINISHED", 180, "the bounded meter to finish")
         totals = {name: sum(n for (one, _), n in Run(again).counted().items() if one == name) for name in counted}
