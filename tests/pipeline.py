@@ -75,7 +75,7 @@ class Pipeline:
 
     def send(self, records: Iterable[StreamRecord]) -> None:
         """Send records to the partition and with the arrival they name."""
-        with Sender(self.settings) as sender:
+        with Sender(self.settings.kafka) as sender:
             for record in records:
                 sender.send(
                     self.settings.topics.events,
@@ -89,7 +89,7 @@ class Pipeline:
     def committed(self) -> int:
         """Source records that a completed checkpoint of `meter` has behind it."""
         group = self.settings.names.group("meter")
-        return sum(committed_offsets(self.settings, group, self.settings.topics.events).values())
+        return sum(committed_offsets(self.settings.kafka, group, self.settings.topics.events).values())
 
     def wait_committed(self, count: int) -> None:
         """Wait until `meter` has committed that many source records."""
@@ -97,7 +97,7 @@ class Pipeline:
 
     def wait_drained(self) -> None:
         """Wait until `meter` has committed the whole source topic."""
-        self.wait_committed(sum(end_offsets(self.settings, self.settings.topics.events).values()))
+        self.wait_committed(sum(end_offsets(self.settings.kafka, self.settings.topics.events).values()))
 
     def oracle(self) -> Oracle:
         """Independent recomputation of the raw topic, read back from Kafka."""
@@ -115,7 +115,7 @@ class Pipeline:
         """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
         wait_until_counted(self.settings, oracle, settle_s=COUNTED_WITHIN_S)
         counts = oracle.counts()
-        assert counts.offsets_in == sum(end_offsets(self.settings, self.settings.topics.events).values())
+        assert counts.offsets_in == sum(end_offsets(self.settings.kafka, self.settings.topics.events).values())
         assert counts.offsets_in == counts.counted + counts.duplicates + sum(counts.rejected.values())
         deltas = committed_deltas(oracle, self.settings)
         assert deltas.repeated == 0
@@ -130,7 +130,7 @@ class Pipeline:
 
     def alerts(self) -> list[Alert]:
         """Committed alerts about limits, in the order of their tenants."""
-        records = dump(self.settings, self.settings.names.alerts)
+        records = dump(self.settings.kafka, self.settings.names.alerts)
         found = [parse(record.value or b"") for record in records]
         return [alert for alert in found if alert.type.startswith("limit.")]
 

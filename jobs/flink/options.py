@@ -31,7 +31,7 @@ def configure(
         "execution.checkpointing.interval": f"{checkpoint_ms} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
         # A folder per job, so that `submit` finds what to restore from.
-        "execution.checkpointing.dir": checkpoint_dir(settings, name),
+        "execution.checkpointing.dir": checkpoint_dir(settings.flink, name),
         **own,
     }
     for key, value in options.items():

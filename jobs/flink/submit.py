@@ -68,12 +68,12 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
     # Step 2
     restore = from_savepoint
     if not restore:
-        point = latest(settings, name)
+        point = latest(settings.flink, name)
         if point is not None:
-            check_age(settings, point)
+            check_age(settings.events, point)
             restore = point.path
     # Step 3
-    if not restore and job == "meter" and any(end_offsets(settings, settings.names.deltas).values()):
+    if not restore and job == "meter" and any(end_offsets(settings.kafka, settings.names.deltas).values()):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
@@ -88,7 +88,7 @@ def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink.rest_url)
     running = rest.active(name)
-    return rest.stop_with_savepoint(running.id, savepoint_dir(settings, name), timeout_s) if running else None
+    return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s) if running else None
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:

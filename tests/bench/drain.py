@@ -40,9 +40,9 @@ class Drain:
 
 def fill(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog once."""
-    if sum(end_offsets(settings, settings.topics.events).values()) >= count:
+    if sum(end_offsets(settings.kafka, settings.topics.events).values()) >= count:
         return
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for index, value in enumerate(events.backlog(count, customers, now_ms=int(time.time() * 1_000))):
             sender.send(settings.topics.events, value, partition=index % settings.topics.partitions)
 
@@ -51,13 +51,13 @@ def drain(settings: Settings, job: str) -> Drain:
     """Run one job from nothing to the end of the topic."""
     topics.apply(settings)
     rest = FlinkRest(settings.flink.rest_url)
-    ends = end_offsets(settings, settings.topics.events)
+    ends = end_offsets(settings.kafka, settings.topics.events)
     group = settings.names.group("meter")
     job_id = flink_run(settings, JOBS[job].absolute(), ["--run-id", settings.run_id])
     wait_until(lambda: _all_running(rest, job_id), LIMIT_S, f"{job} to run", every_s=0.05)
     started = time.monotonic()
     wait_until(
-        lambda: committed_offsets(settings, group, settings.topics.events) == ends,
+        lambda: committed_offsets(settings.kafka, group, settings.topics.events) == ends,
         LIMIT_S,
         f"{job} to drain",
         every_s=0.1,

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = load(**{"topics.events": TOPIC})
         topics.apply(settings)
         headers = [(name, b"a-value-of-some-length") for name in HEADERS]
-        with Sender(settings) as sender:
+        with Sender(settings.kafka) as sender:
             for index in range(arguments.events):
                 value = event(index, index % 1_000, 1_700_000_000_000)
                 sender.send(TOPIC, value, partition=index % settings.topics.partitions, headers=headers)

@@ -70,7 +70,7 @@ class Sampler(threading.Thread):
 def send(settings: Settings, rate: int, seconds: int) -> list[int]:
     """Send at a steady rate, round robin over the customers; due times in epoch milliseconds, by event."""
     due_ms: list[int] = []
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         start = time.time() + 0.5
         for index in range(rate * seconds):
             due = start + index / rate

@@ -124,7 +124,7 @@ def send(settings: Settings, rate: int, seconds: int) -> dict[int, tuple[int, in
     """Send at a steady rate, round robin; by customer the due time and turn of the event that reaches its cap."""
     due_ms: dict[int, tuple[int, int]] = {}
     turns = rate * seconds // CUSTOMERS
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         start = time.time() + 0.5
         for index in range(turns * CUSTOMERS):
             due = start + index / rate

@@ -40,7 +40,7 @@ END = datetime(2026, 2, 1, tzinfo=UTC)
 def fill_history(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog, each event as arriving at the end of its hour."""
     at_ms = int(HOUR_END.timestamp() * 1_000)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for index, value in enumerate(events.backlog(count, customers, now_ms=at_ms)):
             partition = index % settings.topics.partitions
             sender.send(settings.topics.events, value, partition=partition, timestamp_ms=at_ms)
@@ -58,12 +58,12 @@ def end_jobs(settings: Settings) -> None:
 
 def timed(settings: Settings, run: Settings) -> dict[str, Any]:
     """Seconds until a run that was just started has read, and stored, all there is."""
-    ends = end_offsets(settings, settings.topics.events)
+    ends = end_offsets(settings.kafka, settings.topics.events)
     group = run.names.group("meter")
-    left = sum(ends.values()) - sum(committed_offsets(run, group, settings.topics.events).values())
+    left = sum(ends.values()) - sum(committed_offsets(run.kafka, group, settings.topics.events).values())
     started = time.monotonic()
     wait_until(
-        lambda: committed_offsets(run, group, settings.topics.events) == ends, LIMIT_S, "the topic to be read",
+        lambda: committed_offsets(run.kafka, group, settings.topics.events) == ends, LIMIT_S, "the topic to be read",
         every_s=0.1,
     )  # fmt: skip
     read_s = time.monotonic() - started

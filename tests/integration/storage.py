@@ -30,7 +30,7 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
     try:
         yield run
     finally:
-        with migrate.connect(run) as connection:
+        with migrate.connect(run.postgres) as connection:
             schemas = map(sql.Identifier, (run.names.usage_schema, run.names.billing_schema))
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.SQL(", ").join(schemas)))
 

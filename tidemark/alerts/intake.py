@@ -135,7 +135,7 @@ class Intake:
             if run_id not in self._topics:
                 run = self._settings.with_changes({"run_id": run_id})
                 offsets = self._ask(lambda connection, name=run.names.alerts: store.offsets(connection, name))  # type: ignore[misc]
-                self._topics[run_id] = AlertTopic(run, offsets)
+                self._topics[run_id] = AlertTopic(run.kafka, run.names.alerts, offsets)
 
     def _poll(self, poll_ms: int) -> list[tuple[str, Place, bytes]]:
         own = self._settings.run_id
@@ -184,13 +184,13 @@ class Intake:
     def _ask(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
         try:
             if self._postgres is None:
-                self._postgres = store.opened(self._settings)
-                store.claim(self._postgres, self._settings)
+                self._postgres = store.opened(self._settings.postgres, self._settings.names)
+                store.claim(self._postgres, self._settings.names)
             with deadline(self._postgres, BATCH_TIMEOUT_MS):
                 return question(self._postgres)
         except psycopg.Error as error:
             self.close()
-            raise translated(self._settings, error) from error
+            raise translated(self._settings.postgres, error) from error
 
 
 def run(settings: Settings, stop: threading.Event) -> None:

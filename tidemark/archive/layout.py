@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import ArchiveSettings
 
 MARK = "archive.json"
 # Files that lie in no index and may be the only copy of their records are put here, never removed.
@@ -34,7 +34,7 @@ class Folder:
         self.root = root
 
     @classmethod
-    def of(cls, settings: Settings) -> Folder:
+    def of(cls, archive: ArchiveSettings) -> Folder:
         """The folder that the settings name.
 
         Raises
@@ -42,7 +42,7 @@ class Folder:
         UsageError
             None is named, or one that is no folder of this machine.
         """
-        text = settings.archive.dir
+        text = archive.dir
         if not text:
             raise UsageError("archive.dir is not set: there is no archive.", "set it to a folder that is backed up.")
         parts = urlsplit(text)

@@ -98,7 +98,7 @@ def close(settings: Settings, by: str, *, accept: Collection[Pair] = (), progres
         _await_counted(settings)
     # Step 2
     feed, why = settled(settings, say)
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         # Step 3
         corrections = correct(connection, settings, feed, by) if feed else 0
         # Step 4
@@ -119,7 +119,7 @@ def watch(settings: Settings, by: str, stop: threading.Event) -> None:
 
 def _await_counted(settings: Settings) -> None:
     """Give `meter` time to count the heartbeats, so that they are of use now; when it lags, they are later."""
-    ends = {settings.topics.events: end_offsets(settings, settings.topics.events)}
+    ends = {settings.topics.events: end_offsets(settings.kafka, settings.topics.events)}
     try:
         wait_until(lambda: reached(settings, committed(settings), ends), HEARTBEAT_WAIT_S, "the heartbeats")
     except UnavailableError as error:
@@ -136,7 +136,7 @@ def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None) 
     """Periods due by the watermark, or by the clock: a period that waits for long is refused, not forgotten."""
     grace = timedelta(seconds=settings.events.grace_s)
     cutoffs = [feed.at - grace] if feed and feed.at else []
-    if not has_create_time(settings, settings.topics.events):
+    if not has_create_time(settings.kafka, settings.topics.events):
         patience = timedelta(seconds=settings.close.max_lag_s if feed and feed.at else 0)
         cutoffs.append(store.now(connection) - grace - patience)
     if not cutoffs:

@@ -137,7 +137,7 @@ def explain(
         Postgres or Kafka does not answer.
     """
     catalog = periods.catalog_of(settings)
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         key = _find(connection, settings, catalog, (tenant, customer), at)
         run = feeding(versions.layers(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)
@@ -209,7 +209,7 @@ def _sources(settings: Settings, key: PeriodKey, meter: str) -> Iterable[Source]
     wanted = (key.tenant_id, key.customer_id, meter, rfc3339(key.start))
     found: dict[tuple[str, str, int], Source] = {}
     name = json.dumps(key.tenant_id, ensure_ascii=False)[1:-1].encode()
-    for record in dump(settings, settings.names.deltas):
+    for record in dump(settings.kafka, settings.names.deltas):
         if record.value is None or name not in record.value:
             continue
         row = json.loads(record.value, parse_float=Decimal)
@@ -233,7 +233,7 @@ def _events(
     start_ms = periods.millis(key.start)
     for topic in sorted({source.topic for source in sources}):
         ranges = _merged(source for source in sources if source.topic == topic)
-        records = read_ranges(settings, topic, ranges)
+        records = read_ranges(settings.kafka, topic, ranges)
         while some := list(islice(records, _BATCH)):
             for record, one in _measured(decoder, settings, topic, some, seen):
                 owner = (one.tenant, one.customer, one.meter, one.period_start_ms)

@@ -29,16 +29,16 @@ def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[in
     UnavailableError
         Kafka or the catalog does not answer.
     """
-    if at is None and has_create_time(settings, settings.topics.events):
+    if at is None and has_create_time(settings.kafka, settings.topics.events):
         raise UsageError(
             f"producers set the arrivals of {settings.topics.events}: a heartbeat of now would end its history.",
             "say of when it is: `tidemark ledger heartbeat --at INSTANT`.",
         )
     moment = at or datetime.now(UTC)
     check(settings, moment)
-    wanted = sorted(end_offsets(settings, settings.topics.events) if partitions is None else partitions)
+    wanted = sorted(end_offsets(settings.kafka, settings.topics.events) if partitions is None else partitions)
     at_ms = millis(moment)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for partition in wanted:
             sender.send(settings.topics.events, event(settings, moment), partition=partition, timestamp_ms=at_ms)
     return len(wanted)
@@ -46,15 +46,15 @@ def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[in
 
 def silent(settings: Settings, now: datetime) -> list[int]:
     """Partitions whose last record, if any, arrived `heartbeat.idle_s` ago or earlier."""
-    ends = end_offsets(settings, settings.topics.events)
-    last = last_records(settings, settings.topics.events, "read_uncommitted")
+    ends = end_offsets(settings.kafka, settings.topics.events)
+    last = last_records(settings.kafka, settings.topics.events, "read_uncommitted")
     limit_ms = millis(now) - settings.heartbeat.idle_s * 1_000
     return [part for part in sorted(ends) if part not in last or last[part].timestamp_ms <= limit_ms]
 
 
 def wanted(settings: Settings) -> bool:
     """Whether idle partitions get heartbeats by themselves: a tenant is set, and arrival is the broker's clock."""
-    return bool(settings.heartbeat.tenant) and not has_create_time(settings, settings.topics.events)
+    return bool(settings.heartbeat.tenant) and not has_create_time(settings.kafka, settings.topics.events)
 
 
 def event(settings: Settings, moment: datetime) -> bytes:

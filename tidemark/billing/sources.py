@@ -46,7 +46,7 @@ class Feed:
 
 def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.Cause, str] | None]:
     """How far the runs are; otherwise, or besides, why nothing may be closed; raises UnavailableError for Postgres."""
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         layers = rollup_views.layers(connection, settings.names)
     runs = {run: settings.with_changes({"run_id": run}) for run in runs_of(layers, settings)}
     try:

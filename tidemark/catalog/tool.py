@@ -253,7 +253,10 @@ def _ms(moment: datetime) -> int:
 @contextmanager
 def _transaction(settings: Settings) -> Iterator[psycopg.Connection]:
     try:
-        with connect(settings, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection, connection.transaction():
+        with (
+            connect(settings.postgres, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection,
+            connection.transaction(),
+        ):
             yield connection
     except _NOT_MIGRATED as error:
         raise TidemarkError("the database has no current catalog tables.", "run `tidemark db migrate`.") from error

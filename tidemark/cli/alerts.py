@@ -55,7 +55,8 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print each alert as one CloudEvent a line.")] = False,
 ) -> None:
     """Print alerts of the topic, committed ones alone: the newest, then those that come."""
-    with AlertTopic(load(run_id=run_id), {}) as topic:
+    settings = load(run_id=run_id)
+    with AlertTopic(settings.kafka, settings.names.alerts, {}) as topic:
         there: Iterable[Alert] = (alert for alert in _there(topic) if _wanted(alert, tenant, type_))
         if not from_beginning:
             there = reversed(nlargest(limit, there, key=lambda alert: (alert.at_ms, alert.id)))

@@ -64,7 +64,7 @@ def start(stack: Stack) -> Settings:
 def run(settings: Settings) -> Report:
     """Run the data part of the demo: services, topics, tables, catalog and jobs are there; repeats safely."""
     say("reading the flights …")
-    records = demo_stream(len(end_offsets(settings, settings.topics.events)))
+    records = demo_stream(len(end_offsets(settings.kafka, settings.topics.events)))
     with _bar("replaying", len(records)) as bar:
         replay(settings, records, progress=lambda count: bar.advance(bar.task_ids[0], count))
     with _bar("recomputing", len(records)) as bar:

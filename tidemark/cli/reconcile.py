@@ -85,7 +85,7 @@ def watch(
 def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) -> None:
     """List what is open: unexplained, and not looked at again by a later run; exit code 0 either way."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         found = open_drift(connection, settings.names, tenant)
     emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)
 
@@ -108,7 +108,7 @@ def shadow_(
 ) -> None:
     """Compare with another system's numbers and print the parity per customer; exit code 4 when one is below 99.9 %."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         found = shadow.compare(connection, settings.names, theirs)
     below = [one for one in found if not one.reached]
     document = {
@@ -126,14 +126,14 @@ def shadow_(
 def import_manifests(file: Imported, run_id: RunId = None) -> None:
     """Import producers' manifests, a line per tenant, source and hour (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         say(f"{manifests.load(connection, settings.names, file)} manifests imported")
 
 
 def import_invoices(file: Imported, run_id: RunId = None) -> None:
     """Import invoiced quantities, a line per invoice, customer, meter and period (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         say(f"{invoices.load(connection, settings.names, file)} lines imported")
 
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from schemas import SqlFile, sql_files
 from tidemark.core import rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import PostgresSettings, Settings
 from udfs.postgres import CONNECT_TIMEOUT_S, first_line
 
 # A migration waits this long for another one, or for a table that a job holds; longer means somebody should look.
@@ -47,7 +47,7 @@ class Applied:
 
 
 @contextmanager
-def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
+def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
     """Autocommit connection in UTC; a statement may take `statement_timeout_s` (0: any time).
 
     Raises
@@ -59,7 +59,7 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
     options = f"-c TimeZone=UTC -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
     try:
         with psycopg.connect(
-            settings.postgres.url,
+            postgres.url,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="tidemark",
             options=options,
@@ -68,7 +68,7 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
             yield connection
     except psycopg.OperationalError as error:
         raise UnavailableError(
-            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
+            f"Postgres at {postgres.url} does not answer: {first_line(error)}",
             "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
         ) from error
 
@@ -87,7 +87,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
 
     """
     done: list[Applied] = []
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         _create_extension(connection)
         names = settings.names

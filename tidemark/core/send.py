@@ -52,7 +52,7 @@ def send_lines(
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate of {rate} lines a second sends nothing.", "give a rate above 0.")
     begun = time.monotonic()
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for line in lines:
             value = line.rstrip(b"\r\n")
             if not value:

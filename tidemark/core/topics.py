@@ -10,7 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import KafkaSettings, Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
 MAX_RECORD_BYTES = 3 * 1_024 * 1_024
@@ -70,7 +70,7 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
         **({names.closes: _LEDGER_CONFIG, names.corrections: _LEDGER_CONFIG} if ledger else {}),
     }
-    admin = _admin(settings)
+    admin = _admin(settings.kafka)
     try:
         applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
         _check_timestamps(
@@ -80,7 +80,7 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
             admin, settings.topics.redrive, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
         )
     except KafkaError as error:
-        raise _away(settings, error) from error
+        raise _away(settings.kafka, error) from error
     finally:
         admin.close()
     return applied
@@ -99,26 +99,26 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     return True
 
 
-def has_create_time(settings: Settings, topic: str) -> bool:
+def has_create_time(kafka: KafkaSettings, topic: str) -> bool:
     """Whether the producer sets the arrival of records of a topic, instead of the broker; raises UnavailableError."""
-    admin = _admin(settings)
+    admin = _admin(kafka)
     try:
         return _timestamps(admin, topic) == "CreateTime"
     except KafkaError as error:
-        raise _away(settings, error) from error
+        raise _away(kafka, error) from error
     finally:
         admin.close()
 
 
-def _admin(settings: Settings) -> Any:
+def _admin(kafka: KafkaSettings) -> Any:
     try:
         return KafkaAdminClient(
-            bootstrap_servers=settings.kafka.servers,
+            bootstrap_servers=kafka.servers,
             bootstrap_timeout_ms=_TIMEOUT_MS,
             request_timeout_ms=_TIMEOUT_MS,
         )
     except KafkaError as error:
-        raise _away(settings, error) from error
+        raise _away(kafka, error) from error
 
 
 def _timestamps(admin: Any, topic: str) -> str:
@@ -136,7 +136,5 @@ def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: 
         )
 
 
-def _away(settings: Settings, error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"Kafka at {settings.kafka.bootstrap} does not answer: {error!r}.", "start it: `tidemark up`."
-    )
+def _away(kafka: KafkaSettings, error: Exception) -> UnavailableError:
+    return UnavailableError(f"Kafka at {kafka.bootstrap} does not answer: {error!r}.", "start it: `tidemark up`.")

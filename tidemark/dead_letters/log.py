@@ -146,7 +146,7 @@ def read_log(settings: Settings, rejected: Collection[Position]) -> RedriveLog:
     again until the next time, instead of the other way round.
     """
     log = RedriveLog(settings.topics.redrive, rejected, settings.run_id)
-    for record in dump(settings, settings.topics.redrive, "read_uncommitted"):
+    for record in dump(settings.kafka, settings.topics.redrive, "read_uncommitted"):
         log.add(record, settings.events.default_tenant)
     return log
 
@@ -161,7 +161,7 @@ def rejected_again(settings: Settings) -> set[Position]:
 
 def mark_at(settings: Settings, position: Position) -> Mark | None:
     """The header of one redriven record."""
-    record = read_one(settings, settings.topics.redrive, *position, "read_uncommitted")
+    record = read_one(settings.kafka, settings.topics.redrive, *position, "read_uncommitted")
     return None if record is None else mark_of(record)
 
 

@@ -57,7 +57,7 @@ class Wanted(TypedDict, total=False):
 
 def dead_letters(settings: Settings) -> Iterator[Letter]:
     """Dead-letter records of the run as a `read_committed` consumer sees them, in order per partition."""
-    for record in dump(settings, settings.names.dlq):
+    for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
             yield _letter(record)
 
@@ -71,7 +71,7 @@ def dead_letter(settings: Settings, position: Position) -> Letter:
         There is none.
     """
     topic = settings.names.dlq
-    record = read_one(settings, topic, *position)
+    record = read_one(settings.kafka, topic, *position)
     if record is None or record.value is None:
         raise UsageError(f"{topic} has no record at {position}.", "take a position of `tidemark dlq list`.")
     return _letter(record)

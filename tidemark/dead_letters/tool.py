@@ -131,7 +131,7 @@ def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
         A record was not taken.
     """
     expired = 0
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for item in plan.sends:
             # A plan may have waited for its confirmation.
             if (now_ms := clock()) > item.deadline_ms:
@@ -224,7 +224,7 @@ def catalog_settles_in_s(settings: Settings) -> float:
     UnavailableError
         Postgres cannot be reached.
     """
-    with connect(settings, statement_timeout_s=10) as connection:
+    with connect(settings.postgres, statement_timeout_s=10) as connection:
         revision = sql.Identifier(settings.catalog.schema_name, "revision")
         row = connection.execute(
             sql.SQL("SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM {}").format(revision)

@@ -59,7 +59,7 @@ class Courier:
     def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._environment = os.environ if environment is None else environment
-        self._database = Database(settings, "deliver")
+        self._database = Database(settings.postgres, settings.names, "deliver")
         self._session = requests.Session()
 
     def step(self) -> Sent | None:

@@ -65,7 +65,7 @@ def replay(
     # Step 2: the rest, in chunks, never too far ahead.
     pace = None if max_ahead is None else _Pace(settings, max_ahead)
     try:
-        with Sender(settings) as sender:
+        with Sender(settings.kafka) as sender:
             for begin in range(0, len(missing), _CHUNK):
                 chunk = missing[begin : begin + _CHUNK]
                 if pace is not None:
@@ -81,7 +81,7 @@ def replay(
 
 
 def _last_seq(settings: Settings, records: Sequence[DemoRecord]) -> Mapping[int, int]:
-    last = {p: int(seq) for p, seq in last_header(settings, settings.topics.events, SEQ_HEADER).items()}
+    last = {p: int(seq) for p, seq in last_header(settings.kafka, settings.topics.events, SEQ_HEADER).items()}
     for partition, seq in last.items():
         if seq >= len(records) or records[seq].partition != partition:
             raise UsageError(
@@ -103,10 +103,10 @@ class _Pace:
     """Holds sending back while the meter job is more than `max_ahead` records behind."""
 
     def __init__(self, settings: Settings, max_ahead: int) -> None:
-        self._sent = sum(end_offsets(settings, settings.topics.events).values())
+        self._sent = sum(end_offsets(settings.kafka, settings.topics.events).values())
         self._max_ahead = max_ahead
         self._group = settings.names.group("meter")
-        self._offsets = GroupOffsets(settings, self._group, settings.topics.events)
+        self._offsets = GroupOffsets(settings.kafka, self._group, settings.topics.events)
         self._counted = 0
 
     def wait_for(self, chunk: Sequence[DemoRecord]) -> None:

@@ -102,9 +102,9 @@ def recompute(settings: Settings, catalog: dict[str, Any], progress: Callable[[i
     records = chain(
         (
             (r.partition, r.offset, r.timestamp_ms, r.value)
-            for r in dump(settings, settings.topics.events, progress=progress)
+            for r in dump(settings.kafka, settings.topics.events, progress=progress)
         ),
-        ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in dump(settings, settings.topics.redrive)),
+        ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in dump(settings.kafka, settings.topics.redrive)),
     )
     rules = Rules(
         grace_ms=settings.events.grace_s * 1_000,

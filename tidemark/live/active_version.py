@@ -95,7 +95,7 @@ def publish(settings: Settings) -> bool:
         Postgres or Redis is away.
     """
     try:
-        with closing(_redis(settings)) as connected, migrate.connect(settings) as connection:
+        with closing(_redis(settings)) as connected, migrate.connect(settings.postgres) as connection:
             return level(connection, connected, settings.names)
     except (redis.RedisError, OSError) as error:
         raise UnavailableError(

@@ -233,7 +233,7 @@ class LimitKeeper:
     def _send(self, nudges: Sequence[dict[str, Any]]) -> None:
         try:
             if self._sender is None:
-                self._sender = Sender(self._settings, SEND_STALL_S)
+                self._sender = Sender(self._settings.kafka, SEND_STALL_S)
             for nudge in nudges:
                 self._sender.send(self._settings.names.nudges, json.dumps(nudge).encode())
             self._sender.flush()

@@ -59,7 +59,7 @@ def announce(connection: psycopg.Connection, settings: Settings) -> int:
     rows = connection.execute(_sql(_UNANNOUNCED, settings.names)).fetchall()
     texts = [text for row in rows for text in _texts(settings, *row)]
     if texts:
-        with Sender(settings, SEND_STALL_S) as sender:
+        with Sender(settings.kafka, SEND_STALL_S) as sender:
             for text in texts:
                 sender.send(settings.names.alerts, text.encode(), key=alerts.RECONCILE.encode())
     for since, _, _, resolved_at in rows:

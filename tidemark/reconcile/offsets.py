@@ -99,11 +99,11 @@ def told(settings: Settings, edges: Mapping[int, int]) -> Told:
     counted: Counter[Place] = Counter()
     dead: Counter[Place] = Counter()
     partial = 0
-    for record in dump(settings, settings.names.deltas):
+    for record in dump(settings.kafka, settings.names.deltas):
         if record.value is not None:
             delta = _DELTAS.decode(record.value)
             counted[Place(delta.source_topic, delta.source_partition)] += delta.events
-    for record in dump(settings, settings.names.dlq):
+    for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
             letter = _LETTERS.decode(record.value)
             if letter.partial:

@@ -96,8 +96,8 @@ def _noted(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:
 
 def _records(settings: Settings, progress: Progress | None = None) -> Iterator[RawRecord]:
     # The oracle knows partition p of the redrive topic as -1 - p.
-    events = dump(settings, settings.topics.events, progress=progress)
-    redriven = dump(settings, settings.topics.redrive)
+    events = dump(settings.kafka, settings.topics.events, progress=progress)
+    redriven = dump(settings.kafka, settings.topics.redrive)
     return chain(
         ((r.partition, r.offset, r.timestamp_ms, r.value) for r in events),
         ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in redriven),

@@ -96,7 +96,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         Another run is at work, or the recomputation cannot decide every record.
     """
     _check_request(request)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
         before = open_drift(connection, settings.names, request.wanted.tenant)
@@ -120,7 +120,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
 
 def explain(settings: Settings, number: int, because: str, by: str) -> int:
     """Mark a difference as explained, and end the alarm if it was the last; how many alerts were sent."""
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         with connection.transaction():
             drift_store.explain(connection, settings.names, number, because, by)
             alarm.follow(connection, settings.names)
@@ -257,7 +257,7 @@ def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
         return {}
     if request.settled:
         topics = (settings.topics.events, settings.topics.redrive)
-        return {topic: end_offsets(settings, topic) for topic in topics}
+        return {topic: end_offsets(settings.kafka, topic) for topic in topics}
     return settle(settings, say).offsets
 
 

@@ -37,7 +37,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     TidemarkError
         It is promoted: people read it.
     """
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
@@ -48,7 +48,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
-    with migrate.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
@@ -111,7 +111,7 @@ def _drop_state(run: Settings) -> None:
     """Checkpoints and savepoints, where they are files here; elsewhere their store's own retention removes them."""
     for job in JOBS:
         name = run.names.job(job)
-        for uri in (checkpoint_dir(run, name), savepoint_dir(run, name)):
+        for uri in (checkpoint_dir(run.flink, name), savepoint_dir(run.flink, name)):
             split = urlsplit(uri)
             if split.scheme in {"", "file"}:
                 shutil.rmtree(Path(split.path), ignore_errors=True)

@@ -92,7 +92,7 @@ def start(settings: Settings, request: Request) -> Replay:
     """
     _check(settings, request)
     replay = _planned(settings, request)
-    with migrate.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
@@ -112,11 +112,11 @@ def resume(settings: Settings, replay: Replay) -> Replay:
         return replay
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
-        with migrate.connect(settings) as connection:
+        with migrate.connect(settings.postgres) as connection:
             known.materialize(connection, replay.catalog_at, run.catalog.schema_name)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
-    loads_history = replay.from_archive or topics.has_create_time(settings, settings.topics.events)
+    loads_history = replay.from_archive or topics.has_create_time(settings.kafka, settings.topics.events)
     topics.apply(run, create_time=loads_history, ledger=False)
     migrate.migrate(run, ledger=False)
     bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
@@ -142,7 +142,7 @@ def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], No
     if replay.bounded:
         for job in JOBS:
             stop(run, job)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         record.update(
             connection, settings.names, replay.replay_id, state="level", reached=as_text(watermark.offsets),
             watermark=watermark.at, level_at=datetime.now(UTC),
@@ -191,7 +191,7 @@ def missing(starts: Offsets, target: Offsets, read: Offsets) -> int:
 def look(run: Settings, replay: Replay, before: tuple[float, Progress] | None = None) -> Progress:
     """How far a replay has read by its newest checkpoint; with a look before (monotonic clock, what), also its rate."""
     group = run.names.group("meter")
-    read = as_text({topic: committed_offsets(run, group, topic) for topic in replay.target})
+    read = as_text({topic: committed_offsets(run.kafka, group, topic) for topic in replay.target})
     total = missing(replay.starts, replay.target, {})
     done = total - missing(replay.starts, replay.target, read)
     if before is None:
@@ -256,14 +256,16 @@ def _planned(settings: Settings, request: Request) -> Replay:
 
 def _last(run: Settings) -> dict[str, dict[int, Record]]:
     """The last record of each partition of the sources."""
-    return {topic: last_records(run, topic, "read_committed") for topic in (run.topics.events, run.topics.redrive)}
+    return {
+        topic: last_records(run.kafka, topic, "read_committed") for topic in (run.topics.events, run.topics.redrive)
+    }
 
 
 def _range(
     run: Settings, read_from: datetime | None, last: Mapping[str, Mapping[int, Record]]
 ) -> tuple[Offsets, Offsets]:
     """Where each partition of the sources begins to be read, and the offset after its last record."""
-    starts = {topic: offsets_at(run, topic, read_from) for topic in last}
+    starts = {topic: offsets_at(run.kafka, topic, read_from) for topic in last}
     ends = {topic: {part: one.offset + 1 for part, one in found.items()} for topic, found in last.items()}
     return as_text(starts), as_text(ends)
 
@@ -274,6 +276,6 @@ def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
             # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
             log("lost", replay=replay.replay_id, **asdict(gap))
     starts, target = _range(run, None, _last(run))
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
     return replace(replay, starts=starts, target=target)

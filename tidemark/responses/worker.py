@@ -50,7 +50,7 @@ class Responder:
     def __init__(self, settings: Settings, handler: Handler) -> None:
         self._settings = settings
         self._handler = handler
-        self._database = Database(settings, "respond", claim=f"respond {handler.name}")
+        self._database = Database(settings.postgres, settings.names, "respond", claim=f"respond {handler.name}")
         self._topic: AlertTopic | None = None
         self._remembered: dict[int, int] = {}
 
@@ -96,10 +96,13 @@ class Responder:
             name, alerts = self._handler.name, self._settings.names.alerts
             offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
             if not offsets and self._handler.start == "end":
-                with AlertTopic(self._settings, {}) as topic:
+                with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
                     offsets = topic.ends()
                 self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
-            self._topic, self._remembered = AlertTopic(self._settings, offsets), offsets
+            self._topic, self._remembered = (
+                AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
+                offsets,
+            )
         return self._topic
 
     def _answer(self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]) -> tuple[int, int]:

@@ -43,7 +43,7 @@ def started(run: Settings) -> None:
 
 def alerts(run: Settings) -> list[str]:
     """Every committed alert, each as often as it is there."""
-    return sorted((record.value or b"").decode() for record in dump(run, run.names.alerts))
+    return sorted((record.value or b"").decode() for record in dump(run.kafka, run.names.alerts))
 
 
 def wait_said(run: Settings, count: int) -> None:
@@ -53,7 +53,7 @@ def wait_said(run: Settings, count: int) -> None:
 def stored(run: Settings) -> list[tuple[Any, ...]]:
     """Rows of the table, in order of their key."""
     columns = "tenant_id, customer_id, meter, kind, (extract(epoch FROM since) * 1000)::bigint, status, observed, score"
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         return connection.execute(
             f'SELECT {columns} FROM "{run.names.usage_schema}".anomaly ORDER BY 1, 2, 3, 4, 5'  # type: ignore[arg-type]
         ).fetchall()

@@ -36,7 +36,7 @@ def archived_run(settings: Settings, folder: Path) -> Iterator[Settings]:
 
 def send(run: Settings, count: int, *, topic: str | None = None, since: int = 0) -> None:
     """Records in all partitions, a second apart: with and without key, value and headers."""
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for place in range(since, since + count):
             sender.send(
                 topic or run.topics.events, None if place % 7 == 0 else f"value {place}".encode(),
@@ -53,7 +53,7 @@ def by_place(found: Iterator[Record]) -> list[Record]:
 def assert_whole(run: Settings, topic: str | None = None) -> None:
     """The archive has what Kafka has, once, and nothing else."""
     topic = topic or run.topics.events
-    assert list(records(run, topic)) == by_place(dump(run, topic))
+    assert list(records(run, topic)) == by_place(dump(run.kafka, topic))
     found = verify.verify(run)
     assert (found.faults, found.left_over) == ([], [])
 

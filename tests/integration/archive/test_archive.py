@@ -68,13 +68,13 @@ def test_each_record_is_archived_once_with_all_that_kafka_has_of_it(run: Setting
 
 
 def test_files_are_cut_by_day_and_size(run: Settings) -> None:
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for place in range(120):
             #  place  0 is the last second of a day, 60 to 62 arrived a day earlier by their own clock
             at_ms = BEGIN_MS + place * 1_000 - (DAY_MS if 60 <= place < 63 else 0)
             sender.send(run.topics.events, b"v", partition=1, timestamp_ms=at_ms)
     archiver.run(run)
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         files = index.files(run.topics.events)
         assert [(file.day.isoformat(), file.first, file.last) for file in files] == [
             ("2024-02-28", 0, 0), ("2024-02-29", 1, 50), ("2024-02-29", 51, 100), ("2024-02-29", 101, 119),
@@ -154,7 +154,7 @@ def test_what_kafka_had_removed_is_told_as_lost(run: Settings) -> None:
 def test_a_finished_file_without_a_row_is_put_aside_when_kafka_no_longer_has_its_records(run: Settings) -> None:
     send(run, 40)
     archiver.run(run)
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         file = index.files(run.topics.events, [0])[-1]
         index.connection.execute("DELETE FROM archive_file WHERE path = %s", [file.path])
         admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
@@ -196,7 +196,7 @@ def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) ->
     app = typer.Typer()
     archive_commands.register(app)
     assert _invoked(app, run, "archive", "verify", "--json")["faults"] == []
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         gone, changed, forgotten = index.files(run.topics.events, [3])[:3]
         index.connection.execute("DELETE FROM archive_file WHERE path = %s", [forgotten.path])
     root = Path(run.archive.dir.removeprefix("file://"))
@@ -230,7 +230,7 @@ def test_a_watch_archives_until_it_is_told_to_stop(run: Settings) -> None:
 
 
 def _rows(run: Settings) -> int:
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         return sum(file.rows for file in index.files(run.topics.events))
 
 
@@ -244,12 +244,12 @@ def test_records_are_published_as_they_were_and_once_whoever_is_killed(run: Sett
     # Given a call that is killed on its way ...
     publish(run, run.topics.events, target, until_ms=BEGIN_MS)
     process = started(run, run.topics.events, target, code=PUBLISH)
-    killed_when(process, lambda: sum(end_offsets(run, target).values()) > 0)
+    killed_when(process, lambda: sum(end_offsets(run.kafka, target).values()) > 0)
     # ... when it is repeated, then the rest is sent, and then nothing is.
     first = publish(run, run.topics.events, target)
     assert first.sent + first.there == 3_000
     assert publish(run, run.topics.events, target).sent == 0
-    originals, copies = by_place(dump(run, run.topics.events)), by_place(dump(run, target))
+    originals, copies = by_place(dump(run.kafka, run.topics.events)), by_place(dump(run.kafka, target))
     expected = [one._replace(headers=(*one.headers, (OFFSET_HEADER, str(one.offset).encode()))) for one in originals]
     assert copies == expected
 

@@ -63,7 +63,7 @@ def store(run: Settings, days_ago: int, *, meter: str = "calls", closed: bool = 
         ("usage_minute", "minute_start", [at]), ("usage_hour", "hour_start", [at]), ("usage_day", "day", [at.date()]),
         ("usage_period", "period_start, period_end", [at, at + timedelta(days=1)]),
     ]  # fmt: skip
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         for table, when, instants in rows:
             statement = sql.SQL(f"INSERT INTO {{}}.{table} ({columns}, {when}) VALUES ({{}})").format(
                 sql.Identifier(run.names.usage_schema),
@@ -88,7 +88,7 @@ def store(run: Settings, days_ago: int, *, meter: str = "calls", closed: bool = 
 
 def days_in(run: Settings, table: str, when: str) -> list[int]:
     """Ages of the rows of a table, in days."""
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         rows = index.connection.execute(
             sql.SQL(f"SELECT {when}::timestamptz FROM {{}} ORDER BY 1 DESC").format(
                 sql.Identifier(run.names.usage_schema, table)
@@ -137,7 +137,7 @@ def test_minutes_that_levels_are_made_of_stay(run: Settings) -> None:
     store(run, 300)
     store(run, 200, meter="disk")
     store(run, 100)
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         # What the view over the catalog would say: the catalog is shared with other tests.
         kinds = sql.Identifier(run.names.usage_schema, "meter_kind")
         index.connection.execute(
@@ -165,13 +165,13 @@ def test_nothing_is_planned_when_nothing_is_asked_for(run: Settings) -> None:
 
 
 def retention_of(run: Settings, topic: str) -> int:
-    with reading(run) as source:
+    with reading(run.kafka) as source:
         return int(source.configs(topic)["retention.ms"])
 
 
 def send(run: Settings, *days_ago: int) -> None:
     """A record a partition, arrived so many days ago."""
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for partition in range(run.topics.partitions):
             for days in days_ago:
                 at_ms = int(NOW.timestamp() * 1_000) - days * DAY_MS

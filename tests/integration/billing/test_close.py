@@ -106,7 +106,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
 
 @pytest.fixture
 def connection(run: Pipeline) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.settings) as connection:
+    with migrate.connect(run.settings.postgres) as connection:
         yield connection
 
 
@@ -133,9 +133,9 @@ def beat(run: Pipeline, at: datetime) -> None:
 def redrive(run: Pipeline, value: bytes | None, arrival_ms: int) -> None:
     """Put an event where dead letters are sent again, with its first arrival, and wait until it was counted."""
     topic = run.settings.topics.redrive
-    with Sender(run.settings) as sender:
+    with Sender(run.settings.kafka) as sender:
         sender.send(topic, value, partition=0, timestamp_ms=arrival_ms)
-    ends = {topic: end_offsets(run.settings, topic)}
+    ends = {topic: end_offsets(run.settings.kafka, topic)}
     wait_until(lambda: reached(run.settings, committed(run.settings), ends), 60, "the event to be counted")
 
 
@@ -267,9 +267,9 @@ def test_usage_that_comes_after_the_close_is_a_correction(run: Pipeline, connect
 
 def test_consumers_of_both_topics_know_what_the_ledger_says(run: Pipeline, connection: psycopg.Connection) -> None:
     settings, book = run.settings, Book()
-    for one in dump(settings, settings.names.closes):
+    for one in dump(settings.kafka, settings.names.closes):
         book.close(one.value or b"")
-    for one in dump(settings, settings.names.corrections):
+    for one in dump(settings.kafka, settings.names.corrections):
         book.correct(one.value or b"")
     entries = store.read_entries(connection, settings.names, closed(connection, settings))
     assert book.entries.keys() == entries.keys()

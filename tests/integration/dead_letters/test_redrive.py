@@ -107,7 +107,7 @@ class Run:
     def counted(self) -> Counter[tuple[str, str]]:
         """What the deltas add up to by meter and source topic."""
         totals: Counter[tuple[str, str]] = Counter()
-        for record in dump(self.settings, self.settings.names.deltas):
+        for record in dump(self.settings.kafka, self.settings.names.deltas):
             delta = json.loads(record.value or b"{}")
             amount = delta["n"] if delta["meter"] in COUNTS else int(Decimal(delta["total"]))
             totals[delta["meter"], delta["source_topic"]] += amount
@@ -122,8 +122,8 @@ class Run:
         A call is put behind it into every partition; it is counted in the same tick as what is before it, or later.
         """
         before = self.counted()["calls", self.settings.topics.redrive]
-        partitions = end_offsets(self.settings, self.settings.topics.redrive)
-        with Sender(self.settings) as sender:
+        partitions = end_offsets(self.settings.kafka, self.settings.topics.redrive)
+        with Sender(self.settings.kafka) as sender:
             for partition in partitions:
                 value = json.dumps(event(f"{name}-{partition}", "call")).encode()
                 arrival_ms = EVENT_MS + SECOND_MS
@@ -173,7 +173,7 @@ def test_two_redrives_at_once_and_one_more_count_every_event_once(run: Run) -> N
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(end_offsets(run.settings, run.settings.topics.redrive).values()) == 80
+    assert sum(end_offsets(run.settings.kafka, run.settings.topics.redrive).values()) == 80
     again = run.plan(reason="unknown_event_type", since_ms=EVENT_MS)
     assert [again.count(fate) for fate in Fate] == [0, 50, 0, 0]
     # Then each is counted once, and no dead letter was added: by the wall clock they are older than grace, by their
@@ -186,7 +186,7 @@ def test_two_redrives_at_once_and_one_more_count_every_event_once(run: Run) -> N
 def test_a_redriven_event_carries_its_arrival_its_origin_and_its_customers_key(run: Run) -> None:
     wanted = {str(one["event_id"]): one for one in run.letters(reason="unknown_event_type")}
     partitions: dict[bytes, set[int]] = {}
-    for record in dump(run.settings, run.settings.topics.redrive):
+    for record in dump(run.settings.kafka, run.settings.topics.redrive):
         mark = mark_of(record)
         if mark is None:
             continue

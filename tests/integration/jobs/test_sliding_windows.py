@@ -55,13 +55,13 @@ def delta(minute: str, total: str, customer: str = "c-1") -> bytes:
 
 
 def send_deltas(run: Pipeline, values: Iterable[bytes]) -> None:
-    with Sender(run.settings) as sender:
+    with Sender(run.settings.kafka) as sender:
         for value in values:
             sender.send(run.settings.names.deltas, value, partition=0)
 
 
 def rows(run: Pipeline, query: str) -> list[tuple[Any, ...]]:
-    with migrate.connect(run.settings) as connection:
+    with migrate.connect(run.settings.postgres) as connection:
         connection.execute(
             sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.settings.names.usage_schema))
         )
@@ -107,7 +107,7 @@ def ratios(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(ratios: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(ratios) as connection:
+    with migrate.connect(ratios.postgres) as connection:
         # Functions find their tables wherever they are called from.
         connection.execute("SELECT set_config('search_path', %s, false)", [f"pg_catalog, {ratios.names.usage_schema}"])
         yield connection

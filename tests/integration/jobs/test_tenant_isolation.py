@@ -177,7 +177,7 @@ def test_the_loud_tenant_alone_is_alarmed_by_name(run: Pipeline) -> None:
     with closing(watch.Watch(run.settings)) as watcher:
         begun = watcher.look().begun
     assert {(alarm.tenant, alarm.rule) for alarm in begun} == {("loud", rule) for rule in RULES}
-    alerts = [json.loads(record.value or b"") for record in dump(run.settings, run.settings.names.alerts)]
+    alerts = [json.loads(record.value or b"") for record in dump(run.settings.kafka, run.settings.names.alerts)]
     about = [alert["data"]["evidence"] for alert in alerts if alert["source"] == "tidemark/watch"]
     assert {evidence["tenant_id"] for evidence in about} == {"loud"}
     shown = watch.check(run.settings).standings

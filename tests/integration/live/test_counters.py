@@ -65,7 +65,7 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 
 def store(run: Settings, rows: str) -> None:
     """Put rows into usage_period: an SQL text of (customer, dims, period_start, period_end, n, total) tuples."""
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, "
@@ -415,7 +415,7 @@ def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_r
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher = keeper.Keeper(run)
     watcher.refresh()
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
         )

@@ -40,7 +40,7 @@ def store(run: Settings, end: str, *, tenant_n: int = 0, meter: str = "calls", a
     schema = run.names.usage_schema
     columns = "meter, window_s, window_start, window_end, n, total"
     values = "%(meter)s, 3600, %(end)s::timestamptz - interval '1 hour', %(end)s, %(n)s, %(total)s"
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         for customer, total in totals.items():
             connection.execute(
                 f"INSERT INTO {schema}.usage_sliding_customer (tenant_id, customer_id, updated_at, {columns}) "  # type: ignore[arg-type]

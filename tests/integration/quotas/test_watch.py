@@ -44,7 +44,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -81,7 +81,7 @@ def store_values(
 
 def sent(run: Settings) -> list[dict[str, Any]]:
     """Alerts in the order they were sent; of one tenant they are in one partition."""
-    found = [json.loads(record.value or b"") for record in dump(run, run.names.alerts)]
+    found = [json.loads(record.value or b"") for record in dump(run.kafka, run.names.alerts)]
     validator = Draft202012Validator(schemas.topic_schema("usage.alerts"))
     assert [error.message for alert in found for error in validator.iter_errors(alert)] == []
     return found
@@ -299,7 +299,7 @@ def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_pa
         finally:
             process.kill()
             process.wait()
-            with migrate.connect(run) as connection:
+            with migrate.connect(run.postgres) as connection:
                 connection.execute("DROP SCHEMA IF EXISTS usage_tbeforetables CASCADE")
 
 

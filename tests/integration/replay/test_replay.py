@@ -214,7 +214,11 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
 def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = live.settings
     monkeypatch.setattr("tidemark.replay.switch.LOCK_TIMEOUT_S", 1)
-    with ThreadPoolExecutor(1) as pool, migrate.connect(settings) as reader, migrate.connect(settings) as connection:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        migrate.connect(settings.postgres) as reader,
+        migrate.connect(settings.postgres) as connection,
+    ):
         view = sql.Identifier(settings.names.billing_schema, "usage_period")
         with reader.transaction():
             # Given somebody who reads for longer than one attempt waits ...
@@ -238,7 +242,7 @@ def test_killed_in_the_middle_of_a_switch_it_was_never_begun(live: Pipeline, com
         promote(settings, "again", "test")
     before = state_of(settings)
     # Given a switch that has replaced the views and written corrections, and waits to note its decision ...
-    with migrate.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
         table = sql.Identifier(settings.names.billing_schema, "replay_decision")
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
         process = subprocess.Popen(
@@ -292,7 +296,7 @@ def test_discarding_a_replay_leaves_only_its_row(live: Pipeline, rebuilt: Replay
         assert list(connected.scan_iter(match=f"{run.names.redis_prefix}*")) == []
     assert live.rest.active(run.names.job("meter")) is None
     with pytest.raises(Exception, match="does not exist"):
-        end_offsets(run, run.names.deltas)
+        end_offsets(run.kafka, run.names.deltas)
 
 
 @pytest.mark.usefixtures("rebuilt")

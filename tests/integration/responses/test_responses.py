@@ -65,7 +65,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 
 def produce(run: Settings, *alerts: Alert | bytes) -> None:
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for alert in alerts:
             value = alert if isinstance(alert, bytes) else to_json(alert).encode()
             sender.send(run.names.alerts, value, key=b"acme")
@@ -74,7 +74,7 @@ def produce(run: Settings, *alerts: Alert | bytes) -> None:
 @contextmanager
 def suspending(run: Settings) -> Iterator[Responder]:
     """A responder that has just been started."""
-    with closing(Flags(run)) as flags, closing(Responder(run, Suspend(flags))) as responder:
+    with closing(Flags(run.redis, run.names)) as flags, closing(Responder(run, Suspend(flags))) as responder:
         yield responder
 
 
@@ -115,7 +115,7 @@ def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
 
 
 def query(run: Settings, text: Any, given: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         cursor = connection.execute(text, given or None)
         return cursor.fetchall() if cursor.description else []

@@ -56,7 +56,7 @@ def test_the_time_left_follows_from_the_rate() -> None:
 
 def test_the_jobs_of_a_replay_measure_its_scope_and_a_margin_as_a_run_of_its_own() -> None:
     run = run_settings(Settings(), replay())
-    scope = scope_of(run)
+    scope = scope_of(run.replay)
     assert run.run_id == "r"
     assert run.names.usage_schema == "usage_r"
     assert scope is not None

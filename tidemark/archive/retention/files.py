@@ -32,8 +32,8 @@ def steps(
     days = settings.retention.archive_days
     if not days:
         return
-    folder = Folder.of(settings)
-    for topic in topics_of(settings):
+    folder = Folder.of(settings.archive)
+    for topic in topics_of(settings.topics):
         if topic in index.topics():
             before = now - timedelta(days=days)
             kept_ms = retention_ms(source, topic)
