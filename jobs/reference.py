@@ -15,6 +15,15 @@ from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 
+OUTPUT = r"""Exit codes: 0 ok, 1 failure, 2 wrong call, file or setting, 3 a service does not answer, 4 numbers differ.
+`--json` prints one JSON document on stdout. Progress and errors go to stderr as text, with `--json` too: a line
+`error: …`, mostly one `fix: …`, and the exit code says the kind.
+
+Ids are printed as they are. Control characters, and those that turn the direction of text, are escaped (`\n`, `\x1b`,
+`\u202e`), so that a row is one row. Tables fold on a terminal and are never cut; off a terminal each row is one line,
+however long. `tidemark --version` prints the version; `-h` is `--help`, of every command; `tidemark
+--install-completion` lets the shell complete commands and options (bash, zsh, fish, PowerShell)."""
+
 
 def settings_table() -> Iterator[str]:
     """One row per setting, in the order of the class."""
@@ -27,7 +36,8 @@ def settings_table() -> Iterator[str]:
 
 def commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:
     """One row per command of the `tidemark` app, sub-commands by their whole path."""
-    for name, command in sorted(group.commands.items()):
+    for name, lazy in sorted(group.commands.items()):
+        command = lazy.load() if hasattr(lazy, "load") else lazy
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
             continue
@@ -61,8 +71,7 @@ def page() -> str:
         "",
         "## Commands",
         "",
-        "Exit codes: 0 ok, 1 failure, 2 wrong call, file or setting, 3 a service does not answer, 4 numbers differ.",
-        "`--json` prints one JSON document on stdout; progress goes to stderr.",
+        *OUTPUT.splitlines(),
         "",
         "| command | options | what it does |",
         "|---|---|---|",

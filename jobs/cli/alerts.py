@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -12,12 +11,11 @@ from heapq import nlargest
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from jobs.alerting import intake as jobs_intake
 from jobs.alerting.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
 from jobs.alerting.topic import AlertTopic, read
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Json, Table, emit, put, safe_json, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.errors import UnavailableError, UsageError
 from jobs.kafka_io import STALL_S
@@ -123,8 +121,7 @@ def _wanted(alert: Alert, tenant: str | None, pattern: str | None) -> bool:
 
 
 def _print(alert: Alert, *, as_json: bool) -> None:
-    typer.echo(to_json(alert) if as_json else _line(alert))
-    sys.stdout.flush()
+    put(safe_json(to_json(alert)) if as_json else _line(alert))
 
 
 def _line(alert: Alert) -> str:
@@ -137,12 +134,12 @@ def _document(one: Answered) -> dict[str, Any]:
     return {**asdict(one), "at": shown(one.at), "acknowledged_at": shown(one.acknowledged_at)}
 
 
-def _answered(found: list[Answered]) -> str:
-    return "\n".join(
+def _answered(found: list[Answered]) -> list[str]:
+    return [
         f"{one.alert_id} {one.type}: acknowledged by {one.acknowledged_by}"
         + (f", {one.outcome} by {one.outcome_by}" if one.outcome else "")
         for one in found
-    )
+    ]
 
 
 def _drawn(found: list[RuleStats]) -> Any:

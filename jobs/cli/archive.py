@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from jobs.archive import archiver as jobs_archiver
 from jobs.archive import erase as jobs_erase
 from jobs.archive import verify as jobs_verify
 from jobs.archive.index import Gap, as_json
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Json, Table, emit, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.settings import load
 
@@ -70,12 +69,11 @@ def _archived_document(done: jobs_archiver.Archived) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _archived_text(done: jobs_archiver.Archived) -> str:
+def _archived_text(done: jobs_archiver.Archived) -> list[str]:
     lines = [f"{done.rows:,} records in {done.files:,} files, {done.size:,} bytes"]
     lines += [_gap_text(gap) for gap in done.gaps if gap.reason == "retention"]
     lines += [f"removed a left-over: {path}" for path in done.removed]
-    lines += [f"put aside, Kafka no longer has its records: {path}" for path in done.aside]
-    return "\n".join(lines)
+    return [*lines, *(f"put aside, Kafka no longer has its records: {path}" for path in done.aside)]
 
 
 def _gap_text(gap: Gap) -> str:
@@ -90,14 +88,14 @@ def _verified_document(found: jobs_verify.Verified) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _verified_text(found: jobs_verify.Verified) -> str:
+def _verified_text(found: jobs_verify.Verified) -> list[str]:
     lines = [
         f"{found.rows:,} records in {found.files:,} files, {found.size:,} bytes",
         f"offsets in no file: {found.lost:,} lost, {found.expired:,} expired, {found.not_committed:,} never committed",
     ]
     lines += [f"left over, in no index: {path}" for path in found.left_over]
     lines += [f"FAULT: {fault}" for fault in found.faults]
-    return "\n".join(lines if found.faults else [*lines, "archive: whole"])
+    return lines if found.faults else [*lines, "archive: whole"]
 
 
 def _erased_document(done: jobs_erase.Erased, *, dry_run: bool) -> dict[str, Any]:

@@ -6,9 +6,8 @@ import getpass
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Json, Table, emit, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.errors import UsageError
 from jobs.ledger import close as jobs_close

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from infra.local.stack import Stack
 from jobs import topics
 from jobs.catalog import tool as catalog_tool
-from jobs.cli.output import console, progress, say
+from jobs.cli.output import progress, say
 from jobs.cli.stack import StateDir, Steps, bring_up, stack_of
 from jobs.demo.flights import demo_stream
 from jobs.demo.replay import replay
@@ -70,7 +70,7 @@ def run(settings: Settings) -> Report:
         report = make_report(settings, oracle)
     say("closing the periods that are final …")
     close(settings, by="demo", progress=say)
-    show(report, settings, console)
+    show(report, settings)
     return report
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_document, status_document
-from jobs.cli.output import Json, console, emit, say
+from jobs.cli.output import Json, draw, emit, say
 from jobs.dlq import Wanted, dead_letters, instant_ms, position_of, survey
 from jobs.errors import UsageError
 from jobs.redrive import tool as jobs_redrive
@@ -94,7 +94,7 @@ def redrive(
     plan = jobs_redrive.load_plan(settings, wanted, fixes, limit=limit, force=force)
     document = plan_document(plan) | {"topic": settings.redrive_topic, "dry_run": dry_run}
     if not as_json:
-        console.print(drawn_plan(plan))
+        draw(drawn_plan(plan))
     if dry_run or not plan.sends:
         emit(document | {"sent": 0, "expired": 0}, "nothing was sent.", as_json=as_json)
         return

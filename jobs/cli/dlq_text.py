@@ -8,10 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
+from jobs.cli.output import Group, Table, one_line
 from jobs.dlq import Letter, count_by_reason, preview
 from jobs.redrive.fixes import Edit
 from jobs.redrive.plan import Fate, Item, Plan
@@ -28,9 +26,8 @@ def drawn_letters(letters: Iterable[Letter], counts: Mapping[str, int]) -> Group
     """Dead letters as a table, and one of the counts by reason."""
     table = Table("at", "source", "arrival", "reason", "detail", "original")
     for letter in letters:
-        # Text, not markup: the original is somebody's data and may hold brackets.
         cells = (letter["at"], _source(letter), letter["arrival"], letter["reason"], letter["detail"], preview(letter))
-        table.add_row(*(Text(str(cell)) for cell in cells))
+        table.add_row(*map(str, cells))
     return Group(table, _counted("reason", counts))
 
 
@@ -61,8 +58,8 @@ def drawn_status(status: Status, settings: Settings) -> Group:
         "redrive": _possible(status),
     }
     for name, value in rows.items():
-        table.add_row(name, Text("-" if value is None else str(value)))
-    return Group(table, Text(preview(letter, None)))
+        table.add_row(name, "-" if value is None else str(value))
+    return Group(table, one_line(preview(letter, None)))
 
 
 def _redriven(status: Status, topic: str) -> str:
@@ -105,12 +102,14 @@ def drawn_plan(plan: Plan) -> Group:
     parts: list[Any] = [_counted("reason", count_by_reason(item.letter for item in plan.items)), fates]
     if plan.sends:
         parts.append(_counted("meter that will count them", _meters(plan)))
-    parts += [Text(f"{item.letter['at']}  {_edits(item.edits)}") for item in _examples(plan)]
+    parts += [one_line(f"{item.letter['at']}  {_edits(item.edits)}") for item in _examples(plan)]
     refused = [item for item in plan.items if item.fate is Fate.REFUSED]
     if refused:
         parts.append(_counted("refused because", plan.refused_by()))
-        parts += [Text(f"{item.letter['at']}  {item.code}: {shown(item.detail)}") for item in refused[:REFUSED_SHOWN]]
-    return Group(*parts, *(Text(f"warning: {text}") for text in plan.warnings()))
+        parts += [
+            one_line(f"{item.letter['at']}  {item.code}: {shown(item.detail)}") for item in refused[:REFUSED_SHOWN]
+        ]
+    return Group(*parts, *(one_line(f"warning: {text}") for text in plan.warnings()))
 
 
 def _examples(plan: Plan) -> list[Item]:
@@ -147,7 +146,7 @@ def _meters(plan: Plan) -> dict[str, int]:
 def _counted(title: str, counts: Mapping[str, int]) -> Table:
     table = Table(title, "records")
     for name, count in counts.items():
-        table.add_row(Text(name), f"{count:,}")
+        table.add_row(name, f"{count:,}")
     return table
 
 

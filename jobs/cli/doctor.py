@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import requests
 import typer
-from rich.table import Table
 
 from infra import versions
 from infra.local.paths import Paths
@@ -21,7 +20,7 @@ from infra.local.probes import ask
 from infra.local.programs import SERVICES, java
 from infra.local.provision import locations
 from infra.local.supervise import Supervisor
-from jobs.cli.output import Json, emit
+from jobs.cli.output import Json, Table, emit
 from jobs.cli.stack import StateDir
 from jobs.errors import TidemarkError
 

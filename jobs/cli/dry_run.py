@@ -13,7 +13,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from jobs import dry_run as jobs_dry_run
 from jobs.catalog.instants import instant_ms
-from jobs.cli.output import Json, emit, progress
+from jobs.cli.output import Json, emit, printable, progress
 from jobs.errors import UsageError
 from jobs.send import open_lines
 from jobs.settings import load
@@ -79,7 +79,7 @@ def _instant(text: str) -> int:
 def _drawn(document: dict[str, Any]) -> str:
     tables = [_usage(grain, rows) for grain, rows in document["usage"].items()]
     rejects = [_rejects(document["rejects"])] if document["rejects"] else []
-    return "\n\n".join([*tables, *rejects, "\n".join(_summary(document))])
+    return "\n\n".join([*tables, *rejects, "\n".join(map(printable, _summary(document)))])
 
 
 def _usage(grain: str, rows: list[dict[str, Any]]) -> str:
@@ -111,8 +111,9 @@ def _rejects(rejects: list[dict[str, Any]]) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns under each other, each row on one line however narrow the terminal: it may be a pipe to grep."""
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    padded = ([set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    shown = [[*map(printable, row)] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    padded = ([set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)] for row in shown)
     return "\n".join("  ".join(row).rstrip() for row in padded)
 
 

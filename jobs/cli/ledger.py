@@ -6,11 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
-from rich.table import Table
 
 from jobs.cli.close import RunId
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Group, Json, Table, emit, say
 from jobs.dlq import instant_ms
 from jobs.ledger import explain as jobs_explain
 from jobs.ledger import heartbeat as jobs_heartbeat

@@ -1,76 +1,43 @@
-"""`tidemark`: every command group is registered here, and errors a person can act on become exit codes."""
+"""`tidemark`: the app, and how errors that a person can act on become exit codes."""
 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from jobs.cli import (
-    alerts,
-    archive,
-    catalog,
-    close,
-    db,
-    demo,
-    dlq,
-    doctor,
-    dry_run,
-    ledger,
-    live,
-    period,
-    reconcile,
-    replay,
-    responses,
-    retention,
-    send,
-    settings_cmd,
-    stack,
-    submit,
-    topics,
-    usage,
-    watch,
-)
-from jobs.cli.output import say
+from jobs.cli.lazy import LazyGroup
+from jobs.cli.output import put, say
 from jobs.errors import TidemarkError
 
-_GROUPS = (
-    stack,
-    doctor,
-    settings_cmd,
-    topics,
-    db,
-    catalog,
-    submit,
-    send,
-    usage,
-    live,
-    watch,
-    alerts,
-    responses,
-    dlq,
-    close,
-    ledger,
-    period,
-    reconcile,
-    replay,
-    archive,
-    retention,
-    dry_run,
-    demo,
-)
+DISTRIBUTION = "tidemark"
 _INTERRUPTED = 130
 
 app = typer.Typer(
     name="tidemark",
+    cls=LazyGroup,
     help="Usage metering that finance can bill from. Exit codes: 0 ok, 1 failure, 2 wrong call or setting, "
     "3 a service is not available, 4 numbers differ.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for group in _GROUPS:
-    group.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        put(f"tidemark {version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

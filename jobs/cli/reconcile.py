@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
 from jobs import db
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Json, Table, emit, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.errors import DifferenceError, UsageError
 from jobs.reconcile import invoices, manifests, run, shadow, store

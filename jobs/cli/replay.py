@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from jobs import db
 from jobs.catalog import tool as catalog_tool
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Json, Table, emit, say
 from jobs.errors import TidemarkError, UsageError
 from jobs.ledger.telling import tell
 from jobs.replay import diff as replay_diff
@@ -99,7 +98,7 @@ def list_all(run_id: RunId = None, as_json: Json = False) -> None:
     settings = load(run_id=run_id)
     with db.connect(settings) as connection:
         found = record.every(connection, settings.names)
-    emit([_document(one) for one in found], "\n".join(map(_line, found)) or "no replay", as_json=as_json)
+    emit([_document(one) for one in found], [*map(_line, found)] or "no replay", as_json=as_json)
 
 
 def diff(replay_id: Name, top: Top = 20, csv: Csv = None, run_id: RunId = None, as_json: Json = False) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from jobs.cli.output import Json, emit
+from jobs.cli.output import Json, Table, emit
 from jobs.retention.plan import Plan, planned
 from jobs.settings import load
 

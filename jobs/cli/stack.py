@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from infra.local.paths import Paths
 from infra.local.programs import DAEMONS
 from infra.local.stack import ServiceStatus, Stack
 from jobs import db
-from jobs.cli.output import Json, emit, progress, say
+from jobs.cli.output import Json, Table, emit, one_line, progress, say
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.flink_rest import ENDED, FlinkRest
 from jobs.settings import FILE_ENV, Settings, load
@@ -46,7 +45,7 @@ class Steps:
         """Announce a step, and say how long it took."""
         started = time.monotonic()
         if progress.is_terminal:
-            with progress.status(f"{text} …"):
+            with progress.status(one_line(f"{text} …")):
                 yield
         else:
             say(f"{text} …")
@@ -146,10 +145,7 @@ def _stop_job(settings: Settings, job: str) -> None:
 
 
 def _table(lines: list[ServiceStatus]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("service", "state", "ready", "address", "version"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("detail")
+    table = Table("service", "state", "ready", "address", "version", "detail", box=None, pad_edge=False)
     for line in lines:
         ready = "yes" if line.ready else "no"
         table.add_row(line.service, line.state, ready, line.address, line.version.partition(" ")[0], line.detail)

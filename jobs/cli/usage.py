@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from jobs import leaderboard
 from jobs import usage as jobs_usage
-from jobs.cli.output import Json, emit, say
+from jobs.cli.output import Json, Table, emit, say
 from jobs.errors import UnavailableError
 from jobs.settings import load
 from udfs.decimals import plain

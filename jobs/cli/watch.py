@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from jobs.cli.output import Json, emit
+from jobs.cli.output import Json, Table, emit
 from jobs.cli.until_stopped import until_stopped
 from jobs.settings import load
 from jobs.watch import daemon as jobs_watch

@@ -13,10 +13,8 @@ from typing import Any
 
 import psycopg
 import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from jobs.cli.output import Table, draw, one_line
 from jobs.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from jobs.dlq import count_by_reason, dead_letters
 from jobs.errors import DifferenceError, UnavailableError
@@ -170,24 +168,22 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
     )
 
 
-def show(report: Report, settings: Settings, console: Console) -> None:
+def show(report: Report, settings: Settings) -> None:
     """Draw the report."""
-    console.print(_carriers(report))
+    draw(_carriers(report))
     c = report.counts
     rejected = sum(c.rejected.values())
-    console.print(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
-    console.print(drawn(report.percentiles))
-    console.print(_live(report))
-    console.print(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
-    console.print(_closed(settings))
+    draw(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
+    draw(drawn(report.percentiles))
+    draw(_live(report))
+    draw(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
+    draw(_closed(settings))
     for reason, count in report.dead_letters.items():
-        console.print(f"dead letters: {reason} {count:,}")
-    console.print(
-        "oracle: equal" if report.equal else "oracle: different", style="bold green" if report.equal else "bold red"
-    )
+        draw(f"dead letters: {reason} {count:,}")
+    draw(one_line("oracle: equal", "bold green") if report.equal else one_line("oracle: different", "bold red"))
     for difference in report.differences:
-        console.print(Text(f"only in {difference.side}: {difference.relation} {difference.row}"))
-    console.print(Text(_next_steps(settings)))
+        draw([f"only in {difference.side}: {difference.relation} {difference.row}"])
+    draw(_next_steps(settings))
 
 
 def _is_shown(row: dict[str, Any]) -> bool:
