@@ -20,7 +20,7 @@ from jobs import db
 from jobs.cli.output import Json, Table, emit, one_line, progress, say
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.flink_rest import ENDED, FlinkRest
-from jobs.settings import FILE_ENV, Settings, load
+from jobs.settings import FILE_ENV, Settings, check_environment, load
 from jobs.submit import ALL_JOBS, stop
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
@@ -57,6 +57,7 @@ class Steps:
 
 def stack_of(state_dir: Path | None = None) -> Stack:
     """Make the stack object of a state directory; it draws its progress."""
+    check_environment()
     return Stack(Paths.of(state_dir), Steps())
 
 
