@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -119,3 +121,16 @@ def test_a_shell_completes_commands_their_commands_and_options(words, expected):
     env = {"_TIDEMARK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     done = CliRunner().invoke(app, [], env=env, prog_name="tidemark")
     assert {*done.stdout.split()} == expected
+
+
+def test_the_package_has_its_licence():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (about["license"], about["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License\n" in text
+    assert "9. Accepting Warranty or Additional Liability." in text
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_no_page_installs_the_program_of_somebody_else(page):
+    assert not re.search(r"pip install ['\"]?tidemark\b", (ROOT / page).read_text(encoding="utf-8"))
