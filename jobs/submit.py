@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 from jobs.bounds import Bounds
 from jobs.errors import TidemarkError, UsageError
-from jobs.flink_rest import FlinkRest
+from jobs.flink_rest import FlinkRest, short_cause
 from jobs.kafka_io import end_offsets
 from jobs.restore import check_age, latest, savepoint_dir
 from jobs.settings import ENV_PREFIX, Settings
+from jobs.shape import changes, refuse
+from jobs.submitted import record, recorded, values
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
@@ -44,17 +46,24 @@ class Submission:
     already_running: bool = False
 
 
-def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_savepoint: str = "") -> Submission:
+def submit(
+    settings: Settings,
+    job: str,
+    bounds: Bounds | None = None,
+    from_savepoint: str = "",
+    accepted: Collection[str] = (),
+) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
     1. A job of that name that has not ended is left alone.
     2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised.
-    3. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+    3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
+    4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
 
     Raises
     ------
     UsageError
-        `meter` has written deltas, but its state is gone.
+        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone.
     TidemarkError
         The state is too old, or Flink refused.
     """
@@ -73,6 +82,9 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
             check_age(settings, point)
             restore = point.path
     # Step 3
+    then = recorded(settings, job, restore) if restore else None
+    refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
+    # Step 4
     if not restore and job == "meter" and any(end_offsets(settings, settings.names.deltas).values()):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
@@ -80,7 +92,9 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
         )
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).with_name(f"{job}.py")
-    return Submission(flink_run(settings, script, arguments, restore), restored_from=restore)
+    job_id = flink_run(settings, script, arguments, restore)
+    record(settings, job, job_id, bounds)
+    return Submission(job_id, restored_from=restore)
 
 
 def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:
@@ -128,7 +142,8 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     found = _SUBMITTED.search(done.stdout)
     if done.returncode or not found:
         raise TidemarkError(
-            f"`flink run` of {script.name} failed:\n{_tail(done.stdout + done.stderr)}", "see the Flink UI."
+            f"`flink run` of {script.name} failed:\n{short_cause(_tail(done.stdout + done.stderr))}",
+            "see the Flink UI.",
         )
     return found.group(1)
 

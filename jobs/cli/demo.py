@@ -45,7 +45,9 @@ def demo(state_dir: StateDir = None) -> None:
 
 def start(stack: Stack) -> Settings:
     """Services, topics, tables, catalog and jobs, each only where it is missing."""
-    settings = bring_up(stack).model_copy(update=DEMO_SETTINGS)
+    # Kept in the stack's file: a job that is stopped must be submitted with what its state was made with.
+    stack.add_settings(DEMO_SETTINGS)
+    settings = bring_up(stack)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
