@@ -15,6 +15,7 @@ import typer
 from jobs.alerting import intake as jobs_intake
 from jobs.alerting.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
 from jobs.alerting.topic import AlertTopic, read
+from jobs.cli.known import known
 from jobs.cli.output import Json, Table, emit, put, safe_json, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.errors import UnavailableError, UsageError
@@ -53,7 +54,10 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print each alert as one CloudEvent a line.")] = False,
 ) -> None:
     """Print alerts of the topic, committed ones alone: the newest, then those that come."""
-    with AlertTopic(load(run_id=run_id), {}) as topic:
+    settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
+    with AlertTopic(settings, {}) as topic:
         there: Iterable[Alert] = (alert for alert in _there(topic) if _wanted(alert, tenant, type_))
         if not from_beginning:
             there = reversed(nlargest(limit, there, key=lambda alert: (alert.at_ms, alert.id)))

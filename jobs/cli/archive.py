@@ -10,6 +10,7 @@ from jobs.archive import archiver as jobs_archiver
 from jobs.archive import erase as jobs_erase
 from jobs.archive import verify as jobs_verify
 from jobs.archive.index import Gap, as_json
+from jobs.cli.known import known
 from jobs.cli.output import Json, Table, emit, say
 from jobs.cli.until_stopped import until_stopped
 from jobs.settings import load
@@ -57,8 +58,12 @@ def erase(
 ) -> None:
     """Erase from the archive what metering does not read of a customer's events; totals stay as they are."""
     say("reading the archive …")
-    done = jobs_erase.erase(load(run_id=run_id), tenant, customer, by=by, dry_run=dry_run)
+    settings = load(run_id=run_id)
+    done = jobs_erase.erase(settings, tenant, customer, by=by, dry_run=dry_run)
     emit(_erased_document(done, dry_run=dry_run), _erased_text(done, dry_run=dry_run), as_json=as_json)
+    # Whoever has neither usage nor an entry may still have records, so this is not asked before.
+    if not (done.events or done.alerts):
+        known(settings, tenant, customer)
 
 
 def _archived_document(done: jobs_archiver.Archived) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_document, status_document
+from jobs.cli.known import known
 from jobs.cli.output import Json, draw, emit, say
 from jobs.dlq import Wanted, dead_letters, instant_ms, position_of, survey
 from jobs.errors import UsageError
@@ -48,6 +49,8 @@ def list_(
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} …")
     letters, counts = survey(dead_letters(settings), limit, **wanted)
+    if not counts and tenant is not None:
+        known(settings, tenant, customer)
     document = {"total": sum(counts.values()), "by_reason": counts, "records": letters}
     emit(document, drawn_letters(letters, counts), as_json=as_json)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.cli.close import RunId
+from jobs.cli.known import known
 from jobs.cli.output import Group, Json, Table, emit, say
 from jobs.dlq import instant_ms
 from jobs.ledger import explain as jobs_explain
@@ -39,7 +40,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the newest closes and corrections."""
-    rows = shown.newest(load(run_id=run_id), tenant, customer, limit)
+    settings = load(run_id=run_id)
+    rows = shown.newest(settings, tenant, customer, limit)
+    if not rows and tenant is not None:
+        known(settings, tenant, customer)
     table = Table("at", "what", "tenant", "customer", "period", "lines", "by")
     for row in rows:
         what = "close" if row["correction_no"] == 0 else f"correction {row['correction_no']}: {row['cause']}"

@@ -11,6 +11,7 @@ import typer
 
 from jobs import db
 from jobs.catalog import tool as catalog_tool
+from jobs.cli.known import known
 from jobs.cli.output import Json, Table, emit, say
 from jobs.errors import TidemarkError, UsageError
 from jobs.ledger.telling import tell
@@ -69,6 +70,8 @@ def start(
         replay_id, by or getpass.getuser(), _instant("--from", begin), _instant("--to", end) if end else None,
         tenant or (), _instant("--catalog-at", catalog_at) if catalog_at else None, from_archive, rate,
     )  # fmt: skip
+    for one in tenant or ():
+        known(settings, one)
     say(f"starting replay {replay_id} …")
     replay = run.start(settings, request)
     _wait(settings, replay, detach=detach, as_json=as_json)

@@ -8,6 +8,7 @@ import typer
 
 from jobs import leaderboard
 from jobs import usage as jobs_usage
+from jobs.cli.known import known
 from jobs.cli.output import Json, Table, emit, say
 from jobs.errors import UnavailableError
 from jobs.settings import load
@@ -34,13 +35,13 @@ def usage(tenant: str, customer: str, run_id: RunId = None, as_json: Json = Fals
 
 def top(tenant: str, meter: str, run_id: RunId = None, as_json: Json = False) -> None:
     """Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard."""
-    found = leaderboard.top(load(run_id=run_id), tenant, meter)
+    settings = load(run_id=run_id)
+    found = leaderboard.top(settings, tenant, meter)
     if found is None:
-        emit(
-            {"tenant_id": tenant, "meter": meter, "customers": []},
-            f"no leaderboard of {tenant}, {meter}",
-            as_json=as_json,
-        )
+        known(settings, tenant, meter=meter)
+        why = leaderboard.why_none(settings)
+        nothing = {"tenant_id": tenant, "meter": meter, "customers": [], "why": why}
+        emit(nothing, f"no leaderboard of {tenant}, {meter}: {why}", as_json=as_json)
         return
     customers = [{"customer_id": customer, "total": plain(total)} for customer, total in found.totals]
     start, end = (

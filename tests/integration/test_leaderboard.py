@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from jobs import db
+from jobs.catalog import tool as catalog_tool
 from jobs.cli.usage import register
-from jobs.errors import UnavailableError
+from jobs.errors import UnavailableError, UsageError
 from jobs.leaderboard import Leaderboard, top
 from jobs.settings import Settings
 from tests.integration.storage import OwnRedis, own_run
@@ -143,13 +145,26 @@ def test_what_was_stored_more_than_two_windows_ago_is_no_board(run: Settings, bo
 
 
 def test_the_command_shows_places_and_exact_totals(
-    run: Settings, board: Leaderboard, monkeypatch: pytest.MonkeyPatch
+    run: Settings, board: Leaderboard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     app = typer.Typer()
     register(app)
     monkeypatch.setattr("jobs.cli.usage.load", lambda **_: run)
-    missing = CliRunner().invoke(app, ["top", "acme", "calls", "--json"])
-    assert json.loads(missing.stdout)["customers"] == []
+    file = tmp_path / "catalog.yaml"
+    meter = {"event_types": "call", "aggregation": "count", "unit": "calls"}
+    file.write_text(json.dumps({"valid_from": "beginning", "tenants": {"acme": {"meters": {"calls": meter}}}}))
+    catalog_tool.apply(run, file, backdate=True, prune=True)
+    missing = json.loads(CliRunner().invoke(app, ["top", "acme", "calls", "--json"]).stdout)
+    assert missing["customers"] == []
+    assert "nothing that a customer used" in missing["why"]
+    off = run.model_copy(update={"customer_windows": False})
+    monkeypatch.setattr("jobs.cli.usage.load", lambda **_: off)
+    assert "customer_windows is off" in CliRunner().invoke(app, ["top", "acme", "calls"]).stdout
+    monkeypatch.setattr("jobs.cli.usage.load", lambda **_: run)
+    for words in (["top", "acne", "calls"], ["top", "acme", "cals"]):
+        wrong = CliRunner().invoke(app, words)
+        assert isinstance(wrong.exception, UsageError)
+        assert "did you mean" in wrong.exception.fix
     store(run, "2024-03-01 12:00Z", tenant_n=2, a=EXACT, b="2.50")
     board.refresh()
     assert json.loads(CliRunner().invoke(app, ["top", "acme", "calls", "--json"]).stdout) == {
