@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from jobs.cli.durations import with_durations
 from jobs.cli.output import Group, Table, one_line
 from jobs.dlq import Letter, count_by_reason, preview
 from jobs.redrive.fixes import Edit
@@ -24,10 +25,11 @@ REFUSED_SHOWN = 10
 
 def drawn_letters(letters: Iterable[Letter], counts: Mapping[str, int]) -> Group:
     """Dead letters as a table, and one of the counts by reason."""
-    table = Table("at", "source", "arrival", "reason", "detail", "original")
+    table = Table("at", "source", "arrival", "tenant", "customer", "reason", "detail", "original")
     for letter in letters:
-        cells = (letter["at"], _source(letter), letter["arrival"], letter["reason"], letter["detail"], preview(letter))
-        table.add_row(*map(str, cells))
+        whose = (letter["tenant_id"] or "", letter["customer_id"] or "")
+        what = (letter["reason"], with_durations(letter["detail"]), preview(letter))
+        table.add_row(letter["at"], _source(letter), str(letter["arrival"]), *whose, *what)
     return Group(table, _counted("reason", counts))
 
 
@@ -53,6 +55,7 @@ def drawn_status(status: Status, settings: Settings) -> Group:
         "at": f"{settings.names.dlq} {letter['at']}",
         "source": _source(letter),
         **{name: letter[name] for name in ("arrival", "reason", "detail", "tenant_id", "customer_id", "event_id")},
+        "detail": with_durations(letter["detail"]),
         "redriven": _redriven(status, settings.redrive_topic),
         "rejected again": ", ".join(map(str, status.failures)) or "no",
         "redrive": _possible(status),
@@ -113,7 +116,8 @@ def drawn_plan(plan: Plan) -> Group:
 
 
 def _examples(plan: Plan) -> list[Item]:
-    return [item for item in plan.items if item.value][:EXAMPLES]
+    """The first that are sent, and what was tried to mend those that are not."""
+    return [item for item in plan.items if item.value and (item.fate is Fate.SEND or item.edits)][:EXAMPLES]
 
 
 def _edits(edits: Iterable[Edit]) -> str:
