@@ -68,7 +68,7 @@ def test_a_json_document_says_the_same_with_its_control_characters_escaped(text)
 
 
 def test_a_table_is_not_cut_or_folded_off_a_terminal(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(output.console, "_width", 40)
     table = output.Table("event", "detail")
     table.add_row("e" * 300, "d" * 5_000)
     row = next(line for line in shown(capsys, table).splitlines() if "eee" in line)
@@ -81,7 +81,7 @@ def test_a_table_folds_on_a_narrow_terminal_and_loses_nothing(monkeypatch):
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(output.console, "_width", 40)
     monkeypatch.setattr(output.console, "file", Terminal())
     table = output.Table("event", "detail")
     table.add_row("e" * 60, "d" * 60)
