@@ -11,7 +11,7 @@ import pytest
 
 from infra.local.paths import Paths
 from infra.local.stack import Stack
-from jobs.settings import FILE_ENV, Settings, load
+from tidemark.core.settings import FILE_ENV, Settings, load
 
 # Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none. A second
 # run at the same time needs a folder of its own.

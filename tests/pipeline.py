@@ -11,19 +11,20 @@ from typing import Any
 
 import yaml
 
-from jobs import db, dlq, topics
-from jobs.bounds import Bounds
-from jobs.catalog import tool as catalog_tool
-from jobs.demo.report import recompute, wait_until_counted
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender, committed_offsets, dump, end_offsets
-from jobs.oracle.alerts import committed_alerts
-from jobs.oracle.compare import compare_postgres, compare_redis
-from jobs.oracle.deltas import committed_deltas
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
-from jobs.submit import JOBS, submit
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import JOBS, submit
 from tests.streams import StreamRecord
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import Sender, committed_offsets, dump, end_offsets
+from tidemark.core.settings import Settings
+from tidemark.dead_letters import records as dlq
+from tidemark.demo.report import recompute, wait_until_counted
+from tidemark.oracle.alerts import committed_alerts
+from tidemark.oracle.compare import compare_postgres, compare_redis
+from tidemark.oracle.deltas import committed_deltas
+from tidemark.oracle.oracle import Oracle
 from udfs.alerts.event import Alert, parse
 
 COUNTED_WITHIN_S = 180.0
@@ -51,7 +52,7 @@ class Pipeline:
     def prepare(self, folder: Path) -> None:
         """Topics (arrival is what the test sends), tables and catalog."""
         topics.apply(self.settings, create_time=True)
-        db.migrate(self.settings)
+        migrate.migrate(self.settings)
         file = folder / "catalog.yaml"
         # All runs of the shared database use one catalog, one after another: nothing of the last one may remain.
         file.write_text(yaml.safe_dump({"valid_from": "beginning", **self.catalog}))

@@ -13,13 +13,13 @@ from pyflink.table.udf import ScalarFunction, udf
 
 from udfs.catalog.cache import Catalog
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.decode import DecodePolicy, Decoder
-from udfs.limits.book import LimitBook
+from udfs.decode.decoder import DecodePolicy, Decoder
+from udfs.decode.pace import Pace
+from udfs.limits.cache import LimitBook
 from udfs.limits.packing import packed_candidates
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.watch import LimitWatch
-from udfs.live_publisher import LivePublisher, LiveSettings, unpack_change
-from udfs.pace import Pace
+from udfs.live.publisher import LivePublisher, LiveSettings, unpack_change
 
 # The Redis password reaches the workers by their environment, never by the job graph.
 REDIS_PASSWORD_ENV = "TIDEMARK_REDIS_PASSWORD"  # noqa: S105 the name of a variable
@@ -145,7 +145,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         self._publisher.close()
 
     def eval(self, packed: pd.Series) -> pd.Series:
-        """A column of packed changes (`udfs.live_publisher.unpack_change`) to one of packed candidates or null."""
+        """A column of packed changes (`udfs.live.publisher.unpack_change`) to one of packed candidates or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)

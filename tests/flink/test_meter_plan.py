@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from jobs import meter
-from jobs.bounds import Bounds
-from jobs.settings import Settings
+from jobs.flink.bounds import Bounds
+from jobs.meter import job
 from tests.flink.environment import new_environment
+from tidemark.core.settings import Settings
 
 Plan = dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=[Bounds(), Bounds(end="latest")], ids=["live", "bounded"])
 def plan(request: pytest.FixtureRequest) -> Plan:
-    return meter.plan(new_environment(), Settings(), request.param)
+    return job.plan(new_environment(), Settings(), request.param)
 
 
 def described(plan: Plan, text: str) -> list[str]:
@@ -95,5 +95,5 @@ def test_the_plan_holds_no_address(plan: Plan) -> None:
 
 def test_both_topics_are_read_unless_offsets_name_places_of_one() -> None:
     settings = Settings()
-    assert meter.source_topics(settings, Bounds()) == "usage.events;usage.events.redrive"
-    assert meter.source_topics(settings, Bounds(start="0:100;1:250", end="latest")) == "usage.events"
+    assert job.source_topics(settings, Bounds()) == "usage.events;usage.events.redrive"
+    assert job.source_topics(settings, Bounds(start="0:100;1:250", end="latest")) == "usage.events"

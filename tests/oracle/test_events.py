@@ -2,9 +2,9 @@
 
 import pytest
 
-from jobs.errors import TidemarkError
-from jobs.oracle.oracle import Oracle, Rules
 from tests.oracle.support import catalog_of, cloud, event, millis, oracle_of, parts, void
+from tidemark.core.errors import TidemarkError
+from tidemark.oracle.oracle import Oracle, Rules
 
 SUM = catalog_of(m={"aggregation": "sum"})
 

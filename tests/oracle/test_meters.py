@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from jobs.errors import TidemarkError, UsageError
-from jobs.oracle.oracle import Oracle
 from tests.oracle.support import NOON, catalog_of, event, millis, oracle_of, parts, plain, void
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.oracle.oracle import Oracle
 
 NOON_MS = millis("2013-03-10T09:00:00")
 

@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.errors import TidemarkError
-from jobs.oracle.compare import compare, live_values, schema_of
-from jobs.oracle.deltas import check_deltas
-from jobs.oracle.oracle import Oracle, Rules, statement_named
 from tests.oracle import support
 from tests.oracle.support import at, catalog_of, event, millis, void
+from tidemark.core.errors import TidemarkError
+from tidemark.oracle.compare import compare, live_values, schema_of
+from tidemark.oracle.deltas import check_deltas
+from tidemark.oracle.oracle import Oracle, Rules, statement_named
 
 CATALOG = {
     "calendars": {"ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"}},

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from msgspec import UNSET
 
-from jobs.oracle.oracle import Oracle
 from tests.streams import CATALOG, GRACE_MS, HISTORY, Expected, StreamRecord, expected_of, generate
+from tidemark.oracle.oracle import Oracle
 from udfs.events.parse import Event, event_time_ms, parse
 from udfs.events.reasons import Reason
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from udfs.calendars.calendar import MAX_MS, MIN_MS, Calendar, Interval
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
-from udfs.decode import DecodedBatch, DecodePolicy, Decoder
-from udfs.dlq import DlqRecord, from_json
+from udfs.decode.decoder import DecodedBatch, DecodePolicy, Decoder
+from udfs.events.dead_letter import DlqRecord, from_json
 from udfs.meters.meter import Aggregation, Meter
 from udfs.meters.packing import Packed, unpack
 
