@@ -135,3 +135,22 @@ def test_a_package_has_its_licence(folder):
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 def test_no_page_installs_the_program_of_somebody_else(page):
     assert not re.search(r"pip install ['\"]?tidemark\b", (ROOT / page).read_text(encoding="utf-8"))
+
+
+def test_ctrl_c_in_a_client_library_leaves_no_exception_that_was_ignored():
+    script = """
+import sys
+from tidemark.cli import main, start
+class Client:
+    def __del__(self):
+        raise ReferenceError("weakly-referenced object no longer exists")
+def run():
+    sys.kept = Client()
+    raise KeyboardInterrupt
+main.app = run
+start.main()
+"""
+    done = python(script)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert "ReferenceError" not in done.stderr
