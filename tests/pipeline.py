@@ -56,7 +56,7 @@ class Pipeline:
         file = folder / "catalog.yaml"
         # All runs of the shared database use one catalog, one after another: nothing of the last one may remain.
         file.write_text(yaml.safe_dump({"valid_from": "beginning", **self.catalog}))
-        catalog_tool.apply(self.settings, file, backdate=True, prune=True)
+        catalog_tool.apply(self.settings, file, backdate=True, prune=True, all_tenants=True)
 
     def submit(self, job: str, bounds: Bounds | None = None) -> str:
         """Submit a job and wait until it makes progress; its id."""

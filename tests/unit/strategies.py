@@ -75,6 +75,7 @@ def source() -> InMemoryCatalogSource:
             Meter("by_dest", ("call",), "count", group_by=("tier", "dest")),
             Meter("paid", ("charge",), "sum"),
             Meter("distance", ("trip",), "sum", value="miles"),
+            Meter("audited", ("audit",), "sum", precision="exact"),
             Meter("rare", ("ride",), "count", filter='{"eq":"LAX","property":"dest"}'),
             *readings(),
         ],

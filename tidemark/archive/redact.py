@@ -11,16 +11,18 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from udfs.decode.decoder import key_of
-from udfs.events.parse import CloudEvent, Event, event_time_ms, parse, quantity_of
+from udfs.events.parse import BYTE_ORDER_MARK, CloudEvent, Event, event_time_ms, nanos_of, parse, quantity_of
 from udfs.events.reasons import Rejected
-from udfs.events.upcast import LATEST_VERSION
+from udfs.events.upcast import DEFAULT_VERSION, LATEST_VERSION
 from udfs.meters.meter import Meter
-from udfs.meters.paths import OWN_FIELDS, Path, path_of, text_of
+from udfs.meters.paths import Path, path_of, text_of
 
 # Fields of the event that decide what it is and what it counts.
 _NATIVE = (
     "event_id", "tenant_id", "customer_id", "event_type", "timestamp", "quantity", "voids", "schema_version",
 )  # fmt: skip
+# Those that count nothing, unless a meter reads them.
+_OPTIONAL = ("resource_id", "user_id", "session_id", "region")
 _CLOUD = ("specversion", "id", "source", "type", "subject", "time", "tenantid", "voids", "datacontenttype")
 _QUANTITY = "quantity"
 
@@ -107,7 +109,7 @@ class Subject:
         if "customer_id" in ids:
             return ids.get("tenant_id"), ids["customer_id"]
         try:
-            fields = msgspec.json.decode(raw, type=_Named)
+            fields = msgspec.json.decode(raw.removeprefix(BYTE_ORDER_MARK), type=_Named)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None, None
         return fields.tenant_id or fields.tenantid or self.default_tenant, fields.customer_id or fields.subject
@@ -140,8 +142,8 @@ def redacted(event: Event, raw: bytes, paths: Iterable[str]) -> bytes:
 
     `raw` are the bytes that `event` was parsed from.
     """
-    fields, read = _decode(raw), [path_of(path) for path in paths]
-    properties: Mapping[str, Raw] = {} if event.properties is UNSET else event.properties
+    fields, read = _decode(raw.removeprefix(BYTE_ORDER_MARK)), [path_of(path) for path in paths]
+    properties: Mapping[str, Raw] = event.properties or {}
     kept = _kept(properties, read)
     if isinstance(event, CloudEvent):
         if _QUANTITY in properties:
@@ -150,10 +152,11 @@ def redacted(event: Event, raw: bytes, paths: Iterable[str]) -> bytes:
         return _encode(made | ({"data": kept} if kept else {}))
     made = {name: _bare(fields[name]) for name in _NATIVE if name in fields}
     # Until version 2 a field of that name is the producer's own, and not read.
-    if "source" in fields and msgspec.json.decode(fields.get("schema_version", b"1"), type=float) == LATEST_VERSION:
+    version = msgspec.json.decode(fields.get("schema_version", b"null"), type=float | None) or DEFAULT_VERSION
+    if "source" in fields and version == LATEST_VERSION:
         made["source"] = fields["source"]
-    own = {path.own_field for path in read if path.own_field and path.name not in properties}
-    made |= {name: fields[name] for name in OWN_FIELDS if name in own and name in fields}
+    own = {path.own_field for path in read if path.own_field and path.own_field not in properties}
+    made |= {name: fields[name] for name in _OPTIONAL if name in own and name in fields}
     return _encode(made | ({"properties": kept} if kept else {}))
 
 
@@ -161,11 +164,11 @@ def _kept(properties: Mapping[str, Raw], paths: Iterable[Path]) -> dict[str, Any
     """Properties that paths lead to; of objects the members alone that are read, of what is no text that it is none."""
     kept: dict[str, Any] = {}
     # Nested paths first: a whole object that is read, too, must not hide what is read in it.
-    for path in sorted(paths, key=lambda one: -len(one.steps)):
-        if path.name in properties:
-            kept.setdefault(path.name, _bare(properties[path.name]))
-        elif path.steps:
-            _keep_inner(properties, path.steps, kept)
+    for path in sorted(paths, key=lambda one: -max(map(len, one.chains))):
+        for chain in path.chains:
+            _keep_inner(properties, chain, kept)
+            if len(chain) == 1 and chain[0] in properties:
+                break
     return kept
 
 
@@ -202,7 +205,7 @@ def _answers(event: Event, raw: bytes, paths: Iterable[str]) -> tuple[Any, ...]:
     voids = isinstance(event.voids, str)
     return (
         key_of(event), event.event_id, event.customer_id, event.event_type, voids,
-        _or_reason(event_time_ms, event, raw), _or_reason(quantity_of, event),
+        _or_reason(event_time_ms, event), nanos_of(event, raw), _or_reason(quantity_of, event),
         None if event.quantity is UNSET else _read(bytes(event.quantity)), values,
     )  # fmt: skip
 

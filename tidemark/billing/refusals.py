@@ -128,5 +128,5 @@ def _period_of(settings: Settings, letter: Letter, keys: Iterable[PeriodKey]) ->
 def _time_ms(settings: Settings, letter: Letter) -> int | None:
     arrived_ms, raw = arrival_ms(letter), raw_of(letter)
     event = read_event(raw, arrived_ms or 0, settings.default_tenant)
-    at_ms = None if event is None or raw is None else time_of(event, raw)
+    at_ms = None if event is None else time_of(event)
     return arrived_ms if at_ms is None else at_ms

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError
-
-from schemas import catalog_schema
 from tidemark.catalog.check_limits import NOTHING, Known, limit_faults, limit_reference_faults
+from tidemark.catalog.check_meters import MAX_ID_BYTES, listed_meters, meter_faults, plain_operand_faults, size_of
+from tidemark.catalog.check_missing import missing_faults
 from tidemark.catalog.check_policy import policy_entry_faults, policy_faults
 from tidemark.catalog.entries import limit_groups, mapping, meter_groups, policy_entries
 from tidemark.catalog.file import CatalogFile
 from tidemark.catalog.instants import instant_ms
+from tidemark.catalog.merge import alone
+from tidemark.catalog.schema_faults import schema_faults
 from tidemark.catalog.text import Fault
 from udfs.calendars.calendar import MINUTE_MS, BoundaryCalendar, CalendarError, parse_calendar
-from udfs.meters.filters import filter_faults
 from udfs.meters.meter import BEGINNING_MS
 
-# Kafka, Redis and the primary keys take ids of this many bytes; the schema can count characters only.
-MAX_ID_BYTES = 256
 # Longest length of each unit of an interval, in days.
 _DAYS = {"H": 1 / 24, "D": 1, "W": 7, "M": 31, "Y": 366}
 _DAY_MS = 86_400_000
 
 
 def check(
-    file: CatalogFile, *, known_calendars: Collection[str], longest_period_days: int, known: Known = NOTHING
+    file: CatalogFile,
+    *,
+    known_calendars: Collection[str],
+    longest_period_days: int,
+    known: Known = NOTHING,
+    content: Any = None,
 ) -> list[Fault]:
     """Everything wrong with a file: by its text, by the schema, by its meaning.
 
@@ -42,44 +44,31 @@ def check(
         How long totals are kept: a longer period would lose its beginning.
     known:
         Meters, plans and receivers that limits, customers and routes may name beside those of the file.
+    content:
+        Its content merged with what is stored, which gives it its meaning; None: it stands alone.
 
     """
-    content = mapping(file.content)
-    calendars = mapping(content.get("calendars"))
+    stated = mapping(file.content)
+    whole = mapping(alone(file.content) if content is None else content)
     plainer = [
-        *_valid_from_faults(content),
-        *_meter_faults(content),
-        *limit_faults(content),
-        *policy_faults(content),
+        *_valid_from_faults(stated),
+        *meter_faults(whole),
+        *plain_operand_faults(file, stated),
+        *limit_faults(whole),
+        *policy_faults(whole),
+        *missing_faults(whole),
     ]
     return [
         *file.faults,
-        *_schema_faults(file.content, {fault.path for fault in plainer}),
+        *schema_faults(file.content, {fault.path for fault in plainer}),
         *plainer,
-        *_calendar_faults(calendars, longest_period_days),
-        *_reference_faults(content, {*calendars, *known_calendars}),
-        *_aggregation_faults(content),
-        *limit_reference_faults(content, known),
-        *policy_entry_faults(content, known),
-        *_long_identifiers(content),
+        *_calendar_faults(mapping(whole.get("calendars")), longest_period_days),
+        *_reference_faults(stated, {*mapping(stated.get("calendars")), *known_calendars}),
+        *_aggregation_faults(whole),
+        *limit_reference_faults(stated, whole, known),
+        *policy_entry_faults(whole, known),
+        *_long_identifiers(stated),
     ]
-
-
-def _schema_faults(content: Any, told: Collection[str]) -> Iterator[Fault]:
-    """Faults by the schema, but for places where a plainer one is told."""
-    errors = Draft202012Validator(catalog_schema()).iter_errors(content)
-    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
-        parts = [str(part) for part in error.absolute_path]
-        if not any(".".join(parts[:length]) in told for length in range(1, len(parts) + 1)):
-            yield Fault(".".join(parts) or "file", _plain(error))
-
-
-def _plain(error: ValidationError) -> str:
-    if error.validator == "oneOf" and isinstance(error.schema, Mapping):
-        return str(error.schema.get("description", error.message))
-    if error.validator == "not":
-        return f"{error.instance!r} begins with `tidemark.`, which is reserved."
-    return re.sub(r"Decimal\('([^']*)'\)", r"\1", error.message[:200]) + "."
 
 
 def _valid_from_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
@@ -103,7 +92,7 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
         yield f"tenants.{name}.", mapping(tenant)
         for customer, entry in mapping(mapping(tenant).get("customers")).items():
             yield f"tenants.{name}.customers.{customer}.", mapping(entry)
-    for path, meter in _meters(content):
+    for path, meter in listed_meters(content):
         yield f"{path}.", meter
     for group in limit_groups(content):
         yield from ((f"{group.path}.{name}.", mapping(limit)) for name, limit in group.limits.items())
@@ -111,45 +100,10 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
         yield f"{path}.", entry
 
 
-def _meters(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for _, path, meters in meter_groups(content):
-        yield from ((f"{path}.{name}", mapping(meter)) for name, meter in meters.items())
-
-
-def _meter_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
-    for path, meter in _meters(content):
-        aggregation = meter.get("aggregation")
-        if aggregation == "unique" and meter.get("value", "quantity") == "quantity":
-            yield Fault(f"{path}.value", "a unique meter counts the different values of a property: name it here.")
-        if "per" in meter and aggregation != "weighted_sum":
-            yield Fault(f"{path}.per", f"only a weighted_sum is per unit of time; this is {aggregation}.")
-        if "filter" in meter:
-            yield from (_placed(path, fault) for fault in filter_faults(meter["filter"]))
-        for part in ("event_types", "value", "group_by"):
-            yield from _text_faults(f"{path}.{part}", meter.get(part), is_path=part != "event_types")
-
-
-def _placed(path: str, fault: str) -> Fault:
-    where, _, message = fault.partition(": ")
-    return Fault(f"{path}.{where}".replace("[", ".").replace("]", ""), message)
-
-
-def _text_faults(path: str, value: Any, *, is_path: bool) -> Iterator[Fault]:
-    """Faults of a property path or an event type, or of those in a list; other types are the schema's to refuse."""
-    if isinstance(value, list):
-        for index, one in enumerate(value):
-            yield from () if isinstance(one, list) else _text_faults(f"{path}.{index}", one, is_path=is_path)
-    elif isinstance(value, str):
-        if (size := _bytes(value)) > MAX_ID_BYTES:
-            yield Fault(path, f"it has {size} bytes; the limit is {MAX_ID_BYTES}.")
-        elif is_path and not all(value.split(".")):
-            yield Fault(path, f"{value!r} is no property path: names with single dots between them.")
-
-
 def _calendar_faults(calendars: Mapping[str, Any], longest_period_days: int) -> Iterator[Fault]:
     for name, entry in calendars.items():
         if not _has_form(entry):
-            continue  # the schema has said so
+            continue  # said by the schema, or as missing
         boundaries = entry.get("boundaries", ())
         try:
             calendar = parse_calendar(entry.get("anchor"), entry.get("interval"), entry["timezone"], boundaries)
@@ -209,9 +163,5 @@ def _long_identifiers(content: Mapping[str, Any]) -> Iterator[Fault]:
             for customer in mapping(mapping(entry).get("customers"))
         ]
         for path, text in named:
-            if (size := _bytes(text)) > MAX_ID_BYTES:
+            if (size := size_of(text)) > MAX_ID_BYTES:
                 yield Fault(path, f"the identifier has {size} bytes; the limit is {MAX_ID_BYTES}.")
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))

@@ -95,17 +95,22 @@ def _is_share(weight: Any) -> bool:
         return False
 
 
-def limit_reference_faults(content: Mapping[str, Any], known: Known) -> Iterator[Fault]:
-    """A limit names a meter whose total grows; a customer names a plan that is described."""
+def limit_reference_faults(content: Mapping[str, Any], whole: Mapping[str, Any], known: Known) -> Iterator[Fault]:
+    """A limit names a meter whose total grows; a customer names a plan that is described.
+
+    `whole` is the content merged with what is stored.
+    """
     meters = dict(known.meters)
-    for owner, _, group in meter_groups(content):
-        meters |= {(owner, name): str(mapping(meter).get("aggregation")) for name, meter in group.items()}
+    for owner, _, group in meter_groups(whole):
+        meters |= {(owner, name): str(mapping(meter).get("aggregation", "")) for name, meter in group.items()}
     for one in limit_groups(content):
-        for meter in one.limits:
+        for meter, limit in one.limits.items():
+            if limit is None:
+                continue  # removed
             aggregation = meters.get((one.tenant, meter), meters.get((None, meter)))
             if aggregation is None:
                 yield Fault(f"{one.path}.{meter}", f"{one.tenant} has no meter {meter!r} that holds, here or stored.")
-            elif aggregation not in LIMITABLE:
+            elif aggregation and aggregation not in LIMITABLE:
                 yield Fault(
                     f"{one.path}.{meter}",
                     f"{meter} is a {aggregation}: only {', '.join(LIMITABLE)} have one live total that grows to a cap.",

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tidemark.catalog.entries import (
-    decimal_text,
-    limit_groups,
-    limit_values,
-    mapping,
-    meter_groups,
-    policy_body,
-    policy_entries,
-)
+from tidemark.catalog.entries import decimal_text, entries, limit_values, mapping, named, policy_body
 from tidemark.catalog.instants import instant_ms
-from tidemark.catalog.text import Fault, Loader
+from tidemark.catalog.text import BoundError, Fault, Place, parse
 from tidemark.core.errors import UsageError
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant, canonical_filter
 from udfs.meters.meter import BEGINNING_MS, Meter
@@ -42,12 +34,17 @@ TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "filter",
             "on_missing",
             "per",
+            "precision",
         ),
     ),
     "usage_limit": (("tenant_id", "scope", "scope_id", "meter"), ("cap", "mode", "thresholds", "on_unknown")),
     "alert_policy": (("kind", "name"), ("body",)),
 }
 Key = tuple[str | None, ...]
+# Tables whose rows may be those of a tenant, which is then the first part of their key.
+OWNED = ("tenant", "customer", "meter", "usage_limit")
+# A million customers with a limit each; what is larger is no catalog.
+MAX_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +60,38 @@ class Row:
         First event time it should hold for, UTC epoch ms; None when the file leaves it to the rule.
     path:
         Where the file names it.
+    named:
+        Columns (of a body: keys) that the file says something of, None for all; of the others stored versions keep what
+        they say.
+    closes:
+        Whether the row is to end: the file has null in its place, and there are no values.
     """
 
     key: Key
     values: tuple[Any, ...]
     valid_from_ms: int | None = field(default=None, kw_only=True)
     path: str = field(default="", kw_only=True, compare=False)
+    named: frozenset[str] | None = field(default=None, kw_only=True, compare=False)
+    closes: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogFile:
-    """A parsed file, with the faults that only its text shows (a key given twice)."""
+    """A parsed file, with the faults that only its text shows (a key given twice), and its text."""
 
     content: Any
     faults: tuple[Fault, ...] = ()
+    text: str = field(default="", repr=False, compare=False)
+    _places: list[Mapping[str, Place]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def place(self, path: str) -> Place | None:
+        """Where the file has a path, or else the nearest entry around it; None if that is the whole file."""
+        if not self._places:
+            # Only a file with faults needs places: they are looked up in a second reading.
+            self._places.append(parse(self.text, with_places=True).places)
+        while path not in self._places[0] and "." in path:
+            path = path.rpartition(".")[0]
+        return self._places[0].get(path)
 
 
 def read(path: Path) -> CatalogFile:
@@ -85,65 +100,82 @@ def read(path: Path) -> CatalogFile:
     Raises
     ------
     UsageError
-        It cannot be read, or is no YAML.
+        It cannot be read, is too large, or is no YAML.
 
     """
     try:
-        loader = Loader(path.read_text("utf-8"))
-        content = loader.get_single_data()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes.", "split it: what a file does not name stays.")
+        text = content.decode("utf-8-sig")
+        made = parse(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "name a readable UTF-8 file.") from error
+    except BoundError as error:
+        raise UsageError(f"{path}, {error}", "correct the file.") from error
     except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
-        raise UsageError(f"{path} is not YAML: {error}", "correct the file.") from error
-    return CatalogFile(content, tuple(loader.faults))
+        raise UsageError(f"{_where(path, error)} is not YAML: {_problem(error)}", "correct the file.") from error
+    return CatalogFile(made.content, tuple(made.faults), text)
+
+
+def _where(path: Path, error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return str(path) if mark is None else f"{path}, line {mark.line + 1},"
+
+
+def _problem(error: Exception) -> str:
+    return str(getattr(error, "problem", None) or error)
+
+
+def placed(file: CatalogFile, faults: Iterable[Fault]) -> list[Fault]:
+    """The faults with the lines of their paths, in the order of the file."""
+    found = [
+        replace(one, line=place.line) if one.line is None and (place := file.place(one.path)) is not None else one
+        for one in faults
+    ]
+    return sorted(found, key=lambda one: one.line or 0)
 
 
 def fail(path: Path, faults: Sequence[Fault]) -> None:
     """Raise UsageError that lists the faults, if there are any."""
     if faults:
-        lines = "\n".join(f"  {fault.path}: {fault.message}" for fault in faults)
+        lines = "\n".join(f"  {_fault_place(path, fault)}: {fault.message}" for fault in faults)
         raise UsageError(f"{path} has {len(faults)} fault(s):\n{lines}", "correct them all.")
+
+
+def _fault_place(path: Path, fault: Fault) -> str:
+    return fault.path if fault.line is None else f"{path.name}:{fault.line}: {fault.path}"
 
 
 def default_valid_from(file: CatalogFile) -> int | None:
     """The top-level valid_from of a file without faults, UTC epoch ms; None when there is none."""
-    return _valid_from(mapping(file.content), None)
+    return valid_from_of(mapping(file.content), None)
 
 
-def rows(file: CatalogFile) -> dict[str, list[Row]]:
-    """Rows by table of a file without faults."""
-    content, default = mapping(file.content), default_valid_from(file)
-    tenants = {name: mapping(tenant) for name, tenant in mapping(content.get("tenants")).items()}
-    return {
-        "calendar": [
-            Row((name,), _calendar(one), valid_from_ms=_valid_from(one, default), path=f"calendars.{name}")
-            for name, one in mapping(content.get("calendars")).items()
-        ],
-        "tenant": [
-            Row((name,), (one.get("calendar"),), valid_from_ms=_valid_from(one, default), path=f"tenants.{name}")
-            for name, one in tenants.items()
-        ],
-        "customer": [row for name, one in tenants.items() for row in _customers(name, one, default)],
-        "meter": [
-            Row((owner, name), _meter(one), valid_from_ms=_valid_from(one, default), path=f"{path}.{name}")
-            for owner, path, meters in meter_groups(content)
-            for name, one in meters.items()
-        ],
-        "usage_limit": [
-            Row(
-                (group.tenant, group.scope, group.scope_id, meter),
-                limit_values(one),
-                valid_from_ms=_valid_from(one, default),
-                path=f"{group.path}.{meter}",
-            )
-            for group in limit_groups(content)
-            for meter, one in group.limits.items()
-        ],
-        "alert_policy": [
-            Row((kind, name), (policy_body(kind, one),), valid_from_ms=_valid_from(one, default), path=path)
-            for kind, name, path, one in policy_entries(content)
-        ],
-    }
+def rows(file: CatalogFile, content: Any = None) -> dict[str, list[Row]]:
+    """Rows by table of a file without faults.
+
+    Parameters
+    ----------
+    file:
+        What `read` returned.
+    content:
+        Its content merged with what is stored, see `tidemark.catalog.merge`: rows then know what the file itself names.
+        None: the file stands alone.
+    """
+    default = default_valid_from(file)
+    stated = {} if content is None else {path: one for _, _, path, one in entries(mapping(file.content))}
+    found: dict[str, list[Row]] = {table: [] for table in TABLES}
+    for table, key, path, one in entries(mapping(file.content if content is None else content)):
+        if table == "usage_limit" and one is None:
+            found[table].append(Row(key, (), valid_from_ms=default, path=path, closes=True))
+            continue
+        entry = mapping(one)
+        mine = None if content is None else named(table, mapping(stated.get(path)))
+        values = policy_body_of(key, entry) if table == "alert_policy" else _VALUES[table](entry)
+        found[table].append(Row(key, values, valid_from_ms=valid_from_of(entry, default), path=path, named=mine))
+    return found
 
 
 def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
@@ -167,17 +199,23 @@ def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
     )
 
 
-def _customers(tenant: str, entry: Mapping[str, Any], default: int | None) -> Iterator[Row]:
-    for name, value in mapping(entry.get("customers")).items():
-        one, path = mapping(value), f"tenants.{tenant}.customers.{name}"
-        weight = decimal_text(one["revenue_weight"]) if "revenue_weight" in one else None
-        values = one.get("calendar"), one.get("plan"), weight
-        yield Row((tenant, name), values, valid_from_ms=_valid_from(one, default), path=path)
-
-
 def _customer(row: Mapping[str, Any]) -> Customer:
     weight = row["revenue_weight"]
     return Customer(**{**row, "revenue_weight": None if weight is None else Decimal(weight)})
+
+
+def policy_body_of(key: Key, entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The one value of an entry of `alerts`."""
+    return (policy_body(str(key[0]), entry),)
+
+
+def _tenant(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (entry.get("calendar"),)
+
+
+def _customer_values(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    weight = entry.get("revenue_weight")
+    return entry.get("calendar"), entry.get("plan"), None if weight is None else decimal_text(weight)
 
 
 def _calendar(entry: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -196,8 +234,19 @@ def _meter(entry: Mapping[str, Any]) -> tuple[Any, ...]:
         canonical_filter(entry.get("filter")),
         entry.get("on_missing", "reject"),
         entry.get("per", "hour"),
+        entry.get("precision", "rounded"),
     )
 
 
-def _valid_from(entry: Mapping[str, Any], default: int | None) -> int | None:
+def valid_from_of(entry: Mapping[str, Any], default: int | None) -> int | None:
+    """The begin an entry without faults asks for, UTC epoch ms; None when it leaves it to the rule."""
     return instant_ms(entry["valid_from"]) if "valid_from" in entry else default
+
+
+_VALUES: Mapping[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]] = {
+    "calendar": _calendar,
+    "tenant": _tenant,
+    "customer": _customer_values,
+    "meter": _meter,
+    "usage_limit": limit_values,
+}

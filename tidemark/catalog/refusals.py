@@ -32,7 +32,9 @@ class Terms:
     tolerance_s:
         How far an event's time may be ahead of its arrival.
     backdate, prune:
-        Whether history may change; whether rows are closed that the file does not name.
+        Whether history may change; whether rows of the tenants in the file are closed that it does not name.
+    all_tenants:
+        Whether a pruning file is the whole catalog: then it closes all it does not name, keys too.
     default_ms:
         The file's own valid_from, None for none.
     """
@@ -43,7 +45,13 @@ class Terms:
     tolerance_s: int = 300
     backdate: bool = False
     prune: bool = False
+    all_tenants: bool = False
     default_ms: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is the whole catalog: what it does not name is closed, and keys it does not name cleared."""
+        return self.prune and self.all_tenants
 
     @property
     def earliest_ms(self) -> int:
@@ -61,13 +69,6 @@ def refused(change: Change, terms: Terms) -> Fault | None:
             change.path,
             f"valid_from {shown(change.valid_from_ms)} is before {shown(terms.earliest_ms)}: {done} by what this "
             f"changes. Give a later one, or {fix}.",
-        )
-    if change.replaced:
-        begins = ", ".join(map(shown, change.replaced))
-        return Fault(
-            change.path,
-            f"a stored version begins at {begins} and would be replaced from {shown(change.valid_from_ms)} on. Give a "
-            "later valid_from, or --backdate to replace it.",
         )
     return None
 
@@ -102,7 +103,8 @@ def calendar_faults(
     begins = {key[0]: open_since(timeline) for key, timeline in after["calendar"].items()}
     for table in ("tenant", "customer"):
         for row in wanted[table]:
-            calendar, from_ms = row.values[0], after[table][row.key][-1].valid_from_ms
+            last = after[table][row.key][-1]
+            calendar, from_ms = last.values[0], last.valid_from_ms
             since_ms = FOREVER_MS if calendar is None else begins.get(calendar, FOREVER_MS)
             if calendar is not None and since_ms > from_ms:
                 holds = "is closed" if since_ms == FOREVER_MS else f"holds from {shown(since_ms)} on only"
@@ -112,8 +114,9 @@ def calendar_faults(
 def receiver_faults(wanted: Sequence[Row], after: Mapping[Key, Timeline]) -> Iterator[Fault]:
     """A receiver must hold wherever a route names it."""
     for row in (one for one in wanted if one.key[0] == "route"):
-        from_ms = after[row.key][-1].valid_from_ms
-        for name in json.loads(row.values[0])["receivers"]:
+        last = after[row.key][-1]
+        from_ms = last.valid_from_ms
+        for name in json.loads(last.values[0])["receivers"]:
             since_ms = open_since(after.get(("receiver", name), ()))
             if since_ms > from_ms:
                 holds = "is closed" if since_ms == FOREVER_MS else f"holds from {shown(since_ms)} on only"

@@ -36,12 +36,50 @@ _METERS: LiteralString = "SELECT tenant_id, meter, aggregation FROM catalog.mete
 _PLANS: LiteralString = """
 SELECT DISTINCT tenant_id, scope_id FROM catalog.usage_limit WHERE scope = 'plan' AND valid_to = 'infinity'
 """
+_TENANTS_ON: LiteralString = "SELECT DISTINCT tenant_id FROM catalog.tenant WHERE calendar_id = ANY(%(calendars)s)"
+_CUSTOMERS_ON: LiteralString = """
+SELECT DISTINCT tenant_id FROM catalog.customer
+WHERE calendar_id = ANY(%(calendars)s) AND tenant_id <> ALL(%(tenants)s)
+"""
+# A look-up for each: the planner may not know that they are few.
+_WITH_USAGE = sql.SQL("""
+SELECT c.tenant_id, c.customer_id
+FROM unnest(%s::text[], %s::text[]) AS c (tenant_id, customer_id)
+CROSS JOIN LATERAL (
+    SELECT FROM {} u WHERE (u.tenant_id, u.customer_id) = (c.tenant_id, c.customer_id) LIMIT 1
+) used
+""")
 _RECEIVERS: LiteralString = "SELECT name FROM catalog.alert_policy WHERE kind = 'receiver' AND valid_to = 'infinity'"
 
 
-def read(connection: psycopg.Connection, tenants: Sequence[Any] | None) -> dict[str, dict[Key, Timeline]]:
-    """All versions by table and key; of customers and limits only those of some tenants, None for all."""
-    return {table: _timelines(connection, table, tenants if table in _LARGE else None) for table in TABLES}
+def read(
+    connection: psycopg.Connection, tenants: Sequence[Any] | None, known_at: datetime | None = None
+) -> dict[str, dict[Key, Timeline]]:
+    """All versions by table and key; of customers and limits only those of some tenants, None for all.
+
+    With `known_at` as they were known at that instant.
+    """
+    return {table: _timelines(connection, table, tenants if table in _LARGE else None, known_at) for table in TABLES}
+
+
+def customers_on(connection: psycopg.Connection, calendars: Sequence[str]) -> dict[Key, Timeline]:
+    """All versions of the customers that name one of some calendars in any of them, and of those on a default.
+
+    A customer without a calendar of its own is on its tenant's, which may be one of them.
+    """
+    tenants = [row[0] for row in connection.execute(_TENANTS_ON, {"calendars": list(calendars)})]
+    found = _timelines(connection, "customer", tenants)
+    others = [row[0] for row in connection.execute(_CUSTOMERS_ON, {"calendars": list(calendars), "tenants": tenants})]
+    return found | (_timelines(connection, "customer", others) if others else {})
+
+
+def with_usage(connection: psycopg.Connection, schema: str, customers: Sequence[Key]) -> set[Key]:
+    """Those of some customers that have usage in a period of a run; none where nothing was ever counted."""
+    table = sql.Identifier(schema, "usage_period")
+    if not customers or not connection.execute("SELECT to_regclass(%s)", [table.as_string()]).fetchall()[0][0]:
+        return set()
+    pairs = [list(one) for one in zip(*customers, strict=True)]
+    return {(tenant, customer) for tenant, customer in connection.execute(_WITH_USAGE.format(table), pairs)}
 
 
 def known(connection: psycopg.Connection) -> Known:
@@ -86,12 +124,14 @@ def source(table: str, known_at: datetime | None) -> sql.Composable:
     return sql.SQL("catalog.rows_known_at(NULL::{}, {})").format(_table(table), moment)
 
 
-def _timelines(connection: psycopg.Connection, table: str, tenants: Sequence[Any] | None) -> dict[Key, Timeline]:
+def _timelines(
+    connection: psycopg.Connection, table: str, tenants: Sequence[Any] | None, known_at: datetime | None = None
+) -> dict[Key, Timeline]:
     keys, values = TABLES[table]
     statement = sql.SQL("SELECT {}, {} FROM {} {} ORDER BY valid_from").format(
         _selected(keys + values),
         _BOUNDS,
-        _table(table),
+        source(table, known_at),
         sql.SQL("" if tenants is None else "WHERE tenant_id = ANY(%s)"),
     )
     found: dict[Key, list[Version]] = {}
@@ -139,11 +179,12 @@ def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) 
 
 def _insert(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
     keys, values = TABLES[table]
-    copy = sql.SQL("COPY {} ({}, valid_from) FROM STDIN").format(_table(table), _names(keys + values))
+    copy = sql.SQL("COPY {} ({}, valid_from, valid_to) FROM STDIN").format(_table(table), _names(keys + values))
     with connection.cursor() as cursor, cursor.copy(copy) as rows:
-        for one in changes:
-            cells = [_cell(name, value) for name, value in zip(values, one.new or (), strict=True)]
-            rows.write_row((*one.key, *cells, stored(one.begin_ms)))
+        for change in changes:
+            for one in change.versions:
+                cells = [_cell(name, value) for name, value in zip(values, one.values, strict=True)]
+                rows.write_row((*change.key, *cells, stored(one.valid_from_ms), stored(one.valid_to_ms)))
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -35,11 +35,13 @@ class Change:
     old:
         Values that held then, or would have held next; None when there were none.
     new:
-        Values that hold from then on, open; None when the row is closed.
+        Values that hold from then on; None when the row is closed.
     begin_ms:
         Begin of the version that holds them: earlier than the change where the one before it says the same.
     replaced:
-        Begins of the stored versions that this removes.
+        Begins of the stored versions that this removes, or lets say something else.
+    ahead:
+        Versions after the one that holds `new`: planned ones keep what the change does not name.
     backdated:
         Whether events may have been counted, or alerts told, by what is changed.
     """
@@ -52,8 +54,17 @@ class Change:
     new: tuple[Any, ...] | None
     begin_ms: int
     replaced: tuple[int, ...] = ()
+    ahead: tuple[Version, ...] = ()
     backdated: bool = False
     path: str = field(default="", compare=False)
+
+    @property
+    def versions(self) -> Timeline:
+        """All versions from `begin_ms` on, which take the place of those stored."""
+        if self.new is None:
+            return self.ahead
+        end_ms = self.ahead[0].valid_from_ms if self.ahead else FOREVER_MS
+        return (Version(self.new, self.begin_ms, end_ms), *self.ahead)
 
     @property
     def fields(self) -> tuple[tuple[str, Any, Any], ...]:
@@ -101,7 +112,62 @@ def changed_timeline(timeline: Timeline, change: Change) -> Timeline:
         for one in timeline
         if one.valid_from_ms < change.begin_ms
     )
-    return kept if change.new is None else (*kept, Version(change.new, change.begin_ms))
+    return (*kept, *change.versions)
+
+
+def overlay(
+    timeline: Timeline, from_ms: int, values: tuple[Any, ...], over: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+) -> Timeline:
+    """The versions of a row when it says something else from an event time on, for ever.
+
+    Parameters
+    ----------
+    timeline:
+        What is stored.
+    from_ms:
+        Before it nothing changes.
+    values:
+        What holds where nothing is stored.
+    over:
+        What a stored version says then.
+    """
+    made = [Version(one.values, one.valid_from_ms, min(one.valid_to_ms, from_ms)) for one in timeline
+            if one.valid_from_ms < from_ms]  # fmt: skip
+    at_ms = from_ms
+    for one in timeline:
+        if one.valid_to_ms <= from_ms:
+            continue
+        begin_ms = max(one.valid_from_ms, from_ms)
+        if begin_ms > at_ms:
+            made.append(Version(values, at_ms, begin_ms))
+        made.append(Version(over(one.values), begin_ms, one.valid_to_ms))
+        at_ms = one.valid_to_ms
+    if at_ms < FOREVER_MS:
+        made.append(Version(values, at_ms))
+    return _joined(made)
+
+
+def _joined(versions: Sequence[Version]) -> Timeline:
+    """The same with neighbours that say the same made one."""
+    found: list[Version] = []
+    for one in versions:
+        is_same = bool(found) and (found[-1].valid_to_ms, found[-1].values) == (one.valid_from_ms, one.values)
+        found.append(Version(one.values, found.pop().valid_from_ms, one.valid_to_ms) if is_same else one)
+    return tuple(found)
+
+
+def difference(before: Timeline, after: Timeline) -> int:
+    """First event time at which two timelines say something else; FOREVER_MS if there is none."""
+    instants = {at for one in (*before, *after) for at in (one.valid_from_ms, one.valid_to_ms)}
+    for at_ms in sorted(instants - {FOREVER_MS}):
+        if values_at(before, at_ms) != values_at(after, at_ms):
+            return at_ms
+    return FOREVER_MS
+
+
+def values_at(timeline: Timeline, at_ms: int) -> tuple[Any, ...] | None:
+    """What a row says at an event time; None where it has no version."""
+    return next((one.values for one in timeline if one.valid_from_ms <= at_ms < one.valid_to_ms), None)
 
 
 def open_since(timeline: Timeline) -> int:

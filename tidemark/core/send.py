@@ -12,6 +12,7 @@ from typing import BinaryIO
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
+from udfs.events.parse import BYTE_ORDER_MARK
 
 STDIN = "-"
 
@@ -81,7 +82,7 @@ def key_of(value: bytes) -> bytes | None:
 
 @contextmanager
 def open_lines(source: str, stdin: BinaryIO) -> Iterator[Iterable[bytes]]:
-    """Lines of a file, or of standard input for `-`.
+    """Lines of a file, or of standard input for `-`; a byte order mark in front of the first is left out.
 
     Raises
     ------
@@ -90,14 +91,19 @@ def open_lines(source: str, stdin: BinaryIO) -> Iterator[Iterable[bytes]]:
 
     """
     if source == STDIN:
-        yield stdin
+        yield _without_mark(stdin)
         return
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - closed below, once opening is known to have worked
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}.", "give a file of events, one a line.") from error
     with file:
-        yield file
+        yield _without_mark(file)
+
+
+def _without_mark(lines: BinaryIO) -> Iterator[bytes]:
+    for place, line in enumerate(lines):
+        yield line if place else line.removeprefix(BYTE_ORDER_MARK)
 
 
 def _wait_until(at: float) -> None:

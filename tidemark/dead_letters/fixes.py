@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemark.core.errors import UsageError
+from udfs.events.parse import BYTE_ORDER_MARK
 
 # Names of an object within each other, the first one a field of the event itself.
 Path = tuple[str, ...]
@@ -147,7 +148,7 @@ def read_object(raw: bytes | None) -> Document:
     if raw is None:
         raise Unfixable("no_value", "the Kafka value is null, so there is no event to send.")
     try:
-        document = _load(raw.decode())
+        document = _load(raw.removeprefix(BYTE_ORDER_MARK).decode())
     except (ValueError, RecursionError) as error:
         raise Unfixable("no_json_object", f"the value is no JSON, so it cannot be sent as an event: {error}") from None
     if not isinstance(document, dict):

@@ -75,7 +75,7 @@ class Judge:
                     yield Verdict(None, meters, refusal, None, None)
                 else:
                     owner = f"{event.tenant_id}/{event.customer_id}".encode()
-                    yield Verdict(key_of(event), meters, refusal, time_of(event, raw), owner)
+                    yield Verdict(key_of(event), meters, refusal, time_of(event), owner)
 
 
 def read_event(raw: bytes | None, arrival_ms: int, default_tenant: str) -> Event | None:
@@ -86,10 +86,10 @@ def read_event(raw: bytes | None, arrival_ms: int, default_tenant: str) -> Event
         return None
 
 
-def time_of(event: Event, raw: bytes) -> int | None:
+def time_of(event: Event) -> int | None:
     """Event time in UTC epoch ms; None when it cannot be read."""
     try:
-        return event_time_ms(event, raw)
+        return event_time_ms(event)
     except Rejected:
         return None
 

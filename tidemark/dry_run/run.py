@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -10,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tidemark.catalog import check as catalog_check
 from tidemark.catalog import file as catalog_file
+from tidemark.catalog.checked import planned
 from tidemark.catalog.instants import shown
+from tidemark.catalog.refusals import Terms
 from tidemark.core.errors import UsageError
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
@@ -32,11 +34,12 @@ def load_catalog(path: Path, settings: Settings) -> InMemoryCatalogSource:
     Raises
     ------
     UsageError
-        It cannot be read, or has faults: all of them, as for `tidemark catalog apply`.
+        It cannot be read, or has faults: all of them, as for `tidemark catalog apply` into an empty catalog.
     """
     file = catalog_file.read(path)
-    faults = catalog_check.check(file, known_calendars=(), longest_period_days=settings.state_ttl_days)
-    catalog_file.fail(path, faults)
+    terms = Terms(now_ms=time.time_ns() // 1_000_000, first=True)
+    made = planned(file, path, terms, longest_period_days=settings.state_ttl_days)
+    catalog_file.fail(path, made.faults)
     return catalog_file.in_memory(file)
 
 

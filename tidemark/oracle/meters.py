@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidemark.core.errors import UsageError
-from tidemark.oracle.paths import Paths, quoted, stripped
+from tidemark.oracle.paths import Paths, quoted
 
 # Reasons a property is asked for: its text is compared, its number, or it is measured.
 _KEYS = {
     "event_types", "aggregation", "unit", "group_by", "allow_negative", "value", "on_missing", "filter", "per",
+    "precision",
 }  # fmt: skip
 _AGGREGATIONS = {"count", "sum", "min", "max", "avg", "latest", "unique", "percentile", "weighted_sum"}
 _ORDER = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -19,8 +20,8 @@ _JOINED = {"all": (" AND ", "true"), "any": (" OR ", "false")}
 # Values whose sign is not judged: not used, no number, or a change of a level.
 _ANY_SIGN = {"count", "unique", "weighted_sum"}
 _SERIES = (
-    "partition", '"offset"', "tenant_id", "customer_id", "event_id", "event_ms", "minute_utc", "day", "period_start",
-    "period_end",
+    "partition", '"offset"', "tenant_id", "customer_id", "event_id", "event_ms", "nanos", "source", "minute_utc", "day",
+    "period_start", "period_end",
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ class MeterRule:
     skip: bool
     filter: Any
     per: str
+    exact: bool
 
 
 def rule_of(step: int, owner: str | None, hidden: tuple[str, ...], meter: str, entry: Mapping[str, Any]) -> MeterRule:
@@ -78,6 +80,7 @@ def rule_of(step: int, owner: str | None, hidden: tuple[str, ...], meter: str, e
         skip=entry.get("on_missing") == "skip",
         filter=entry.get("filter") or None,
         per=entry.get("per") or "hour",
+        exact=entry.get("precision") == "exact",
     )
 
 
@@ -145,16 +148,18 @@ def _value(rule: MeterRule, paths: Paths) -> tuple[str, str, list[str]]:
     if rule.aggregation == "count":
         return one, no_text, []
     if rule.value == "quantity":
-        value, text, refusals = "quantity", "quantity_text", []
+        value, text, written, refusals = "quantity", "group_text(quantity_kind, quantity_text)", "quantity_text", []
     else:
-        kind, text = paths.kind(rule.value), paths.text(rule.value)
+        kind, text, written = paths.kind(rule.value), paths.group_text(rule.value), paths.text(rule.value)
         missing = f"CASE WHEN {kind} IS NULL THEN 'missing_value' END"
         if rule.aggregation == "unique":
             return one, text, [missing, f"CASE WHEN {kind} IN ('OBJECT', 'ARRAY') THEN 'wrong_type' END"]
-        refusals = [missing, f"number_refusal({kind}, {text})"]
-        value = f"CASE WHEN coalesce({', '.join(refusals)}) IS NULL THEN number_value({text}) END"
+        refusals = [missing, f"number_refusal({kind}, {written})"]
+        value = f"CASE WHEN coalesce({', '.join(refusals)}) IS NULL THEN number_value({written}) END"
     if rule.aggregation == "unique":
         return one, text, []
+    if rule.exact:
+        refusals.append(f"precision_refusal({written})")
     if rule.aggregation not in _ANY_SIGN and not rule.allow_negative:
         refusals.append(f"CASE WHEN {value} < 0 THEN 'negative_quantity' END")
     if rule.aggregation == "weighted_sum":
@@ -167,7 +172,8 @@ def _dims(group_by: Sequence[str], paths: Paths) -> str:
     if not group_by:
         return "''"
     pairs = [
-        f"json_text({quoted(name)}) || ':' || json_text(coalesce({paths.text(name)}, ''))" for name in sorted(group_by)
+        f"json_text({quoted(name)}) || ':' || json_text(coalesce({paths.group_text(name)}, ''))"
+        for name in sorted(group_by)
     ]
     return "'{' || " + " || ',' || ".join(pairs) + " || '}'"
 
@@ -187,7 +193,7 @@ def condition(document: Mapping[str, Any], paths: Paths) -> str:
     operators = [(name, operand) for name, operand in document.items() if name != "property"]
     if "property" not in document or len(operators) != 1:
         raise UsageError(f"the oracle does not know the filter {dict(document)}.", "extend tidemark/oracle.")
-    return _compared(stripped(document["property"]), *operators[0], paths)
+    return _compared(document["property"], *operators[0], paths)
 
 
 def _compared(path: str, operator: str, operand: Any, paths: Paths) -> str:
@@ -204,11 +210,13 @@ def _compared(path: str, operator: str, operand: Any, paths: Paths) -> str:
 
 
 def _equal(path: str, operand: Any, paths: Paths) -> str:
-    """Equal as numbers if the operand is one, else as text."""
+    """Equal as numbers if the operand or the value is one, else as text."""
     if isinstance(operand, bool):
         return f"coalesce({paths.scalar(path)} = '{str(operand).lower()}', false)"
     if isinstance(operand, str):
-        return f"coalesce({paths.scalar(path)} = {quoted(operand)}, false)"
+        number = f"{paths.number(path)} = number_key({quoted(operand)})"
+        text = f"{paths.scalar(path)} = {quoted(operand)}"
+        return f"coalesce(CASE WHEN {paths.is_number(path)} THEN {number} ELSE {text} END, false)"
     return f"coalesce({paths.number(path)} = number_key({quoted(str(operand))}), false)"
 
 

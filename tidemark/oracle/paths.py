@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-# Fields of the event, in the order of `own_types` and `own_texts` of `fields.sql`.
-_OWN = ("resource_id", "user_id", "session_id", "region")
+import re
+
+from tidemark.core.errors import UsageError
+
+# Fields of the event, in the order of `own_types` and `own_texts` of `amounted.sql`.
+_OWN = (
+    "event_id", "tenant_id", "customer_id", "event_type", "timestamp", "quantity", "source", "resource_id", "user_id",
+    "session_id", "region",
+)  # fmt: skip
+_JSON_PATH = re.compile(r"""\$(?:\.[^.\[\]'"]+|\['[^']+'\]|\["[^"]+"\])+""")
+_STEP = re.compile(r"""\.([^.\[\]'"]+)|\['([^']+)'\]|\["([^"]+)"\]""")
 _PREFIX = "properties."
 
 
@@ -12,16 +21,28 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def stripped(path: str) -> str:
-    """A path without its optional prefix `properties.`."""
-    return path.removeprefix(_PREFIX)
+def chains_of(path: str) -> list[list[str]]:
+    """Names of properties within each other that a path may mean, the first that is there answering.
+
+    Raises
+    ------
+    UsageError
+        It is a JSONPath with anything else than names.
+
+    """
+    if path.startswith(("$.", "$[")):
+        if not _JSON_PATH.fullmatch(path):
+            raise UsageError(f"the oracle does not know the path {path}.", "write names: $.a.b or $['a.b'].")
+        return [[one or two or three for one, two, three in _STEP.findall(path)]]
+    name = path.removeprefix(_PREFIX)
+    return [[name], name.split(".")] if "." in name else [[name]]
 
 
 class Paths:
     """The paths that were asked for; each gets columns p0_kind, p0_text, p1_kind, ... of the table `looked_up`.
 
     A path is the property of that name; with dots in it and no such property, objects inside objects; with neither, the
-    event's own field of that name. What is null is missing.
+    event's own field of that name. After `properties.` and in a JSONPath no field answers. What is null is missing.
     """
 
     def __init__(self) -> None:
@@ -35,6 +56,14 @@ class Paths:
     def text(self, path: str) -> str:
         """Column of the text: strings as they are, numbers and booleans as written; NULL when missing."""
         return f"{self._column(path)}_text"
+
+    def group_text(self, path: str) -> str:
+        """SQL of the text that a value is grouped by, one for all equal numbers; NULL when missing."""
+        return f"group_text({self.kind(path)}, {self.text(path)})"
+
+    def is_number(self, path: str) -> str:
+        """SQL of whether it is a JSON number; NULL when missing."""
+        return f"{self.kind(path)} IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
 
     def scalar(self, path: str) -> str:
         """Text of what is neither object nor array; else NULL."""
@@ -67,7 +96,7 @@ FROM (
 )"""
 
     def _column(self, path: str) -> str:
-        return self._columns.setdefault(stripped(path), f"p{len(self._columns)}")
+        return self._columns.setdefault(path, f"p{len(self._columns)}")
 
     def _extracted(self, call: str) -> str:
         """A list with one element per pointer, from the properties of either form of event."""
@@ -84,10 +113,8 @@ FROM (
 
     def _looked_up(self, path: str) -> tuple[str, str]:
         """SQL of type and text of a path, whichever of its meanings is there."""
-        literal = self._pointer([path])
-        cases = [(f"kinds[{literal}] IS NOT NULL", f"kinds[{literal}]", f"texts[{literal}]")]
-        names = path.split(".")
-        if len(names) > 1:
+        cases = []
+        for names in chains_of(path):
             objects = [f"kinds[{self._pointer(names[:size])}] = 'OBJECT'" for size in range(1, len(names))]
             inner = self._pointer(names)
             there = " AND ".join([*objects, f"kinds[{inner}] IS NOT NULL"])

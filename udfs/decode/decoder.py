@@ -149,7 +149,7 @@ class Decoder:
         tenant = event.tenant_id
         checked_id("event_id", event.event_id)
         event_type = checked_id("event_type", event.event_type)
-        event_ms = event_time_ms(event, raw)
+        event_ms = event_time_ms(event)
         if arrival_ms is not None:
             self._check_lateness(event_ms, arrival_ms)
         meters = self._catalog.meters_at(tenant, event_type, event_ms)
@@ -158,7 +158,7 @@ class Decoder:
                 raise Rejected(Reason.UNKNOWN_TENANT, f"tenant {shown(tenant)} is not in the catalog.")
             detail = f"no meter of tenant {shown(tenant)} takes event type {shown(event_type)}."
             raise Rejected(Reason.UNKNOWN_EVENT_TYPE, detail)
-        return event_ms, _measured(event, meters, event_ms)
+        return event_ms, _measured(event, meters, event_ms, raw)
 
     def _check_lateness(self, event_ms: int, arrival_ms: int) -> None:
         late_ms = arrival_ms - event_ms
@@ -221,7 +221,7 @@ def _check_pair(pair: Pair) -> None:
     checked_id("customer_id", pair[1])
 
 
-def _measured(event: Event, meters: Sequence[Meter], event_ms: int) -> _Measured:
+def _measured(event: Event, meters: Sequence[Meter], event_ms: int, raw: bytes) -> _Measured:
     # Read even where no meter does: a bad quantity is a bad event.
     quantity = quantity_of(event)
     void = isinstance(event.voids, str)
@@ -232,7 +232,7 @@ def _measured(event: Event, meters: Sequence[Meter], event_ms: int) -> _Measured
             # Nearly all there is to do: the same as below, at half the cost.
             texts.append(unstamped(owner, meter.meter, amount_of(event, meter, quantity), dims_of(event, meter)))
         else:
-            texts += [unstamped(owner, meter.meter, *one) for one in measure(event, meter, event_ms, void)]
+            texts += [unstamped(owner, meter.meter, *one) for one in measure(event, meter, event_ms, void, raw)]
     return texts or [unstamped(owner, UNMEASURED, *unmeasured(void))]
 
 

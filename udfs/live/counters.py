@@ -85,8 +85,8 @@ class LiveTotal:
     total, lo, hi:
         Plain decimal text; lo and hi are empty where there is none.
     latest:
-        Event time (15 digits of ms), event id and value of the latest event, with SEPARATOR between them; empty for all
-        meters but `latest`.
+        Event time (21 digits of ns), source, event id and value of the latest event, with SEPARATOR between them; empty
+        for all meters but `latest`.
     standing:
         How it stands under its limit, see `standing_of`; empty for no limit, None while limits are unknown.
     revision:

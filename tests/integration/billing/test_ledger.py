@@ -54,7 +54,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
     file.write_text(yaml.safe_dump({"valid_from": "beginning", **CATALOG}))
     with own_run(stack.settings) as settings:
         topics.apply(settings)
-        catalog_tool.apply(settings, file, backdate=True, prune=True)
+        catalog_tool.apply(settings, file, backdate=True, prune=True, all_tenants=True)
         replays = [settings.model_copy(update={"run_id": settings.names.replay(one)}) for one in REPLAYS]
         for one in replays:
             migrate.migrate(one, ledger=False)

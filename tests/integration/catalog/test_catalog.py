@@ -201,16 +201,14 @@ def test_a_begin_in_the_past_is_refused_and_with_leave_names_the_replay(
     assert versions(source) == [("quarter", BEGINNING_MS, MARCH_MS), ("month", MARCH_MS, FOREVER_MS)]
 
 
-def test_a_planned_version_is_replaced_with_leave_only(
+def test_a_planned_version_is_taken_back_by_the_old_file(
     settings: Settings, source: PostgresCatalogSource, tmp_path: Path
 ) -> None:
     catalog_tool.apply(settings, write(tmp_path, document()))
     catalog_tool.apply(settings, write(tmp_path, document("month", valid_from=FUTURE)))
     assert versions(source) == [("quarter", BEGINNING_MS, FUTURE_MS), ("month", FUTURE_MS, FOREVER_MS)]
-    with pytest.raises(UsageError, match=f"a stored version begins at {FUTURE}"):
-        catalog_tool.apply(settings, write(tmp_path, document("retail")))
-    outcome = catalog_tool.apply(settings, write(tmp_path, document("quarter")), backdate=True)
-    assert not outcome.plan.replay_needed
+    outcome = catalog_tool.apply(settings, write(tmp_path, document("quarter")))
+    assert ([one.replaced for one in outcome.plan.changes], outcome.plan.replay_needed) == ([(FUTURE_MS,)], False)
     assert versions(source) == [("quarter", BEGINNING_MS, FOREVER_MS)]
 
 
@@ -225,7 +223,7 @@ def test_another_catalog_backdated_to_the_beginning_is_all_that_is_left(
         "tenants": {"acme": {"customers": {"ua": {"calendar": "quarter"}}}},
         "meters": {"slow": {"event_types": "call", "aggregation": "max", "unit": "s"}},
     }
-    outcome = catalog_tool.apply(settings, write(tmp_path, other), backdate=True, prune=True)
+    outcome = catalog_tool.apply(settings, write(tmp_path, other), backdate=True, prune=True, all_tenants=True)
     assert outcome.plan.replay_needed
     snapshot = source.snapshot()
     assert snapshot.tenants == [Tenant("acme")]
@@ -244,7 +242,7 @@ def test_the_catalogs_of_two_streams_follow_each_other(
     }
     for content in (CATALOG, changed, CATALOG):
         file = write(tmp_path, {**content, "valid_from": "beginning"})
-        catalog_tool.apply(settings, file, backdate=True, prune=True)
+        catalog_tool.apply(settings, file, backdate=True, prune=True, all_tenants=True)
         assert catalog_tool.apply(settings, file).plan.changes == ()
         snapshot = source.snapshot()
         assert len(snapshot.calendars) == len(CATALOG["calendars"])
@@ -262,7 +260,9 @@ def test_pruned_rows_are_closed_and_can_be_opened_again(
     del content["tenants"]["acme"]["customers"]["ua"], content["meters"]["slow"]
     kept = catalog_tool.apply(settings, write(tmp_path, content))
     assert kept.plan.changes == ()
-    closed = catalog_tool.apply(settings, write(tmp_path, content), prune=True)
+    pruned = catalog_tool.preview(settings, write(tmp_path, content), prune=True)
+    assert [one.key for one in pruned.plan.changes] == [("acme", "ua")]
+    closed = catalog_tool.apply(settings, write(tmp_path, content), prune=True, all_tenants=True)
     assert {(one.kind, one.key) for one in closed.plan.changes} == {
         ("closed", ("acme", "ua")), ("closed", (None, "slow")),
     }  # fmt: skip
@@ -407,9 +407,14 @@ def test_the_command_shows_the_plan_before_it_is_applied(settings: Settings, tmp
 
     applied_notes = json.loads(planned.stdout)["notes"]
     assert "only a replay" in applied_notes[0]
-    applied = tidemark(settings, "apply", file, "--backdate")
+    applied = tidemark(settings, "apply", file, "--backdate", "--yes")
     assert applied.returncode == 0
     assert applied.stdout.splitlines() == [
+        (
+            "asks: tenant acme, every customer on its default calendar, 1 of them in the catalog (aa): the period "
+            "2026-02-01..2026-03-01 is cut on 2026-02-28 19:00 (America/New_York)"
+        ),
+        "asks: customer acme/ua: the period 2026-01-01..2026-04-01 is cut on 2026-03-01 (Etc/UTC)",
         "changed calendar month from 2026-03-01T00:00:00Z",
         "  interval: P1M -> P2M",
         "changed customer acme/ua from 2026-03-01T00:00:00Z",
@@ -423,6 +428,121 @@ def test_the_command_shows_the_plan_before_it_is_applied(settings: Settings, tmp
     at = tidemark(settings, "show", "--at", "2026-02-28T23:59:59.999Z", "--json")
     assert [row["interval"] for row in json.loads(at.stdout)["calendars"]] == ["P1M", "P3M", None]
     assert tidemark(settings, "show", "--at", "yesterday").returncode == 2
+
+
+def test_a_file_that_adds_a_meter_leaves_the_rest_and_planned_keys_are_stored_as_planned(
+    settings: Settings, source: PostgresCatalogSource, tmp_path: Path
+) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    errors = {"event_types": "error", "aggregation": "count", "unit": "errors"}
+    made = catalog_tool.apply(settings, write(tmp_path, {"tenants": {"acme": {"meters": {"errors": errors}}}}))
+    assert [(one.table, one.kind) for one in made.plan.changes] == [("meter", "added")]
+    assert made.plan.asks == ()
+
+    # given: a calendar that is planned; when: a key beside it is changed
+    catalog_tool.apply(settings, write(tmp_path, document("month", valid_from=FUTURE)))
+    weight = {"tenants": {"acme": {"customers": {"ua": {"revenue_weight": 0.5}}}}}
+    (change,) = catalog_tool.apply(settings, write(tmp_path, weight)).plan.changes
+    found = source.customers([("acme", "ua")])["acme", "ua"]
+    assert sorted(found, key=lambda one: one.valid_from_ms) == [
+        Customer("acme", "ua", "quarter", BEGINNING_MS, change.valid_from_ms),
+        Customer("acme", "ua", "quarter", change.valid_from_ms, FUTURE_MS, revenue_weight=Decimal("0.5")),
+        Customer("acme", "ua", "month", FUTURE_MS, FOREVER_MS, revenue_weight=Decimal("0.5")),
+    ]
+
+
+def test_a_cut_period_is_shown_first_and_asked_for(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    file = write(tmp_path, document("month", valid_from="2098-11-28T13:25:00Z"))
+    cut = "customer acme/ua: the period 2098-10-01..2099-01-01 is cut on 2098-11-28 13:25 (Etc/UTC)"
+    assert tidemark(settings, "plan", str(file)).stdout.splitlines()[0] == f"asks: {cut}"
+    assert json.loads(tidemark(settings, "plan", str(file), "--json").stdout)["asks"] == [cut]
+    for options in ((), ("--json",)):
+        refused = tidemark(settings, "apply", str(file), *options)
+        assert refused.returncode == 2
+        assert "give --yes" in refused.stderr
+        assert cut in refused.stderr
+    assert catalog_tool.show(settings)["revision"] == 1
+    assert tidemark(settings, "apply", str(file), "--yes").stdout.splitlines()[-1] == "applied: revision 2"
+
+
+def test_a_new_calendar_of_a_customer_that_has_no_usage_cuts_nothing(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    new = {"tenants": {"acme": {"customers": {"new": {"calendar": "quarter"}, "used": {"calendar": "quarter"}}}}}
+    file = write(tmp_path, {**new, "valid_from": "2098-11-28T13:25:00Z"})
+    columns = "tenant_id, customer_id, meter, dims, part, period_start, period_end, n, total"
+    with migrate.connect(settings) as connection:
+        connection.execute("DELETE FROM usage.usage_period")
+        assert catalog_tool.preview(settings, file).plan.asks == ()
+        connection.execute(
+            f"INSERT INTO usage.usage_period ({columns})"
+            " VALUES ('acme', 'used', 'm', '', 0, '2026-03-01Z', '2026-04-01Z', 1, 1)".encode()
+        )
+    assert [one.text for one in catalog_tool.preview(settings, file).plan.asks] == [
+        "customer acme/used: the period 2098-11-01..2098-12-01 is cut on 2098-11-28 08:25 (America/New_York)"
+    ]
+    with migrate.connect(settings) as connection:
+        connection.execute("DELETE FROM usage.usage_period")
+
+
+def test_defaults_and_changed_calendars_cut_periods_of_all_who_are_on_them(settings: Settings, tmp_path: Path) -> None:
+    content = document(valid_from="beginning")
+    content["tenants"]["other"] = {"customers": {f"c-{n}": {"calendar": "quarter"} for n in range(20)}}
+    catalog_tool.apply(settings, write(tmp_path, content))
+    at = {"valid_from": "2098-11-28T13:25:00Z"}
+    default = write(tmp_path, {"tenants": {"acme": {"calendar": "quarter"}}, **at})
+    assert [one.text for one in catalog_tool.preview(settings, default).plan.asks] == [
+        (
+            "tenant acme, every customer on its default calendar, 1 of them in the catalog (aa): the period "
+            "2098-11-01..2098-12-01 is cut on 2098-11-28 08:25 (America/New_York)"
+        ),
+        "tenant acme: its default calendar becomes quarter instead of month from 2098-11-28T13:25:00Z on",
+    ]
+    quarter = write(tmp_path, {"calendars": {"quarter": {"interval": "P4M"}}, **at})
+    assert [one.text for one in catalog_tool.preview(settings, quarter).plan.asks] == [
+        "customer acme/ua: the period 2098-10-01..2099-01-01 is cut on 2098-11-28 13:25 (Etc/UTC)",
+        (
+            "tenant other, 20 customers (c-0, c-1, c-10, …): the period 2098-10-01..2099-01-01 is cut on "
+            "2098-11-28 13:25 (Etc/UTC)"
+        ),
+    ]
+
+
+def test_pruning_asks_and_spares_other_tenants(settings: Settings, tmp_path: Path) -> None:
+    content = document()
+    content["tenants"]["other"] = {"customers": {"x": None}}
+    catalog_tool.apply(settings, write(tmp_path, content))
+    file = str(write(tmp_path, {"tenants": {"acme": {"customers": {"ua": None}}}}))
+    refused = tidemark(settings, "apply", file, "--prune")
+    assert refused.returncode == 2
+    assert "--prune closes 2 entries: 1 of customer (acme/aa); 1 of meter (acme/seats)" in refused.stderr
+    whole = json.loads(tidemark(settings, "plan", file, "--prune", "--all-tenants", "--json").stdout)
+    assert {"other"} <= {change["key"][0] for change in whole["changes"]}
+    assert tidemark(settings, "plan", file, "--all-tenants").returncode == 2
+    assert tidemark(settings, "apply", file, "--prune", "--yes").returncode == 0
+    assert [row["customer_id"] for row in catalog_tool.show(settings, tenant="other")["customers"]] == ["x"]
+
+
+def test_the_catalog_is_shown_as_a_file_that_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, with_limits()))
+    catalog_tool.apply(settings, write(tmp_path, document("month", valid_from=FUTURE)))
+    shown = tidemark(settings, "show", "--format", "yaml")
+    assert shown.stdout.splitlines()[0] == "# Catalog at revision 2."
+    (file := tmp_path / "shown.yaml").write_text(shown.stdout, "utf-8")
+    again = catalog_tool.apply(settings, file)
+    assert (again.plan.changes, again.revision) == ((), 2)
+    assert (
+        json.loads(tidemark(settings, "plan", str(file), "--prune", "--all-tenants", "--json").stdout)["changes"] == []
+    )
+
+    one = yaml.safe_load(tidemark(settings, "show", "--format", "yaml", "--tenant", "acme").stdout)
+    assert {*one} == {"calendars", "tenants", "meters"}
+    assert [*one["calendars"]] == ["month"]
+    wrong = tidemark(settings, "show", "--tenant", "amce")
+    assert (wrong.returncode, "Did you mean `acme`?" in wrong.stderr) == (2, True)
+    then = yaml.safe_load(tidemark(settings, "show", "--format", "yaml", "--at", "2026-03-01T00:00:00Z").stdout)
+    assert then["tenants"]["acme"]["customers"]["ua"] == {"plan": "pro", "revenue_weight": "0.25"}
+    assert tidemark(settings, "show", "--format", "toml").returncode == 2
 
 
 def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source: PostgresCatalogSource) -> None:
@@ -536,7 +656,7 @@ def test_a_raised_cap_is_a_new_version_and_a_pruned_limit_is_closed(settings: Se
     # when: a file without limits and policy, first kept, then pruned
     without = document(valid_from=FUTURE)
     assert {one.table for one in catalog_tool.preview(settings, write(tmp_path, without)).plan.changes} == {"customer"}
-    closed = catalog_tool.apply(settings, write(tmp_path, without), prune=True)
+    closed = catalog_tool.apply(settings, write(tmp_path, without), prune=True, all_tenants=True)
     assert {(one.table, one.kind) for one in closed.plan.changes} == {
         ("customer", "changed"), ("usage_limit", "closed"), ("alert_policy", "closed"),
     }  # fmt: skip
@@ -557,7 +677,7 @@ def test_a_later_file_leans_on_stored_meters_plans_and_receivers_unless_it_prune
         },
     )
     with pytest.raises(UsageError) as refused:
-        catalog_tool.preview(settings, file, prune=True)
+        catalog_tool.preview(settings, file, prune=True, all_tenants=True)
     for path in ("customers.new.plan", "customers.new.limits.seats", "routes.more.receivers.0"):
         assert path in str(refused.value)
     assert [one.table for one in catalog_tool.apply(settings, file).plan.changes] == [

@@ -75,7 +75,7 @@ def document(rng: random.Random) -> dict[str, Any]:
 def apply(settings: Settings, content: dict[str, Any], folder: Path, *, prune: bool = False) -> catalog_tool.Outcome:
     file = folder / "catalog.yaml"
     file.write_text(yaml.safe_dump(content), "utf-8")
-    return catalog_tool.apply(settings, file, backdate=True, prune=prune)
+    return catalog_tool.apply(settings, file, backdate=True, prune=prune, all_tenants=prune)
 
 
 def dump(connection: psycopg.Connection, rows_of: str = "catalog.{}", **values: Any) -> Dump:

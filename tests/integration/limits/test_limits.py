@@ -43,7 +43,7 @@ class Shop:
         self.tenant = tenant
         file = self.folder / "shop.yaml"
         file.write_text(yaml.safe_dump({"valid_from": begin, "tenants": {"shop": tenant}, "meters": METERS}))
-        catalog_tool.apply(self.run.settings, file, backdate=True, prune=True)
+        catalog_tool.apply(self.run.settings, file, backdate=True, prune=True, all_tenants=True)
 
     def use(self, customer: str, quantity: str, voids: str = "") -> str:
         """Send one event, or a void; its id."""

@@ -105,7 +105,7 @@ def counted(stack: Any, records: list[StreamRecord], tmp_path_factory: pytest.Te
     with pipeline(stack.settings, "reconciled", HISTORY[0]["catalog"], folder) as run:
         file = folder / "later.yaml"
         file.write_text(yaml.safe_dump({"valid_from": HISTORY[1]["valid_from"], **HISTORY[1]["catalog"]}))
-        catalog_tool.apply(run.settings, file, backdate=True, prune=True)
+        catalog_tool.apply(run.settings, file, backdate=True, prune=True, all_tenants=True)
         run.submit("meter")
         run.submit("rollup")
         run.send(records[:-LAST])

@@ -102,21 +102,20 @@ def test_a_cap_is_kept_to_its_last_decimal(cap: Decimal) -> None:
         ({"cap": -1}, "cap", "-1 is no cap"),
         ({"cap": "many"}, "cap", "many is no cap"),
         ({"cap": "NaN"}, "cap", "no cap"),
-        ({"cap": "1_000"}, "cap", "match"),
+        ({"cap": "1_000"}, "cap", "write a number"),
         ({"cap": Decimal("1e29")}, "cap", "below 1e29"),
         ({"cap": Decimal("0.0000000001")}, "cap", "9 decimals"),
-        ({"cap": True}, "cap", "type"),
-        ({"cap": None}, "cap", "type"),
+        ({"cap": True}, "cap", "number"),
+        ({"cap": None}, "cap", "missing"),
         ({"mode": "firm"}, "mode", "firm"),
         ({"when_unknown": "guess"}, "when_unknown", "guess"),
-        ({"thresholds": "80%"}, "thresholds", "array"),
+        ({"thresholds": "80%"}, "thresholds", "write [80%]"),
         ({"thresholds": ["80%", 0]}, "thresholds.1", "above 0"),
         ({"thresholds": ["-5%"]}, "thresholds.0", "no threshold"),
         ({"thresholds": ["often"]}, "thresholds.0", "no threshold"),
-        ({"thresholds": [True]}, "thresholds.0", "type"),
-        ({"thresholds": [{"each": 5}]}, "thresholds.0", "every"),
+        ({"thresholds": [True]}, "thresholds.0", "write an amount"),
         ({"thresholds": [{"every": "every 5"}]}, "thresholds.0", "no threshold"),
-        ({"thresholds": [{"every": {"every": 5}}]}, "thresholds.0.every", "type"),
+        ({"thresholds": [{"every": {"every": 5}}]}, "thresholds.0.every", "number or text is needed"),
         ({"thresholds": ["80%", "80.0%"]}, "thresholds.1", "at 0 already"),
         ({"thresholds": [str(number) for number in range(1, 52)]}, "thresholds", "51 thresholds"),
         ({"valid_from": "2026-01-31T00:00:30Z"}, "valid_from", "whole minute"),
@@ -172,7 +171,7 @@ def test_a_customer_names_a_plan_of_its_tenant_in_the_file_or_stored() -> None:
 @pytest.mark.parametrize(
     ("weight", "word"),
     [(0, ""), (1, ""), (Decimal("0.25"), ""), ("0.123456789", ""), (2, "0 to 1"), (Decimal("1.000000001"), "0 to 1"),
-     (-1, "0 to 1"), (Decimal("0.0000000001"), "9 decimals"), ("much", "no share"), (True, "type")],
+     (-1, "0 to 1"), (Decimal("0.0000000001"), "9 decimals"), ("much", "no share"), (True, "write a number")],
 )  # fmt: skip
 def test_a_revenue_weight_is_a_share(weight: Any, word: str) -> None:
     found = faults_of({"customers": {"a": {"revenue_weight": weight}}})
@@ -184,17 +183,42 @@ def test_faults_of_all_scopes_are_told_at_once() -> None:
     bad = {"limits": {"calls": {"cap": -1, "thresholds": ["x"], "mod": "hard"}, "nope": {}}}
     found = faults_of({**bad, "plans": {"pro": bad, "free": {"limit": {}}}, "customers": {"a": {**bad, "plan": "p"}}})
     for path in ("tenants.acme", "tenants.acme.plans.pro", "tenants.acme.customers.a"):
-        assert {f"{path}.limits.calls.cap", f"{path}.limits.calls.thresholds.0", f"{path}.limits.calls"} <= found.keys()
+        assert {
+            f"{path}.limits.calls.cap",
+            f"{path}.limits.calls.thresholds.0",
+            f"{path}.limits.calls.mod",
+        } <= found.keys()
         assert "no meter 'nope'" in found[f"{path}.limits.nope"]
-    assert "limit" in found["tenants.acme.plans.free"]
+    assert "Did you mean `limits`?" in found["tenants.acme.plans.free.limit"]
+    assert "Did you mean `mode`?" in found["tenants.acme.limits.calls.mod"]
     assert "no plan 'p'" in found["tenants.acme.customers.a.plan"]
 
 
-@pytest.mark.parametrize("value", [5, [], "x", None, {"calls": 5}, {"calls": None}, {"calls": []}])
+@pytest.mark.parametrize("value", [5, [], "x", {"calls": 5}, {"calls": []}])
 def test_another_shape_of_limits_is_a_fault_and_not_an_exception(value: Any) -> None:
     assert faults_of({"limits": value})
     assert faults_of({"plans": {"p": {"limits": value}}})
     assert faults_of({"customers": {"a": {"limits": value}}})
+
+
+def test_a_step_of_another_name_is_a_fault_with_the_right_one() -> None:
+    found = limit_faults(thresholds=[{"each": 5}])
+    assert "Known: every" in found["tenants.acme.limits.calls.thresholds.0.each"]
+    assert (
+        "`{every: 1000}`" in found["tenants.acme.limits.calls.thresholds.0"]
+        or "`every` is missing" in found["tenants.acme.limits.calls.thresholds.0"]
+    )
+
+
+def test_a_limit_that_is_a_number_names_what_to_write() -> None:
+    found = faults_of({"limits": {"calls": 7500}})
+    assert "write `{cap: 7500}`" in found["tenants.acme.limits.calls"]
+
+
+def test_null_removes_limits() -> None:
+    assert faults_of({"limits": None, "plans": {"p": {"limits": {"calls": None}}}}) == {}
+    (row,) = rows(CatalogFile({"tenants": {"acme": {"limits": {"calls": None}}}}))["usage_limit"]
+    assert (row.key, row.closes) == (("acme", "tenant", "", "calls"), True)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

@@ -142,19 +142,17 @@ def test_a_begin_before_the_earliest_needs_leave_and_then_a_replay(from_ms: int)
     assert after(allowed, OPEN_T, "tenant", ("t",)) == (*kept, Version(("w",), from_ms))
 
 
-def test_a_later_version_that_is_stored_is_withdrawn_with_leave_only() -> None:
+def test_a_planned_version_is_taken_back_or_replaced_without_leave() -> None:
     for wanted in (tenant("m"), tenant("m", EARLIEST_MS), tenant("m", LATER_MS), tenant(None), tenant(None, LATER_MS)):
-        refused = plan(wanted, PLANNED_T, TERMS)
-        assert "begins at 2026-03-01T01:00:00Z" in messages(refused)["tenants.t"]
-        allowed = plan(wanted, PLANNED_T, replace(TERMS, backdate=True))
+        made = plan(wanted, PLANNED_T, TERMS)
         # It had not begun: nothing is counted by it.
-        assert (allowed.faults, allowed.replay_needed) == ((), False)
-        assert allowed.changes[0].replaced == (LATER_MS,)
-        assert after(allowed, PLANNED_T, "tenant", ("t",))[-1].valid_to_ms == FOREVER_MS
+        assert (made.faults, made.replay_needed) == ((), False)
+        assert made.changes[0].replaced == (LATER_MS,)
+        assert after(made, PLANNED_T, "tenant", ("t",))[-1].valid_to_ms == FOREVER_MS
 
 
-def test_withdrawing_a_planned_change_leaves_one_version() -> None:
-    made = plan(tenant("m"), PLANNED_T, replace(TERMS, backdate=True))
+def test_taking_a_planned_change_back_leaves_one_version() -> None:
+    made = plan(tenant("m"), PLANNED_T, TERMS)
     assert after(made, PLANNED_T, "tenant", ("t",)) == (Version(("m",)),)
     assert made.changes[0].fields == (("calendar_id", "w", "m"),)
 
@@ -165,9 +163,9 @@ def test_a_change_after_a_planned_one_is_planned_too() -> None:
     assert [one.valid_from_ms for one in after(made, PLANNED_T, "tenant", ("t",))] == [BEGINNING_MS, LATER_MS, LAST_MS]
 
 
-def test_a_planned_change_can_be_brought_forward_with_leave() -> None:
-    assert plan(tenant("w", EARLIEST_MS), PLANNED_T, TERMS).faults
-    made = plan(tenant("w", EARLIEST_MS), PLANNED_T, replace(TERMS, backdate=True))
+def test_a_planned_change_can_be_brought_forward() -> None:
+    made = plan(tenant("w", EARLIEST_MS), PLANNED_T, TERMS)
+    assert made.faults == ()
     assert after(made, PLANNED_T, "tenant", ("t",)) == (
         Version(("m",), BEGINNING_MS, EARLIEST_MS),
         Version(("w",), EARLIEST_MS),
@@ -175,27 +173,36 @@ def test_a_planned_change_can_be_brought_forward_with_leave() -> None:
 
 
 def test_rows_a_file_does_not_name_stay_and_are_closed_when_pruned() -> None:
+    plain = (None, None, None)
     stored = of(
-        calendar=CALENDARS, tenant={("t",): (Version(("m",)),), ("gone",): (Version(("w",)),)},
-        meter={(None, "m"): (Version(SUM),)},
+        calendar=CALENDARS, tenant={("t",): (Version(("m",)),), ("other",): (Version(("w",)),)},
+        customer={("t", "a"): (Version(plain),), ("t", "b"): (Version(plain),), ("other", "a"): (Version(plain),)},
+        meter={(None, "m"): (Version(SUM),), ("t", "m"): (Version(SUM),), ("other", "m"): (Version(SUM),)},
     )  # fmt: skip
-    wanted = {**tenant("m"), "calendar": [Row(("m",), MONTH)]}
+    wanted = {**tenant("m"), "customer": [Row(("t", "a"), plain)], "calendar": [Row(("m",), MONTH)]}
     assert plan(wanted, stored, TERMS).changes == ()
     made = plan(wanted, stored, replace(TERMS, prune=True))
-    assert {(one.table, *one.key, one.kind, one.valid_from_ms) for one in made.changes} == {
+    own = {("customer", "t", "b", "closed", EARLIEST_MS), ("meter", "t", "m", "closed", EARLIEST_MS)}
+    assert {(one.table, *one.key, one.kind, one.valid_from_ms) for one in made.changes} == own
+    assert after(made, stored, "customer", ("t", "b")) == (Version(plain, BEGINNING_MS, EARLIEST_MS),)
+    assert (made.unchanged, made.faults) == (3, ())
+
+    whole = plan(wanted, stored, replace(TERMS, prune=True, all_tenants=True))
+    assert {(one.table, *one.key, one.kind, one.valid_from_ms) for one in whole.changes} == own | {
         ("calendar", "w", "closed", EARLIEST_MS),
-        ("tenant", "gone", "closed", EARLIEST_MS),
+        ("tenant", "other", "closed", EARLIEST_MS),
+        ("customer", "other", "a", "closed", EARLIEST_MS),
         ("meter", None, "m", "closed", EARLIEST_MS),
+        ("meter", "other", "m", "closed", EARLIEST_MS),
     }
-    assert after(made, stored, "tenant", ("gone",)) == (Version(("w",), BEGINNING_MS, EARLIEST_MS),)
-    assert (made.unchanged, made.faults) == (2, ())
 
 
-def test_pruning_the_past_or_a_planned_version_needs_leave() -> None:
-    past = plan(wants(), OPEN_T, replace(TERMS, prune=True, default_ms=MARCH_MS))
+def test_pruning_the_past_needs_leave_and_a_planned_version_does_not() -> None:
+    whole = replace(TERMS, prune=True, all_tenants=True)
+    past = plan(wants(), OPEN_T, replace(whole, default_ms=MARCH_MS))
     assert "is before" in messages(past)["tenant t"]
-    planned = plan(wants(calendar=[Row(("m",), MONTH), Row(("w",), WEEK)]), PLANNED_T, replace(TERMS, prune=True))
-    assert "begins at" in messages(planned)["tenant t"]
+    planned = plan(wants(calendar=[Row(("m",), MONTH), Row(("w",), WEEK)]), PLANNED_T, whole)
+    assert (planned.faults, planned.changes[0].replaced) == ((), (LATER_MS,))
 
 
 def test_another_catalog_backdated_to_the_beginning_leaves_nothing_of_the_first() -> None:
@@ -204,7 +211,7 @@ def test_another_catalog_backdated_to_the_beginning_leaves_nothing_of_the_first(
         calendar=CALENDARS, tenant=PLANNED_T["tenant"], meter={(None, "m"): (Version(SUM, BEGINNING_MS, LATER_MS),)}
     )
     wanted = {**tenant(None, BEGINNING_MS), "meter": [Row((None, "m"), MAX, valid_from_ms=BEGINNING_MS)]}
-    made = plan(wanted, stored, replace(TERMS, backdate=True, prune=True, default_ms=BEGINNING_MS))
+    made = plan(wanted, stored, replace(TERMS, backdate=True, prune=True, all_tenants=True, default_ms=BEGINNING_MS))
     assert made.faults == ()
     left = {(table, key): after(made, stored, table, key) for table in TABLES for key in stored[table]}
     assert left == {
@@ -242,7 +249,7 @@ def test_a_calendar_holds_wherever_it_is_named() -> None:
     assert "from 2026-03-01T01:00:00Z on only" in messages(plan(tenant("c"), late, TERMS))["tenants.t.calendar"]
     assert plan(tenant("c", LATER_MS), late, TERMS).faults == ()
     assert "is closed" in messages(plan(tenant("closed", LATER_MS), late, TERMS))["tenants.t.calendar"]
-    pruned = plan(tenant("m"), OPEN_T, replace(TERMS, prune=True))
+    pruned = plan(tenant("m"), OPEN_T, replace(TERMS, prune=True, all_tenants=True))
     assert "is closed" in messages(pruned)["tenants.t.calendar"]
 
 
@@ -255,6 +262,30 @@ def test_a_list_of_boundaries_that_ends_soon_is_named() -> None:
         "calendar c ends at 2026-04-30T22:00:00Z: later events have no period and are rejected.",
     )
     assert notes("2027-01-01") == ()
+
+
+def customers(*names: str) -> dict[str, list[Row]]:
+    return wants(customer=[Row(("t", name), (None, None, None), path=f"tenants.t.customers.{name}") for name in names])
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(
+    ("known", "named"), [((), (COMPOSED, DECOMPOSED)), ((DECOMPOSED,), (COMPOSED,)), ((COMPOSED,), (DECOMPOSED,))]
+)
+def test_customers_that_differ_only_by_normalisation_are_named(known: tuple[str, ...], named: tuple[str, ...]) -> None:
+    stored = of(tenant={("t",): (Version((None,)),)}, customer={("t", one): (Version((None,) * 3),) for one in known})
+    warnings = plan(customers(*named), stored, TERMS).warnings
+    assert len(warnings) == len(named)
+    assert "U+00E9" in warnings[0]
+    assert "U+0301" in warnings[0]
+    assert "normalisation" in warnings[0]
+
+
+def test_other_customers_are_not_named() -> None:
+    stored = of(tenant={("t",): (Version((None,)),)}, customer={("t", COMPOSED): (Version((None,) * 3),)})
+    assert plan(customers(COMPOSED, "cafe", "caf\u00e8"), stored, TERMS).warnings == ()
 
 
 # --- properties -------------------------------------------------------------------------------------------------------

@@ -137,8 +137,12 @@ def test_a_copy_has_the_key_of_its_original_whatever_else_it_says() -> None:
 @pytest.mark.parametrize(
     ("literal", "text"),
     [
-        ('"LAX"', "LAX"), ('""', ""), ("null", ""), ("true", "true"), ("false", "false"), ("1", "1"), ("1.50", "1.50"),
-        ("1e400", "1e400"), ("-0", "-0"), ('"1"', "1"), ('"é\\u00e9\\n\\"\\\\"', 'éé\n"\\'), ('"\\u001f"', "\x1f"),
+        ('"LAX"', "LAX"), ('""', ""), ("null", ""), ("true", "true"), ("false", "false"), ("1", "1"), ("1.50", "1.5"),
+        ("1.0", "1"), ("1e0", "1"), ("10e-1", "1"), ('"1.0"', "1.0"), ("-0", "0"), ("0.0e9", "0"), ("-1.5E3", "-1500"),
+        ("1e400", "1E400"), ("-25e-300", "-25E-300"), ("1e100", "1" + "0" * 100), ("100e99", "1E101"), ("0.10", "0.1"),
+        ("1" + "0" * 101, "1E101"), ("12345678901234567890123.50", "12345678901234567890123.5"),
+        ("1e99999999999999999999", "1E1000000000000"), ("1e-99999999999999999999", "1E-1000000000000"),
+        ('"1"', "1"), ('"é\\u00e9\\n\\"\\\\"', 'éé\n"\\'), ('"\\u001f"', "\x1f"),
         ('"\\ud83d\\ude00"', "\U0001f600"), ('"\u2028"', "\u2028"),
     ],
 )  # fmt: skip
@@ -178,7 +182,7 @@ def test_the_limit_of_dims_is_exact_and_in_bytes() -> None:
 
 def test_measuring_one_event_by_one_meter_gives_the_same() -> None:
     meter = Meter("m", ("call",), "sum", group_by=("dest",))
-    assert measure(parse(raw_event()), meter, EVENT_MS) == [Measurement("2.5", '{"dest":"LAX"}')]
+    assert measure(parse(raw_event()), meter, EVENT_MS, False, raw_event()) == [Measurement("2.5", '{"dest":"LAX"}')]
 
 
 # --- which meters -----------------------------------------------------------------------------------------------------
@@ -293,7 +297,7 @@ BAD: dict[Reason, bytes | None] = {
     Reason.NON_FINITE_QUANTITY: raw_event(quantity=float("nan")),
     Reason.INVALID_QUANTITY: raw_event(quantity="many"),
     Reason.QUANTITY_OUT_OF_RANGE: with_literal("quantity", "1e400"),
-    Reason.QUANTITY_TOO_PRECISE: with_literal("quantity", "0.0000000001"),
+    Reason.QUANTITY_TOO_PRECISE: raw_event(event_type="audit", quantity="0.0000000001"),
     Reason.NEGATIVE_QUANTITY: raw_event(event_type="charge", quantity=-1),
     Reason.MISSING_VALUE: raw_event(event_type="trip"),
     Reason.NO_PERIOD: raw_event(customer_id="dora"),

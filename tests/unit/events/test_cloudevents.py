@@ -49,7 +49,7 @@ def rejected(raw: bytes, names: str = "", default_tenant: str = "", arrival_ms: 
 
 
 def time_of(raw: bytes, arrival_ms: int | None = ARRIVAL_MS) -> int:
-    return event_time_ms(parse(raw, "", arrival_ms), raw)
+    return event_time_ms(parse(raw, "", arrival_ms))
 
 
 # --- good ones --------------------------------------------------------------------------------------------------------
@@ -60,14 +60,14 @@ def test_attributes_become_the_fields_of_a_native_event() -> None:
     read = parse(raw)
     assert (read.event_id, read.tenant_id, read.customer_id, read.event_type) == ("e-1", "acme", "alice", "call")
     assert (read.source, read.voids) == ("https://example.com/gates", "e-0")
-    assert (event_time_ms(read, raw), quantity_of(read)) == (EVENT_MS, "2.5")
+    assert (event_time_ms(read), quantity_of(read)) == (EVENT_MS, "2.5")
     assert set(read.properties or {}) == {"quantity", "dest"}
 
 
 def test_four_attributes_are_enough_when_there_is_a_default_tenant() -> None:
     raw = raw_cloud(time=..., tenantid=..., data=...)
     read = parse(raw, "globex", ARRIVAL_MS)
-    assert (read.tenant_id, event_time_ms(read, raw), quantity_of(read)) == ("globex", ARRIVAL_MS, "1")
+    assert (read.tenant_id, event_time_ms(read), quantity_of(read)) == ("globex", ARRIVAL_MS, "1")
 
 
 def test_the_tenant_of_the_event_goes_before_the_default_one() -> None:
@@ -97,7 +97,7 @@ def test_an_optional_attribute_that_is_null_is_absent(name: str) -> None:
 def test_other_attributes_and_names_in_the_data_are_no_fault(attributes: dict[str, Any]) -> None:
     for raw in (raw_cloud(**attributes), json.dumps(cloud(**attributes), indent=2).encode()):
         read = parse(raw)
-        assert (read.event_id, quantity_of(read), event_time_ms(read, raw)) == ("e-1", "2.5", EVENT_MS)
+        assert (read.event_id, quantity_of(read), event_time_ms(read)) == ("e-1", "2.5", EVENT_MS)
 
 
 def test_an_escaped_name_is_the_name() -> None:
@@ -134,7 +134,7 @@ def test_a_native_event_and_its_cloudevent_say_the_same(
     assert (other.event_id, other.tenant_id, other.customer_id, other.event_type) == (
         native.event_id, native.tenant_id, native.customer_id, native.event_type
     )  # fmt: skip
-    assert event_time_ms(other, raw_twin) == event_time_ms(native, raw)
+    assert event_time_ms(other) == event_time_ms(native)
     assert quantity_of(other) == quantity_of(native)
 
 
@@ -159,7 +159,7 @@ def test_time_is_rounded_down_to_milliseconds(time: str, same: int) -> None:
 
 def test_a_time_beside_a_native_timestamp_does_not_change_it() -> None:
     raw = raw_event(timestamp="2024-03-05T10:17:42.2499999Z", time="2024-03-05T10:17:42Z")
-    assert event_time_ms(parse(raw), raw) == EVENT_MS - 1
+    assert event_time_ms(parse(raw)) == EVENT_MS - 1
 
 
 @pytest.mark.parametrize("arrival_ms", [0, ARRIVAL_MS, 4_133_980_799_999])
@@ -172,7 +172,7 @@ def test_without_time_it_is_the_arrival(arrival_ms: int) -> None:
 def test_without_time_an_arrival_that_is_no_instant_of_these_years_is_invalid(arrival_ms: int) -> None:
     raw = raw_cloud(time=...)
     with pytest.raises(Rejected, match="'time ") as caught:
-        event_time_ms(parse(raw, "", arrival_ms), raw)
+        event_time_ms(parse(raw, "", arrival_ms))
     assert caught.value.reason == Reason.INVALID_TIMESTAMP
 
 
@@ -283,7 +283,7 @@ def test_the_limit_of_properties_is_exact() -> None:
     [
         ('"many"', Reason.INVALID_QUANTITY), ("null", Reason.WRONG_TYPE), ("true", Reason.WRONG_TYPE),
         ('"NaN"', Reason.NON_FINITE_QUANTITY), ("NaN", Reason.NON_FINITE_QUANTITY),
-        ("1e18", Reason.QUANTITY_OUT_OF_RANGE), ("1e-10", Reason.QUANTITY_TOO_PRECISE),
+        ("1e18", Reason.QUANTITY_OUT_OF_RANGE),
     ],
 )  # fmt: skip
 def test_a_bad_quantity_in_the_data_is_named(literal: str, reason: Reason) -> None:

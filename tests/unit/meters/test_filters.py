@@ -40,7 +40,8 @@ def passes(condition: Any, literal: str | None = None, **fields: Any) -> bool:
         (5, ["5", "5.0", '"5"', '"5.00"', "5e0", '"+5"', "0.5e1"], ["6", '"five"', "true", '" 5"', '"\u0665"', '""']),
         (0, ["0", "-0", "0.0", '"0"', "0e99"], ["false", '""', "1e-999999999999999999999"]),
         (0.1, ["0.1", '"0.10"', "1e-1"], ["0.1000000000000000055511151231257827", "0.11"]),
-        ("5", ["5", '"5"'], ["5.0", '"5.0"', "true"]),
+        ("5", ["5", '"5"', "5.0", "5e0"], ['"5.0"', "true", "6"]),
+        ("5.0", ["5", '"5.0"', "5.00"], ['"5"', '"5.00"', "6"]),
         ("LAX", ['"LAX"', '"\\u004cAX"'], ['"lax"', '"LAX "', '["LAX"]']),
         ("", ['""'], ['" "', "0"]),
         (True, ["true", '"true"'], ["false", "1", '"True"']),
@@ -171,8 +172,26 @@ def test_a_filter_decides_which_events_a_meter_measures() -> None:
         ("a.b", {"a": None}, None),
         ("a.b", {"a.b.c": 1, "b": 1}, None),
         ("a", {"a": None}, None),
-        ("quantity", {}, None),
-        ("event_id", {}, None),
+        ("$.a", {"a": 1}, "1"),
+        ("$.a.b", {"a.b": "literal", "a": {"b": "nested"}}, "nested"),
+        ("$['a.b']", {"a.b": "literal", "a": {"b": "nested"}}, "literal"),
+        ('$["a"].b', {"a": {"b": "nested"}}, "nested"),
+        ("$['a']['b c']", {"a": {"b c": 1.0}}, "1"),
+        ("$a", {"$a": 1, "a": 2}, "1"),
+        ("$.a", {}, None),
+        ("$.quantity", {}, None),
+        ("$.region", {}, None),
+        ("properties.quantity", {}, None),
+        ("properties.event_id", {}, None),
+        ("quantity", {}, "2.5"),
+        ("quantity", {"quantity": 7}, "7"),
+        ("event_id", {}, "e-1"),
+        ("tenant_id", {}, "acme"),
+        ("customer_id", {}, "alice"),
+        ("event_type", {}, "call"),
+        ("timestamp", {}, "2024-03-05T10:17:42.250Z"),
+        ("source", {}, None),
+        ("voids", {}, None),
     ],
 )
 def test_a_path_finds_a_property_of_that_name_then_a_nested_one(
@@ -182,6 +201,39 @@ def test_a_path_finds_a_property_of_that_name_then_a_nested_one(
     assert (None if value is None else text_of(value)) == found
 
 
+def test_every_field_of_an_event_answers_in_both_forms() -> None:
+    fields = {
+        "event_id": "e-1", "tenant_id": "acme", "customer_id": "alice", "event_type": "call", "source": "api",
+        "timestamp": "2024-03-05T12:17:42.2509999+02:00", "quantity": 150.0, "schema_version": 2,
+    }  # fmt: skip
+    cloud = {
+        "specversion": "1.0", "id": "e-1", "tenantid": "acme", "subject": "alice", "type": "call", "source": "api",
+        "time": fields["timestamp"], "data": {"quantity": 150.0},
+    }  # fmt: skip
+    answers = {**fields, "timestamp": "2024-03-05T10:17:42.250Z", "quantity": "150"}
+    del answers["schema_version"]
+    for document in (fields, cloud):
+        event = parse(json.dumps(document).encode())
+        for name, text in answers.items():
+            value = path_of(name).find(event)
+            assert value is not None, name
+            assert text_of(value) == text
+    bare = parse(json.dumps({**cloud, "data": None, "time": "2024-03-05T10:17:42Z"}).encode())
+    assert path_of("quantity").find(bare) == b"1"
+    assert path_of("timestamp").find(bare) == b'"2024-03-05T10:17:42Z"'
+    void = parse(json.dumps({**fields, "event_id": "v", "voids": "e-1"}).encode())
+    assert path_of("event_id").find(void) == b'"e-1"'
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "properties.", "$", "$.", "$..a", "$.*", "$.a[0]", "$[0]", "$.a[*]", "$['a", "$[?(@.a)]", "$.a..b", "$['']"],
+)
+def test_a_path_that_cannot_be_read_says_what_to_write(path: str) -> None:
+    with pytest.raises(ValueError, match=r"write its name|nothing but names"):
+        path_of(path)
+
+
 @pytest.mark.parametrize("name", ["resource_id", "user_id", "session_id", "region"])
 def test_a_field_of_the_event_answers_where_no_property_does(name: str) -> None:
     def found(path: str = name, **fields: Any) -> str | None:
@@ -189,7 +241,7 @@ def test_a_field_of_the_event_answers_where_no_property_does(name: str) -> None:
         return None if value is None else text_of(value)
 
     assert found(**{name: 'ö"1'}) == 'ö"1'
-    assert found(f"properties.{name}", **{name: "own"}) == "own"
+    assert found(f"properties.{name}", **{name: "own"}) is None
     assert found(**{name: "own", "properties": {name: "property"}}) == "property"
     assert found(**{name: "own", "properties": {name: None}}) is None
     assert found(**{name: "own", "properties": ...}) == "own"

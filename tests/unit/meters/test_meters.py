@@ -27,7 +27,11 @@ BY_PLACE = Meter("seconds", ("call",), "sum", group_by=("zone", "city"))
 
 
 def measured(meter: Meter, void: bool = False, **fields: Any) -> list[Measurement]:
-    return measure(parse(raw_event(**fields)), meter, EVENT_MS, void)
+    return measured_raw(raw_event(**fields), meter, void=void)
+
+
+def measured_raw(raw: bytes, meter: Meter, at_ms: int = EVENT_MS, void: bool = False) -> list[Measurement]:
+    return measure(parse(raw), meter, at_ms, void, raw)
 
 
 def refused(meter: Meter, **fields: Any) -> Rejected:
@@ -56,7 +60,9 @@ def test_numbers_keep_all_their_digits_as_group_by_values() -> None:
     assert dims(BY_PLACE, zone=10**30, city=0.1) == f'{{"city":"0.1","zone":"{10**30}"}}'
 
 
-_names = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=1, max_size=3, unique=True)
+_names = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), min_size=1, max_size=3, unique=True
+)
 _values = st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 
 
@@ -68,11 +74,15 @@ def test_dims_read_back_as_one_text_per_name_and_hold_no_separator(names: list[s
     if "\\u0000" in json.dumps(event):
         return
     meter = Meter("m", ("call",), "count", group_by=tuple(names))
-    text = measure(parse(json.dumps(event).encode()), meter, EVENT_MS)[0].dims
+    text = measured_raw(json.dumps(event).encode(), meter)[0].dims
     assert list(json.loads(text)) == sorted(names)
     for name, read in json.loads(text).items():
         value = values.get(name)
-        assert read == ("" if value is None else value if isinstance(value, str) else json.dumps(value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            assert Decimal(read) == Decimal(str(value))
+            assert re.fullmatch(r"0|-?(?:[1-9]\d*|0(?=\.))(?:\.\d*[1-9])?|-?[1-9]\d*E-?\d+", read)
+        else:
+            assert read == ("" if value is None else value if isinstance(value, str) else json.dumps(value))
     assert not set(text) & set("\x1d\x1e\x1f\n")
 
 
@@ -113,28 +123,87 @@ def test_the_latest_value_wins_by_event_time_then_by_id_in_byte_order() -> None:
     order = [("e-9", EVENT_MS - 1, 5), ("a", EVENT_MS, 9), ("a-", EVENT_MS, -3), ("b", EVENT_MS, 1), ("é", EVENT_MS, 0)]
     order.append(("\U0001f600", EVENT_MS, 0))
     texts = [
-        measure(parse(raw_event(event_id=event_id, quantity=quantity)), meter, at_ms)[0].latest
+        measured_raw(raw_event(event_id=event_id, quantity=quantity), meter, at_ms)[0].latest
         for event_id, at_ms, quantity in order
     ]
     assert texts == sorted(texts, key=str.encode)
-    assert texts[1] == f"{EVENT_MS:015d}\x1fa\x1f9"
-    assert [text.split("\x1f")[2] for text in texts] == ["5", "9", "-3", "1", "0", "0"]
+    assert texts[1] == f"{EVENT_MS:015d}000000\x1f\x1fa\x1f9"
+    assert [text.split("\x1f")[3] for text in texts] == ["5", "9", "-3", "1", "0", "0"]
     assert measured(meter)[0][:4] == ("2.5", "", "", 1)
+
+
+def test_the_latest_value_wins_by_nanosecond_then_source_then_id() -> None:
+    meter = Meter("m", ("call",), "latest")
+    begin = "2024-03-05T10:17:42.250"
+    order: list[dict[str, Any]] = [
+        {"timestamp": f"{begin}Z", "event_id": "z"},
+        {"timestamp": f"{begin}000300Z", "event_id": "y"},
+        # Finer digits are cut off, so these two are of one instant.
+        {"timestamp": f"{begin}0003009Z", "event_id": "y2"},
+        {"timestamp": f"{begin}3Z", "event_id": "a"},
+        {"timestamp": "2024-03-05T12:17:42.2503001+02:00", "event_id": "a"},
+        {"timestamp": f"{begin}3002Z", "event_id": "z"},
+        {"timestamp": f"{begin}3002Z", "event_id": "b", "schema_version": 2, "source": "/a"},
+        {"timestamp": f"{begin}3002Z", "event_id": "a", "schema_version": 2, "source": "/a!"},
+        {"timestamp": f"{begin}999999Z", "event_id": "a"},
+    ]
+    texts = [measured_raw(raw_event(**fields), meter, EVENT_MS)[0].latest for fields in order]
+    assert texts == sorted(set(texts), key=str.encode)
+    assert [text[:21] for text in texts[1:4]] == [f"{EVENT_MS:015d}{nanos}" for nanos in ("000300", "000300", "300000")]
+
+
+def test_a_leap_second_is_the_last_nanosecond_of_its_minute() -> None:
+    (one,) = measured_raw(
+        raw_event(timestamp="2016-12-31T18:59:60.25-05:00"), Meter("m", ("call",), "latest"), EVENT_MS
+    )
+    assert one.latest.startswith(f"{EVENT_MS:015d}999999")
+
+
+def test_a_meter_may_refuse_what_would_be_rounded() -> None:
+    exact = Meter("m", ("call",), "sum", precision="exact")
+    for value in (0.1 + 0.2, "1e-10", "-1.00000000000000000001"):
+        for meter, fields in ((exact, {"quantity": value}), (replace(exact, value="n"), {"properties": {"n": value}})):
+            verdict = refused(meter, **fields)
+            assert verdict.reason == Reason.QUANTITY_TOO_PRECISE
+            assert "precision: exact" in verdict.detail
+            assert measured(replace(meter, precision="rounded", allow_negative=True), **fields)
+            assert measured(replace(meter, aggregation="count"), **fields) == [Measurement("1", "")]
+    for value in ("1.5", "0.1000000000000", "1e-9", "0e-99", 7):
+        assert measured(exact, quantity=value) == measured(replace(exact, precision="rounded"), quantity=value)
+    assert measured(exact, quantity=...) == [Measurement("1", "")]
+
+
+def test_a_void_takes_back_what_its_original_was_rounded_to() -> None:
+    meter = Meter("m", ("call",), "sum")
+    for spelling in (0.1 + 0.2, "0.30000000000000004", "300000000000000040e-18", "0.3"):
+        assert measured(meter, quantity=spelling) == [Measurement("0.3", "")]
+        assert measured(meter, void=True, quantity=spelling) == [Measurement("-0.3", "", samples=-1)]
 
 
 @pytest.mark.parametrize(
     ("literal", "text"),
-    [('"N123"', "N123"), ("5", "5"), ("5.0", "5.0"), ("true", "true"), ('""', ""), ('"\\u00e9"', "é"), ('"5"', "5")],
+    [
+        ('"N123"', "N123"),
+        ("5", "5"),
+        ("5.0", "5"),
+        ("5e0", "5"),
+        ('"5.0"', "5.0"),
+        ("true", "true"),
+        ('""', ""),
+        ('"\\u00e9"', "é"),
+        ('"5"', "5"),
+    ],
 )
 def test_a_unique_value_is_counted_by_the_hash_of_its_text(literal: str, text: str) -> None:
     meter = Meter("m", ("call",), "unique", value="tail")
-    (one,) = measure(parse(with_literal("properties", f'{{"tail": {literal}}}')), meter, EVENT_MS)
+    (one,) = measured_raw(with_literal("properties", f'{{"tail": {literal}}}'), meter)
     assert one == Measurement("1", "", "u" + sha256(text.encode()).hexdigest()[:32])
 
 
-def test_unique_quantities_are_told_apart_by_their_text_as_properties_are() -> None:
+def test_unique_quantities_are_told_apart_as_properties_are() -> None:
     meter = Meter("m", ("call",), "unique")
-    assert measured(meter, quantity=5) == measured(meter, quantity="5") != measured(meter, quantity=5.0)
+    assert measured(meter, quantity=5) == measured(meter, quantity="5") == measured(meter, quantity=5.0)
+    assert measured(meter, quantity=5) != measured(meter, quantity="5.0")
     assert measured(meter, quantity=...) == measured(meter, quantity=1) != measured(meter, quantity=-1)
     assert refused(meter, quantity="many").reason == Reason.INVALID_QUANTITY
 
@@ -169,8 +238,7 @@ def test_a_change_of_a_level_is_added_with_its_moment() -> None:
 )
 @example(Decimal("-999999999999.999999999"), MAX_MS - 1)
 def test_the_moment_of_a_change_is_never_rounded(change: Decimal, at_ms: int) -> None:
-    event = parse(raw_event(quantity=format(change, "f")))
-    level, moment = measure(event, Meter("m", ("call",), "weighted_sum"), at_ms)
+    level, moment = measured_raw(raw_event(quantity=format(change, "f")), Meter("m", ("call",), "weighted_sum"), at_ms)
     assert Fraction(moment.amount) == Fraction(level.amount) * at_ms == Fraction(change) * at_ms
     assert re.fullmatch(r"0|-?(?!0\d)\d+(\.\d*[1-9])?", moment.amount)
 
@@ -216,14 +284,14 @@ def test_a_property_is_a_number_or_a_text_that_says_one(value: Any, amount: str)
     [
         ("true", Reason.WRONG_TYPE), ("{}", Reason.WRONG_TYPE), ("[1]", Reason.WRONG_TYPE),
         ('"many"', Reason.INVALID_QUANTITY), ('""', Reason.INVALID_QUANTITY), ('"nan"', Reason.NON_FINITE_QUANTITY),
-        ("1e18", Reason.QUANTITY_OUT_OF_RANGE), ("1e-10", Reason.QUANTITY_TOO_PRECISE),
+        ("1e18", Reason.QUANTITY_OUT_OF_RANGE),
     ],
 )  # fmt: skip
 def test_a_bad_property_is_rejected_by_the_rules_of_quantities_and_named(literal: str, reason: Reason) -> None:
-    event = parse(with_literal("properties", f'{{"miles": {literal}}}'))
+    raw = with_literal("properties", f'{{"miles": {literal}}}')
     for meter in (MILES, replace(MILES, on_missing="skip")):
         with pytest.raises(Rejected) as caught:
-            measure(event, meter, EVENT_MS)
+            measured_raw(raw, meter)
         assert caught.value.reason == reason
         assert "property miles" in caught.value.detail
 

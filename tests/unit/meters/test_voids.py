@@ -96,7 +96,7 @@ def test_a_void_is_only_noted_where_nothing_can_be_taken_back() -> None:
     ],
 )
 def test_the_measurements_of_a_void(aggregation: Aggregation, expected: list[Measurement]) -> None:
-    assert measure(parse(void()), Meter("m", ("call",), aggregation), 1_000, void=True) == expected
+    assert measure(parse(void()), Meter("m", ("call",), aggregation), 1_000, True, void()) == expected
 
 
 def test_the_sign_is_judged_on_the_value_that_is_taken_back() -> None:

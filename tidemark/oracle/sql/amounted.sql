@@ -23,7 +23,15 @@ judged AS (
 )
 SELECT
     partition, "offset", arrival_ms, value, body, numbered, is_cloud, event_id, tenant_id, customer_id, event_type,
-    source, voids, own_texts, own_types, event_ms, step, written AS quantity_text,
+    source, voids, event_ms, nanos, step, written AS quantity_text, kind AS quantity_kind,
+    -- Fields of the event that answer where no property does. What takes an event back answers with that event's id.
+    [
+        coalesce(voids, event_id), tenant_id, customer_id, event_type,
+        replace(strftime(make_timestamp_ms(event_ms), '%Y-%m-%dT%H:%M:%S.%gZ'), '.000Z', 'Z'),
+        written, nullif(source, '')
+    ] || coalesce(own_texts, [NULL, NULL, NULL, NULL])                       AS own_texts,
+    ['VARCHAR', 'VARCHAR', 'VARCHAR', 'VARCHAR', 'VARCHAR', kind, CASE WHEN source <> '' THEN 'VARCHAR' END]
+        || coalesce(own_types, [NULL, NULL, NULL, NULL])                     AS own_types,
     CASE WHEN refusal IS NULL THEN number_value(written) END                 AS quantity,
     CASE
         WHEN NOT known_tenant                                                THEN 'unknown_tenant'

@@ -1,7 +1,13 @@
 -- The bytes as text; NULL text with bytes means they are not UTF-8. A stage later only sees rows without a verdict.
 CREATE TABLE decoded AS
 WITH read AS (
-    SELECT *, CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END AS body FROM raw
+    SELECT
+        *,
+        -- A byte order mark in front says nothing.
+        regexp_replace(
+            CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END, '^\x{FEFF}', ''
+        ) AS body
+    FROM raw
 )
 SELECT
     partition,

@@ -3,7 +3,7 @@ CREATE TABLE doubts AS
 WITH accepted AS (
     SELECT
         a.partition, a."offset", a.tenant_id, a.source, a.voids IS NULL AS original, coalesce(a.voids, a.event_id) AS id,
-        a.customer_id, a.event_ms
+        a.customer_id, a.event_ms, a.nanos
     FROM amounted AS a
     JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.verdict IN ('counted', 'duplicate')
 ),
@@ -20,7 +20,7 @@ copies AS (
 said AS (
     SELECT
         c.partition, c."offset", any_value(c.id) AS id, any_value(c.identity) AS identity,
-        (any_value(c.customer_id), any_value(c.event_ms), list_sort(list((m.meter, m.dims, m.value, m.value_text)))) AS content
+        (any_value(c.customer_id), any_value(c.event_ms), any_value(c.nanos), list_sort(list((m.meter, m.dims, m.value, m.value_text)))) AS content
     FROM copies AS c
     LEFT JOIN measured AS m ON m.partition = c.partition AND m."offset" = c."offset"
     GROUP BY c.partition, c."offset"

@@ -50,7 +50,7 @@ picked AS (
         CASE WHEN is_cloud THEN t[21] ELSE t[6] END                          AS properties_type,
         CASE WHEN NOT is_cloud THEN t[10] END                                AS version_type,
         x[10]                                                                AS schema_version,
-        -- Fields of the event that answer where no property does.
+        -- Fields of a native event that say nothing but their text.
         CASE WHEN NOT is_cloud THEN [x[11], x[12], x[13], x[14]] END         AS own_texts,
         CASE WHEN NOT is_cloud THEN [t[11], t[12], t[13], t[14]] END         AS own_types,
         x[9]                                                                 AS source_text,
@@ -60,7 +60,7 @@ picked AS (
         is_cloud AND (
             t[24] IS NOT NULL
             OR t[23] NOT IN ('VARCHAR', 'NULL')
-            OR NOT regexp_full_match(x[23], '(?i)\s*(application/json|[^;]*\+json)\s*(;.*)?')
+            OR NOT regexp_full_match(x[23], '(?is)[^\s;/]+/([^\s;/]+\+)?json\s*(;.*)?')
         )                                                                    AS unknown_data
     FROM read
 )

@@ -9,13 +9,6 @@ CREATE MACRO rounded_quotient(a, b) AS
         ELSE 0
     END;
 
--- Decimals as whole billionths, and back; neither way rounds.
-CREATE MACRO billionths(amount) AS replace(amount::DECIMAL(38, 9)::VARCHAR, '.', '')::HUGEINT;
-
-CREATE MACRO of_billionths(whole) AS
-    ((CASE WHEN whole < 0 THEN '-' ELSE '' END)
-        || (abs(whole) // 1000000000)::VARCHAR || '.' || lpad((abs(whole) % 1000000000)::VARCHAR, 9, '0'))::DECIMAL(38, 9);
-
 CREATE MACRO divided(amount, divisor) AS
     of_billionths(rounded_quotient(billionths(amount) * sign(divisor)::HUGEINT, abs(divisor)::HUGEINT));
 
@@ -25,8 +18,8 @@ CREATE MACRO ranked(sorted, percent) AS sorted[greatest(1, (len(sorted) * percen
 -- Voids take nothing back but what can be added: see `samples` and `amount` of usage.
 CREATE TABLE raw_values AS
 SELECT
-    tenant_id, customer_id, meter, dims, aggregation, event_ms, event_id, minute_utc, day, period_start, amount, samples,
-    value_text, is_void
+    tenant_id, customer_id, meter, dims, aggregation, event_ms, nanos, source, event_id, minute_utc, day, period_start, amount,
+    samples, value_text, is_void
 FROM usage
 WHERE part <> 'm' AND aggregation <> 'weighted_sum';
 
@@ -45,7 +38,8 @@ WITH grouped AS (
         sum(amount)::DECIMAL(38, 9)                                                         AS total,
         min(amount) FILTER (WHERE samples > 0)                                              AS lo,
         max(amount) FILTER (WHERE samples > 0)                                              AS hi,
-        arg_max(amount, (event_ms, event_id)) FILTER (WHERE samples > 0 AND aggregation = 'latest') AS newest,
+        arg_max(amount, (event_ms, nanos, source, event_id))
+            FILTER (WHERE samples > 0 AND aggregation = 'latest')                           AS newest,
         count(DISTINCT value_text) FILTER (WHERE samples > 0 AND aggregation = 'unique')    AS different,
         list(amount ORDER BY amount) FILTER (WHERE samples > 0 AND aggregation = 'percentile') AS sorted
     FROM raw_values

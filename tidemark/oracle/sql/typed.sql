@@ -14,8 +14,11 @@ WITH split AS (
 local AS (
     SELECT
         *,
-        try_cast(part.day || ' ' || part.hour || part.rest AS TIMESTAMP)     AS local_at,
-        rpad(substr(part.fraction, 2, 3), 3, '0')::BIGINT                    AS millis,
+        part.rest LIKE '%:60'                                                AS is_leap,
+        try_cast(part.day || ' ' || part.hour || replace(part.rest, ':60', ':59') AS TIMESTAMP) AS local_at,
+        -- A leap second is the last millisecond of its minute, and the last nanosecond of that.
+        CASE WHEN is_leap THEN 999 ELSE rpad(substr(part.fraction, 2, 3), 3, '0')::BIGINT END AS millis,
+        CASE WHEN is_leap THEN '999999' ELSE rpad(substr(part.fraction, 5, 6), 6, '0') END    AS written_nanos,
         CASE
             WHEN part.zone IN ('Z', 'z') THEN 0
             WHEN part.zone = '' THEN NULL
@@ -27,6 +30,7 @@ local AS (
 timed AS (
     SELECT
         *,
+        CASE WHEN at_arrival THEN '000000' ELSE written_nanos END            AS nanos,
         CASE WHEN at_arrival THEN arrival_ms ELSE epoch_ms(local_at) + millis - zone_minutes * 60000 END AS event_ms,
         [event_id, tenant_id, customer_id, event_type]
             || CASE WHEN source IS NULL THEN [] ELSE [source] END
@@ -36,7 +40,7 @@ timed AS (
 SELECT
     partition, "offset", arrival_ms, value, body, numbered, is_cloud, event_id, tenant_id, customer_id, event_type,
     coalesce(source, '')                                                     AS source,
-    voids, quantity_text, quantity_type, own_texts, own_types, event_ms,
+    voids, quantity_text, quantity_type, own_texts, own_types, event_ms, nanos,
     CASE
         WHEN unknown_spec                                                    THEN 'unsupported_schema_version'
         WHEN unknown_data                                                    THEN 'wrong_type'
@@ -46,17 +50,23 @@ SELECT
         WHEN timestamp_type = 'NULL'                                         THEN 'invalid_timestamp'
         WHEN timestamp_type <> 'VARCHAR'                                     THEN 'wrong_type'
         WHEN NOT at_arrival AND local_at IS NULL                             THEN 'invalid_timestamp'
+        WHEN is_leap AND (zone_minutes IS NULL OR event_ms // 60000 % 1440 <> 1439) THEN 'invalid_timestamp'
         WHEN NOT at_arrival AND zone_minutes IS NULL                         THEN 'timestamp_without_zone'
         WHEN len(list_filter(own_types, lambda x: x NOT IN ('VARCHAR', 'NULL'))) > 0 THEN 'wrong_type'
         WHEN voids_type NOT IN ('VARCHAR', 'NULL') OR source_type NOT IN ('VARCHAR', 'NULL') THEN 'wrong_type'
-        WHEN properties_type <> 'OBJECT' AND NOT (is_cloud AND properties_type = 'NULL') THEN 'wrong_type'
+        WHEN properties_type NOT IN ('OBJECT', 'NULL') THEN 'wrong_type'
         WHEN version_type IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')
             AND schema_version::DOUBLE NOT IN (1, 2) AND schema_version::DOUBLE = floor(schema_version::DOUBLE)
                                                                              THEN 'unsupported_schema_version'
-        WHEN version_type NOT IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT')  THEN 'wrong_type'
+        WHEN version_type NOT IN ('BIGINT', 'UBIGINT', 'DOUBLE', 'HUGEINT', 'NULL') THEN 'wrong_type'
         WHEN coalesce(try_cast(schema_version AS DOUBLE), 1) NOT IN (1, 2) AND version_type IS NOT NULL THEN 'wrong_type'
         WHEN properties_count > $max_properties                              THEN 'too_many_properties'
-        WHEN list_contains(ids, '') OR regexp_matches(array_to_string(ids, ''), '[\x00-\x1f\x7f]') THEN 'invalid_id'
+        WHEN list_contains(ids, '')                                          THEN 'invalid_id'
+        -- Controls, separators of lines and paragraphs, marks that turn the direction of text.
+        WHEN regexp_matches(
+            array_to_string(ids, ''),
+            '[\x00-\x1f\x7f-\x{9f}\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]'
+        )                                                                    THEN 'invalid_id'
         WHEN len(list_filter(ids, lambda x: strlen(x) > $max_id_bytes)) > 0  THEN 'id_too_long'
         WHEN event_ms < 0 OR event_ms >= epoch_ms(TIMESTAMP '2101-01-01')    THEN 'invalid_timestamp'
     END                                                                      AS verdict

@@ -17,7 +17,7 @@ unmeasured AS (
     ANTI JOIN measured AS m ON m.partition = e.partition AND m."offset" = e."offset"
 )
 SELECT
-    partition, "offset", tenant_id, customer_id, event_id, event_ms, minute_utc, day, period_start, period_end, meter,
+    partition, "offset", tenant_id, customer_id, event_id, event_ms, nanos, source, minute_utc, day, period_start, period_end, meter,
     aggregation, dims, is_void, value_text,
     CASE
         WHEN is_void AND aggregation IN ('unique', 'percentile') THEN 'v'
@@ -33,18 +33,18 @@ SELECT
     END::DECIMAL(38, 9)                                              AS amount,
     CASE WHEN additive THEN sign WHEN is_void THEN 0 ELSE 1 END      AS samples,
     CASE WHEN aggregation = 'latest' AND NOT is_void
-        THEN lpad(event_ms::VARCHAR, 15, '0') || chr(31) || event_id || chr(31) || plain_text(value) END AS latest
+        THEN lpad(event_ms::VARCHAR, 15, '0') || nanos || chr(31) || source || chr(31) || event_id || chr(31) || plain_text(value) END AS latest
 FROM counted
 UNION ALL
 -- The moment of a level: with the change of the level itself it gives the integral over any range of time.
 SELECT
-    partition, "offset", tenant_id, customer_id, event_id, event_ms, minute_utc, day, period_start, period_end, meter,
+    partition, "offset", tenant_id, customer_id, event_id, event_ms, nanos, source, minute_utc, day, period_start, period_end, meter,
     aggregation, dims, is_void, NULL, 'm', (value * event_ms * sign)::DECIMAL(38, 9), sign, NULL
 FROM counted
 WHERE aggregation = 'weighted_sum'
 UNION ALL
 SELECT
-    partition, "offset", tenant_id, customer_id, event_id, event_ms, minute_utc, day, period_start, period_end,
+    partition, "offset", tenant_id, customer_id, event_id, event_ms, nanos, source, minute_utc, day, period_start, period_end,
     'tidemark.unmeasured', 'count', '', voids IS NOT NULL, NULL, '',
     CASE WHEN voids IS NULL THEN 1 ELSE -1 END, CASE WHEN voids IS NULL THEN 1 ELSE -1 END, NULL
 FROM unmeasured
