@@ -14,12 +14,13 @@ from tidemark.billing.explain import Explained, Version
 from tidemark.billing.lines import Line, rfc3339
 from tidemark.billing.periods import instant
 from tidemark.billing.true_up import Change
-from tidemark.cli.close import RunId
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
 from tidemark.dead_letters.records import instant_ms
 from udfs.decimals import plain
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:

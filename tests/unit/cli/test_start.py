@@ -41,6 +41,7 @@ CALLS = {
     ("settings", "--check"): set(),
     ("usage", "--help"): {"psycopg", "redis"},
     ("send", "--help"): {"kafka"},
+    ("explain", "--help"): {"psycopg", "redis", "kafka", "requests"},
 }
 LIST_IMPORTS = """
 import sys
