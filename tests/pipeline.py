@@ -104,8 +104,12 @@ class Pipeline:
         return recompute(self.settings, dict(self.catalog))
 
     def dead_letters(self) -> Counter[str]:
-        """Dead letters by reason."""
-        return Counter(dlq.count_by_reason(dlq.dead_letters(self.settings)))
+        """Whole dead letters by reason."""
+        return Counter(dlq.whole_and_partial(dlq.dead_letters(self.settings))[0])
+
+    def partial_dead_letters(self) -> Counter[str]:
+        """What single meters refused of counted events, by reason."""
+        return Counter(dlq.whole_and_partial(dlq.dead_letters(self.settings))[1])
 
     def assert_exact(self, oracle: Oracle) -> None:
         """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
@@ -118,6 +122,7 @@ class Pipeline:
         assert deltas.events == counts.counted
         assert deltas.equal
         assert self.dead_letters() == Counter(counts.rejected)
+        assert self.partial_dead_letters() == Counter(counts.partial)
         assert compare_postgres(oracle, self.settings) == []
         assert compare_redis(oracle, self.settings) == []
         alerts = committed_alerts(oracle, self.settings)

@@ -118,6 +118,8 @@ CATALOG: dict[str, Any] = {
             "event_types": "resize", "aggregation": "weighted_sum", "unit": "core-seconds", "value": "cores",
             "on_missing": "skip", "per": "second",
         },
+        # Refuses events that the levels take.
+        "iops": {"event_types": "resize", "aggregation": "sum", "unit": "operations", "value": "iops"},
         # Readings.
         "seats": {
             "event_types": "reading", "aggregation": "latest", "unit": "seats", "value": "seats",

@@ -23,6 +23,13 @@ class Raw(str):
     __slots__ = ()
 
 
+# What `_resize` says of its operations, and why the meter of them refuses it while the others count it.
+IOPS: tuple[tuple[Any, str | None], ...] = (
+    (100, None), ("250.5", None), (0, None), (-1, "negative_quantity"), ("fast", "invalid_quantity"),
+    ([7], "wrong_type"), (None, "missing_value"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """An event before it is written down.
@@ -54,6 +61,14 @@ class Made:
     @property
     def identity(self) -> tuple[str, str, str, str]:
         return self.tenant, self.source, self.fields["event_id"], ""
+
+    @property
+    def partial(self) -> tuple[str, ...]:
+        """Reason codes of the meters that refuse it while others count it."""
+        if self.fields["event_type"] != "resize":
+            return ()
+        value = self.fields["properties"].get("iops")
+        return tuple(reason for one, reason in IOPS if one == value and reason is not None)
 
 
 def written(made: Made, **more: Any) -> bytes:
@@ -181,6 +196,9 @@ def _resize(rng: random.Random) -> tuple[dict[str, Any], bool]:
     properties: dict[str, Any] = {"volume": rng.choice(["a", "b"])}
     if rng.random() < 0.5:
         properties["cores"] = rng.choice([1, -1, 4, -4])
+    value, _ = rng.choices(IOPS, [30, 30, 30, 2, 2, 2, 4])[0]
+    if value is not None or rng.random() < 0.5:
+        properties["iops"] = value
     return {"quantity": step, "properties": properties}, False
 
 

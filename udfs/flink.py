@@ -61,7 +61,7 @@ class CatalogOptions:
 
 
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
-    """Kafka records to dedupe key and measurements, or to a DLQ record; one call per Arrow batch.
+    """Kafka records to dedupe key and measurements, or to DLQ records; one call per Arrow batch.
 
     Parameters
     ----------
@@ -88,6 +88,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         metrics = function_context.get_metric_group().add_group("tidemark")
         self._accepted = metrics.counter("accepted")
         self._rejected = metrics.counter("rejected")
+        self._partly = metrics.counter("partlyRejected")
         metrics.gauge("catalogAgeSeconds", lambda: int(catalog.age_s))
 
     def eval(self, payload: pd.Series, arrival: pd.Series, partition: pd.Series, offset: pd.Series) -> pd.DataFrame:
@@ -96,8 +97,9 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         arrivals_ms = (arrival.to_numpy().astype("datetime64[ms]").astype("int64")).tolist()
         payloads = [value if isinstance(value, bytes) else None for value in payload]
         batch = self._decoder.decode_batch(payloads, arrivals_ms, partition.tolist(), offset.tolist())
-        rejected = len(batch.rejects) - batch.rejects.count(None)
+        rejected = batch.keys.count(None)
         self._rejected.inc(rejected)
+        self._partly.inc(len(batch.rejects) - batch.rejects.count(None) - rejected)
         self._accepted.inc(len(payloads) - rejected)
         return pd.DataFrame(
             {

@@ -1,1 +1,1 @@
-INSERT INTO dlq_sink SELECT decoded_event.reject FROM decoded WHERE decoded_event.reject IS NOT NULL
+INSERT INTO dlq_sink SELECT record FROM dead_letters

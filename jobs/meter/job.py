@@ -18,8 +18,8 @@ from udfs.live.publisher import LiveSettings
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (
-    "decoded", "first_seen", "measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals",
-    "alert_candidates", "alert_statuses", "alert_news",
+    "decoded", "first_seen", "dead_letters", "measurements", "ticks", "deltas", "first_values", "live_changes",
+    "period_totals", "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
 
 

@@ -29,6 +29,30 @@ def test_an_event_is_decoded_once_for_all_sinks(plan: Plan) -> None:
     assert len([scan for scan in scans if "raw_events" in scan]) == 1
 
 
+def test_what_single_meters_refused_is_told_after_the_dedupe_and_shares_it_with_what_is_counted(plan: Plan) -> None:
+    nodes = {node["id"]: node for node in plan["nodes"]}
+    parents: dict[int, list[int]] = {}
+    for edge in plan["edges"]:
+        parents.setdefault(edge["target"], []).append(edge["source"])
+
+    def above(number: int) -> set[int]:
+        found = set(parents.get(number, ()))
+        return found.union(*map(above, found))
+
+    (sink,) = (
+        number
+        for number, node in nodes.items()
+        if "Sink(table=[default_catalog.default_database.dlq_sink]" in node["description"]
+    )
+    (dedupe,) = (
+        number
+        for number, node in nodes.items()
+        if "Deduplicate(" in node["description"] and "tenant_id" not in node["description"]
+    )
+    assert dedupe in above(sink)
+    assert "partial_rejects" in "".join(nodes[number]["description"] for number in above(sink))
+
+
 def test_a_total_is_published_once(plan: Plan) -> None:
     assert len(described(plan, "publish_live(")) == 1
 

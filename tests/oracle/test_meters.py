@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.oracle.support import NOON, catalog_of, event, millis, oracle_of, parts, plain, void
+from tests.oracle.support import ARRIVAL, NOON, catalog_of, event, millis, oracle_of, parts, plain, void
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.oracle.oracle import Oracle
 
@@ -237,11 +237,70 @@ def test_an_event_that_no_meter_measures_is_counted_as_such():
         assert oracle.rows("live")[0][2] == "tidemark.unmeasured"
 
 
-def test_one_meter_that_refuses_rejects_the_event_for_all():
-    catalog = catalog_of(m={"aggregation": "sum", "value": "size"}, n={"aggregation": "count"})
+SIZE = {"aggregation": "sum", "value": "size"}
+
+
+def test_one_meter_that_refuses_an_event_leaves_it_to_the_others():
+    catalog = catalog_of(m=SIZE, n={"aggregation": "count"})
+    with oracle_of(catalog, event("1"), event("1"), event("2", properties={"size": 7})) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (0, 1): "duplicate", (0, 2): "counted"}
+        assert [(row[2], row[6], row[8]) for row in oracle.rows("usage_day")] == [("m", 1, 7), ("n", 2, 2)]
+        # Of copies it is refused once.
+        assert oracle.counts().partial == {"missing_value": 1}
+
+
+def test_an_event_that_some_meters_refuse_and_none_takes_is_rejected_as_a_whole():
+    never = {"property": "size", "exists": True}
+    catalog = catalog_of(m=SIZE, n={"aggregation": "count", "filter": never}, o=SIZE | {"on_missing": "skip"})
     with oracle_of(catalog, event("1")) as oracle:
         assert oracle.verdicts() == {(0, 0): "missing_value"}
+        assert oracle.counts().partial == {}
         assert oracle.rows("usage_day") == []
+
+
+def redriven(meter, raw, run=""):
+    """A record of the redrive topic's partition 0, for one meter alone."""
+    return json.dumps({"tidemark_meter": meter, "run": run}, separators=(",", ":")).encode() + b"\n" + raw
+
+
+def test_what_is_redriven_for_one_meter_counts_for_it_alone_and_once():
+    repaired = redriven("m", event("1", properties={"size": 7}))
+    records = [(0, 0, event("1")), (-1, 0, repaired), (-1, 1, repaired), (0, 1, event("1"))]
+    with Oracle(catalog_of(m=SIZE, n={"aggregation": "count"}), _arrived(records)) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "counted", (-1, 1): "duplicate", (0, 1): "duplicate"}
+        assert [(row[2], row[6], row[8]) for row in oracle.rows("usage_day")] == [("m", 1, 7), ("n", 1, 1)]
+
+
+def test_what_is_redriven_for_a_meter_that_counted_the_event_itself_is_a_copy():
+    raw = event("1", properties={"size": 5})
+    with Oracle(
+        catalog_of(m=SIZE, n={"aggregation": "count"}), _arrived([(0, 0, raw), (-1, 0, redriven("m", raw))])
+    ) as o:
+        assert o.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert [(row[2], row[8]) for row in o.rows("usage_day")] == [("m", 5), ("n", 1)]
+
+
+def test_what_is_redriven_for_a_meter_that_measures_nothing_of_it_adds_nothing():
+    catalog = catalog_of(m=SIZE | {"on_missing": "skip"}, n={"aggregation": "count"})
+    with Oracle(catalog, _arrived([(0, 0, event("1")), (-1, 0, redriven("m", event("1")))])) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert [row[2] for row in oracle.rows("usage_day")] == ["n"]
+
+
+def test_only_the_redrive_topic_is_read_so():
+    with Oracle(catalog_of(m=SIZE), _arrived([(0, 0, redriven("m", event("1", properties={"size": 7})))])) as oracle:
+        assert oracle.verdicts() == {(0, 0): "malformed_json"}
+
+
+def test_a_meter_that_does_not_take_what_was_redriven_for_it_rejects_it():
+    catalog = catalog_of(m=SIZE, n={"aggregation": "count"})
+    records = [(-1, 0, redriven("m", event("1"))), (-1, 1, redriven("x", event("1")))]
+    with Oracle(catalog, _arrived(records)) as oracle:
+        assert oracle.verdicts() == {(-1, 0): "missing_value", (-1, 1): "unknown_event_type"}
+
+
+def _arrived(records):
+    return [(partition, offset, millis(ARRIVAL), value) for partition, offset, value in records]
 
 
 DIMS = [

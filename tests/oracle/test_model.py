@@ -56,8 +56,8 @@ def test_every_row_of_the_model_is_one_of_the_oracle_and_the_other_way_round(
 
 def test_both_count_and_reject_the_same(model: Model, oracle: Oracle) -> None:
     counts = oracle.counts()
-    assert (counts.offsets_in, counts.counted, counts.duplicates, counts.rejected) == (
-        model.counts.read, model.counts.counted, model.counts.duplicates, model.rejected(),
+    assert (counts.offsets_in, counts.counted, counts.duplicates, counts.rejected, counts.partial) == (
+        model.counts.read, model.counts.counted, model.counts.duplicates, model.rejected(), model.partly_rejected(),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from udfs.decode.decoder import key_of
+from udfs.envelope import Envelope, unwrap, wrap
 from udfs.events.parse import BYTE_ORDER_MARK, CloudEvent, Event, event_time_ms, nanos_of, parse, quantity_of
 from udfs.events.reasons import Rejected
 from udfs.events.upcast import DEFAULT_VERSION, LATEST_VERSION
@@ -73,6 +74,9 @@ class Subject:
         RedactionError
             A check found that the event would not be counted as before.
         """
+        envelope = unwrap(raw)
+        if envelope is not None:
+            return self._redacted_inside(envelope, arrival_ms)
         try:
             event = parse(raw, self.default_tenant, arrival_ms)
         except Rejected as verdict:
@@ -85,8 +89,9 @@ class Subject:
 
     def is_unreadable(self, raw: bytes | None, arrival_ms: int) -> bool:
         """Whether the value is no event."""
+        envelope = unwrap(raw)
         try:
-            parse(raw, self.default_tenant, arrival_ms)
+            parse(raw if envelope is None else envelope.event, self.default_tenant, arrival_ms)
         except Rejected:
             return True
         return False
@@ -95,6 +100,15 @@ class Subject:
         """The key of a record of the customer, if it is made of the ids alone; else none."""
         ids = (self.customer_id, self.tenant_id, f"{self.tenant_id}/{self.customer_id}")
         return key if key in {one.encode() for one in ids} else None
+
+    def _redacted_inside(self, envelope: Envelope, arrival_ms: int) -> bytes | None:
+        """An envelope of the redrive topic, whose event may have had another customer before its repair."""
+        event = self.redacted(envelope.event, arrival_ms)
+        original = self.redacted(envelope.original, arrival_ms) if envelope.original is not None else None
+        if event is None and original is None:
+            return None
+        kept = envelope.event if event is None else event
+        return wrap(envelope._replace(event=kept, original=original if original is not None else envelope.original))
 
     def _stub(self, raw: bytes, verdict: Rejected) -> bytes | None:
         if self._named(raw, verdict.ids) != (self.tenant_id, self.customer_id):

@@ -16,7 +16,8 @@ from tidemark.billing.periods import millis
 from tidemark.billing.watermark import running
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import noting_rejected, read_log, source_of
-from tidemark.dead_letters.records import Letter, Position, arrival_ms, dead_letters, raw_of
+from tidemark.dead_letters.part import event_of
+from tidemark.dead_letters.records import Letter, Position, arrival_ms, dead_letters
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
@@ -51,8 +52,9 @@ def failed_checkpoints(settings: Settings) -> str:
 def count_letters(settings: Settings, keys: Iterable[PeriodKey]) -> Letters:
     """Dead letters by period; those that were redriven and counted are none any more.
 
-    A letter belongs to the period its event time is in; where it cannot be read, its arrival. `too_late` ones are
-    counted, but are not open: that they stay out is what final means, and only a replay counts them.
+    A letter belongs to the period its event time is in; where it cannot be read, its arrival. A partial one counts as
+    any: its meter is missing the event. `too_late` ones are counted, but are not open: that they stay out is what final
+    means, and only a replay counts them.
     """
     of_pair: dict[Pair, list[PeriodKey]] = {}
     for key in keys:
@@ -110,12 +112,14 @@ def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> li
     found = []
     for letter in noting_rejected(dead_letters(settings), settings.redrive_topic, rejected):
         keys = of_pair.get((letter.get("tenant_id") or "", letter.get("customer_id") or ""), [])
-        if keys and letter["topic"] != settings.redrive_topic and (key := _period_of(settings, letter, keys)):
+        # What was rejected whole there is a second dead letter of one event.
+        again = letter["topic"] == settings.redrive_topic and not letter.get("partial")
+        if keys and not again and (key := _period_of(settings, letter, keys)):
             found.append((letter, key))
     if not found:
         return []
     log = read_log(settings, rejected)
-    return [(letter, key) for letter, key in found if log.standing(source_of(letter), None) is None]
+    return [one for one in found if log.standing(source_of(one[0]), None, log.part_of(one[0])) is None]
 
 
 def _period_of(settings: Settings, letter: Letter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
@@ -126,7 +130,7 @@ def _period_of(settings: Settings, letter: Letter, keys: Iterable[PeriodKey]) ->
 
 
 def _time_ms(settings: Settings, letter: Letter) -> int | None:
-    arrived_ms, raw = arrival_ms(letter), raw_of(letter)
+    arrived_ms, raw = arrival_ms(letter), event_of(letter, settings.redrive_topic)
     event = read_event(raw, arrived_ms or 0, settings.default_tenant)
     at_ms = None if event is None else time_of(event)
     return arrived_ms if at_ms is None else at_ms

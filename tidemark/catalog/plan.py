@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tidemark.catalog import refusing
 from tidemark.catalog.asks import Ask
 from tidemark.catalog.file import OWNED, Key, Row
 from tidemark.catalog.merge import overlaid
@@ -81,7 +82,7 @@ def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> P
         unchanged,
         tuple(faults),
         tuple(notes(changes, after["calendar"], terms)),
-        tuple(warnings(changes, stored)),
+        (*warnings(changes, stored), *(() if terms.first else refusing.warnings(changes))),
     )
 
 

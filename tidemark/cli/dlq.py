@@ -20,6 +20,10 @@ from tidemark.dead_letters.records import Wanted, dead_letters, instant_ms, posi
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
 Customer = Annotated[str | None, typer.Option(help="Only this customer id.")]
+Meter = Annotated[str | None, typer.Option(help="Only what this meter refused.")]
+Partial = Annotated[
+    bool | None, typer.Option("--partial/--whole", help="Only events that other meters counted, or that none did.")
+]
 Since = Annotated[str | None, typer.Option(help="Only what arrived at this RFC 3339 instant or later.")]
 Until = Annotated[str | None, typer.Option(help="Only what arrived before this RFC 3339 instant.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Dead letters of this run.")]
@@ -38,6 +42,8 @@ def list_(
     reason: Reason = None,
     tenant: Tenant = None,
     customer: Customer = None,
+    meter: Meter = None,
+    partial: Partial = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=0, help="Records shown: the newest by arrival, oldest first.")] = 20,
@@ -45,14 +51,17 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List dead letters with their original bytes, and how many there are by reason."""
-    wanted = _wanted(reason, tenant, customer, since, until)
+    wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} …")
-    letters, counts = survey(dead_letters(settings), limit, **wanted)
-    if not counts and tenant is not None:
+    found = survey(dead_letters(settings), limit, **wanted)
+    if not found.by_reason and tenant is not None:
         known(settings, tenant, customer)
-    document = {"total": sum(counts.values()), "by_reason": counts, "records": letters}
-    emit(document, drawn_letters(letters, counts), as_json=as_json)
+    document = {
+        "total": sum(found.by_reason.values()), "partial": found.partial, "by_reason": found.by_reason,
+        "records": found.letters,
+    }  # fmt: skip
+    emit(document, drawn_letters(found), as_json=as_json)
 
 
 def show(
@@ -70,6 +79,8 @@ def redrive(
     reason: Reason = None,
     tenant: Tenant = None,
     customer: Customer = None,
+    meter: Meter = None,
+    partial: Partial = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest of them, as `list` shows them.")] = None,
@@ -86,7 +97,7 @@ def redrive(
     as_json: Json = False,
 ) -> None:
     """Send dead letters once more, repaired, with their original arrival; each is counted once however often."""
-    wanted = _wanted(reason, tenant, customer, since, until)
+    wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     if at:
         wanted["at"] = frozenset(map(position_of, at))
     fixes = parse_fixes(set_ or (), rename or (), default or ())

@@ -14,7 +14,7 @@ from tidemark.cli.output import Group, Table, one_line
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit
 from tidemark.dead_letters.plan import Fate, Item, Plan
-from tidemark.dead_letters.records import Letter, count_by_reason, preview
+from tidemark.dead_letters.records import Letter, Survey, count_by_reason, preview
 from tidemark.dead_letters.tool import Status
 from udfs.events.dead_letter import rfc3339
 from udfs.events.reasons import shown
@@ -23,14 +23,15 @@ EXAMPLES = 3
 REFUSED_SHOWN = 10
 
 
-def drawn_letters(letters: Iterable[Letter], counts: Mapping[str, int]) -> Group:
+def drawn_letters(found: Survey) -> Group:
     """Dead letters as a table, and one of the counts by reason."""
-    table = Table("at", "source", "arrival", "tenant", "customer", "reason", "detail", "original")
-    for letter in letters:
+    table = Table("at", "source", "arrival", "tenant", "customer", "reason", "meter", "detail", "original")
+    for letter in found.letters:
         whose = (letter["tenant_id"] or "", letter["customer_id"] or "")
-        what = (letter["reason"], with_durations(letter["detail"]), preview(letter))
+        what = (letter["reason"], _meter(letter), with_durations(letter["detail"]), preview(letter))
         table.add_row(letter["at"], _source(letter), str(letter["arrival"]), *whose, *what)
-    return Group(table, _counted("reason", counts))
+    partial = f"{found.partial:,} partial: other meters counted the event"
+    return Group(table, _counted("reason", found.by_reason), *([one_line(partial)] if found.partial else []))
 
 
 def status_document(status: Status) -> dict[str, Any]:
@@ -54,8 +55,10 @@ def drawn_status(status: Status, settings: Settings) -> Group:
     rows = {
         "at": f"{settings.names.dlq} {letter['at']}",
         "source": _source(letter),
-        **{name: letter[name] for name in ("arrival", "reason", "detail", "tenant_id", "customer_id", "event_id")},
+        **{name: letter[name] for name in ("arrival", "reason")},
         "detail": with_durations(letter["detail"]),
+        "meter": _meter(letter) or None,
+        **{name: letter[name] for name in ("tenant_id", "customer_id", "event_id")},
         "redriven": _redriven(status, settings.redrive_topic),
         "rejected again": ", ".join(map(str, status.failures)) or "no",
         "redrive": _possible(status),
@@ -133,6 +136,8 @@ def _item_document(item: Item) -> dict[str, Any]:
     return {
         "at": item.letter["at"],
         "reason": item.letter["reason"],
+        "meter": item.letter.get("meter"),
+        "partial": item.envelope is not None,
         "fate": str(item.fate),
         "code": item.code,
         "detail": item.detail,
@@ -152,6 +157,11 @@ def _counted(title: str, counts: Mapping[str, int]) -> Table:
     for name, count in counts.items():
         table.add_row(name, f"{count:,}")
     return table
+
+
+def _meter(letter: Letter) -> str:
+    """The meter that refused the event, and whether it alone is missing it."""
+    return f"{letter['meter']} (partial)" if letter.get("partial") else letter.get("meter") or ""
 
 
 def _source(letter: Letter) -> str:

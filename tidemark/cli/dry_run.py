@@ -102,11 +102,15 @@ def _value(row: dict[str, Any]) -> str:
 
 
 def _rejects(rejects: list[dict[str, Any]]) -> str:
-    cells = [("line", "rejected", "detail")]
-    cells += [(str(one["line"]), one["reason"], one["detail"]) for one in rejects[:_REJECTS_SHOWN]]
+    cells = [("line", "rejected", "by meter", "detail")]
+    cells += [(str(one["line"]), one["reason"], _refused_by(one), one["detail"]) for one in rejects[:_REJECTS_SHOWN]]
     if len(rejects) > _REJECTS_SHOWN:
-        cells.append(("…", "", f"{len(rejects) - _REJECTS_SHOWN:,} more: see --json"))
+        cells.append(("…", "", "", f"{len(rejects) - _REJECTS_SHOWN:,} more: see --json"))
     return _aligned(cells)
+
+
+def _refused_by(reject: dict[str, Any]) -> str:
+    return f"{reject['meter']} (partial)" if reject["partial"] else str(reject["meter"] or "")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -123,6 +127,10 @@ def _summary(document: dict[str, Any]) -> list[str]:
     where = f"{counts['counted']:,} counted + {counts['duplicates']:,} duplicates + {rejected:,} rejected"
     lines = [f"{counts['read']:,} events = {where}; {counts['unmeasured']:,} of the counted feed no meter"]
     lines += [f"rejected: {reason} {count:,}" for reason, count in counts["rejected"].items()]
+    partly = counts["partly_rejected"]
+    if partly:
+        lines.append(f"beside them, of counted events: {sum(partly.values()):,} partial rejections by single meters")
+    lines += [f"partial: {reason} {count:,}" for reason, count in partly.items()]
     if voids["applied"]:
         lines.append(f"voids: {voids['applied']:,} applied")
     for name, title in (("without_original", "without their original"), ("with_other_values", "with other values")):

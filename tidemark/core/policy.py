@@ -19,6 +19,7 @@ def policy_of(settings: Settings) -> DecodePolicy:
         redrive_topic=settings.redrive_topic,
         scope=scope_of(settings),
         late_until_ms=_ms(settings.late_until) or 0,
+        run_id=settings.run_id,
     )
 
 

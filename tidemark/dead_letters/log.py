@@ -9,9 +9,11 @@ import msgspec
 
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
+from tidemark.dead_letters.part import WHOLE, Part, envelope_of, part_of
 from tidemark.dead_letters.records import Letter, Position, dead_letters, position_of
 from tidemark.dead_letters.validate import read_event
 from udfs.decode.decoder import key_of
+from udfs.envelope import part_key, unwrap
 
 HEADER = "tidemark-redrive"
 
@@ -76,52 +78,63 @@ class RedriveLog:
         The redrive topic.
     rejected:
         Positions there whose event became a dead letter again: such an event was not counted.
+    run_id:
+        The run whose dead letters are meant: what it is missing in one meter, another run may have counted.
     keys, origins:
-        Where an event of that dedupe key, or from that first place, stands that was not rejected again. The origin is
-        needed beside the key: a fix may have given the event another identity.
+        Where an event of that dedupe key, or from that first place, stands that was not rejected again, by part. The
+        origin is needed beside the key: a fix may have given the event another identity.
     failed:
-        Origins of those that were.
+        Origins and parts of those that were.
     """
 
     topic: str
     rejected: Collection[Position] = ()
-    keys: dict[bytes, Position] = field(default_factory=dict)
-    origins: dict[Source, Position] = field(default_factory=dict)
-    failed: dict[Position, Source] = field(default_factory=dict)
+    run_id: str = ""
+    keys: dict[tuple[bytes, Part], Position] = field(default_factory=dict)
+    origins: dict[tuple[Source, Part], Position] = field(default_factory=dict)
+    failed: dict[Position, tuple[Source, Part]] = field(default_factory=dict)
 
     def add(self, record: Record, default_tenant: str = "") -> None:
         """Take in one record of the redrive topic; `default_tenant` is that of CloudEvents that name none."""
-        position, mark = Position(record.partition, record.offset), mark_of(record)
+        position, mark, envelope = Position(record.partition, record.offset), mark_of(record), unwrap(record.value)
+        part = part_of(envelope)
         if position in self.rejected:
-            self.failed[position] = mark.origin if mark else Source(self.topic, *position)
+            self.failed[position] = (mark.origin if mark else Source(self.topic, *position)), part
             return
-        event = read_event(record.value, record.timestamp_ms, default_tenant)
+        value = record.value if envelope is None else envelope.event
+        event = read_event(value, record.timestamp_ms, default_tenant)
         if event is not None:
-            self.keys.setdefault(key_of(event), position)
+            key = key_of(event) if envelope is None else part_key(envelope.meter, key_of(event))
+            self.keys.setdefault((key, part), position)
         if mark is not None:
-            self.origins.setdefault(mark.origin, position)
+            self.origins.setdefault((mark.origin, part), position)
 
     def origin_of(self, source: Source) -> Source:
         """Where the event of a source position stood first."""
         if source.topic != self.topic:
             return source
-        return self.failed.get(Position(source.partition, source.offset), source)
+        failed = self.failed.get(Position(source.partition, source.offset))
+        return source if failed is None else failed[0]
 
-    def standing(self, source: Source, key: bytes | None) -> Position | None:
-        """Where the event stands that was redriven already, and not rejected again; None if there is none."""
-        found = self.origins.get(self.origin_of(source))
-        return found if found is not None or key is None else self.keys.get(key)
+    def part_of(self, letter: Letter) -> Part:
+        """The part of its event that a dead letter of the run stands for."""
+        return part_of(envelope_of(letter, self.topic, self.run_id))
 
-    def failures(self, source: Source) -> list[Position]:
-        """Earlier attempts to redrive the event that were rejected again."""
-        origin = self.origin_of(source)
-        return [position for position, first in self.failed.items() if first == origin]
+    def standing(self, source: Source, key: bytes | None, part: Part = WHOLE) -> Position | None:
+        """Where that part of the event stands that was redriven already, and not rejected again; None if nowhere."""
+        found = self.origins.get((self.origin_of(source), part))
+        return found if found is not None or key is None else self.keys.get((key, part))
+
+    def failures(self, source: Source, part: Part = WHOLE) -> list[Position]:
+        """Earlier attempts to redrive that part of the event that were rejected again."""
+        failed = self.origin_of(source), part
+        return [position for position, one in self.failed.items() if one == failed]
 
 
 def noting_rejected(letters: Iterable[Letter], topic: str, rejected: set[Position]) -> Iterator[Letter]:
-    """Pass dead letters on, and note the positions of those that were rejected in the redrive topic."""
+    """Pass dead letters on, and note the positions of those that were rejected, whole, in the redrive topic."""
     for letter in letters:
-        if letter["topic"] == topic:
+        if letter["topic"] == topic and not letter.get("partial"):
             rejected.add(Position(letter["partition"], letter["offset"]))
         yield letter
 
@@ -132,7 +145,7 @@ def read_log(settings: Settings, rejected: Collection[Position]) -> RedriveLog:
     `rejected` must have been read before: what is rejected in the meantime then counts as standing and is not sent
     again until the next time, instead of the other way round.
     """
-    log = RedriveLog(settings.redrive_topic, rejected)
+    log = RedriveLog(settings.redrive_topic, rejected, settings.run_id)
     for record in dump(settings, settings.redrive_topic, "read_uncommitted"):
         log.add(record, settings.default_tenant)
     return log

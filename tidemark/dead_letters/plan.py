@@ -13,8 +13,10 @@ from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
 from tidemark.dead_letters.log import RedriveLog, source_of
-from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms, raw_of
+from tidemark.dead_letters.part import envelope_of, event_of, part_of
+from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms
 from tidemark.dead_letters.validate import Judge, Verdict
+from udfs.envelope import Envelope, wrap
 from udfs.events.dead_letter import rfc3339
 
 # Fields that say which event it is, in both forms: one that is changed makes another event of it.
@@ -44,7 +46,9 @@ class Item:
     code, detail:
         Why it is refused, or what it will be rejected with although it is sent.
     value, arrival_ms, key:
-        The record to send: the event, repaired; its original arrival; the Kafka key.
+        The event, repaired; its original arrival; the Kafka key.
+    envelope:
+        What goes around it, for a meter alone; None for a whole event.
     deadline_ms:
         Last instant at which it may be sent.
     edits:
@@ -60,6 +64,7 @@ class Item:
     value: bytes = b""
     arrival_ms: int = 0
     key: bytes | None = None
+    envelope: Envelope | None = None
     deadline_ms: int = 0
     edits: list[Edit] = field(default_factory=list)
     meters: tuple[str, ...] = ()
@@ -68,6 +73,11 @@ class Item:
     def new_identity(self) -> bool:
         """Whether a fix replaced something that says which event it is."""
         return any(edit.before is not None and edit.path in IDENTITY for edit in self.edits)
+
+    @property
+    def record_value(self) -> bytes:
+        """The value of the record to send."""
+        return self.value if self.envelope is None else wrap(self.envelope._replace(event=self.value))
 
     def refuse(self, code: str, detail: str) -> None:
         """Take it out of what is sent."""
@@ -127,7 +137,7 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(settings.grace_s * 1_000, settings.redrive_window_s * 1_000)
 
 
-def prepare(letters: Sequence[Letter], fixes: Fixes) -> list[Item]:
+def prepare(letters: Sequence[Letter], fixes: Fixes, log: RedriveLog) -> list[Item]:
     """Repair dead letters; those that cannot be sent at all are refused."""
     items = [Item(letter) for letter in letters]
     for item in items:
@@ -136,15 +146,30 @@ def prepare(letters: Sequence[Letter], fixes: Fixes) -> list[Item]:
             item.refuse("no_arrival", "its arrival is not known, and lateness is decided by it.")
             continue
         try:
-            raw = raw_of(item.letter)
+            raw = event_of(item.letter, log.topic)
             document = read_object(raw)
             item.edits = fixes.apply(document)
             # What no fix touched is sent byte for byte.
             item.value = write_object(document) if item.edits else raw or b""
             item.arrival_ms = at_ms
+            _enclose(item, raw or b"", log)
         except Unfixable as verdict:
             item.refuse(verdict.code, verdict.detail)
     return items
+
+
+def _enclose(item: Item, raw: bytes, log: RedriveLog) -> None:
+    """Put what one meter is missing into an envelope; `raw` are the event's bytes before the repair."""
+    envelope = envelope_of(item.letter, log.topic, log.run_id)
+    if envelope is None:
+        return
+    if changed := [edit.path for edit in item.edits if edit.path in IDENTITY]:
+        raise Unfixable(
+            "fix_conflict",
+            f"{changed[0]} says which event it is, and other meters than {envelope.meter} have counted it as it was.",
+        )
+    first = envelope.original if envelope.original is not None else raw
+    item.envelope = envelope._replace(original=None if first == item.value else first)
 
 
 def make_plan(
@@ -170,9 +195,9 @@ def make_plan(
     now_ms:
         The wall clock, UTC epoch ms.
     """
-    items = prepare(letters, fixes)
+    items = prepare(letters, fixes, log)
     open_items = [item for item in items if item.fate is Fate.SEND]
-    verdicts = judge.verdicts([item.value for item in open_items], [item.arrival_ms for item in open_items])
+    verdicts = judge.verdicts([item.record_value for item in open_items], [item.arrival_ms for item in open_items])
     chosen: dict[bytes, Item] = {}
     for item, verdict in zip(open_items, verdicts, strict=True):
         _decide(item, verdict, log, chosen)
@@ -184,7 +209,7 @@ def make_plan(
 
 
 def _decide(item: Item, verdict: Verdict, log: RedriveLog, chosen: dict[bytes, Item]) -> None:
-    standing = log.standing(source_of(item.letter), verdict.key)
+    standing = log.standing(source_of(item.letter), verdict.key, part_of(item.envelope))
     if standing is not None:
         item.fate, item.detail = Fate.ALREADY, f"{log.topic} holds it at {standing}."
     elif verdict.key is not None and verdict.key in chosen:
@@ -198,6 +223,9 @@ def _check(item: Item, verdict: Verdict, rules: Rules, force: bool, now_ms: int)
         if not force:
             item.refuse(item.code, item.detail)
             return
+    if verdict.reject is None and not verdict.meters:
+        item.refuse("nothing_to_add", "its meter measures nothing of it by now: a filter, or on_missing: skip.")
+        return
     if verdict.event_ms is None:
         item.refuse("no_event_time", f"the end of its window cannot be known: {item.detail}")
         return

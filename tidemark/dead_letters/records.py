@@ -17,6 +17,11 @@ from tidemark.core.settings import Settings
 PREVIEW_CHARS = 120
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+_FIELDS = (
+    ("reason", "reason"), ("tenant", "tenant_id"), ("customer", "customer_id"), ("meter", "meter"),
+    ("partial", "partial"),
+)  # fmt: skip
+
 # A record of the topic as its JSON says, and `at`: its own position in the dead-letter topic as partition:offset.
 Letter = dict[str, Any]
 
@@ -35,13 +40,16 @@ class Position(NamedTuple):
 class Wanted(TypedDict, total=False):
     """Which dead letters; what is absent or None takes all.
 
-    `reason`, `tenant`, `customer` are equal to the record's. `since_ms` <= arrival < `until_ms`, in UTC epoch ms; a
-    record whose arrival no date can say is in no such range. `at` are positions in the dead-letter topic.
+    `reason`, `tenant`, `customer`, `meter` and `partial` are equal to the record's. `since_ms` <= arrival < `until_ms`,
+    in UTC epoch ms; a record whose arrival no date can say is in no such range. `at` are positions in the dead-letter
+    topic.
     """
 
     reason: str | None
     tenant: str | None
     customer: str | None
+    meter: str | None
+    partial: bool | None
     since_ms: int | None
     until_ms: int | None
     at: Collection[Position] | None
@@ -75,7 +83,7 @@ def _letter(record: Record) -> Letter:
 
 def takes(letter: Letter, **wanted: Unpack[Wanted]) -> bool:
     """Whether a dead letter is one of those wanted."""
-    for option, field in (("reason", "reason"), ("tenant", "tenant_id"), ("customer", "customer_id")):
+    for option, field in _FIELDS:
         if wanted.get(option) is not None and letter.get(field) != wanted.get(option):
             return False
     at = wanted.get("at")
@@ -97,17 +105,29 @@ def select(letters: Iterable[Letter], limit: int | None = None, **wanted: Unpack
     return newest((letter for letter in letters if takes(letter, **wanted)), limit)
 
 
-def survey(letters: Iterable[Letter], limit: int, **wanted: Unpack[Wanted]) -> tuple[list[Letter], dict[str, int]]:
-    """What `select` gives, and the count of all those wanted by reason; keeps no more than `limit` in memory."""
+class Survey(NamedTuple):
+    """Dead letters that are shown, the count of all those wanted by reason, and how many of all are partial."""
+
+    letters: list[Letter]
+    by_reason: dict[str, int]
+    partial: int
+
+
+def survey(letters: Iterable[Letter], limit: int, **wanted: Unpack[Wanted]) -> Survey:
+    """What `select` gives, and what all those wanted come to; keeps no more than `limit` in memory."""
     counts: Counter[str] = Counter()
+    partial = 0
 
     def counted() -> Iterator[Letter]:
+        nonlocal partial
         for letter in letters:
             if takes(letter, **wanted):
                 counts[letter["reason"]] += 1
+                partial += bool(letter.get("partial"))
                 yield letter
 
-    return newest(counted(), limit), dict(counts.most_common())
+    shown = newest(counted(), limit)
+    return Survey(shown, dict(counts.most_common()), partial)
 
 
 def newest(letters: Iterable[Letter], limit: int | None = None) -> list[Letter]:
@@ -128,6 +148,14 @@ def _order(letter: Letter) -> tuple[str, str, int, int]:
 def count_by_reason(letters: Iterable[Letter]) -> dict[str, int]:
     """Count records by reason, most frequent first."""
     return dict(Counter(letter["reason"] for letter in letters).most_common())
+
+
+def whole_and_partial(letters: Iterable[Letter]) -> tuple[dict[str, int], dict[str, int]]:
+    """Count records by reason: of events that are not counted, and of what single meters refused of counted ones."""
+    counts: tuple[Counter[str], Counter[str]] = Counter(), Counter()
+    for letter in letters:
+        counts[bool(letter.get("partial"))][letter["reason"]] += 1
+    return dict(counts[0].most_common()), dict(counts[1].most_common())
 
 
 def raw_of(letter: Letter) -> bytes | None:

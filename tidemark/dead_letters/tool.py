@@ -5,6 +5,9 @@ An event is counted once however often it is redriven, because
 1. the job drops every event whose dedupe key it has seen, and keeps a key until its event's redrive window is over;
 2. after that window nothing is sent: the job may have forgotten a copy it counted, so only a replay is exact;
 3. an event that stands in the redrive topic already is not sent again, unless it was rejected there too.
+
+What one meter is missing of an event that others counted goes into an envelope (`udfs.envelope`), with a dedupe key of
+its own: the same three hold for it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from tidemark.dead_letters.log import (
     rejected_again,
     source_of,
 )
+from tidemark.dead_letters.part import Part, event_of
 from tidemark.dead_letters.plan import Item, Plan, make_plan, rules_of
 from tidemark.dead_letters.records import (
     Letter,
@@ -41,11 +45,11 @@ from tidemark.dead_letters.records import (
     dead_letter,
     dead_letters,
     position_of,
-    raw_of,
     select,
 )
 from tidemark.dead_letters.validate import judging, read_event
 from udfs.decode.decoder import key_of
+from udfs.envelope import part_key
 from udfs.events.dead_letter import rfc3339
 
 # A worker looks for a newer catalog with the first batch after `catalog_refresh_s`; this is for that look itself.
@@ -134,7 +138,7 @@ def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
                 expired += 1
                 continue
             sender.send(
-                settings.redrive_topic, item.value, key=item.key, timestamp_ms=item.arrival_ms,
+                settings.redrive_topic, item.record_value, key=item.key, timestamp_ms=item.arrival_ms,
                 headers=[(HEADER, msgspec.json.encode(_mark(item, plan.log, settings, now_ms)))],
             )  # fmt: skip
     return Sent(len(plan.sends) - expired, expired)
@@ -177,9 +181,8 @@ def status(settings: Settings, position: Position, clock: Clock = wall_clock_ms)
     """
     letter = dead_letter(settings, position)
     log = read_log(settings, rejected_again(settings))
-    event = read_event(raw_of(letter), arrival_ms(letter) or 0, settings.default_tenant)
-    source = source_of(letter)
-    standing = log.standing(source, None if event is None else key_of(event))
+    source, part = source_of(letter), log.part_of(letter)
+    standing = log.standing(source, _key(letter, part, settings), part)
     item, unknown = None, ""
     try:
         with judging(settings) as judge:
@@ -188,7 +191,15 @@ def status(settings: Settings, position: Position, clock: Clock = wall_clock_ms)
     except UnavailableError as error:
         unknown = error.what
     mark = None if standing is None else mark_at(settings, standing)
-    return Status(letter, standing, mark, log.failures(source), item, unknown)
+    return Status(letter, standing, mark, log.failures(source, part), item, unknown)
+
+
+def _key(letter: Letter, part: Part, settings: Settings) -> bytes | None:
+    """Dedupe key of what the dead letter stands for; None when its event cannot be read."""
+    event = read_event(event_of(letter, settings.redrive_topic), arrival_ms(letter) or 0, settings.default_tenant)
+    if event is None:
+        return None
+    return part_key(part.meter, key_of(event)) if part.meter else key_of(event)
 
 
 def _mark(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Mark:

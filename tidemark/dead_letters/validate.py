@@ -12,6 +12,7 @@ from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder, key_of
+from udfs.envelope import part_key, unwrap
 from udfs.events.dead_letter import from_json
 from udfs.events.parse import Event, event_time_ms, parse
 from udfs.events.reasons import Rejected
@@ -31,7 +32,7 @@ class Verdict:
     meters:
         Meters that would count it.
     reject:
-        Reason code and detail it would be rejected with; None when it would be counted.
+        Reason code and detail it would be rejected with; None when some meter would count it.
     event_ms:
         Event time; None when it cannot be read, or is outside 1970 to 2100.
     owner:
@@ -53,7 +54,7 @@ class Judge:
         self._policy = policy
 
     def verdicts(self, values: Sequence[bytes], arrivals_ms: Sequence[int]) -> Iterator[Verdict]:
-        """One verdict per event, in their order.
+        """One verdict per value of a record of the redrive topic, an event or an envelope, in their order.
 
         Raises
         ------
@@ -62,20 +63,26 @@ class Judge:
         """
         for first in range(0, len(values), _BATCH):
             raws, arrivals = values[first : first + _BATCH], arrivals_ms[first : first + _BATCH]
-            # Positions matter to what a dead-letter record says, and nothing is made of that here.
-            nowhere = [0] * len(raws)
-            batch = self._decoder.decode_batch(raws, arrivals, nowhere, nowhere)
-            rows = zip(raws, arrivals, batch.measurements, batch.rejects, strict=True)
-            for raw, arrival, measurements, reject in rows:
+            # Where in the redrive topic matters to what a dead-letter record says, and nothing is made of that here.
+            batch = self._decoder.decode_batch(raws, arrivals, [-1] * len(raws), [0] * len(raws))
+            rows = zip(raws, arrivals, batch.keys, batch.measurements, batch.rejects, strict=True)
+            for value, arrival, key, measurements, reject in rows:
                 meters = tuple(sorted({one.meter for one in unpack(measurements)})) if measurements else ()
-                record = from_json(reject) if reject is not None else None
+                record = from_json(reject) if key is None and reject is not None else None
                 refusal = None if record is None else (record.reason, record.detail)
-                event = read_event(raw, arrival, self._policy.default_tenant)
-                if event is None:
-                    yield Verdict(None, meters, refusal, None, None)
-                else:
-                    owner = f"{event.tenant_id}/{event.customer_id}".encode()
-                    yield Verdict(key_of(event), meters, refusal, time_of(event), owner)
+                yield self._verdict(value, arrival, meters, refusal)
+
+    def _verdict(
+        self, value: bytes, arrival_ms: int, meters: tuple[str, ...], refusal: tuple[str, str] | None
+    ) -> Verdict:
+        envelope = unwrap(value)
+        raw = value if envelope is None else envelope.event
+        event = read_event(raw, arrival_ms, self._policy.default_tenant)
+        if event is None:
+            return Verdict(None, meters, refusal, None, None)
+        key = key_of(event) if envelope is None else part_key(envelope.meter, key_of(event))
+        owner = f"{event.tenant_id}/{event.customer_id}".encode()
+        return Verdict(key, meters, refusal, time_of(event), owner)
 
 
 def read_event(raw: bytes | None, arrival_ms: int, default_tenant: str) -> Event | None:

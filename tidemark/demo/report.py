@@ -18,7 +18,7 @@ from tidemark.core.errors import DifferenceError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.core.terminal import Table, draw, one_line
-from tidemark.dead_letters.records import count_by_reason, dead_letters
+from tidemark.dead_letters.records import dead_letters, whole_and_partial
 from tidemark.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from tidemark.oracle.alerts import AlertCheck, committed_alerts
 from tidemark.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
@@ -48,8 +48,8 @@ class Report:
         Rows of the four grains and of the live counters that only one side has.
     live:
         Live counters by tenant/customer.
-    dead_letters:
-        Dead-letter records by reason.
+    dead_letters, partial:
+        Dead letters by reason: of events that are not counted, and of what single meters refused of counted ones.
     percentiles:
         Percentiles of the delay by airport, from bins and exactly.
     alerts:
@@ -63,6 +63,7 @@ class Report:
     differences: list[Difference]
     live: list[dict[str, Any]]
     dead_letters: dict[str, int]
+    partial: dict[str, int]
     percentiles: list[Percentiles]
     alerts: AlertCheck
 
@@ -70,7 +71,8 @@ class Report:
     def equal(self) -> bool:
         """Whether everything stored, live and rejected is what the oracle says."""
         within = all(one.off <= MOST_OFF for one in self.percentiles)
-        same = not self.differences and self.dead_letters == dict(self.counts.rejected)
+        rejected = self.dead_letters == dict(self.counts.rejected) and self.partial == dict(self.counts.partial)
+        same = not self.differences and rejected
         return same and within and self.alerts.equal
 
     def raise_if_different(self) -> None:
@@ -78,7 +80,8 @@ class Report:
         if not self.equal:
             raise DifferenceError(
                 f"the stored usage differs from the oracle in at least {len(self.differences)} rows; dead letters are "
-                f"{self.dead_letters}, expected {dict(self.counts.rejected)}; alerts: {self.alerts}.",
+                f"{self.dead_letters}, expected {dict(self.counts.rejected)}; partial ones {self.partial}, expected "
+                f"{dict(self.counts.partial)}; alerts: {self.alerts}.",
                 "`tidemark status` shows the jobs; run the demo again to compare again.",
             )
 
@@ -156,6 +159,7 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
         "tenant_id", "customer_id", "meter", "period_start", "period_end", "n", "samples", "total", "lo", "hi",
         "latest",
     )  # fmt: skip
+    whole, partial_ones = whole_and_partial(dead_letters(settings))
     differences = compare_postgres(oracle, settings) + compare_redis(oracle, settings)
     live = [dict(zip(names, row, strict=True)) for row in live_rows(settings)]
     return Report(
@@ -164,7 +168,8 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
         counts=oracle.counts(),
         differences=differences,
         live=sorted(filter(_is_shown, live), key=lambda row: (row["tenant_id"], row["customer_id"], row["meter"])),
-        dead_letters=count_by_reason(dead_letters(settings)),
+        dead_letters=whole,
+        partial=partial_ones,
         percentiles=compare(partial(_query, settings), oracle),
         alerts=committed_alerts(oracle, settings),
     )
@@ -182,6 +187,8 @@ def show(report: Report, settings: Settings) -> None:
     draw(_closed(settings))
     for reason, count in report.dead_letters.items():
         draw(f"dead letters: {reason} {count:,}")
+    for reason, count in report.partial.items():
+        draw(f"partial dead letters beside them: {reason} {count:,}")
     draw(one_line("oracle: equal", "bold green") if report.equal else one_line("oracle: different", "bold red"))
     for difference in report.differences:
         draw([f"only in {difference.side}: {difference.relation} {difference.row}"])

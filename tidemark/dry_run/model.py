@@ -14,7 +14,7 @@ from tidemark.dry_run.values import MeterBook
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder, dedupe_key
-from udfs.events.dead_letter import from_json
+from udfs.events.dead_letter import unpack_records
 from udfs.events.parse import parse
 from udfs.meters.meter import ADDITIVE, UNMEASURED
 from udfs.meters.packing import Packed, unpack
@@ -26,16 +26,18 @@ _ALL_CUSTOMERS = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One event that is not counted: the offset it was given, the code and the detail of its dead-letter record."""
+    """One dead letter: offset, code and detail; the meter that refused the event; whether others counted it."""
 
     offset: int
     reason: str
     detail: str
+    meter: str | None = None
+    partial: bool = False
 
 
 @dataclass(slots=True)
 class Counts:
-    """Where the events went: read = counted + duplicates + rejected; `unmeasured` are counted ones."""
+    """Where the events went: read = counted + duplicates + rejected whole; `unmeasured` are counted ones."""
 
     read: int = 0
     counted: int = 0
@@ -100,15 +102,18 @@ class Model:
         # Step 1
         batch = self._decoder.decode_batch(raws, arrivals_ms, partitions, offsets)
         self.counts.read += len(raws)
-        self.rejections += _rejections(batch.rejects)
         # Step 2
-        for row, (key, text) in enumerate(zip(batch.keys, batch.measurements, strict=True)):
+        rows = zip(batch.keys, batch.measurements, batch.rejects, strict=True)
+        for row, (key, text, rejects) in enumerate(rows):
+            if key is None:
+                self.rejections += _rejections(rejects)
             if key is None or text is None:
                 continue
             if key in self._counted:
                 self.counts.duplicates += 1
                 continue
             self._counted[key] = text
+            self.rejections += _rejections(rejects)
             self._note_void(raws[row], text)
             # Step 3
             self._count(unpack(text))
@@ -130,7 +135,15 @@ class Model:
 
     def rejected(self) -> dict[str, int]:
         """Events that are not counted, by reason."""
-        return dict(sorted(Counter(one.reason for one in self.rejections).items()))
+        return self._by_reason(partial=False)
+
+    def partly_rejected(self) -> dict[str, int]:
+        """What single meters refused of counted events, by reason."""
+        return self._by_reason(partial=True)
+
+    def _by_reason(self, *, partial: bool) -> dict[str, int]:
+        reasons = Counter(one.reason for one in self.rejections if one.partial == partial)
+        return dict(sorted(reasons.items()))
 
     def voids(self) -> VoidReport:
         """How the counted voids compare with what they take back; ids sorted, one for each void that does not fit."""
@@ -158,8 +171,6 @@ class Model:
         )
 
 
-def _rejections(rejects: Sequence[str | None]) -> Iterator[Rejection]:
-    for text in rejects:
-        if text is not None:
-            record = from_json(text)
-            yield Rejection(record.offset, record.reason, record.detail)
+def _rejections(text: str | None) -> Iterator[Rejection]:
+    for record in () if text is None else unpack_records(text):
+        yield Rejection(record.offset, record.reason, record.detail, record.meter, record.partial)

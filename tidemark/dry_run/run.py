@@ -103,9 +103,16 @@ def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:
             "duplicates": model.counts.duplicates,
             "unmeasured": model.counts.unmeasured,
             "rejected": model.rejected(),
+            "partly_rejected": model.partly_rejected(),
         },
         "rejects": [
-            {"line": one.offset, "reason": one.reason, "detail": one.detail}
+            {
+                "line": one.offset,
+                "reason": one.reason,
+                "detail": one.detail,
+                "meter": one.meter,
+                "partial": one.partial,
+            }
             for one in sorted(model.rejections, key=lambda one: one.offset)
         ],
         "voids": {

@@ -131,6 +131,7 @@ WHERE {" AND ".join(_conditions(rule, paths))}"""
 def _conditions(rule: MeterRule, paths: Paths) -> list[str]:
     """Which events a meter takes."""
     found = [f"step IN ({', '.join(map(str, rule.steps))})", f"event_type IN ({_list(rule.event_types)})"]
+    found.append(f"coalesce(only_meter = {quoted(rule.meter)}, true)")
     if rule.owner is not None:
         found.append(f"tenant_id = {quoted(rule.owner)}")
     elif rule.hidden:

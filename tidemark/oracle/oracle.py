@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -20,12 +20,12 @@ from tidemark.oracle.meters import statements_of
 # The order of the statements; each is one file in `sql/` and builds on those before it. The two that are made of the
 # catalog's meters stand between.
 _BEFORE_METERS = (
-    "first_instant", "numbers", "bins", "measured_types", "decoded", "skeleton", "nesting", "parsed", "fields", "typed",
-    "amounted", "spans", "boundaries", "placed",
+    "first_instant", "numbers", "bins", "measured_types", "opened", "decoded", "skeleton", "nesting", "parsed",
+    "fields", "typed", "amounted", "spans", "boundaries", "placed",
 )  # fmt: skip
 _AFTER_METERS = (
-    "verdicts", "usage", "doubts", "delta_minutes", "usage_minute", "usage_hour", "usage_day", "usage_period", "live",
-    "reached", "outcomes",
+    "verdicts", "partial", "usage", "doubts", "delta_minutes", "usage_minute", "usage_hour", "usage_day",
+    "usage_period", "live", "reached", "outcomes",
 )  # fmt: skip
 _VALUES = ("final_values", "levels", "value_minute", "value_hour", "value_day", "value_period")
 _SLIDING = ("usage_sliding", "usage_sliding_customer")
@@ -61,12 +61,16 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Where every offset went: offsets_in = counted + duplicates + the sum of rejected."""
+    """Where every offset went: offsets_in = counted + duplicates + the sum of rejected; `partial` beside them.
+
+    `partial` are refusals of single meters, of events that others count, by reason.
+    """
 
     offsets_in: int
     counted: int
     duplicates: int
     rejected: Mapping[str, int]
+    partial: Mapping[str, int] = field(default_factory=dict)
 
 
 class Oracle:
@@ -135,7 +139,8 @@ class Oracle:
         outcomes = Counter(dict(self.db.execute("FROM outcomes").fetchall()))
         offsets_in = outcomes.total()
         counted, duplicates = outcomes.pop("counted", 0), outcomes.pop("duplicate", 0)
-        return Counts(offsets_in, counted, duplicates, dict(sorted(outcomes.items())))
+        partial = self.db.execute("SELECT refusal, count(*) FROM partial GROUP BY ALL ORDER BY ALL").fetchall()
+        return Counts(offsets_in, counted, duplicates, dict(sorted(outcomes.items())), dict(partial))
 
     def number(self, query: str) -> int:
         """The one number a query answers with; 0 for none. Read to its end: DuckDB allows nothing else before that."""

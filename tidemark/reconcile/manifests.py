@@ -22,13 +22,15 @@ from tidemark.reconcile.sample import Wanted
 _HASH = re.compile(r"[0-9a-f]{32}")
 _HOUR_MS = 3_600_000
 
-# Events by what the producer calls one: tenant, source, id, and the id it takes back. Of copies the first counts. The
-# hour is that of the event time; what cannot be read has none, and is missing from its manifest.
+# Events by what the producer calls one: tenant, source, id, and the id it takes back. Of copies the first counts; what
+# was redriven for one meter alone is none. The hour is that of the event time; what cannot be read has none, and is
+# missing from its manifest.
 _EVENTS = """
 SELECT t.tenant_id, t.source, t.event_ms // 3600000 AS hour, t.event_id, coalesce(t.voids, '') AS voids,
        arg_min(coalesce(a.quantity, 0), (t.partition, t."offset")) AS quantity
 FROM typed AS t
-LEFT JOIN amounted AS a USING (partition, "offset")
+JOIN opened AS o ON o.partition = t.partition AND o."offset" = t."offset" AND o.only_meter IS NULL
+LEFT JOIN amounted AS a ON a.partition = t.partition AND a."offset" = t."offset"
 SEMI JOIN stated AS s ON s.tenant_id = t.tenant_id AND s.source = t.source AND s.hour = t.event_ms // 3600000
 GROUP BY ALL
 """

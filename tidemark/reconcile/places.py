@@ -63,7 +63,7 @@ def equation(
         if finding := _of_place(place, own, counted.get(place, 0), dead.get(place, 0)):
             found.append(finding)
     everywhere = sum(counted.values())
-    off = _off(everywhere, *total)
+    off = outside(everywhere, *total)
     if off:
         expected = f"counted {everywhere - off} in all partitions"
         found.append(Finding({"partitions": "all"}, expected, f"counted {everywhere}", Decimal(off)))
@@ -71,7 +71,7 @@ def equation(
 
 
 def _of_place(place: Place, own: Recomputed, counted: int, dead: int) -> Finding | None:
-    too_many, dead_off = _off(counted, own.least, own.most), dead - own.rejected
+    too_many, dead_off = outside(counted, own.least, own.most), dead - own.rejected
     if not (too_many or dead_off):
         return None
     duplicates = own.accepted - (counted - too_many)
@@ -84,6 +84,6 @@ def _of_place(place: Place, own: Recomputed, counted: int, dead: int) -> Finding
     return Finding(subject, expected, actual, Decimal(too_many + dead_off))
 
 
-def _off(value: int, least: int, most: int) -> int:
+def outside(value: int, least: int, most: int) -> int:
     """How far a value is outside a range; 0 inside."""
     return max(value - most, 0) or min(value - least, 0)

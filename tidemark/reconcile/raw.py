@@ -15,6 +15,7 @@ from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle, RawRecord, Rules
 from tidemark.reconcile.sample import Wanted
+from udfs.envelope import unwrap
 
 Progress = Callable[[int], None]
 
@@ -133,8 +134,9 @@ def _owner(settings: Settings, head: _Head) -> tuple[str, str]:
 
 def _head(value: bytes | None) -> _Head | None:
     """None for what no customer can be read from: it is a dead letter, and counts nowhere."""
+    envelope = unwrap(value)
     try:
-        return _DECODER.decode(value or b"")
+        return _DECODER.decode((value if envelope is None else envelope.event) or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -47,7 +47,7 @@ class Meter:
     value:
         `quantity`, which is 1 for an event without one, or the path of a property or of another field of the event.
     on_missing:
-        What happens to an event without the property: it is rejected, or this meter does not measure it.
+        What this meter does with an event without the property: refuse it, or leave it out.
     precision:
         What becomes of a value of more than 9 decimals: it is rounded half-even, or, `exact`, refused by this meter.
     filter:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
+from jobs.flink.bounds import Bounds
 from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
@@ -32,6 +34,7 @@ from tidemark.dead_letters.fixes import Fixes, parse_fixes
 from tidemark.dead_letters.log import mark_of
 from tidemark.dead_letters.plan import Fate, Plan
 from tidemark.dead_letters.records import Letter, Wanted, dead_letters, position_of
+from tidemark.demo.report import recompute
 from udfs.events.dead_letter import rfc3339
 
 SECOND_MS, HOUR_MS = 1_000, 3_600_000
@@ -43,10 +46,20 @@ WITHIN_S = 120.0
 
 CATALOG: dict[str, Any] = {
     "tenants": {"acme": None},
-    "meters": {"calls": {"event_types": ["call"], "aggregation": "count", "unit": "calls"}},
+    "meters": {
+        "calls": {"event_types": ["call"], "aggregation": "count", "unit": "calls"},
+        # Two that take all trips and parcels, and two that refuse some.
+        "trips": {"event_types": ["trip"], "aggregation": "count", "unit": "trips"},
+        "miles": {"event_types": ["trip"], "aggregation": "sum", "unit": "miles", "value": "miles"},
+        "parcels": {"event_types": ["parcel"], "aggregation": "count", "unit": "parcels"},
+        "weight": {"event_types": ["parcel"], "aggregation": "sum", "unit": "g", "value": "grams"},
+    },
 }
 SCANS = {"event_types": ["scan"], "aggregation": "sum", "unit": "pages"}
 LATER: dict[str, Any] = {**CATALOG, "valid_from": "beginning", "meters": {**CATALOG["meters"], "scans": SCANS}}
+# Parcels say what they weigh by another name.
+LATER["meters"]["weight"] = CATALOG["meters"]["weight"] | {"value": "weight"}
+COUNTS = frozenset({"calls", "trips", "parcels"})
 
 
 def event(event_id: str, event_type: str, event_ms: int = EVENT_MS, **fields: Any) -> dict[str, Any]:
@@ -96,7 +109,7 @@ class Run:
         totals: Counter[tuple[str, str]] = Counter()
         for record in dump(self.settings, self.settings.names.deltas):
             delta = json.loads(record.value or b"{}")
-            amount = delta["n"] if delta["meter"] == "calls" else int(Decimal(delta["total"]))
+            amount = delta["n"] if delta["meter"] in COUNTS else int(Decimal(delta["total"]))
             totals[delta["meter"], delta["source_topic"]] += amount
         return totals
 
@@ -132,6 +145,8 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         made.send(sent(one, partition=n % 4) for n, one in enumerate([*scans, *copies]))
         made.send([sent(event("old", "scan", too_old, quantity=1_000), too_old)])
         made.send([sent(event("null", "scan", customer_id=None, quantity=100)), StreamRecord(0, EVENT_MS, b"k", b"?")])
+        made.send(sent(event(f"p-{n}", "parcel", properties={"weight": n}), partition=n % 4) for n in range(1, 6))
+        run.wait_letters(5, meter="weight", partial=True)
         run.wait_letters(51, reason="unknown_event_type")
         run.wait_letters(1, reason="wrong_type")
         run.wait_letters(1, reason="malformed_json")
@@ -238,6 +253,63 @@ def test_what_fails_again_is_a_dead_letter_of_the_redrive_topic_with_its_first_a
         status = redrive.status(run.settings, position_of(letter["at"]), lambda: NOW_MS)
         assert status.mark is not None
         assert status.mark.origin.topic == run.settings.events_topic
+
+
+def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: Run) -> None:
+    # Given trips that one meter refuses and the other counts, one of them sent twice
+    trips = [event(f"t-{n}", "trip", customer_id=f"c-{n}") for n in range(3)]
+    run.pipeline.send(sent(one, partition=n % 3) for n, one in enumerate([*trips, trips[0]]))
+    run.wait_letters(3, meter="miles", partial=True)
+    assert run.plan(meter="miles").refused_by() == {"still_rejected": 3}
+    other = parse_fixes(sets=["properties.miles=7", 'event_id="t-9"'])
+    assert run.plan(other, meter="miles").refused_by() == {"fix_conflict": 3}
+    # When it is redriven by two at once, and once more
+    fixes = parse_fixes(sets=["properties.miles=7"])
+    plans = [run.plan(fixes, meter="miles") for _ in range(2)]
+    assert [plan.sends[0].meters for plan in plans] == [("miles",)] * 2
+    assert [run.send(plan) for plan in plans] == [3, 3]
+    again = run.plan(fixes, meter="miles")
+    assert [again.count(fate) for fate in Fate] == [0, 3, 0, 0]
+    run.settle("trips")
+    # ... and a copy that says all of it comes after that,
+    copy = event("t-1", "trip", customer_id="c-1", properties={"miles": 100})
+    calls = run.counted()["calls", run.settings.events_topic]
+    # ... in the partition of the first, so that every run knows which was first.
+    run.pipeline.send([sent(copy, partition=1), sent(event("behind the copy", "call"), partition=1)])
+    wait_until(lambda: run.counted()["calls", run.settings.events_topic] > calls, WITHIN_S, "the copy to be read")
+    # Then it is counted for its meter alone, once; for the other it was counted before.
+    counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
+    assert (counted["trips", events], counted["trips", redriven]) == (3, 0)
+    assert (counted["miles", events], counted["miles", redriven]) == (0, 21)
+    assert len(run.letters(meter="miles")) == 3
+    status = redrive.status(run.settings, position_of(run.letters(meter="miles")[0]["at"]), lambda: NOW_MS)
+    assert status.standing is not None
+
+
+def test_a_meter_that_was_put_right_counts_what_it_refused_once_it_is_redriven(run: Run) -> None:
+    plan = run.plan(meter="weight")
+    assert [item.meters for item in plan.sends] == [("weight",)] * 5
+    assert (run.send(plan), run.send(plan)) == (5, 5)
+    run.settle("parcels")
+    counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
+    assert (counted["parcels", events], counted["parcels", redriven]) == (5, 0)
+    assert (counted["weight", events], counted["weight", redriven]) == (0, 15)
+
+
+def test_a_run_from_the_beginning_by_the_catalog_of_now_comes_to_the_same(run: Run, stack: Any, tmp_path: Path) -> None:
+    # Its meter of weights takes the parcels themselves, and must not count them as redriven once more.
+    counted = ("trips", "miles", "parcels", "weight")
+    with pipeline(stack.settings, "redrive_again", LATER, tmp_path, events_topic=run.settings.events_topic) as again:
+        meter = again.submit("meter", Bounds(end="latest"))
+        wait_until(lambda: again.rest.details(meter)["state"] == "FINISHED", 180, "the bounded meter to finish")
+        totals = {name: sum(n for (one, _), n in Run(again).counted().items() if one == name) for name in counted}
+        assert totals == {"trips": 3, "miles": 21, "parcels": 5, "weight": 15}
+        partial = [one["meter"] for one in Run(again).letters(partial=True)]
+        assert partial == ["miles"] * 3
+    # The independent recomputation says so too.
+    with recompute(run.settings, {name: LATER[name] for name in ("tenants", "meters")}) as oracle:
+        rows = oracle.db.execute("SELECT meter, sum(total)::INT FROM usage_period GROUP BY meter").fetchall()
+        assert {meter: total for meter, total in rows if meter in counted} == totals
 
 
 @pytest.mark.parametrize("create_time", [False, True])

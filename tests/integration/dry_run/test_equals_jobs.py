@@ -77,6 +77,7 @@ def test_every_row_the_jobs_store_is_one_of_the_model_and_every_one_of_the_model
 
 def test_both_reject_the_same_events_for_the_same_reasons(counted: Pipeline, model: Model) -> None:
     assert counted.dead_letters() == Counter(model.rejected())
+    assert counted.partial_dead_letters() == Counter(model.partly_rejected())
 
 
 @pytest.mark.parametrize("grain", GRAINS)

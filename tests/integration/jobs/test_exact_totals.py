@@ -46,6 +46,14 @@ def test_every_bad_event_has_the_reason_it_was_built_for(counted: Pipeline, reco
     assert counted.dead_letters() == Counter(expected.rejected)
 
 
+def test_what_single_meters_refuse_is_a_partial_dead_letter_once_an_event(
+    counted: Pipeline, records: list[StreamRecord]
+) -> None:
+    expected = expected_of(records).partial
+    assert min(expected.values()) > 10
+    assert counted.partial_dead_letters() == Counter(expected)
+
+
 def test_no_event_restarts_a_job(counted: Pipeline) -> None:
     for name in JOBS:
         job = counted.rest.active(counted.settings.names.job(name))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.streams import CATALOG, generate
 from tidemark.archive.redact import Subject, _answers, paths_of, redacted
+from udfs.envelope import Envelope, unwrap, wrap
 from udfs.events.parse import parse
 from udfs.events.reasons import Reason, Rejected
 from udfs.meters.filters import filter_text
@@ -177,3 +178,23 @@ def test_every_event_of_the_seeded_stream_can_be_erased() -> None:
             made = Subject(tenant, customer, paths).redacted(record.value, record.timestamp_ms)
             changed += made is not None and made != record.value
     assert changed > 1_000
+
+
+def test_an_event_that_was_redriven_for_one_meter_is_erased_inside_its_envelope_before_the_repair_too() -> None:
+    raw = json.dumps({**NATIVE, "properties": {"size": 3, "mail": "x"}}).encode()
+    original = json.dumps({**NATIVE, "properties": {"mail": "x"}}).encode()
+    made = unwrap(alice("size").redacted(wrap(Envelope("miles", "r", raw, original)), ARRIVAL_MS))
+    assert made is not None
+    assert (made.meter, made.run, json.loads(made.event)) == ("miles", "r", {**NATIVE, "properties": {"size": 3}})
+    assert json.loads(made.original or b"") == NATIVE
+    assert not alice().is_unreadable(wrap(Envelope("miles", "r", raw)), ARRIVAL_MS)
+
+
+def test_the_envelope_of_another_customer_stays() -> None:
+    raw = json.dumps({**NATIVE, "customer_id": "bob", "note": "x"}).encode()
+    assert alice().redacted(wrap(Envelope("miles", "", raw)), ARRIVAL_MS) is None
+    # One that a repair has moved to another customer named alice before.
+    was = json.dumps({**NATIVE, "note": "x"}).encode()
+    made = unwrap(alice().redacted(wrap(Envelope("miles", "", raw, was)), ARRIVAL_MS))
+    assert made is not None
+    assert (made.event, json.loads(made.original or b"")) == (raw, NATIVE)

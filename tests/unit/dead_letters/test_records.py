@@ -45,6 +45,8 @@ RECORD = DlqRecord(
         tenant_id=st.none() | TEXT,
         customer_id=st.none() | TEXT,
         event_id=st.none() | TEXT,
+        meter=st.none() | TEXT,
+        partial=st.booleans(),
     )
 )
 def test_a_record_survives_its_json(record: DlqRecord) -> None:
@@ -67,6 +69,7 @@ def test_a_record_has_all_its_fields_also_when_they_are_null() -> None:
     assert json.loads(to_json(RECORD)) == {
         "reason": "too_late", "detail": "late", "raw": "eyJhIjoxfQ==", "topic": "usage.events", "partition": 3,
         "offset": 7, "arrival": "2024-02-29T23:59:59.999Z", "tenant_id": "acme", "customer_id": None, "event_id": None,
+        "meter": None, "partial": False,
     }  # fmt: skip
 
 
@@ -153,9 +156,18 @@ def test_equal_arrivals_are_in_the_order_of_their_source() -> None:
 
 def test_a_survey_counts_all_that_are_wanted_and_shows_the_newest() -> None:
     letters = [*arrived(T1, T2, T3), letter("1:0", reason="in_future"), letter("1:1", tenant_id="other")]
-    shown, counts = survey(letters, 1, tenant="acme")
+    letters.append(letter("1:2", reason="missing_value", meter="miles", partial=True, arrival=T1))
+    shown, counts, partial = survey(letters, 1, tenant="acme")
     assert positions(shown) == ["1:0"]
-    assert counts == {"too_late": 3, "in_future": 1}
+    assert counts == {"too_late": 3, "in_future": 1, "missing_value": 1}
+    assert partial == 1
+
+
+def test_dead_letters_of_a_meter_and_partial_or_whole_ones_are_chosen() -> None:
+    letters = [letter("0:0"), letter("0:1", meter="miles"), letter("0:2", meter="miles", partial=True)]
+    assert positions(select(letters, meter="miles")) == ["0:1", "0:2"]
+    assert positions(select(letters, partial=True)) == ["0:2"]
+    assert positions(select(letters, partial=False)) == ["0:0", "0:1"]
 
 
 def test_original_bytes_and_arrival_come_back() -> None:

@@ -22,6 +22,7 @@ from tidemark.dead_letters.validate import Judge
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import InMemoryCatalogSource, Tenant
 from udfs.decode.decoder import DecodePolicy
+from udfs.envelope import Envelope, unwrap, wrap
 from udfs.events.dead_letter import DlqRecord, rfc3339, to_json
 from udfs.meters.meter import Meter
 
@@ -397,3 +398,108 @@ def test_cloud_events_are_known_by_their_own_identity() -> None:
     assert (item.fate, item.key) == (Fate.SEND, b"acme/alice")
     assert only(plan([letter(cloud, 3)], log=log_of(redriven(item.value, 1)))).fate is Fate.ALREADY
     assert only(plan([letter(cloud)], parse_fixes(sets=['source="/meter/2"']))).new_identity
+
+
+# --- what one meter is missing
+
+
+def partial(raw: bytes | dict[str, Any], offset: int = 0, **changed: Any) -> Letter:
+    """A dead letter of a charge that `paid` refused and others counted."""
+    return letter(raw, offset, **{"reason": "negative_quantity", "meter": "paid", "partial": True, **changed})
+
+
+CHARGE = event(event_type="charge", quantity=-3)
+CHARGED = parse_fixes(sets=["quantity=3"])
+
+
+def sent_again(item: Item, offset: int, origin: Source | None = None) -> Record:
+    """The record of the redrive topic that an item becomes."""
+    return redriven(item.record_value, offset, origin or Source(TOPIC, 0, 0))
+
+
+def test_what_a_meter_is_missing_is_sent_in_an_envelope_with_the_bytes_before_the_repair() -> None:
+    first = partial(CHARGE)
+    item = only(plan([first], CHARGED))
+    assert (item.fate, item.meters, item.key) == (Fate.SEND, ("paid",), b"acme/alice")
+    envelope = unwrap(item.record_value)
+    assert envelope == Envelope("paid", "", item.value, json.dumps(CHARGE).encode())
+    assert json.loads(item.value) == CHARGE | {"quantity": 3}
+    # Without a repair the bytes are there once.
+    unrepaired = unwrap(only(plan([partial(event(event_type="charge"))])).record_value)
+    assert unrepaired == Envelope("paid", "", json.dumps(event(event_type="charge")).encode())
+
+
+def test_only_its_meter_is_asked_whether_it_takes_the_event() -> None:
+    # `calls` and `seconds` take it; `paid` takes no calls any more.
+    item = only(plan([partial(event())]))
+    assert (item.fate, item.code) == (Fate.REFUSED, "still_rejected")
+    assert "meter paid does not take" in item.detail
+    assert only(plan([partial(CHARGE)])).detail.startswith("negative_quantity: ")
+
+
+def test_what_its_meter_leaves_out_by_now_is_not_sent() -> None:
+    meters = [Meter("size", ("call",), "sum", value="size", on_missing="skip")]
+    asked = Judge(Catalog(InMemoryCatalogSource([Tenant("acme")], meters), float("inf"), 100), POLICY)
+    rules, log = Rules(GRACE_MS, WINDOW_MS), RedriveLog(REDRIVE)
+    made = make_plan([partial(event(), meter="size")], log, asked, rules, Fixes(), force=True, now_ms=NOW_MS)
+    assert (only(made).fate, only(made).code) == (Fate.REFUSED, "nothing_to_add")
+
+
+@pytest.mark.parametrize("fix", ['event_id="other"', 'source="/s"', 'tenant_id="other"'])
+def test_what_others_have_counted_keeps_its_identity(fix: str) -> None:
+    item = only(plan([partial(CHARGE)], parse_fixes(sets=["quantity=3", fix]), force=True))
+    assert (item.fate, item.code) == (Fate.REFUSED, "fix_conflict")
+
+
+def test_meters_of_one_event_are_redriven_each_for_itself_and_once() -> None:
+    refusals = [partial(event(), meter=meter) for meter in ("calls", "seconds")]
+    made = plan([*refusals, refusals[0]])
+    assert [item.fate for item in made.items] == [Fate.SEND, Fate.SEND, Fate.COPY]
+    log = log_of(sent_again(made.sends[0], 5))
+    assert [item.fate for item in plan(refusals, log=log).items] == [Fate.ALREADY, Fate.SEND]
+    # The event itself stands there for nobody.
+    assert only(plan([letter(event(), 7)], log=log)).fate is Fate.SEND
+
+
+def test_what_a_run_is_missing_may_be_counted_by_another() -> None:
+    log = log_of(sent_again(only(plan([partial(CHARGE)], CHARGED)), 5))
+    assert only(plan([partial(CHARGE)], CHARGED, log)).fate is Fate.ALREADY
+    log.run_id = "replay"
+    assert only(plan([partial(CHARGE)], CHARGED, log)).fate is Fate.SEND
+
+
+def test_a_redriven_event_that_one_meter_refuses_was_not_rejected_there() -> None:
+    rejected: set[Position] = set()
+    again = partial(CHARGE, 5, topic=REDRIVE)
+    assert list(noting_rejected([again], REDRIVE, rejected)) == [again]
+    assert rejected == set()
+    log = log_of(redriven(json.dumps(CHARGE).encode(), 5, Source(TOPIC, 0, 0)))
+    assert only(plan([letter(CHARGE)], log=log)).fate is Fate.ALREADY
+    assert only(plan([again], CHARGED, log)).fate is Fate.SEND
+
+
+def test_an_envelope_that_was_rejected_again_is_repaired_inside() -> None:
+    # Given a repair that was none, sent by force
+    spoiled = only(plan([partial(CHARGE)], parse_fixes(sets=["quantity=-1"]), force=True))
+    again = letter(spoiled.record_value, 5, topic=REDRIVE, meter="paid")
+    log = log_of(sent_again(spoiled, 5), rejected=[Position(0, 5)])
+    assert log.failures(Source(TOPIC, 0, 0), log.part_of(partial(CHARGE))) == [Position(0, 5)]
+    assert log.failures(Source(TOPIC, 0, 0)) == []
+    for one in (partial(CHARGE), again):
+        item = only(plan([one], CHARGED, log))
+        assert (item.fate, item.meters) == (Fate.SEND, ("paid",))
+        envelope = unwrap(item.record_value)
+        assert envelope is not None
+        assert envelope.original == json.dumps(CHARGE).encode()
+    # When it is sent from the second, neither is sent any more.
+    log.add(sent_again(only(plan([again], CHARGED, log)), 6))
+    assert [item.fate for item in plan([partial(CHARGE), again], CHARGED, log).items] == [Fate.ALREADY] * 2
+
+
+def test_an_event_that_looks_like_an_envelope_is_not_sent_as_one() -> None:
+    forged = wrap(Envelope("paid", "", json.dumps(event(event_type="charge")).encode()))
+    item = only(plan([letter(forged)], force=True))
+    assert (item.fate, item.code) == (Fate.REFUSED, "no_json_object")
+    # Neither with nothing behind the line.
+    line = forged.partition(b"\n")[0] + b"\n"
+    assert only(plan([letter(line)], parse_fixes(sets=["a=1"]), force=True)).fate is Fate.REFUSED

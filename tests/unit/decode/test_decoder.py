@@ -168,16 +168,16 @@ def test_a_missing_group_by_value_is_the_empty_text(properties: Any) -> None:
 
 @pytest.mark.parametrize("value", [{}, [], {"a": 1}, ["LAX"]])
 def test_a_group_by_value_that_is_no_scalar_is_rejected(value: Any) -> None:
-    assert rejected(raw_event(properties={"dest": value})).reason == Reason.WRONG_TYPE
-    assert accepted(raw_event(properties={"other": value}))
+    assert rejected(raw_event(event_type="tour", properties={"dest": value})).reason == Reason.WRONG_TYPE
+    assert accepted(raw_event(event_type="tour", properties={"other": value}))
 
 
 def test_the_limit_of_dims_is_exact_and_in_bytes() -> None:
     room = MAX_DIMS_BYTES - len('{"dest":"","tier":""}')
     for fits in ("x" * room, "é" * (room // 2), "\U0001f600" * (room // 4), '"' * (room // 2)):
-        assert accepted(raw_event(properties={"dest": fits}))
+        assert accepted(raw_event(event_type="tour", properties={"dest": fits}))
         too_long = fits + "x" * (room - len(json.dumps(fits, ensure_ascii=False).encode()) + 2 + 1)
-        assert rejected(raw_event(properties={"dest": too_long})).reason == Reason.DIMENSION_TOO_LONG
+        assert rejected(raw_event(event_type="tour", properties={"dest": too_long})).reason == Reason.DIMENSION_TOO_LONG
 
 
 def test_measuring_one_event_by_one_meter_gives_the_same() -> None:
@@ -302,7 +302,7 @@ BAD: dict[Reason, bytes | None] = {
     Reason.MISSING_VALUE: raw_event(event_type="trip"),
     Reason.NO_PERIOD: raw_event(customer_id="dora"),
     Reason.TOO_MANY_PROPERTIES: raw_event(properties=dict.fromkeys(map(str, range(257)), 1)),
-    Reason.DIMENSION_TOO_LONG: raw_event(properties={"dest": "x" * 1_025}),
+    Reason.DIMENSION_TOO_LONG: raw_event(event_type="tour", properties={"dest": "x" * 1_025}),
 }
 
 

@@ -88,9 +88,16 @@ def test_the_document_says_where_every_event_went(run: Run) -> None:
     found = document(run, lines=EVENTS)
     assert found["counts"] == {
         "read": 5, "counted": 3, "duplicates": 1, "unmeasured": 0, "rejected": {"malformed_json": 1},
+        "partly_rejected": {},
     }  # fmt: skip
     assert found["rejects"] == [
-        {"line": 5, "reason": "malformed_json", "detail": "Expecting value at character 0 of 8."}
+        {
+            "line": 5,
+            "reason": "malformed_json",
+            "detail": "Expecting value at character 0 of 8.",
+            "meter": None,
+            "partial": False,
+        }
     ]
     assert found["voids"] == {"applied": 0, "without_original": [], "with_other_values": []}
     assert list(found["usage"]) == ["minute", "hour", "day", "period"]

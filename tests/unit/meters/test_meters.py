@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
-from tests.unit.strategies import EVENT_MS, accepted, decoder, meters_of, raw_event, rejected, with_literal
+from tests.unit.strategies import EVENT_MS, accepted, decoder, meters_of, raw_event, with_literal
 from udfs.calendars.calendar import MAX_MS
 from udfs.events.parse import amount_text, parse
 from udfs.events.reasons import Reason, Rejected
@@ -359,11 +359,6 @@ def test_an_event_that_no_meter_measures_is_counted_as_such_once() -> None:
     assert (one.meter, one.dims, one.part, one.amount, one.samples) == (UNMEASURED, "", "", "1", 1)
     assert [one.meter for one in accepted(raw_event(properties={"n": 1}), by=by)] == ["a"]
     assert [one.meter for one in accepted(raw_event(properties={"n": 1, "dest": "JFK"}), by=by)] == ["a", "b"]
-
-
-def test_one_meter_that_refuses_an_event_refuses_it_for_all() -> None:
-    by = decoder(meters_of(Meter("a", ("call",), "count"), Meter("b", ("call",), "sum", value="n")))
-    assert rejected(raw_event(), by=by).reason == Reason.MISSING_VALUE
 
 
 @pytest.mark.parametrize("meter", [Meter("m", ("call",), one, allow_negative=True) for one in BY_VALUE[:4]])

@@ -107,7 +107,7 @@ def test_the_sign_is_judged_on_the_value_that_is_taken_back() -> None:
 
 
 def test_a_void_is_refused_for_what_its_original_would_be_refused_for() -> None:
-    by = decoder(meters_of(Meter("a", ("call",), "count"), Meter("b", ("call",), "max", value="n")))
+    by = decoder(meters_of(Meter("b", ("call",), "max", value="n")))
     assert rejected(void(), by=by).reason == Reason.MISSING_VALUE
     assert rejected(void(properties={"n": "x"}), by=by).reason == Reason.INVALID_QUANTITY
     assert rejected(void(quantity="x"), by=by).reason == Reason.INVALID_QUANTITY

@@ -15,15 +15,18 @@ judged AS (
     SELECT
         s.*,
         t.tenant_id IS NOT NULL                                              AS known_tenant,
-        m.event_type IS NOT NULL                                             AS known_type,
+        o.only_meter,
+        -- Redriven for one meter alone, the others do not matter.
+        m.event_type IS NOT NULL AND (o.only_meter IS NULL OR list_contains(m.meters, o.only_meter)) AS known_type,
         number_refusal(kind, written)                                        AS refusal
     FROM stepped AS s
+    JOIN opened AS o ON o.partition = s.partition AND o."offset" = s."offset"
     LEFT JOIN tenants AS t ON t.step = s.step AND t.tenant_id = s.tenant_id
     LEFT JOIN measured_types AS m ON m.step = s.step AND m.tenant_id = s.tenant_id AND m.event_type = s.event_type
 )
 SELECT
     partition, "offset", arrival_ms, value, body, numbered, is_cloud, event_id, tenant_id, customer_id, event_type,
-    source, voids, event_ms, nanos, step, written AS quantity_text, kind AS quantity_kind,
+    source, voids, event_ms, nanos, step, only_meter, written AS quantity_text, kind AS quantity_kind,
     -- Fields of the event that answer where no property does. What takes an event back answers with that event's id.
     [
         coalesce(voids, event_id), tenant_id, customer_id, event_type,

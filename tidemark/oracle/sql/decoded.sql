@@ -7,7 +7,7 @@ WITH read AS (
         regexp_replace(
             CASE WHEN octet_length(value) <= $max_event_bytes THEN try(decode(value)) END, '^\x{FEFF}', ''
         ) AS body
-    FROM raw
+    FROM opened
 )
 SELECT
     partition,

@@ -3,24 +3,27 @@ CREATE TABLE doubts AS
 WITH accepted AS (
     SELECT
         a.partition, a."offset", a.tenant_id, a.source, a.voids IS NULL AS original, coalesce(a.voids, a.event_id) AS id,
-        a.customer_id, a.event_ms, a.nanos
+        a.only_meter, a.customer_id, a.event_ms, a.nanos
     FROM amounted AS a
     JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.verdict IN ('counted', 'duplicate')
 ),
 spread AS (
-    SELECT tenant_id, source, original, id, row_number() OVER () AS identity
+    SELECT tenant_id, source, original, id, coalesce(only_meter, '') AS part, row_number() OVER () AS identity
     FROM accepted
     GROUP BY ALL
     HAVING min(partition) < max(partition)
 ),
 copies AS (
-    SELECT * FROM accepted JOIN spread USING (tenant_id, source, original, id)
+    SELECT a.*, s.identity
+    FROM accepted AS a
+    JOIN spread AS s USING (tenant_id, source, original, id)
+    WHERE s.part = coalesce(a.only_meter, '')
 ),
 -- Nobody knows which of two partitions was read first, so each copy must measure the same. Their bytes may differ.
 said AS (
     SELECT
         c.partition, c."offset", any_value(c.id) AS id, any_value(c.identity) AS identity,
-        (any_value(c.customer_id), any_value(c.event_ms), any_value(c.nanos), list_sort(list((m.meter, m.dims, m.value, m.value_text)))) AS content
+        (any_value(c.customer_id), any_value(c.event_ms), any_value(c.nanos), list_sort(list((m.meter, m.dims, m.value, m.value_text, m.refusal)))) AS content
     FROM copies AS c
     LEFT JOIN measured AS m ON m.partition = c.partition AND m."offset" = c."offset"
     GROUP BY c.partition, c."offset"

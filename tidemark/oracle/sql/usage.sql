@@ -9,6 +9,7 @@ WITH counted AS (
         CASE WHEN m.is_void THEN -1 ELSE 1 END                       AS sign
     FROM measured AS m
     JOIN verdicts AS v ON v.partition = m.partition AND v."offset" = m."offset" AND v.verdict = 'counted'
+    WHERE m.refusal IS NULL
 ),
 unmeasured AS (
     SELECT e.*
