@@ -42,7 +42,7 @@ def test_a_redis_hash_becomes_a_total() -> None:
     ],
 )  # fmt: skip
 def test_a_live_counter_says_the_value_of_each_aggregation(aggregation: str, value: str) -> None:
-    latest = "001704067200000\x1fe-1\x1f42.5"
+    latest = "001704067200000000000\x1f//eu/gateway\x1fe-1\x1f42.5"
     found = live_total(aggregation, FIELDS | {"total": "12", "lo": "-1", "hi": "8", "latest": latest})
     assert found is not None
     assert found.value == value
