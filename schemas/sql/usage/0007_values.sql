@@ -85,7 +85,8 @@ RETURN CASE aggregation
     WHEN 'sum'        THEN total
     WHEN 'min'        THEN lo
     WHEN 'max'        THEN hi
-    WHEN 'avg'        THEN divide_half_even(total, samples)
+    -- Where voids leave no sample there is nothing to average.
+    WHEN 'avg'        THEN CASE WHEN samples > 0 THEN divide_half_even(total, samples) END
     WHEN 'latest'     THEN split_part(latest, U&'\001f', 3)::numeric
     WHEN 'unique'     THEN nullif(uniques, 0)
     WHEN 'percentile' THEN median
