@@ -111,7 +111,10 @@ def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:
             "with_other_values": list(voids.with_other_values),
             "unmatched": [
                 {
-                    "tenant_id": one.tenant, "customer_id": one.customer, "event_id": one.event_id, "voids": one.voids,
+                    "tenant_id": one.tenant,
+                    "customer_id": one.customer,
+                    "event_id": one.event_id,
+                    "voids": one.voids,
                     "why": one.why,
                 }
                 for one in voids.unmatched

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -180,7 +181,7 @@ class Model:
                 )
         return VoidReport(len(self._voids), tuple(sorted(unmatched)))
 
-    def _unmatched(self, void: _Void, voids: Set[bytes]) -> Unmatched | None:
+    def _unmatched(self, void: _Void, voids: AbstractSet[bytes]) -> Unmatched | None:
         original = self._counted.get(void.original)
         if original is None:
             return "void_of_a_void" if void.original in voids else "no_original"

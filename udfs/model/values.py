@@ -48,7 +48,7 @@ def samples_of(parts: Parts) -> int:
 
 
 def mean(total: Decimal, samples: int) -> Decimal | None:
-    """Total by samples, rounded half-even to 9 decimals; None unless voids leave a sample: there is nothing to average."""
+    """Total by samples, rounded half-even to 9 decimals; None where voids leave no sample to average."""
     if samples <= 0:
         return None
     with localcontext(EXACT):
