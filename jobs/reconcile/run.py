@@ -19,7 +19,7 @@ from jobs.errors import DifferenceError, UsageError
 from jobs.kafka_io import end_offsets
 from jobs.ledger.watermark import settle
 from jobs.loop import logger, repeat
-from jobs.reconcile import alarm, catalog, grains, invoices, live, manifests, offsets, rollups, store
+from jobs.reconcile import alarm, catalog, grains, invoices, live, manifests, offsets, rollups, store, voids
 from jobs.reconcile.promoted import Promoted, promoted
 from jobs.reconcile.raw import edges_of, recompute
 from jobs.reconcile.reach import begins, first_gone
@@ -33,7 +33,7 @@ log = logger("reconcile")
 # The tables of the grains are written one by one, Redis and tables seconds apart: what still differs so much later, and
 # has not moved, differs.
 PATIENCE_S = 30.0
-_RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests"})
+_RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests", "voids"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
@@ -109,6 +109,8 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         done = store.Done(started_at, request.wanted, since, edges, outcomes)
         with connection.transaction():
             number, finished_at = store.record(connection, settings.names, done)
+            if "voids" in outcomes and not outcomes["voids"].not_checked:
+                voids.record(connection, settings.names, request.wanted, number, outcomes["voids"])
             alarm.follow(connection, settings.names)
         if request.metrics is not None:
             write_metrics(connection, settings, request.metrics)
@@ -212,6 +214,8 @@ class _Look:
                 found["rollups"] = rollups.check(connection, oracle, self._numbered, scope, self.tolerance)
             if "manifests" in request.checks:
                 found["manifests"] = manifests.check(connection, names, oracle, request.wanted, self.tolerance, since)
+            if "voids" in request.checks:
+                found["voids"] = voids.check(oracle, names, request.wanted, whole=known_from_ms is None)
         if "rollups" in request.checks and self.replays:
             parts = [self._promoted(connection, one, history) for one in self.replays]
             found["rollups"] = merged([found["rollups"], *parts])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -119,6 +118,8 @@ class Model:
         # Measurements of every counted event by its dedupe key.
         self._counted: dict[bytes, str] = {}
         self._voids: list[_Void] = []
+        # What the ids of voids would be as keys of events.
+        self._void_ids: set[bytes] = set()
 
     def feed(
         self,
@@ -141,11 +142,11 @@ class Model:
         for row, (key, text) in enumerate(zip(batch.keys, batch.measurements, strict=True)):
             if key is None or text is None:
                 continue
+            self._note_void(raws[row], text, first=key not in self._counted)
             if key in self._counted:
                 self.counts.duplicates += 1
                 continue
             self._counted[key] = text
-            self._note_void(raws[row], text)
             # Step 3
             self._count(unpack(text))
 
@@ -154,7 +155,7 @@ class Model:
         self.counts.unmeasured += measurements[0].meter == UNMEASURED
         self.fold.add(measurements)
 
-    def _note_void(self, raw: bytes | None, text: str) -> None:
+    def _note_void(self, raw: bytes | None, text: str, *, first: bool) -> None:
         # An escape may hide the name; anything else is not worth a second look.
         if raw is None or (b'"voids"' not in raw and b"\\u00" not in raw):
             return
@@ -162,7 +163,12 @@ class Model:
         event = parse(raw, self._policy.default_tenant, 0)
         if event.voids is not UNSET and event.voids is not None:
             original = dedupe_key(event.tenant_id, event.voids, event.source or "")
-            self._voids.append(_Void(event, original, text))
+            own = dedupe_key(event.tenant_id, event.event_id, event.source or "")
+            # Copies may have ids of their own. One that names itself is no void of another.
+            if own != original:
+                self._void_ids.add(own)
+            if first:
+                self._voids.append(_Void(event, original, text))
 
     def rejected(self) -> dict[str, int]:
         """Events that are not counted, by reason."""
@@ -170,21 +176,19 @@ class Model:
 
     def voids(self) -> VoidReport:
         """How the counted voids compare with what they take back; those that do not fit are sorted."""
-        # A void has a key of its own, beside that of the id it names.
-        keys = {dedupe_key(void.event.tenant_id, void.event.event_id, void.event.source or "") for void in self._voids}
         unmatched = []
         for void in self._voids:
-            if (why := self._unmatched(void, keys)) is not None:
+            if (why := self._unmatched(void)) is not None:
                 event = void.event
                 unmatched.append(
                     UnmatchedVoid(str(event.voids), event.tenant_id, event.customer_id, event.event_id, why)
                 )
         return VoidReport(len(self._voids), tuple(sorted(unmatched)))
 
-    def _unmatched(self, void: _Void, voids: AbstractSet[bytes]) -> Unmatched | None:
+    def _unmatched(self, void: _Void) -> Unmatched | None:
         original = self._counted.get(void.original)
         if original is None:
-            return "void_of_a_void" if void.original in voids else "no_original"
+            return "void_of_a_void" if void.original in self._void_ids else "no_original"
         return None if self._effect(original, 1) == self._effect(void.measurements, -1) else "other_values"
 
     def _effect(self, text: str, sign: int) -> Counter[tuple[object, ...]]:
