@@ -18,7 +18,7 @@ from jobs.cli.replay import _let_follow
 from jobs.errors import UnavailableError
 from jobs.replay import follow
 from jobs.settings import Settings
-from jobs.usage import usage
+from jobs.usage import Asked, usage
 from tests.integration.storage import OwnRedis, own_run
 from udfs.live import LiveTotal, queue
 from udfs.reader import LimitReader
@@ -152,7 +152,7 @@ def test_usage_is_that_of_the_version_people_read(
         count(one, own_redis, n)
 
     def shown(settings: Settings) -> tuple[str, str, bool]:
-        (meter,) = usage(settings, *WHO[:2]).meters
+        (meter,) = usage(settings, Asked(*WHO[:2])).meters
         assert meter.live is not None
         assert meter.stored is not None
         return meter.live.value, meter.stored.value, meter.equal
