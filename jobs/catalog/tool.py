@@ -12,6 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from jobs import access
 from jobs.catalog import file as catalog_file
 from jobs.catalog import rows as catalog_rows
 from jobs.catalog.check import check
@@ -115,6 +116,7 @@ def apply(
             # First, because the history writes each change down under the revision that stands.
             connection.execute("UPDATE catalog.revision SET revision = %s, applied_at = %s", [revision, now])
             catalog_rows.write(connection, made.changes)
+            access.analyze(connection)
         return Outcome(revision, made)
 
 
