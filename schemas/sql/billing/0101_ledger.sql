@@ -195,30 +195,32 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) last ON true;
 
+-- Like usage_corrected, but a view down to the tables: who may read a view over it needs no rights on them.
+CREATE VIEW usage_closed_line AS
+SELECT tenant_id, customer_id, period_start, period_end, meter, dims,
+       max(aggregation)                     AS aggregation,
+       max(unit)                            AS unit,
+       sum(amount) FILTER (WHERE turn = 0)  AS closed,
+       sum(amount)                          AS value,
+       count(*) FILTER (WHERE turn > 0)     AS corrections,
+       -- A line that the last record about it takes away is no more.
+       (array_agg(gone ORDER BY turn DESC))[1] AS gone
+FROM (
+    SELECT tenant_id, customer_id, period_start, period_end, meter, dims, aggregation, unit,
+           value AS amount, false AS gone, 0 AS turn
+    FROM period_close_line
+    UNION ALL
+    SELECT tenant_id, customer_id, period_start, period_end, meter, dims, aggregation, unit,
+           delta, after IS NULL, correction_no
+    FROM correction_line
+) said
+GROUP BY tenant_id, customer_id, period_start, period_end, meter, dims;
+
 CREATE VIEW usage_closed_total AS
-WITH line AS (
-    SELECT tenant_id, customer_id, period_start, period_end, meter, dims,
-           max(aggregation)                     AS aggregation,
-           max(unit)                            AS unit,
-           sum(amount) FILTER (WHERE turn = 0)  AS closed,
-           sum(amount)                          AS value,
-           count(*) FILTER (WHERE turn > 0)     AS corrections,
-           -- A line that the last record about it takes away is no more.
-           (array_agg(gone ORDER BY turn DESC))[1] AS gone
-    FROM (
-        SELECT tenant_id, customer_id, period_start, period_end, meter, dims, aggregation, unit,
-               value AS amount, false AS gone, 0 AS turn
-        FROM period_close_line
-        UNION ALL
-        SELECT tenant_id, customer_id, period_start, period_end, meter, dims, aggregation, unit,
-               delta, after IS NULL, correction_no
-        FROM correction_line
-    ) said
-    GROUP BY tenant_id, customer_id, period_start, period_end, meter, dims
-), total AS (
+WITH total AS (
     SELECT tenant_id, customer_id, period_start, period_end, meter, aggregation, max(unit) AS unit,
            count(*) FILTER (WHERE NOT gone)     AS lines,
-           max(corrections)                     AS corrections,
+           max(corrections) > 0                 AS corrected,
            -- What lines add up to; of one line, and of the least and the greatest, the ledger says it as well.
            CASE
                WHEN aggregation IN ('count', 'sum', 'weighted_sum') OR count(*) = 1
@@ -232,14 +234,14 @@ WITH line AS (
                WHEN aggregation = 'max'    THEN max(closed)
            END AS closed,
            aggregation IN ('count', 'sum', 'weighted_sum', 'min', 'max') OR count(*) = 1 AS of_ledger
-    FROM line
+    FROM usage_closed_line
     GROUP BY tenant_id, customer_id, period_start, period_end, meter, aggregation
 )
 SELECT t.tenant_id, t.customer_id, t.period_start, t.period_end, t.meter, t.aggregation, t.unit,
        CASE WHEN t.of_ledger THEN t.value ELSE r.value END AS value,
-       t.corrections,
+       n.corrections,
        CASE
-           WHEN t.corrections = 0 THEN 0
+           WHEN NOT t.corrected   THEN 0
            WHEN t.of_ledger       THEN t.value - coalesce(t.closed, 0)
        END AS correction_amount,
        s.closed_at,
@@ -255,6 +257,13 @@ LEFT JOIN LATERAL (
       AND u.period_start = t.period_start
     OFFSET 0
 ) r ON true
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT c.correction_no) AS corrections
+    FROM correction_line c
+    WHERE t.corrected
+      AND (c.tenant_id, c.customer_id, c.period_start, c.period_end, c.meter)
+        = (t.tenant_id, t.customer_id, t.period_start, t.period_end, t.meter)
+) n
 WHERE s.stands AND t.lines > 0;
 
 -- What the rollups say of periods that are not closed. By their start: the end that a row knows may be an older one.
@@ -316,9 +325,9 @@ SELECT u.tenant_id, u.customer_id, u.period_start, u.period_end, u.meter, u.dims
        true                                       AS final,
        CASE u.corrections WHEN 0 THEN 'final' ELSE 'final, corrected' END AS status,
        s.closed_at                                AS final_at
-FROM usage_corrected u
+FROM usage_closed_line u
 JOIN period_standing s USING (tenant_id, customer_id, period_start, period_end)
-WHERE s.stands
+WHERE s.stands AND NOT u.gone
 UNION ALL
 SELECT v.tenant_id, v.customer_id, v.period_start, v.period_end, v.meter, v.dims, v.aggregation, v.unit, v.value,
        v.projected_value,
@@ -403,6 +412,10 @@ COMMENT ON VIEW usage_first_closed IS 'Closed periods as they were first closed.
 COMMENT ON FUNCTION usage_known_at(timestamptz) IS 'Closed periods with the closes and corrections that were known at an instant.';
 COMMENT ON VIEW usage_corrected IS 'Closed periods with all corrections.';
 COMMENT ON VIEW period_standing IS 'The present state of each closed period: whether it still is one, and the hash of its lines.';
+COMMENT ON VIEW usage_closed_line IS 'Lines of closed periods with all corrections, those that a correction took away as well.';
+COMMENT ON COLUMN usage_closed_line.closed IS 'The value as it was closed; null for a line that came later.';
+COMMENT ON COLUMN usage_closed_line.corrections IS 'Corrections that changed it.';
+COMMENT ON COLUMN usage_closed_line.gone IS 'Whether a correction took it away.';
 COMMENT ON VIEW usage_closed_total IS 'Closed periods with all corrections, per customer and meter over all dimensions.';
 COMMENT ON COLUMN usage_closed_total.corrections IS 'Corrections that changed it; 0 for none.';
 COMMENT ON COLUMN usage_closed_total.correction_amount IS 'What all corrections add to the value as it was closed; null where several dimensions do not add up.';

@@ -63,7 +63,7 @@ BEGIN
           AND col_description(c.oid, a.attnum) IS NULL
           AND c.relname IN (
               'usage_minute', 'usage_hour', 'usage_day', 'usage_period', 'usage_first_closed', 'usage_corrected',
-              'period_standing', 'usage_closed_total', 'usage_open_total', 'usage_current', 'usage_current_by_dims'
+              'period_standing', 'usage_closed_line', 'usage_closed_total', 'usage_open_total', 'usage_current', 'usage_current_by_dims'
           )
     LOOP
         EXECUTE format('COMMENT ON COLUMN %I.%I IS %L', one.relname, one.attname, one.meaning);
