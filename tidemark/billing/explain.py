@@ -103,13 +103,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A meter of a period: its versions, what the rollups say now, and where that is from."""
+    """A meter of a period: its versions, what the rollups say now, and where that is from.
+
+    `current` is what has been used so far; `projected` what a level comes to at the end of a period that runs.
+    """
 
     key: PeriodKey
     meter: str
     run_id: str
     versions: Sequence[Version]
     current: Mapping[str, Line]
+    projected: Mapping[str, Line]
     sources: Sequence[Source]
     events: Sequence[Event] | None = None
 
@@ -141,12 +145,16 @@ def explain(
         key = _find(connection, settings, catalog, (tenant, customer), at)
         run = feeding(versions.layers(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)
-        lines = store.wanted_lines(connection, settings.names, [key])[key]
+        lines = store.wanted_lines(connection, settings.names, [key], so_far=True)[key]
+        ends = store.wanted_lines(connection, settings.names, [key])[key]
     own = settings.model_copy(update={"run_id": run})
     sources = list(_sources(own, key, meter))
     found = list(_events(own, catalog, key, meter, sources)) if events else None
-    current = {line.dims: value for line, value in lines.items() if line.meter == meter}
-    return Explained(key, meter, run, history, current, sources, found)
+    current, projected = (
+        {line.dims: value for line, value in some.items() if line.meter == meter} for some in (lines, ends)
+    )
+    projected = {dims: line for dims, line in projected.items() if current.get(dims) != line}
+    return Explained(key, meter, run, history, current, projected, sources, found)
 
 
 def between(found: Explained, one: str, other: str) -> dict[LineKey, Change]:

@@ -23,6 +23,11 @@ from udfs.meters.meter import BEGINNING_MS
 # Rejected events that are listed as text; all of them are in the JSON document, and counted.
 _REJECTS_SHOWN = 20
 _IDS_SHOWN = 5
+_WHY = {
+    "void_of_a_void": "which is a void: it is subtracted all the same, send the event again under a new id",
+    "no_original": "which is not counted: it is subtracted all the same",
+    "other_values": "which has other values: what it says is subtracted",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -137,4 +142,7 @@ def _summary(document: dict[str, Any]) -> list[str]:
         if ids := voids[name]:
             more = " …" if len(ids) > _IDS_SHOWN else ""
             lines.append(f"voids {title}: {len(ids):,} ({', '.join(ids[:_IDS_SHOWN])}{more})")
-    return lines
+    return lines + [
+        f"void {one['event_id']} of {one['tenant_id']}/{one['customer_id']} names {one['voids']}, {_WHY[one['why']]}"
+        for one in voids["unmatched"][:_IDS_SHOWN]
+    ]

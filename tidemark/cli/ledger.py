@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -106,6 +107,7 @@ def _document(found: Explained) -> dict[str, Any]:
         "run_id": found.run_id,
         "versions": [_version(one) for one in found.versions],
         "current": _lines(found.current),
+        "projected": _lines(found.projected),
         "sources": [
             {
                 "dims": one.dims,
@@ -166,6 +168,14 @@ def _changed(dims: str, change: Change) -> dict[str, Any]:
     }
 
 
+def _now(found: Explained) -> Iterator[tuple[str, str, str, Line]]:
+    """What the rollups say: version, cause, dimensions and line, so far and to the end of the period."""
+    for dims, line in sorted(found.current.items()):
+        yield "current", "rollups", dims, line
+    for dims, line in sorted(found.projected.items()):
+        yield "projected", "level kept to the end", dims, line
+
+
 def _drawn(found: Explained, changes: dict[str, Change] | None) -> Any:
     name = f"{found.key.tenant_id}/{found.key.customer_id} {found.meter}"
     title = f"{name}, {rfc3339(found.key.start)} to {rfc3339(found.key.end)}"
@@ -176,8 +186,8 @@ def _drawn(found: Explained, changes: dict[str, Change] | None) -> Any:
             told.add_row(*head, dims, f"{plain(line.value)} {line.unit}")
         if not one.lines:
             told.add_row(*head, "", "none")
-    for dims, line in sorted(found.current.items()):
-        told.add_row("current", "rollups", "", "", dims, f"{plain(line.value)} {line.unit}")
+    for version, cause, dims, line in _now(found):
+        told.add_row(version, cause, "", "", dims, f"{plain(line.value)} {line.unit}")
     sources = Table("dims", "topic", "partition", "offsets", "n", "total", title="from", title_justify="left")
     for row in _document(found)["sources"]:
         offsets = f"{row['first_offset']} to {row['last_offset']}"

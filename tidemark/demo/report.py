@@ -228,8 +228,8 @@ def _next_steps(settings: Settings) -> str:
     schema = settings.names.billing_schema
     return f"""
 Three queries to try (psql "{settings.postgres_url}"):
-  SELECT meter, period_start, period_end, value, unit, status FROM {schema}.usage_current
-   WHERE tenant_id = 'LGA' AND customer_id = 'DL' AND dims = '' ORDER BY meter, period_start;  -- billed from the 31st
+  SELECT meter, first_day, last_day, value, unit, status FROM {settings.names.report_schema}.invoice_line
+   WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, first_day;                   -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
   SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-07-01', '2013-08-01', 0.99); -- a July to wait in

@@ -44,7 +44,11 @@ BEGIN
             ('updated_at', 'When the row was last written, by the clock of the database.'),
             ('aggregation', 'How the meter adds up.'),
             ('unit', 'Unit of the value.'),
-            ('value', 'The value of the meter in the period.'),
+            ('value', 'The value of the meter in the period; of one that runs: so far.'),
+            ('projected_value', 'Weighted sums of open periods: what it comes to if the level stays as it is to the end; else null.'),
+            ('time_zone', 'Time zone of the customer, by the calendar it had when the period began.'),
+            ('first_day', 'Local date of the first instant of the period.'),
+            ('last_day', 'Local date of the last instant of the period.'),
             ('closed_at', 'When the period was closed, by the clock of the database.'),
             ('corrections', 'Corrections so far.'),
             ('stands', 'Whether the period still is one: false when another calendar put others in its place.'),
@@ -55,9 +59,11 @@ BEGIN
             ('final_at', 'When it was closed; of an estimate: the earliest instant at which it can be.')
         ) AS words (name, meaning) ON words.name = a.attname
         WHERE c.relnamespace = current_schema()::regnamespace
+          -- One that says something of its own keeps it.
+          AND col_description(c.oid, a.attnum) IS NULL
           AND c.relname IN (
               'usage_minute', 'usage_hour', 'usage_day', 'usage_period', 'usage_first_closed', 'usage_corrected',
-              'period_standing', 'usage_current'
+              'period_standing', 'usage_closed_line', 'usage_closed_total', 'usage_open_total', 'usage_current', 'usage_current_by_dims'
           )
     LOOP
         EXECUTE format('COMMENT ON COLUMN %I.%I IS %L', one.relname, one.attname, one.meaning);

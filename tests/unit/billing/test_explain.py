@@ -33,7 +33,7 @@ def explained(*events: Event) -> Explained:
         Source("", "usage.events", 0, 2, 2, Decimal("1.5"), [(3, 9), (12, 12)]),
         Source("", "usage.events", 1, 1, 1, Decimal(1), [(4, 4)]),
     ]
-    return Explained(KEY, "bytes", "", versions, {"": line("2.5")}, sources, list(events) or None)
+    return Explained(KEY, "bytes", "", versions, {"": line("2.5")}, {}, sources, list(events) or None)
 
 
 def test_the_difference_of_two_versions_is_what_changed() -> None:

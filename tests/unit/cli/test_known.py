@@ -1,4 +1,4 @@
-"""Suggestions for what somebody misspelt; the questions to Postgres are in tests/integration/test_known.py."""
+"""Suggestions for what somebody misspelt; the questions to Postgres are in tests/integration/cli/test_known.py."""
 
 from __future__ import annotations
 
