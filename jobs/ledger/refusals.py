@@ -21,7 +21,9 @@ from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
 from udfs.ledger.lines import PeriodKey, rfc3339
 
-Cause = Literal["jobs", "checkpoints", "watermark", "lag", "drift", "dead_letters", "calendar"]
+Cause = Literal[
+    "jobs", "checkpoints", "watermark", "lag", "watermark_jump", "max_periods", "drift", "dead_letters", "calendar"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from jobs.cli.demo import DEMO_SETTINGS
 from jobs.demo.flights import demo_stream
 from jobs.demo.report import demo_catalog
 from jobs.ledger.close import close
+from jobs.ledger.decide import Wish
 from jobs.ledger.telling import tell
 from jobs.replay import run as replay_run
 from jobs.replay.diff import diff
@@ -89,7 +90,7 @@ def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_v
         before = closed_lines(settings)
         year.send(part)
         year.wait_drained()
-        done = close(settings, by="drill")
+        done = close(settings, "drill", Wish(yes=True))
         assert not done.refused
         assert done.corrections == 0
         assert closed_lines(settings).items() >= before.items()

@@ -87,19 +87,14 @@ def test_a_row_that_begins_where_no_period_does_keeps_its_end(catalog: Catalog) 
     assert period_of(catalog, PAIR, at(2, 3), at(3, 3)) == PeriodKey(*PAIR, at(2, 3), at(3, 3))
 
 
-#  tenant's usage    |2 Jan ...
-#  customer since          |9 Jan
 @pytest.mark.parametrize(
     ("customer", "begin"),
     [
-        (Customer(PAIR, None, None, at(1, 2), True, None, None), at(1, 2)),
-        (Customer(PAIR, None, None, at(1, 2), True, at(1, 9), None), at(1, 9)),
-        (Customer(PAIR, at(1, 4), None, at(1, 2), True, at(1, 9), None), at(1, 4)),
-        (Customer(PAIR, at(1, 4), None, at(1, 2), False, None, None), at(1, 4)),
-        (Customer(PAIR, at(1, 4), at(3, 1), at(1, 2), True, None, None), at(3, 1)),
-        (Customer(PAIR, None, None, None, True, None, None), None),
+        (Customer(PAIR, at(1, 4), None, None), at(1, 4)),
+        (Customer(PAIR, None, at(3, 1), None), at(3, 1)),
+        (Customer(PAIR, None, None, at(3, 1)), None),
     ],
-    ids=["first usage of the tenant", "first version", "usage before it", "unknown", "closed before", "no usage"],
+    ids=["its own first usage", "closed before", "no usage"],
 )
 def test_a_walk_begins_where_nothing_was_closed(customer: Customer, begin: datetime | None) -> None:
     assert customer.begin == begin
