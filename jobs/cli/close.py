@@ -157,12 +157,12 @@ def _customers(found: Preview) -> Table:
     of_pair: dict[Pair, list[PeriodKey]] = {}
     for key in found.keys:
         of_pair.setdefault(key[:2], []).append(key)
-    table = Table("tenant", "customer", "periods", "with usage", "from", "to")
+    rest = len(of_pair) - _SHOWN
+    caption = f"and {rest:,} more customers: --json has all periods" if rest > 0 else ""
+    table = Table("tenant", "customer", "periods", "with usage", "from", "to", caption=caption)
     for pair, keys in sorted(of_pair.items(), key=lambda item: (-len(item[1]), item[0]))[:_SHOWN]:
         used = sum(key in found.used for key in keys)
         table.add_row(*pair, f"{len(keys):,}", f"{used:,}", rfc3339(keys[0].start), rfc3339(keys[-1].end))
-    if len(of_pair) > _SHOWN:
-        table.caption = f"and {len(of_pair) - _SHOWN:,} more customers: --json has all periods"
     return table
 
 

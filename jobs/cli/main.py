@@ -28,6 +28,7 @@ from jobs.cli import (
     stack,
     submit,
     topics,
+    trace,
     usage,
     watch,
 )
@@ -51,6 +52,7 @@ _GROUPS = (
     dlq,
     close,
     ledger,
+    trace,
     period,
     reconcile,
     replay,

@@ -15,9 +15,9 @@ from jobs.db import connect
 from jobs.errors import TidemarkError, UnavailableError
 from jobs.flink_rest import wait_until
 from jobs.kafka_io import end_offsets
-from jobs.ledger import alarm, guard, heartbeat, store, telling
+from jobs.ledger import alarm, delta_index, guard, heartbeat, store, telling
 from jobs.ledger.decide import Wish, decide
-from jobs.ledger.feeds import Feed, Say, by_run, settled
+from jobs.ledger.feeds import Feed, Say, by_run, feeds_of, settled
 from jobs.ledger.refusals import Letters, Refusal
 from jobs.ledger.scope import Scope
 from jobs.ledger.watermark import committed, reached
@@ -33,6 +33,8 @@ log = logger("close")
 OVERLAP = timedelta(seconds=60)
 # A heartbeat is counted with the next checkpoint of `meter`.
 HEARTBEAT_WAIT_S = 30.0
+# Deltas that are indexed between two closes: a first time over a long topic may not hold up the next close for minutes.
+INDEXED_AT_ONCE = 500_000
 
 # Closed periods whose rollups were written since: by their start. A level reaches into all later periods.
 _CHANGED = """
@@ -118,9 +120,20 @@ def close(settings: Settings, by: str, wish: Wish | None = None, *, progress: Sa
 
 
 def watch(settings: Settings, by: str, stop: threading.Event) -> None:
-    """Close every `close_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
+    """Close every `close_interval_s` until `stop` is set; failures are logged and tried again, never raised.
+
+    The index of the deltas is brought up after each close, so that `explain` finds it there.
+    """
     log("started", every_s=settings.close_interval_s, schema=settings.names.billing_schema)
-    repeat(lambda: close(settings, by), every_s=settings.close_interval_s, stop=stop, log=log, report=_report)
+
+    def step() -> Closed:
+        found = close(settings, by)
+        for run in feeds_of(settings):
+            own = settings.model_copy(update={"run_id": run})
+            delta_index.catch_up(own, settings.names, limit=INDEXED_AT_ONCE)
+        return found
+
+    repeat(step, every_s=settings.close_interval_s, stop=stop, log=log, report=_report)
 
 
 def _await_counted(settings: Settings) -> None:

@@ -11,8 +11,9 @@ from jobs.cli import close as cli_close
 from jobs.cli import ledger as cli_ledger
 from jobs.errors import UsageError
 from jobs.ledger.close import Closed
-from jobs.ledger.explain import Event, Explained, Source, Version, between
-from jobs.ledger.explain import _merged as merged
+from jobs.ledger.delta_index import Source
+from jobs.ledger.events import Event, merged
+from jobs.ledger.explain import Explained, Version, between
 from jobs.ledger.refusals import Refusal
 from tests.unit.ledger_parts import AT, PERIODS
 from udfs.ledger.lines import Line
@@ -60,11 +61,12 @@ def test_events_add_up_when_they_are_as_many_and_as_much_as_the_deltas_say() -> 
 
 def test_offsets_are_read_once_in_their_order() -> None:
     sources = [
-        Source("", "t", 0, ranges=[(5, 9), (1, 2)]),
-        Source("x", "t", 0, ranges=[(8, 12), (20, 20)]),
+        Source("", "t", 0, ranges=[(5_000, 9_000), (1, 2)]),
+        Source("x", "t", 0, ranges=[(8_000, 12_000), (20_000, 20_000), (21_999, 22_000)]),
         Source("", "t", 1, ranges=[(0, 0)]),
     ]
-    assert merged(sources) == {0: [(1, 3), (5, 13), (20, 21)], 1: [(0, 1)]}
+    # What lies close together is read as one.
+    assert merged(sources) == {0: [(1, 3), (5_000, 12_001), (20_000, 22_001)], 1: [(0, 1)]}
 
 
 def test_a_document_of_a_number_has_exact_text() -> None:
