@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load()
         topics.apply(settings, create_time=True)
         db.migrate(settings)
-        apply_catalog(settings)
+        events.apply_catalog(settings)
         for job in JOBS:
             FlinkRest(settings.flink_rest_url).wait_running(submit(settings, job).job_id)
         fill(settings, asked.events, asked.customers)
