@@ -52,7 +52,7 @@ class Event:
     dims, part, samples, amount:
         What the meter makes of it.
     copies:
-        Later copies of it that were dropped, as far as they were looked for; None: not looked for.
+        Copies of it that were dropped, as far as they were looked for; None: not looked for.
     """
 
     topic: str
@@ -84,8 +84,7 @@ def read_events(
 ) -> Read:
     """Measurements in the offsets of the sources, decoded as `meter` does with the catalog of today.
 
-    Copies may stand in any partition, as long after the first one as keys are remembered. They are looked for in all
-    of that where it is COPIES_AT_ONCE records or fewer, or `all_copies` says so; else among the offsets of the sources.
+    Copies may stand in any partition, for as long as keys are remembered. They are looked for in all of that where it is COPIES_AT_ONCE records or fewer, or `all_copies` says so; else among the offsets of the sources.
 
     Raises
     ------
@@ -192,12 +191,16 @@ def merged(sources: Iterable[Source]) -> dict[int, list[tuple[int, int]]]:
 
 
 def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
-    """Where copies may stand: from the arrival of the first event until the key of the last one is forgotten."""
+    """Where copies may stand: as long around the events as keys are remembered.
+
+    Partitions are read at their own pace, so the copy that was dropped may have arrived before the one that was counted.
+    """
     found: dict[str, Ranges] = {}
     for topic in (settings.events_topic, settings.redrive_topic):
         disorder_ms = settings.bounded_disorder_s * 1_000 if has_create_time(settings, topic) else 0
-        since = periods.instant(min(arrivals) - disorder_ms)
-        until = periods.instant(max(arrivals) + settings.dedupe_ttl_ms + disorder_ms)
+        around_ms = settings.dedupe_ttl_ms + disorder_ms
+        since = periods.instant(max(0, min(arrivals) - around_ms))
+        until = periods.instant(max(arrivals) + around_ms)
         starts, stops = offsets_at(settings, topic, since), offsets_at(settings, topic, until)
         ends = end_offsets(settings, topic)
         found[topic] = {part: [(start, stops.get(part, ends[part]))] for part, start in starts.items()}

@@ -272,7 +272,7 @@ def test_a_dead_letter_is_traced_before_and_after_it_is_redriven(run: Pipeline) 
     assert after.counted is not None
     assert after.counted.topic == settings.redrive_topic
     (torn,) = trace(settings, "torn")
-    assert torn.answer == "torn of an unknown tenant was not counted: 1 record is a dead letter (malformed_json)."
+    assert torn.answer == "torn of an unknown tenant was not counted: 1 record is a dead letter (truncated_json)."
 
 
 def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline) -> None:
