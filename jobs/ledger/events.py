@@ -84,7 +84,8 @@ def read_events(
 ) -> Read:
     """Measurements in the offsets of the sources, decoded as `meter` does with the catalog of today.
 
-    Copies may stand in any partition, for as long as keys are remembered. They are looked for in all of that where it is COPIES_AT_ONCE records or fewer, or `all_copies` says so; else among the offsets of the sources.
+    Copies may stand in any partition, for as long as keys are remembered. They are looked for in all of that where it
+    is COPIES_AT_ONCE records or fewer, or `all_copies` says so; else among the offsets of the sources.
 
     Raises
     ------
@@ -193,7 +194,7 @@ def merged(sources: Iterable[Source]) -> dict[int, list[tuple[int, int]]]:
 def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
     """Where copies may stand: as long around the events as keys are remembered.
 
-    Partitions are read at their own pace, so the copy that was dropped may have arrived before the one that was counted.
+    Partitions are read at their own pace, so a copy that was dropped may have arrived before the one that was counted.
     """
     found: dict[str, Ranges] = {}
     for topic in (settings.events_topic, settings.redrive_topic):
