@@ -24,7 +24,6 @@ from jobs.topics import has_create_time
 from udfs.catalog.cache import Catalog
 from udfs.decode import Decoder, key_of
 from udfs.events.parse import Event as Parsed
-from udfs.events.parse import parse
 from udfs.ledger.lines import PeriodKey
 from udfs.meters.packing import Packed, unpack
 
@@ -140,10 +139,9 @@ def decoded(
     decoder: Decoder, settings: Settings, topic: str, records: Sequence[Record]
 ) -> Iterator[tuple[Record, bytes, str]]:
     """Records of one topic that are accepted and measured, each with its dedupe key and its measurements."""
-    redriven = topic == settings.redrive_topic
     batch = decoder.decode_batch(
         [record.value for record in records], [record.timestamp_ms for record in records],
-        [-1 - record.partition if redriven else record.partition for record in records],
+        [source_partition(settings, topic, record.partition) for record in records],
         [record.offset for record in records],
     )  # fmt: skip
     for record, event, text in zip(records, batch.keys, batch.measurements, strict=True):
@@ -151,14 +149,26 @@ def decoded(
             yield record, event, text
 
 
+def source_partition(settings: Settings, topic: str, partition: int) -> int:
+    """A partition as the decoder knows it: partition p of the redrive topic is -1 - p."""
+    return -1 - partition if topic == settings.redrive_topic else partition
+
+
 def made(settings: Settings, topic: str, record: Record, one: Packed) -> Event:
     """A measurement of an event that was decoded, with what the event says of itself."""
-    event = parse(record.value, settings.default_tenant, record.timestamp_ms)
+    place = topic, record.partition, record.offset, one.dims, one.part, one.samples, Decimal(one.amount)
+    event = event_of(settings, record)
+    if event is None:
+        return Event(*place, arrival_ms=record.timestamp_ms)
     return Event(
-        topic, record.partition, record.offset, one.dims, one.part, one.samples, Decimal(one.amount),
-        event.event_id, time_of(event, record.value or b""), record.timestamp_ms, event.source or "",
+        *place, event.event_id, time_of(event, record.value or b""), record.timestamp_ms, event.source or "",
         event.voids or "", properties_of(event),
     )  # fmt: skip
+
+
+def event_of(settings: Settings, record: Record) -> Parsed | None:
+    """The event in a record; None when it cannot be read."""
+    return read_event(record.value, record.timestamp_ms, settings.default_tenant)
 
 
 def properties_of(event: Parsed) -> dict[str, Any]:
@@ -217,7 +227,7 @@ def _count_copies(settings: Settings, reader: _Reader, window: Mapping[str, Rang
             place = topic, record.partition, record.offset
             if not may_hold(record.value, reader.names) or place in reader.origins:
                 continue
-            event = read_event(record.value, record.timestamp_ms, settings.default_tenant)
+            event = event_of(settings, record)
             if event is not None and (key := key_of(event)) in wanted and reader.first[key] != place:
                 copies[key] += 1
     return copies

@@ -18,10 +18,9 @@ from jobs.db import connect
 from jobs.kafka_io import Record, dump, offsets_at, read_ranges
 from jobs.ledger import periods
 from jobs.ledger.delta_index import MOMENT
-from jobs.ledger.events import may_hold, texts_of
+from jobs.ledger.events import event_of, may_hold, source_partition, texts_of
 from jobs.ledger.watermark import Offsets, committed
 from jobs.policy import policy_of
-from jobs.redrive.judge import read_event
 from jobs.settings import Settings
 from udfs.decode import Decoder
 from udfs.dlq import from_json
@@ -215,7 +214,7 @@ def _hits(
         for record, archived in _records(settings, topic, since, until, progress):
             if not may_hold(record.value, names):
                 continue
-            event = read_event(record.value, record.timestamp_ms, settings.default_tenant)
+            event = event_of(settings, record)
             if event is None:
                 mine = any(b'"' + name + b'"' in (record.value or b"") for name in names)
             else:
@@ -263,8 +262,8 @@ def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[
     """Fill in what the counted records add, by the catalog of today."""
     decoder = Decoder(periods.catalog_of(settings), policy_of(settings))
     batch = decoder.decode_batch(
-        [hit.value for hit in hits], [hit.arrival_ms for hit in hits], [hit.partition for hit in hits],
-        [hit.offset for hit in hits],
+        [hit.value for hit in hits], [hit.arrival_ms for hit in hits],
+        [source_partition(settings, hit.topic, hit.partition) for hit in hits], [hit.offset for hit in hits],
     )  # fmt: skip
     for hit, text, reject in zip(hits, batch.measurements, batch.rejects, strict=True):
         if reject is not None and (letter := from_json(reject)) is not None:
