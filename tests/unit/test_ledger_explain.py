@@ -79,6 +79,24 @@ def test_a_document_of_a_number_has_exact_text() -> None:
     assert "events" not in document
 
 
+def test_a_document_of_events_says_what_each_says_of_itself_and_how_many_copies_were_dropped() -> None:
+    place = ("usage.events", 0, 3, "", "", 1, Decimal("0.75"))
+    first = Event(*place, "e-1", 1_700_000_000_123, 1_700_000_001_000, properties={"user": "u"}, copies=2)
+    void = Event("usage.events", 0, 4, "", "", -1, Decimal("-0.75"), "v-1", 0, 0, "eu", "e-1", {}, 0)
+    document = cli_ledger._document(explained(first, void))
+    assert document["copies_dropped"] == 2
+    assert document["copies_complete"]
+    assert document["events"][0] == {
+        "event_id": "e-1", "time": "2023-11-14T22:13:20.123Z", "arrival": "2023-11-14T22:13:21.000Z",
+        "topic": "usage.events", "partition": 0, "offset": 3, "dims": "", "part": "", "samples": 1, "amount": "0.75",
+        "properties": {"user": "u"}, "copies_dropped": 2,
+    }  # fmt: skip
+    assert (document["events"][1]["source"], document["events"][1]["voids"]) == ("eu", "e-1")
+    table = cli_ledger._events_table(explained(first, void))
+    assert table.row_count == 2
+    assert str(table.caption).startswith("2 copies were dropped")
+
+
 def test_a_document_of_a_close_names_the_periods_that_were_refused() -> None:
     found = Closed(datetime(2024, 1, 5, tzinfo=UTC), 2, 1, 3, (Refusal("lag", "late", (KEY,)),))
     document = cli_close._document(found)
