@@ -27,6 +27,7 @@ from jobs.errors import TidemarkError, UsageError
 from jobs.flink_rest import wait_until
 from jobs.kafka_io import end_offsets
 from jobs.ledger.close import close
+from jobs.ledger.decide import Wish
 from jobs.ledger.telling import tell
 from jobs.oracle.compare import schema_of
 from jobs.oracle.oracle import Oracle
@@ -121,7 +122,7 @@ def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipel
         made.send(generate(EVENTS, seed=7))
         made.send(last_of_all())
         made.wait_drained()
-        assert close(made.settings, by="test").closes
+        assert close(made.settings, "test", Wish(yes=True)).closes
         yield made
 
 
