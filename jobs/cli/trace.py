@@ -77,7 +77,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "topic": hit.topic,
         "partition": hit.partition,
         "offset": hit.offset,
-        "arrival": rfc3339_ms(hit.arrival_ms),
+        "arrival": _arrival(hit),
         "archived": hit.archived,
         "outcome": hit.outcome,
         **({} if event is None else {"event_id": event.event_id, "customer_id": event.customer_id}),
@@ -88,6 +88,13 @@ def _hit(hit: Hit) -> dict[str, Any]:
         ],
         "fed": [_fed(one) for one in hit.fed],
     }
+
+
+def _arrival(hit: Hit) -> str:
+    try:
+        return rfc3339_ms(hit.arrival_ms)
+    except OverflowError:
+        return f"{hit.arrival_ms} ms"
 
 
 def _fed(one: Fed) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def _text(found: list[Traced], answer: str) -> Any:
         for hit in [*one.hits, *one.voids]:
             place = f"{hit.topic} {hit.partition}:{hit.offset}{' (archive)' if hit.archived else ''}"
             name, customer = ("", "") if hit.event is None else (hit.event.event_id, hit.event.customer_id)
-            records.add_row(place, rfc3339_ms(hit.arrival_ms), name, customer, _outcome(hit))
+            records.add_row(place, _arrival(hit), name, customer, _outcome(hit))
             for row in hit.fed:
                 period = f"{rfc3339(row.key.start)} to {rfc3339(row.key.end)}"
                 customer = row.key.customer_id

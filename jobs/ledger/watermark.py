@@ -18,6 +18,8 @@ TOTALS = "rollup-deltas_for_totals"
 # A checkpoint of `rollup` may follow a mini-batch, a flush and a restart.
 TIMEOUT_S = 300.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Producers may set any 64 bits. The beginning of 9999, so that a day may be added.
+_LAST_MS = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 Say = Callable[[str], None]
 # Next offset by topic, then partition.
@@ -173,10 +175,15 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
     disorder = timedelta(seconds=settings.bounded_disorder_s if has_create_time(settings, topic) else 0)
     arrivals: dict[int, datetime | None] = dict.fromkeys(sorted(ends))
     for part, record in last.items():
-        arrivals[part] = _EPOCH + timedelta(milliseconds=record.timestamp_ms) - disorder
+        arrivals[part] = arrival_of(record.timestamp_ms) - disorder
     silent = [part for part, arrival in arrivals.items() if arrival is None]
     at = None if silent else min((arrival for arrival in arrivals.values() if arrival is not None), default=None)
     return Watermark(at, _why(topic, silent), committed, arrivals)
+
+
+def arrival_of(timestamp_ms: int) -> datetime:
+    """The timestamp of a record as an instant; what no date can say is the nearest one, far from every watermark."""
+    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), _LAST_MS))
 
 
 def _why(topic: str, silent: list[int]) -> str:

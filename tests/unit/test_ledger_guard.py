@@ -17,6 +17,7 @@ from jobs.ledger.periods import millis
 from jobs.ledger.preview import Preview
 from jobs.ledger.refusals import Refusal
 from jobs.ledger.scope import Scope
+from jobs.ledger.watermark import arrival_of
 from jobs.settings import Settings
 from udfs.alerts import pipeline
 from udfs.catalog.cache import Catalog
@@ -56,6 +57,13 @@ def test_the_jump_is_exact_to_the_millisecond(ahead: timedelta, refused: bool) -
     # Before the first close the oldest period that is due says where the watermark has to be.
     first = days(1)[0].end + GRACE
     assert (jumped(LIMITS, None, first + ahead, days(3)) is not None) == refused
+
+
+@pytest.mark.parametrize("timestamp_ms", [2**63 - 1, 253_402_300_800_000])
+def test_an_arrival_that_no_date_can_say_is_a_jump_and_no_crash(timestamp_ms: int) -> None:
+    watermark = arrival_of(timestamp_ms)
+    assert jumped(LIMITS, START + GRACE, watermark, days(3)) is not None
+    assert arrival_of(-(2**63)) == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_a_jump_over_nothing_that_is_due_refuses_nothing() -> None:
