@@ -52,7 +52,7 @@ def decide(
     wish: Wish,
 ) -> Decision:  # fmt: skip
     """Decide of each period that is due; writes nothing. `feed` and `why` are what `settled` says."""
-    found = _due(connection, settings, feed, wish.scope)
+    found = _due(connection, settings, feed, wish)
     refused = [Refusal("calendar", f"{'/'.join(pair)}: {text}", ()) for pair, text in sorted(found.broken.items())]
     watermark = feed.at if feed else None
     if why is not None or feed is None or watermark is None:
@@ -67,8 +67,12 @@ def decide(
     return Decision(tuple(sorted(found.keys - kept)), tuple(refused), letters, accepted)
 
 
-def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None, scope: Scope) -> periods.Due:
-    """Periods due by the watermark, or by the clock: a period that waits for long is refused, not forgotten."""
+def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None, wish: Wish) -> periods.Due:
+    """Periods due by the watermark, or by the clock: a period that waits for long is refused, not forgotten.
+
+    Without a yes no more of a customer are looked for than show that there are too many.
+    """
+    scope = wish.scope
     grace = timedelta(seconds=settings.grace_s)
     cutoffs = [feed.at - grace] if feed and feed.at else []
     if not has_create_time(settings, settings.events_topic):
@@ -77,7 +81,8 @@ def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None, 
     if not cutoffs:
         return periods.Due()
     catalog = periods.catalog_of(settings)
-    found = periods.due(connection, settings, catalog, max(cutoffs), scope.tenant, scope.customer)
+    most = None if wish.yes else settings.close_max_periods + 1
+    found = periods.due(connection, settings, catalog, max(cutoffs), scope.tenant, scope.customer, most)
     if scope.until is not None:
         for some in store.batches(sorted(found.keys)):
             catalog.prefetch(key[:2] for key in some)

@@ -47,8 +47,8 @@ def jumped(
     seen = f"the last one was {rfc3339(since)}" if before else f"the first period was due at {rfc3339(since)}"
     detail = (
         f"the arrival watermark is {rfc3339(watermark)}, and {seen}: {(watermark - since).days:,} days, over "
-        f"close_max_jump_days {settings.close_max_jump_days}; is it right? Look with `tidemark close --dry-run`, then "
-        "`tidemark close --yes`"
+        f"close_max_jump_days {settings.close_max_jump_days}; is it right? Look with "
+        "`tidemark close --dry-run --yes`, then `tidemark close --yes`"
     )
     return Refusal("watermark_jump", detail, ahead)
 
@@ -56,15 +56,14 @@ def jumped(
 def too_many(settings: Settings, keys: Collection[PeriodKey]) -> Refusal | None:
     """Refuse customers of whom more periods are due than are closed at once; how many customers there are is free."""
     bound = settings.close_max_periods
-    over = {pair: count for pair, count in Counter(key[:2] for key in keys).items() if count > bound}
+    over = {pair for pair, count in Counter(key[:2] for key in keys).items() if count > bound}
     if not over:
         return None
-    most = sorted(over, key=lambda pair: (-over[pair], pair))[:_NAMED]
-    named = ", ".join(f"{over[pair]:,} of {'/'.join(pair)}" for pair in most)
-    more = f" and of {len(over) - len(most):,} more customers" if len(over) > len(most) else ""
+    named = ", ".join("/".join(pair) for pair in sorted(over)[:_NAMED])
+    more = f" and {len(over) - _NAMED:,} more customers" if len(over) > _NAMED else ""
     detail = (
-        f"periods due at once: {named}{more}, over close_max_periods {bound}; look with "
-        "`tidemark close --dry-run`, then `tidemark close --yes`"
+        f"more than close_max_periods {bound} periods are due at once of {named}{more}; look with "
+        "`tidemark close --dry-run --yes`, then `tidemark close --yes`"
     )
     return Refusal("max_periods", detail, tuple(sorted(key for key in keys if key[:2] in over)))
 

@@ -12,14 +12,13 @@ from jobs.flink_rest import FlinkRest, Job, wait_until
 from jobs.kafka_io import GroupOffsets, end_offsets, last_records
 from jobs.settings import Settings
 from jobs.topics import has_create_time
+from udfs.calendars.calendar import MAX_MS, MIN_MS
 
 # The source of `rollup` that feeds the stored totals; the other one feeds windows.
 TOTALS = "rollup-deltas_for_totals"
 # A checkpoint of `rollup` may follow a mini-batch, a flush and a restart.
 TIMEOUT_S = 300.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Producers may set any 64 bits. The beginning of 9999, so that a day may be added.
-_LAST_MS = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 Say = Callable[[str], None]
 # Next offset by topic, then partition.
@@ -182,8 +181,8 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
 
 
 def arrival_of(timestamp_ms: int) -> datetime:
-    """The timestamp of a record as an instant; what no date can say is the nearest one, far from every watermark."""
-    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), _LAST_MS))
+    """The timestamp of a record as an instant that calendars know, the nearest one: producers may set any 64 bits."""
+    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, MIN_MS), MAX_MS))
 
 
 def _why(topic: str, silent: list[int]) -> str:

@@ -146,7 +146,7 @@ def close(status: Status, *, evidence: Mapping[str, Any], at_ms: int, event_id: 
         status=status,
         severity="critical",
         summary=summaries[status],
-        suggested_action="`tidemark close --dry-run` shows them: if the watermark is right, `tidemark close --yes`.",
+        suggested_action="`tidemark close --dry-run --yes` shows all; if the watermark is right, leave out --dry-run.",
         runbook="docs/operations.md#a-period-does-not-close",
         at_ms=at_ms,
         source=CLOSE_SOURCE,
