@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.ledger.feeds import feeding, runs_of
-from jobs.ledger.periods import Customer, instant, millis, period_of, walk
+from jobs.ledger.periods import Customer, Due, instant, millis, period_of, walk
+from jobs.ledger.periods import _walk_into as walk_into
 from jobs.settings import Settings
 from jobs.versions import Layer
 from udfs.catalog.cache import Catalog
@@ -98,6 +99,16 @@ def test_a_row_that_begins_where_no_period_does_keeps_its_end(catalog: Catalog) 
 )
 def test_a_walk_begins_where_nothing_was_closed(customer: Customer, begin: datetime | None) -> None:
     assert customer.begin == begin
+
+
+def test_without_a_yes_nobody_walks_decades(catalog: Catalog) -> None:
+    end_of_calendars = datetime(2100, 12, 1, tzinfo=UTC)
+    some, every = Due(), Due()
+    walk_into(some, catalog, Customer(PAIR, at(1, 4), None, None), end_of_calendars, 3)
+    walk_into(every, catalog, Customer(PAIR, at(1, 4), None, None), end_of_calendars, None)
+    assert sorted(some.keys) == sorted(every.keys)[:3]
+    assert len(every.keys) > 900
+    assert not some.broken
 
 
 def layer(name: str, tenants: tuple[str, ...], start: datetime, end: datetime | None) -> Layer:
