@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "ledger": ("ledger", "Closed periods and corrections."),
     "explain": ("ledger", "Show what a number is made of: its versions, and the offsets of the events in it."),
+    "trace": (
+        "trace",
+        "Show every record with an event id, which one was counted, and what it fed; exit code 1 when there is none.",
+    ),
     "period": (
         "period",
         "Print the billing period that holds an instant: start and end (not included), and why they are there.",

@@ -138,6 +138,7 @@ def dump(
     topic: str,
     isolation: Isolation = "read_committed",
     *,
+    starts: Mapping[int, int] | None = None,
     stall_s: float = STALL_S,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Record]:
@@ -152,6 +153,8 @@ def dump(
         Where to read.
     isolation:
         `read_uncommitted` shows records of open and aborted transactions too.
+    starts:
+        First offset by partition; what is absent, or gone by now, begins with the first record there is.
     stall_s:
         Longest wait without progress, in seconds.
     progress:
@@ -167,7 +170,9 @@ def dump(
         parts = _partitions(consumer, topic)
         consumer.assign(parts)
         ends = consumer.end_offsets(parts)
-        consumer.seek_to_beginning(*parts)
+        begins = consumer.beginning_offsets(parts)
+        for part in parts:
+            consumer.seek(part, max(begins[part], (starts or {}).get(part.partition, 0)))
         open_parts = {part for part in parts if consumer.position(part) < ends[part]}
         consumer.pause(*(set(parts) - open_parts))
         deadline, at = time.monotonic() + stall_s, {part: consumer.position(part) for part in open_parts}

@@ -157,6 +157,16 @@ class Settings(BaseSettings):
     close_max_dead_letters: int = Field(
         100, ge=0, description="Dead letters of a customer in a period above which it is not closed."
     )
+    close_max_periods: int = Field(
+        100, ge=1, description="Periods of one customer that are closed at once; more wait for `close --yes`."
+    )
+    close_max_jump_days: int = Field(
+        35,
+        ge=1,
+        le=36_500,
+        description="Days the arrival watermark may move between two closes; what is due by a greater jump waits for "
+        "`close --yes`.",
+    )
     close_interval_s: int = Field(60, ge=1, le=86_400, description="How often `close --watch` looks.")
     heartbeat_tenant: str = Field(
         "", max_length=256, description="Tenant of heartbeats, which let idle partitions close; empty: none are sent."
