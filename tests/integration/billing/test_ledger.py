@@ -23,6 +23,7 @@ from tests.integration.billing.ledger_world import CATALOG, CUSTOMERS, DAY, DAYS
 from tests.integration.storage import own_run
 from tidemark.billing import close as ledger_close
 from tidemark.billing import outbox, periods, store
+from tidemark.billing.drift import open_drift
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
 from tidemark.billing.messages import Book, Context
 from tidemark.billing.refusals import Letters
@@ -400,7 +401,7 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
         closed = {("old", START), *((key.customer_id, key.start) for key in entries)}
         assert {row[:2] for row in seen if row[2] == "final"} <= closed
         # When somebody explained it, the others close too.
-        (drift,) = reconcile_store.open_drift(connection, run.names)
+        (drift,) = open_drift(connection, run.names)
         reconcile_store.explain(connection, run.names, drift.id, "counted by hand", "test")
         assert ledger_close.close(run, "test").closes == 2
 
