@@ -24,7 +24,7 @@ from tidemark.dead_letters.log import mark_of
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.cache import Catalog
 from udfs.decode.decoder import Decoder, key_of
-from udfs.envelope import unwrap
+from udfs.events.envelope import unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import Packed, unpack
 

@@ -24,8 +24,8 @@ from tidemark.core.migrate import connect
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
 from udfs.decode.decoder import Decoder
-from udfs.envelope import unwrap
 from udfs.events.dead_letter import from_json
+from udfs.events.envelope import unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import unpack
 
