@@ -11,8 +11,9 @@ from infra.local.stack import Stack
 from jobs.flink.rest import FlinkRest
 from jobs.flink.submit import JOBS, submit
 from tidemark.billing.close import close
+from tidemark.billing.decide import Wish
 from tidemark.catalog import tool as catalog_tool
-from tidemark.cli.output import console, progress, say
+from tidemark.cli.output import progress, say
 from tidemark.cli.stack import StateDir, Steps, bring_up, stack_of
 from tidemark.core import topics
 from tidemark.core.kafka import end_offsets
@@ -49,7 +50,9 @@ def demo(state_dir: StateDir = None) -> None:
 
 def start(stack: Stack) -> Settings:
     """Services, topics, tables, catalog and jobs, each only where it is missing."""
-    settings = bring_up(stack).with_changes(DEMO_SETTINGS)
+    # Kept in the stack's file: a job that is stopped must be submitted with what its state was made with.
+    stack.add_settings(DEMO_SETTINGS)
+    settings = bring_up(stack)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
@@ -73,8 +76,9 @@ def run(settings: Settings) -> Report:
         wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
         report = make_report(settings, oracle)
     say("closing the periods that are final …")
-    close(settings, by="demo", progress=say)
-    show(report, settings, console)
+    # A year of history passes at once, and is meant to.
+    close(settings, "demo", Wish(yes=True), progress=say)
+    show(report, settings)
     return report
 
 

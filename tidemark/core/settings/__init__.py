@@ -9,7 +9,7 @@ from tidemark.core.settings.billing import (
 )
 from tidemark.core.settings.counting import CatalogSettings, EventSettings, QuotaSettings
 from tidemark.core.settings.jobs import AnomalySettings, MeterSettings, ReplaySettings, RollupSettings
-from tidemark.core.settings.loading import load
+from tidemark.core.settings.loading import check_environment, load, misspelt
 from tidemark.core.settings.model import (
     ENV_PREFIX,
     FILE_ENV,
@@ -54,9 +54,11 @@ __all__ = [
     "RollupSettings",
     "Settings",
     "TopicSettings",
+    "check_environment",
     "every_setting",
     "flat",
     "load",
+    "misspelt",
     "nested",
     "settings_file",
     "variable_of",

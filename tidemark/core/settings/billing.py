@@ -21,6 +21,16 @@ class CloseSettings(Section):
     max_dead_letters: int = Field(
         100, ge=0, description="Dead letters of a customer in a period above which it is not closed."
     )
+    max_periods: int = Field(
+        100, ge=1, description="Periods of one customer that are closed at once; more wait for `close --yes`."
+    )
+    max_jump_days: int = Field(
+        35,
+        ge=1,
+        le=36_500,
+        description="Days the arrival watermark may move between two closes; what is due by a greater jump waits for "
+        "`close --yes`.",
+    )
     interval_s: int = Field(60, ge=1, le=86_400, description="How often `close --watch` looks.")
 
 

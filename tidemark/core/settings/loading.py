@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic_settings import SettingsError
 
 from tidemark.core.errors import UsageError
 from tidemark.core.settings.model import (
+    ENV_DELIMITER,
     ENV_PREFIX,
     FILE_ENV,
     Settings,
@@ -20,6 +21,11 @@ from tidemark.core.settings.model import (
     settings_file,
     variable_of,
 )
+from tidemark.core.settings.variables import close_to, unknown, variables
+
+# What is no setting: the file, marks that the local stack puts on its processes, and what tests are given.
+OTHER_VARIABLES = frozenset({FILE_ENV, "TIDEMARK_STACK", "TIDEMARK_PROGRAM", "TIDEMARK_CONFIGURATION"})
+TEST_PREFIX = "TIDEMARK_TEST_"
 
 
 def load(**flags: Any) -> Settings:
@@ -32,41 +38,45 @@ def load(**flags: Any) -> Settings:
     """
     given = {key: value for key, value in flags.items() if value is not None}
     source = settings_file()
+    faults = misspelt(os.environ)
     try:
         settings = Settings(**nested(given))
-    except (ValidationError, SettingsError) as error:
-        faults = [_fault(one) for one in error.errors()] if isinstance(error, ValidationError) else [_no_section(error)]
+    except ValidationError as error:
+        faults += [_fault(one) for one in error.errors()]
+    except SettingsError as error:
+        faults.append(_no_section(error))
+    if faults:
         raise UsageError(
             "settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults) + "\nlooked in: flags, "
             f"{ENV_PREFIX}* of the environment, {source or f'no file ({FILE_ENV} is unset)'}.",
             "correct the keys above; `tidemark settings` lists all with their meaning.",
-        ) from None
+        )
     if settings.postgres.passfile is not None:
         os.environ["PGPASSFILE"] = str(settings.postgres.passfile)
     return settings
 
 
-def close_to(name: str, names: Iterable[str]) -> str:
-    """The dotted name that is most like this one, whichever section it was looked for in; empty when none is.
+def check_environment() -> None:
+    """Refuse variables that look like settings and are none, for a command that reads no setting.
 
-    `tick_ms` and `meter_tick_ms` both mean `meter.tick_ms`: words count, and neither their order nor the section.
+    Raises
+    ------
+    UsageError
+        Names each with what was meant.
     """
-    best, meant = 0.0, ""
-    for one in names:
-        key = one.rpartition(".")[2]
-        for form in (one, key):
-            ratio = difflib.SequenceMatcher(None, _words(name), _words(form)).ratio()
-            if ratio > max(best, _ALIKE):
-                best, meant = ratio, one
-    return meant
+    faults = misspelt(os.environ)
+    if faults:
+        raise UsageError("; ".join(faults) + ".", "correct or unset it.")
 
 
-# As difflib.get_close_matches has it.
-_ALIKE = 0.6
-
-
-def _words(name: str) -> str:
-    return " ".join(sorted(name.lower().replace(".", "_").split("_")))
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with variables that look like settings and are none; nothing would read them."""
+    known = {*variables(Settings, ENV_PREFIX, ENV_DELIMITER), *OTHER_VARIABLES}
+    own = {name: value for name, value in environment.items() if not name.upper().startswith(TEST_PREFIX)}
+    return [
+        f"{name} of the environment: there is no such setting{f'; did you mean {meant}?' if meant else ''}"
+        for name, meant in unknown(own, ENV_PREFIX, known).items()
+    ]
 
 
 def _fault(error: Any) -> str:
@@ -83,4 +93,5 @@ def _no_section(error: SettingsError) -> str:
 
 def _masked(error: Any) -> str:
     secret = any("password" in str(part) for part in error["loc"]) or "password" in error["msg"]
-    return "***" if secret else repr(error["input"])[:80]
+    # What stands before the @ of a URL that was not understood may hold one.
+    return "***" if secret else re.sub(r"[^/@]+@", "***@", repr(error["input"]))[:80]

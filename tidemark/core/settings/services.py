@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
+from tidemark.core.settings.addresses import Brokers, HttpUrl, PostgresUrl, RedisUrl
 from tidemark.core.settings.section import Section
 
 
@@ -20,7 +21,7 @@ def without_password(url: str) -> str:
 class KafkaSettings(Section):
     """Where Kafka is."""
 
-    bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
+    bootstrap: Brokers = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
 
     @property
     def servers(self) -> list[str]:
@@ -44,7 +45,7 @@ class TopicSettings(Section):
 class PostgresSettings(Section):
     """Where Postgres is; the password file is read by psycopg and by the JDBC driver, so none enters a job graph."""
 
-    url: str = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
+    url: PostgresUrl = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
     passfile: Path | None = Field(None, description="libpq password file; libpq's own default when empty.")
 
     _url = field_validator("url")(without_password)
@@ -53,7 +54,7 @@ class PostgresSettings(Section):
 class RedisSettings(Section):
     """Where Redis is, and how long the hot path waits for it."""
 
-    url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
+    url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
     password: SecretStr | None = Field(None, description="Password of Redis.")
     timeout_ms: int = Field(250, ge=10, le=5_000, description="Longest wait of one Redis call in the hot path.")
     retry_ms: int = Field(1_000, ge=100, le=10_000, description="Pause before Redis is tried again in the hot path.")
@@ -69,7 +70,7 @@ class RedisSettings(Section):
 class FlinkSettings(Section):
     """Where Flink is and keeps state, and what all jobs have in common."""
 
-    rest_url: str = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
+    rest_url: HttpUrl = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
     conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
     lib_dir: Path | None = Field(None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty.")
     state_dir: str = Field("file:///tmp/tidemark-state", description="URI below which checkpoints and savepoints live.")
