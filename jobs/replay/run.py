@@ -12,7 +12,6 @@ from jobs.archive.publish import publish
 from jobs.bounds import Bounds
 from jobs.catalog import known
 from jobs.errors import TidemarkError, UnavailableError, UsageError
-from jobs.flink_rest import FlinkRest
 from jobs.kafka_io import Record, committed_offsets, last_records, offsets_at
 from jobs.ledger import store
 from jobs.ledger.watermark import Watermark, as_text, reached, settle
@@ -20,7 +19,7 @@ from jobs.loop import logger
 from jobs.replay import record
 from jobs.replay.record import Offsets, Replay, run_settings
 from jobs.settings import Settings
-from jobs.submit import JOBS, stop, submit
+from jobs.submit import JOBS, stop, submit_all
 
 log = logger("replay")
 
@@ -120,9 +119,7 @@ def resume(settings: Settings, replay: Replay) -> Replay:
     topics.apply(run, create_time=loads_history, ledger=False)
     db.migrate(run, ledger=False)
     bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
-    for job in JOBS:
-        submission = submit(run, job, bounds if job == "meter" else None)
-        FlinkRest(run.flink_rest_url).wait_running(submission.job_id)
+    submit_all(run, {"meter": bounds})
     return replay
 
 
