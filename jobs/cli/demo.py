@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.resources import as_file, files
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.local.stack import Stack
 from jobs import topics
 from jobs.catalog import tool as catalog_tool
 from jobs.cli.output import console, progress, say
 from jobs.cli.stack import StateDir, Steps, bring_up, stack_of
-from jobs.demo.flights import demo_stream
+from jobs.demo.counting import COLUMNS, counted_flights, wait_until_flights
+from jobs.demo.flights import DemoRecord, Period, demo_stream
 from jobs.demo.replay import replay
 from jobs.demo.report import Report, demo_catalog, make_report, recompute, show, wait_until_counted
-from jobs.flink_rest import FlinkRest
+from jobs.demo.screen import Screen
 from jobs.kafka_io import end_offsets
 from jobs.ledger.close import close
 from jobs.settings import Settings
-from jobs.submit import JOBS, submit
+from jobs.submit import submit_all
 
-# The replay runs at most ten days of event time ahead of what is counted, and copies come up to 30 hours late.
-SLIDING_DISORDER_S = 14 * 86_400
-# A year of sliding windows per customer would be more than 10 million rows to write.
 # Cancelled flights are dead letters, as many as 400 of a carrier in a month; nobody will send them again.
-DEMO_SETTINGS = {"sliding_disorder_s": SLIDING_DISORDER_S, "customer_windows": False, "close_max_dead_letters": 10_000}
+DEMO_SETTINGS = {"close_max_dead_letters": 10_000}
 
 
 def register(app: typer.Typer) -> None:
@@ -33,49 +33,66 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo(state_dir: StateDir = None) -> None:
-    """Bring everything up, replay a year of real flights through the jobs, and compare with the oracle.
+def demo(
+    state_dir: StateDir = None,
+    period: Annotated[Period, typer.Option(help="How much of 2013: the first quarter, or the year.")] = Period.QUARTER,
+) -> None:
+    """Bring everything up, count real flights through the jobs, and compare with the oracle.
 
     Repeats safely: what runs is left alone, what was sent is not sent again.
     """
-    settings = start(stack_of(state_dir))
-    report = run(settings)
+    began_s = time.monotonic()
+    settings, records = start(stack_of(state_dir), period)
+    report = run(settings, records, began_s)
     report.raise_if_different()
 
 
-def start(stack: Stack) -> Settings:
-    """Services, topics, tables, catalog and jobs, each only where it is missing."""
+def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
+    """Services, topics, tables, catalog and jobs, each only where it is missing; and the records to send."""
     settings = bring_up(stack).model_copy(update=DEMO_SETTINGS)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
         with as_file(files("jobs.demo").joinpath("catalog.yaml")) as catalog:
             catalog_tool.apply(settings, catalog, backdate=True)
-    for job in JOBS:
-        with steps.step(f"submitting {job}"):
-            FlinkRest(settings.flink_rest_url).wait_running(submit(settings, job).job_id)
-    return settings
+    with ThreadPoolExecutor(1) as pool:
+        partitions = len(end_offsets(settings, settings.events_topic))
+        reading: Future[list[DemoRecord]] = pool.submit(demo_stream, partitions, period)
+        with steps.step("submitting meter and rollup, reading the flights"):
+            submit_all(settings)
+            return settings, reading.result()
 
 
-def run(settings: Settings) -> Report:
-    """Run the data part of the demo: services, topics, tables, catalog and jobs are there; repeats safely."""
-    say("reading the flights …")
-    records = demo_stream(len(end_offsets(settings, settings.events_topic)))
-    with _bar("replaying", len(records)) as bar:
-        replay(settings, records, progress=lambda count: bar.advance(bar.task_ids[0], count))
-    with _bar("recomputing", len(records)) as bar:
-        oracle = recompute(settings, demo_catalog(), lambda count: bar.advance(bar.task_ids[0], count))
+def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report:
+    """Run the data part of the demo: services, topics, tables, catalog and jobs are there; repeats safely.
+
+    Parameters
+    ----------
+    settings, records:
+        Of `start`.
+    began_s:
+        When the demo began, by the monotonic clock.
+    """
+    with Screen(progress, "sending", len(records)) as screen:
+        replay(settings, records, screen.update)
+    with Screen(progress, "counting flights", counted_flights(records), COLUMNS) as screen:
+        first_s = wait_until_flights(settings, counted_flights(records), screen.update)
+    say(f"the first totals were there after {first_s - began_s:.0f} s")
+    with Screen(progress, "recomputing", len(records)) as screen:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            screen.update(done)
+
+        oracle = recompute(settings, demo_catalog(), advance)
     with oracle:
         wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
+        say("closing the periods that are final …")
+        close(settings, by="demo", progress=say)
+        say("comparing with the oracle …")
         report = make_report(settings, oracle)
-    say("closing the periods that are final …")
-    close(settings, by="demo", progress=say)
+    say(f"the demo took {time.monotonic() - began_s:.0f} s")
     show(report, settings, console)
     return report
-
-
-def _bar(what: str, total: int) -> Progress:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=progress)
-    bar.add_task(what, total=total)
-    return bar
