@@ -18,13 +18,13 @@ help: ## List the targets
 
 setup: $(VENV)/.installed ## Create .venv with the pinned dependencies
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraints.txt
 	@echo "== making $(VENV) with the pinned dependencies (about 700 MB, a few minutes on a new machine)"
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -c 'import pyflink, jobs, pytest'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev]'
+	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
 provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
@@ -39,7 +39,7 @@ down: setup ## Stop the local stack; its data stays
 clean: ## Stop the local stack and those of tests and benchmarks, and remove their data and .venv
 	@if [ -x $(BIN)/tidemark ]; then \
 	  for stack in local test bench; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
-	rm -rf $(VENV) .tidemark build ./*.egg-info
+	rm -rf $(VENV) .tidemark build ./*.egg-info sdk/python/*.egg-info sdk/python/build
 
 test: setup provision test-unit test-oracle test-flink test-services ## All tiers and a chaos smoke
 
@@ -72,14 +72,15 @@ bench: setup provision ## Benchmarks: drain, latency, limits, reader, anomalies,
 	$(BIN)/python -m tests.bench.anomalies
 	$(BIN)/python -m tests.bench.replay
 
-lint: setup ## Style; writes nothing
+lint: setup ## Style, and which folder may import which; writes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: setup ## Types
 	$(BIN)/mypy
 
 docs-check: setup ## Reference pages are what the code says
-	$(BIN)/python -m jobs.reference --check
+	$(BIN)/python -m tidemark.cli.reference --check
 
 ci: lint types docs-check test ## What .ci/run calls

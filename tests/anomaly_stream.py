@@ -17,8 +17,8 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from jobs.kafka_io import Sender
-from jobs.settings import Settings
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
 from udfs.alerts.event import rfc3339
 from udfs.anomaly.alerts import AlertRow, row_of
 from udfs.anomaly.detector import replay

@@ -19,10 +19,10 @@ import yaml
 
 from infra.local.paths import Paths, locked
 from infra.local.stack import Stack
-from jobs import submit
-from jobs.settings import FILE_ENV, Settings, load
-from tests.integration.own_database import own_database
+from jobs.flink import submit
+from tests.integration.catalog.own_database import own_database
 from tests.warm_client import WarmClient
+from tidemark.core.settings import FILE_ENV, Settings, load
 
 # Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none. A second
 # run at the same time needs a folder of its own.

@@ -8,13 +8,13 @@ from typing import Any
 
 from psycopg import sql
 
-from jobs import db
-from jobs.kafka_io import dump
-from jobs.oracle.compare import Difference, compare, schema_of
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
-from udfs.ledger.lines import PeriodKey
-from udfs.ledger.messages import Book
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.messages import Book
+from tidemark.core import migrate
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.compare import Difference, compare, schema_of
+from tidemark.oracle.oracle import Oracle
 
 # Tenant, customer, meter, dims, begin of the period.
 Place = tuple[str, str, str, str, datetime]
@@ -74,7 +74,7 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(query).format(
         billing=sql.Identifier(billing), usage=sql.Identifier(usage), schema=sql.Literal(billing)
     )
-    with db.connect(settings) as connection:
+    with migrate.connect(settings) as connection:
         return connection.execute(statement).fetchall()
 
 

@@ -13,19 +13,20 @@ from typing import Any
 
 import yaml
 
-from jobs import db, dlq, topics
-from jobs.bounds import Bounds
-from jobs.catalog import tool as catalog_tool
-from jobs.demo.report import recompute, wait_until_counted
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender, committed_offsets, dump, end_offsets
-from jobs.oracle.alerts import committed_alerts
-from jobs.oracle.compare import compare_postgres, compare_redis
-from jobs.oracle.deltas import committed_deltas
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
-from jobs.submit import JOBS, submit, submit_all
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import JOBS, submit, submit_all
 from tests.streams import StreamRecord
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import Sender, committed_offsets, dump, end_offsets
+from tidemark.core.settings import Settings
+from tidemark.dead_letters import records as dlq
+from tidemark.demo.report import recompute, wait_until_counted
+from tidemark.oracle.alerts import committed_alerts
+from tidemark.oracle.compare import compare_postgres, compare_redis
+from tidemark.oracle.deltas import committed_deltas
+from tidemark.oracle.oracle import Oracle
 from udfs.alerts.event import Alert, parse
 
 COUNTED_WITHIN_S = 180.0
@@ -57,11 +58,11 @@ class Pipeline:
     def prepare(self, folder: Path) -> None:
         """Topics (arrival is what the test sends), tables and catalog."""
         topics.apply(self.settings, create_time=True)
-        db.migrate(self.settings)
+        migrate.migrate(self.settings)
         file = folder / "catalog.yaml"
         # All runs of the shared database use one catalog, one after another: nothing of the last one may remain.
         file.write_text(yaml.safe_dump({"valid_from": "beginning", **self.catalog}))
-        catalog_tool.apply(self.settings, file, backdate=True, prune=True)
+        catalog_tool.apply(self.settings, file, backdate=True, prune=True, all_tenants=True)
 
     def submit(self, job: str, bounds: Bounds | None = None) -> str:
         """Submit a job and wait until it makes progress; its id."""
@@ -135,8 +136,12 @@ class Pipeline:
         return recompute(self.settings, dict(self.catalog))
 
     def dead_letters(self) -> Counter[str]:
-        """Dead letters by reason."""
-        return Counter(dlq.count_by_reason(dlq.dead_letters(self.settings)))
+        """Whole dead letters by reason."""
+        return Counter(dlq.whole_and_partial(dlq.dead_letters(self.settings))[0])
+
+    def partial_dead_letters(self) -> Counter[str]:
+        """What single meters refused of counted events, by reason."""
+        return Counter(dlq.whole_and_partial(dlq.dead_letters(self.settings))[1])
 
     def assert_exact(self, oracle: Oracle) -> None:
         """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
@@ -149,6 +154,7 @@ class Pipeline:
         assert deltas.events == counts.counted
         assert deltas.equal
         assert self.dead_letters() == Counter(counts.rejected)
+        assert self.partial_dead_letters() == Counter(counts.partial)
         assert compare_postgres(oracle, self.settings) == []
         assert compare_redis(oracle, self.settings) == []
         alerts = committed_alerts(oracle, self.settings)

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import TidemarkError
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.settings import Settings
-from jobs.submit import ALL_JOBS, flink_environment
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import ALL_JOBS, flink_environment
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
 
 # As in tests/warm_server.py, which must not be imported here: it imports Flink.
 _ANSWER = "answer: "
@@ -25,7 +25,7 @@ _MEMORY = "-Xmx1g -XX:+UseSerialGC"
 
 
 class WarmClient:
-    """A process with a Flink client, started by the first submission; `flink_run` stands in for `jobs.submit`'s.
+    """A process with a Flink client, started by the first submission; `flink_run` stands in for `jobs.flink.submit`'s.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from infra.local.paths import Paths, write_private
 from infra.local.programs import base_environment, kafka_tool_command, postgres_command
 from infra.local.provision import Provisioned
 from infra.service_settings import DATABASE, POSTGRES_INITDB, ROLE
-from jobs.errors import TidemarkError
+from tidemark.core.errors import TidemarkError
 
 _ADMIN = "postgres"
 # Written when a directory is complete; without it the directory is made again, and no service has ever run on it.

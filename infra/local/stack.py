@@ -22,7 +22,7 @@ from infra.local.provision import provision, remove_tree
 from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.service_settings import DATABASE, ROLE
-from jobs.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -192,7 +192,7 @@ class Stack:
 
 
 def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
-    """Compose what jobs and tools need to reach this stack; keys of `jobs.settings.Settings`."""
+    """Compose what jobs and tools need to reach this stack; keys of `tidemark.core.settings.Settings`."""
     return {
         "kafka_bootstrap": f"127.0.0.1:{ports['kafka']}",
         "postgres_url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",

@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs import db, topics
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender, committed_offsets, end_offsets
-from jobs.settings import Settings, load
-from jobs.submit import flink_run
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import flink_run
 from tests.bench import load as events
 from tests.bench.stack import bench_stack
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import Sender, committed_offsets, end_offsets
+from tidemark.core.settings import Settings, load
 
-JOBS = {"meter": Path("jobs/meter.py"), "plain": Path("tests/bench/plain_sql.py")}
+JOBS = {"meter": Path("jobs/meter/job.py"), "plain": Path("tests/bench/plain_sql.py")}
 LIMIT_S = 600
 
 
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with bench_stack():
         settings = load(events_topic="bench.backlog", meter_parallelism=arguments.parallelism)
         topics.apply(settings)
-        db.migrate(settings)
+        migrate.migrate(settings)
         events.apply_catalog(settings)
         fill(settings, arguments.events, arguments.customers)
         runs: list[Drain] = []

@@ -15,14 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import topics
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender
-from jobs.settings import load
-from jobs.submit import flink_run
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import flink_run
 from tests.bench.headers_job import HEADERS, TOPIC
 from tests.bench.load import event
 from tests.bench.stack import bench_stack
+from tidemark.core import topics
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import load
 
 JOB = Path(__file__).with_name("headers_job.py")
 LIMIT_S = 900

@@ -8,7 +8,7 @@ import pandas as pd
 from pyflink.table import DataTypes, EnvironmentSettings, TableEnvironment
 from pyflink.table.udf import udf
 
-from jobs.settings import load
+from tidemark.core.settings import load
 
 TOPIC = "bench.headers"
 HEADERS = ("ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time")

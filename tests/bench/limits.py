@@ -24,15 +24,15 @@ import redis
 import yaml
 from kafka import KafkaConsumer
 
-from jobs import db, topics
-from jobs.catalog import tool as catalog_tool
-from jobs.flink_rest import FlinkRest
-from jobs.kafka_io import Sender
-from jobs.settings import Settings, load
-from jobs.submit import submit
+from jobs.flink.rest import FlinkRest
+from jobs.flink.submit import submit
 from tests.bench import load as events
 from tests.bench.stack import bench_stack, wait_ended
-from udfs.live import redis_key
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings, load
+from tidemark_client.keys import counter_key
 
 CUSTOMERS = 10_000
 SAMPLED = 2_000
@@ -72,7 +72,7 @@ class Denials(threading.Thread):
         super().__init__(daemon=True)
         self._redis = redis.Redis.from_url(settings.redis_url, decode_responses=True)
         self._open = {
-            customer: redis_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
+            customer: counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
         }
         self._ended = threading.Event()
@@ -196,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 run = f"limits_{rate}_{index}"
                 settings = load(run_id=run, events_topic=f"bench.{run}")
                 topics.apply(settings)
-                db.migrate(settings)
+                migrate.migrate(settings)
                 apply_catalog(settings)
                 rest = FlinkRest(settings.flink_rest_url)
                 job = submit(settings, "meter").job_id

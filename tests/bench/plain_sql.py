@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
-from jobs.meter import configure, exactly_once
-from jobs.plans import compile_plan, execute_plan
-from jobs.settings import load
-from jobs.statements import interval
+from jobs.flink.options import exactly_once
+from jobs.flink.plans import compile_plan, execute_plan
+from jobs.flink.statements import interval
+from jobs.meter.job import configure
+from tidemark.core.settings import load
 
 SOURCE = """
 CREATE TEMPORARY TABLE events (

@@ -17,19 +17,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs import db, topics
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender, committed_offsets, end_offsets
-from jobs.ledger.watermark import settle
-from jobs.replay import run as replay_run
-from jobs.replay.discard import discard
-from jobs.replay.record import run_settings
-from jobs.settings import Settings, load
-from jobs.submit import JOBS, submit
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import JOBS, submit
 from tests.bench import load as events
 from tests.bench.drain import LIMIT_S
 from tests.bench.latency import measure
 from tests.bench.stack import bench_stack, wait_ended
+from tidemark.billing.watermark import settle
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import Sender, committed_offsets, end_offsets
+from tidemark.core.settings import Settings, load
+from tidemark.replay import run as replay_run
+from tidemark.replay.discard import discard
+from tidemark.replay.record import run_settings
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 # The backlog is history: an hour that ended here, and arrived within it.
@@ -79,7 +79,7 @@ def drained(settings: Settings, name: str) -> dict[str, Any]:
     """The backlog as a live run of its own."""
     run = settings.model_copy(update={"run_id": name})
     topics.apply(run, create_time=True, ledger=False)
-    db.migrate(run, ledger=False)
+    migrate.migrate(run, ledger=False)
     for job in JOBS:
         FlinkRest(run.flink_rest_url).wait_running(submit(run, job).job_id)
     found = timed(settings, run)
@@ -101,7 +101,7 @@ def beside(settings: Settings, live_rate: int, seconds: int, replay_rate: int, i
     name = f"live_{index}"
     live = settings.model_copy(update={"run_id": name, "events_topic": f"bench.{name}"})
     topics.apply(live)
-    db.migrate(live)
+    migrate.migrate(live)
     job = submit(live, "meter").job_id
     FlinkRest(live.flink_rest_url).wait_running(job)
     submit(live, "rollup")
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with bench_stack():
         settings = load(events_topic="bench.backlog")
         topics.apply(settings, create_time=True)
-        db.migrate(settings)
+        migrate.migrate(settings)
         events.apply_catalog(settings)
         fill_history(settings, arguments.events, arguments.customers)
         stamp = int(time.time())

@@ -8,7 +8,7 @@ import pytest
 
 from tests.anomaly_stream import DISORDER_S, FAULT_MS, expected, send, usage
 from tests.chaos.test_crashes import kill_taskmanager
-from tests.integration.test_anomaly import (
+from tests.integration.anomaly.test_anomaly import (
     SAID_WITHIN_S,
     alerts,
     anomaly_run,

@@ -12,8 +12,8 @@ import pytest
 from infra.local import probes
 from infra.local.ports import read_ports
 from infra.local.reap import marked
-from jobs.flink_rest import wait_until
-from jobs.submit import stop, submit
+from jobs.flink.rest import wait_until
+from jobs.flink.submit import stop, submit
 from tests.conftest import by_flink_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate

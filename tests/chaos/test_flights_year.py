@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.demo import DEMO_SETTINGS
-from jobs.demo.flights import demo_stream
-from jobs.demo.report import demo_catalog
-from jobs.ledger.close import close
-from jobs.ledger.telling import tell
-from jobs.replay import run as replay_run
-from jobs.replay.diff import diff
-from jobs.replay.switch import promote, revert
 from tests.ledger_lines import closed_lines, current_differences, final_periods, oracle_lines, read_book, standing
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
+from tidemark.billing.close import close
+from tidemark.billing.outbox import tell
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.demo import DEMO_SETTINGS
+from tidemark.demo.flights import demo_stream
+from tidemark.demo.report import demo_catalog
+from tidemark.replay import run as replay_run
+from tidemark.replay.diff import diff
+from tidemark.replay.switch import promote, revert
 
 pytestmark = pytest.mark.drill
 

@@ -12,12 +12,12 @@ import redis
 
 from infra.local import probes
 from infra.local.ports import read_ports
-from jobs.flink_rest import wait_until
-from jobs.oracle.compare import compare_redis
+from jobs.flink.rest import wait_until
 from tests.chaos.test_redis_away import keeper
 from tests.integration.relay import Relay
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
+from tidemark.oracle.compare import compare_redis
 
 WITHIN_S = 120.0
 

@@ -12,12 +12,12 @@ import pytest
 
 from infra.local import probes
 from infra.local.ports import read_ports
-from jobs.flink_rest import wait_until
-from jobs.live import watch
-from jobs.oracle.compare import compare_redis
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.pipeline import pipeline
 from tests.streams import CATALOG, generate
+from tidemark.core.settings import Settings
+from tidemark.live.counters import watch
+from tidemark.oracle.compare import compare_redis
 
 # The promise is 30 s; the rest is what a loaded machine may take for reading everything back.
 CONVERGED_WITHIN_S = 90.0

@@ -12,7 +12,7 @@ import pytest
 from pyflink.table import TableEnvironment
 from pyflink.table.expressions import col
 
-from jobs.statements import interval, statement
+from jobs.flink.statements import interval, statement
 from udfs.meters.packing import Packed, pack
 
 VIEWS = ("measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals")

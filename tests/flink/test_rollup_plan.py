@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from jobs import rollup
-from jobs.bounds import Bounds
-from jobs.settings import Settings
+from jobs.flink.bounds import Bounds
+from jobs.rollup import job
 from tests.flink.environment import new_environment
+from tidemark.core.settings import Settings
 
 Plan = dict[str, Any]
 DAY_MS = 86_400_000
@@ -17,12 +17,12 @@ DAY_MS = 86_400_000
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return rollup.plan(new_environment(), Settings(), Bounds())
+    return job.plan(new_environment(), Settings(), Bounds())
 
 
 @pytest.fixture(scope="module")
 def plan_of_tenants() -> Plan:
-    return rollup.plan(new_environment(), Settings(customer_windows=False), Bounds())
+    return job.plan(new_environment(), Settings(customer_windows=False), Bounds())
 
 
 def described(plan: Plan, text: str) -> list[str]:
@@ -31,7 +31,7 @@ def described(plan: Plan, text: str) -> list[str]:
 
 def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
     sinks = described(plan, "Sink(")
-    assert len(sinks) == len(rollup.tables(Settings())) == 6
+    assert len(sinks) == len(job.tables(Settings())) == 6
     assert not any("upsertMaterialize" in sink for sink in sinks)
 
 
@@ -62,7 +62,7 @@ def test_all_sliding_windows_read_the_topic_and_cut_it_into_minutes_once(plan: P
     assert len(described(plan, "TableSourceScan")) == 2
     assert len(described(plan, "deltas_for_sliding")) == 1
     assert len(described(plan, "WatermarkAssigner") + described(plan, "watermark=[")) == 1
-    assert windows(plan, rollup.CUSTOMER_KEYS, "TUMBLE") == ["1 min"]
+    assert windows(plan, job.CUSTOMER_KEYS, "TUMBLE") == ["1 min"]
     assert len(described(plan, "window=[TUMBLE")) == 2, "the part before the exchange, and the part behind it"
 
 
@@ -74,8 +74,8 @@ def test_no_row_is_copied_into_its_windows_before_it_is_added_up(plan: Plan) -> 
 
 
 def test_tenants_have_four_windows_and_customers_two(plan: Plan) -> None:
-    assert windows(plan, rollup.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
-    assert windows(plan, rollup.CUSTOMER_KEYS, "HOP") == ["5 min", "1 h"]
+    assert windows(plan, job.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
+    assert windows(plan, job.CUSTOMER_KEYS, "HOP") == ["5 min", "1 h"]
     assert len(described(plan, "WindowAggregate(")) == 2 * (1 + 4 + 2)
 
 
@@ -95,14 +95,14 @@ def test_only_minutes_of_recent_windows_are_added_up(plan: Plan) -> None:
 
 
 def test_without_a_bound_every_window_is_written() -> None:
-    unbounded = rollup.plan(new_environment(), Settings(sliding_history_s=0), Bounds())
+    unbounded = job.plan(new_environment(), Settings(sliding_history_s=0), Bounds())
     assert not described(unbounded, "LOCALTIMESTAMP")
 
 
 def test_without_windows_of_customers_minutes_are_kept_per_tenant(plan_of_tenants: Plan) -> None:
-    assert windows(plan_of_tenants, rollup.TENANT_KEYS, "TUMBLE") == ["1 min"]
-    assert windows(plan_of_tenants, rollup.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
-    assert not described(plan_of_tenants, f"WindowAggregate(groupBy=[{rollup.CUSTOMER_KEYS}]")
+    assert windows(plan_of_tenants, job.TENANT_KEYS, "TUMBLE") == ["1 min"]
+    assert windows(plan_of_tenants, job.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
+    assert not described(plan_of_tenants, f"WindowAggregate(groupBy=[{job.CUSTOMER_KEYS}]")
     assert len(described(plan_of_tenants, "Sink(")) == 5
 
 

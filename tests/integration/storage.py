@@ -14,8 +14,8 @@ from pathlib import Path
 import redis
 from psycopg import sql
 
-from jobs import db
-from jobs.settings import Settings
+from tidemark.core import migrate
+from tidemark.core.settings import Settings
 
 
 @contextmanager
@@ -26,11 +26,11 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
         **({"redis_url": redis_url, "redis_password": None} if redis_url else {}),
     }
     run = settings.model_copy(update=changes)
-    db.migrate(run)
+    migrate.migrate(run)
     try:
         yield run
     finally:
-        with db.connect(run) as connection:
+        with migrate.connect(run) as connection:
             schemas = map(sql.Identifier, (run.names.usage_schema, run.names.billing_schema))
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.SQL(", ").join(schemas)))
 

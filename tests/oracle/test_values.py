@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.oracle.oracle import Rules
 from tests.oracle.support import catalog_of, event, oracle_of, plain, values, void
+from tidemark.oracle.oracle import Rules
 
 # A grace of ten days.
 DAYS = Rules(grace_ms=864_000_000)

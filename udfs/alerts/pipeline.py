@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from udfs.alerts.event import Alert, Status, fingerprint
-from udfs.volume import Rule
+
+# Bounds of a tenant; the type of an alert is `pipeline.` and one of them.
+Rule = Literal["tenant_volume", "tenant_series", "tenant_unique"]
 
 METER_SOURCE = "tidemark/meter"
 WATCH_SOURCE = "tidemark/watch"

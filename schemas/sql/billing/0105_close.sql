@@ -40,7 +40,7 @@ BEGIN
             ('total', 'Sum of the measured amounts, exact, in the unit of the meter.'),
             ('lo', 'Smallest measured amount, in the unit of the meter.'),
             ('hi', 'Largest measured amount, in the unit of the meter.'),
-            ('latest', 'Event time (15 digits of ms), event id and value of the latest event, U+001F between them; latest meters only.'),
+            ('latest', 'Event time (21 digits of ns), source, event id and value of the latest event, U+001F between them; latest meters only.'),
             ('updated_at', 'When the row was last written, by the clock of the database.'),
             ('aggregation', 'How the meter adds up.'),
             ('unit', 'Unit of the value.'),

@@ -86,7 +86,7 @@ RETURN CASE aggregation
     WHEN 'min'        THEN lo
     WHEN 'max'        THEN hi
     WHEN 'avg'        THEN divide_half_even(total, samples)
-    WHEN 'latest'     THEN split_part(latest, U&'\001f', 3)::numeric
+    WHEN 'latest'     THEN split_part(latest, U&'\001f', 4)::numeric
     WHEN 'unique'     THEN nullif(uniques, 0)
     WHEN 'percentile' THEN median
 END;
