@@ -118,11 +118,10 @@ def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipel
         "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(generate(EVENTS, seed=7))
         made.send(last_of_all())
-        made.wait_drained()
+        made.wait_offsets()
         assert close(made.settings, "test", Wish(yes=True)).closes
         yield made
 

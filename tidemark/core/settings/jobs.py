@@ -30,6 +30,12 @@ class RollupSettings(Section):
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
     minibatch_ms: int = Field(5_000, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
     sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
+    sliding_history_s: int = Field(
+        604_800,
+        ge=0,
+        le=365 * 86_400,
+        description="Sliding windows that ended longer ago than this are not written; 0: all are.",
+    )
     customer_windows: bool = Field(
         True, description="Keep sliding windows per customer too: up to 17 rows a customer, meter and minute."
     )
