@@ -47,7 +47,7 @@ def jumped(
     seen = f"the last one was {rfc3339(since)}" if before else f"the first period was due at {rfc3339(since)}"
     detail = (
         f"the arrival watermark is {rfc3339(watermark)}, and {seen}: {(watermark - since).days:,} days, over "
-        f"close_max_jump_days {settings.close.max_jump_days}; is it right? Look with "
+        f"close.max_jump_days {settings.close.max_jump_days}; is it right? Look with "
         "`tidemark close --dry-run --yes`, then `tidemark close --yes`"
     )
     return Refusal("watermark_jump", detail, ahead)

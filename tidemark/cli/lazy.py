@@ -60,7 +60,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "retention": (
         "retention",
-        "Take the steps that the retention_* settings ask for; refused ones make the exit code 1.",
+        "Take the steps that the settings of `retention` ask for; refused ones make the exit code 1.",
     ),
     "dry-run": (
         "dry_run",

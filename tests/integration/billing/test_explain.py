@@ -148,14 +148,13 @@ def test_the_index_takes_each_delta_once_however_often_it_is_killed(run: Pipelin
     settings = run.settings
     script = (
         "from tidemark.billing import delta_index; from tidemark.core.settings import load; delta_index.BATCH = 40; "
-        f"s = load(run_id={settings.run_id!r}, events_topic={settings.topics.events!r}); "
-        "delta_index.catch_up(s, s.names)"
+        "s = load(); delta_index.catch_up(s, s.names)"
     )
     for _ in range(4):
         before = sum(
             row[3] for row in rows(settings, "delta_position", "deltas_topic, partition, topic_id, next_offset")
         )
-        process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ))
+        process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()})
 
         def moved(before: int = before, process: subprocess.Popen[bytes] = process) -> bool:
             return position(settings) > before or process.poll() is not None

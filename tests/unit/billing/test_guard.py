@@ -28,9 +28,7 @@ DAY = timedelta(days=1)
 GRACE = timedelta(hours=48)
 START = datetime(2013, 1, 1, tzinfo=UTC)
 PAIR = ("acme", "alice")
-LIMITS = Settings.model_construct(
-    **{"events.grace_s": int(GRACE.total_seconds()), "close.max_jump_days": 35, "close.max_periods": 100}, run_id=""
-)
+LIMITS = Settings(events={"grace_s": GRACE.total_seconds()}, close={"max_jump_days": 35, "max_periods": 100})
 
 
 def days(count: int, customer: str = "alice", first: int = 0) -> list[PeriodKey]:
@@ -45,7 +43,7 @@ def test_a_watermark_that_jumps_closes_what_was_due_before_it_and_no_more() -> N
     assert found is not None
     assert found.cause == "watermark_jump"
     assert found.periods == tuple(days(30, first=10))
-    assert "close_max_jump_days 35" in found.detail
+    assert "close.max_jump_days 35" in found.detail
     assert "2026-11-29T00:00:00Z" in found.detail
     assert "--yes" in found.detail
 
