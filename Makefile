@@ -7,6 +7,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+DEMO ?= quarter
+# Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
+WORKERS ?= 3
 
 .PHONY: help setup provision demo down clean test test-unit test-oracle test-flink test-services chaos bench lint types docs-check ci
 
@@ -27,8 +30,8 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
 	@$(BIN)/python -m infra.local
 
-demo: setup ## Run the pipeline on a year of real flights and compare it with the oracle
-	@$(BIN)/tidemark demo
+demo: setup ## Count a quarter of real flights and compare with the oracle; DEMO=year: the whole year
+	@$(BIN)/tidemark demo --period $(DEMO)
 
 down: setup ## Stop the local stack; its data stays
 	@$(BIN)/tidemark down
@@ -54,7 +57,8 @@ test-flink: setup provision ## Plans and views on a mini-cluster
 
 test-services: setup provision ## Integration tests and the chaos smoke, on real services
 	@echo "== integration tests and chaos smoke (Kafka, TimescaleDB, Redis, Flink)"
-	$(PYTEST) tests/integration tests/chaos -m "not drill" -v
+	$(PYTEST) tests/integration tests/chaos -m "not drill" -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --durations=20
 
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import yaml
 
 from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest, wait_until
-from jobs.flink.submit import JOBS, submit
+from jobs.flink.submit import JOBS, submit, submit_all
 from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, topics
@@ -28,6 +30,10 @@ from tidemark.oracle.oracle import Oracle
 from udfs.alerts.event import Alert, parse
 
 COUNTED_WITHIN_S = 180.0
+HASTY = {
+    "tick_ms": 100, "checkpoint_interval_ms": 500, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 200,
+    "catalog_refresh_s": 1, "live_refresh_s": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,17 @@ class Pipeline:
         self.rest.wait_running(job_id)
         return job_id
 
+    def start(self) -> None:
+        """Submit both jobs and wait until they make progress."""
+        submit_all(self.settings)
+
     def cancel(self) -> None:
         """End both jobs, whatever state they are in."""
-        for job in JOBS:
-            name = self.settings.names.job(job)
-            running = self.rest.active(name)
-            if running is not None:
-                self.rest.cancel(running.id)
-                wait_until(lambda name=name: self.rest.active(name) is None, 60, f"{name} to end")  # type: ignore[misc]
+        names = [self.settings.names.job(job) for job in JOBS]
+        running = [job for name in names if (job := self.rest.active(name))]
+        for job in running:
+            self.rest.cancel(job.id)
+        wait_until(lambda: not any(map(self.rest.active, names)), 60, f"{names} to end")
 
     def send(self, records: Iterable[StreamRecord]) -> None:
         """Send records to the partition and with the arrival they name."""
@@ -95,9 +104,32 @@ class Pipeline:
         """Wait until `meter` has committed that many source records."""
         wait_until(lambda: self.committed() >= count, COUNTED_WITHIN_S, f"{count} records to be committed")
 
-    def wait_drained(self) -> None:
-        """Wait until `meter` has committed the whole source topic."""
+    def wait_offsets(self) -> None:
+        """Wait until `meter` has committed the offsets of the whole source topic, which closing and replays go by.
+
+        An idle consumer commits them when its fetch has timed out, so up to 10 s after `wait_drained`.
+        """
         self.wait_committed(sum(end_offsets(self.settings, self.settings.events_topic).values()))
+
+    def wait_drained(self) -> None:
+        """Wait until what `meter` makes of the whole source topic is committed."""
+        name = self.settings.names.job("meter")
+        topic = self.settings.events_topic
+        last = {partition: end - 1 for partition, end in end_offsets(self.settings, topic).items() if end}
+
+        def read() -> bool:
+            job = self.rest.active(name)
+            return job is not None and read_offsets(self.rest, job.id, topic).items() >= last.items()
+
+        def passed(since_ms: float) -> bool:
+            job = self.rest.active(name)
+            return job is not None and (self.rest.progress(job.id).triggered_ms or 0) > since_ms
+
+        wait_until(read, COUNTED_WITHIN_S, f"{topic} to be read")
+        # The first checkpoint after it holds it all; when a second one completes, the first has been committed.
+        for which in ("holds", "has committed"):
+            now_ms = time.time() * 1_000
+            wait_until(lambda now_ms=now_ms: passed(now_ms), COUNTED_WITHIN_S, f"a checkpoint that {which} {topic}")  # type: ignore[misc]
 
     def oracle(self) -> Oracle:
         """Independent recomputation of the raw topic, read back from Kafka."""
@@ -135,12 +167,28 @@ class Pipeline:
         return [alert for alert in found if alert.type.startswith("limit.")]
 
 
+def read_offsets(rest: FlinkRest, job_id: str, topic: str) -> dict[int, int]:
+    """Offset of the last record of each partition that the job has read since it was started."""
+    pattern = re.compile(rf"\.topic\.{re.escape(topic.replace('.', '_'))}\.partition\.(\d+)\.currentOffset$")
+    found = rest.metrics(job_id, pattern)
+    return {int(pattern.search(name)[1]): int(value) for name, value in found.items()}  # type: ignore[index]
+
+
 @contextmanager
 def pipeline(
-    settings: Settings, name: str, catalog: Mapping[str, Any], folder: Path, **changes: Any
+    settings: Settings, name: str, catalog: Mapping[str, Any], folder: Path, *, hasty: bool = True, **changes: Any
 ) -> Iterator[Pipeline]:
-    """A prepared pipeline under the run id `name`; its jobs are ended at the end."""
-    run = settings.model_copy(update={"run_id": name, "events_topic": f"test.{name}", **changes})
+    """A prepared pipeline under the run id `name`; its jobs are ended at the end.
+
+    Parameters
+    ----------
+    hasty:
+        What the jobs do at intervals they do more often than by default, so that tests wait less.
+    changes:
+        Settings of the run.
+    """
+    own = {"run_id": name, "events_topic": f"test.{name}", **(HASTY if hasty else {}), **changes}
+    run = settings.model_copy(update=own)
     made = Pipeline(run, catalog)
     made.prepare(folder)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,15 +106,19 @@ class FlinkRest:
 
     def metric(self, job_id: str, name: str) -> float:
         """Sum of an operator metric over all subtasks of the job; `name` is the end of the metric's id."""
-        total = 0.0
+        return sum(self.metrics(job_id, re.compile(re.escape(name) + "$")).values())
+
+    def metrics(self, job_id: str, pattern: re.Pattern[str]) -> dict[str, float]:
+        """Each metric whose id the pattern is found in: its sum over all subtasks of all vertices that have it."""
+        totals: dict[str, float] = {}
         for vertex in self.details(job_id)["vertices"]:
             path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-            ids = [row["id"] for row in self._call("GET", path) if row["id"].endswith(name)]
+            ids = [row["id"] for row in self._call("GET", path) if pattern.search(row["id"])]
             # Metric ids hold operator names with commas, which the list parameter cannot carry: ask one by one.
             for metric_id in ids:
                 rows = self._call("GET", path, params={"get": metric_id, "agg": "sum"})
-                total += sum(row["sum"] for row in rows)
-        return total
+                totals[metric_id] = totals.get(metric_id, 0.0) + sum(row["sum"] for row in rows)
+        return totals
 
     def cancel(self, job_id: str) -> None:
         """Ask the job to end without a savepoint."""

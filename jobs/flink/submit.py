@@ -6,7 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,6 +96,30 @@ def submit(
     job_id = flink_run(settings, script, arguments, restore)
     record(settings, job, job_id, bounds)
     return Submission(job_id, restored_from=restore)
+
+
+def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -> dict[str, Submission]:
+    """Submit the jobs that count, at the same time, and wait until both make progress; safe to repeat.
+
+    Parameters
+    ----------
+    settings:
+        Of the run.
+    bounds:
+        Where a job begins and ends, of those that do not read everything.
+
+    Raises
+    ------
+    TidemarkError
+        As `submit`; the other job is submitted all the same.
+    """
+    ranges = bounds or {}
+    with ThreadPoolExecutor(len(JOBS)) as pool:
+        submissions = dict(zip(JOBS, pool.map(lambda job: submit(settings, job, ranges.get(job)), JOBS), strict=True))
+    rest = FlinkRest(settings.flink_rest_url)
+    for submission in submissions.values():
+        rest.wait_running(submission.job_id)
+    return submissions
 
 
 def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:

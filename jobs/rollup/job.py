@@ -14,6 +14,8 @@ from jobs.flink.statements import interval, statement
 from tidemark.core.settings import Settings
 
 GRAINS = ("minute", "hour", "day", "period")
+# The longest of the sliding windows.
+LONGEST_WINDOW_S = 7 * 86_400
 # The minutes that windows are added up from are per customer only where customers have windows: a minute per tenant is
 # a fraction of the state.
 TENANT_KEYS = "tenant_id, meter"
@@ -59,8 +61,9 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
             )
         )
     keys = CUSTOMER_KEYS if settings.customer_windows else TENANT_KEYS
+    recent = _within(settings, "`minute`", LONGEST_WINDOW_S)
     for view in ("changes", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
-        env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys)))
+        env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys, recent=recent)))
     for table in tables(settings):
         env.execute_sql(
             statement(
@@ -76,8 +79,19 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     """The whole job as a compiled plan."""
     configure(env, settings)
     declare(env, settings, bounds)
-    compiled = compile_plan(env, [statement("rollup", f"insert_{table}") for table in tables(settings)])
+    recent = _within(settings, "window_end")
+    compiled = compile_plan(env, [statement("rollup", f"insert_{table}", recent=recent) for table in tables(settings)])
     return with_ttls(compiled, [_bucket_ttl(settings, column, size_s) for column, size_s in BUCKETS_S.items()])
+
+
+def _within(settings: Settings, column: str, more_s: int = 0) -> str:
+    """The condition that a time lies within the history that is kept, and `more_s` seconds before it.
+
+    A minute is asked before its windows are: it came in before they ended, so all minutes of a window that is written
+    were let in.
+    """
+    history_s = settings.sliding_history_s
+    return f"{column} > LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TRUE"
 
 
 def _bucket_ttl(settings: Settings, column: str, size_s: int) -> TtlRule:

@@ -65,8 +65,7 @@ def parts(partitions: int) -> Iterator[list[StreamRecord]]:
 def year(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     changes = {**DEMO_SETTINGS, "close_settle_s": 1, "close_max_dead_letters": 10_000}
     with pipeline(stack.settings, "year", demo_catalog(), tmp_path_factory.mktemp("year"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         yield made
 
 
@@ -89,7 +88,7 @@ def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_v
     for part in parts(4):
         before = closed_lines(settings)
         year.send(part)
-        year.wait_drained()
+        year.wait_offsets()
         done = close(settings, "drill", Wish(yes=True))
         assert not done.refused
         assert done.corrections == 0

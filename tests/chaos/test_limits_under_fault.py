@@ -77,8 +77,7 @@ def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
     with Relay(int(stack.settings.redis_url.rsplit(":", 1)[1].split("/")[0])) as relay:
         slow = {"redis_url": relay.url} if fault == "slow" else {}
         with pipeline(stack.settings, f"redis{fault}", CATALOG, tmp_path, **slow) as run:
-            run.submit("meter")
-            run.submit("rollup")
+            run.start()
             run.send(records[:half])
             run.wait_committed(half)
             if fault == "slow":

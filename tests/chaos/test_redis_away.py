@@ -43,8 +43,7 @@ def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
     ports = read_ports(stack.local.paths.ports)
     assert ports is not None
     with pipeline(stack.settings, "redisaway", CATALOG, tmp_path) as run:
-        run.submit("meter")
-        run.submit("rollup")
+        run.start()
         run.send(records[:half])
         run.wait_committed(half)
         # Given Redis is gone, when the other half arrives, then it is counted all the same.

@@ -85,6 +85,20 @@ def test_windows_are_written_once_and_never_taken_back(plan: Plan) -> None:
     assert not described(plan, "ChangelogNormalize")
 
 
+def test_only_minutes_of_recent_windows_are_added_up(plan: Plan) -> None:
+    # 7 days of history, and 7 more for the longest window that ends in it; days behind the clock, as the plan has them.
+    minutes = [text for text in described(plan, "Calc(") if "1209600000" in text]
+    assert len(minutes) == 1
+    assert "LOCALTIMESTAMP" in minutes[0]
+    windows_kept = [text for text in described(plan, "Calc(") if "604800000:" in text and "LOCALTIMESTAMP" in text]
+    assert len(windows_kept) >= 2
+
+
+def test_without_a_bound_every_window_is_written() -> None:
+    unbounded = job.plan(new_environment(), Settings(sliding_history_s=0), Bounds())
+    assert not described(unbounded, "LOCALTIMESTAMP")
+
+
 def test_without_windows_of_customers_minutes_are_kept_per_tenant(plan_of_tenants: Plan) -> None:
     assert windows(plan_of_tenants, job.TENANT_KEYS, "TUMBLE") == ["1 min"]
     assert windows(plan_of_tenants, job.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]

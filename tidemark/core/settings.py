@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     meter_parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
     rollup_parallelism: int = Field(1, ge=1, description="Parallelism of `rollup`.")
     sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
+    sliding_history_s: int = Field(
+        604_800,
+        ge=0,
+        le=365 * 86_400,
+        description="Sliding windows that ended longer ago than this are not written; 0: all are.",
+    )
     customer_windows: bool = Field(
         True, description="Keep sliding windows per customer too: up to 17 rows a customer, meter and minute."
     )

@@ -6,8 +6,8 @@ An event is counted once however often it is redriven, because
 2. after that window nothing is sent: the job may have forgotten a copy it counted, so only a replay is exact;
 3. an event that stands in the redrive topic already is not sent again, unless it was rejected there too.
 
-What one meter is missing of an event that others counted goes into an envelope (`udfs.events.envelope`), with a dedupe key of
-its own: the same three hold for it.
+What one meter is missing of an event that others counted goes into an envelope (`udfs.events.envelope`), with a dedupe
+key of its own: the same three hold for it.
 """
 
 from __future__ import annotations

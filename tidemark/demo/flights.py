@@ -1,4 +1,4 @@
-"""336 776 real flights as usage events: where the data comes from, one event per flight, the order of the stream."""
+"""336 776 real flights of a year as usage events: where they come from, the event of each, their order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -24,14 +25,29 @@ from zoneinfo import ZoneInfo
 
 from tidemark.core.errors import TidemarkError, UnavailableError
 
+
+class Period(StrEnum):
+    """How much of the year the demo counts; the records of the quarter are the first ones of the year."""
+
+    QUARTER = "quarter"
+    YEAR = "year"
+
+    @property
+    def months(self) -> int:
+        """Months from January on."""
+        return 3 if self is Period.QUARTER else 12
+
+
 REQUIREMENTS = Path(__file__).with_name("data-requirements.txt")
 FLIGHTS = 336_776
 CANCELLED = 8_255
 SEED = 2013
 DUPLICATE_SHARE = 0.02
 DUPLICATES = round(FLIGHTS * DUPLICATE_SHARE)
+RECORDS = {Period.QUARTER: 82_300, Period.YEAR: FLIGHTS + DUPLICATES}
 
 _ZONE = ZoneInfo("America/New_York")
+_YEAR = 2013
 _MINUTE_MS = 60_000
 _DIVERTED_MS = 4 * 60 * _MINUTE_MS
 # A copy arrives 1 min to 30 h after its original: with the longest flight of 12 h it stays within the 48 h of grace,
@@ -141,29 +157,43 @@ def event_of(flight: dict[str, str], partitions: int) -> DemoRecord:
     return DemoRecord(0, crc32(key) % partitions, record_ms, key, _json(event))
 
 
-def stream(flights: Iterable[dict[str, str]], partitions: int, seed: int = SEED) -> list[DemoRecord]:
+def stream(flights: Iterable[dict[str, str]], partitions: int, seed: int = SEED, months: int = 12) -> list[DemoRecord]:
     """All records in the order of their record time, 2 % of the departed flights twice; the same for the same seed.
 
-    Half of the copies are in another partition than their original.
+    Half of the copies are in another partition than their original. The records of the first months are the first
+    records of the year.
 
     Parameters
     ----------
     flights:
-        Rows of the flights table.
+        Rows of the whole flights table.
     partitions:
         Partitions of the topic.
     seed:
         Decides which flights are sent twice, when, and in which partition.
+    months:
+        Months from January on, in New York, whose records are wanted.
 
     """
-    records = [event_of(flight, partitions) for flight in flights]
-    copies = _copies(records, partitions, random.Random(seed))  # noqa: S311 - a stream to repeat, not a secret
-    ordered = sorted(records + copies, key=lambda record: record.timestamp_ms)
-    return [replace(record, seq=seq) for seq, record in enumerate(ordered)]
+    records: dict[int, DemoRecord] = {}
+    departed: list[int] = []
+    place = -1
+    for place, flight in enumerate(flights):
+        if flight["dep_time"]:
+            departed.append(place)
+        if int(flight["month"]) <= months:
+            records[place] = event_of(flight, partitions)
+    wanted = round((place + 1) * DUPLICATE_SHARE)
+    copies = _copies(records, departed, wanted, partitions, random.Random(seed))  # noqa: S311 - a stream to repeat, not a secret
+    ordered = sorted([*records.values(), *copies], key=lambda record: record.timestamp_ms)
+    # What landed after the last month comes after flights that are not here.
+    end_ms = int(datetime(_YEAR, months + 1, 1, tzinfo=_ZONE).timestamp()) * 1_000 if months < 12 else None  # noqa: PLR2004
+    within = [record for record in ordered if end_ms is None or record.timestamp_ms < end_ms]
+    return [replace(record, seq=seq) for seq, record in enumerate(within)]
 
 
-def demo_stream(partitions: int) -> list[DemoRecord]:
-    """Make the demo's stream from the published data, about 20 s.
+def demo_stream(partitions: int, period: Period = Period.YEAR) -> list[DemoRecord]:
+    """Make the demo's stream from the published data: about 20 s for the year, 8 s for the quarter.
 
     Raises
     ------
@@ -171,21 +201,24 @@ def demo_stream(partitions: int) -> list[DemoRecord]:
         The data is not what it was when the demo was made.
 
     """
-    records = stream(read_flights(fetch_archive()), partitions)
-    if len(records) != FLIGHTS + DUPLICATES:
-        raise TidemarkError(f"the flights make {len(records)} records instead of {FLIGHTS + DUPLICATES}.")
+    records = stream(read_flights(fetch_archive()), partitions, months=period.months)
+    if len(records) != RECORDS[period]:
+        raise TidemarkError(f"the flights make {len(records)} records instead of {RECORDS[period]}.")
     return records
 
 
-def _copies(records: Sequence[DemoRecord], partitions: int, rng: random.Random) -> list[DemoRecord]:
-    departed = [record for record in records if b'"timestamp":null' not in record.value]
-    chosen = rng.sample(departed, round(len(records) * DUPLICATE_SHARE))
+def _copies(
+    records: Mapping[int, DemoRecord], departed: Sequence[int], wanted: int, partitions: int, rng: random.Random
+) -> list[DemoRecord]:
+    """Copies of `wanted` flights of all that departed, as far as their records are wanted."""
     copies = []
-    for original in chosen:
+    for place in rng.sample(departed, wanted):
         elsewhere = rng.randrange(1, partitions) if partitions > 1 and rng.random() < 0.5 else 0  # noqa: PLR2004
-        partition = (original.partition + elsewhere) % partitions
-        delayed_ms = original.timestamp_ms + rng.randint(*_COPY_DELAY_MS)
-        copies.append(replace(original, partition=partition, timestamp_ms=delayed_ms))
+        delay_ms = rng.randint(*_COPY_DELAY_MS)
+        if place in records:
+            original = records[place]
+            partition = (original.partition + elsewhere) % partitions
+            copies.append(replace(original, partition=partition, timestamp_ms=original.timestamp_ms + delay_ms))
     return copies
 
 

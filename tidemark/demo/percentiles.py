@@ -36,7 +36,7 @@ class Percentiles:
 
 
 def compare(query: Query, oracle: Oracle) -> list[Percentiles]:
-    """Stored and exact percentiles of each airport over the whole year.
+    """Stored and exact percentiles of each airport over all that is stored.
 
     Parameters
     ----------

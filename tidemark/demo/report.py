@@ -144,13 +144,13 @@ def wait_until_counted(
 def applied(settings: Settings) -> dict[str, int]:
     """Sum of `n`, the measurements applied, of each grain."""
     columns = ", ".join(f"(SELECT coalesce(sum(n), 0)::bigint FROM {grain})" for grain in GRAINS)
-    row = _query(settings, f"SELECT {columns}")[0]
+    row = query(settings, f"SELECT {columns}")[0]
     return dict(zip(GRAINS, map(int, row), strict=True))
 
 
 def make_report(settings: Settings, oracle: Oracle) -> Report:
     """Compare everything that is stored with the oracle."""
-    query = """
+    carriers = """
         SELECT customer_id,
                sum(CASE WHEN meter = 'flights' THEN total ELSE 0 END),
                sum(CASE WHEN meter = 'miles' THEN total ELSE 0 END)
@@ -163,14 +163,14 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
     differences = compare_postgres(oracle, settings) + compare_redis(oracle, settings)
     live = [dict(zip(names, row, strict=True)) for row in live_rows(settings)]
     return Report(
-        stored=_totals(_query(settings, query)),
-        oracle=_totals(oracle.db.execute(query).fetchall()),
+        stored=_totals(query(settings, carriers)),
+        oracle=_totals(oracle.db.execute(carriers).fetchall()),
         counts=oracle.counts(),
         differences=differences,
         live=sorted(filter(_is_shown, live), key=lambda row: (row["tenant_id"], row["customer_id"], row["meter"])),
         dead_letters=whole,
         partial=partial_ones,
-        percentiles=compare(partial(_query, settings), oracle),
+        percentiles=compare(partial(query, settings), oracle),
         alerts=committed_alerts(oracle, settings),
     )
 
@@ -189,10 +189,10 @@ def show(report: Report, settings: Settings) -> None:
         draw(f"dead letters: {reason} {count:,}")
     for reason, count in report.partial.items():
         draw(f"partial dead letters beside them: {reason} {count:,}")
-    draw(one_line("oracle: equal", "bold green") if report.equal else one_line("oracle: different", "bold red"))
+    draw(_next_steps(settings))
     for difference in report.differences:
         draw([f"only in {difference.side}: {difference.relation} {difference.row}"])
-    draw(_next_steps(settings))
+    draw(one_line("oracle: equal", "bold green") if report.equal else one_line("oracle: different", "bold red"))
 
 
 def _is_shown(row: dict[str, Any]) -> bool:
@@ -217,10 +217,10 @@ def _live(report: Report) -> Table:
 
 
 def _closed(settings: Settings) -> str:
-    query = f"""
+    periods = f"""
         SELECT count(*), count(*) FILTER (WHERE lines = 0), max(period_end)::date
         FROM {settings.names.billing_schema}.period_close"""
-    closed, empty, last = _query(settings, query)[0]
+    closed, empty, last = query(settings, periods)[0]
     return f"closed: {closed:,} billing periods, {empty:,} of them without usage, the last up to {last}"
 
 
@@ -232,16 +232,25 @@ Three queries to try (psql "{settings.postgres_url}"):
    WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, first_day;                   -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
-  SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-07-01', '2013-08-01', 0.99); -- a July to wait in
+  SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-03-01', '2013-04-01', 0.99); -- one in a hundred
 Flink: {settings.flink_rest_url}
-Stop with `make down`; `make clean` removes what the demo made."""
+Stop with `make down`; `make clean` removes what the demo made.
+"""
 
 
-def _query(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+def query(settings: Settings, text: str) -> list[tuple[Any, ...]]:
+    """Rows of a query on the rollups of the run.
+
+    Raises
+    ------
+    UnavailableError
+        The database does not answer.
+
+    """
     path = f"-c timezone=UTC -c search_path={settings.names.usage_schema},public"
     try:
         with psycopg.connect(settings.postgres_url, connect_timeout=10, options=path) as connection:
-            return connection.execute(query.encode()).fetchall()
+            return connection.execute(text.encode()).fetchall()
     except psycopg.OperationalError as error:
         raise UnavailableError(f"Postgres at {settings.postgres_url}: {error}.", "`tidemark up`.") from error
 

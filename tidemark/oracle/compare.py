@@ -57,7 +57,7 @@ class Difference:
     row: dict[str, Any]
 
 
-def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]]) -> list[Difference]:
+def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]], required: str = "TRUE") -> list[Difference]:
     """Rows of a relation of the oracle that are not stored, and stored rows the oracle does not have.
 
     Parameters
@@ -68,6 +68,8 @@ def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]]) -> l
         One of `GRAINS` or `SLIDING`, or `live`.
     stored:
         Rows in the relation's column order; times with zone, totals as `Decimal`, None for NULL.
+    required:
+        SQL condition on the relation's rows that have to be stored; others may be, and are compared when they are.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]]) -> l
 
     """
     load(oracle, f"stored_{relation}", schema_of(relation), stored)
-    return compare_relations(oracle, relation, f"stored_{relation}")
+    return compare_relations(oracle, relation, f"stored_{relation}", required)
 
 
 def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] = GRAINS) -> list[Difference]:
@@ -93,7 +95,9 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
     try:
         with psycopg.connect(settings.postgres_url, connect_timeout=10, options="-c timezone=UTC") as connection:
             for grain in grains:
-                found += compare(oracle, grain, _table_rows(connection, settings.names.usage_schema, grain))
+                required = _kept(settings) if grain in SLIDING else "TRUE"
+                rows = _table_rows(connection, settings.names.usage_schema, grain)
+                found += compare(oracle, grain, rows, required)
     except psycopg.OperationalError as error:
         raise UnavailableError(f"Postgres at {settings.postgres_url}: {error}.", "`tidemark up`.") from error
     return found
@@ -112,6 +116,15 @@ def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
         return compare(oracle, "live", list(live_rows(settings)))
     except redis.RedisError as error:
         raise UnavailableError(f"Redis at {settings.redis_url}: {error}.", "`tidemark up`.") from error
+
+
+def _kept(settings: Settings) -> str:
+    """The condition on sliding windows that are recent enough to be written, whenever that was.
+
+    What was written and is older by now is compared too.
+    """
+    history_s = settings.sliding_history_s
+    return f"window_end > now() - INTERVAL {history_s} SECOND" if history_s else "TRUE"
 
 
 def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) -> Iterator[tuple[Any, ...]]:
@@ -181,17 +194,22 @@ def load(oracle: Oracle, table: str, schema: pa.Schema, rows: Iterable[Sequence[
         oracle.db.unregister("batch")
 
 
-def compare_relations(oracle: Oracle, relation: str, stored: str) -> list[Difference]:
-    """Rows only in a relation of the oracle, and rows only in another table or view of its database, as multisets."""
+def compare_relations(oracle: Oracle, relation: str, stored: str, required: str = "TRUE") -> list[Difference]:
+    """Rows only in a relation of the oracle, and rows only in another table or view of its database, as multisets.
+
+    Of the rows of the relation only those have to be in the other one that meet `required`, an SQL condition.
+    """
     names = schema_of(relation).names
     columns = ", ".join(names)
-    sides: tuple[tuple[Literal["oracle", "stored"], str, str], ...] = (
-        ("oracle", relation, stored),
-        ("stored", stored, relation),
+    sides: tuple[tuple[Literal["oracle", "stored"], str, str, str], ...] = (
+        ("oracle", relation, stored, required),
+        ("stored", stored, relation, "TRUE"),
     )
     found = []
-    for side, left, right in sides:
-        query = f"SELECT {columns} FROM {left} EXCEPT ALL SELECT {columns} FROM {right} ORDER BY ALL LIMIT {SHOWN_ROWS}"
+    for side, left, right, where in sides:
+        query = f"""
+            SELECT {columns} FROM {left} WHERE {where} EXCEPT ALL SELECT {columns} FROM {right}
+            ORDER BY ALL LIMIT {SHOWN_ROWS}"""
         rows = oracle.db.execute(query).fetchall()
         found += [Difference(relation, side, dict(zip(names, row, strict=True))) for row in rows]
     return found

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from jobs.flink.bounds import Bounds
-from jobs.flink.rest import FlinkRest
-from jobs.flink.submit import JOBS, stop, submit
+from jobs.flink.submit import JOBS, stop, submit_all
 from tidemark.archive.publish import publish
 from tidemark.billing import store
 from tidemark.billing.watermark import Watermark, as_text, reached, settle
@@ -120,9 +119,7 @@ def resume(settings: Settings, replay: Replay) -> Replay:
     topics.apply(run, create_time=loads_history, ledger=False)
     migrate.migrate(run, ledger=False)
     bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
-    for job in JOBS:
-        submission = submit(run, job, bounds if job == "meter" else None)
-        FlinkRest(run.flink_rest_url).wait_running(submission.job_id)
+    submit_all(run, {"meter": bounds})
     return replay
 
 

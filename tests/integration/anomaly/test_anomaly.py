@@ -11,6 +11,7 @@ from typing import Any
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import stop, submit
 from tests.anomaly_stream import DISORDER_S, Usage, expected, send, usage
+from tests.conftest import by_flink_run
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -23,7 +24,8 @@ SAID_WITHIN_S = 180.0
 @contextmanager
 def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Settings]:
     """Topics and tables of a run of its own; its job is ended at the end."""
-    run = settings.model_copy(update={"run_id": name, "events_topic": f"test.{name}", **changes})
+    own = {"run_id": name, "events_topic": f"test.{name}", "anomaly_checkpoint_interval_ms": 500, **changes}
+    run = settings.model_copy(update=own)
     topics.apply(run, create_time=True)
     migrate.migrate(run)
     rest = FlinkRest(run.flink_rest_url)
@@ -74,7 +76,8 @@ def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
     settings = {"anomaly_disorder_s": DISORDER_S, "anomaly_clock": False, "source_idle_s": 3_600}
     with anomaly_run(stack.settings, "anomaly", **settings) as run:
         send(run, stream[: len(stream) // 2])
-        started(run)
+        with by_flink_run():
+            started(run)
         savepoint = stop(run, "anomaly")
         assert savepoint
         send(run, stream[len(stream) // 2 :])

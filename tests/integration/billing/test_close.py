@@ -102,8 +102,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
         "customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "closing", CATALOG, tmp_path_factory.mktemp("closing"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         yield made
 
 
@@ -134,7 +133,7 @@ def cli(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
 def beat(run: Pipeline, at: datetime) -> None:
     """Heartbeats into both partitions, and wait until they were counted."""
     assert heartbeat.beat(run.settings, at) == 2
-    run.wait_drained()
+    run.wait_offsets()
 
 
 def redrive(run: Pipeline, value: bytes | None, arrival_ms: int) -> None:
@@ -178,7 +177,7 @@ def test_periods_close_as_the_watermark_passes(run: Pipeline, connection: psycop
     settings = run.settings
     # Given a day of events in one partition: the other one has not said yet how late it is.
     run.send(day(0))
-    run.wait_drained()
+    run.wait_offsets()
     first = ledger_close.close(settings, "test")
     assert (first.watermark, first.closes) == (None, 0)
     assert [one.cause for one in first.refused] == ["watermark"]

@@ -52,8 +52,7 @@ def counted(
 ) -> Iterator[Pipeline]:
     """The stream, counted by both jobs, with as many measurements stored as the model has, or more."""
     with pipeline(stack.settings, "dry_run", CATALOG, tmp_path_factory.mktemp("dry_run")) as run:
-        run.submit("meter")
-        run.submit("rollup")
+        run.start()
         run.send(records)
         run.wait_drained()
         expected = {f"usage_{grain}": sum(cell.n for *_, cell in model.fold.rows(grain)) for grain in GRAINS}

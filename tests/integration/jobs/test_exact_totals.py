@@ -12,6 +12,7 @@ import pytest
 from jobs.flink.bounds import Bounds
 from jobs.flink.rest import wait_until
 from jobs.flink.submit import JOBS
+from tests.conftest import by_flink_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, expected_of, generate
 from tidemark.oracle.compare import compare_postgres
@@ -26,11 +27,11 @@ def records() -> list[StreamRecord]:
 
 @pytest.fixture(scope="module")
 def counted(stack: Any, records: list[StreamRecord], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """The stream, sent while both jobs run, and drained."""
+    """The stream, sent while both jobs run as they are by default, submitted as users do, and drained."""
     folder = tmp_path_factory.mktemp("exact")
-    with pipeline(stack.settings, "exact", CATALOG, folder) as run:
-        run.submit("meter")
-        run.submit("rollup")
+    with pipeline(stack.settings, "exact", CATALOG, folder, hasty=False) as run:
+        with by_flink_run():
+            run.start()
         run.send(records)
         run.wait_drained()
         yield run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,24 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
 from tests.pipeline import Pipeline, pipeline
-from tests.streams import CATALOG, generate
+from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.core import migrate
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 from tidemark.oracle.compare import SLIDING, compare_postgres
 
 SIXTY_DAYS_S = 60 * 86_400
+SIMPLE = {
+    "tenants": {"acme": None},
+    "meters": {"calls": {"event_types": ["call"], "aggregation": "count", "unit": "calls"}},
+}
 LATE = "numLateRecordsDropped"
 
 
 def test_every_sliding_window_equals_the_oracle(stack: Any, tmp_path: Path) -> None:
     # Given events of 40 days, out of order, and a watermark bound that covers them ...
-    with pipeline(stack.settings, "sliding", CATALOG, tmp_path, sliding_disorder_s=SIXTY_DAYS_S) as run:
+    changes = {"sliding_disorder_s": SIXTY_DAYS_S, "sliding_history_s": 0}
+    with pipeline(stack.settings, "sliding", CATALOG, tmp_path, **changes) as run:
         run.send(generate(events=2_000, seed=3))
         # ... when both jobs run to the end of their input, which fires every window ...
         for job in ("meter", "rollup"):
@@ -41,6 +46,35 @@ def test_every_sliding_window_equals_the_oracle(stack: Any, tmp_path: Path) -> N
             for relation, sizes in zip(SLIDING, (4, 2), strict=True):
                 assert oracle.number(f"SELECT count(*) FROM {relation}") > 1_000
                 assert oracle.number(f"SELECT count(DISTINCT window_s) FROM {relation}") == sizes
+
+
+def test_windows_of_the_distant_past_are_not_written_and_recent_ones_are_whole(stack: Any, tmp_path: Path) -> None:
+    # Given usage every hour of the last twenty days, and a history of two ...
+    now = datetime.now(UTC)
+    hours = [now.replace(minute=7, second=0, microsecond=0) - timedelta(hours=20 * 24 - n) for n in range(20 * 24)]
+    changes = {"sliding_disorder_s": SIXTY_DAYS_S, "sliding_history_s": 2 * 86_400}
+    with pipeline(stack.settings, "history", SIMPLE, tmp_path, **changes) as run:
+        run.send(call(number, at) for number, at in enumerate(hours))
+        # ... when it is loaded ...
+        for job in ("meter", "rollup"):
+            job_id = run.submit(job, Bounds(end="latest"))
+            wait_until(lambda job_id=job_id: run.rest.details(job_id)["state"] == "FINISHED", 180, f"{job} to finish")  # type: ignore[misc]
+        with run.oracle() as oracle:
+            # ... then a week that ended within the history holds all of its hours, and none that ended before is there.
+            assert compare_postgres(oracle, run.settings, SLIDING) == []
+            assert not compare_postgres(oracle, run.settings)
+        ended = rows(run, "SELECT min(window_end) >= now() - INTERVAL '2 days 10 minutes', count(*) FROM usage_sliding")
+        assert ended[0][0]
+        week = "SELECT max(n) FROM usage_sliding WHERE window_s = 604800 AND window_end <= now()"
+        assert rows(run, week) == [(7 * 24,)]
+
+
+def call(number: int, at: datetime) -> StreamRecord:
+    event = {
+        "event_id": f"e-{number}", "tenant_id": "acme", "customer_id": "c-1", "event_type": "call",
+        "timestamp": at.isoformat(),
+    }  # fmt: skip
+    return StreamRecord(0, int(at.timestamp() * 1_000), b"acme", json.dumps(event).encode())
 
 
 def delta(minute: str, total: str, customer: str = "c-1") -> bytes:
@@ -76,7 +110,7 @@ def test_usage_within_the_watermark_bound_is_in_the_windows_and_later_one_is_cou
     #   10:00    10:20    12:00 ... 12:05    12:10      16:00
     #   on time  late              in time   on time    closes the windows before
     #
-    changes = {"topic_partitions": 1, "sliding_disorder_s": 600, "source_idle_s": 3_600}
+    changes = {"topic_partitions": 1, "sliding_disorder_s": 600, "sliding_history_s": 0, "source_idle_s": 3_600}
     with pipeline(stack.settings, "late", CATALOG, tmp_path, **changes) as run:
         # Given a job whose watermark has passed 11:59, as the window of 10:00 that was stored says, ...
         job_id = run.submit("rollup")

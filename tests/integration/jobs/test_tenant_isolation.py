@@ -111,8 +111,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
     """Both jobs with the calm stream inside the flood, drained."""
     folder = tmp_path_factory.mktemp("isolation")
     with pipeline(stack.settings, "isolation", CATALOG, folder, **BOUNDS) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(flooded(calm()))
         made.wait_drained()
         with made.oracle() as oracle:

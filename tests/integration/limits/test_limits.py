@@ -89,8 +89,7 @@ def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
             },
             customers={"mover": {"plan": "small"}, "quiet": {"plan": "small"}},
         )
-        run.submit("meter")
-        run.submit("rollup")
+        run.start()
         stop = threading.Event()
         threads = [threading.Thread(target=one, args=(run.settings, stop)) for one in (keeper.watch, limits.watch)]
         for thread in threads:

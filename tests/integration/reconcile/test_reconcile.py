@@ -106,15 +106,14 @@ def counted(stack: Any, records: list[StreamRecord], tmp_path_factory: pytest.Te
         file = folder / "later.yaml"
         file.write_text(yaml.safe_dump({"valid_from": HISTORY[1]["valid_from"], **HISTORY[1]["catalog"]}))
         catalog_tool.apply(run.settings, file, backdate=True, prune=True, all_tenants=True)
-        run.submit("meter")
-        run.submit("rollup")
+        run.start()
         run.send(records[:-LAST])
         wait_counted(run)
         yield run
 
 
 def wait_counted(run: Pipeline) -> None:
-    run.wait_drained()
+    run.wait_offsets()
     oracle, _ = recompute(run.settings, HISTORY, Wanted(), {})
     with oracle:
         wait_until_counted(run.settings, oracle)

@@ -117,11 +117,10 @@ def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipel
         "close_settle_s": 1, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 500, "customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(generate(EVENTS, seed=7))
         made.send(last_of_all())
-        made.wait_drained()
+        made.wait_offsets()
         assert close(made.settings, "test", Wish(yes=True)).closes
         yield made
 

@@ -90,6 +90,14 @@ def test_the_stream_is_ordered_numbered_and_the_same_again(flights, records):
     assert stream(flights, PARTITIONS) == records
 
 
+def test_the_records_of_the_first_months_are_the_first_ones_of_the_year(flights, records):
+    for months in range(1, 13):
+        part = stream(flights, PARTITIONS, months=months)
+        assert part == records[: len(part)]
+        assert len(part) < len(records) or months == 12
+    assert part == records
+
+
 def test_two_percent_arrive_twice_unchanged_and_within_grace(flights, records):
     by_value = Counter(r.value for r in records)
     copies = [value for value, times in by_value.items() if times == 2]
