@@ -71,7 +71,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "demo": (
         "demo",
-        "Bring everything up, replay a year of real flights through the jobs, and compare with the oracle.",
+        "Bring everything up, count real flights through the jobs, and compare with the oracle.",
     ),
 }
 # The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.
