@@ -39,7 +39,7 @@ CALLS = {
     ("sned",): set(),
     PERIOD: set(),
     ("settings", "--check"): set(),
-    ("usage", "--help"): {"psycopg", "redis"},
+    ("usage", "--help"): {"psycopg", "redis", "kafka"},
     ("send", "--help"): {"kafka"},
     ("explain", "--help"): {"psycopg", "redis", "kafka", "requests"},
 }
