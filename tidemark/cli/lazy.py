@@ -26,7 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "send",
         "Send each line of a file as one event, as it is; a bad line is sent too and ends in the dead-letter topic.",
     ),
-    "usage": ("usage", "Print live counter and stored total of the latest period of each meter, side by side."),
+    "usage": (
+        "usage",
+        "Print live counter and stored total of each meter, side by side; or usage by dimensions, or day by day.",
+    ),
     "top": (
         "usage",
         "Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard.",
@@ -66,10 +69,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "dry_run",
         "Count a file of events as the jobs would with this catalog: what is rejected, and what all meters come to.",
     ),
-    "demo": (
-        "demo",
-        "Bring everything up, replay a year of real flights through the jobs, and compare with the oracle.",
-    ),
+    "demo": ("demo", "Bring everything up, count real flights through the jobs, and compare with the oracle."),
 }
 # The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.
 LOCAL = frozenset({"stack", "doctor", "demo"})

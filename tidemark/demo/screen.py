@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+
+from tidemark.core.terminal import Console, Group, Live, Table, one_line
 
 # Between two lines where nobody draws.
 EVERY_S = 5.0
@@ -90,7 +89,7 @@ class Screen:
             return
         self._said_s = now_s
         shown = "; ".join(" ".join(row) for row in rows[:3])
-        self._console.print(f"{text}; {shown}" if shown else text, highlight=False, markup=False)
+        self._console.print(one_line(f"{text}; {shown}" if shown else text))
 
     def _table(self, rows: Sequence[Row]) -> Table:
         table = Table(*self._columns)
