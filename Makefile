@@ -7,6 +7,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+DEMO ?= quarter
+# Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
+WORKERS ?= 3
 
 .PHONY: help setup provision demo down clean test test-unit test-oracle test-flink test-services chaos bench lint types docs-check ci
 
@@ -15,20 +18,20 @@ help: ## List the targets
 
 setup: $(VENV)/.installed ## Create .venv with the pinned dependencies
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraints.txt
 	@echo "== making $(VENV) with the pinned dependencies (about 700 MB, a few minutes on a new machine)"
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -c 'import pyflink, jobs, pytest'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev]'
+	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
 provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
 	@$(BIN)/python -m infra.local
 
-demo: setup ## Run the pipeline on a year of real flights and compare it with the oracle
-	@$(BIN)/tidemark demo
+demo: setup ## Count a quarter of real flights and compare with the oracle; DEMO=year: the whole year
+	@$(BIN)/tidemark demo --period $(DEMO)
 
 down: setup ## Stop the local stack; its data stays
 	@$(BIN)/tidemark down
@@ -36,7 +39,7 @@ down: setup ## Stop the local stack; its data stays
 clean: ## Stop the local stack and those of tests and benchmarks, and remove their data and .venv
 	@if [ -x $(BIN)/tidemark ]; then \
 	  for stack in local test bench; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
-	rm -rf $(VENV) .tidemark build ./*.egg-info
+	rm -rf $(VENV) .tidemark build ./*.egg-info sdk/python/*.egg-info sdk/python/build
 
 test: setup provision test-unit test-oracle test-flink test-services ## All tiers and a chaos smoke
 
@@ -54,7 +57,8 @@ test-flink: setup provision ## Plans and views on a mini-cluster
 
 test-services: setup provision ## Integration tests and the chaos smoke, on real services
 	@echo "== integration tests and chaos smoke (Kafka, TimescaleDB, Redis, Flink)"
-	$(PYTEST) tests/integration tests/chaos -m "not drill" -v
+	$(PYTEST) tests/integration tests/chaos -m "not drill" -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --durations=20
 
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
@@ -68,14 +72,15 @@ bench: setup provision ## Benchmarks: drain, latency, limits, reader, anomalies,
 	$(BIN)/python -m tests.bench.anomalies
 	$(BIN)/python -m tests.bench.replay
 
-lint: setup ## Style; writes nothing
+lint: setup ## Style, and which folder may import which; writes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: setup ## Types
 	$(BIN)/mypy
 
 docs-check: setup ## Reference pages are what the code says
-	$(BIN)/python -m jobs.reference --check
+	$(BIN)/python -m tidemark.cli.reference --check
 
 ci: lint types docs-check test ## What .ci/run calls

@@ -17,8 +17,8 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from jobs.kafka_io import Sender
-from jobs.settings import Settings
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import Settings
 from udfs.alerts.event import rfc3339
 from udfs.anomaly.alerts import AlertRow, row_of
 from udfs.anomaly.detector import replay
@@ -97,8 +97,8 @@ def expected(stream: Iterable[Usage]) -> list[AlertRow]:
 
 def send(settings: Settings, stream: Iterable[Usage]) -> None:
     """Write it where `meter` would; what closes the stream goes to every partition, so that each has a watermark."""
-    partitions = settings.topic_partitions
-    with Sender(settings) as sender:
+    partitions = settings.topics.partitions
+    with Sender(settings.kafka) as sender:
         for index, one in enumerate(stream):
             topic = settings.names.dlq if one.rejected else settings.names.deltas
             value = json.dumps(_dead_letter(one) if one.rejected else delta(one)).encode()

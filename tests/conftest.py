@@ -1,21 +1,39 @@
-"""The stack the integration and chaos tiers share: started once a run on free ports, always stopped."""
+"""The stack the integration and chaos tiers share: started once a run on free ports, always stopped.
+
+Workers of pytest-xdist share it too: each has a database of its own, so that what one file does to the catalog is not
+another's, and what else there is (topics, keys, jobs) is apart by run id.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
-from infra.local.paths import Paths
+from infra.local.paths import Paths, locked
 from infra.local.stack import Stack
-from jobs.settings import FILE_ENV, Settings, load
+from jobs.flink import submit
+from tests.integration.catalog.own_database import own_database
+from tests.warm_client import WarmClient
+from tidemark.core.settings import FILE_ENV, Settings, flat, load, nested
 
 # Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none. A second
 # run at the same time needs a folder of its own.
 STATE_DIR = Path(os.environ.get("TIDEMARK_TEST_STATE") or Path(__file__).parents[1] / ".tidemark" / "test")
+# Says which test run started the stack; beside the folder, which is removed at the begin of a run.
+STARTED_BY = STATE_DIR.with_name(f".{STATE_DIR.name}.run")
+# Held by those who use the stack, and by one alone who disturbs it.
+SERVICES_LOCK = STATE_DIR.with_name(f".{STATE_DIR.name}.services.lock")
+FLINK_RUN = submit.flink_run
+# Environment of all processes of a test run.
+RUN_ENV, WORKER_ENV = "TIDEMARK_TEST_RUN", "PYTEST_XDIST_WORKER"
 
 
 @dataclass(frozen=True)
@@ -26,19 +44,104 @@ class RunningStack:
     settings: Settings
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
-    """Kafka, TimescaleDB, Redis and a Flink cluster of this test run alone."""
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN_ENV] = uuid.uuid4().hex
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start jobs take minutes, so they go first; what disturbs the stack goes last."""
+    items.sort(key=lambda item: (_folder(item) == "chaos", not _starts_jobs(item)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def _starts_jobs(item: pytest.Item) -> bool:
+    module = getattr(item, "module", None)
+    return hasattr(module, "pipeline") or hasattr(module, "anomaly_run")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the stack with the process that began the run: all of its workers have ended."""
+    if not hasattr(config, "workerinput") and _is_ours():
+        Stack(Paths.of(STATE_DIR)).down()
+        STARTED_BY.unlink()
+
+
+def _is_ours() -> bool:
+    return STARTED_BY.is_file() and STARTED_BY.read_text() == os.environ[RUN_ENV]
+
+
+def _shared_stack() -> Stack:
+    """The stack of this test run, started by the first of its workers that needs it."""
     local = Stack(Paths.of(STATE_DIR))
-    local.clean()
+    with locked(STARTED_BY.with_suffix(".run.lock"), wait=True, what="the stack of the tests"):
+        if not _is_ours():
+            local.clean()
+            STARTED_BY.write_text(os.environ[RUN_ENV])
+            local.up()
+    return local
+
+
+@contextmanager
+def _settings_from(file: Path) -> Iterator[Settings]:
+    """Settings of a file, for this process and those it starts."""
     before = os.environ.get(FILE_ENV)
+    os.environ[FILE_ENV] = str(file)
     try:
-        local.up()
-        os.environ[FILE_ENV] = str(local.paths.settings)
-        yield RunningStack(local, load())
+        yield load()
     finally:
-        local.down()
         if before is None:
             os.environ.pop(FILE_ENV, None)
         else:
             os.environ[FILE_ENV] = before
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """Kafka, TimescaleDB, Redis and a Flink cluster of this test run alone."""
+    local = _shared_stack()
+    worker = os.environ.get(WORKER_ENV)
+    with _settings_from(local.paths.settings) as settings:
+        shared = RunningStack(local, settings)
+        with own_database(shared, worker) if worker else nullcontext(settings) as own:
+            file = local.paths.root / f"settings-{worker or 'main'}.yaml"
+            content = yaml.safe_load(local.paths.settings.read_text())
+            file.write_text(yaml.safe_dump(nested(flat(content) | {"postgres.url": own.postgres.url})))
+            with _settings_from(file) as loaded:
+                yield RunningStack(local, loaded)
+
+
+@pytest.fixture(scope="session")
+def warm_client() -> Iterator[WarmClient]:
+    """The Flink client of this process."""
+    client = WarmClient(STATE_DIR / "logs" / f"client-{os.environ.get(WORKER_ENV, 'main')}.log")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def submitted_warm(warm_client: WarmClient) -> Iterator[None]:
+    """Jobs are submitted by the client that stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submit, "flink_run", warm_client.flink_run)
+        yield
+
+
+@contextmanager
+def by_flink_run() -> Iterator[None]:
+    """Jobs are submitted as the product does it, by `flink run`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submit, "flink_run", FLINK_RUN)
+        yield
+
+
+@contextmanager
+def holding_stack(*, alone: bool) -> Iterator[None]:
+    """Use the stack beside the other workers, or alone, to disturb it."""
+    SERVICES_LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with SERVICES_LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield

@@ -8,13 +8,13 @@ from typing import Any
 
 from psycopg import sql
 
-from jobs import db
-from jobs.kafka_io import dump
-from jobs.oracle.compare import Difference, compare, schema_of
-from jobs.oracle.oracle import Oracle
-from jobs.settings import Settings
-from udfs.ledger.lines import PeriodKey
-from udfs.ledger.messages import Book
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.messages import Book
+from tidemark.core import migrate
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.compare import Difference, compare, schema_of
+from tidemark.oracle.oracle import Oracle
 
 # Tenant, customer, meter, dims, begin of the period.
 Place = tuple[str, str, str, str, datetime]
@@ -24,7 +24,7 @@ def closed_lines(settings: Settings) -> dict[Place, Decimal]:
     """Values of closed periods, with corrections; without percentiles, which the rollups only estimate."""
     rows = ask(
         settings,
-        "SELECT tenant_id, customer_id, meter, dims, period_start, value FROM {billing}.usage_current "
+        "SELECT tenant_id, customer_id, meter, dims, period_start, value FROM {billing}.usage_current_by_dims "
         "WHERE final AND aggregation <> 'percentile'",
     )
     return {tuple(row[:5]): row[5] for row in rows}
@@ -74,7 +74,7 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(query).format(
         billing=sql.Identifier(billing), usage=sql.Identifier(usage), schema=sql.Literal(billing)
     )
-    with db.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         return connection.execute(statement).fetchall()
 
 
@@ -82,6 +82,6 @@ def read_book(settings: Settings) -> Book:
     """What a consumer of both topics of the ledger knows, from their first records on."""
     book = Book()
     for topic, take in ((settings.names.closes, book.close), (settings.names.corrections, book.correct)):
-        for one in dump(settings, topic):
+        for one in dump(settings.kafka, topic):
             take(one.value or b"")
     return book

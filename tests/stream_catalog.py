@@ -70,6 +70,11 @@ CATALOG: dict[str, Any] = {
         "tokens": {
             "event_types": ["completion"], "aggregation": "sum", "unit": "tokens", "group_by": ["region", "model"],
         },
+        # Fields of the event itself, in all its forms.
+        "origins": {
+            "event_types": ["call", "transfer"], "aggregation": "count", "unit": "events",
+            "group_by": ["source", "event_type"], "filter": {"property": "quantity", "gte": "0.3"},
+        },
         "gigabytes": {"event_types": "transfer", "aggregation": "sum", "unit": "GB"},
         # Requests.
         "requests": {
@@ -113,10 +118,12 @@ CATALOG: dict[str, Any] = {
             "event_types": "resize", "aggregation": "weighted_sum", "unit": "core-seconds", "value": "cores",
             "on_missing": "skip", "per": "second",
         },
+        # Refuses events that the levels take.
+        "iops": {"event_types": "resize", "aggregation": "sum", "unit": "operations", "value": "iops"},
         # Readings.
         "seats": {
             "event_types": "reading", "aggregation": "latest", "unit": "seats", "value": "seats",
-            "on_missing": "reject",
+            "on_missing": "reject", "precision": "exact",
         },
         "celsius": {
             "event_types": "reading", "aggregation": "percentile", "unit": "C", "value": "sensor.celsius",

@@ -23,6 +23,13 @@ class Raw(str):
     __slots__ = ()
 
 
+# What `_resize` says of its operations, and why the meter of them refuses it while the others count it.
+IOPS: tuple[tuple[Any, str | None], ...] = (
+    (100, None), ("250.5", None), (0, None), (-1, "negative_quantity"), ("fast", "invalid_quantity"),
+    ([7], "wrong_type"), (None, "missing_value"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """An event before it is written down.
@@ -54,6 +61,14 @@ class Made:
     @property
     def identity(self) -> tuple[str, str, str, str]:
         return self.tenant, self.source, self.fields["event_id"], ""
+
+    @property
+    def partial(self) -> tuple[str, ...]:
+        """Reason codes of the meters that refuse it while others count it."""
+        if self.fields["event_type"] != "resize":
+            return ()
+        value = self.fields["properties"].get("iops")
+        return tuple(reason for one, reason in IOPS if one == value and reason is not None)
 
 
 def written(made: Made, **more: Any) -> bytes:
@@ -98,7 +113,7 @@ def _text(value: Any) -> str:
 def timestamp(ms: int, rng: random.Random) -> str:
     """RFC 3339 in one of the ways producers write it."""
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-    style = rng.randrange(6)
+    style = rng.randrange(7)
     if style == 0:
         at = at.astimezone(timezone(timedelta(hours=5, minutes=30)))
     if style == 1:
@@ -108,6 +123,8 @@ def timestamp(ms: int, rng: random.Random) -> str:
         return text.replace("T", "t").replace("+00:00", "z")
     if style == 3:
         return text.replace("+00:00", "999999Z")
+    if style == 4:
+        return text.replace("+00:00", f"{rng.randint(0, 10**9):09d}Z")
     return text.replace("+00:00", "Z")
 
 
@@ -122,14 +139,21 @@ def details(event_type: str, rng: random.Random) -> tuple[dict[str, Any], bool]:
 def _completion(rng: random.Random) -> tuple[dict[str, Any], bool]:
     properties: dict[str, Any] = {"model": rng.choice(["small", "large", 'größer "2"']), "tries": rng.randint(1, 3)}
     if rng.random() < 0.7:
-        properties["region"] = rng.choice(["eu", "us", None, 7, True])
+        properties["region"] = rng.choice(["eu", "us", None, 7, Raw("7.0"), Raw("0.7E1"), "7", "7.0", Raw("-0"), True])
     return {"quantity": rng.randint(1, 50_000), "properties": properties}, False
 
 
 def _transfer(rng: random.Random) -> tuple[dict[str, Any], bool]:
     long = Raw(f"{rng.randint(0, 10**9)}.{rng.randint(0, 10**9 - 1):09}")
     others = [Raw("1.5e3"), Raw("25E-1"), Raw("1.50000000000"), "0.000000001", "12.5", 0]
-    return {"quantity": rng.choice([long, *others])}, False
+    return {"quantity": rng.choice([long, _fine(rng), *others])}, False
+
+
+def _fine(rng: random.Random) -> Any:
+    """A value with more than 9 decimals, which is rounded: sums of binary fractions, ties either way, nothing left."""
+    tie = Raw(f"{rng.randint(0, 99)}.{rng.randint(0, 10**9 - 1):09}5")
+    others = [Raw("0.30000000000000004"), "0.00000000150", Raw("5E-10"), Raw("1e-99999999999999999999")]
+    return rng.choice([tie, str(tie), *others])
 
 
 def _refund(rng: random.Random) -> tuple[dict[str, Any], bool]:
@@ -141,7 +165,7 @@ def _request(rng: random.Random) -> tuple[dict[str, Any], bool]:
     properties: dict[str, Any] = {"plan": rng.choice(["free", "pro", ""])}
     if rng.random() < 0.9:
         millis = Raw(f"{10 ** rng.uniform(-2, 4):.4f}")
-        properties["latency"] = rng.choice([millis, millis, str(millis), 0, None])
+        properties["latency"] = rng.choice([millis, millis, str(millis), _fine(rng), 0, None])
     status = rng.choices([200, 404, 408, 429, 500, "503"], [70, 10, 5, 5, 5, 5])[0]
     http = {"status": status, "method": rng.choice(["GET", "PUT", None])}
     properties["http"] = http
@@ -152,9 +176,9 @@ def _request(rng: random.Random) -> tuple[dict[str, Any], bool]:
         properties["retried"] = rng.choice([True, False, "true"])
     if rng.random() < 0.3:
         properties |= {"team": rng.choice(["a", 1, ""]), "zone": rng.choice("ab"), "host": {"name": rng.choice("xy")}}
-        properties |= {"app": "shop", "build": rng.choice([1, 2.5, Raw("1e2"), None])}
+        properties |= {"app": "shop", "build": rng.choice([1, Raw("1.0"), 2.5, Raw("1e2"), 100, None])}
     fields: dict[str, Any] = {"properties": properties}
-    user: Any = rng.choice([f"u{rng.randint(1, 40)}", rng.randint(1, 40), True])
+    user: Any = rng.choice([f"u{rng.randint(1, 40)}", rng.randint(1, 40), Raw(f"{rng.randint(1, 40)}.0"), True])
     place = rng.random()
     if place < 0.4:
         properties["user"] = {"id": user}
@@ -172,6 +196,9 @@ def _resize(rng: random.Random) -> tuple[dict[str, Any], bool]:
     properties: dict[str, Any] = {"volume": rng.choice(["a", "b"])}
     if rng.random() < 0.5:
         properties["cores"] = rng.choice([1, -1, 4, -4])
+    value, _ = rng.choices(IOPS, [30, 30, 30, 2, 2, 2, 4])[0]
+    if value is not None or rng.random() < 0.5:
+        properties["iops"] = value
     return {"quantity": step, "properties": properties}, False
 
 

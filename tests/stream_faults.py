@@ -16,12 +16,16 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A way to spoil an event; reason None is one that looks bad and is not (the edge of a rule)."""
+    """A way to spoil an event; reason None is one that looks bad and is not (the edge of a rule).
+
+    `refused_by` are the meters that refuse it for that reason while others count it; none: it is rejected as a whole.
+    """
 
     reason: str | None
     spoil: Callable[[dict[str, Any]], bytes | None]
     # Event time minus arrival; 1 s before when None.
     shift_ms: Callable[[random.Random], int] | None = None
+    refused_by: tuple[str, ...] = ()
 
 
 def _set(**changed: Any) -> Callable[[dict[str, Any]], bytes]:
@@ -51,6 +55,8 @@ def _with(event_type: str, **properties: Any) -> Callable[[dict[str, Any]], byte
 def _cloud(without: str = "", **changed: Any) -> Callable[[dict[str, Any]], bytes]:
     return lambda event: dump(_without(cloud_event(event, "//eu/gateway") | changed, without))
 
+
+_LATENCIES = ("latency", "latency_least", "latency_mean", "latency_most")
 
 # Every kind of bad input. Spoiled are native events of plain types, of customers that have a period at any time.
 BAD: tuple[Bad, ...] = (
@@ -87,9 +93,14 @@ BAD: tuple[Bad, ...] = (
     Bad("wrong_type", _sum(None)),
     Bad("wrong_type", _sum(True)),
     Bad("wrong_type", _sum([1])),
-    Bad("wrong_type", _completion(model={"a": 1})),
+    Bad("wrong_type", _completion(model={"a": 1}), refused_by=("tokens",)),
     Bad("invalid_id", _set(customer_id="")),
     Bad("invalid_id", _set(customer_id="a\nb")),
+    Bad("invalid_id", _set(customer_id="a\u0085b")),
+    Bad("invalid_id", _set(customer_id="a\u202eb")),
+    Bad("invalid_timestamp", _set(timestamp="2024-03-01T10:17:60Z")),
+    Bad(None, lambda event: b"\xef\xbb\xbf" + dump(event)),
+    Bad(None, lambda event: dump(event | {"event_type": "call", "properties": None, "schema_version": None})),
     Bad("id_too_long", _set(event_id="x" * 257)),
     Bad("id_too_long", _set(customer_id="ä" * 129)),
     Bad("unknown_tenant", _set(tenant_id="nobody")),
@@ -116,20 +127,21 @@ BAD: tuple[Bad, ...] = (
     Bad("quantity_out_of_range", _sum(Raw("1e400"))),
     Bad("quantity_out_of_range", _sum(Raw("1" * 40))),
     Bad("quantity_out_of_range", _sum("1e18")),
-    Bad("quantity_too_precise", _sum(Raw("0.0000000001"))),
+    Bad("quantity_out_of_range", _sum(Raw("999999999999999999.9999999995"))),
     Bad("negative_quantity", _sum(Raw("-0.5"))),
-    Bad("dimension_too_long", _completion(model="m" * 1_100)),
-    Bad("dimension_too_long", _with("request", team="t" * 600, app="a" * 600)),
+    Bad("dimension_too_long", _completion(model="m" * 1_100), refused_by=("tokens",)),
+    Bad("dimension_too_long", _with("request", team="t" * 600, app="a" * 600), refused_by=("detailed",)),
     # Values of a property: the rules of the quantity.
     Bad("missing_value", _with("reading")),
-    Bad("missing_value", _with("reading", seats=None, sensor={"celsius": 1})),
+    Bad("missing_value", _with("reading", seats=None, sensor={"celsius": 1}), refused_by=("seats",)),
     Bad("wrong_type", _with("reading", seats=True)),
     Bad("wrong_type", _with("reading", seats={"count": 1})),
-    Bad("wrong_type", _with("request", user_id=[1], user={"id": [1]}, http={"status": 200})),
-    Bad("invalid_quantity", _with("request", latency="fast")),
-    Bad("non_finite_quantity", _with("request", latency="nan")),
-    Bad("quantity_too_precise", _with("request", latency=Raw("1e-10"))),
-    Bad("negative_quantity", _with("request", latency=-1)),
+    Bad("wrong_type", _with("request", user_id=[1], user={"id": [1]}, http={"status": 200}), refused_by=("visitors",)),
+    Bad("invalid_quantity", _with("request", latency="fast"), refused_by=_LATENCIES),
+    Bad("non_finite_quantity", _with("request", latency="nan"), refused_by=_LATENCIES),
+    Bad("quantity_too_precise", _with("reading", seats=Raw("1e-10"))),
+    Bad("quantity_too_precise", _with("reading", seats="3.00000000000000000001")),
+    Bad("negative_quantity", _with("request", latency=-1), refused_by=_LATENCIES),
     Bad("negative_quantity", _with("reading", seats="-1")),
     # A level changes by less than 10^12: its integral must fit too.
     Bad("quantity_out_of_range", lambda event: dump(event | {"event_type": "resize", "quantity": Raw("1e12")})),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Tenant, source, event id, and "void" for an event that takes that one back: the first of each counts.
 Identity = tuple[str, str, str, str]
@@ -20,6 +20,8 @@ class StreamRecord:
         As for Kafka; the topic must be CreateTime, so that the timestamp is the arrival.
     reason:
         Reason code it must be rejected with; None when it is counted or a duplicate.
+    partial:
+        Reason codes of the meters that must refuse it while others count it, one for each.
     identity:
         What it is a copy of, for a record that is not rejected: the first of it counts.
     unmeasured:
@@ -33,6 +35,7 @@ class StreamRecord:
     key: bytes | None
     value: bytes | None
     reason: str | None = None
+    partial: tuple[str, ...] = ()
     identity: Identity | None = None
     unmeasured: bool = False
     altered: bool = False
@@ -44,6 +47,8 @@ class Expected:
 
     Parameters
     ----------
+    partial:
+        Refusals of single meters, of counted ones, by reason.
     unmeasured:
         Of the counted ones, those that feed no meter; voids too.
     voids:
@@ -60,6 +65,7 @@ class Expected:
     voids: int = 0
     without_original: frozenset[str] = frozenset()
     with_other_values: frozenset[str] = frozenset()
+    partial: Mapping[str, int] = field(default_factory=dict)
 
 
 def expected_of(records: list[StreamRecord]) -> Expected:
@@ -79,5 +85,6 @@ def expected_of(records: list[StreamRecord]) -> Expected:
         unmeasured=sum(record.unmeasured for record in accepted.values()),
         voids=len(voids),
         without_original=frozenset(identity[2] for identity in orphans),
+        partial=dict(sorted(Counter(reason for record in accepted.values() for reason in record.partial).items())),
         with_other_values=frozenset(i[2] for i, record in voids.items() if record.altered and i not in orphans),
     )

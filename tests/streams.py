@@ -135,7 +135,7 @@ class _Generator:
 
     def _place_void(self, place_ms: int, event_ms: int, void: StreamRecord) -> None:
         if place_ms > event_ms + GRACE_MS:
-            void = replace(void, reason="too_late", identity=None, altered=False, unmeasured=False)
+            void = replace(void, reason="too_late", partial=(), identity=None, altered=False, unmeasured=False)
         self._place(place_ms, void)
 
     def _elsewhere(self, record: StreamRecord) -> StreamRecord:
@@ -197,15 +197,19 @@ class _Generator:
         record = StreamRecord(partition, arrival_ms, key, written(made), identity=made.identity)
         if customer == RETAIL_CUSTOMER and not RETAIL_MS[0] <= made.event_ms < RETAIL_MS[1]:
             return replace(record, reason="no_period", identity=None)
-        return replace(record, unmeasured=made.unmeasured)
+        return replace(record, unmeasured=made.unmeasured, partial=made.partial)
 
     def _bad(self, arrival_ms: int, kind: Bad) -> None:
         event_ms = arrival_ms + kind.shift_ms(self.rng) if kind.shift_ms else arrival_ms - 1_000
         made = self._event(arrival_ms, event_ms)
         record = self._record(made, arrival_ms)
         key = record.key if self.rng.random() < 0.8 else None
-        bad = replace(record, key=key, value=kind.spoil(made.fields), reason=kind.reason)
-        self.placed.append((arrival_ms, bad if kind.reason is None else replace(bad, identity=None)))
+        bad = replace(record, key=key, value=kind.spoil(made.fields))
+        if kind.refused_by and kind.reason is not None:
+            bad = replace(bad, partial=(kind.reason,) * len(kind.refused_by))
+        elif kind.reason is not None:
+            bad = replace(bad, reason=kind.reason, identity=None)
+        self.placed.append((arrival_ms, bad))
 
 
 def _altered(made: Made) -> Made | None:

@@ -13,16 +13,16 @@ from pyflink.table.udf import ScalarFunction, udf
 
 from udfs.catalog.cache import Catalog
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.decode import DecodePolicy, Decoder
-from udfs.limits.book import LimitBook
+from udfs.decode.decoder import DecodePolicy, Decoder
+from udfs.decode.pace import Pace
+from udfs.limits.cache import LimitBook
 from udfs.limits.packing import packed_candidates
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.watch import LimitWatch
-from udfs.live_publisher import LivePublisher, LiveSettings, unpack_change
-from udfs.pace import Pace
+from udfs.live.publisher import LivePublisher, LiveSettings, unpack_change
 
 # The Redis password reaches the workers by their environment, never by the job graph.
-REDIS_PASSWORD_ENV = "TIDEMARK_REDIS_PASSWORD"  # noqa: S105 the name of a variable
+REDIS_PASSWORD_ENV = "TIDEMARK_REDIS__PASSWORD"  # noqa: S105 the name of a variable
 
 # A thread of its own waits for the first; a batch waits for the second, once in a while and while it is bad.
 LIMIT_REFRESH_TIMEOUT_MS = 10_000
@@ -61,7 +61,7 @@ class CatalogOptions:
 
 
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
-    """Kafka records to dedupe key and measurements, or to a DLQ record; one call per Arrow batch.
+    """Kafka records to dedupe key and measurements, or to DLQ records; one call per Arrow batch.
 
     Parameters
     ----------
@@ -88,6 +88,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         metrics = function_context.get_metric_group().add_group("tidemark")
         self._accepted = metrics.counter("accepted")
         self._rejected = metrics.counter("rejected")
+        self._partly = metrics.counter("partlyRejected")
         metrics.gauge("catalogAgeSeconds", lambda: int(catalog.age_s))
 
     def eval(self, payload: pd.Series, arrival: pd.Series, partition: pd.Series, offset: pd.Series) -> pd.DataFrame:
@@ -96,8 +97,9 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         arrivals_ms = (arrival.to_numpy().astype("datetime64[ms]").astype("int64")).tolist()
         payloads = [value if isinstance(value, bytes) else None for value in payload]
         batch = self._decoder.decode_batch(payloads, arrivals_ms, partition.tolist(), offset.tolist())
-        rejected = len(batch.rejects) - batch.rejects.count(None)
+        rejected = batch.keys.count(None)
         self._rejected.inc(rejected)
+        self._partly.inc(len(batch.rejects) - batch.rejects.count(None) - rejected)
         self._accepted.inc(len(payloads) - rejected)
         return pd.DataFrame(
             {
@@ -145,7 +147,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         self._publisher.close()
 
     def eval(self, packed: pd.Series) -> pd.Series:
-        """A column of packed changes (`udfs.live_publisher.unpack_change`) to one of packed candidates or null."""
+        """A column of packed changes (`udfs.live.publisher.unpack_change`) to one of packed candidates or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)

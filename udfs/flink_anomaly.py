@@ -62,7 +62,7 @@ class DetectAnomalies(KeyedProcessFunction):  # type: ignore[misc]
         self._begun = metrics.counter("anomaliesBegun")
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterable[Row]:
-        """Columns (key, minute, n, total) of one minute; see `jobs/sql/anomaly/minutes.sql`."""
+        """Columns (key, minute, n, total) of one minute; see `jobs/anomaly/minutes.sql`."""
         series = series_of(value[0])
         if not series.tenant_id:
             return  # a row of the clock: what it has to say is its watermark

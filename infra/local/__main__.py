@@ -1,7 +1,7 @@
 """`python -m infra.local`: fetch what the local stack needs, once a machine."""
 
+from infra.local.progress import Lines
 from infra.local.provision import provision
-from jobs.cli.stack import Steps
 
 if __name__ == "__main__":
-    provision(Steps())
+    provision(Lines())

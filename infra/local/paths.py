@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from jobs.errors import UnavailableError, UsageError
+from tidemark.core.errors import UnavailableError, UsageError
 
 DEFAULT_STATE_DIR = Path(".tidemark/local")
 # Flink's shell scripts and supervisord split on spaces and read some signs as their own.
@@ -48,7 +48,7 @@ class Paths:
 
     @property
     def settings(self) -> Path:
-        """Settings file that `jobs.settings` reads."""
+        """Settings file that `tidemark.core.settings` reads."""
         return self.root / "settings.yaml"
 
     @property

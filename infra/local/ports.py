@@ -10,7 +10,7 @@ import yaml
 
 from infra.local.paths import write_private
 from infra.service_settings import STANDARD_PORTS
-from jobs.errors import UnavailableError
+from tidemark.core.errors import UnavailableError
 
 # Below Linux's ephemeral range (32768 and up): no outgoing connection can take a port while the stack is down.
 _FIRST, _LAST = 20_000, 32_000

@@ -14,7 +14,7 @@ from infra.local.paths import Paths
 from infra.local.provision import Provisioned
 from infra.service_settings import KAFKA_JAVA_OPTIONS
 from infra.versions import POSTGRES_MAJOR
-from jobs.errors import UsageError
+from tidemark.core.errors import UsageError
 
 HERE = Path(__file__).parent
 FLINK_HOME = Path(pyflink.__file__).parent

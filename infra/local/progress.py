@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 
@@ -21,3 +24,15 @@ class Silent:
         """Do nothing around the step."""
         del text
         return nullcontext()
+
+
+class Lines:
+    """Writes a line on stderr when a step begins, and another when it has ended."""
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Announce a step, and say how long it took."""
+        sys.stderr.write(f"{text} …\n")
+        started = time.monotonic()
+        yield
+        sys.stderr.write(f"{text}: done in {time.monotonic() - started:.0f} s\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 from infra.local.paths import cache_dir, locked, short_hash
 from infra.local.progress import Progress
 from infra.versions import DEBIAN_OF_POSTGRES, POSTGRES_MAJOR
-from jobs.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError
 
 POM = Path(__file__).with_name("pom.xml")
 # Program that must exist -> Debian package that brings it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from infra.local.provision import provision, remove_tree
 from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.service_settings import DATABASE, ROLE
-from jobs.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import flat, nested
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -77,7 +78,7 @@ class Stack:
             if not running:
                 refuse_taken(ports, self.paths.ports)
             prepare.write_passfiles(self.paths)
-            write_private(self.paths.settings, yaml.safe_dump(settings(self.paths, ports), sort_keys=False))
+            self._write_settings(settings(self.paths, ports))
             write_configuration(self.paths, parts, ports)
             # Step 3: data directories, before anything runs on them.
             with self.progress.step("preparing data directories"):
@@ -86,6 +87,16 @@ class Stack:
             # Step 4: start, or take over what changed, and wait.
             self._start(running=running)
             self._await_ready(ports)
+
+    def add_settings(self, added: Mapping[str, Any]) -> None:
+        """Write settings into the file that all commands on this stack read; they stay until `clean`."""
+        self.paths.root.mkdir(parents=True, exist_ok=True)
+        self._write_settings(added)
+
+    def _write_settings(self, changed: Mapping[str, Any]) -> None:
+        file = self.paths.settings
+        there = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        write_private(file, yaml.safe_dump(nested({**flat(there or {}), **changed}), sort_keys=False))
 
     def _start(self, *, running: bool) -> None:
         if not running:
@@ -192,17 +203,17 @@ class Stack:
 
 
 def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
-    """Compose what jobs and tools need to reach this stack; keys of `jobs.settings.Settings`."""
+    """Compose what jobs and tools need to reach this stack; dotted names of `tidemark.core.settings`."""
     return {
-        "kafka_bootstrap": f"127.0.0.1:{ports['kafka']}",
-        "postgres_url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
-        "postgres_passfile": str(paths.passfile),
-        "redis_url": f"redis://127.0.0.1:{ports['redis']}/0",
-        "flink_rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
-        "flink_conf_dir": str(paths.conf / "flink"),
-        "flink_lib_dir": str(paths.conf / "flink-lib"),
-        "state_dir": flink_state(paths).as_uri(),
-        "archive_dir": (paths.data / "archive").as_uri(),
+        "kafka.bootstrap": f"127.0.0.1:{ports['kafka']}",
+        "postgres.url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
+        "postgres.passfile": str(paths.passfile),
+        "redis.url": f"redis://127.0.0.1:{ports['redis']}/0",
+        "flink.rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
+        "flink.conf_dir": str(paths.conf / "flink"),
+        "flink.lib_dir": str(paths.conf / "flink-lib"),
+        "flink.state_dir": flink_state(paths).as_uri(),
+        "archive.dir": (paths.data / "archive").as_uri(),
     }
 
 

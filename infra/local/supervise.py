@@ -15,7 +15,7 @@ from typing import Any
 
 from infra.local.paths import Paths
 from infra.local.programs import base_environment
-from jobs.errors import UnavailableError
+from tidemark.core.errors import UnavailableError
 
 _POLL_S = 0.1
 _START_S = 15.0

@@ -25,7 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from jobs.demo.flights import fetch_archive, read_flights, scheduled_ms
+from tidemark.demo.flights import fetch_archive, read_flights, scheduled_ms
 from udfs.anomaly.detector import replay, utc_offset_ms
 from udfs.anomaly.series import Change, Minute, Series
 from udfs.anomaly.tuning import DAY_MS, HOUR_MS, MINUTE_MS, Tuning

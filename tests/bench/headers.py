@@ -15,14 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import topics
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender
-from jobs.settings import load
-from jobs.submit import flink_run
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import flink_run
 from tests.bench.headers_job import HEADERS, TOPIC
 from tests.bench.load import event
 from tests.bench.stack import bench_stack
+from tidemark.core import topics
+from tidemark.core.kafka import Sender
+from tidemark.core.settings import load
 
 JOB = Path(__file__).with_name("headers_job.py")
 LIMIT_S = 900
@@ -45,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args(argv)
     with bench_stack():
-        settings = load(events_topic=TOPIC)
+        settings = load(**{"topics.events": TOPIC})
         topics.apply(settings)
         headers = [(name, b"a-value-of-some-length") for name in HEADERS]
-        with Sender(settings) as sender:
+        with Sender(settings.kafka) as sender:
             for index in range(arguments.events):
                 value = event(index, index % 1_000, 1_700_000_000_000)
-                sender.send(TOPIC, value, partition=index % settings.topic_partitions, headers=headers)
-        rest = FlinkRest(settings.flink_rest_url)
+                sender.send(TOPIC, value, partition=index % settings.topics.partitions, headers=headers)
+        rest = FlinkRest(settings.flink.rest_url)
         seconds: dict[str, list[float]] = {"payload": [], "headers": []}
         # The first job pays for a cold JVM.
         measure("payload", rest)

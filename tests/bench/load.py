@@ -10,8 +10,8 @@ from tempfile import NamedTemporaryFile
 
 import yaml
 
-from jobs.catalog import tool as catalog_tool
-from jobs.settings import Settings
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core.settings import Settings
 
 TENANT = "bench"
 METER = "api_calls"

@@ -22,8 +22,8 @@ import redis
 import redis.asyncio
 
 from tests.integration.storage import OwnRedis
-from udfs.reader import AsyncLimitReader, Decision, LimitReader
-from udfs.reader.layout import keys_of
+from tidemark_client import AsyncLimitReader, Decision, LimitReader
+from tidemark_client.layout import keys_of
 
 CUSTOMERS = 10_000
 # Longer than any pause of the machine: a time-out would be a fast answer.

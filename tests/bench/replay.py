@@ -17,19 +17,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs import db, topics
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.kafka_io import Sender, committed_offsets, end_offsets
-from jobs.ledger.watermark import settle
-from jobs.replay import run as replay_run
-from jobs.replay.discard import discard
-from jobs.replay.record import run_settings
-from jobs.settings import Settings, load
-from jobs.submit import JOBS, submit
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import JOBS, submit
 from tests.bench import load as events
 from tests.bench.drain import LIMIT_S
 from tests.bench.latency import measure
 from tests.bench.stack import bench_stack, wait_ended
+from tidemark.billing.watermark import settle
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import Sender, committed_offsets, end_offsets
+from tidemark.core.settings import Settings, load
+from tidemark.replay import run as replay_run
+from tidemark.replay.discard import discard
+from tidemark.replay.record import run_settings
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 # The backlog is history: an hour that ended here, and arrived within it.
@@ -40,15 +40,15 @@ END = datetime(2026, 2, 1, tzinfo=UTC)
 def fill_history(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog, each event as arriving at the end of its hour."""
     at_ms = int(HOUR_END.timestamp() * 1_000)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for index, value in enumerate(events.backlog(count, customers, now_ms=at_ms)):
-            partition = index % settings.topic_partitions
-            sender.send(settings.events_topic, value, partition=partition, timestamp_ms=at_ms)
+            partition = index % settings.topics.partitions
+            sender.send(settings.topics.events, value, partition=partition, timestamp_ms=at_ms)
 
 
 def end_jobs(settings: Settings) -> None:
     """Cancel both jobs of a run, and wait until they have ended."""
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     for job in JOBS:
         running = rest.active(settings.names.job(job))
         if running is not None:
@@ -58,12 +58,12 @@ def end_jobs(settings: Settings) -> None:
 
 def timed(settings: Settings, run: Settings) -> dict[str, Any]:
     """Seconds until a run that was just started has read, and stored, all there is."""
-    ends = end_offsets(settings, settings.events_topic)
+    ends = end_offsets(settings.kafka, settings.topics.events)
     group = run.names.group("meter")
-    left = sum(ends.values()) - sum(committed_offsets(run, group, settings.events_topic).values())
+    left = sum(ends.values()) - sum(committed_offsets(run.kafka, group, settings.topics.events).values())
     started = time.monotonic()
     wait_until(
-        lambda: committed_offsets(run, group, settings.events_topic) == ends, LIMIT_S, "the topic to be read",
+        lambda: committed_offsets(run.kafka, group, settings.topics.events) == ends, LIMIT_S, "the topic to be read",
         every_s=0.1,
     )  # fmt: skip
     read_s = time.monotonic() - started
@@ -77,11 +77,11 @@ def timed(settings: Settings, run: Settings) -> dict[str, Any]:
 
 def drained(settings: Settings, name: str) -> dict[str, Any]:
     """The backlog as a live run of its own."""
-    run = settings.model_copy(update={"run_id": name})
+    run = settings.with_changes({"run_id": name})
     topics.apply(run, create_time=True, ledger=False)
-    db.migrate(run, ledger=False)
+    migrate.migrate(run, ledger=False)
     for job in JOBS:
-        FlinkRest(run.flink_rest_url).wait_running(submit(run, job).job_id)
+        FlinkRest(run.flink.rest_url).wait_running(submit(run, job).job_id)
     found = timed(settings, run)
     end_jobs(run)
     return {"what": "drain", **found}
@@ -99,11 +99,11 @@ def replayed(settings: Settings, name: str, rate: int = 0) -> dict[str, Any]:
 def beside(settings: Settings, live_rate: int, seconds: int, replay_rate: int, index: int) -> dict[str, Any]:
     """Latency of a live run, alone or beside a replay of the backlog held to a rate (0: alone)."""
     name = f"live_{index}"
-    live = settings.model_copy(update={"run_id": name, "events_topic": f"bench.{name}"})
+    live = settings.with_changes({"run_id": name, "topics.events": f"bench.{name}"})
     topics.apply(live)
-    db.migrate(live)
+    migrate.migrate(live)
     job = submit(live, "meter").job_id
-    FlinkRest(live.flink_rest_url).wait_running(job)
+    FlinkRest(live.flink.rest_url).wait_running(job)
     submit(live, "rollup")
     if replay_rate:
         request = replay_run.Request(f"beside_{index}", "bench", BEGIN, END, events_per_s=replay_rate)
@@ -133,9 +133,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=int, default=90)
     arguments = parser.parse_args(argv)
     with bench_stack():
-        settings = load(events_topic="bench.backlog")
+        settings = load(**{"topics.events": "bench.backlog"})
         topics.apply(settings, create_time=True)
-        db.migrate(settings)
+        migrate.migrate(settings)
         events.apply_catalog(settings)
         fill_history(settings, arguments.events, arguments.customers)
         stamp = int(time.time())

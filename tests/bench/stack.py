@@ -9,13 +9,13 @@ from pathlib import Path
 
 from infra.local.paths import Paths
 from infra.local.stack import Stack
-from jobs.flink_rest import FlinkRest, wait_until
-from jobs.settings import FILE_ENV
+from jobs.flink.rest import FlinkRest, wait_until
+from tidemark.core.settings import FILE_ENV
 
 
 @contextmanager
 def bench_stack() -> Iterator[Stack]:
-    """A running stack whose settings are the ones `jobs.settings.load` finds; stopped at the end, its data removed."""
+    """A running stack whose settings are the ones that `load` finds; stopped at the end, its data removed."""
     paths = Paths.of(Path(".tidemark/bench"))
     stack = Stack(paths)
     stack.up()

@@ -12,8 +12,9 @@ import pytest
 from infra.local import probes
 from infra.local.ports import read_ports
 from infra.local.reap import marked
-from jobs.flink_rest import wait_until
-from jobs.submit import stop, submit
+from jobs.flink.rest import wait_until
+from jobs.flink.submit import stop, submit
+from tests.conftest import by_flink_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
 
@@ -39,8 +40,7 @@ def kill_broker(stack: Any) -> None:
 
 def send_and_disturb(run: Pipeline, records: list[StreamRecord], disturb: Any) -> None:
     """Send 60 %, disturb once 40 % is committed, send the rest, and wait until all is counted."""
-    run.submit("meter")
-    run.submit("rollup")
+    run.start()
     run.send(records[: len(records) * 6 // 10])
     run.wait_committed(len(records) * 4 // 10)
     disturb()
@@ -87,7 +87,8 @@ def test_a_stopped_job_goes_on_from_its_savepoint(stack: Any, tmp_path: Path) ->
         def stop_and_submit() -> None:
             savepoint = stop(run.settings, "meter")
             assert savepoint
-            again = submit(run.settings, "meter")
+            with by_flink_run():
+                again = submit(run.settings, "meter")
             assert again.restored_from == savepoint.removeprefix("file:")
             run.rest.wait_running(again.job_id)
 

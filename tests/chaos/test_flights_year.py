@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.catalog import tool as catalog_tool
-from jobs.cli.demo import DEMO_SETTINGS
-from jobs.demo.flights import demo_stream
-from jobs.demo.report import demo_catalog
-from jobs.ledger.close import close
-from jobs.ledger.telling import tell
-from jobs.replay import run as replay_run
-from jobs.replay.diff import diff
-from jobs.replay.switch import promote, revert
 from tests.ledger_lines import closed_lines, current_differences, final_periods, oracle_lines, read_book, standing
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
+from tidemark.billing.close import close
+from tidemark.billing.decide import Wish
+from tidemark.billing.outbox import tell
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.demo import DEMO_SETTINGS
+from tidemark.demo.flights import demo_stream
+from tidemark.demo.report import demo_catalog
+from tidemark.replay import run as replay_run
+from tidemark.replay.diff import diff
+from tidemark.replay.switch import promote, revert
 
 pytestmark = pytest.mark.drill
 
@@ -62,10 +63,9 @@ def parts(partitions: int) -> Iterator[list[StreamRecord]]:
 
 @pytest.fixture(scope="module")
 def year(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    changes = {**DEMO_SETTINGS, "close_settle_s": 1, "close_max_dead_letters": 10_000}
+    changes = {**DEMO_SETTINGS, "close.settle_s": 1, "close.max_dead_letters": 10_000}
     with pipeline(stack.settings, "year", demo_catalog(), tmp_path_factory.mktemp("year"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         yield made
 
 
@@ -88,8 +88,8 @@ def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_v
     for part in parts(4):
         before = closed_lines(settings)
         year.send(part)
-        year.wait_drained()
-        done = close(settings, by="drill")
+        year.wait_offsets()
+        done = close(settings, "drill", Wish(yes=True))
         assert not done.refused
         assert done.corrections == 0
         assert closed_lines(settings).items() >= before.items()

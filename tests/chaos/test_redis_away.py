@@ -12,12 +12,12 @@ import pytest
 
 from infra.local import probes
 from infra.local.ports import read_ports
-from jobs.flink_rest import wait_until
-from jobs.live import watch
-from jobs.oracle.compare import compare_redis
-from jobs.settings import Settings
+from jobs.flink.rest import wait_until
 from tests.pipeline import pipeline
 from tests.streams import CATALOG, generate
+from tidemark.core.settings import Settings
+from tidemark.live.counters import watch
+from tidemark.oracle.compare import compare_redis
 
 # The promise is 30 s; the rest is what a loaded machine may take for reading everything back.
 CONVERGED_WITHIN_S = 90.0
@@ -43,8 +43,7 @@ def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
     ports = read_ports(stack.local.paths.ports)
     assert ports is not None
     with pipeline(stack.settings, "redisaway", CATALOG, tmp_path) as run:
-        run.submit("meter")
-        run.submit("rollup")
+        run.start()
         run.send(records[:half])
         run.wait_committed(half)
         # Given Redis is gone, when the other half arrives, then it is counted all the same.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyflink.table import TableEnvironment
 
-from jobs.statements import statement
+from jobs.flink.statements import statement
 
 COLUMNS = "fingerprint STRING, status STRING, tenant_id STRING, body STRING, seen_at AS PROCTIME()"
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import anomaly
-from jobs.bounds import Bounds
-from jobs.settings import Settings
+from jobs.anomaly import job
+from jobs.flink.bounds import Bounds
+from tidemark.core.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def minutes() -> str:
     """Plan of the minutes, up to Python."""
-    env = anomaly.environment()
-    anomaly.configure(env, Settings())
-    plan: str = anomaly.declare(env, Settings(), Bounds()).explain()
+    env = job.environment()
+    job.configure(env, Settings())
+    plan: str = job.declare(env, Settings(), Bounds()).explain()
     return plan.partition("== Optimized Execution Plan ==")[2]
 
 
@@ -30,14 +30,14 @@ def test_watermarks_of_topics_are_kept_by_partition_and_the_clock_has_its_own(mi
 
 
 def test_a_bounded_run_has_no_clock_to_keep_it_from_ending() -> None:
-    env = anomaly.environment()
-    anomaly.configure(env, Settings())
-    assert "clock" not in anomaly.declare(env, Settings(), Bounds(end="latest")).explain()
+    env = job.environment()
+    job.configure(env, Settings())
+    assert "clock" not in job.declare(env, Settings(), Bounds(end="latest")).explain()
 
 
 def test_no_sink_keeps_a_copy_of_its_rows_and_detectors_run_once() -> None:
-    plan = anomaly.build(anomaly.environment(), Settings(), Bounds()).explain()
+    plan = job.build(job.environment(), Settings(), Bounds()).explain()
     executed = plan.partition("== Optimized Execution Plan ==")[2]
-    assert executed.count("Sink(") == len(anomaly.INSERTS)
+    assert executed.count("Sink(") == len(job.INSERTS)
     assert "upsertMaterialize" not in executed
     assert executed.count("TableSourceScan(") == 1

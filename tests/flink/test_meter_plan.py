@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from jobs import meter
-from jobs.bounds import Bounds
-from jobs.settings import Settings
+from jobs.flink.bounds import Bounds
+from jobs.meter import job
 from tests.flink.environment import new_environment
+from tidemark.core.settings import Settings
 
 Plan = dict[str, Any]
 
 
 @pytest.fixture(scope="module", params=[Bounds(), Bounds(end="latest")], ids=["live", "bounded"])
 def plan(request: pytest.FixtureRequest) -> Plan:
-    return meter.plan(new_environment(), Settings(), request.param)
+    return job.plan(new_environment(), Settings(), request.param)
 
 
 def described(plan: Plan, text: str) -> list[str]:
@@ -27,6 +27,30 @@ def test_an_event_is_decoded_once_for_all_sinks(plan: Plan) -> None:
     assert len(described(plan, "decode_events(")) == 1
     scans = described(plan, "TableSourceScan")
     assert len([scan for scan in scans if "raw_events" in scan]) == 1
+
+
+def test_what_single_meters_refused_is_told_after_the_dedupe_and_shares_it_with_what_is_counted(plan: Plan) -> None:
+    nodes = {node["id"]: node for node in plan["nodes"]}
+    parents: dict[int, list[int]] = {}
+    for edge in plan["edges"]:
+        parents.setdefault(edge["target"], []).append(edge["source"])
+
+    def above(number: int) -> set[int]:
+        found = set(parents.get(number, ()))
+        return found.union(*map(above, found))
+
+    (sink,) = (
+        number
+        for number, node in nodes.items()
+        if "Sink(table=[default_catalog.default_database.dlq_sink]" in node["description"]
+    )
+    (dedupe,) = (
+        number
+        for number, node in nodes.items()
+        if "Deduplicate(" in node["description"] and "tenant_id" not in node["description"]
+    )
+    assert dedupe in above(sink)
+    assert "partial_rejects" in "".join(nodes[number]["description"] for number in above(sink))
 
 
 def test_a_total_is_published_once(plan: Plan) -> None:
@@ -76,8 +100,8 @@ def test_only_dedupe_keys_expire_before_the_period_ends(plan: Plan) -> None:
     settings = Settings()
     lives = [(node["type"], node["state"][0]["ttl"]) for node in plan["nodes"] if node.get("state")]
     dedupe = "stream-exec-deduplicate_1"
-    assert lives == [(dedupe, f"{settings.dedupe_ttl_ms} ms"), (dedupe, "400 d")]
-    assert settings.dedupe_ttl_ms == (172_800 + 300 + 86_400 + 86_400) * 1_000
+    assert lives == [(dedupe, f"{settings.events.dedupe_ttl_ms} ms"), (dedupe, "400 d")]
+    assert settings.events.dedupe_ttl_ms == (172_800 + 300 + 86_400 + 86_400) * 1_000
 
 
 def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(
@@ -95,5 +119,5 @@ def test_the_plan_holds_no_address(plan: Plan) -> None:
 
 def test_both_topics_are_read_unless_offsets_name_places_of_one() -> None:
     settings = Settings()
-    assert meter.source_topics(settings, Bounds()) == "usage.events;usage.events.redrive"
-    assert meter.source_topics(settings, Bounds(start="0:100;1:250", end="latest")) == "usage.events"
+    assert job.source_topics(settings, Bounds()) == "usage.events;usage.events.redrive"
+    assert job.source_topics(settings, Bounds(start="0:100;1:250", end="latest")) == "usage.events"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from jobs import rollup
-from jobs.bounds import Bounds
-from jobs.settings import Settings
+from jobs.flink.bounds import Bounds
+from jobs.rollup import job
 from tests.flink.environment import new_environment
+from tidemark.core.settings import Settings
 
 Plan = dict[str, Any]
 DAY_MS = 86_400_000
@@ -17,12 +17,12 @@ DAY_MS = 86_400_000
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return rollup.plan(new_environment(), Settings(), Bounds())
+    return job.plan(new_environment(), Settings(), Bounds())
 
 
 @pytest.fixture(scope="module")
 def plan_of_tenants() -> Plan:
-    return rollup.plan(new_environment(), Settings(customer_windows=False), Bounds())
+    return job.plan(new_environment(), Settings(rollup={"customer_windows": False}), Bounds())
 
 
 def described(plan: Plan, text: str) -> list[str]:
@@ -31,7 +31,7 @@ def described(plan: Plan, text: str) -> list[str]:
 
 def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
     sinks = described(plan, "Sink(")
-    assert len(sinks) == len(rollup.tables(Settings())) == 6
+    assert len(sinks) == len(job.tables(Settings())) == 6
     assert not any("upsertMaterialize" in sink for sink in sinks)
 
 
@@ -62,7 +62,7 @@ def test_all_sliding_windows_read_the_topic_and_cut_it_into_minutes_once(plan: P
     assert len(described(plan, "TableSourceScan")) == 2
     assert len(described(plan, "deltas_for_sliding")) == 1
     assert len(described(plan, "WatermarkAssigner") + described(plan, "watermark=[")) == 1
-    assert windows(plan, rollup.CUSTOMER_KEYS, "TUMBLE") == ["1 min"]
+    assert windows(plan, job.CUSTOMER_KEYS, "TUMBLE") == ["1 min"]
     assert len(described(plan, "window=[TUMBLE")) == 2, "the part before the exchange, and the part behind it"
 
 
@@ -74,8 +74,8 @@ def test_no_row_is_copied_into_its_windows_before_it_is_added_up(plan: Plan) -> 
 
 
 def test_tenants_have_four_windows_and_customers_two(plan: Plan) -> None:
-    assert windows(plan, rollup.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
-    assert windows(plan, rollup.CUSTOMER_KEYS, "HOP") == ["5 min", "1 h"]
+    assert windows(plan, job.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
+    assert windows(plan, job.CUSTOMER_KEYS, "HOP") == ["5 min", "1 h"]
     assert len(described(plan, "WindowAggregate(")) == 2 * (1 + 4 + 2)
 
 
@@ -85,16 +85,30 @@ def test_windows_are_written_once_and_never_taken_back(plan: Plan) -> None:
     assert not described(plan, "ChangelogNormalize")
 
 
+def test_only_minutes_of_recent_windows_are_added_up(plan: Plan) -> None:
+    # 7 days of history, and 7 more for the longest window that ends in it; days behind the clock, as the plan has them.
+    minutes = [text for text in described(plan, "Calc(") if "1209600000" in text]
+    assert len(minutes) == 1
+    assert "LOCALTIMESTAMP" in minutes[0]
+    windows_kept = [text for text in described(plan, "Calc(") if "604800000:" in text and "LOCALTIMESTAMP" in text]
+    assert len(windows_kept) >= 2
+
+
+def test_without_a_bound_every_window_is_written() -> None:
+    unbounded = job.plan(new_environment(), Settings(rollup={"sliding_history_s": 0}), Bounds())
+    assert not described(unbounded, "LOCALTIMESTAMP")
+
+
 def test_without_windows_of_customers_minutes_are_kept_per_tenant(plan_of_tenants: Plan) -> None:
-    assert windows(plan_of_tenants, rollup.TENANT_KEYS, "TUMBLE") == ["1 min"]
-    assert windows(plan_of_tenants, rollup.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
-    assert not described(plan_of_tenants, f"WindowAggregate(groupBy=[{rollup.CUSTOMER_KEYS}]")
+    assert windows(plan_of_tenants, job.TENANT_KEYS, "TUMBLE") == ["1 min"]
+    assert windows(plan_of_tenants, job.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]
+    assert not described(plan_of_tenants, f"WindowAggregate(groupBy=[{job.CUSTOMER_KEYS}]")
     assert len(described(plan_of_tenants, "Sink(")) == 5
 
 
 def test_totals_of_small_buckets_live_as_long_as_they_can_change(plan: Plan) -> None:
     lives = [node["state"][0]["ttl"] for node in plan["nodes"] if node.get("state")]
-    closed_after_ms = Settings().dedupe_ttl_ms
+    closed_after_ms = Settings().events.dedupe_ttl_ms
     assert lives == [
         f"{closed_after_ms + 60_000} ms",
         f"{closed_after_ms + 3_600_000} ms",

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import holding_stack
 from tests.integration.storage import OwnRedis
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _beside_others(submitted_warm: None) -> Iterator[None]:  # noqa: ARG001
+    with holding_stack(alone=False):
+        yield
 
 
 @pytest.fixture

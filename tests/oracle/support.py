@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from jobs.oracle.oracle import Oracle
+from tidemark.oracle.oracle import Oracle
 
 ARRIVAL = "2013-03-10T12:00:00"
 NOON = "2013-03-10T09:00:00Z"

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
-from jobs.errors import UsageError
-from jobs.oracle.oracle import Oracle
 from tests.oracle.support import at, event, millis, oracle_of
+from tidemark.core.errors import UsageError
+from tidemark.oracle.oracle import Oracle
 
 CALENDARS = {
     "ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"},

@@ -2,9 +2,9 @@
 
 import pytest
 
-from jobs.errors import TidemarkError
-from jobs.oracle.oracle import Oracle, Rules
 from tests.oracle.support import catalog_of, cloud, event, millis, oracle_of, parts, void
+from tidemark.core.errors import TidemarkError
+from tidemark.oracle.oracle import Oracle, Rules
 
 SUM = catalog_of(m={"aggregation": "sum"})
 
@@ -112,7 +112,7 @@ def test_the_source_is_part_of_the_identity_from_version_2_on():
 
 
 def test_versions_that_are_unknown_or_no_number_are_refused():
-    sent = [event("1", schema_version=version) for version in (0, 3, "2", 1.5, None)]
+    sent = [event("1", schema_version=version) for version in (0, 3, "2", 1.5, True)]
     sent.append(event("1", schema_version=2, source=7))
     unsupported, wrong = "unsupported_schema_version", "wrong_type"
     assert verdicts_of(*sent) == [unsupported, unsupported, wrong, wrong, wrong, wrong]

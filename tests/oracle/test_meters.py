@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from jobs.errors import TidemarkError, UsageError
-from jobs.oracle.oracle import Oracle
-from tests.oracle.support import NOON, catalog_of, event, millis, oracle_of, parts, plain, void
+from tests.oracle.support import ARRIVAL, NOON, catalog_of, event, millis, oracle_of, parts, plain, void
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.oracle.oracle import Oracle
 
 NOON_MS = millis("2013-03-10T09:00:00")
 
@@ -41,29 +41,36 @@ def test_a_count_adds_one_whatever_the_quantity():
     assert parts_of({"aggregation": "count"}, *values) == [("", 2, 2, "2", "1", "1", None)]
 
 
-def test_latest_is_the_last_by_event_time_and_then_by_the_bytes_of_the_id():
+def test_latest_is_the_last_by_event_time_to_the_nanosecond_then_by_source_and_then_by_the_bytes_of_the_id():
     values = [
         event("b", quantity="1"),
         event("é", quantity="2.50"),
         event("z", quantity="3"),
         event("y", "2013-03-10T08:59:59.999Z", "4"),
     ]
-    newest = f"{NOON_MS:015d}\x1fé\x1f2.5"
+    newest = f"{NOON_MS:015d}000000\x1f\x1fé\x1f2.5"
     assert parts_of({"aggregation": "latest"}, *values) == [("", 4, 4, "10.5", "1", "4", newest)]
+    values.append(event("a", quantity="4", source="/b", schema_version=2))
+    values.append(event("z", quantity="4", source="/a", schema_version=2))
+    assert parts_of({"aggregation": "latest"}, *values)[0][6] == f"{NOON_MS:015d}000000\x1f/b\x1fa\x1f4"
+    values.append(event("0", "2013-03-10T09:00:00.0000003Z", "5"))
+    values.append(event("z2", "2013-03-10T11:00:00.00000029999+02:00", "6"))
+    assert parts_of({"aggregation": "latest"}, *values)[0][6] == f"{NOON_MS:015d}000300\x1f\x1f0\x1f5"
 
 
 def test_an_id_that_begins_another_comes_before_it():
     values = [event("a", quantity="1"), event("a!", quantity="2")]
-    assert parts_of({"aggregation": "latest"}, *values)[0][6] == f"{NOON_MS:015d}\x1fa!\x1f2"
+    assert parts_of({"aggregation": "latest"}, *values)[0][6] == f"{NOON_MS:015d}000000\x1f\x1fa!\x1f2"
 
 
 def test_a_unique_meter_has_a_part_for_every_text():
     meter = {"aggregation": "unique", "value": "user"}
     texts = [("1", "1"), ("2", 1), ("3", True), ("4", "true"), ("5", "")]
     values = [event(event_id, properties={"user": user}) for event_id, user in texts]
-    values.append(event("6", quantity=None)[:-1] + b', "properties": {"user": 1.50}}')
-    hashes = {text: "u" + hashlib.sha256(text.encode()).hexdigest()[:32] for text in ("1", "true", "", "1.50")}
-    counts = {hashes["1"]: 2, hashes["true"]: 2, hashes[""]: 1, hashes["1.50"]: 1}
+    for event_id, literal in (("6", b"1.50"), ("7", b"15e-1"), ("8", b'"1.50"'), ("9", b"1.0"), ("10", b"10e-1")):
+        values.append(event(event_id, quantity=None)[:-1] + b', "properties": {"user": ' + literal + b"}}")
+    hashes = {text: "u" + hashlib.sha256(text.encode()).hexdigest()[:32] for text in ("1", "true", "", "1.5", "1.50")}
+    counts = {hashes["1"]: 4, hashes["true"]: 2, hashes[""]: 1, hashes["1.5"]: 2, hashes["1.50"]: 1}
     expected = sorted((part, n, n, str(n), "1", "1", None) for part, n in counts.items())
     with oracle_of(catalog_of(m=meter), *values) as oracle:
         assert parts(oracle) == expected == parts(oracle, "usage_day")
@@ -137,7 +144,16 @@ PATHS = [
     ("size", {"size": ""}, "invalid_quantity"),
     ("size", {"size": "-Infinity"}, "non_finite_quantity"),
     ("size", {"size": 10**18}, "quantity_out_of_range"),
-    ("size", {"size": "0.0000000001"}, "quantity_too_precise"),
+    ("size", {"size": "0.0000000001"}, "0"),
+    ("size", {"size": 0.1 + 0.2}, "0.3"),
+    ("size", {"size": "-0.0000000005"}, "0"),
+    ("size", {"size": "1.0000000005"}, "1"),
+    ("size", {"size": "1.0000000015"}, "1.000000002"),
+    ("size", {"size": "999999999999999999.9999999995"}, "quantity_out_of_range"),
+    ("$.a.b", {"a": {"b": 7}, "a.b": 8}, "7"),
+    ("$['a.b']", {"a": {"b": 7}, "a.b": 8}, "8"),
+    ('$["a"].b', {"a": {"b": 7}, "a.b": 8}, "7"),
+    ("$.quantity", {"size": 7}, "missing_value"),
     ("size", {"size": -1}, "negative_quantity"),
     ("size", {"size": True}, "wrong_type"),
     ("size", {"size": {}}, "wrong_type"),
@@ -175,7 +191,31 @@ def test_fields_of_the_event_answer_where_no_property_does():
     assert measured(meter, region="7", properties={"region": 8}) == "8"
     assert measured(meter, region="7", properties={"region": None}) == "missing_value"
     assert measured(meter, quantity=None, region=None) == "missing_value"
-    assert measured({"aggregation": "sum", "value": "customer_id"}, quantity=None, customer="7") == "missing_value"
+    assert measured({"aggregation": "sum", "value": "properties.region"}, quantity=None, region="7") == "missing_value"
+    assert measured({"aggregation": "sum", "value": "customer_id"}, quantity=None, customer="7") == "7"
+    assert measured({"aggregation": "sum", "value": "event_id"}, quantity=None) == "1"
+
+
+def test_what_takes_an_event_back_is_in_the_group_of_that_event():
+    meter = {"aggregation": "count", "group_by": ["event_id", "timestamp", "source", "quantity"]}
+    with oracle_of(catalog_of(m=meter), event("1", quantity="1.0"), void("1", quantity="1")) as oracle:
+        (row,) = oracle.rows("usage_day")
+        assert row[3] == '{"event_id":"1","quantity":"1","source":"","timestamp":"2013-03-10T09:00:00Z"}'
+        assert row[6:8] == (2, 0)
+
+
+def test_a_meter_may_take_its_values_exactly():
+    for meter in ({"aggregation": "sum", "precision": "exact"}, {"aggregation": "max", "precision": "exact"}):
+        assert verdict_of(meter, event("1", quantity="0.30000000000000004")) == "quantity_too_precise"
+        assert verdict_of(meter, event("1", quantity='"1.0000000001"')) == "quantity_too_precise"
+        assert verdict_of(meter, event("1", quantity="1.0000000010")) == "counted"
+    of_property = {"aggregation": "sum", "value": "size", "precision": "exact"}
+    assert verdict_of(of_property, event("1", quantity="0.30000000000000004", properties={"size": 1})) == "counted"
+    assert verdict_of(of_property, event("1", properties={"size": "1e-10"})) == "quantity_too_precise"
+    assert (
+        verdict_of({"aggregation": "count", "precision": "exact"}, event("1", quantity="0.30000000000000004"))
+        == "counted"
+    )
 
 
 def test_a_meter_that_skips_what_is_missing_leaves_the_event_to_others():
@@ -197,16 +237,75 @@ def test_an_event_that_no_meter_measures_is_counted_as_such():
         assert oracle.rows("live")[0][2] == "tidemark.unmeasured"
 
 
-def test_one_meter_that_refuses_rejects_the_event_for_all():
-    catalog = catalog_of(m={"aggregation": "sum", "value": "size"}, n={"aggregation": "count"})
+SIZE = {"aggregation": "sum", "value": "size"}
+
+
+def test_one_meter_that_refuses_an_event_leaves_it_to_the_others():
+    catalog = catalog_of(m=SIZE, n={"aggregation": "count"})
+    with oracle_of(catalog, event("1"), event("1"), event("2", properties={"size": 7})) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (0, 1): "duplicate", (0, 2): "counted"}
+        assert [(row[2], row[6], row[8]) for row in oracle.rows("usage_day")] == [("m", 1, 7), ("n", 2, 2)]
+        # Of copies it is refused once.
+        assert oracle.counts().partial == {"missing_value": 1}
+
+
+def test_an_event_that_some_meters_refuse_and_none_takes_is_rejected_as_a_whole():
+    never = {"property": "size", "exists": True}
+    catalog = catalog_of(m=SIZE, n={"aggregation": "count", "filter": never}, o=SIZE | {"on_missing": "skip"})
     with oracle_of(catalog, event("1")) as oracle:
         assert oracle.verdicts() == {(0, 0): "missing_value"}
+        assert oracle.counts().partial == {}
         assert oracle.rows("usage_day") == []
+
+
+def redriven(meter, raw, run=""):
+    """A record of the redrive topic's partition 0, for one meter alone."""
+    return json.dumps({"tidemark_meter": meter, "run": run}, separators=(",", ":")).encode() + b"\n" + raw
+
+
+def test_what_is_redriven_for_one_meter_counts_for_it_alone_and_once():
+    repaired = redriven("m", event("1", properties={"size": 7}))
+    records = [(0, 0, event("1")), (-1, 0, repaired), (-1, 1, repaired), (0, 1, event("1"))]
+    with Oracle(catalog_of(m=SIZE, n={"aggregation": "count"}), _arrived(records)) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "counted", (-1, 1): "duplicate", (0, 1): "duplicate"}
+        assert [(row[2], row[6], row[8]) for row in oracle.rows("usage_day")] == [("m", 1, 7), ("n", 1, 1)]
+
+
+def test_what_is_redriven_for_a_meter_that_counted_the_event_itself_is_a_copy():
+    raw = event("1", properties={"size": 5})
+    with Oracle(
+        catalog_of(m=SIZE, n={"aggregation": "count"}), _arrived([(0, 0, raw), (-1, 0, redriven("m", raw))])
+    ) as o:
+        assert o.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert [(row[2], row[8]) for row in o.rows("usage_day")] == [("m", 5), ("n", 1)]
+
+
+def test_what_is_redriven_for_a_meter_that_measures_nothing_of_it_adds_nothing():
+    catalog = catalog_of(m=SIZE | {"on_missing": "skip"}, n={"aggregation": "count"})
+    with Oracle(catalog, _arrived([(0, 0, event("1")), (-1, 0, redriven("m", event("1")))])) as oracle:
+        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert [row[2] for row in oracle.rows("usage_day")] == ["n"]
+
+
+def test_only_the_redrive_topic_is_read_so():
+    with Oracle(catalog_of(m=SIZE), _arrived([(0, 0, redriven("m", event("1", properties={"size": 7})))])) as oracle:
+        assert oracle.verdicts() == {(0, 0): "malformed_json"}
+
+
+def test_a_meter_that_does_not_take_what_was_redriven_for_it_rejects_it():
+    catalog = catalog_of(m=SIZE, n={"aggregation": "count"})
+    records = [(-1, 0, redriven("m", event("1"))), (-1, 1, redriven("x", event("1")))]
+    with Oracle(catalog, _arrived(records)) as oracle:
+        assert oracle.verdicts() == {(-1, 0): "missing_value", (-1, 1): "unknown_event_type"}
+
+
+def _arrived(records):
+    return [(partition, offset, millis(ARRIVAL), value) for partition, offset, value in records]
 
 
 DIMS = [
     ({}, '{"a.b":"","region":""}'),
-    ({"properties": {"a": {"b": 1.0}, "region": None}, "region": "eu"}, '{"a.b":"1.0","region":""}'),
+    ({"properties": {"a": {"b": 1.0}, "region": None}, "region": "eu"}, '{"a.b":"1","region":""}'),
     ({"properties": {"a": {"b": False}}, "region": "eu"}, '{"a.b":"false","region":"eu"}'),
     ({"properties": {"a.b": 'x"é\\u000B\n'}}, '{"a.b":"x\\"é\\\\u000B\\n","region":""}'),
 ]
@@ -243,7 +342,8 @@ MISSING = object()
 FILTERS = [
     # Operands that are numbers compare as numbers, with numeric texts too; others as text.
     (is_("eq", 5), [5, 5.0, "5", "5.00", "+5", "0.5e1"], [6, "five", True, MISSING, None, [5], {}]),
-    (is_("eq", "5"), [5, "5"], [5.0, "5.0", MISSING]),
+    (is_("eq", "5"), [5, "5", 5.0], ["5.0", MISSING]),
+    (is_("eq", "5.0"), [5, 5.0, "5.0"], ["5", "5.00", MISSING]),
     (is_("eq", True), [True, "true"], [1, False, "True", MISSING]),
     (is_("eq", ""), [""], [" ", MISSING, None]),
     (is_("eq", "it's"), ["it's"], ["its"]),

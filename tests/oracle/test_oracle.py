@@ -5,12 +5,12 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.errors import TidemarkError
-from jobs.oracle.compare import compare, live_values, schema_of
-from jobs.oracle.deltas import check_deltas
-from jobs.oracle.oracle import Oracle, Rules, statement_named
 from tests.oracle import support
 from tests.oracle.support import at, catalog_of, event, millis, void
+from tidemark.core.errors import TidemarkError
+from tidemark.oracle.compare import compare, live_values, schema_of
+from tidemark.oracle.deltas import check_deltas
+from tidemark.oracle.oracle import Oracle, Rules, statement_named
 
 CATALOG = {
     "calendars": {"ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"}},
@@ -131,7 +131,10 @@ VERDICTS = [
     (event("1", "2013-03-10T09:00:00Z", '"many"'), "invalid_quantity"),
     (event("1", "2013-03-10T09:00:00Z", "1e400"), "quantity_out_of_range"),
     (event("1", "2013-03-10T09:00:00Z", "1" * 40), "quantity_out_of_range"),
-    (event("1", "2013-03-10T09:00:00Z", "0.0000000001"), "quantity_too_precise"),
+    (event("1", "2013-03-10T09:00:00Z", "999999999999999999.9999999995"), "quantity_out_of_range"),
+    (event("c4", "2013-03-10T09:00:00Z", "0.0000000001"), "counted"),
+    (event("c5", "2013-03-10T09:00:00Z", "1e-99999999999999999999"), "counted"),
+    (event("c6", "2013-03-10T09:00:00Z", "0e99999999999999999999"), "counted"),
     (event("c3", "2013-03-10T09:00:00Z", "0.1000000000"), "counted"),
     (event("1", "2013-03-10T09:00:00Z", "-1"), "negative_quantity"),
 ]
@@ -219,7 +222,7 @@ def test_deltas_must_add_up_to_the_minutes_and_be_there_once():
 def test_deltas_are_compared_part_by_part_also_those_no_table_of_minutes_keeps():
     catalog = catalog_of(m={"aggregation": "unique", "value": "user"}, l={"aggregation": "latest"})
     sent = [event("1", properties={"user": "abc"}), void("2", properties={"user": "abc"})]
-    latest = f"{millis('2013-03-10T09:00:00'):015d}\x1f1\x1f1"
+    latest = f"{millis('2013-03-10T09:00:00'):015d}000000\x1f\x1f1\x1f1"
     nothing = {"dims": "", "samples": 0, "lo": None, "hi": None, "first_offset": 1}
     deltas = [
         # The beginning of sha256("abc").

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from msgspec import UNSET
 
-from jobs.oracle.oracle import Oracle
 from tests.streams import CATALOG, GRACE_MS, HISTORY, Expected, StreamRecord, expected_of, generate
+from tidemark.oracle.oracle import Oracle
 from udfs.events.parse import Event, event_time_ms, parse
 from udfs.events.reasons import Reason
 
@@ -44,7 +44,9 @@ def test_the_same_seed_makes_the_same_stream(records: list[StreamRecord]) -> Non
 
 
 def test_every_reason_is_there(records: list[StreamRecord]) -> None:
-    assert {reason.value for reason in Reason} - NEVER == {r.reason for r in records if r.reason}
+    assert {reason.value for reason in Reason} - NEVER == {
+        reason for record in records for reason in (record.reason, *record.partial) if reason
+    }
 
 
 def test_every_aggregation_is_in_its_catalog() -> None:
@@ -117,7 +119,7 @@ def test_copies_of_one_void_in_different_partitions_say_the_same(records: list[S
 def test_what_is_not_rejected_is_not_too_late(records: list[StreamRecord]) -> None:
     for record in records:
         if record.reason is None and record.value is not None:
-            event_ms = event_time_ms(event_of(record), record.value)
+            event_ms = event_time_ms(event_of(record))
             assert -300_000 <= record.timestamp_ms - event_ms <= GRACE_MS
 
 
@@ -131,7 +133,7 @@ def test_expectations_add_up(records: list[StreamRecord]) -> None:
 
 def test_the_outcome_of_a_few_records_is_known_by_hand() -> None:
     def record(identity: tuple[str, str, str, str] | None, reason: str | None = None, **more: bool) -> StreamRecord:
-        return StreamRecord(0, 0, None, b"", reason, identity, **more)
+        return StreamRecord(0, 0, None, b"", reason, (), identity, **more)
 
     # a: sent twice, taken back with other values.  b: taken back twice, never sent.  One too late, one unmeasured.
     a, b, c = ("t", "s", "a", ""), ("t", "s", "b", "void"), ("t", "s", "c", "")
@@ -143,12 +145,21 @@ def test_the_outcome_of_a_few_records_is_known_by_hand() -> None:
     assert expected_of(records) == Expected(7, 4, 2, {"too_late": 1}, 1, 2, frozenset("b"), frozenset("a"))
 
 
+def test_partial_refusals_are_those_of_the_first_of_each_event() -> None:
+    records = [StreamRecord(0, 0, None, b"", None, ("wrong_type",) * 2, ("t", "s", name, "")) for name in "aab"]
+    assert expected_of(records).partial == {"wrong_type": 4}
+
+
 def test_the_history_changes_calendars_on_a_whole_minute_inside_the_span() -> None:
     before, after = HISTORY
     assert (before["valid_from"], after["valid_from"]) == ("beginning", "2024-03-17T12:34:00Z")
     alice = [one["catalog"]["tenants"]["acme"]["customers"]["alice"]["calendar"] for one in HISTORY]
     assert alice == ["new-york-31st", "berlin-30th"]
     assert before["catalog"] == CATALOG
+
+
+def test_the_oracle_knows_what_single_meters_refuse(records: list[StreamRecord], oracle: Oracle) -> None:
+    assert oracle.counts().partial == expected_of(records).partial
 
 
 def test_the_oracle_judges_every_record_as_it_was_made(records: list[StreamRecord], oracle: Oracle) -> None:

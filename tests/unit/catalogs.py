@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from jobs.catalog import check as catalog_check
-from jobs.catalog import file as catalog_file
-from jobs.catalog.file import CatalogFile
-from jobs.catalog.instants import instant_ms
+from tidemark.catalog import check as catalog_check
+from tidemark.catalog import file as catalog_file
+from tidemark.catalog.file import CatalogFile
+from tidemark.catalog.instants import instant_ms
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
 from udfs.meters.meter import BEGINNING_MS, Meter
 

@@ -31,7 +31,7 @@ FROM {{schema}}.calendar
 """
 _METERS = f"""
 SELECT meter, tenant_id, event_types, aggregation, value, group_by, unit, allow_negative, filter::text AS filter,
-       on_missing, per, {_BOUNDS}
+       on_missing, per, precision, {_BOUNDS}
 FROM {{schema}}.meter
 """
 _CUSTOMERS = f"""

@@ -18,7 +18,8 @@ from udfs.events.shape import MAX_DEPTH, MAX_PROPERTIES, shape_of
 SPEC_VERSION = "1.0"
 # `subject` is optional to CloudEvents; here it names who is billed.
 _REQUIRED = ("id", "source", "type", "subject")
-_JSON = re.compile(r"application/(?:json|[^\s;/]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
+# What CloudEvents call JSON, in the words of their JSON format: a subtype `json` or one that ends in `+json`.
+_JSON = re.compile(r"[^\s;/]+/(?:[^\s;/]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -163,7 +164,7 @@ def _check_version(value: Any) -> None:
 
 def _check_data(document: Mapping[str, Any]) -> None:
     content, binary = document.get("datacontenttype"), document.get("data_base64")
-    expect("datacontenttype", content, "application/json", content is None or _JSON.fullmatch(content) is not None)
+    is_json = content is None or _JSON.fullmatch(content) is not None
+    expect("datacontenttype", content, "application/json or another type of JSON", is_json)
     expect("data_base64", binary, "absent: data is a JSON object", binary is None)
-    if document.get("data") is not None:
-        expect_properties("data", document["data"])
+    expect_properties("data", document.get("data"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,8 @@ def inspect(raw: bytes, default_tenant: str = "") -> None:
         The first thing found wrong: encoding, syntax, depth, keys, strings, fields.
     """
     text = _text(raw)
+    if text.startswith("\ufeff"):
+        raise Rejected(Reason.MALFORMED_JSON, "the value has more than one byte order mark in front; write none.")
     if not text.strip(" \t\r\n"):
         raise Rejected(Reason.EMPTY_VALUE, "the value is blank.")
     if (depth := depth_of(raw)) > MAX_DEPTH:
@@ -66,6 +69,8 @@ def _text(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
+        if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            raise Rejected(Reason.INVALID_UTF8, "the value begins as UTF-16 does; write UTF-8.") from None
         cut = error.reason == "unexpected end of data"
         reason = Reason.TRUNCATED_JSON if cut else Reason.INVALID_UTF8
         raise Rejected(reason, f"byte {error.start} is 0x{raw[error.start]:02x}: {error.reason}.") from None
@@ -144,13 +149,15 @@ def _check_fields(document: dict[str, Any]) -> None:
         raise Rejected(Reason.INVALID_TIMESTAMP, "timestamp is null.")
     expect_instant("timestamp", document["timestamp"])
     expect_text(document, _OPTIONAL_TEXT)
-    expect_properties("properties", document.get("properties", {}))
+    expect_properties("properties", document.get("properties"))
     if _version_of(document) == LATEST_VERSION:
         expect_text(document, ("source",))
 
 
 def _version_of(document: dict[str, Any]) -> int:
-    value = document.get("schema_version", Number(str(DEFAULT_VERSION)))
+    value = document.get("schema_version")
+    if value is None:
+        return DEFAULT_VERSION
     number = float(value.text) if isinstance(value, Number) else 0.5
     expect("schema_version", value, "an integer", number.is_integer())
     if number not in VERSIONS:

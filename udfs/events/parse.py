@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw
 from udfs.events import cloudevents
 from udfs.events.diagnosis import inspect
 from udfs.events.fields import (
+    BYTE_ORDER_MARK,
     MAX_DECIMALS,
     MAX_ID_BYTES,
     MAX_INTEGER_DIGITS,
@@ -17,14 +18,18 @@ from udfs.events.fields import (
     Event,
     amount_text,
     checked_id,
+    cut_to_millisecond,
     event_time_ms,
+    nanos_of,
     quantity_of,
 )
+from udfs.events.json_fields import without_leap_second
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.events.shape import MAX_DEPTH, MAX_PROPERTIES, shape_of
-from udfs.events.upcast import LATEST_VERSION, VERSIONS, upcast
+from udfs.events.upcast import DEFAULT_VERSION, LATEST_VERSION, VERSIONS, upcast
 
 __all__ = [
+    "BYTE_ORDER_MARK",
     "MAX_DECIMALS",
     "MAX_EVENT_BYTES",
     "MAX_ID_BYTES",
@@ -34,6 +39,7 @@ __all__ = [
     "amount_text",
     "checked_id",
     "event_time_ms",
+    "nanos_of",
     "parse",
     "quantity_of",
 ]
@@ -51,8 +57,8 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
     """An event from the bytes of one Kafka value, native or CloudEvent, brought to the latest version.
 
     Fields are present and of their type, every key is there once, strings are storable, `source` and `voids` are ids.
-    The other ids, time range, quantity and properties are checked where they are used (`checked_id`, `event_time_ms`,
-    `quantity_of`, `udfs.meters.meter`).
+    A byte order mark in front of it is passed over. The other ids, time range, quantity and properties are checked
+    where they are used (`checked_id`, `event_time_ms`, `quantity_of`, `udfs.meters.meter`).
 
     Parameters
     ----------
@@ -85,23 +91,23 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
     if (version := event.schema_version) is not UNSET:
         decoded += 1
     if (properties := event.properties) is not UNSET:
-        decoded += 1 + len(properties)
+        decoded += 1 + len(properties or ())
     if (
         suspect
         or depth > MAX_DEPTH
         or (keys != decoded and keys != _decoded_keys(event, raw) and keys != _all_keys(raw))
     ):
         inspect(raw)
-    if decoded > MAX_PROPERTIES or (version is not UNSET and version not in VERSIONS):
+    if decoded > MAX_PROPERTIES or (version is not UNSET and version is not None and version not in VERSIONS):
         inspect(raw)
     if keys != decoded and (event.source is not UNSET or event.voids is not UNSET):
-        return _settled(event, raw)
-    return event
+        event = _settled(event, raw)
+    return cut_to_millisecond(event, raw)
 
 
 def _decoded_keys(event: Event, raw: bytes) -> int:
     """Different keys of the event and of its properties: all there are, when no value holds an object of its own."""
-    return len(_decode_fields(raw)) + (0 if event.properties is UNSET else len(event.properties))
+    return len(_decode_fields(raw)) + len(event.properties or ())
 
 
 def _all_keys(raw: bytes) -> int:
@@ -136,20 +142,36 @@ def _settled(event: Event, raw: bytes) -> Event:
 def _upcast(raw: bytes) -> Event:
     """The event of an older version; its bytes were found to be without fault."""
     fields = _decode_fields(raw)
-    version = int(msgspec.json.decode(fields.get("schema_version", b"1"), type=float))
+    version = int(msgspec.json.decode(fields.get("schema_version", b"null"), type=float | None) or DEFAULT_VERSION)
     return _decode(_encode(upcast(fields, version)))
 
 
 def _parse_other(raw: bytes, message: str, default_tenant: str, arrival_ms: int | None) -> Event:
     """A CloudEvent, or an event that only an older version allows; anything else is rejected."""
+    if raw.startswith(BYTE_ORDER_MARK) and not raw.startswith(2 * BYTE_ORDER_MARK):
+        return parse(raw.removeprefix(BYTE_ORDER_MARK), default_tenant, arrival_ms)
     sent = cloudevents.decode(raw)
     if sent is None or cloudevents.is_doubtful(sent, raw):
         inspect(raw, default_tenant)
     if sent is not None:
-        return cloudevents.to_event(sent, default_tenant, arrival_ms)
+        return cut_to_millisecond(cloudevents.to_event(sent, default_tenant, arrival_ms), raw)
+    if (other := _without_leap_second(raw)) is not None:
+        return parse(other, default_tenant, arrival_ms)
     try:
-        return _settled(_upcast(raw), raw)
+        return cut_to_millisecond(_settled(_upcast(raw), raw), raw)
     except msgspec.MsgspecError:
         # RFC 3339 in form, but beyond the end of the year 9999 once it is rounded to microseconds.
         detail = shown(cloudevents.fault(raw) or message)
         raise Rejected(Reason.INVALID_TIMESTAMP if "$.time" in detail else Reason.MALFORMED_JSON, detail) from None
+
+
+def _without_leap_second(raw: bytes) -> bytes | None:
+    """The event with its time in the last millisecond of the minute; None when it is in no leap second.
+
+    The bytes were found to be without fault.
+    """
+    fields = _decode_fields(raw)
+    name = CloudEvent.TIME if cloudevents.is_cloudevent(fields) else Event.TIME
+    written = msgspec.json.decode(fields.get(name, b"null"), type=str | None)
+    other = None if written is None else without_leap_second(written)
+    return None if other is None else _encode(fields | {name: other})

@@ -31,7 +31,7 @@ class Reason(StrEnum):
     INVALID_UNICODE = "invalid_unicode", "A string holds half a surrogate pair."
     MISSING_FIELD = "missing_field", "A required field is absent."
     WRONG_TYPE = "wrong_type", "A field has another JSON type than its contract."
-    INVALID_ID = "invalid_id", "An id is empty or holds control characters."
+    INVALID_ID = "invalid_id", "An id is empty or holds control characters, line separators or marks of text direction."
     ID_TOO_LONG = "id_too_long", "An id is over the length limit."
     UNKNOWN_TENANT = "unknown_tenant", "The catalog has no such tenant at the event time."
     UNKNOWN_EVENT_TYPE = "unknown_event_type", "No meter of the tenant takes this event type at the event time."
@@ -43,7 +43,10 @@ class Reason(StrEnum):
     NON_FINITE_QUANTITY = "non_finite_quantity", "The quantity is NaN or infinite."
     INVALID_QUANTITY = "invalid_quantity", "The quantity is a string that is not a decimal number."
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range", "The quantity is not within +-10^18, or +-10^12 for weighted_sum."
-    QUANTITY_TOO_PRECISE = "quantity_too_precise", "The quantity has decimals that would have to be rounded away."
+    QUANTITY_TOO_PRECISE = (
+        "quantity_too_precise",
+        "A value has more than 9 decimals, and a meter of this event takes it exactly.",
+    )
     NEGATIVE_QUANTITY = "negative_quantity", "A meter of this event does not allow negative quantities."
     MISSING_VALUE = "missing_value", "A meter measures a property that the event does not have, or has as null."
     NO_PERIOD = "no_period", "The customer's calendar has no billing period at the event time."

@@ -2,7 +2,7 @@
 
 What is kept here is memory, not state: it may be lost at any time. Of a counter that is not remembered all that it has
 reached is told, and what its earlier limits had to say is ended; the job keeps the last status of each condition
-(`jobs/sql/meter/alert_news.sql`) and drops what is no news. So a restart, a change of the catalog and a repeated batch
+(`jobs/meter/alert_news.sql`) and drops what is no news. So a restart, a change of the catalog and a repeated batch
 need no care of their own.
 """
 
@@ -18,9 +18,9 @@ from udfs.alerts.event import Alert
 from udfs.catalog.model import Pair
 from udfs.decimals import EXACT, plain
 from udfs.limits.alerts import Counter, Why, alert_of, condition, per_hour
-from udfs.limits.book import LimitBook
+from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
-from udfs.limits.standing import Crossing, crossings, ended, levels, quiet_range
+from udfs.limits.status import Crossing, crossings, ended, levels, quiet_range
 from udfs.limits.timeline import Stretch, stretch_at, superseded
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from udfs.events.parse import Event
-from udfs.meters.paths import number_of, path_of, text_of
+from udfs.meters.paths import is_number, number_of, path_of, text_of
 
 # Groups (`all`, `any`) within each other.
 MAX_DEPTH = 4
@@ -117,13 +117,23 @@ def _group_faults(members: Any, where: str, depth: int) -> Iterator[FilterError]
 
 def _condition_faults(document: Mapping[Any, Any], where: str) -> Iterator[FilterError]:
     path, names = document["property"], [name for name in document if name != "property"]
-    if not isinstance(path, str) or not path_of(path).name:
-        yield FilterError(f"{where}.property", f"{_shown(path)} is not the name of a property.")
+    if message := _path_fault(path):
+        yield FilterError(f"{where}.property", message)
     if len(names) != 1 or names[0] not in OPERATORS:
         found = f", not {', '.join(map(str, names))}" if names else ""
         yield FilterError(where, f"it needs exactly one of {', '.join(OPERATORS)}{found}.")
     elif message := _operand_fault(names[0], document[names[0]]):
         yield FilterError(f"{where}.{names[0]}", message)
+
+
+def _path_fault(path: Any) -> str:
+    if not isinstance(path, str):
+        return f"{_shown(path)} is not the name of a property."
+    try:
+        path_of(path)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _operand_fault(name: str, operand: Any) -> str:
@@ -191,15 +201,19 @@ def _test(name: str, operand: Any) -> _Test:
 
 
 def _among(operands: Sequence[Any]) -> _Test:
-    """Whether a value equals one of some: numbers by value (5 = 5.0 = "5"), text and booleans by their text."""
+    """Whether a value equals one of some: by number where either of the two is one (5 = 5.0 = "5"), else by text."""
     texts = frozenset(_text(one) for one in operands if isinstance(one, str | bool))
     numbers = frozenset(_decimal(one) for one in operands if not isinstance(one, str | bool))
+    # Equal to what is sent as a number.
+    all_numbers = numbers | {_decimal(one) for one in operands if isinstance(one, str)} - {None}
 
     def test(value: bytes | None) -> bool:
-        text = None if value is None else text_of(value)
-        if text is None:
+        if value is None:
             return False
-        return text in texts or (bool(numbers) and number_of(text) in numbers)
+        if is_number(value):
+            return bool(all_numbers) and number_of(value.decode()) in all_numbers
+        text = text_of(value)
+        return text in texts or (bool(numbers) and text is not None and number_of(text) in numbers)
 
     return test
 
@@ -213,7 +227,7 @@ def _compared(compare: Callable[[Decimal, Decimal], bool], operand: Any) -> _Tes
     assert bound is not None  # noqa: S101 - checked by `_operand_fault`
 
     def test(value: bytes | None) -> bool:
-        text = None if value is None else text_of(value)
+        text = None if value is None else value.decode() if is_number(value) else text_of(value)
         number = None if text is None else number_of(text)
         return number is not None and compare(number, bound)
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from udfs.calendars.calendar import SEPARATOR
-from udfs.events.parse import Event, amount_text, quantity_of
+from udfs.events.fields import decimals_of
+from udfs.events.parse import MAX_DECIMALS, Event, amount_text, nanos_of, quantity_of
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.meters.filters import Predicate, filter_of
 from udfs.meters.meter import ADDITIVE, MAX_DIMS_BYTES, MAX_LEVEL_DIGITS, Aggregation, Meter
@@ -35,8 +36,8 @@ class Measurement(NamedTuple):
     latest: str = ""
 
 
-# From value, dims, event and event time to what is added.
-_Emit = Callable[[str, str, Event, int], list[Measurement]]
+# From value, dims, event, event time and the event's bytes to what is added.
+_Emit = Callable[[str, str, Event, int, bytes], list[Measurement]]
 
 
 class _Plan(NamedTuple):
@@ -51,14 +52,14 @@ class _Plan(NamedTuple):
     plain_names: tuple[str, ...] | None
 
 
-def measure(event: Event, meter: Meter, event_ms: int, void: bool = False) -> list[Measurement]:
+def measure(event: Event, meter: Meter, event_ms: int, void: bool, raw: bytes) -> list[Measurement]:
     """What an event adds to a meter that takes its type; nothing if the filter excludes it or its value may be missing.
 
     ============ ===============================================================================================
     count        1
     sum, min,    the value
     max, avg
-    latest       the value, with `latest` text whose greatest wins: by event time, then by event id
+    latest       the value, with `latest` text whose greatest wins: by event time (ns), then by source, then by event id
     unique       1, with the hash of the value's text as part: the count is the number of parts
     percentile   the value, with its bin as part
     weighted_sum the value, a change of a level; and as part `m` the value times the event time (ms)
@@ -72,6 +73,8 @@ def measure(event: Event, meter: Meter, event_ms: int, void: bool = False) -> li
         Event time, UTC epoch ms.
     void:
         Whether it takes back an equal event: what is ADDITIVE is negated, of the others only the taking back is noted.
+    raw:
+        The bytes that it was parsed from.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def measure(event: Event, meter: Meter, event_ms: int, void: bool = False) -> li
     value = plan.value(event)
     if value is None:
         return []
-    added = plan.emit(value, dims_of(event, meter), event, event_ms)
+    added = plan.emit(value, dims_of(event, meter), event, event_ms, raw)
     return _taken_back(meter, added) if void else added
 
 
@@ -106,7 +109,8 @@ def unmeasured(void: bool = False) -> Measurement:
 
 def _planned(meter: Meter) -> _Plan:
     paths = tuple(path_of(text) for text in meter.group_by)
-    plain_names = tuple(path.name for path in paths) if all(path.is_plain for path in paths) else None
+    names = tuple(path.plain_name for path in paths)
+    plain_names = names if all(names) else None
     accepts = filter_of(meter.filter) if meter.filter else None
     plan = _Plan(accepts, _value_of(meter), _EMIT[meter.aggregation], paths, plain_names)
     meter.plan_memo[:] = (plan,)
@@ -136,8 +140,10 @@ def _value_of(meter: Meter) -> Callable[[Event], str | None]:
         return lambda _: "1"
     if meter.value != "quantity":
         read = _property_reader(meter)
+    elif meter.aggregation == "unique":
+        read = _quantity_as_sent
     else:
-        read = _quantity_as_sent if meter.aggregation == "unique" else quantity_of
+        read = quantity_of if meter.precision == "rounded" else _exact_quantity_reader(meter)
     if meter.aggregation == "weighted_sum":
         return lambda event: _checked_level(event, meter, read(event))
     if meter.allow_negative or meter.aggregation in _SIGNED:
@@ -165,14 +171,33 @@ def _quantity_as_sent(event: Event) -> str | None:
     return text if event.quantity is UNSET else text_of(bytes(event.quantity))
 
 
+def _exact_quantity_reader(meter: Meter) -> Callable[[Event], str | None]:
+    def read(event: Event) -> str:
+        amount = quantity_of(event)
+        return amount if event.quantity is UNSET else _exact(bytes(event.quantity), amount, event.QUANTITY, meter)
+
+    return read
+
+
+def _exact(raw: bytes, amount: str, name: str, meter: Meter) -> str:
+    """An amount, unless it was rounded."""
+    if (decimals := decimals_of(raw)) <= MAX_DECIMALS:
+        return amount
+    detail = f"{name} {shown(raw.decode())} has {decimals} decimals; meter {meter.meter} takes {MAX_DECIMALS}, exactly"
+    raise Rejected(Reason.QUANTITY_TOO_PRECISE, f"{detail}: send it rounded, or leave out `precision: exact`.")
+
+
 def _property_reader(meter: Meter) -> Callable[[Event], str | None]:
     find, name = path_of(meter.value).find, f"property {shown(meter.value)}"
-    as_text = meter.aggregation == "unique"
+    as_text, exact = meter.aggregation == "unique", meter.precision == "exact"
 
     def read(event: Event) -> str | None:
         raw = find(event)
         if raw is not None:
-            return _scalar(raw, name, meter) if as_text else amount_text(raw, name)
+            if as_text:
+                return _scalar(raw, name, meter)
+            amount = amount_text(raw, name)
+            return _exact(raw, amount, name, meter) if exact else amount
         if meter.on_missing == "skip":
             return None
         raise Rejected(Reason.MISSING_VALUE, f"{name} is missing, and meter {meter.meter} measures it.")
@@ -201,20 +226,23 @@ def _checked_level(event: Event, meter: Meter, value: str | None) -> str | None:
 # --- what is added ----------------------------------------------------------------------------------------------------
 
 
-def _plain(value: str, dims: str, _event: Event, _event_ms: int) -> list[Measurement]:
+def _plain(value: str, dims: str, *_: object) -> list[Measurement]:
     return [Measurement(value, dims)]
 
 
-def _latest(value: str, dims: str, event: Event, event_ms: int) -> list[Measurement]:
-    latest = f"{event_ms:015d}{SEPARATOR}{event.event_id}{SEPARATOR}{value}"
+def _latest(value: str, dims: str, event: Event, event_ms: int, raw: bytes) -> list[Measurement]:
+    source = event.source or ""
+    latest = (
+        f"{event_ms:015d}{nanos_of(event, raw):06d}{SEPARATOR}{source}{SEPARATOR}{event.event_id}{SEPARATOR}{value}"
+    )
     return [Measurement(value, dims, latest=latest)]
 
 
-def _unique(value: str, dims: str, _event: Event, _event_ms: int) -> list[Measurement]:
+def _unique(value: str, dims: str, *_: object) -> list[Measurement]:
     return [Measurement("1", dims, "u" + sha256(value.encode()).hexdigest()[:32])]
 
 
-def _percentile(value: str, dims: str, _event: Event, _event_ms: int) -> list[Measurement]:
+def _percentile(value: str, dims: str, *_: object) -> list[Measurement]:
     return [Measurement(value, dims, bin_of(value))]
 
 
@@ -222,7 +250,7 @@ def _percentile(value: str, dims: str, _event: Event, _event_ms: int) -> list[Me
 _EXACT = Context(prec=60)
 
 
-def _weighted_sum(value: str, dims: str, _event: Event, event_ms: int) -> list[Measurement]:
+def _weighted_sum(value: str, dims: str, _event: Event, event_ms: int, _raw: bytes) -> list[Measurement]:
     moment = format(_EXACT.multiply(Decimal(value), Decimal(event_ms)), "f")
     if "." in moment:
         moment = moment.rstrip("0").rstrip(".")
@@ -248,7 +276,8 @@ _EMIT: dict[Aggregation, _Emit] = {
 def dims_of(event: Event, meter: Meter) -> str:
     """Canonical JSON of the group-by values: sorted keys, no spaces, UTF-8 as it is; '' for a meter without group-by.
 
-    Strings stay as they are, numbers and booleans become their JSON text, a missing or null value the empty string.
+    Strings stay as they are, equal numbers become one text, booleans their JSON text, a missing or null value the empty
+    string.
     """
     if not meter.group_by:
         return ""
@@ -257,7 +286,7 @@ def dims_of(event: Event, meter: Meter) -> str:
     if names is None:
         values = tuple([path.find(event) for path in plan.paths])
     else:
-        properties = {} if event.properties is UNSET else event.properties
+        properties = event.properties or {}
         values = tuple([bytes(properties[name]) if name in properties else None for name in names])
     dims = meter.dims_memo.get(values)
     return _remember_dims(meter, values) if dims is None else dims

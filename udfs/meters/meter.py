@@ -45,9 +45,11 @@ class Meter:
     tenant_id:
         None for all tenants.
     value:
-        `quantity`, which is 1 for an event without one, or the path of a property.
+        `quantity`, which is 1 for an event without one, or the path of a property or of another field of the event.
     on_missing:
-        What happens to an event without the property: it is rejected, or this meter does not measure it.
+        What this meter does with an event without the property: refuse it, or leave it out.
+    precision:
+        What becomes of a value of more than 9 decimals: it is rounded half-even, or, `exact`, refused by this meter.
     filter:
         JSON text of the condition that events must meet (see `udfs.meters.filters`), '' for none.
     per:
@@ -69,6 +71,7 @@ class Meter:
     on_missing: Literal["reject", "skip"] = "reject"
     filter: str = ""
     per: Per = "hour"
+    precision: Literal["rounded", "exact"] = "rounded"
     # Whether every event it takes adds one measurement with nothing but an amount: the quantity, or 1.
     is_plain: bool = field(default=False, init=False, repr=False, compare=False)
     # Memos of `udfs.meters.measuring`: dims text by the raw JSON of the group-by values ...
@@ -78,4 +81,5 @@ class Meter:
 
     def __post_init__(self) -> None:
         plain = self.aggregation in _PLAIN and self.value == "quantity" and not self.filter
+        plain = plain and self.precision == "rounded"
         object.__setattr__(self, "is_plain", plain)

@@ -26,7 +26,7 @@ class Packed:
     samples:
         Values it stands for: 1, -1 for one taken back, 0 for none.
     latest:
-        Event time (ms, 15 digits), event id and value with SEPARATOR between them; '' but for `latest` meters.
+        Event time (ns, 21 digits), source, event id and value with SEPARATOR between them; '' but for `latest` meters.
     dims:
         Canonical JSON of the group-by values, '' for none.
     part:

@@ -4,6 +4,7 @@ ALTER TABLE catalog.meter
     ADD COLUMN filter     jsonb,
     ADD COLUMN on_missing text NOT NULL DEFAULT 'reject' CHECK (on_missing IN ('reject', 'skip')),
     ADD COLUMN per        text NOT NULL DEFAULT 'hour' CHECK (per IN ('second', 'minute', 'hour', 'day')),
+    ADD COLUMN precision  text NOT NULL DEFAULT 'rounded' CHECK (precision IN ('rounded', 'exact')),
     DROP CONSTRAINT meter_aggregation_check,
     ADD CONSTRAINT meter_aggregation_check CHECK (
         aggregation IN ('count', 'sum', 'min', 'max', 'avg', 'latest', 'unique', 'percentile', 'weighted_sum')
@@ -39,4 +40,5 @@ COMMENT ON COLUMN catalog.meter.value IS 'What is aggregated: quantity, or the p
 COMMENT ON COLUMN catalog.meter.filter IS 'Which events are measured; null for all.';
 COMMENT ON COLUMN catalog.meter.on_missing IS 'An event without the value is rejected, or skipped by this meter.';
 COMMENT ON COLUMN catalog.meter.per IS 'Unit of time of a weighted_sum.';
+COMMENT ON COLUMN catalog.meter.precision IS 'What becomes of a value of more than 9 decimals: it is rounded half-even, or, exact, the meter refuses the event.';
 COMMENT ON COLUMN catalog.revision.applied_at IS 'Instant of that apply.';

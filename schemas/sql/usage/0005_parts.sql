@@ -46,14 +46,14 @@ UPDATE usage_period SET samples = n;
 
 COMMENT ON COLUMN usage_minute.part IS 'Which part of the aggregation the row is; empty for what is not made of parts.';
 COMMENT ON COLUMN usage_minute.samples IS 'Measurements less those taken back by voids: what an average divides by.';
-COMMENT ON COLUMN usage_minute.latest IS 'Event time (15 digits of ms), event id and value of the latest event, U+001F between them; latest meters only.';
+COMMENT ON COLUMN usage_minute.latest IS 'Event time (21 digits of ns), source, event id and value of the latest event, U+001F between them; latest meters only.';
 COMMENT ON COLUMN usage_hour.part IS 'Which part of the aggregation the row is; empty for what is not made of parts.';
 COMMENT ON COLUMN usage_hour.samples IS 'Measurements less those taken back by voids: what an average divides by.';
-COMMENT ON COLUMN usage_hour.latest IS 'Event time (15 digits of ms), event id and value of the latest event, U+001F between them; latest meters only.';
+COMMENT ON COLUMN usage_hour.latest IS 'Event time (21 digits of ns), source, event id and value of the latest event, U+001F between them; latest meters only.';
 COMMENT ON COLUMN usage_day.part IS 'Which part of the aggregation the row is; empty for what is not made of parts.';
 COMMENT ON COLUMN usage_day.samples IS 'Measurements less those taken back by voids: what an average divides by.';
-COMMENT ON COLUMN usage_day.latest IS 'Event time (15 digits of ms), event id and value of the latest event, U+001F between them; latest meters only.';
+COMMENT ON COLUMN usage_day.latest IS 'Event time (21 digits of ns), source, event id and value of the latest event, U+001F between them; latest meters only.';
 COMMENT ON COLUMN usage_period.part IS 'Which part of the aggregation the row is; empty for what is not made of parts.';
 COMMENT ON COLUMN usage_period.samples IS 'Measurements less those taken back by voids: what an average divides by.';
-COMMENT ON COLUMN usage_period.latest IS 'Event time (15 digits of ms), event id and value of the latest event, U+001F between them; latest meters only.';
+COMMENT ON COLUMN usage_period.latest IS 'Event time (21 digits of ns), source, event id and value of the latest event, U+001F between them; latest meters only.';
 COMMENT ON COLUMN usage_period.period_end IS 'First instant after the billing period: the earliest that an event was told, when a change of calendar cut the period.';

@@ -1,0 +1,1 @@
+"""Job `anomaly`, with its SQL."""

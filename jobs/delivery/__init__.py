@@ -1,1 +1,0 @@
-"""What leaves: notifications to receivers, and automated responses to alerts."""

@@ -1,0 +1,77 @@
+"""Where a run begins and ends in its source topic, as Kafka table options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemark.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A range of a topic; half-open.
+
+    Parameters
+    ----------
+    start, end:
+        Empty start: the beginning; empty end: without end, the live mode. `latest` as an end: what is there when the
+        job starts. Otherwise an RFC 3339 instant (compared with the Kafka timestamp), or `partition:offset` pairs with
+        `;` between them, for example `0:100;1:250`.
+    """
+
+    start: str = ""
+    end: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the run comes to an end by itself."""
+        return bool(self.end)
+
+    @property
+    def by_offset(self) -> bool:
+        """Whether a side is given as offsets, which name places of one topic."""
+        return _is_offsets(self.start) or _is_offsets(self.end)
+
+    def options(self) -> str:
+        """Kafka table options, each `'key' = 'value'`, with commas between them."""
+        pairs = {"scan.startup.mode": "earliest-offset"} if not self.start else _side("startup", self.start)
+        if self.end == "latest":
+            pairs |= {"scan.bounded.mode": "latest-offset"}
+        elif self.end:
+            pairs |= _side("bounded", self.end)
+        return table_options(pairs)
+
+
+def table_options(pairs: dict[str, str]) -> str:
+    """`'key' = 'value'` lines for a WITH clause."""
+    return ",\n    ".join(f"'{key}' = '{value}'" for key, value in pairs.items())
+
+
+def _is_offsets(text: str) -> bool:
+    return ":" in text and "T" not in text.upper()
+
+
+def _side(side: str, text: str) -> dict[str, str]:
+    if _is_offsets(text):
+        try:
+            offsets = [tuple(map(int, pair.split(":"))) for pair in text.split(";")]
+            listed = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in offsets)
+        except ValueError:
+            raise _wrong(side, text) from None
+        return {f"scan.{side}.mode": "specific-offsets", f"scan.{side}.specific-offsets": listed}
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise _wrong(side, text) from None
+    if instant.tzinfo is None:
+        raise _wrong(side, text)
+    millis = int(instant.timestamp() * 1000)
+    return {f"scan.{side}.mode": "timestamp", f"scan.{side}.timestamp-millis": str(millis)}
+
+
+def _wrong(side: str, text: str) -> UsageError:
+    return UsageError(
+        f"{side} bound {text!r} is neither an instant with a zone nor partition:offset pairs.",
+        "write for example 2026-01-01T00:00:00Z or 0:100;1:250.",
+    )

@@ -1,0 +1,70 @@
+"""Options that the jobs share: checkpoints and state, transactional Kafka sinks, upserting JDBC sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyflink.table import TableEnvironment
+
+from jobs.flink.bounds import table_options
+from jobs.flink.restore import checkpoint_dir
+from tidemark.core.settings import Settings
+
+# A transaction that its job left behind must still be committable after the longest outage a restore may follow.
+TRANSACTION_MARGIN_S = 3_600
+
+
+def configure(
+    env: TableEnvironment, settings: Settings, job: str, *, parallelism: int, checkpoint_ms: int, own: Mapping[str, Any]
+) -> None:
+    """Set the options of a job, beside those of the cluster; `own` are those that it alone has."""
+    name = settings.names.job(job)
+    options = {
+        "pipeline.name": name,
+        "parallelism.default": parallelism,
+        "pipeline.object-reuse": "true",
+        "table.local-time-zone": "UTC",
+        # Totals never expire inside a period; what may live shorter gets its life in the plan of the job.
+        "table.exec.state.ttl": f"{settings.flink.state_ttl_days} d",
+        "execution.checkpointing.interval": f"{checkpoint_ms} ms",
+        "execution.checkpointing.mode": "EXACTLY_ONCE",
+        # A folder per job, so that `submit` finds what to restore from.
+        "execution.checkpointing.dir": checkpoint_dir(settings.flink, name),
+        **own,
+    }
+    for key, value in options.items():
+        env.get_config().set(key, str(value))
+
+
+def exactly_once(settings: Settings, transactions: str) -> str:
+    """Kafka sink options of one transactional sink; `transactions` is its prefix, unique per sink and run."""
+    return table_options(
+        {
+            "connector": "kafka",
+            "properties.bootstrap.servers": settings.kafka.bootstrap,
+            "properties.transaction.timeout.ms": str((settings.events.outage_s + TRANSACTION_MARGIN_S) * 1_000),
+            "properties.max.request.size": "3145728",
+            "properties.compression.type": "lz4",
+            "properties.linger.ms": "5",
+            "sink.delivery-guarantee": "exactly-once",
+            "sink.transactional-id-prefix": transactions,
+        }
+    )
+
+
+def upserts(settings: Settings, job: str, *, flush_rows: int) -> str:
+    """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
+    url = urlsplit(settings.postgres.url)
+    address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
+    name = settings.names.job(job)
+    return table_options(
+        {
+            "connector": "jdbc",
+            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={name}",
+            "sink.buffer-flush.max-rows": str(flush_rows),
+            "sink.buffer-flush.interval": "1s",
+            "sink.max-retries": "3",
+        }
+    )

@@ -1,0 +1,79 @@
+"""From which checkpoint or savepoint a job goes on, and whether it still may."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.settings import EventSettings, FlinkSettings
+
+
+def checkpoint_dir(flink: FlinkSettings, job: str) -> str:
+    """URI below which Flink keeps the checkpoints of one job."""
+    return f"{flink.state_dir.rstrip('/')}/checkpoints/{job}"
+
+
+def savepoint_dir(flink: FlinkSettings, job: str) -> str:
+    """URI below which `stop` keeps the savepoints of one job."""
+    return f"{flink.state_dir.rstrip('/')}/savepoints/{job}"
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """A complete checkpoint or savepoint.
+
+    Parameters
+    ----------
+    path:
+        What `flink run -s` takes.
+    taken_at:
+        Unix time in seconds.
+    """
+
+    path: str
+    taken_at: float
+
+
+def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
+    """The newest complete restore point of a job, or None.
+
+    Raises
+    ------
+    UsageError
+        The state lives where this machine cannot list it.
+    """
+    points: list[RestorePoint] = []
+    for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job)):
+        split = urlsplit(uri)
+        if split.scheme not in {"", "file"}:
+            raise UsageError(
+                f"flink.state_dir {flink.state_dir} cannot be listed from here; only file: can.",
+                "name the checkpoint or savepoint: `tidemark submit --from-savepoint PATH`.",
+            )
+        # Flink writes _metadata last: a folder that has it is complete.
+        complete = Path(split.path).glob("**/_metadata")
+        points += [RestorePoint(str(metadata.parent), metadata.stat().st_mtime) for metadata in complete]
+    return max(points, key=lambda point: point.taken_at, default=None)
+
+
+def check_age(events: EventSettings, point: RestorePoint, now: float | None = None) -> None:
+    """Refuse a restore point older than the longest outage promised.
+
+    By then dedupe keys may have expired that duplicates still in the topic need, and Kafka may have aborted the
+    transactions that the checkpoint counts as written.
+
+    Raises
+    ------
+    TidemarkError
+        Names the age, the limit and the way out.
+    """
+    age_s = (time.time() if now is None else now) - point.taken_at
+    if age_s > events.outage_s:
+        raise TidemarkError(
+            f"the newest state is {age_s / 3600:.1f} h old, and {events.outage_s / 3600:.1f} h is the longest "
+            f"outage after which a restore is exact ({point.path}).",
+            "rebuild with a run of its own: `tidemark submit meter --run-id NAME`, then compare and switch.",
+        )

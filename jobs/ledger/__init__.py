@@ -1,1 +1,0 @@
-"""Closing, correcting, explaining and telling: the ledger on Postgres and Kafka."""

@@ -1,0 +1,1 @@
+"""Job `meter`, with its SQL."""

@@ -1,0 +1,1 @@
+INSERT INTO dlq_sink SELECT record FROM dead_letters

@@ -1,0 +1,1 @@
+"""Job `rollup`, with its SQL."""

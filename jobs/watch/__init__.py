@@ -1,1 +1,0 @@
-"""The watch: tenants that send more than expected are alarmed, never held back."""

@@ -1,0 +1,104 @@
+"""The anomaly job on real services: what it says is what the pure detectors say, each alert once, silence included."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from jobs.flink.rest import FlinkRest, wait_until
+from jobs.flink.submit import stop, submit
+from tests.anomaly_stream import DISORDER_S, Usage, expected, send, usage
+from tests.conftest import by_flink_run
+from tidemark.core import migrate, topics
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from udfs.anomaly.alerts import AlertRow
+from udfs.anomaly.tuning import MINUTE_MS
+
+SAID_WITHIN_S = 180.0
+
+
+@contextmanager
+def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Settings]:
+    """Topics and tables of a run of its own; its job is ended at the end."""
+    own = {"run_id": name, "topics.events": f"test.{name}", "anomaly.checkpoint_interval_ms": 500, **changes}
+    run = settings.with_changes(own)
+    topics.apply(run, create_time=True)
+    migrate.migrate(run)
+    rest = FlinkRest(run.flink.rest_url)
+    try:
+        yield run
+    finally:
+        running = rest.active(run.names.job("anomaly"))
+        if running is not None:
+            rest.cancel(running.id)
+            wait_until(lambda: rest.active(run.names.job("anomaly")) is None, 60, "anomaly to end")
+
+
+def started(run: Settings) -> None:
+    """Submit the job and wait for its first checkpoint."""
+    FlinkRest(run.flink.rest_url).wait_running(submit(run, "anomaly").job_id)
+
+
+def alerts(run: Settings) -> list[str]:
+    """Every committed alert, each as often as it is there."""
+    return sorted((record.value or b"").decode() for record in dump(run.kafka, run.names.alerts))
+
+
+def wait_said(run: Settings, count: int) -> None:
+    wait_until(lambda: len(alerts(run)) >= count, SAID_WITHIN_S, f"{count} alerts", every_s=1)
+
+
+def stored(run: Settings) -> list[tuple[Any, ...]]:
+    """Rows of the table, in order of their key."""
+    columns = "tenant_id, customer_id, meter, kind, (extract(epoch FROM since) * 1000)::bigint, status, observed, score"
+    with migrate.connect(run.postgres) as connection:
+        return connection.execute(
+            f'SELECT {columns} FROM "{run.names.usage_schema}".anomaly ORDER BY 1, 2, 3, 4, 5'  # type: ignore[arg-type]
+        ).fetchall()
+
+
+def last_of_each(rows: list[AlertRow]) -> list[tuple[Any, ...]]:
+    """What the table must hold: of each anomaly its last change."""
+    last = {row[1:6]: row for row in rows}
+    return [(*key, row.status, Decimal(row.observed), Decimal(row.score)) for key, row in sorted(last.items())]
+
+
+def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
+    # Given five days in which one customer bursts, a tenant falls silent, another nearly, with bad events ...
+    stream = usage()
+    said = expected(stream)
+    assert {row.kind for row in said} == {"spike", "customer_spike", "drop", "missing", "error_rate"}
+    # ... when the job reads them, stopped behind a savepoint and submitted again half-way ...
+    settings = {"anomaly.disorder_s": DISORDER_S, "anomaly.clock": False, "flink.source_idle_s": 3_600}
+    with anomaly_run(stack.settings, "anomaly", **settings) as run:
+        send(run, stream[: len(stream) // 2])
+        with by_flink_run():
+            started(run)
+        savepoint = stop(run, "anomaly")
+        assert savepoint
+        send(run, stream[len(stream) // 2 :])
+        assert submit(run, "anomaly").restored_from == savepoint.removeprefix("file:")
+        # ... then exactly the alerts of the pure detectors are on the topic, and the table holds the last of each.
+        wait_said(run, len(said))
+        assert alerts(run) == sorted(row.alert for row in said)
+        wait_until(lambda: stored(run) == last_of_each(said), SAID_WITHIN_S, "the table to hold them")
+
+
+def test_silence_of_everything_is_seen_by_the_clock(stack: Any) -> None:
+    # Given two days and a half of one tenant that ended 45 minutes ago, and nothing on any topic since ...
+    now_ms = int(time.time() * 1_000) // MINUTE_MS * MINUTE_MS
+    ends_ms = now_ms - 45 * MINUTE_MS
+    stream = [Usage(at_ms, "acme", "c-1", 1) for at_ms in range(ends_ms - 60 * 60 * MINUTE_MS, ends_ms, MINUTE_MS)]
+    # ... when time passes by the clock alone ...
+    with anomaly_run(stack.settings, "silence", **{"anomaly.disorder_s": 60, "flink.source_idle_s": 10}) as run:
+        send(run, stream)
+        started(run)
+        # ... then the silence is an anomaly since the last event.
+        wait_said(run, 1)
+        rows = [row[:6] for row in stored(run)]
+        assert len(alerts(run)) == 1
+        assert rows == [("acme", "", "calls", "missing", ends_ms, "firing")]

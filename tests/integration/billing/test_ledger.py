@@ -1,0 +1,444 @@
+"""The ledger on real Postgres and Kafka: random interleavings end where a recomputation does, told exactly once."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from psycopg import sql
+
+from jobs.flink.rest import wait_until
+from tests.integration.billing.ledger_world import CATALOG, CUSTOMERS, DAY, DAYS, START, TENANT, Event, World
+from tests.integration.storage import own_run
+from tidemark.billing import close as ledger_close
+from tidemark.billing import outbox, periods, store
+from tidemark.billing.drift import open_drift
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
+from tidemark.billing.messages import Book, Context
+from tidemark.billing.refusals import Letters
+from tidemark.billing.sources import Feed
+from tidemark.billing.true_up import Cause, Close, TrueUp, still_periods, true_up
+from tidemark.billing.watermark import Watermark
+from tidemark.catalog import tool as catalog_tool
+from tidemark.core import migrate, rollup_views, topics
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import dump, end_offsets
+from tidemark.core.settings import Settings
+from tidemark.reconcile import drift_store as reconcile_store
+from tidemark.reconcile.drift_store import Done
+from tidemark.reconcile.findings import Finding, Outcome
+from tidemark.reconcile.sample import Wanted
+
+STEPS = 60
+REPLAYS = ("r1", "r2")
+ALL = [PeriodKey(TENANT, one, START + n * DAY, START + (n + 1) * DAY) for one in CUSTOMERS for n in range(DAYS)]
+NO_LETTERS = Letters({}, {})
+_LAYER = "INSERT INTO {}.layer (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES (%s, %s, %s, %s, %s)"
+LEDGER_TABLES = ("period_close", "period_close_line", "correction", "correction_line", "outbox")
+
+
+@pytest.fixture
+def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A migrated run with two replays of its own, topics, and the catalog of the small world."""
+    file = tmp_path_factory.mktemp("ledger") / "catalog.yaml"
+    file.write_text(yaml.safe_dump({"valid_from": "beginning", **CATALOG}))
+    with own_run(stack.settings) as settings:
+        topics.apply(settings)
+        catalog_tool.apply(settings, file, backdate=True, prune=True, all_tenants=True)
+        replays = [settings.with_changes({"run_id": settings.names.replay(one)}) for one in REPLAYS]
+        for one in replays:
+            migrate.migrate(one, ledger=False)
+        try:
+            yield settings
+        finally:
+            with migrate.connect(settings.postgres) as connection:
+                for one in replays:
+                    statement = sql.SQL("DROP SCHEMA {} CASCADE")
+                    connection.execute(statement.format(sql.Identifier(one.names.usage_schema)))
+
+
+class Dying:
+    """A connection whose backend is ended with the statement number `after`."""
+
+    def __init__(self, settings: Settings, connection: psycopg.Connection, after: int) -> None:
+        self._settings, self._connection, self._left = settings, connection, after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, *arguments: Any) -> Any:
+        self._count()
+        return self._connection.execute(*arguments)
+
+    def cursor(self) -> Any:
+        self._count()
+        return self._connection.cursor()
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            with migrate.connect(self._settings.postgres) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", [self._connection.info.backend_pid])
+
+
+class Machine:
+    """Does random things to a ledger, crashes among them, and knows what it has to say."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        self.settings, self.rng = settings, random.Random(seed)
+        names = settings.names
+        self.schemas = {one: f"{names.usage_schema}_{one}" for one in REPLAYS}
+        self.scopes = {"r1": (START, START + 2 * DAY, None), "r2": (START + DAY, START + 4 * DAY, [TENANT])}
+        rules: dict[str, Callable[[Event], Decimal]] = {
+            names.usage_schema: lambda event: event.value,
+            self.schemas["r1"]: lambda event: event.value + event.value,
+            self.schemas["r2"]: lambda event: -event.value,
+        }
+        self.world = World(self.rng, rules)
+        self.promoted: list[str] = []
+        self.watermark = 0
+        self.known: list[tuple[datetime, set[Any]]] = []
+
+    def step(self) -> None:
+        acts = [self.happen, self.happen, self.take_back, self.close, self.correct, self.switch, self.tell, self.crash]
+        self.rng.choice(acts)()
+
+    def happen(self) -> None:
+        """Usage of a day, closed ones too: a redriven dead letter."""
+        self._write(self.world.happen(range(DAYS)))
+
+    def take_back(self) -> None:
+        event = self.world.take_back()
+        if event is not None:
+            self._write(event)
+
+    def close(self) -> None:
+        """The watermark passes a day."""
+        self.watermark = min(self.watermark + 1, DAYS)
+        with migrate.connect(self.settings.postgres) as connection:
+            self._close(connection)
+
+    def correct(self) -> None:
+        with migrate.connect(self.settings.postgres) as connection:
+            ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+            self.check(connection)
+
+    def switch(self) -> None:
+        """Promote a replay, or revert the one promoted last."""
+        with migrate.connect(self.settings.postgres) as connection:
+            self._switch(connection)
+            # What came since the last look is in it as well, of the periods it reaches; the rest is the next look's.
+            ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+            self.check(connection)
+
+    def tell(self) -> None:
+        outbox.tell(self.settings)
+
+    def crash(self) -> None:
+        """Do one of them on a connection that is ended in the middle, then all again."""
+        promoted = list(self.promoted)
+        act = self.rng.choice([self._close, self._correct_alone, self._switch])
+        with suppress(UnavailableError, TidemarkError), migrate.connect(self.settings.postgres) as connection:
+            act(Dying(self.settings, connection, self.rng.randrange(2, 14)))
+        with migrate.connect(self.settings.postgres) as connection:
+            stack = [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
+            self.promoted = [one for one in ("r1", "r2") if self.schemas[one] in stack]
+            self.promoted.sort(key=lambda one: stack.index(self.schemas[one]))
+            assert self.promoted == promoted or act == self._switch
+            ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+            self.check(connection)
+
+    def check(self, connection: psycopg.Connection) -> None:
+        """Whatever is closed says what the events come to; and views say the same as the ledger."""
+        entries = store.read_entries(connection, self.settings.names, ALL)
+        for key, entry in entries.items():
+            expected = self.world.right(key, self.schema_of)
+            assert same(entry.lines, expected), (key, self.promoted)
+            assert entry.stands
+        at, rows = self._seen(connection)
+        assert rows == {
+            (key.customer_id, key.start, line.meter, value.value)
+            for key, entry in entries.items()
+            for line, value in entry.lines.items()
+        }
+        self.known.append((at, rows))
+
+    def schema_of(self, start: datetime) -> str:
+        """The version of the rollups that people read of a day."""
+        for one in reversed(self.promoted):
+            begin, end, _ = self.scopes[one]
+            if begin <= start < end:
+                return self.schemas[one]
+        return self.settings.names.usage_schema
+
+    def _seen(self, connection: psycopg.Connection) -> tuple[datetime, set[Any]]:
+        return store.now(connection), self.rows(connection, "usage_corrected")
+
+    def rows(self, connection: psycopg.Connection, relation: str, *values: Any) -> set[Any]:
+        schema = sql.Identifier(self.settings.names.billing_schema)
+        arguments = sql.SQL("({})").format(sql.Placeholder()) if values else sql.SQL("")
+        statement = sql.SQL("SELECT customer_id, period_start, meter, value FROM {}.{}{}")
+        return set(connection.execute(statement.format(schema, sql.Identifier(relation), arguments), values))
+
+    def _feed(self, connection: Any) -> Feed:
+        mark = Watermark(START + self.watermark * DAY, "", {"usage.events": {0: 7}}, {})
+        return Feed(rollup_views.layers(connection, self.settings.names), {self.settings.run_id: mark})
+
+    def _close(self, connection: Any) -> None:
+        keys = [key for key in ALL if key.end <= START + self.watermark * DAY]
+        feed = self._feed(connection)
+        if keys:
+            ledger_close.bring_up(connection, self.settings, feed, self.settings.run_id, "test", keys, NO_LETTERS)
+
+    def _correct_alone(self, connection: Any) -> None:
+        ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+
+    def _switch(self, connection: Any) -> None:
+        left = [one for one in REPLAYS if one not in self.promoted]
+        promotes = left and (not self.promoted or self.rng.random() < 0.5)
+        replay = self.rng.choice(left) if promotes else self.promoted[-1]
+        begin, end, tenants = self.scopes[replay]
+        names, schema = self.settings.names, sql.Identifier(self.settings.names.billing_schema)
+        with connection.transaction():
+            store.take_turn(connection, names)
+            if promotes:
+                connection.execute(sql.SQL(_LAYER).format(schema), [replay, self.schemas[replay], tenants, begin, end])
+            else:
+                connection.execute(sql.SQL("DELETE FROM {}.layer WHERE replay_id = %s").format(schema), [replay])
+            rollup_views.follow(connection, names)
+            cause: Cause = "replay" if promotes else "revert"
+            self._true_up(connection, begin, cause, replay)
+        self.promoted = [*self.promoted, replay] if promotes else self.promoted[:-1]
+
+    def _true_up(self, connection: Any, begin: datetime, cause: Cause, replay: str) -> None:
+        """As a promotion does: all closed periods from its beginning on, because levels reach out of the scope."""
+        names = self.settings.names
+        entries = store.read_entries(connection, names, [key for key in ALL if key.start >= begin])
+        catalog = periods.catalog_of(self.settings)
+        used = periods.with_usage(connection, names, catalog, [TENANT], begin, None, START + DAYS * DAY)
+        final = still_periods(entries, used & entries.keys())
+        due = true_up(entries, store.wanted_lines(connection, names, sorted(final)))
+        context = Context(store.now(connection), "test", "", {}, START, store.catalog_revision(connection))
+        store.append(connection, names, due, context, cause=cause, replay_id=replay)
+
+    def _write(self, event: Event) -> None:
+        with migrate.connect(self.settings.postgres) as connection:
+            for schema in (self.settings.names.usage_schema, *self.schemas.values()):
+                self.world.write(connection, schema, event.customer, event.start)
+
+
+def told(settings: Settings) -> Book:
+    """What a consumer of both topics knows; every seq once and in order."""
+    book = Book()
+    for topic, take in ((settings.names.closes, book.close), (settings.names.corrections, book.correct)):
+        last = 0
+        for record in dump(settings.kafka, topic):
+            seq = int(dict(record.headers)["seq"])
+            assert seq > last
+            last = seq
+            take(record.value or b"")
+    return book
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: Settings, seed: int) -> None:
+    machine = Machine(run, seed)
+    for _ in range(STEPS):
+        machine.step()
+    # In the end everything is closed, looked at and told.
+    machine.watermark = DAYS
+    machine.close()
+    machine.correct()
+    outbox.tell(run)
+    with migrate.connect(run.postgres) as connection:
+        entries = store.read_entries(connection, run.names, ALL)
+        assert entries.keys() == set(ALL)
+        assert sum(entry.corrections for entry in entries.values()) > 10
+        book = told(run)
+        assert book.entries.keys() == entries.keys()
+        for key, entry in entries.items():
+            assert same(book.entries[key].lines, entry.lines)
+            assert book.entries[key].corrections == entry.corrections
+        # What was known at an instant is known of it for ever.
+        for at, rows in machine.known[:: max(1, len(machine.known) // 8)]:
+            assert machine.rows(connection, "usage_known_at", at) == rows
+
+
+def test_what_was_closed_or_corrected_is_never_changed(run: Settings) -> None:
+    key = ALL[0]
+    with migrate.connect(run.postgres) as connection:
+        fill(connection, run, [key])
+        lines = {LineKey("bytes", ""): Line("sum", "B", 2, 2, Decimal(2))}
+        due = true_up(store.read_entries(connection, run.names, [key]), {key: lines})
+        store.append(connection, run.names, due, context(connection))
+        for table in LEDGER_TABLES:
+            name = sql.Identifier(run.names.billing_schema, table)
+            column = sql.Identifier("seq" if table == "outbox" else "tenant_id")
+            for statement in ("UPDATE {} SET {} = DEFAULT", "DELETE FROM {}", "TRUNCATE {} CASCADE"):
+                with pytest.raises(psycopg.errors.IntegrityError, match="never changes"):
+                    connection.execute(sql.SQL(statement).format(name, column))
+
+
+def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Settings) -> None:
+    rng = random.Random(3)
+    keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_000)]
+    with migrate.connect(run.postgres) as connection:
+        fill(connection, run, keys)
+        lines = {LineKey("bytes", ""): Line("sum", "B", 2, 2, Decimal(2))}
+        due = true_up(store.read_entries(connection, run.names, keys), dict.fromkeys(keys, lines))
+        store.append(connection, run.names, due, context(connection))
+    # Small transactions, killed wherever they are as soon as a few more records were written.
+    script = (
+        "from tidemark.billing import outbox; from tidemark.core.settings import load; outbox.BATCH = 20; "
+        f"outbox.tell(load(run_id={run.run_id!r}))"
+    )
+    for _ in range(5):
+        before, more = written(run), rng.randrange(1, 300)
+        process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ))
+        try:
+            wait_until(
+                lambda: written(run) >= before + more or process.poll() is not None,  # noqa: B023
+                60, "the teller to write", every_s=0.01,
+            )  # fmt: skip
+        finally:
+            process.kill()
+            process.wait(30)
+    outbox.tell(run)
+    book = told(run)
+    assert book.entries.keys() == set(keys)
+    assert {entry.corrections for entry in book.entries.values()} == {1}
+    with migrate.connect(run.postgres) as connection:
+        assert outbox.untold(connection, run) == 0
+    assert outbox.tell(run) == 0
+
+
+def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
+    keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_500)]
+    with migrate.connect(run.postgres) as connection:
+        fill(connection, run, keys)
+    failures: list[Exception] = []
+
+    def teller() -> None:
+        try:
+            outbox.tell(run)
+        except TidemarkError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=teller) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+    outbox.tell(run)
+    assert told(run).entries.keys() == set(keys)
+    assert len(failures) <= 1
+
+
+def test_a_row_that_was_sent_and_not_noted_is_not_sent_again(run: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with migrate.connect(run.postgres) as connection:
+        fill(connection, run, ALL)
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("crashed between the commit and its note")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "_note", crash)
+        with pytest.raises(RuntimeError):
+            outbox.tell(run)
+    assert outbox.tell(run) == 0
+    assert told(run).entries.keys() == set(ALL)
+
+
+def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_closed(
+    run: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given usage of four days, of which the rollups hold all that arrived until two of them were final.
+    world = World(random.Random(5), {run.names.usage_schema: lambda event: event.value})
+    events = [world.happen(range(DAYS)) for _ in range(40)]
+    at = START + 2 * DAY + timedelta(seconds=run.events.grace_s)
+    feed = Feed([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
+    monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
+    with migrate.connect(run.postgres) as connection:
+        # Of "old", which has usage of its first day alone, the calendar ends after it.
+        world.events.append(Event("old", START + timedelta(hours=1), Decimal(1), 0))
+        for event in [*events, world.events[-1]]:
+            world.write(connection, run.names.usage_schema, event.customer, event.start)
+        # Reconciliation found a difference of b.
+        finding = Finding({"tenant_id": TENANT, "customer_id": "b", "meter": "bytes"}, "1", "2", Decimal(1))
+        outcome = Outcome(compared=1, findings=[finding], differing=1)
+        reconcile_store.record(
+            connection, run.names, Done(store.now(connection), Wanted(), None, {}, {"rollups": outcome})
+        )
+        found = ledger_close.close(run, "test")
+        refused = {one.cause: one for one in found.refused}
+        assert refused.keys() == {"calendar", "lag", "drift"}
+        assert f"{TENANT}/old" in refused["calendar"].detail
+        assert set(refused["drift"].periods) == {
+            key for key in ALL if key.customer_id == "b" and key.end <= START + 2 * DAY
+        }
+        assert "is 2, expected 1" in refused["drift"].detail
+        # By the clock all days until the day before yesterday are due.
+        assert {key for key in ALL if key.end > START + 2 * DAY} < set(refused["lag"].periods)
+        assert found.closes == 2 + 1
+        entries = store.read_entries(connection, run.names, ALL)
+        assert entries.keys() == {key for key in ALL if key.customer_id == "a" and key.end <= START + 2 * DAY}
+        # What is open is labelled so, with the instant from which on it can be final.
+        seen = set(connection.execute(labels(run)))
+        grace = timedelta(seconds=run.events.grace_s)
+        for key in {key for key in ALL if world.right(key, lambda _: run.names.usage_schema)} - entries.keys():
+            assert (key.customer_id, key.start, f"estimate, final at {rfc3339(key.end + grace)}") in seen
+        closed = {("old", START), *((key.customer_id, key.start) for key in entries)}
+        assert {row[:2] for row in seen if row[2] == "final"} <= closed
+        # When somebody explained it, the others close too.
+        (drift,) = open_drift(connection, run.names)
+        reconcile_store.explain(connection, run.names, drift.id, "counted by hand", "test")
+        assert ledger_close.close(run, "test").closes == 2
+
+
+def test_a_close_of_many_periods_takes_seconds(run: Settings) -> None:
+    # A measure for people to read, not a bound: see the durations of the tests.
+    keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(5_000)]
+    mark = Watermark(START + DAY, "", {run.topics.events: {0: 7}}, {})
+    with migrate.connect(run.postgres) as connection:
+        done = ledger_close._close(
+            connection, run, Feed([], {run.run_id: mark}), "test", keys, NO_LETTERS, lambda _: None
+        )
+        assert done == len(keys)
+        assert outbox.tell(run) == len(keys)
+
+
+def fill(connection: psycopg.Connection, settings: Settings, keys: list[PeriodKey]) -> None:
+    """Close periods with a line each."""
+    lines: Lines = {LineKey("bytes", ""): Line("sum", "B", 1, 1, Decimal(1))}
+    with connection.transaction():
+        store.take_turn(connection, settings.names)
+        store.append(connection, settings.names, TrueUp([Close(key, lines) for key in keys]), context(connection))
+
+
+def labels(settings: Settings) -> sql.Composed:
+    """What is said of the numbers of each period."""
+    schema = sql.Identifier(settings.names.billing_schema)
+    return sql.SQL("SELECT customer_id, period_start, status FROM {}.usage_current").format(schema)
+
+
+def context(connection: psycopg.Connection) -> Context:
+    return Context(store.now(connection), "test", "", {}, START, store.catalog_revision(connection))
+
+
+def written(settings: Settings) -> int:
+    """Records of both topics, committed or not."""
+    return sum(
+        sum(end_offsets(settings.kafka, topic).values())
+        for topic in (settings.names.closes, settings.names.corrections)
+    )

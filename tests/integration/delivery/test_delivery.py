@@ -1,0 +1,396 @@
+"""Delivery on real Postgres to a real HTTP server: retried, never lost, in the right order, and no secret is shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from jobs.flink.rest import wait_until
+from tests.integration.receivers import LocalReceiver, Script, local_receiver
+from tests.integration.storage import own_run
+from tidemark.core import migrate
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.delivery import signed_webhook, store
+from tidemark.delivery.outcome import Dead, Delivered, Retry
+from tidemark.delivery.worker import Courier, Sent
+
+COMMAND = "from tidemark.cli.main import main; main()"
+HOOK_KEY = "s3cret-of-the-hook"
+ENVIRONMENT = {"HOOK_KEY": HOOK_KEY}
+BODIES = Path(__file__).parents[2] / "unit" / "delivery" / "data" / "bodies"
+
+
+class World:
+    """A run, a receiver that listens, and the policy that names it."""
+
+    def __init__(self, run: Settings, receiver: LocalReceiver) -> None:
+        self.run = run
+        self.receiver = receiver
+
+    def policy(self, name: str, kind: str = "webhook", path: str = "/hook", **body: Any) -> str:
+        """Put a receiver into the alert policy; its name is of this run alone, because the catalog is shared."""
+        own = f"{self.run.run_id}-{name}"
+        entry = {"kind": kind, "url": self.receiver.url + path, "secret_env": "HOOK_KEY", **body}
+        self.sql(
+            """INSERT INTO catalog.alert_policy (kind, name, body) VALUES ('receiver', %s, %s)
+               ON CONFLICT (kind, name, valid_from) DO UPDATE SET body = EXCLUDED.body""",
+            [own, Jsonb(entry)],
+        )
+        return own
+
+    def notify(self, name: str, receiver: str, case: str = "firing", **change: Any) -> None:
+        body = json.loads((BODIES / f"{case}.json").read_text()) | change
+        ids = [event["id"] for event in body["alerts"]]
+        self.sql(
+            """INSERT INTO notification (notification_id, receiver, kind, alert_ids, body, due_at)
+               VALUES (%s, %s, 'webhook', %s, %s, now())""",
+            [name, receiver, ids, Jsonb(body)],
+        )
+
+    def due(self) -> None:
+        """Let the pauses of all that waits be over."""
+        self.sql("UPDATE notification SET due_at = now() WHERE delivered_at IS NULL AND dead_at IS NULL")
+
+    def row(self, name: str) -> dict[str, Any]:
+        columns = "attempts, last_error, delivered_at IS NOT NULL, dead_at IS NOT NULL, due_at"
+        row = self.sql(f"SELECT {columns} FROM notification WHERE notification_id = %s", [name])[0]
+        return dict(zip(("attempts", "error", "delivered", "dead", "due_at"), row, strict=True))
+
+    def step(self, **change: Any) -> Sent | None:
+        with closing(Courier(self.run.with_changes(change), ENVIRONMENT)) as courier:
+            return courier.step()
+
+    def sql(self, query: Any, given: Any = None) -> list[tuple[Any, ...]]:
+        with migrate.connect(self.run.postgres) as connection:
+            schema = sql.Identifier(self.run.names.usage_schema)
+            connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
+            cursor = connection.execute(query, given)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def world(stack: Any) -> Iterator[World]:
+    with own_run(stack.settings) as run, local_receiver() as receiver:
+        made = World(run, receiver)
+        try:
+            yield made
+        finally:
+            made.sql("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [f"{run.run_id}-"])
+
+
+def test_a_webhook_is_sent_signed_once_and_not_again(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    sent = world.step()
+    assert sent is not None
+    assert (sent.notification_id, sent.attempt, sent.outcome) == ("n-1", 1, Delivered())
+    assert world.step() is None
+    (request,) = world.receiver.requests
+    assert request.path == "/hook"
+    signed_webhook.verify(
+        HOOK_KEY, request.headers["Tidemark-Signature"], request.body, now_s=int(datetime.now(UTC).timestamp())
+    )
+    assert json.loads(request.body)["id"] == request.headers["Idempotency-Key"] == "n-1"
+    row = world.row("n-1")
+    assert (row["attempts"], row["error"], row["delivered"], row["dead"]) == (1, None, True, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "expected"),
+    [
+        ("pagerduty", "/v2/enqueue", "/v2/enqueue"),
+        ("alertmanager", "/am", "/am/api/v2/alerts"),
+        ("slack", "/T/B", "/T/B"),
+    ],
+)
+def test_every_kind_is_told_in_its_own_words(world: World, kind: str, path: str, expected: str) -> None:
+    secret_env = None if kind == "slack" else "HOOK_KEY"
+    world.notify("n-1", world.policy("one", kind, path, secret_env=secret_env))
+    sent = world.step()
+    assert sent is not None
+    assert sent.outcome == Delivered()
+    (request,) = world.receiver.requests
+    assert request.path == expected
+    document = json.loads(request.body)
+    assert {
+        "pagerduty": lambda: document["routing_key"] == HOOK_KEY and document["event_action"] == "trigger",
+        "alertmanager": lambda: request.headers["Authorization"] == f"Bearer {HOOK_KEY}" and len(document) == 1,
+        "slack": lambda: document["text"].startswith("[CRITICAL]"),
+    }[kind]()
+
+
+def test_a_failure_of_the_receiver_is_retried_with_the_same_key(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    world.receiver.script = [Script(500, b"try later"), Script(200)]
+    first = world.step()
+    assert first is not None
+    assert isinstance(first.outcome, Retry)
+    row = world.row("n-1")
+    assert (row["attempts"], row["error"], row["delivered"]) == (1, "answered 500: try later", False)
+    assert world.step() is None, "its pause is not over"
+    world.due()
+    world.step()
+    assert world.receiver.keys == ["n-1", "n-1"]
+    assert len({json.dumps(json.loads(one.body)) for one in world.receiver.requests}) == 1
+    row = world.row("n-1")
+    assert (row["attempts"], row["error"], row["delivered"]) == (2, None, True)
+
+
+def test_a_receiver_that_is_too_busy_is_left_alone_as_long_as_it_says(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    world.receiver.script = [Script(429, headers={"Retry-After": "7200"})]
+    before = datetime.now(UTC)
+    world.step()
+    row = world.row("n-1")
+    assert row["due_at"] >= before + timedelta(seconds=7_200)
+    assert (row["attempts"], row["error"], row["dead"]) == (1, "answered 429", False)
+
+
+def test_a_refusal_is_dead_at_once_and_shows_no_secret(world: World) -> None:
+    world.notify("n-1", world.policy("hook", path=f"/x?token={HOOK_KEY}"))
+    world.receiver.script = [Script(400, b"bad key " + HOOK_KEY.encode() + b"\n at line 1")]
+    sent = world.step()
+    assert sent is not None
+    assert isinstance(sent.outcome, Dead)
+    assert world.row("n-1")["error"] == "answered 400: bad key *** at line 1"
+    assert world.row("n-1")["dead"]
+    world.due()
+    assert world.step() is None
+
+
+def test_a_redirect_is_not_followed(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    world.receiver.script = [Script(302, headers={"Location": "/other"})]
+    world.step()
+    assert len(world.receiver.requests) == 1
+    assert (world.row("n-1")["error"], world.row("n-1")["dead"]) == ("answered 302", True)
+
+
+def test_a_receiver_that_says_nothing_is_given_up_after_the_time_out_and_tried_again(world: World) -> None:
+    released = threading.Event()
+    world.notify("n-1", world.policy("hook", path=f"/x?token={HOOK_KEY}"))
+    world.receiver.script = [Script(200, after=released)]
+    world.step(**{"delivery.timeout_ms": 200})
+    assert world.row("n-1")["error"] == f"{world.receiver.url}: ReadTimeout"
+    released.set()
+    world.due()
+    world.step()
+    assert world.receiver.keys == ["n-1", "n-1"]
+    assert world.row("n-1")["delivered"]
+
+
+def test_nobody_there_is_tried_again_until_the_attempts_are_used_up(world: World) -> None:
+    world.notify("n-1", world.policy("hook", url=f"http://127.0.0.1:9/x?token={HOOK_KEY}"))
+    for attempt in (1, 2, 3):
+        world.due()
+        sent = world.step(**{"delivery.attempts": 3})
+        assert sent is not None
+        assert sent.attempt == attempt
+    row = world.row("n-1")
+    assert (row["attempts"], row["dead"]) == (3, True)
+    assert row["error"] == "given up after 3 attempts: http://127.0.0.1:9: ConnectionError"
+
+
+def test_a_secret_that_is_not_set_is_named_and_waited_for(world: World) -> None:
+    name = world.policy("hook")
+    world.notify("n-1", name)
+    with closing(Courier(world.run, {})) as courier:
+        courier.step()
+    assert world.row("n-1")["error"] == f"environment variable HOOK_KEY of receiver {name} is not set."
+    assert world.receiver.requests == []
+    world.due()
+    world.step()
+    assert world.row("n-1")["delivered"]
+
+
+def test_a_receiver_that_left_the_policy_is_waited_for(world: World) -> None:
+    world.notify("n-1", f"{world.run.run_id}-gone")
+    world.step()
+    assert "is not in the alert policy" in world.row("n-1")["error"]
+    world.policy("gone")
+    world.due()
+    world.step()
+    assert world.row("n-1")["delivered"]
+
+
+def test_a_body_that_no_mapping_reads_is_dead_and_holds_up_nothing(world: World) -> None:
+    name = world.policy("hook")
+    world.notify("n-1", name, alerts=[{"id": "x"}], group_key="a")
+    world.notify("n-2", name, group_key="b")
+    world.step()
+    world.step()
+    assert world.row("n-1")["dead"]
+    assert world.row("n-2")["delivered"]
+
+
+def test_a_crash_between_sending_and_storing_sends_again_with_the_same_key(world: World) -> None:
+    # Given a database that refuses to remember that it was sent ...
+    world.notify("n-1", world.policy("hook"))
+    world.sql(
+        """CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'gone'; END $$;
+           CREATE TRIGGER fail BEFORE UPDATE ON notification FOR EACH ROW EXECUTE FUNCTION fail();"""
+    )
+    with pytest.raises(UnavailableError, match="gone"):
+        world.step()
+    world.sql("DROP FUNCTION fail CASCADE")
+    # ... then it is due at once, and the receiver knows the key.
+    world.step()
+    assert world.receiver.keys == ["n-1", "n-1"]
+    assert world.row("n-1")["attempts"] == 1
+
+
+def test_the_end_waits_for_the_beginning_of_its_group(world: World) -> None:
+    # firing  |--500--------------- 200
+    # ended        |   (waits)          200
+    # other        200
+    name = world.policy("hook")
+    world.notify("begun", name, "firing")
+    world.notify("ended", name, "resolved")
+    world.notify("other", name, "group")
+    world.receiver.script = [Script(500)]
+    while world.step() is not None:
+        pass
+    assert world.receiver.keys == ["begun", "other"]
+    world.due()
+    while world.step() is not None:
+        pass
+    assert world.receiver.keys == ["begun", "other", "begun", "ended"]
+
+
+def test_an_end_is_told_when_its_beginning_was_given_up(world: World) -> None:
+    name = world.policy("hook")
+    world.notify("begun", name, "firing")
+    world.notify("ended", name, "resolved")
+    world.receiver.script = [Script(400)]
+    while world.step() is not None:
+        pass
+    assert world.receiver.keys == ["begun", "ended"]
+
+
+def test_a_slow_receiver_holds_up_nobody_else_and_is_told_one_thing_at_a_time(world: World) -> None:
+    released = threading.Event()
+    slow, quick = world.policy("slow"), world.policy("quick", path="/quick")
+    world.notify("slow-1", slow, group_key="a")
+    world.notify("slow-2", slow, group_key="b")
+    world.notify("quick-1", quick)
+    world.receiver.script = [Script(200, after=released)]
+    first = threading.Thread(target=world.step)
+    first.start()
+    wait_until(lambda: world.receiver.keys == ["slow-1"], timeout_s=30, what="the slow request")
+    second = world.step()
+    assert second is not None
+    assert second.notification_id == "quick-1"
+    assert world.step() is None
+    released.set()
+    first.join(30)
+    third = world.step()
+    assert third is not None
+    assert third.notification_id == "slow-2"
+
+
+def test_a_receiver_whose_notifications_wait_is_not_kept_from_others(world: World) -> None:
+    # Given a courier that passed over a receiver whose end waits for its beginning, and is held up by another ...
+    released = threading.Event()
+    waiting, slow = world.policy("waiting"), world.policy("slow")
+    world.notify("begun", waiting, "firing")
+    world.receiver.script = [Script(500), Script(200, after=released)]
+    world.step()
+    world.notify("ended", waiting, "resolved")
+    world.notify("slow-1", slow)
+    first = threading.Thread(target=world.step)
+    first.start()
+    wait_until(lambda: world.receiver.keys == ["begun", "slow-1"], timeout_s=30, what="the slow request")
+    # ... when the beginning is due again, then another courier tells it.
+    world.sql("UPDATE notification SET due_at = now() WHERE notification_id = 'begun'")
+    assert world.step() is not None
+    assert world.row("begun")["delivered"]
+    released.set()
+    first.join(30)
+
+
+def test_many_couriers_send_each_notification_once(world: World) -> None:
+    names = [world.policy(f"r{number}") for number in range(4)]
+    for number in range(40):
+        world.notify(f"n-{number}", names[number % 4], group_key=f"g{number:02}")
+
+    def drain() -> None:
+        with closing(Courier(world.run, ENVIRONMENT)) as courier:
+            while world.sql("SELECT count(*) FROM notification WHERE delivered_at IS NULL")[0][0]:
+                courier.step()
+
+    threads = [threading.Thread(target=drain, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(world.receiver.keys) == sorted(f"n-{number}" for number in range(40))
+
+
+def environment(run: Settings) -> dict[str, str]:
+    given = {"TIDEMARK_RUN_ID": run.run_id, "TIDEMARK_DELIVERY__TIMEOUT_MS": "2000"}
+    return {**os.environ, **ENVIRONMENT, **given}
+
+
+def command(run: Settings, *words: str) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-c", COMMAND, *words]
+    return subprocess.run(call, env=environment(run), check=False, capture_output=True, text=True)
+
+
+def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
+    name = world.policy("hook")
+    world.notify("n-1", name)
+    world.receiver.script = [Script(404)]
+    world.step()
+    listed = json.loads(command(world.run, "deliver", "dead", "list", "--receiver", name, "--json").stdout)
+    assert [(one["notification_id"], one["last_error"]) for one in listed] == [("n-1", "answered 404")]
+    refused = command(world.run, "deliver", "dead", "retry", "n-1", "n-2")
+    assert (refused.returncode, "id n-2" in refused.stderr) == (2, True)
+    world.step()
+    assert world.row("n-1") | {"due_at": None} == {
+        "attempts": 1, "error": None, "delivered": True, "dead": False, "due_at": None,
+    }  # fmt: skip
+    with migrate.connect(world.run.postgres) as connection:
+        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
+        assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
+
+
+def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, tmp_path: Path) -> None:
+    world.notify("n-1", world.policy("hook"))
+    log = tmp_path / "deliver.log"
+    with log.open("wb") as stderr:
+        call = [sys.executable, "-c", COMMAND, "deliver", "run"]
+        process = subprocess.Popen(call, env=environment(world.run), stderr=stderr)
+        try:
+            wait_until(lambda: world.row("n-1")["delivered"], timeout_s=60, what="delivery")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            process.wait()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["started", "delivered", "stopped"]
+    assert HOOK_KEY not in log.read_text()
+
+
+def test_a_courier_survives_a_database_session_that_is_dropped(world: World) -> None:
+    with closing(Courier(world.run, ENVIRONMENT)) as courier:
+        assert courier.step() is None
+        world.notify("n-1", world.policy("hook"))
+        world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark deliver'")
+        with pytest.raises(UnavailableError, match="Postgres"):
+            courier.step()
+        courier.step()
+    assert world.row("n-1")["delivered"]

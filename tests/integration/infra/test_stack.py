@@ -1,0 +1,61 @@
+"""The running stack: repeating `up` changes nothing, `doctor` finds nothing wrong, and services are what they claim."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from infra.local.ports import read_ports
+from infra.local.prepare import connect_admin
+from infra.local.programs import DAEMONS
+from tidemark.cli.doctor import examine
+from tidemark.core import topics
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.settings import Settings
+
+
+def test_up_on_a_running_stack_restarts_nothing(stack: Any) -> None:
+    before = {line.service: line.pid for line in stack.local.status()}
+    stack.local.up()
+    after = {line.service: line.pid for line in stack.local.status()}
+    assert after == before
+    assert all(line.ready for line in stack.local.status() if line.service not in DAEMONS)
+
+
+def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Any) -> None:
+    findings = examine(stack.local.paths)
+    assert [finding for finding in findings if not finding.ok] == []
+    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "JVM time zone"} <= {f.check for f in findings}
+
+
+def test_the_role_of_the_jobs_is_no_superuser_and_needs_its_password(stack: Any) -> None:
+    with connect_admin(stack.local.paths, read_ports(stack.local.paths.ports)["postgres"]) as connection:
+        row = connection.execute("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = 'tidemark'").fetchone()
+    assert row == (False, False)
+    wrong = conninfo.make_conninfo(stack.settings.postgres.url, password="wrong", connect_timeout=5)  # noqa: S106
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+
+
+def test_topics_are_created_once_and_the_wrong_clock_is_refused(stack: Any) -> None:
+    settings: Settings = stack.settings.with_changes({"run_id": "tinfra", "topics.events": "usage.events.tinfra"})
+    assert all(one.created for one in topics.apply(settings))
+    assert not any(one.created for one in topics.apply(settings))
+    with pytest.raises(UsageError, match="LogAppendTime"):
+        topics.apply(settings, create_time=True)
+
+
+def test_topics_say_when_kafka_is_away() -> None:
+    # In a process of its own: the client leaves the sockets of a failed connection to the garbage collector.
+    environment = {**os.environ, "TIDEMARK_KAFKA__BOOTSTRAP": "127.0.0.1:1"}
+    command = [sys.executable, "-m", "tidemark.cli.main", "topics", "apply"]
+    done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=60)
+    assert done.returncode == UnavailableError.exit_code
+    assert "127.0.0.1:1 does not answer" in done.stderr
+    assert "tidemark up" in done.stderr

@@ -1,0 +1,184 @@
+"""What follows a promotion outside Postgres, on real services: the switch in Redis, readers, the keeper, usage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from tests.integration.storage import OwnRedis, own_run
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.replay import _let_follow
+from tidemark.core import migrate, rollup_views
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.live import active_version
+from tidemark.live import counters as keeper
+from tidemark.live.usage import Asked, usage
+from tidemark_client import LimitReader
+from udfs.live.counters import LiveTotal, queue
+
+BEGIN = datetime(2013, 1, 1, tzinfo=UTC)
+JAN, FEB = 1_356_998_400_000, 1_359_676_800_000
+WHO = ("EWR", "UA", "miles")
+
+
+@pytest.fixture
+def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
+    with own_run(stack.settings, own_redis.url) as settings:
+        yield settings
+
+
+@pytest.fixture
+def replayed(run: Settings) -> Iterator[Settings]:
+    """Settings of a replay of the run: rollups alone."""
+    settings = run.with_changes({"run_id": run.names.replay("r")})
+    migrate.migrate(settings, ledger=False)
+    yield settings
+    with migrate.connect(settings.postgres) as connection:
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(settings.names.usage_schema)))
+
+
+def promote(run: Settings, replayed: Settings, end: datetime | None = None, tenants: list[str] | None = None) -> None:
+    """What a promotion does to the views."""
+    with migrate.connect(run.postgres) as connection:
+        table = sql.Identifier(run.names.billing_schema, "layer")
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES ('r', %s, %s, %s, %s)"
+            ).format(table),
+            [replayed.names.usage_schema, tenants, BEGIN, end],
+        )
+        rollup_views.follow(connection, run.names)
+
+
+def revert(run: Settings) -> None:
+    with migrate.connect(run.postgres) as connection:
+        connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "layer")))
+        rollup_views.follow(connection, run.names)
+
+
+def store(run: Settings, n: int) -> None:
+    """A stored total of n measurements and the live counter of it."""
+    with migrate.connect(run.postgres) as connection:
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, "
+                "hi) VALUES (%s, %s, %s, '', '2013-01-01', '2013-02-01', %s, %s, %s, 1, 1)"
+            ).format(sql.Identifier(run.names.usage_schema, "usage_period")),
+            [*WHO, n, n, n],
+        )
+
+
+def count(run: Settings, server: OwnRedis, n: int) -> None:
+    """A live counter of n measurements, of a pipeline that moves."""
+    row = LiveTotal(*WHO, JAN, FEB, n, n, str(n), standing="", revision=1)
+    pipeline = server.client.pipeline(transaction=False)
+    queue(pipeline, run.names.redis_prefix, [row], now_ms=now_ms(), grace_ms=0, strict=False)
+    pipeline.mset({f"{run.names.redis_prefix}marker": "run", f"{run.names.redis_prefix}heartbeat": now_ms()})
+    pipeline.execute()
+
+
+def now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
+def switch_of(run: Settings, server: OwnRedis) -> Any:
+    return server.client.get(f"{run.names.redis_prefix}switch")
+
+
+def test_readers_follow_a_promotion_and_its_taking_back(run: Settings, replayed: Settings, own_redis: OwnRedis) -> None:
+    count(run, own_redis, 4)
+    count(replayed, own_redis, 9)
+    in_january = LimitReader(own_redis.url, run.names.redis_prefix, max_age_s=None, timeout_s=10,
+                             wall_clock=lambda: JAN / 1_000)  # fmt: skip
+    with in_january as reader:
+        assert not active_version.publish(run)
+        assert reader.check(*WHO).used == 4
+        promote(run, replayed)
+        assert active_version.publish(run)
+        assert reader.check(*WHO).used == 9
+        assert not active_version.publish(run)
+        revert(run)
+        assert active_version.publish(run)
+        assert reader.check(*WHO).used == 4
+    assert switch_of(run, own_redis) is None
+
+
+def test_a_promoted_replay_with_an_end_leaves_readers_where_they_are(
+    run: Settings, replayed: Settings, own_redis: OwnRedis
+) -> None:
+    promote(run, replayed, end=datetime(2013, 3, 1, tzinfo=UTC))
+    assert not active_version.publish(run)
+    assert switch_of(run, own_redis) is None
+
+
+def test_the_keeper_repairs_the_switch_before_it_says_that_all_is_there(
+    run: Settings, replayed: Settings, own_redis: OwnRedis
+) -> None:
+    promote(run, replayed, tenants=["EWR"])
+    wanted = f'{{"EWR": "{replayed.names.redis_prefix}"}}'
+    live = keeper.Keeper(run)
+    assert live.refresh().switched
+    assert switch_of(run, own_redis) == wanted
+    assert not live.refresh().switched
+    own_redis.client.flushall()
+    assert live.refresh().switched
+    # Someone who looked before the promotion has written after it.
+    own_redis.client.delete(f"{run.names.redis_prefix}switch")
+    assert live.refresh().switched
+    assert switch_of(run, own_redis) == wanted
+    # A replay has no ledger, and so no switch of its own.
+    assert not keeper.refresh(replayed).switched
+    revert(run)
+    assert live.refresh().switched
+    assert switch_of(run, own_redis) is None
+    live.close()
+
+
+def test_usage_is_that_of_the_version_people_read(
+    run: Settings, replayed: Settings, own_redis: OwnRedis, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalog.yaml"
+    file.write_text("{tenants: {EWR: }, meters: {miles: {event_types: [x], aggregation: sum, unit: miles}}}")
+    catalog_tool.apply(run, file, backdate=True)
+    for one, n in ((run, 4), (replayed, 9)):
+        store(one, n)
+        count(one, own_redis, n)
+
+    def shown(settings: Settings) -> tuple[str, str, bool]:
+        (meter,) = usage(settings, Asked(*WHO[:2])).meters
+        assert meter.live is not None
+        assert meter.stored is not None
+        return meter.live.value, meter.stored.value, meter.equal
+
+    assert shown(run) == ("4", "4", True)
+    promote(run, replayed, tenants=["EWR"])
+    assert shown(run) == ("9", "9", True)
+    assert shown(replayed) == ("9", "9", True)
+    revert(run)
+    assert shown(run) == ("4", "4", True)
+
+
+def test_a_replay_that_readers_would_not_trust_is_told_and_a_redis_that_is_away_stops_no_switch(
+    run: Settings, replayed: Settings, own_redis: OwnRedis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "never written whole" in active_version.unready(run, "r")
+    assert f"--run-id {replayed.run_id}" in active_version.unready(run, "r")
+    own_redis.client.set(f"{replayed.names.redis_prefix}marker", "run")
+    assert "heartbeat" in active_version.unready(run, "r")
+    own_redis.client.set(f"{replayed.names.redis_prefix}heartbeat", now_ms() - 3_600_000)
+    assert " s old" in active_version.unready(run, "r")
+    count(replayed, own_redis, 1)
+    assert active_version.unready(run, "r") == ""
+    own_redis.kill()
+    assert "does not answer" in active_version.unready(run, "r")
+    with pytest.raises(UnavailableError, match="readers follow"):
+        active_version.publish(run)
+    _let_follow(run)
+    assert "warning: Redis at" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""Files of the archive: what is written is read back, names say what they hold, a folder belongs to one index."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tidemark.archive import layout, parquet
+from tidemark.archive.index import instant
+from tidemark.archive.layout import Folder
+from tidemark.archive.verify import uneven
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.kafka import Record
+from tidemark.core.settings import Settings
+
+DAY = date(2024, 2, 29)
+BYTES = st.none() | st.binary(max_size=40)
+RECORDS = st.lists(
+    st.tuples(
+        st.integers(1, 5),
+        st.integers(0, 4_102_444_800_000),
+        BYTES,
+        BYTES,
+        st.lists(st.tuples(st.text(max_size=8), BYTES), max_size=3).map(tuple),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+def numbered(rows: list[tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]]) -> list[Record]:
+    """Records with ascending offsets, some left out."""
+    offset, made = -1, []
+    for step, *rest in rows:
+        offset += step
+        made.append(Record(3, offset, *rest))
+    return made
+
+
+# The first file waits for libraries to be loaded.
+@settings(deadline=None)
+@given(RECORDS)
+def test_records_are_read_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    path = tmp_path_factory.mktemp("archive") / "file.parquet"
+    records = numbered(rows)
+    with parquet.Writer(path) as writer:
+        for record in records:
+            writer.add(record)
+    assert list(parquet.read(path, 3)) == records
+    arrivals = [record.timestamp_ms for record in records]
+    assert (writer.first, writer.last, writer.rows) == (records[0].offset, records[-1].offset, len(records))
+    assert (writer.arrival_min_ms, writer.arrival_max_ms) == (min(arrivals), max(arrivals))
+
+
+def test_a_writer_holds_one_row_group_however_many_records_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 10)
+    with parquet.Writer(tmp_path / "file") as writer:
+        for offset in range(95):
+            writer.add(Record(0, offset, offset, None, b"x"))
+            assert len(writer._group) < 10
+    assert parquet.pq.ParquetFile(tmp_path / "file").num_row_groups == 10
+    assert [record.offset for record in parquet.read(tmp_path / "file", 0)] == list(range(95))
+
+
+def test_names_say_topic_day_partition_offsets_and_version() -> None:
+    name = layout.file_name("usage.events", DAY, 2, 17, 40)
+    assert name == "topic=usage.events/day=2024-02-29/partition=2/17-40.parquet"
+    assert (layout.place_of(name), layout.version_of(name)) == ((2, 17), 0)
+    later = layout.file_name("usage.events", DAY, 2, 17, 40, 3)
+    assert later.endswith("/17-40.3.parquet")
+    assert (layout.place_of(later), layout.version_of(later)) == ((2, 17), 3)
+
+
+def test_what_is_unfinished_has_no_place(tmp_path: Path) -> None:
+    path = Folder(tmp_path).unfinished("t", DAY, 0, 5)
+    assert layout.place_of(path.relative_to(tmp_path).as_posix()) is None
+
+
+@pytest.mark.parametrize("text", ["{}", "file://{}", "file://localhost{}"])
+def test_a_folder_is_named_by_path_or_uri(tmp_path: Path, text: str) -> None:
+    assert Folder.of(Settings(archive={"dir": text.format(tmp_path)}).archive).root == tmp_path
+
+
+@pytest.mark.parametrize("text", ["", "s3://bucket/archive", "file://elsewhere/archive"])
+def test_what_is_no_folder_here_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"archive\.dir"):
+        Folder.of(Settings(archive={"dir": text}).archive)
+
+
+def test_a_folder_belongs_to_the_index_that_took_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "new")
+    folder.claim("one", known_files=0)
+    folder.claim("one", known_files=9)
+    with pytest.raises(TidemarkError, match="is the archive one, not two"):
+        folder.claim("two", known_files=0)
+
+
+def test_an_empty_folder_is_refused_when_the_index_knows_files(tmp_path: Path) -> None:
+    with pytest.raises(TidemarkError, match="knows 3 files"):
+        Folder(tmp_path).claim("one", known_files=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_put_aside_is_not_lost(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    name = layout.file_name("t", DAY, 0, 0, 1)
+    folder.unfinished("t", DAY, 0, 0).write_bytes(b"only copy")
+    folder.finish(folder.unfinished("t", DAY, 0, 0), name)
+    assert list(folder.files("t")) == [name]
+    aside = folder.put_aside(name)
+    assert folder.path(aside).read_bytes() == b"only copy"
+    assert list(folder.files("t")) == []
+
+
+@pytest.mark.parametrize(
+    ("ranges", "faults"),
+    [
+        ([], []),
+        #  0────9 10 11───20
+        ([(11, 20), (0, 9), (10, 10)], []),
+        #  ·····5───9
+        ([(5, 9)], ["offsets 0-4 are in no file, and no gap says why"]),
+        #  0───4 ···· 8───9
+        ([(0, 4), (8, 9)], ["offsets 5-7 are in no file, and no gap says why"]),
+        #  0─────5
+        #      4────9
+        ([(0, 5), (4, 9)], ["offsets 4-5 are there twice"]),
+        #  0────────9
+        #    2──3
+        ([(0, 9), (2, 3)], ["offsets 2-3 are there twice"]),
+    ],
+)
+def test_offsets_must_be_tiled(ranges: list[tuple[int, int]], faults: list[str]) -> None:
+    assert uneven(ranges) == faults
+
+
+def test_arrivals_are_instants_in_utc() -> None:
+    assert instant(1_709_164_800_123) == datetime(2024, 2, 29, 0, 0, 0, 123_000, UTC)

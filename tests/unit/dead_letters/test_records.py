@@ -1,0 +1,204 @@
+"""Dead-letter records: JSON that keeps the original bytes exactly, arrivals that no date can express, choosing some."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemark.core.errors import UsageError
+from tidemark.dead_letters.records import (
+    Letter,
+    Position,
+    arrival_ms,
+    instant_ms,
+    newest,
+    position_of,
+    preview,
+    raw_of,
+    select,
+    survey,
+)
+from udfs.events.dead_letter import DlqRecord, from_json, rfc3339, to_json
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+RECORD = DlqRecord(
+    reason="too_late", detail="late", raw=b'{"a":1}', topic="usage.events", partition=3, offset=7,
+    arrival="2024-02-29T23:59:59.999Z", tenant_id="acme",
+)  # fmt: skip
+
+
+@given(
+    st.builds(
+        DlqRecord,
+        reason=TEXT,
+        detail=TEXT,
+        raw=st.none() | st.binary(max_size=300),
+        topic=TEXT,
+        partition=st.integers(0, 2**31 - 1),
+        offset=st.integers(0, 2**63 - 1),
+        arrival=st.none() | st.integers(-(10**14), 10**14).map(rfc3339),
+        tenant_id=st.none() | TEXT,
+        customer_id=st.none() | TEXT,
+        event_id=st.none() | TEXT,
+        meter=st.none() | TEXT,
+        partial=st.booleans(),
+    )
+)
+def test_a_record_survives_its_json(record: DlqRecord) -> None:
+    assert from_json(to_json(record)) == record
+    assert from_json(to_json(record).encode()) == record
+
+
+@pytest.mark.parametrize("raw", [b"", b"\0", bytes(range(256)), b"\xff" * 100_000, b'{"a":"\xed\xa0\x80"'])
+def test_the_bytes_are_in_standard_base64(raw: bytes) -> None:
+    document = json.loads(to_json(msgspec.structs.replace(RECORD, raw=raw)))
+    assert base64.b64decode(document["raw"], validate=True) == raw
+
+
+def test_a_null_value_and_an_empty_one_stay_apart() -> None:
+    assert json.loads(to_json(msgspec.structs.replace(RECORD, raw=None)))["raw"] is None
+    assert json.loads(to_json(msgspec.structs.replace(RECORD, raw=b"")))["raw"] == ""
+
+
+def test_a_record_has_all_its_fields_also_when_they_are_null() -> None:
+    assert json.loads(to_json(RECORD)) == {
+        "reason": "too_late", "detail": "late", "raw": "eyJhIjoxfQ==", "topic": "usage.events", "partition": 3,
+        "offset": 7, "arrival": "2024-02-29T23:59:59.999Z", "tenant_id": "acme", "customer_id": None, "event_id": None,
+        "meter": None, "partial": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "null", "[]", to_json(RECORD)[:-1], to_json(RECORD).replace('"eyJ', '"*eyJ')]
+)
+def test_text_that_is_no_record_is_refused(text: str) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"), (-1, "1969-12-31T23:59:59.999Z"),
+        (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"), (253_402_300_800_000, None),
+        (-62_135_596_800_000, "0001-01-01T00:00:00.000Z"), (-62_135_596_800_001, None),
+        (2**63 - 1, None), (-(2**63), None),
+    ],
+)  # fmt: skip
+def test_an_arrival_is_text_in_the_years_1_to_9999_and_null_elsewhere(ms: int, text: str | None) -> None:
+    assert rfc3339(ms) == text
+
+
+def letter(at: str = "0:0", **fields: object) -> Letter:
+    """A record as `tidemark.dead_letters.records.dead_letters` gives it."""
+    return {"at": at, **json.loads(to_json(RECORD)), **fields}
+
+
+def arrived(*texts: str | None) -> list[Letter]:
+    return [letter(f"0:{offset}", arrival=text) for offset, text in enumerate(texts)]
+
+
+def positions(letters: list[Letter]) -> list[str]:
+    return [one["at"] for one in letters]
+
+
+T1, T2, T3 = "2024-01-01T00:00:00.001Z", "2024-01-01T00:00:00.002Z", "2024-01-01T00:00:00.003Z"
+
+
+def test_every_condition_must_hold() -> None:
+    letters = [
+        letter("0:0", reason="too_late", tenant_id="acme", customer_id="bob"),
+        letter("0:1", reason="in_future", tenant_id="acme", customer_id="bob"),
+        letter("0:2", reason="too_late", tenant_id="globex", customer_id="bob"),
+        letter("0:3", reason="too_late", tenant_id="acme", customer_id=None),
+    ]
+    assert positions(select(letters, reason="too_late", tenant="acme", customer="bob")) == ["0:0"]
+    assert positions(select(letters, reason="too_late", tenant="acme")) == ["0:0", "0:3"]
+    assert positions(select(letters, reason=None, tenant="globex")) == ["0:2"]
+
+
+def test_a_range_holds_its_beginning_and_not_its_end() -> None:
+    letters = arrived(T1, T2, T3, None)
+    assert positions(select(letters, since_ms=instant_ms(T2))) == ["0:1", "0:2"]
+    assert positions(select(letters, until_ms=instant_ms(T2))) == ["0:0"]
+    assert positions(select(letters, since_ms=instant_ms(T2), until_ms=instant_ms(T3))) == ["0:1"]
+
+
+def test_an_arrival_that_no_date_can_say_is_in_no_range_but_in_the_whole() -> None:
+    letters = arrived(None, T1)
+    assert positions(select(letters, since_ms=0)) == ["0:1"]
+    assert positions(select(letters)) == ["0:0", "0:1"]
+
+
+def test_positions_choose_exactly_the_records_named() -> None:
+    letters = [letter("0:1"), letter("1:1"), letter("1:11")]
+    assert positions(select(letters, at={Position(1, 1), Position(0, 11)})) == ["1:1"]
+    assert select(letters, at=set()) == []
+
+
+def test_the_newest_are_kept_by_arrival_whatever_partition_they_are_in() -> None:
+    letters = arrived(T3, T1, None, T2)
+    assert positions(newest(letters, 2)) == ["0:3", "0:0"]
+    assert positions(newest(letters, 0)) == []
+    assert positions(newest(letters)) == ["0:2", "0:1", "0:3", "0:0"]
+
+
+def test_equal_arrivals_are_in_the_order_of_their_source() -> None:
+    letters = [letter("0:0", partition=1, offset=9), letter("0:1", partition=1, offset=10), letter("0:2", partition=0)]
+    assert positions(newest(letters)) == positions(newest(letters, 3)) == ["0:2", "0:0", "0:1"]
+
+
+def test_a_survey_counts_all_that_are_wanted_and_shows_the_newest() -> None:
+    letters = [*arrived(T1, T2, T3), letter("1:0", reason="in_future"), letter("1:1", tenant_id="other")]
+    letters.append(letter("1:2", reason="missing_value", meter="miles", partial=True, arrival=T1))
+    shown, counts, partial = survey(letters, 1, tenant="acme")
+    assert positions(shown) == ["1:0"]
+    assert counts == {"too_late": 3, "in_future": 1, "missing_value": 1}
+    assert partial == 1
+
+
+def test_dead_letters_of_a_meter_and_partial_or_whole_ones_are_chosen() -> None:
+    letters = [letter("0:0"), letter("0:1", meter="miles"), letter("0:2", meter="miles", partial=True)]
+    assert positions(select(letters, meter="miles")) == ["0:1", "0:2"]
+    assert positions(select(letters, partial=True)) == ["0:2"]
+    assert positions(select(letters, partial=False)) == ["0:0", "0:1"]
+
+
+def test_original_bytes_and_arrival_come_back() -> None:
+    assert raw_of(letter()) == b'{"a":1}'
+    assert raw_of(letter(raw=None)) is None
+    assert arrival_ms(letter()) == 1_709_251_199_999
+    assert arrival_ms(letter(arrival=None)) is None
+
+
+@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_an_arrival_is_read_back_to_the_millisecond(ms: int) -> None:
+    assert instant_ms(rfc3339(ms) or "") == ms
+
+
+@pytest.mark.parametrize("text", ["2024-01-01T00:00:00", "2024-01-01", "yesterday", ""])
+def test_an_instant_needs_a_zone(text: str) -> None:
+    with pytest.raises(UsageError, match="no instant"):
+        instant_ms(text)
+
+
+@pytest.mark.parametrize("text", ["", "1", ":", "1:", ":1", "a:1", "-1:1", "1:1:1"])
+def test_a_position_is_two_numbers(text: str) -> None:
+    with pytest.raises(UsageError, match="no position"):
+        position_of(text)
+
+
+def test_a_position_is_read_as_it_is_written() -> None:
+    assert position_of("3:12345678901") == Position(3, 12_345_678_901)
+    assert str(Position(3, 7)) == "3:7"
+
+
+def test_a_whole_preview_is_not_cut() -> None:
+    raw = base64.b64encode(b"y" * 70_000).decode()
+    assert preview(letter(raw=raw), None) == "y" * 70_000

@@ -1,0 +1,158 @@
+"""compose.yaml, the Dockerfile and pom.xml cannot be run here; they must say what the local stack says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
+
+import pytest
+import yaml
+
+from infra import service_settings, versions
+from infra.local import flink_conf
+from infra.local.programs import FLINK_HOME
+from tidemark.core import topics
+from tidemark.core.settings import ENV_PREFIX, Settings, every_setting, variable_of
+
+INFRA = Path(service_settings.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    return yaml.safe_load((INFRA / "compose.yaml").read_text())["services"]
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> str:
+    return (INFRA / "Dockerfile").read_text()
+
+
+def published(service: dict[str, Any]) -> list[str]:
+    return service.get("ports", [])
+
+
+def test_compose_has_every_service_of_the_local_stack(services: dict[str, Any]) -> None:
+    daemons = {"live", "watch", "alerts", "deliver", "suspend"}
+    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", *daemons} <= set(services)
+
+
+def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], dockerfile: str) -> None:
+    assert services["kafka"]["image"] == f"apache/kafka:{versions.KAFKA}"
+    expected = f"timescale/timescaledb:{versions.TIMESCALEDB}-pg{versions.POSTGRES_MAJOR}"
+    assert services["postgres"]["image"] == expected
+    assert services["redis"]["image"] == f"redis:{versions.REDIS_MAJOR}"
+    assert f"FROM flink:{versions.FLINK}-java{versions.JAVA_MAJOR} AS flink" in dockerfile
+    assert f"FROM python:{versions.PYTHON}-slim-bookworm" in dockerfile
+    assert f"openjdk-{versions.JAVA_MAJOR}-jre-headless" in dockerfile
+
+
+@pytest.mark.parametrize(
+    ("service", "port"),
+    [("kafka", "kafka"), ("postgres", "postgres"), ("redis", "redis"), ("jobmanager", "flink_rest")],
+)
+def test_ports_are_the_standard_ones_and_open_on_this_machine_only(
+    services: dict[str, Any], service: str, port: str
+) -> None:
+    number = service_settings.STANDARD_PORTS[port]
+    assert published(services[service]) == [f"127.0.0.1:{number}:{number}"]
+
+
+def test_only_the_service_ports_are_published(services: dict[str, Any]) -> None:
+    assert sum(len(published(service)) for service in services.values()) == 4
+
+
+def test_kafka_has_the_settings_of_the_local_stack(services: dict[str, Any]) -> None:
+    environment = services["kafka"]["environment"]
+    # A container is reached under two names, so it has one listener more.
+    own = {"listener.security.protocol.map", "inter.broker.listener.name"}
+    for key, value in service_settings.KAFKA.items():
+        name = f"KAFKA_{key.replace('.', '_').upper()}"
+        assert key in own or environment[name] == value, key
+    for option in environment["KAFKA_HEAP_OPTS"].split():
+        assert option in service_settings.KAFKA_JAVA_OPTIONS
+
+
+def test_postgres_has_the_settings_of_the_local_stack(services: dict[str, Any]) -> None:
+    service = services["postgres"]
+    given = dict(option.removeprefix("-c").split("=", 1) for option in service["command"][1:])
+    assert given == {**service_settings.POSTGRES, "timescaledb.license": "apache"}
+    assert service["environment"]["POSTGRES_INITDB_ARGS"].split() == list(service_settings.POSTGRES_INITDB)
+    assert service["environment"]["POSTGRES_USER"] == service_settings.ROLE
+    assert service["environment"]["POSTGRES_DB"] == service_settings.DATABASE
+
+
+def test_redis_has_the_settings_of_the_local_stack(services: dict[str, Any]) -> None:
+    words = services["redis"]["command"][1:]
+    given = {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+    # Protected mode refuses other containers; the port is published on this machine only.
+    expected = {**service_settings.REDIS, "protected-mode": "no"}
+    assert given == {key: value.strip('"') for key, value in expected.items()}
+
+
+def test_every_setting_given_to_a_container_is_a_setting(services: dict[str, Any]) -> None:
+    given = {
+        key for service in services.values() for key in service.get("environment", {}) if key.startswith(ENV_PREFIX)
+    }
+    assert given
+    assert given <= {variable_of(name) for name, _ in every_setting()}
+
+
+def test_containers_reach_each_other_by_service_name(services: dict[str, Any]) -> None:
+    environment = services["jobmanager"]["environment"]
+    for name in ("postgres.url", "redis.url", "flink.rest_url"):
+        assert urlsplit(environment[variable_of(name)]).hostname in services
+    assert environment["TIDEMARK_KAFKA__BOOTSTRAP"] in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+
+
+def test_no_password_stands_in_the_compose_file(services: dict[str, Any]) -> None:
+    names = {key for service in services.values() for key in service.get("environment", {})}
+    assert not {name for name in names if "PASSWORD" in name and not name.endswith("_FILE")}
+
+
+def test_tables_and_topics_are_made_by_the_same_tools(services: dict[str, Any]) -> None:
+    assert services["topics"]["command"] == "tidemark topics apply"
+    assert services["tables"]["command"] == "tidemark db migrate"
+
+
+def test_a_dead_letter_fits_into_what_the_broker_takes() -> None:
+    assert service_settings.MAX_MESSAGE_BYTES == topics.MAX_RECORD_BYTES
+    assert service_settings.KAFKA["message.max.bytes"] == str(topics.MAX_RECORD_BYTES)
+
+
+def test_open_transactions_outlive_the_longest_outage_promised() -> None:
+    outage_s = Settings().events.outage_s
+    assert int(service_settings.KAFKA["transaction.max.timeout.ms"]) >= (outage_s + 3_600) * 1_000
+
+
+def test_the_pom_fetches_the_versions_of_the_local_stack() -> None:
+    pom = ET.parse(INFRA / "local/pom.xml")  # noqa: S314 - our own file
+    space = {"m": "http://maven.apache.org/POM/4.0.0"}
+    properties = {node.tag.partition("}")[2]: node.text for node in pom.iterfind(".//m:properties/*", space)}
+    assert properties == {
+        "flink.kafka.version": versions.FLINK_KAFKA_CONNECTOR,
+        "flink.jdbc.version": versions.FLINK_JDBC_CONNECTOR,
+        "postgres.jdbc.version": versions.POSTGRES_JDBC,
+        "kafka.version": versions.KAFKA,
+        "scala.version": versions.SCALA_OF_KAFKA,
+        "log4j.version": versions.LOG4J_OF_KAFKA,
+    }
+    fetched = {node.text for node in pom.iterfind(".//m:dependency/m:version", space)}
+    assert all(re.fullmatch(r"\$\{[a-z.0-9]+\}", version or "") for version in fetched)
+
+
+def test_the_flink_version_is_the_installed_one() -> None:
+    pins = (INFRA.parent / "pyproject.toml").read_text()
+    assert f'"apache-flink=={versions.FLINK}"' in pins
+
+
+def test_the_image_gets_a_complete_flink_configuration() -> None:
+    text = flink_conf.render(FLINK_HOME / "conf/config.yaml", flink_conf.image_values())
+    parsed = yaml.safe_load(text)
+    assert "$" not in text
+    assert parsed["jobmanager.rpc.address"] == "jobmanager"
+    assert parsed["rest.port"] == service_settings.STANDARD_PORTS["flink_rest"]
+    assert parsed["env.java.opts.all"].endswith("-Duser.timezone=UTC")
+    assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in parsed["env.java.opts.all"]

@@ -1,0 +1,230 @@
+"""The parts of the local stack that need no service: paths, ports, locks, caches, configuration, strays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra.local import provision as provisioning
+from infra.local.configure import write_configuration
+from infra.local.paths import Paths, locked, write_private
+from infra.local.ports import choose_ports, is_free, refuse_taken
+from infra.local.prepare import write_passfiles
+from infra.local.programs import DAEMONS, SERVICES, base_environment, programs
+from infra.local.progress import Silent
+from infra.local.provision import Provisioned, remove_tree
+from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
+from infra.local.stack import Stack, settings
+from infra.service_settings import STANDARD_PORTS
+from jobs.flink.rest import wait_until
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.settings import every_setting
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    (tmp_path / "stack").mkdir()
+    return Paths.of(tmp_path / "stack")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Provisioned:
+    jars = tmp_path / "jars"
+    jars.mkdir()
+    (jars / "connector-1.jar").touch()
+    return Provisioned(tmp_path / "rootfs", jars, jars)
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_state_directory_with_a_space_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="state-dir"):
+        Paths.of(tmp_path / "a stack")
+
+
+def test_the_supervisor_socket_fits_into_an_address_however_deep_the_state_directory_is(tmp_path: Path) -> None:
+    deep = Paths.of(tmp_path.joinpath(*["directory"] * 20))
+    assert len(str(deep.supervisor_socket)) < 100
+    assert Paths.of("/short").supervisor_socket == Path("/short/supervisord.sock")
+
+
+def test_ports_are_kept(paths: Paths) -> None:
+    first = choose_ports(paths.ports, prefer_standard=False)
+    assert choose_ports(paths.ports, prefer_standard=True) == first
+
+
+def test_ports_of_a_stack_differ_and_lie_below_the_ephemeral_range(paths: Paths) -> None:
+    ports = choose_ports(paths.ports, prefer_standard=False)
+    assert set(ports) == set(STANDARD_PORTS)
+    assert len(set(ports.values())) == len(ports)
+    assert max(ports.values()) < 32_768
+
+
+def test_a_torn_ports_file_is_replaced(paths: Paths) -> None:
+    paths.ports.write_text("kafka: 20001\n")
+    assert set(choose_ports(paths.ports, prefer_standard=False)) == set(STANDARD_PORTS)
+
+
+def test_a_taken_port_is_named_with_the_way_out(paths: Paths, listening: int) -> None:
+    assert not is_free(listening)
+    with pytest.raises(UnavailableError, match=f"kafka {listening}.*ports.yaml"):
+        refuse_taken({"kafka": listening}, paths.ports)
+
+
+def test_a_private_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    write_private(path, "a")
+    write_private(path, "b")
+    assert path.read_text() == "b"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_passwords_are_random_and_survive(paths: Paths) -> None:
+    write_passfiles(paths)
+    first = (paths.passfile.read_text(), paths.admin_passfile.read_text())
+    write_passfiles(paths)
+    assert (paths.passfile.read_text(), paths.admin_passfile.read_text()) == first
+    assert first[0].split(":")[4] != first[1].split(":")[4]
+
+
+def test_two_runs_on_one_stack_do_not_collide(paths: Paths) -> None:
+    busy = pytest.raises(UnavailableError, match="busy with the stack")
+    with locked(paths.lock, wait=False, what="the stack"), busy, locked(paths.lock, wait=False, what="the stack"):
+        pass
+    with locked(paths.lock, wait=False, what="the stack"):
+        pass
+
+
+def test_a_half_made_part_is_not_taken_for_complete(tmp_path: Path) -> None:
+    target = tmp_path / "part"
+
+    def breaks_off(folder: Path) -> None:
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        provisioning._once(target, Silent(), "making", breaks_off)
+    assert list(tmp_path.iterdir()) == []
+    provisioning._once(target, Silent(), "making", lambda folder: (folder / "whole").touch())
+    assert [path.name for path in target.iterdir()] == ["whole"]
+
+
+def test_a_failing_fetch_is_tried_three_times(tmp_path: Path) -> None:
+    tries = []
+
+    def fails(folder: Path) -> None:
+        tries.append(folder)
+        raise UnavailableError("no network")
+
+    with pytest.raises(UnavailableError, match="no network"):
+        provisioning._once(tmp_path / "part", Silent(), "making", fails)
+    assert len(tries) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tree_with_a_mount_inside_is_not_removed() -> None:
+    with pytest.raises(TidemarkError, match="live mounts"):
+        remove_tree(Path("/dev"))
+
+
+def test_clean_refuses_a_directory_that_no_up_made(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    with pytest.raises(TidemarkError, match="state-dir"):
+        Stack(Paths.of(tmp_path)).clean()
+    assert (tmp_path / "precious").exists()
+
+
+def test_clean_of_nothing_does_nothing(tmp_path: Path) -> None:
+    Stack(Paths.of(tmp_path / "none")).clean()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_written_settings_are_settings(paths: Paths) -> None:
+    written = settings(paths, STANDARD_PORTS)
+    assert set(written) <= {name for name, _ in every_setting()}
+
+
+def test_every_service_listens_on_this_machine_only(paths: Paths, parts: Provisioned) -> None:
+    write_configuration(paths, parts, STANDARD_PORTS)
+    kafka = (paths.conf / "kafka.properties").read_text()
+    assert "0.0.0.0" not in kafka  # noqa: S104
+    assert "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093" in kafka
+    assert "listen_addresses = '127.0.0.1'" in (paths.conf / "postgres.conf").read_text()
+    assert "bind 127.0.0.1" in (paths.conf / "redis.conf").read_text()
+    flink = yaml.safe_load((paths.conf / "flink/config.yaml").read_text())
+    addresses = {key: value for key, value in flink.items() if key.endswith(("host", "address"))}
+    assert set(addresses.values()) == {"127.0.0.1"}, addresses
+
+
+def test_flink_uses_the_python_of_this_environment_and_utc(paths: Paths, parts: Provisioned) -> None:
+    write_configuration(paths, parts, STANDARD_PORTS)
+    flink = yaml.safe_load((paths.conf / "flink/config.yaml").read_text())
+    assert flink["python.executable"] == flink["python.client.executable"] == sys.executable
+    assert "-Duser.timezone=UTC" in flink["env.java.opts.all"].split()
+
+
+def test_flink_finds_its_own_jars_the_connectors_and_the_python_runtime(paths: Paths, parts: Provisioned) -> None:
+    write_configuration(paths, parts, STANDARD_PORTS)
+    linked = {jar.name.rpartition("-")[0]: jar for jar in (paths.conf / "flink-lib").iterdir()}
+    assert {"connector", "flink-dist", "flink-python"} <= set(linked)
+    assert all(jar.exists() for jar in linked.values())
+
+
+def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
+    paths: Paths, parts: Provisioned
+) -> None:
+    def sections() -> dict[str, str]:
+        parsed = paths.supervisor_conf.read_text().split("[program:")[1:]
+        return {text.partition("]")[0]: text for text in parsed}
+
+    write_configuration(paths, parts, STANDARD_PORTS)
+    first = sections()
+    write_configuration(paths, parts, STANDARD_PORTS)
+    assert sections() == first
+    write_configuration(paths, parts, {**STANDARD_PORTS, "redis": 20_000})
+    assert {name for name, text in sections().items() if text != first[name]} == {"redis"}
+
+
+def test_every_service_is_restarted_and_live_waits_for_the_tables(paths: Paths, parts: Provisioned) -> None:
+    every = {program.name: program for program in programs(paths, parts)}
+    assert set(every) == {*SERVICES, *DAEMONS}
+    assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
+    assert every["postgres"].stop_signal == "INT"
+
+
+def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_EVENTS__GRACE_S", "1")
+    assert not [name for name in base_environment() if name.startswith("TIDEMARK_")]
+
+
+def test_strays_of_a_stack_are_ended_and_those_of_another_are_not(tmp_path: Path) -> None:
+    def stray(stack: str, program: str) -> subprocess.Popen[bytes]:
+        environment = {STACK_MARK: str(tmp_path / stack), PROGRAM_MARK: program, "PATH": os.environ["PATH"]}
+        return subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True)
+
+    ours, theirs, other = stray("a", "kafka"), stray("b", "kafka"), stray("a", "redis")
+    try:
+        # A process shows its mark only once it has left our session and become its own program.
+        expected = {ours.pid: "kafka", other.pid: "redis"}
+        wait_until(lambda: marked(tmp_path / "a") == expected, 10, "the strays to be found")
+        wait_until(lambda: marked(tmp_path / "b") == {theirs.pid: "kafka"}, 10, "the other stack's stray to be found")
+        assert reap(tmp_path / "a", "kafka") == 1
+        assert ours.wait(5) == -signal.SIGTERM
+        assert theirs.poll() is other.poll() is None
+    finally:
+        for process in (ours, theirs, other):
+            process.kill()
+            process.wait(5)

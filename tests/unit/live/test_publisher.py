@@ -1,0 +1,169 @@
+"""The end of the hot path: what a Redis that is away costs, and that it holds back neither counting nor an alert."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.unit.limits.limit_parts import FEB, JAN, NOW_MS, Clock, Limits, limit
+from udfs.alerts.event import Alert
+from udfs.limits.watch import LimitWatch
+from udfs.live.counters import LiveTotal
+from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome, unpack_change
+
+LOST, BACK, EXCEEDED = ("pipeline.live_counters", "firing"), ("pipeline.live_counters", "resolved"), "limit.exceeded"
+
+
+def change(n: int, *, customer: str = "UA", value: int = 1, added: int = 1, at_ms: int = JAN + 1) -> Change:
+    row = LiveTotal("EWR", customer, "miles", JAN, FEB, n, n, str(value), "1", "1")
+    return Change(row, Decimal(added), at_ms, "")
+
+
+def beat(at_ms: int) -> Change:
+    return Change(LiveTotal("", "", HEARTBEAT, 0, FEB, 0, 0, "0"), Decimal(0), at_ms, "")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def mute_server() -> Iterator[int]:
+    """A server that takes connections and never says a word, like a stopped process."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(16)
+        yield int(server.getsockname()[1])
+
+
+def publisher(port: int, clock: Clock, limits: Limits | None = None) -> LivePublisher:
+    at = LiveSettings(f"redis://127.0.0.1:{port}/0", "usage:", grace_ms=0, timeout_ms=100, retry_ms=1_000)
+    watch = LimitWatch(limits.book(clock), lambda: NOW_MS) if limits else None
+    return LivePublisher(at, watch, clock=clock, wall_clock=lambda: 1_357_035_420.0)
+
+
+def kinds(found: Any) -> list[tuple[str, str]]:
+    return [(one.type, one.status) for one in found]
+
+
+def of_redis(outcome: Outcome) -> list[Alert]:
+    return [one for row in outcome.alerts for one in row if one.type == LOST[0]]
+
+
+def test_a_lost_redis_fires_once_and_rows_are_dropped_and_counted() -> None:
+    clock = Clock()
+    live = publisher(free_port(), clock)
+    first = live.publish([change(1), change(2), change(1, customer="AA")])
+    assert (first.dropped, [kinds(row) for row in first.alerts]) == (2, [[LOST], [], []])
+    (alert,) = of_redis(first)
+    assert (alert.evidence["dropped"], alert.at_ms, alert.id) == (2, 1_357_035_420_000, "")
+    clock.now += 2
+    again = live.publish([change(3)])
+    assert (again.dropped, of_redis(again)) == (1, [])
+
+
+def test_nothing_is_tried_until_the_pause_is_over() -> None:
+    clock = Clock()
+    with mute_server() as port:
+        live = publisher(port, clock)
+        live.publish([change(1)])
+        outcomes = [live.publish([change(n)]) for n in range(2, 102)]
+    assert {(outcome.dropped, outcome.detail) for outcome in outcomes} == {(1, "waiting before the next attempt")}
+
+
+def test_a_redis_that_never_answers_costs_one_attempt_whatever_the_batch() -> None:
+    with mute_server() as port:
+        outcome = publisher(port, Clock()).publish([change(n, customer=str(n)) for n in range(500)])
+    assert outcome.dropped == 500
+    assert "imeout" in outcome.detail
+
+
+@pytest.mark.parametrize("mute", [False, True])
+def test_a_redis_that_is_away_delays_no_alert_of_a_limit(mute: bool) -> None:
+    limits = Limits([limit(100)])
+    with mute_server() as port:
+        live = publisher(port if mute else free_port(), Clock(), limits)
+        first = live.publish([change(1, value=99, added=99), change(2, value=100)])
+        # In the pause after the failure too: the void, and the next crossing.
+        second = live.publish([change(3, value=90, added=-10), change(4, value=120, added=30)])
+    assert [kinds(row) for row in first.alerts] == [[LOST], [(EXCEEDED, "firing")]]
+    assert [kinds(row) for row in second.alerts] == [[("limit.resolved", "resolved")], [(EXCEEDED, "firing")]]
+    assert (first.dropped, second.dropped, second.detail) == (1, 1, "waiting before the next attempt")
+
+
+def test_alerts_come_row_by_row_also_of_rows_that_redis_is_spared() -> None:
+    live = publisher(free_port(), Clock(), Limits([limit(10, "every 2")]))
+    outcome = live.publish([change(n, value=n) for n in range(1, 11)])
+    assert outcome.dropped == 1
+    assert [[one.threshold for one in row if one.type != LOST[0]] for row in outcome.alerts] == [
+        [], ["2"], [], ["4"], [], ["6"], [], ["8"], [], ["10", "10"],
+    ]  # fmt: skip
+
+
+def test_limits_that_are_unknown_are_counted_and_stop_nothing() -> None:
+    clock, limits = Clock(), Limits([limit(100)], away=True)
+    live = publisher(free_port(), clock, limits)
+    outcome = live.publish([change(1, value=120, added=120), change(1, customer="AA"), beat(JAN)])
+    assert (outcome.unknown, outcome.dropped, kinds(outcome.alerts[0])) == (2, 2, [LOST])
+    limits.away = False
+    clock.now += 60
+    known = live.publish([change(2, value=121)])
+    assert (known.unknown, kinds(known.alerts[0])) == (0, [(EXCEEDED, "firing")])
+
+
+def test_without_a_watch_limits_are_left_alone_and_nothing_is_unknown_to_it() -> None:
+    outcome = publisher(free_port(), Clock()).publish([change(1, value=10**6)])
+    assert kinds(outcome.alerts[0]) == [LOST]
+
+
+def test_garbage_instead_of_an_answer_is_a_failure_not_an_exception() -> None:
+    def garbage() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=garbage)
+        thread.start()
+        outcome = publisher(int(server.getsockname()[1]), Clock()).publish([change(1)])
+        thread.join(5)
+    assert (outcome.dropped, kinds(of_redis(outcome))) == (1, [LOST])
+
+
+def test_an_empty_batch_asks_nobody() -> None:
+    assert publisher(free_port(), Clock()).publish([]) == Outcome(alerts=[])
+
+
+def test_a_heartbeat_that_finds_no_redis_drops_no_counter() -> None:
+    outcome = publisher(free_port(), Clock()).publish([beat(JAN)])
+    assert (outcome.dropped, kinds(outcome.alerts[0])) == (0, [LOST])
+
+
+def test_a_packed_change_is_taken_apart_and_keeps_the_separators_of_its_latest_event() -> None:
+    newest = "000001357035420\x1fe 1\x1f42.5"
+    fields = ["EWR", "UA", "miles", str(JAN), str(FEB), "3", "2", "-5", "", "", "-7.5", "1357035420000", '{"a":1}']
+    found = unpack_change("\x1f".join([*fields, newest]))
+    assert found.total == LiveTotal("EWR", "UA", "miles", JAN, FEB, 3, 2, "-5", latest=newest)
+    assert (found.added, found.at_ms, found.dims) == (Decimal("-7.5"), 1_357_035_420_000, '{"a":1}')
+    assert unpack_change("\x1f".join([*fields, ""])).total.latest == ""
+
+
+def test_38_digits_of_a_total_reach_the_watch() -> None:
+    cap = "99999999999999999999999999999.999999999"
+    live = publisher(free_port(), Clock(), Limits([limit(cap)]))
+    row = LiveTotal("EWR", "UA", "miles", JAN, FEB, 2, 2, cap)
+    outcome = live.publish([Change(row, Decimal("0.000000001"), JAN + 1, "")])
+    (alert,) = [one for one in outcome.alerts[0] if one.type == EXCEEDED]
+    assert (alert.value, alert.evidence["why"]) == (cap, "usage")
+    below = LiveTotal("EWR", "UA", "miles", JAN, FEB, 3, 3, cap[:-1] + "8")
+    (back,) = live.publish([Change(below, Decimal("-0.000000001"), JAN + 1, "")]).alerts[0]
+    assert (back.status, back.value) == ("resolved", below.total)

@@ -1,0 +1,106 @@
+"""Replays, as far as they are plain data: what is left to read, what a difference says, settings of their jobs."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemark.billing.watermark import as_text
+from tidemark.core.policy import scope_of
+from tidemark.core.settings import Settings
+from tidemark.replay.diff import Line, by_meter, write_csv
+from tidemark.replay.record import MARGIN, Replay, run_settings
+from tidemark.replay.run import Progress, missing, needed
+
+JANUARY, MARCH = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
+OFFSETS = st.dictionaries(st.sampled_from("0123"), st.integers(0, 100), max_size=4)
+
+
+def replay(end: datetime | None = MARCH, tenants: tuple[str, ...] = ("acme",)) -> Replay:
+    return Replay(
+        replay_id="r", state="running", scope_start=JANUARY, scope_end=end, tenants=tenants, from_archive=False,
+        events_topic="usage.events", catalog_at=None, events_per_s=7, read_from=None, late_until=MARCH, starts={},
+        target={}, reached=None, watermark=None, started_at=MARCH, started_by="x", level_at=None,
+    )  # fmt: skip
+
+
+def line(meter: str = "calls", before: str | None = "1", after: str | None = "2", dims: str = "") -> Line:
+    values = (None if text is None else Decimal(text) for text in (before, after))
+    return Line("acme", "alice", meter, dims, JANUARY, MARCH, "calls", *values, final=True)
+
+
+@given(OFFSETS, OFFSETS, OFFSETS)
+def test_what_is_left_to_read_is_never_less_than_nothing_and_nothing_at_the_target(
+    starts: dict[str, int], target: dict[str, int], read: dict[str, int]
+) -> None:
+    total, left = missing({"t": starts}, {"t": target}, {}), missing({"t": starts}, {"t": target}, {"t": read})
+    assert 0 <= left <= total
+    assert missing({"t": starts}, {"t": target}, {"t": target}) == 0
+
+
+def test_a_partition_in_which_nothing_is_to_be_read_is_not_waited_for() -> None:
+    assert needed({"t": {"0": 5, "1": 9}}, {"t": {"0": 8, "1": 9}}) == {"t": {0: 8}}
+    assert as_text({"t": {0: 8}}) == {"t": {"0": 8}}
+
+
+def test_the_time_left_follows_from_the_rate() -> None:
+    assert Progress(60, 100, 20.0).left_s == 2
+    assert Progress(60, 100).left_s is None
+
+
+def test_the_jobs_of_a_replay_measure_its_scope_and_a_margin_as_a_run_of_its_own() -> None:
+    run = run_settings(Settings(), replay())
+    scope = scope_of(run.replay)
+    assert run.run_id == "r"
+    assert run.names.usage_schema == "usage_r"
+    assert scope is not None
+    assert scope.tenants == {"acme"}
+    assert scope.start_ms == int((JANUARY - MARGIN).timestamp() * 1_000)
+    assert scope.end_ms == int((MARCH + MARGIN).timestamp() * 1_000)
+    assert run.replay.events_per_s == 7
+    assert run.meter.tick_ms >= 1_000
+
+
+def test_a_replay_that_runs_on_has_the_tick_of_the_live_run() -> None:
+    run = run_settings(Settings(), replay(end=None, tenants=()))
+    assert run.meter.tick_ms == Settings().meter.tick_ms
+    assert run.replay.scope_to == ""
+
+
+def test_the_jobs_of_a_replay_of_another_run_have_both_names() -> None:
+    assert run_settings(Settings(run_id="trial"), replay()).run_id == "trial_r"
+
+
+def test_a_layer_is_the_scope_without_the_margin() -> None:
+    layer = replay().layer(Settings().names)
+    assert (layer.usage_schema, layer.tenants, layer.start, layer.end) == ("usage_r", ("acme",), JANUARY, MARCH)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "delta"), [("1", "2.5", "1.5"), (None, "3", "3"), ("4.000000001", None, "-4.000000001")]
+)
+def test_a_line_says_the_difference_and_where_there_is_none(before: str | None, after: str | None, delta: str) -> None:
+    document = line(before=before, after=after).document()
+    assert document["delta"] == delta
+    assert (document["before"], document["after"]) == (before, after)
+
+
+def test_differences_are_added_up_by_meter() -> None:
+    lines = [line("calls"), line("calls", "5", "1", dims='{"region":"eu"}'), line("tokens", None, "7")]
+    assert by_meter(lines) == [("acme", "calls", 2, Decimal(-3)), ("acme", "tokens", 1, Decimal(7))]
+
+
+def test_all_lines_are_written_as_csv(tmp_path: Path) -> None:
+    file = tmp_path / "lines.csv"
+    write_csv([line(dims='{"region":"a,b"}')], file)
+    with file.open(newline="") as read:
+        (row,) = csv.DictReader(read)
+    assert row["dims"] == '{"region":"a,b"}'
+    assert row["delta"] == "1"
+    assert timedelta(0) < MARGIN

@@ -1,0 +1,50 @@
+"""The process behind `WarmClient`: runs the programs of jobs one after another in one Flink client."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+from pyflink.common import Configuration
+from pyflink.table import EnvironmentSettings
+
+ANSWER = "answer: "
+
+
+def serve() -> None:
+    """Run the program of each request on standard input; the answer is an empty text, or what went wrong."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv = [request["script"], *request["arguments"]]
+        remote = remote_settings(request)
+        error = ""
+        try:
+            # Outside `flink run` a job would get a cluster inside its client.
+            with patch.object(EnvironmentSettings, "in_streaming_mode", lambda remote=remote: remote):
+                runpy.run_path(request["script"], run_name="__main__")
+        except Exception as raised:  # noqa: BLE001 - whatever went wrong is the answer
+            error = f"{type(raised).__name__}: {raised}"
+        print(ANSWER + json.dumps(error), flush=True)  # noqa: T201
+
+
+def remote_settings(request: dict[str, Any]) -> EnvironmentSettings:
+    """What `flink run` makes of its options: which cluster, and which state to restore."""
+    address = urlsplit(request["rest"])
+    options = {"execution.target": "remote", "rest.address": address.hostname, "rest.port": address.port}
+    if request["restore"]:
+        options["execution.state-recovery.path"] = request["restore"]
+    configuration = Configuration()
+    for name, value in options.items():
+        configuration.set_string(name, str(value))
+    return EnvironmentSettings.Builder().in_streaming_mode().with_configuration(configuration).build()
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,241 @@
+"""What the stored usage says about alerts, as far as it answers in time: weights, rates, dimensions, history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any, LiteralString
+
+import psycopg
+
+from tidemark.alerts.grouping import DAY_MS, family
+from tidemark.alerts.impact import Weight
+from udfs.alerts.event import Alert, rfc3339
+
+# All reading for one batch; what is not found by then is left out: alerts go on without.
+BUDGET_S = 3.0
+# One statement of it.
+TIMEOUT_MS = 2_000
+# Alerts asked about in one statement, so that a slow one costs the evidence of few.
+CHUNK = 50
+# Totals of tenants are sums over all their customers: asked for once a minute.
+TOTAL_AGE_S = 60.0
+_SHARE = Decimal("1e-6")
+
+_PERIOD_TOTAL: LiteralString = """
+SELECT sum(CASE WHEN part = '' THEN total ELSE 1 END)
+FROM usage_period p
+WHERE p.tenant_id = {tenant} AND {customer} AND p.meter = {meter} AND p.period_start <= {at} AND p.period_end > {at}
+  AND (part = '' OR (part LIKE 'u%%' AND samples > 0))
+"""
+_TENANT: LiteralString = _PERIOD_TOTAL.format(
+    tenant="%(tenant)s", customer="true", meter="%(meter)s", at="%(at)s::timestamptz"
+)
+_GIVEN: LiteralString = """
+unnest(%(tenants)s::text[], %(customers)s::text[], %(meters)s::text[], %(ats)s::timestamptz[], %(seen)s::timestamptz[],
+       %(families)s::text[], %(ids)s::text[])
+    WITH ORDINALITY AS s (tenant_id, customer_id, meter, at, seen_at, family, alert_id, place)
+"""
+_OF_PERIOD: LiteralString = _PERIOD_TOTAL.format(
+    tenant="s.tenant_id", customer="p.customer_id = s.customer_id", meter="s.meter", at="s.at"
+)
+_WEIGHTS: LiteralString = f"""
+SELECT ({_OF_PERIOD}),
+       (SELECT revenue_weight
+        FROM catalog.customer c
+        WHERE c.tenant_id = s.tenant_id AND c.customer_id = s.customer_id
+          AND c.valid_from <= s.at AND c.valid_to > s.at)
+FROM {_GIVEN}
+ORDER BY place
+"""
+# Whole hours alone: the running one would look like a slump.
+_HISTORY: LiteralString = """
+SELECT rates.last_hour, rates.last_day, top.found, history.found
+FROM {given}
+CROSS JOIN LATERAL (
+    SELECT sum(total) FILTER (WHERE hour_start >= date_trunc('hour', s.at) - interval '1 hour') AS last_hour,
+           sum(total) / 24                                                                     AS last_day
+    FROM usage_hour u
+    WHERE u.tenant_id = s.tenant_id AND {customer} AND u.meter = s.meter AND part = ''
+      AND hour_start >= date_trunc('hour', s.at) - interval '24 hours' AND hour_start < date_trunc('hour', s.at)
+) rates
+CROSS JOIN LATERAL (
+    SELECT json_agg(
+               json_build_object('dims', dims, 'value', trim_scale(total)::text) ORDER BY total DESC, dims
+           ) AS found
+    FROM (
+        SELECT dims, sum(total) AS total
+        FROM usage_hour u
+        WHERE u.tenant_id = s.tenant_id AND {customer} AND u.meter = s.meter AND part = '' AND dims <> ''
+          AND hour_start > s.at - interval '25 hours' AND hour_start <= s.at
+        GROUP BY dims
+        ORDER BY 2 DESC, 1
+        LIMIT 5
+    ) dims
+) top
+LEFT JOIN LATERAL (
+    SELECT json_build_object('id', alert_id, 'type', type, 'at', at, 'outcome', outcome, 'note', note) AS found
+    FROM alert a
+    WHERE a.tenant_id = s.tenant_id AND {similar} AND a.meter = s.meter AND a.at < s.seen_at
+      AND status = 'firing' AND alert_id <> s.alert_id AND split_part(type, '.', 1) = s.family
+    ORDER BY at DESC
+    LIMIT 1
+) AS history ON true
+ORDER BY place
+"""
+_OF_CUSTOMER: LiteralString = _HISTORY.format(
+    given=_GIVEN, customer="u.customer_id = s.customer_id", similar="a.customer_id = s.customer_id"
+)
+_OF_TENANT: LiteralString = _HISTORY.format(given=_GIVEN, customer="true", similar="a.customer_id IS NULL")
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Time that is left for the reading of one batch."""
+
+    until: float
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.until
+
+
+class Researcher:
+    """Asks the stored usage; remembers totals of tenants for TOTAL_AGE_S."""
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, str, int], tuple[float, Decimal | None]] = {}
+
+    def weights(self, connection: psycopg.Connection, alerts: Sequence[Alert]) -> list[Weight]:
+        """Weight of the customer of each alert; unknown where it is about none, and where Postgres took too long.
+
+        Raises
+        ------
+        psycopg.Error
+            Postgres is away.
+
+        """
+        clock = _Clock(time.monotonic() + BUDGET_S)
+        found = {index: Weight() for index in range(len(alerts))}
+        for places in _chunks([i for i, one in enumerate(alerts) if one.tenant_id and one.customer_id and one.meter]):
+            some = [alerts[place] for place in places]
+            rows = _asked(connection, clock, _WEIGHTS, _given(some))
+            for place, (total, revenue) in zip(places, rows or [], strict=False):
+                share = self._share(connection, clock, alerts[place], total)
+                found[place] = Weight(share, revenue)
+        return [found[index] for index in range(len(alerts))]
+
+    def _share(
+        self, connection: psycopg.Connection, clock: _Clock, alert: Alert, stored: Decimal | None
+    ) -> Decimal | None:
+        """Share of the tenant; what an alert about a limit says is newer than what is stored."""
+        told = _decimal(alert.value) if family(alert.type) == "limit" else None
+        customer = max((one for one in (stored, told) if one is not None), default=None)
+        tenant = self._total(connection, clock, alert)
+        if customer is None or tenant is None or customer < 0:
+            return None
+        tenant += customer - (stored or 0)
+        return min((customer / tenant).quantize(_SHARE), Decimal(1)) if tenant > 0 else None
+
+    def _total(self, connection: psycopg.Connection, clock: _Clock, alert: Alert) -> Decimal | None:
+        at_ms = _usage_ms(alert)
+        key = (alert.tenant_id or "", alert.meter or "", at_ms // DAY_MS)
+        read_at, total = self._totals.get(key, (-TOTAL_AGE_S, None))
+        if time.monotonic() - read_at < TOTAL_AGE_S:
+            return total
+        given = {"tenant": key[0], "meter": key[1], "at": _instant(at_ms)}
+        rows = _asked(connection, clock, _TENANT, given)
+        self._totals = {one: kept for one, kept in self._totals.items() if time.monotonic() - kept[0] < TOTAL_AGE_S}
+        self._totals[key] = (time.monotonic(), rows[0][0] if rows else None)
+        return self._totals[key][1]
+
+    def enriched(self, connection: psycopg.Connection, alerts: Sequence[Alert]) -> list[Alert]:
+        """Beginnings with recent_rates, top_dimensions and last_similar in their evidence, as far as they are found.
+
+        Raises
+        ------
+        psycopg.Error
+            Postgres is away.
+
+        """
+        clock, found = _Clock(time.monotonic() + BUDGET_S), [*alerts]
+        asked = [i for i, one in enumerate(alerts) if one.status == "firing" and one.tenant_id and one.meter]
+        for query, of_customer in ((_OF_CUSTOMER, True), (_OF_TENANT, False)):
+            for places in _chunks([i for i in asked if bool(alerts[i].customer_id) == of_customer]):
+                some = [alerts[place] for place in places]
+                rows = _asked(connection, clock, query, _given(some))
+                for place, row in zip(places, rows or [], strict=False):
+                    found[place] = _with(alerts[place], *row)
+        return found
+
+
+def _asked(
+    connection: psycopg.Connection, clock: _Clock, query: LiteralString, given: dict[str, Any]
+) -> list[tuple[Any, ...]] | None:
+    """The answer, or None when the time is over, or Postgres ended the statement."""
+    if clock.over:
+        return None
+    try:
+        with connection.transaction():
+            connection.execute(f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
+            return connection.execute(query, given).fetchall()
+    except psycopg.errors.QueryCanceled:
+        return None
+
+
+def _with(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top: Any, similar: Any) -> Alert:
+    more: dict[str, Any] = {}
+    if last_day is not None:
+        more["recent_rates"] = {
+            "last_hour": _plain(last_hour or Decimal(0)),
+            "last_day": _plain(last_day),
+            "per": "hour",
+        }
+    if top:
+        more["top_dimensions"] = top
+    if similar:
+        at = datetime.fromisoformat(similar.pop("at"))
+        kept = {name: value for name, value in similar.items() if value is not None}
+        more["last_similar"] = {**kept, "at": rfc3339(round(at.timestamp() * 1_000))}
+    # What the sender saw itself is nearer to the moment.
+    return replace(alert, evidence={**more, **alert.evidence})
+
+
+def _given(alerts: Sequence[Alert]) -> dict[str, list[Any]]:
+    return {
+        "tenants": [one.tenant_id for one in alerts],
+        "customers": [one.customer_id for one in alerts],
+        "meters": [one.meter for one in alerts],
+        "ats": [_instant(_usage_ms(one)) for one in alerts],
+        "seen": [_instant(one.at_ms) for one in alerts],
+        "families": [family(one.type).partition(".")[0] for one in alerts],
+        "ids": [one.id for one in alerts],
+    }
+
+
+def _usage_ms(alert: Alert) -> int:
+    """Event time of the usage it is about: when it was seen, but inside its period."""
+    return alert.at_ms if alert.period_ms is None else min(max(alert.at_ms, alert.period_ms[0]), alert.period_ms[1] - 1)
+
+
+def _chunks(places: Sequence[int]) -> list[Sequence[int]]:
+    return [places[begin : begin + CHUNK] for begin in range(0, len(places), CHUNK)]
+
+
+def _instant(at_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    try:
+        return Decimal(text) if text is not None else None
+    except InvalidOperation:
+        return None
+
+
+def _plain(number: Decimal) -> str:
+    text = format(round(number, 9), "f")
+    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

@@ -1,0 +1,254 @@
+"""Erases what the archive holds of one customer beyond what metering reads; totals stay as they are.
+
+1. What has arrived is archived, so that nothing old comes into the archive afterwards.
+2. Files that hold events of the customer are written again, beside the old ones, which stay in the index.
+3. One transaction points the index to the new files, takes values of events out of alerts, and says who erased what.
+4. The old files are removed. After a crash before that, the next archive or erase removes what is in no index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tidemark.archive import layout
+from tidemark.archive.archiver import run_with, topics_of
+from tidemark.archive.index import File, Index, instant, opened, writing
+from tidemark.archive.layout import Folder
+from tidemark.archive.parquet import Writer
+from tidemark.archive.reader import read_file
+from tidemark.archive.redact import RedactionError, Subject, paths_of
+from tidemark.archive.source import reading
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import Record
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.log import HEADER as REDRIVE_HEADER
+from udfs.catalog.cache import CatalogUnavailable
+from udfs.catalog.model import Pair
+from udfs.catalog.store import PostgresCatalogSource
+from udfs.meters.meter import Meter
+
+# What alerts hold of events: group-by values, and samples.
+_EVENT_VALUES = ["top_dimensions", "samples"]
+_REPLACE: LiteralString = """
+UPDATE archive_file
+SET path = %s, bytes = %s, sha256 = %s, written_at = clock_timestamp()
+WHERE topic = %s AND partition = %s AND first_offset = %s AND path = %s
+"""
+_BLANK: LiteralString = """
+UPDATE {alert} SET evidence = evidence - %(values)s::text[]
+WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND evidence ?| %(values)s::text[]
+"""
+_COUNT: LiteralString = """
+SELECT count(*) FROM {alert}
+WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND evidence ?| %(values)s::text[]
+"""
+_TOLD: LiteralString = """
+INSERT INTO erasure (tenant_id, customer_id, erased_by, files, events, unreadable, alerts, kept, kafka)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING erasure_id, erased_at
+"""
+
+
+_ONCE_KNOWN: LiteralString = """
+SELECT DISTINCT meter->>'tenant_id', coalesce(meter->'group_by', '[]'), meter->>'value',
+       nullif(meter->'filter', 'null')::text
+FROM catalog.change
+CROSS JOIN LATERAL (VALUES (before), (after)) AS version (meter)
+WHERE table_name = 'meter' AND meter IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was, or with `dry_run` would be, erased.
+
+    Parameters
+    ----------
+    files:
+        Paths of files that hold something to be erased.
+    events:
+        Records of the customer that lose something; of these `unreadable` are no events.
+    alerts:
+        Alerts whose evidence loses values of events.
+    kept:
+        Paths that meters of the tenant read.
+    kafka:
+        When each topic has removed what it holds now; None for never. Nothing can be erased there.
+    erasure_id, erased_at:
+        The row that tells of it; None when there is none.
+    """
+
+    files: tuple[str, ...]
+    events: int
+    unreadable: int
+    alerts: int
+    kept: tuple[str, ...]
+    kafka: Mapping[str, datetime | None]
+    erasure_id: int | None = None
+    erased_at: datetime | None = None
+
+
+def erase(
+    settings: Settings, tenant_id: str, customer_id: str, *, by: str, dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Erased:  # fmt: skip
+    """Erase a customer; see above. Repeated, it changes no file, and tells of itself again.
+
+    Parameters
+    ----------
+    settings:
+        Of the run whose archive is meant.
+    tenant_id, customer_id:
+        The customer; ids, times, types and quantities of its events stay, and what meters read.
+    by:
+        Who asks for it.
+    dry_run:
+        Read and count only.
+    progress:
+        Called with the number of records of each file that was read.
+
+    Raises
+    ------
+    UsageError
+        No name is given, or there is no archive.
+    UnavailableError
+        Kafka, Postgres or the catalog does not answer.
+    TidemarkError
+        A file cannot be read, or an event would not be counted as before: then nothing was changed.
+    """
+    if not by.strip():
+        raise UsageError("nobody is named who erases.", "add --by with a name that will be understood in years.")
+    if dry_run:
+        with opened(settings.postgres, settings.names) as index:
+            return _Erasure(settings, index, (tenant_id, customer_id), progress).planned()
+    with writing(settings.postgres, settings.names) as index:
+        # Step 1
+        run_with(settings, index)
+        return _Erasure(settings, index, (tenant_id, customer_id), progress).done(by)
+
+
+class _Erasure:
+    def __init__(
+        self, settings: Settings, index: Index, customer: Pair, progress: Callable[[int], None] | None
+    ) -> None:
+        self._settings, self._index, self._folder = settings, index, Folder.of(settings.archive)
+        self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.events.default_tenant)
+        self._progress = progress
+        self._events = self._unreadable = 0
+        self._kafka = held_until(settings)
+        self._alert = sql.Identifier(settings.names.usage_schema, "alert")
+
+    def planned(self) -> Erased:
+        """Count what there is to erase."""
+        files = [file.path for file in self._files() if self._concerns(file)]
+        row = self._index.connection.execute(sql.SQL(_COUNT).format(alert=self._alert), self._given()).fetchone()
+        return self._told(files, int(row[0]) if row else 0)
+
+    def done(self, by: str) -> Erased:
+        """Erase."""
+        # Step 2
+        pairs = [(file, self._rewritten(file)) for file in self._files() if self._concerns(file)]
+        # Step 3
+        with self._index.connection.transaction():
+            for old, new in pairs:
+                self._replace(old, new)
+            alerts = self._index.connection.execute(sql.SQL(_BLANK).format(alert=self._alert), self._given()).rowcount
+            told = self._told([new.path for _, new in pairs], alerts)
+            row = self._index.connection.execute(_TOLD, self._row(told, by)).fetchone()
+        # Step 4
+        for old, _ in pairs:
+            self._folder.remove(old.path)
+        return replace(told, erasure_id=row[0], erased_at=row[1]) if row else told
+
+    def _files(self) -> list[File]:
+        return [file for topic in topics_of(self._settings.topics) for file in self._index.files(topic)]
+
+    def _concerns(self, file: File) -> bool:
+        """Whether a file holds something to erase; counts it."""
+        found = False
+        for record in read_file(self._folder, self._index, file):
+            if self._redacted(record) != record:
+                found = True
+                self._events += 1
+                self._unreadable += self._subject.is_unreadable(record.value, record.timestamp_ms)
+        if self._progress is not None:
+            self._progress(file.rows)
+        return found
+
+    def _redacted(self, record: Record) -> Record:
+        try:
+            value = self._subject.redacted(record.value, record.timestamp_ms)
+        except RedactionError as error:
+            raise TidemarkError(
+                f"offset {record.offset} of partition {record.partition} cannot be reduced: {error}.",
+                "nothing was changed; report the event.",
+            ) from error
+        if value is None:
+            return record
+        headers = tuple(header for header in record.headers if header[0] == REDRIVE_HEADER)
+        return record._replace(value=value, key=self._subject.key(record.key), headers=headers)
+
+    def _rewritten(self, file: File) -> File:
+        path = self._folder.unfinished(file.topic, file.day, file.partition, file.first)
+        with Writer(path) as writer:
+            for record in read_file(self._folder, self._index, file):
+                writer.add(self._redacted(record))
+        version = layout.version_of(file.path) + 1
+        new = replace(
+            file,
+            path=layout.file_name(file.topic, file.day, file.partition, file.first, file.last, version),
+            size=path.stat().st_size,
+            sha256=layout.digest_of(path),
+        )
+        self._folder.finish(path, new.path)
+        return new
+
+    def _replace(self, old: File, new: File) -> None:
+        row = (new.path, new.size, new.sha256, old.topic, old.partition, old.first, old.path)
+        self._index.connection.execute(_REPLACE, row)
+
+    def _given(self) -> dict[str, Any]:
+        return {
+            "tenant": self._subject.tenant_id, "customer": self._subject.customer_id, "values": _EVENT_VALUES,
+        }  # fmt: skip
+
+    def _told(self, files: list[str], alerts: int) -> Erased:
+        return Erased(tuple(files), self._events, self._unreadable, alerts, self._subject.paths, self._kafka)
+
+    def _row(self, told: Erased, by: str) -> tuple[Any, ...]:
+        kafka = {topic: None if until is None else until.isoformat() for topic, until in told.kafka.items()}
+        return (
+            self._subject.tenant_id, self._subject.customer_id, by, len(told.files), told.events, told.unreadable,
+            told.alerts, [*told.kept], Jsonb(kafka),
+        )  # fmt: skip
+
+
+def held_until(settings: Settings) -> dict[str, datetime | None]:
+    """When each topic that may hold events has removed what it holds now, by its retention; None for never."""
+    found: dict[str, datetime | None] = {}
+    with reading(settings.kafka) as source, opened(settings.postgres, settings.names) as index:
+        row = index.connection.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000").fetchone()
+        now_ms = int(row[0]) if row else 0
+        for topic in (*topics_of(settings.topics), settings.names.dlq):
+            kept_ms = int(source.configs(topic)["retention.ms"])
+            found[topic] = None if kept_ms < 0 else instant(now_ms + kept_ms)
+    return found
+
+
+def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
+    """Paths that meters read, or have read: a replay may measure by the catalog as it was known once."""
+    source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
+    try:
+        meters = [*source.snapshot().meters]
+    except CatalogUnavailable as error:
+        raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
+    finally:
+        source.close()
+    for tenant, group_by, value, condition in index.connection.execute(_ONCE_KNOWN):
+        meters.append(Meter("", (), "sum", tuple(group_by), tenant_id=tenant, value=value, filter=condition or ""))
+    return paths_of(meters, tenant_id)

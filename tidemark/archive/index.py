@@ -1,0 +1,216 @@
+"""The index of the archive in Postgres: which files there are, and which offsets are in none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError
+from tidemark.core.names import Names
+from tidemark.core.settings import PostgresSettings
+
+# A writer that was killed may hold its turn until Postgres has noticed; a longer wait is for somebody who is at work.
+_TURN_WAIT = "10s"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_FILES: LiteralString = """
+SELECT topic, partition, day, first_offset, last_offset, rows, bytes, sha256, arrival_min, arrival_max, path
+FROM archive_file
+WHERE topic = %(topic)s AND (%(partitions)s::integer[] IS NULL OR partition = ANY (%(partitions)s))
+  AND arrival_max >= %(since)s AND arrival_min < %(until)s
+ORDER BY partition, first_offset
+"""
+_GAPS: LiteralString = """
+SELECT topic, partition, first_offset, last_offset, reason FROM archive_gap
+WHERE topic = %(topic)s ORDER BY partition, first_offset
+"""
+_NEXT: LiteralString = """
+SELECT partition, max(last_offset) + 1
+FROM (
+    SELECT partition, last_offset FROM archive_file WHERE topic = %(topic)s
+    UNION ALL
+    SELECT partition, last_offset FROM archive_gap WHERE topic = %(topic)s
+) held
+GROUP BY partition
+"""
+_ADD_FILE: LiteralString = """
+INSERT INTO archive_file (topic, partition, day, first_offset, last_offset, rows, bytes, sha256, arrival_min,
+                          arrival_max, path)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_ADD_GAP: LiteralString = """
+INSERT INTO archive_gap (topic, partition, first_offset, last_offset, reason) VALUES (%s, %s, %s, %s, %s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the archive; see the comments of the table `archive_file`."""
+
+    topic: str
+    partition: int
+    day: date
+    first: int
+    last: int
+    rows: int
+    size: int
+    sha256: str
+    arrival_min: datetime
+    arrival_max: datetime
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets `first` to `last` that no file holds; `reason` as in the table `archive_gap`."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+    reason: str
+
+
+class Index:
+    """The index over one connection; every method is one transaction, or part of the caller's.
+
+    Parameters
+    ----------
+    connection:
+        Whose search path begins with the schema of the ledger.
+    """
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.connection = connection
+
+    def archive_id(self) -> str:
+        """Id of the archive that the index belongs to."""
+        row = self.connection.execute("SELECT archive_id FROM archive").fetchone()
+        return str(row[0]) if row else ""
+
+    def count(self) -> int:
+        """Files of all topics."""
+        row = self.connection.execute("SELECT count(*) FROM archive_file").fetchone()
+        return int(row[0]) if row else 0
+
+    def topics(self) -> list[str]:
+        """Topics that have been archived."""
+        return [str(row[0]) for row in self.connection.execute("SELECT topic FROM archive_topic ORDER BY topic")]
+
+    def know_topic(self, topic: str, topic_id: str) -> None:
+        """Remember a topic, or see that it still is the same.
+
+        Raises
+        ------
+        TidemarkError
+            It was deleted and made again: its offsets begin anew, and those of the archive mean other records.
+        """
+        add = "INSERT INTO archive_topic (topic, topic_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+        self.connection.execute(add, [topic, topic_id])
+        row = self.connection.execute("SELECT topic_id FROM archive_topic WHERE topic = %s", [topic]).fetchone()
+        if row and str(row[0]) != topic_id:
+            raise TidemarkError(
+                f"topic {topic} was deleted and made again (id {topic_id}, not {row[0]}): its offsets mean others.",
+                "archive it under another topics.events, or with another database and archive.dir.",
+            )
+
+    def next_offsets(self, topic: str) -> dict[int, int]:
+        """Offset to go on with by partition; absent where nothing was archived."""
+        rows = self.connection.execute(_NEXT, {"topic": topic})
+        return {int(partition): int(offset) for partition, offset in rows}
+
+    def files(
+        self,
+        topic: str,
+        partitions: Sequence[int] | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+    ) -> list[File]:
+        """Files by partition and offset; given a range of arrivals [since_ms, until_ms), those that may hold some."""
+        given = {
+            "topic": topic,
+            "partitions": None if partitions is None else [*partitions],
+            "since": "-infinity" if since_ms is None else instant(since_ms),
+            "until": "infinity" if until_ms is None else instant(until_ms),
+        }
+        return [File(*row) for row in self.connection.execute(_FILES, given)]
+
+    def file_at(self, topic: str, partition: int, first: int) -> File | None:
+        """The file that begins with an offset."""
+        found = self.files(topic, [partition])
+        return next((one for one in found if one.first == first), None)
+
+    def gaps(self, topic: str) -> list[Gap]:
+        """Gaps in the order of partition and offset."""
+        return [Gap(*row) for row in self.connection.execute(_GAPS, {"topic": topic})]
+
+    def add(self, file: File | None, gaps: Sequence[Gap]) -> None:
+        """Remember a file and the gaps around and within it, all or nothing."""
+        with self.connection.transaction():
+            if file is not None:
+                row = (
+                    file.topic, file.partition, file.day, file.first, file.last, file.rows, file.size, file.sha256,
+                    file.arrival_min, file.arrival_max, file.path,
+                )  # fmt: skip
+                self.connection.execute(_ADD_FILE, row)
+            for gap in gaps:
+                self.connection.execute(_ADD_GAP, (gap.topic, gap.partition, gap.first, gap.last, gap.reason))
+
+
+@contextmanager
+def opened(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
+    """The index, for reading.
+
+    Raises
+    ------
+    UnavailableError
+        Postgres does not answer.
+    TidemarkError
+        The tables are not there.
+    """
+    with migrate.connect(postgres) as connection:
+        schema = sql.Identifier(names.billing_schema)
+        connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
+        known = connection.execute("SELECT to_regclass('archive_file')").fetchone()
+        if not known or known[0] is None:
+            raise TidemarkError(f"schema {names.billing_schema} has no index of an archive.", "`tidemark db migrate`.")
+        yield Index(connection)
+
+
+@contextmanager
+def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
+    """The index, for the one who changes the archive: no two at a time, and none after the connection is gone.
+
+    Raises
+    ------
+    TidemarkError
+        Somebody else is at work; and as for `opened`.
+    """
+    with opened(postgres, names) as index:
+        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_WAIT))
+        name = f"archive of {names.billing_schema}"
+        try:
+            index.connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        except psycopg.errors.LockNotAvailable:
+            raise TidemarkError(
+                f"the {name} is being changed by somebody else.", "wait until that archive, erase or retention is done."
+            ) from None
+        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{migrate.LOCK_TIMEOUT_S}s"))
+        yield index
+
+
+def instant(ms: int) -> datetime:
+    """UTC instant of epoch milliseconds."""
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+def as_json(entry: File | Gap) -> dict[str, Any]:
+    """A file or gap for a JSON document."""
+    return {name: getattr(entry, name) for name in entry.__slots__}

@@ -1,0 +1,163 @@
+"""Publishes archived records into a topic again, as they were: for replays that reach beyond what Kafka keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import KafkaError
+
+from tidemark.archive.index import Gap, opened
+from tidemark.archive.reader import lost, records
+from tidemark.archive.source import reading
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import Sender, last_header
+from tidemark.core.settings import Settings
+from tidemark.core.topics import MAX_RECORD_BYTES
+
+# Every published record carries its offset in the archive, decimal text: the topic itself says where to go on.
+OFFSET_HEADER = "archive-offset"
+_KIND = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
+# Arrivals are old: by age the records would go at once.
+_KEPT = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
+_CONFIG = {**_KIND, **_KEPT}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What one call did.
+
+    Parameters
+    ----------
+    sent:
+        Records sent, all acknowledged.
+    there:
+        Records that the topic held from an earlier call.
+    lost:
+        Gaps of the archive (of any time): offsets that held records once, and that nobody can publish.
+    """
+
+    sent: int
+    there: int
+    lost: list[Gap]
+
+
+def publish(
+    settings: Settings,
+    source: str,
+    topic: str,
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Published:
+    """Send the archived records of `source` to `topic`: same partition, key, value, headers, and arrival as timestamp.
+
+    Each record gets the header OFFSET_HEADER. Within a partition the order is that of the archive, so the last record
+    tells all that was sent before: a call that was killed is continued, a second one sends nothing.
+
+    Parameters
+    ----------
+    settings:
+        Of the run whose archive is meant.
+    source:
+        Archived topic.
+    topic:
+        Where to; made when it is not there. Its records are kept for ever, however old their timestamps are.
+    since_ms, until_ms:
+        Arrivals in [since_ms, until_ms), UTC epoch ms; the same for every call on one topic.
+    progress:
+        Called with a number of records that are done.
+
+    Raises
+    ------
+    UsageError
+        The topic has other timestamps, fewer partitions or other records, or another call is publishing to it.
+    UnavailableError
+        Kafka or Postgres does not answer.
+    TidemarkError
+        A file of the archive cannot be read.
+    """
+    with _alone(settings, topic):
+        last = _prepare(settings, topic, _partitions(settings, source))
+        sent = there = 0
+        with Sender(settings.kafka) as sender:
+            for record in records(settings, source, since_ms=since_ms, until_ms=until_ms):
+                if record.offset <= last.get(record.partition, -1):
+                    there += 1
+                else:
+                    sender.send(
+                        topic, record.value,
+                        # The client refuses a record that has neither key nor value; the broker does not.
+                        key=record.key if record.value is not None else record.key or b"",
+                        partition=record.partition, timestamp_ms=record.timestamp_ms,
+                        headers=[*record.headers, (OFFSET_HEADER, str(record.offset).encode())],
+                    )  # fmt: skip
+                    sent += 1
+                if progress is not None:
+                    progress(1)
+    return Published(sent, there, lost(settings, source))
+
+
+@contextmanager
+def _alone(settings: Settings, topic: str) -> Iterator[None]:
+    """Two at once would each send what the other has not sent yet."""
+    with opened(settings.postgres, settings.names) as index:
+        name = f"publishing to {topic}"
+        row = index.connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
+        if not row or not row[0]:
+            raise UsageError(f"another call is publishing to {topic}.", "wait until it is done, or stop it.")
+        yield
+
+
+def _partitions(settings: Settings, source: str) -> int:
+    with opened(settings.postgres, settings.names) as index:
+        archived = max((file.partition + 1 for file in index.files(source)), default=0)
+    return max(archived, settings.topics.partitions)
+
+
+def _prepare(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
+    """Make the topic fit for archived records; the offset last published, by partition."""
+    with _admin(settings) as admin:
+        if topic not in admin.list_topics():
+            admin.create_topics([NewTopic(topic, partitions, settings.topics.replication, topic_configs=_CONFIG)])
+        last = {
+            partition: int(offset) for partition, offset in last_header(settings.kafka, topic, OFFSET_HEADER).items()
+        }
+        with reading(settings.kafka) as kafka:
+            _check(topic, kafka.configs(topic), kafka.ends(topic), partitions, published=bool(last))
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=_KEPT)])
+    return last
+
+
+def _check(
+    topic: str, configs: Mapping[str, str], ends: Mapping[int, int], partitions: int, *, published: bool
+) -> None:
+    wrong = [f"{name}={configs[name]}" for name, wanted in _KIND.items() if configs[name] != wanted]
+    if len(ends) < partitions:
+        wrong.append(f"{len(ends)} partitions of {partitions}")
+    if any(ends.values()) and not published:
+        wrong.append("records that are not from the archive")
+    if wrong:
+        raise UsageError(
+            f"topic {topic} has {', '.join(wrong)}: it would not hold archived records as they were.",
+            "let this call make the topic, under a name that is free.",
+        )
+
+
+@contextmanager
+def _admin(settings: Settings) -> Iterator[Any]:
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise UnavailableError(
+            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
+        ) from error

@@ -1,0 +1,63 @@
+"""The plan of retention: all steps at one instant; a dry run prints what a run does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemark.archive.index import writing
+from tidemark.archive.retention import files, tables, topics
+from tidemark.archive.retention.steps import Step
+from tidemark.archive.source import reading
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order they are taken; good while `planned` is open."""
+
+    at: datetime
+    steps: tuple[Step, ...]
+
+    def act(self) -> list[Step]:
+        """Take the steps that are due and not refused; those taken."""
+        due = [step for step in self.steps if step.is_due]
+        for step in due:
+            step.act()
+        return due
+
+    def raise_if_refused(self) -> None:
+        """Raise TidemarkError when a step was refused, after the others were taken."""
+        refused = [f"{step.target}: {step.refused}" for step in self.steps if step.refused]
+        if refused:
+            raise TidemarkError("; ".join(refused) + ".", "change the settings of `retention`, or what they wait for.")
+
+
+@contextmanager
+def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
+    """What is due at an instant (None: now, by the clock of the database); the archive is not changed meanwhile.
+
+    Raises
+    ------
+    UnavailableError
+        Kafka or Postgres does not answer.
+    TidemarkError
+        Somebody else changes the archive.
+    """
+    with writing(settings.postgres, settings.names) as index, reading(settings.kafka) as source:
+        connection = index.connection
+        if now is None:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            assert row is not None  # noqa: S101 - a statement that always has one row
+            now = row[0]
+        yield Plan(
+            now,
+            (
+                *tables.steps(connection, settings.names, settings.retention, now),
+                *topics.steps(settings, source, index, now),
+                *files.steps(connection, settings, source, index, now),
+            ),
+        )

@@ -1,0 +1,101 @@
+"""Retention of topics in Kafka, as far as nothing needs their records any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+
+from tidemark.archive.index import EPOCH, Index
+from tidemark.archive.retention.steps import NOTHING, Step
+from tidemark.archive.source import Source
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import KafkaSettings, Settings
+
+DAY_MS = 86_400_000
+KEPT_FOR_EVER = -1
+
+# Why a topic may not be cut to so many milliseconds; empty when it may.
+_Check = Callable[[int], str]
+
+
+def steps(settings: Settings, source: Source, index: Index, now: datetime) -> Iterator[Step]:
+    """Steps for the topics of events, deltas and dead letters; the redrive topic is kept for ever."""
+    outage = partial(
+        _shorter, settings.events.outage_s, "events.outage_s, after which a job may still be restored and read it again"
+    )
+    window = partial(
+        _shorter,
+        settings.events.grace_s + settings.events.redrive_window_s,
+        "events.grace_s + events.redrive_window_s: till then it is redriven",
+    )
+    archived = partial(_not_archived, source, index, settings.topics.events, now)
+    wanted: tuple[tuple[str, int, tuple[_Check, ...]], ...] = (
+        (settings.topics.events, settings.retention.events_days, (outage, archived)),
+        (settings.names.deltas, settings.retention.deltas_days, (outage,)),
+        (settings.names.dlq, settings.retention.dlq_days, (window,)),
+    )
+    for topic, days, checks in wanted:
+        if days:
+            yield _step(settings.kafka, topic, days, retention_ms(source, topic), checks)
+
+
+def retention_ms(source: Source, topic: str) -> int:
+    """Retention of a topic in force; KEPT_FOR_EVER for no end."""
+    return int(source.configs(topic)["retention.ms"])
+
+
+def _step(kafka: KafkaSettings, topic: str, days: int, current_ms: int, checks: tuple[_Check, ...]) -> Step:
+    wanted_ms = days * DAY_MS
+    if wanted_ms == current_ms:
+        return Step(topic, f"retention stays {shown(current_ms)}", days)
+    does = f"retention from {shown(current_ms)} to {shown(wanted_ms)}"
+    # Keeping longer hurts nobody.
+    lowers = current_ms == KEPT_FOR_EVER or wanted_ms < current_ms
+    refused = next((why for check in checks if (why := check(wanted_ms))), "") if lowers else ""
+    act = NOTHING if refused else partial(_alter, kafka, topic, wanted_ms)
+    return Step(topic, does, days, refused=refused, act=act)
+
+
+def _shorter(seconds: int, why: str, wanted_ms: int) -> str:
+    return f"shorter than {shown(seconds * 1_000)} ({why})" if wanted_ms < seconds * 1_000 else ""
+
+
+def _not_archived(source: Source, index: Index, topic: str, now: datetime, wanted_ms: int) -> str:
+    """Why records would go that no archive has: which partition, and how many."""
+    due = source.offsets_at(topic, (now - timedelta(milliseconds=wanted_ms) - EPOCH) // timedelta(milliseconds=1))
+    begins, archived = source.begins(topic), index.next_offsets(topic)
+    for partition, offset in due.items():
+        begin = max(begins[partition], archived.get(partition, 0))
+        if begin < offset:
+            return (
+                f"partition {partition} would lose {offset - begin} records from offset {begin} on that are not "
+                "archived; run `tidemark archive run` first"
+            )
+    # Nothing is due now; who archives nothing loses the rest later.
+    if topic not in index.topics():
+        return "it is not archived: what goes is gone; run `tidemark archive run` first"
+    return ""
+
+
+def _alter(kafka: KafkaSettings, topic: str, wanted_ms: int) -> None:
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
+        try:
+            configs = {"retention.ms": str(wanted_ms)}
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise UnavailableError(f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`.") from error
+
+
+def shown(ms: int) -> str:
+    """A retention in words."""
+    if ms == KEPT_FOR_EVER:
+        return "for ever"
+    return f"{ms // DAY_MS} d" if ms % DAY_MS == 0 else f"{ms / 3_600_000:.1f} h"

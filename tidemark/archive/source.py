@@ -1,0 +1,157 @@
+"""Reads a range of one partition for the archive: every record, and a note for every offset that has none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+from tidemark.archive.index import Gap
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import STALL_S, Record
+from tidemark.core.settings import KafkaSettings
+
+_POLL_MS = 500
+_POLL_RECORDS = 5_000
+
+
+class Source:
+    """Committed records of topics, over one connection; for `reading` alone."""
+
+    def __init__(self, consumer: Any, admin: Any) -> None:
+        self._consumer = consumer
+        self._admin = admin
+
+    def topic_id(self, topic: str) -> str:
+        """What tells a topic from another of the same name.
+
+        Raises
+        ------
+        UnavailableError
+            There is no such topic.
+        """
+        if topic not in self._admin.list_topics():
+            raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
+        return str(self._admin.describe_topics([topic])[0]["topic_id"])
+
+    def refuse_compacted(self, topic: str) -> None:
+        """Raise `UsageError` for a topic whose records go because of others: offsets without a record mean nothing."""
+        policy = self.configs(topic)["cleanup.policy"]
+        if "compact" in policy:
+            raise UsageError(
+                f"topic {topic} has cleanup.policy {policy}: records are missing from it without a reason.",
+                "set cleanup.policy to delete.",
+            )
+
+    def configs(self, topic: str) -> dict[str, str]:
+        """Settings of a topic in force, defaults too."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        found = self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
+        return {name: str(entry["value"]) for name, entry in found.items()}
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Offset after the last committed record, by partition."""
+        parts = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
+        return {part.partition: offset for part, offset in sorted(self._consumer.end_offsets(parts).items())}
+
+    def begins(self, topic: str) -> dict[int, int]:
+        """First offset that Kafka still has, by partition."""
+        parts = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
+        return {part.partition: offset for part, offset in sorted(self._consumer.beginning_offsets(parts).items())}
+
+    def offsets_at(self, topic: str, at_ms: int) -> dict[int, int]:
+        """First offset whose record arrived at an instant or later; the end where there is none."""
+        found = dict(self.ends(topic))
+        asked = {TopicPartition(topic, number): at_ms for number in found}
+        for part, place in self._consumer.offsets_for_times(asked).items():
+            if place is not None:
+                found[part.partition] = place.offset
+        return found
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record | Gap]:
+        """Every offset from `start` to `end`, once and in order: records, and gaps for those without one.
+
+        Raises
+        ------
+        UnavailableError
+            No progress for `STALL_S`.
+        """
+        part = TopicPartition(topic, partition)
+        self._consumer.assign([part])
+        self._consumer.seek(part, start)
+        expected, deadline = start, time.monotonic() + STALL_S
+        while expected < end:
+            try:
+                batches = self._consumer.poll(_POLL_MS)
+            except OffsetOutOfRangeError:
+                # Removed by Kafka before it was read.
+                begin = self._consumer.beginning_offsets([part])[part]
+                if begin <= expected:
+                    raise
+                yield Gap(topic, partition, expected, min(begin, end) - 1, "retention")
+                expected = min(begin, end)
+                self._consumer.seek(part, begin)
+                continue
+            before = expected
+            for record in (record for records in batches.values() for record in records if record.offset < end):
+                if record.offset > expected:
+                    yield Gap(topic, partition, expected, record.offset - 1, "not_committed")
+                expected = record.offset + 1
+                yield _record(record)
+            # Markers and aborted records are passed over without a word; what is before the end holds nothing else.
+            position = min(self._consumer.position(part), end)
+            if position > expected:
+                yield Gap(topic, partition, expected, position - 1, "not_committed")
+                expected = position
+            if expected > before:
+                deadline = time.monotonic() + STALL_S
+            elif time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"reading {topic} made no progress for {STALL_S:.0f} s (partition {partition} at {expected} of "
+                    f"{end}).",
+                    "check the brokers: `tidemark status`.",
+                )
+
+
+@contextmanager
+def reading(kafka: KafkaSettings) -> Iterator[Source]:
+    """A source of committed records.
+
+    Raises
+    ------
+    UnavailableError
+        Kafka does not answer.
+    """
+    servers = kafka.servers
+    try:
+        consumer = KafkaConsumer(
+            bootstrap_servers=servers, isolation_level="read_committed", group_id=None, enable_auto_commit=False,
+            # What Kafka has removed must be told, not passed over.
+            auto_offset_reset="none", allow_auto_create_topics=False, max_poll_records=_POLL_RECORDS,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )  # fmt: skip
+        try:
+            admin = KafkaAdminClient(bootstrap_servers=servers)
+            try:
+                yield Source(consumer, admin)
+            finally:
+                admin.close()
+        finally:
+            consumer.close()
+    except TidemarkError:
+        raise
+    except KafkaError as error:
+        raise UnavailableError(
+            f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
+        ) from error
+
+
+def _record(record: Any) -> Record:
+    return Record(
+        record.partition, record.offset, record.timestamp, record.key, record.value, tuple(map(tuple, record.headers))
+    )

@@ -1,0 +1,137 @@
+"""Verifies the archive: every file is there and unchanged, and every offset is in one file or explained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tidemark.archive.index import File, Index, opened
+from tidemark.archive.layout import Folder, digest_of
+from tidemark.archive.parquet import read
+from tidemark.core.errors import DifferenceError
+from tidemark.core.settings import Settings
+
+
+@dataclass(slots=True)
+class Verified:
+    """What was found.
+
+    Parameters
+    ----------
+    files, rows, size:
+        Files of the index, their records and bytes.
+    lost, expired, not_committed:
+        Offsets that are in no file, by the reason of their gap.
+    left_over:
+        Files in no index; the next `archive run` takes them away.
+    faults:
+        What is wrong, in words.
+    """
+
+    files: int = 0
+    rows: int = 0
+    size: int = 0
+    lost: int = 0
+    expired: int = 0
+    not_committed: int = 0
+    left_over: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def raise_if_faulty(self) -> None:
+        """Raise DifferenceError for any fault."""
+        if self.faults:
+            raise DifferenceError(
+                f"the archive has {len(self.faults)} faults.", "restore these files from a backup; nothing was changed."
+            )
+
+
+def verify(settings: Settings) -> Verified:
+    """Read all of the archive and hold it against its index; changes nothing.
+
+    Raises
+    ------
+    UnavailableError
+        Postgres does not answer.
+    UsageError
+        There is no archive.
+    """
+    folder, found = Folder.of(settings.archive), Verified()
+    with opened(settings.postgres, settings.names) as index:
+        for topic in index.topics():
+            _topic(index, folder, topic, found)
+    return found
+
+
+def _topic(index: Index, folder: Folder, topic: str, found: Verified) -> None:
+    files, gaps = index.files(topic), index.gaps(topic)
+    known = {file.path for file in files}
+    found.left_over += [path for path in folder.files(topic) if path not in known]
+    for gap in gaps:
+        size = gap.last - gap.first + 1
+        if gap.reason == "retention":
+            found.lost += size
+        elif gap.reason == "expired":
+            found.expired += size
+        else:
+            found.not_committed += size
+    held: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for file in files:
+        found.files += 1
+        found.rows += file.rows
+        found.size += file.size
+        if fault := _unlike(folder, file):
+            found.faults.append(f"{file.path}: {fault}.")
+            # Said once: its offsets are not missing for another reason.
+            held[file.partition].append((file.first, file.last))
+        else:
+            runs = _runs(folder, file)
+            held[file.partition] += runs
+            found.faults += [f"{file.path}: {fault}." for fault in _miscounted(file, runs)]
+    for gap in gaps:
+        held[gap.partition].append((gap.first, gap.last))
+    for partition, ranges in sorted(held.items()):
+        found.faults += [f"{topic} partition {partition}: {fault}." for fault in uneven(ranges)]
+
+
+def _unlike(folder: Folder, file: File) -> str:
+    """How a file differs from its row; empty if it does not."""
+    path = folder.path(file.path)
+    if not path.is_file():
+        return "it is not there"
+    size = path.stat().st_size
+    if size != file.size:
+        return f"it has {size} bytes, not {file.size}"
+    digest = digest_of(path)
+    return "" if digest == file.sha256 else f"its sha256 is {digest}, not {file.sha256}"
+
+
+def _runs(folder: Folder, file: File) -> list[tuple[int, int]]:
+    """Ranges of consecutive offsets in a file, as (first, last)."""
+    runs: list[tuple[int, int]] = []
+    for record in read(folder.path(file.path), file.partition):
+        if runs and record.offset == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], record.offset)
+        else:
+            runs.append((record.offset, record.offset))
+    return runs
+
+
+def _miscounted(file: File, runs: list[tuple[int, int]]) -> list[str]:
+    """How the records of a file differ from its row, in words."""
+    rows = sum(last - first + 1 for first, last in runs)
+    faults = [] if rows == file.rows else [f"it has {rows} records, not {file.rows}"]
+    if runs and (runs[0][0], runs[-1][1]) != (file.first, file.last):
+        faults.append(f"its offsets are {runs[0][0]}-{runs[-1][1]}, not {file.first}-{file.last}")
+    return faults
+
+
+def uneven(ranges: list[tuple[int, int]]) -> list[str]:
+    """Where ranges (first, last) do not tile the offsets from 0 on: holes and overlaps, in words."""
+    faults, expected = [], 0
+    for first, last in sorted(ranges):
+        if first > expected:
+            faults.append(f"offsets {expected}-{first - 1} are in no file, and no gap says why")
+        elif first < expected:
+            faults.append(f"offsets {first}-{min(last, expected - 1)} are there twice")
+        expected = max(expected, last + 1)
+    return faults

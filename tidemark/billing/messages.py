@@ -1,0 +1,201 @@
+"""Closes and corrections as the records of `usage.closes` and `usage.corrections`, and as a consumer adds them up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, rfc3339
+from tidemark.billing.true_up import Cause, Close, Correction, Entry
+from udfs.decimals import plain
+
+
+class LedgerGapError(ValueError):
+    """A record does not fit to those before it: one is missing, or the numbers were changed on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What closes and corrections of one act share.
+
+    Parameters
+    ----------
+    at:
+        Instant of the act, by the clock of the database.
+    by:
+        Who or what acts.
+    run_id:
+        Run whose rollups are read; '' for the live one.
+    rests_on:
+        Next offset by topic, then partition: every record before was applied.
+    watermark:
+        Arrival watermark.
+    catalog_revision:
+        Revision of the catalog.
+    """
+
+    at: datetime
+    by: str
+    run_id: str
+    rests_on: Mapping[str, Mapping[str, int]]
+    watermark: datetime
+    catalog_revision: int
+
+
+def key_of(key: PeriodKey) -> str:
+    """Key of the Kafka record: tenant and customer as a JSON array."""
+    return json.dumps([key.tenant_id, key.customer_id], ensure_ascii=False, separators=(",", ":"))
+
+
+def close_message(close: Close, context: Context, dead_letters: int = 0) -> str:
+    """Value of a record of `usage.closes`, JSON; decimals are text."""
+    return _text(
+        {
+            **_period(close.key),
+            "closed_at": _instant(context.at),
+            "closed_by": context.by,
+            "run_id": context.run_id,
+            "catalog_revision": context.catalog_revision,
+            "watermark": _instant(context.watermark),
+            "rests_on": context.rests_on,
+            "dead_letters": dead_letters,
+            "lines": [{**_line_key(at), **_line(line)} for at, line in sorted(close.lines.items())],
+            "content_hash": content_hash(close.key, close.lines),
+        }
+    )
+
+
+def correction_message(correction: Correction, context: Context, cause: Cause, replay_id: str | None) -> str:
+    """Value of a record of `usage.corrections`, JSON; decimals are text."""
+    changes = [
+        {
+            **_line_key(at),
+            "before": None if change.before is None else _line(change.before),
+            "after": None if change.after is None else _line(change.after),
+            "delta": plain(change.delta),
+        }
+        for at, change in sorted(correction.changes.items())
+    ]
+    return _text(
+        {
+            **_period(correction.key),
+            "correction_no": correction.number,
+            "cause": cause,
+            "replay_id": replay_id,
+            "stands": correction.stands,
+            "made_at": _instant(context.at),
+            "made_by": context.by,
+            "run_id": context.run_id,
+            "rests_on": context.rests_on,
+            "lines": changes,
+            "content_hash": content_hash(correction.key, correction.lines),
+        }
+    )
+
+
+class Book:
+    """What a consumer of both topics knows: add up the records, in the order of each topic.
+
+    Corrections may be read before the close they belong to; they wait for it.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[PeriodKey, Entry] = {}
+        self._waiting: dict[PeriodKey, list[dict[str, Any]]] = {}
+
+    def close(self, value: bytes | str) -> None:
+        """Take a record of `usage.closes`.
+
+        Raises
+        ------
+        LedgerGapError
+            The period was closed before, or its hash is not that of its lines.
+        """
+        record = json.loads(value)
+        key = _read_period(record)
+        if key in self.entries:
+            raise LedgerGapError(f"{key} was closed twice")
+        lines = {_read_key(row): _read_line(row) for row in record["lines"]}
+        _check(key, lines, record["content_hash"])
+        self.entries[key] = Entry(lines)
+        for waiting in self._waiting.pop(key, []):
+            self._correct(key, waiting)
+
+    def correct(self, value: bytes | str) -> None:
+        """Take a record of `usage.corrections`.
+
+        Raises
+        ------
+        LedgerGapError
+            A correction before it is missing, what it changes is not what is known, or the hash is not of the lines.
+        """
+        record = json.loads(value)
+        key = _read_period(record)
+        if key in self.entries:
+            self._correct(key, record)
+        else:
+            self._waiting.setdefault(key, []).append(record)
+
+    def _correct(self, key: PeriodKey, record: Mapping[str, Any]) -> None:
+        entry = self.entries[key]
+        if record["correction_no"] != entry.corrections + 1:
+            raise LedgerGapError(f"{key}: correction {record['correction_no']} follows {entry.corrections}")
+        lines = dict(entry.lines)
+        for row in record["lines"]:
+            at, before, after = _read_key(row), row["before"], row["after"]
+            known = lines.pop(at, None)
+            if (None if before is None else Decimal(before["value"])) != (None if known is None else known.value):
+                raise LedgerGapError(f"{key}: {at} was {known}, the correction says {before}")
+            if after is not None:
+                lines[at] = _read_line(after)
+        _check(key, lines, record["content_hash"])
+        self.entries[key] = Entry(lines, entry.corrections + 1, record["stands"])
+
+
+def _check(key: PeriodKey, lines: Lines, stated: str) -> None:
+    if content_hash(key, lines) != stated:
+        raise LedgerGapError(f"{key}: the lines do not have the hash {stated}")
+
+
+def _period(key: PeriodKey) -> dict[str, str]:
+    start, end = rfc3339(key.start), rfc3339(key.end)
+    return {"tenant_id": key.tenant_id, "customer_id": key.customer_id, "period_start": start, "period_end": end}
+
+
+def _line_key(at: LineKey) -> dict[str, str]:
+    return {"meter": at.meter, "dims": at.dims}
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {
+        "aggregation": line.aggregation,
+        "unit": line.unit,
+        "n": line.n,
+        "samples": line.samples,
+        "value": plain(line.value),
+    }
+
+
+def _read_period(record: Mapping[str, Any]) -> PeriodKey:
+    start, end = (datetime.fromisoformat(record[name]) for name in ("period_start", "period_end"))
+    return PeriodKey(record["tenant_id"], record["customer_id"], start, end)
+
+
+def _read_key(row: Mapping[str, Any]) -> LineKey:
+    return LineKey(row["meter"], row["dims"])
+
+
+def _read_line(row: Mapping[str, Any]) -> Line:
+    return Line(row["aggregation"], row["unit"], row["n"], row["samples"], Decimal(row["value"]))
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

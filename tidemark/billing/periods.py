@@ -1,0 +1,311 @@
+"""Which billing periods are due: walked along the calendar of every customer, and whatever has usage besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.store import batches
+from tidemark.core.errors import UnavailableError
+from tidemark.core.names import Names
+from tidemark.core.settings import Settings
+from udfs.calendars.calendar import CalendarError, NoPeriodError
+from udfs.catalog.cache import Catalog, CatalogUnavailable
+from udfs.catalog.index import CalendarMissingError
+from udfs.catalog.model import CatalogSnapshot, Pair
+from udfs.catalog.model import Customer as CatalogCustomer
+from udfs.catalog.store import PostgresCatalogSource
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# After every period.
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+# Customer of heartbeats: usage that nobody is billed for.
+HEARTBEAT_CUSTOMER = "tidemark.heartbeat"
+# What asking for the calendar of a customer may raise.
+CALENDAR_ERRORS = (CalendarError, CalendarMissingError, NoPeriodError)
+
+# Customers with usage or closes: where the last closed period that stands ended, else where their own usage began; and
+# until when the catalog knows them. Pairs are jumped to through the indexes, so that the rows of each are not read.
+_CUSTOMERS = """
+WITH RECURSIVE used AS (
+    (SELECT tenant_id, customer_id FROM {schema}.usage_period
+     WHERE tenant_id >= %(first)s ORDER BY tenant_id, customer_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.customer_id
+    FROM used
+    CROSS JOIN LATERAL (
+        SELECT u.tenant_id, u.customer_id FROM {schema}.usage_period u
+        WHERE (u.tenant_id, u.customer_id) > (used.tenant_id, used.customer_id)
+        ORDER BY u.tenant_id, u.customer_id LIMIT 1
+    ) next
+    WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
+), closed AS (
+    (SELECT tenant_id, customer_id FROM {schema}.period_close
+     WHERE tenant_id >= %(first)s ORDER BY tenant_id, customer_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.customer_id
+    FROM closed
+    CROSS JOIN LATERAL (
+        SELECT c.tenant_id, c.customer_id FROM {schema}.period_close c
+        WHERE (c.tenant_id, c.customer_id) > (closed.tenant_id, closed.customer_id)
+        ORDER BY c.tenant_id, c.customer_id LIMIT 1
+    ) next
+    WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
+)
+SELECT tenant_id, customer_id, begin.first_start, last.period_end, nullif(known.until, 'infinity')
+FROM (SELECT * FROM used UNION SELECT * FROM closed) pair
+LEFT JOIN LATERAL (
+    SELECT s.period_end
+    FROM {schema}.period_standing s
+    WHERE s.tenant_id = pair.tenant_id AND s.customer_id = pair.customer_id AND s.stands
+    ORDER BY s.period_end DESC
+    LIMIT 1
+) last ON true
+LEFT JOIN LATERAL (
+    -- Once something was closed, where usage began decides nothing any more.
+    SELECT min(u.period_start) AS first_start
+    FROM {schema}.usage_period u
+    WHERE u.tenant_id = pair.tenant_id AND u.customer_id = pair.customer_id AND last.period_end IS NULL
+) begin ON true
+LEFT JOIN LATERAL (
+    SELECT max(k.valid_to) AS until
+    FROM catalog.customer k
+    WHERE k.tenant_id = pair.tenant_id AND k.customer_id = pair.customer_id
+) known ON true
+WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+  AND (%(customer)s::text IS NULL OR customer_id = %(customer)s)
+ORDER BY tenant_id, customer_id
+"""
+# Usage that no close stands for, by the start of its period: the end that the rollups know may be an older one.
+_UNCLOSED = """
+SELECT u.tenant_id, u.customer_id, u.period_start, min(u.period_end)
+FROM {schema}.usage_period u
+WHERE u.period_start < %(cutoff)s
+  AND (%(tenant)s::text IS NULL OR u.tenant_id = %(tenant)s)
+  AND (%(customer)s::text IS NULL OR u.customer_id = %(customer)s)
+  AND NOT EXISTS (
+      SELECT FROM {schema}.period_standing s
+      WHERE (s.tenant_id, s.customer_id, s.period_start) = (u.tenant_id, u.customer_id, u.period_start) AND s.stands
+  )
+GROUP BY u.tenant_id, u.customer_id, u.period_start
+"""
+# The smallest end of a period is the one that holds: a change of calendar cut it.
+_ROWS = """
+SELECT tenant_id, customer_id, period_start, min(period_end)
+FROM {schema}.usage_period
+WHERE (%(tenants)s::text[] IS NULL OR tenant_id = ANY(%(tenants)s))
+  AND period_start >= %(start)s AND period_start < %(end)s
+GROUP BY tenant_id, customer_id, period_start
+"""
+_HELD = """
+SELECT tenant_id, customer_id, period_start, period_end
+FROM {schema}.period_standing
+WHERE stands AND period_start >= %(start)s
+  AND (%(tenants)s::text[] IS NULL OR tenant_id = ANY(%(tenants)s))
+  AND tenant_id IN (SELECT tenant_id FROM {schema}.meter_kind WHERE aggregation = 'weighted_sum')
+"""
+
+
+@dataclass(slots=True)
+class Due:
+    """Periods to be closed, and customers whose calendar cannot be used, with the reason."""
+
+    keys: set[PeriodKey] = field(default_factory=set)
+    broken: dict[Pair, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """What is known of a customer before its calendar is asked; None where nothing is.
+
+    Parameters
+    ----------
+    pair:
+        Tenant and customer.
+    first_start:
+        Start of the first period with usage of its own; not asked for once a period was closed.
+    last_end:
+        End of the last closed period that stands.
+    until:
+        Event time from which on the catalog knows it no longer.
+    """
+
+    pair: Pair
+    first_start: datetime | None
+    last_end: datetime | None
+    until: datetime | None
+
+    @property
+    def begin(self) -> datetime | None:
+        """An instant of the first period that was not closed yet; None when there was no usage to begin with."""
+        return self.first_start if self.last_end is None else self.last_end
+
+
+class _Closing:
+    """The stored catalog by a connection for each question: there are few, and nobody has to give it back."""
+
+    def __init__(self, url: str) -> None:
+        self._source = PostgresCatalogSource(url)
+
+    def revision(self) -> int:
+        with closing(self._source):
+            return self._source.revision()
+
+    def snapshot(self) -> CatalogSnapshot:
+        with closing(self._source):
+            return self._source.snapshot()
+
+    def customers(self, pairs: Sequence[Pair]) -> Mapping[Pair, Sequence[CatalogCustomer]]:
+        with closing(self._source):
+            return self._source.customers(pairs)
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The catalog as it is now, to ask for calendars and meters.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be read.
+    """
+    source = _Closing(settings.postgres.url)
+    try:
+        # Asked here, because a catalog waits for its first snapshot without end.
+        source.revision()
+    except CatalogUnavailable as error:
+        raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
+    catalog = Catalog(source, float("inf"), settings.catalog.customer_cache_size)
+    catalog.refresh()
+    return catalog
+
+
+def due(
+    connection: psycopg.Connection,
+    settings: Settings,
+    catalog: Catalog,
+    cutoff: datetime,
+    tenant: str | None = None,
+    customer: str | None = None,
+    most: int | None = None,
+) -> Due:
+    """Periods that end at `cutoff` (watermark less grace) or before and are not closed, of all or of whom is named.
+
+    At `most` so many of a customer are walked, the oldest: a cutoff that is wrong by decades is walked to by nobody.
+
+    1. Walk the calendar of each customer from the end of its last closed period, else from its own first usage: periods
+       without usage are closed too, from then on.
+    2. Add each period with usage that neither was walked nor stands closed, for example from before a change of
+       calendar: nothing with usage is never closed.
+    """
+    names, found = settings.names, Due()
+    wanted = {"tenant": tenant, "customer": customer, "first": tenant or "", "cutoff": cutoff}
+    customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS, wanted)]
+    beats = settings.heartbeat.tenant, HEARTBEAT_CUSTOMER
+    customers = [one for one in customers if one.pair != beats]
+    # Step 1
+    for walkers in batches(customers):
+        catalog.prefetch(one.pair for one in walkers)
+        for one in walkers:
+            _walk_into(found, catalog, one, cutoff, most)
+    # Step 2
+    walked = {key[:3] for key in found.keys}
+    rows = (row for row in _ask(connection, names, _UNCLOSED, wanted) if row[:2] != beats and row[:3] not in walked)
+    for some in batches(rows):
+        catalog.prefetch(row[:2] for row in some)
+        more = (period_of(catalog, row[:2], row[2], row[3]) for row in some)
+        found.keys |= {key for key in more if key.end <= cutoff}
+    return found
+
+
+def walk(
+    catalog: Catalog, pair: Pair, begin: datetime, cutoff: datetime, until: datetime | None
+) -> Iterator[PeriodKey]:
+    """Periods of a prefetched customer from the one that holds `begin`, while they end at `cutoff` or before.
+
+    None begins at `until`, where the catalog knows the customer no longer. Raises what its calendar does.
+    """
+    at = begin
+    while at < cutoff and (until is None or at < until):
+        period = _period(catalog, pair, at)
+        if period.end > cutoff:
+            return
+        yield period
+        at = period.end
+
+
+def with_usage(
+    connection: psycopg.Connection,
+    names: Names,
+    catalog: Catalog,
+    tenants: Sequence[str] | None,
+    start: datetime | None,
+    end: datetime | None,
+    cutoff: datetime,
+) -> set[PeriodKey]:
+    """Periods that the rollups people read have usage of, begin in [start, end) and end at `cutoff` or before.
+
+    `tenants`, `start`, `end` None: all.
+    """
+    wanted = {"tenants": list(tenants) if tenants else None, "start": start or _EPOCH, "end": end or cutoff}
+    rows = [(row[:2], row[2], row[3]) for row in _ask(connection, names, _ROWS, wanted)]
+    found = set()
+    for some in batches(rows):
+        catalog.prefetch(pair for pair, *_ in some)
+        found |= {period_of(catalog, *row) for row in some}
+    return {key for key in found if key.end <= cutoff}
+
+
+def held_after(
+    connection: psycopg.Connection, names: Names, tenants: Sequence[str] | None, start: datetime
+) -> set[PeriodKey]:
+    """Closed periods that begin at `start` or later, of tenants with levels: usage before may change what they hold."""
+    wanted = {"tenants": list(tenants) if tenants else None, "start": start}
+    return {PeriodKey(*row) for row in _ask(connection, names, _HELD, wanted)}
+
+
+def period_of(catalog: Catalog, pair: Pair, start: datetime, end: datetime) -> PeriodKey:
+    """The period of a stored row of a prefetched customer: it may have been written before its period was cut."""
+    try:
+        known = _period(catalog, pair, start)
+    except CALENDAR_ERRORS:
+        return PeriodKey(*pair, start, end)
+    return PeriodKey(*pair, start, min(end, known.end) if known.start == start else end)
+
+
+def instant(ms: int) -> datetime:
+    """UTC epoch ms as an instant."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def millis(moment: datetime) -> int:
+    """An instant as UTC epoch ms, rounded down."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _walk_into(found: Due, catalog: Catalog, one: Customer, cutoff: datetime, most: int | None) -> None:
+    if one.begin is None:
+        return
+    try:
+        for key in islice(walk(catalog, one.pair, one.begin, cutoff, one.until), most):
+            found.keys.add(key)
+    except CALENDAR_ERRORS as error:
+        found.broken[one.pair] = str(error)
+
+
+def _period(catalog: Catalog, pair: Pair, at: datetime) -> PeriodKey:
+    ms = millis(at)
+    period = catalog.calendar_at(pair, ms).period_at(ms)
+    return PeriodKey(*pair, instant(period.start_ms), instant(period.end_ms))
+
+
+def _ask(connection: psycopg.Connection, names: Names, statement: str, values: Any = None) -> list[Any]:
+    text = sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema))
+    return connection.execute(text, values).fetchall()

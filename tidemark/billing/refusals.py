@@ -1,0 +1,138 @@
+"""Why a period that is due is not closed: lag, checkpoints, drift, dead letters, a broken calendar; in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from jobs.flink.rest import FlinkRest
+from tidemark.billing.drift import Drift, open_drift
+from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.periods import millis
+from tidemark.billing.watermark import running
+from tidemark.core.settings import Settings
+from tidemark.dead_letters.log import noting_rejected, read_log, source_of
+from tidemark.dead_letters.part import event_of
+from tidemark.dead_letters.records import Letter, Position, arrival_ms, dead_letters
+from tidemark.dead_letters.validate import read_event, time_of
+from udfs.catalog.model import Pair
+from udfs.events.reasons import Reason
+
+Cause = Literal[
+    "jobs", "checkpoints", "watermark", "lag", "watermark_jump", "max_periods", "drift", "dead_letters", "calendar"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Periods that were due and stay open, with the cause, in words, and what to do."""
+
+    cause: Cause
+    detail: str
+    periods: tuple[PeriodKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Dead letters of the periods that are due: all of them, and those that may still be counted after all."""
+
+    counts: Mapping[PeriodKey, int]
+    open: Mapping[PeriodKey, int]
+
+
+def failed_checkpoints(settings: Settings) -> str:
+    """Which job failed its last checkpoint, in words; empty for none."""
+    rest = FlinkRest(settings.flink.rest_url)
+    failed = [job for job in ("meter", "rollup") if rest.progress(running(settings, job).id).last_failed]
+    return f"the last checkpoint of {' and '.join(failed)} failed: see `tidemark status`" if failed else ""
+
+
+def count_letters(settings: Settings, keys: Iterable[PeriodKey]) -> Letters:
+    """Dead letters by period; those that were redriven and counted are none any more.
+
+    A letter belongs to the period its event time is in; where it cannot be read, its arrival. A partial one counts as
+    any: its meter is missing the event. `too_late` ones are counted, but are not open: that they stay out is what final
+    means, and only a replay counts them.
+    """
+    of_pair: dict[Pair, list[PeriodKey]] = {}
+    for key in keys:
+        of_pair.setdefault(key[:2], []).append(key)
+    counts: Counter[PeriodKey] = Counter()
+    still: Counter[PeriodKey] = Counter()
+    for letter, key in _standing(settings, of_pair):
+        counts[key] += 1
+        still[key] += letter["reason"] != Reason.TOO_LATE
+    return Letters(counts, still)
+
+
+def over_bound(settings: Settings, letters: Letters, accepted: Collection[Pair]) -> list[Refusal]:
+    """A refusal for each customer that has more open dead letters in a period than is allowed."""
+    bound = settings.close.max_dead_letters
+    over: dict[Pair, list[PeriodKey]] = {}
+    for key, count in sorted(letters.open.items()):
+        if count > bound and key[:2] not in accepted:
+            over.setdefault(key[:2], []).append(key)
+    return [_too_many(settings, letters, pair, keys) for pair, keys in over.items()]
+
+
+def drifting(connection: psycopg.Connection, settings: Settings, keys: Collection[PeriodKey]) -> list[Refusal]:
+    """A refusal for each tenant, customer or everybody with differences that reconciliation found and nobody explained.
+
+    A period is refused by the first of them that concerns it.
+    """
+    of_scope: dict[tuple[str | None, str | None], list[Drift]] = {}
+    for drift in open_drift(connection, settings.names) if keys else ():
+        of_scope.setdefault((drift.tenant_id, drift.customer_id), []).append(drift)
+    found, left = [], set(keys)
+    for (tenant, customer), drifts in of_scope.items():
+        hit = {key for key in left if tenant in {None, key.tenant_id} and customer in {None, key.customer_id}}
+        if hit:
+            more = f", and {len(drifts) - 1:,} more" if len(drifts) > 1 else ""
+            detail = f"{drifts[0].text}{more}; `tidemark reconcile drift`"
+            found.append(Refusal("drift", detail, tuple(sorted(hit))))
+            left -= hit
+    return found
+
+
+def _too_many(settings: Settings, letters: Letters, pair: Pair, keys: list[PeriodKey]) -> Refusal:
+    numbers = ", ".join(f"{letters.open[key]:,} in the period from {rfc3339(key.start)}" for key in keys)
+    name = "/".join(pair)
+    detail = (
+        f"dead letters of {name}: {numbers}, over close.max_dead_letters {settings.close.max_dead_letters}; look with "
+        f"`tidemark dlq list --tenant {pair[0]} --customer {pair[1]}`, redrive them, or `--accept-dead-letters {name}`"
+    )
+    return Refusal("dead_letters", detail, tuple(keys))
+
+
+def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[Letter, PeriodKey]]:
+    """Letters in these periods that were not counted after all; what was redriven and failed again is there once."""
+    rejected: set[Position] = set()
+    found = []
+    for letter in noting_rejected(dead_letters(settings), settings.topics.redrive, rejected):
+        keys = of_pair.get((letter.get("tenant_id") or "", letter.get("customer_id") or ""), [])
+        # What was rejected whole there is a second dead letter of one event.
+        again = letter["topic"] == settings.topics.redrive and not letter.get("partial")
+        if keys and not again and (key := _period_of(settings, letter, keys)):
+            found.append((letter, key))
+    if not found:
+        return []
+    log = read_log(settings, rejected)
+    return [one for one in found if log.standing(source_of(one[0]), None, log.part_of(one[0])) is None]
+
+
+def _period_of(settings: Settings, letter: Letter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
+    at_ms = _time_ms(settings, letter)
+    if at_ms is None:
+        return None
+    return next((key for key in keys if millis(key.start) <= at_ms < millis(key.end)), None)
+
+
+def _time_ms(settings: Settings, letter: Letter) -> int | None:
+    arrived_ms, raw = arrival_ms(letter), event_of(letter, settings.topics.redrive)
+    event = read_event(raw, arrived_ms or 0, settings.events.default_tenant)
+    at_ms = None if event is None else time_of(event)
+    return arrived_ms if at_ms is None else at_ms

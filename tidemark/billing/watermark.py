@@ -1,0 +1,196 @@
+"""The arrival watermark: up to which arrival everything is in the stored totals; measured, never published ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from jobs.flink.rest import FlinkRest, Job, wait_until
+from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import GroupOffsets, end_offsets, last_records
+from tidemark.core.settings import Settings
+from tidemark.core.topics import has_create_time
+from udfs.calendars.calendar import MAX_MS, MIN_MS
+
+# The source of `rollup` that feeds the stored totals; the other one feeds windows.
+TOTALS = "rollup-deltas_for_totals"
+# A checkpoint of `rollup` may follow a mini-batch, a flush and a restart.
+TIMEOUT_S = 300.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Say = Callable[[str], None]
+# Next offset by topic, then partition.
+Offsets = dict[str, dict[int, int]]
+
+
+class JobAwayError(UnavailableError):
+    """A job that the totals rest on does not run, or was restarted while it was looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """What the stored totals rest on.
+
+    Parameters
+    ----------
+    at:
+        Every event that arrived earlier was applied; None when a partition has no say yet, see `reason`.
+    reason:
+        Why there is none, and what to do; empty otherwise.
+    offsets:
+        Next offset by topic and partition: every record before was applied.
+    arrivals:
+        Arrival of the last applied record of each partition of the events topic; None where there is none.
+    """
+
+    at: datetime | None
+    reason: str
+    offsets: Offsets
+    arrivals: Mapping[int, datetime | None]
+
+
+def settle(settings: Settings, progress: Say | None = None, timeout_s: float = TIMEOUT_S) -> Watermark:
+    """Wait until all that `meter` has committed by now is in the stored totals, and say what that is.
+
+    docs/billing.md has the proof that the answer never runs ahead of the totals.
+
+    Raises
+    ------
+    JobAwayError
+        `meter` or `rollup` does not run, or was restarted from an older state meanwhile.
+    UnavailableError
+        Kafka or Flink does not answer, or a step took longer than `timeout_s`.
+    """
+    say = progress or (lambda _: None)
+    # Step 1: what a completed checkpoint of `meter` has behind it. Its tick may still hold the deltas of these records.
+    job = running(settings, "meter")
+    running(settings, "rollup")
+    begun = committed(settings)
+    # Step 2: a checkpoint triggered so long after that one ended that every tick it held has fired.
+    say("waiting for a checkpoint of meter that has every tick behind it …")
+    _await_checkpoint(settings, job, timeout_s)
+    if any(now < begun[topic][part] for topic, part, now in _flat(committed(settings)) if part in begun[topic]):
+        raise JobAwayError(f"{job.name} went back to an older state just now.", "call again.")
+    # Step 3: every delta of these records lies below the ends that the topic has now.
+    ends = end_offsets(settings.kafka, settings.names.deltas)
+    # Step 4: the transactions below the ends are decided, and `rollup` has stored the last record below each.
+    say("waiting for rollup to store what meter has sent …")
+    _await_rollup(settings, ends, timeout_s)
+    return _watermark(settings, begun)
+
+
+def reached(settings: Settings, offsets: Mapping[str, Mapping[int, int]], target: Offsets) -> bool:
+    """Whether every record below `target` lies below `offsets`.
+
+    A target may be the end of a topic, after transaction markers, which no reader ever commits: what counts is the last
+    record below it.
+    """
+    for topic, ends in target.items():
+        done = offsets.get(topic, {})
+        behind = {part: end for part, end in ends.items() if done.get(part, 0) < end}
+        last = last_records(settings.kafka, topic, "read_uncommitted", behind) if behind else {}
+        if any(record.offset >= done.get(part, 0) for part, record in last.items()):
+            return False
+    return True
+
+
+def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int]]:
+    """Offsets as JSON has them: partitions are text."""
+    return {topic: {str(part): offset for part, offset in parts.items()} for topic, parts in offsets.items()}
+
+
+def running(settings: Settings, job: str) -> Job:
+    """The running job `meter` or `rollup` of this run; raises JobAwayError."""
+    name = settings.names.job(job)
+    found = FlinkRest(settings.flink.rest_url).active(name)
+    if found is None or found.state != "RUNNING":
+        raise JobAwayError(
+            f"{name} is {'not there' if found is None else found.state}, not RUNNING.", f"`tidemark submit {job}`."
+        )
+    return found
+
+
+def committed(settings: Settings) -> Offsets:
+    """What completed checkpoints of `meter` have behind them: next offset by topic and partition."""
+    topics = (settings.topics.events, settings.topics.redrive)
+    with closing(GroupOffsets(settings.kafka, settings.names.group("meter"), settings.topics.events)) as group:
+        found = group.by_topic()
+    return {topic: found.get(topic, {}) for topic in topics}
+
+
+def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
+    return [(topic, part, offset) for topic, parts in offsets.items() for part, offset in parts.items()]
+
+
+def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
+    rest = FlinkRest(settings.flink.rest_url)
+    held_ms = settings.meter.tick_ms + settings.close.settle_s * 1_000
+    quiet_ms: int | None = None
+
+    def passed() -> bool:
+        nonlocal quiet_ms
+        if (state := running(settings, "meter")).id != job.id:
+            raise JobAwayError(f"{state.name} was submitted anew just now.", "call again.")
+        found = rest.progress(job.id)
+        if quiet_ms is None:
+            # Read after the offsets were: the checkpoint that committed them is this one or an earlier one.
+            quiet_ms = found.ended_ms
+        # A restored job fires what it held; its delay counts from then on.
+        since_ms = max(quiet_ms or 0, found.restored_ms or 0)
+        return quiet_ms is not None and found.triggered_ms is not None and found.triggered_ms >= since_ms + held_ms
+
+    wait_until(passed, timeout_s, f"a checkpoint of {job.name} triggered {held_ms / 1000:.2f} s after the last")
+
+
+def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float) -> None:
+    names = settings.names
+    group, topic = names.group(TOTALS), names.deltas
+
+    def decided() -> bool:
+        stable = end_offsets(settings.kafka, topic, "read_committed")
+        return all(stable.get(part, 0) >= end for part, end in ends.items())
+
+    wait_until(decided, timeout_s, f"the open transactions of {topic} below {dict(ends)}")
+    # Transaction markers are no records: nobody commits an offset after them before a record follows.
+    last = {part: record.offset for part, record in last_records(settings.kafka, topic, "read_committed", ends).items()}
+
+    with closing(GroupOffsets(settings.kafka, group, topic)) as offsets:
+
+        def stored() -> bool:
+            running(settings, "rollup")
+            done = offsets.committed()
+            return all(done.get(part, 0) > offset for part, offset in last.items())
+
+        wait_until(stored, timeout_s, f"{group} to pass {last} of {topic}")
+
+
+def _watermark(settings: Settings, committed: Offsets) -> Watermark:
+    topic = settings.topics.events
+    ends = end_offsets(settings.kafka, topic)
+    last = last_records(
+        settings.kafka, topic, "read_uncommitted", {part: committed[topic].get(part, 0) for part in ends}
+    )
+    # The broker's clock ascends; what producers set may come in any order within the bound.
+    disorder = timedelta(seconds=settings.meter.bounded_disorder_s if has_create_time(settings.kafka, topic) else 0)
+    arrivals: dict[int, datetime | None] = dict.fromkeys(sorted(ends))
+    for part, record in last.items():
+        arrivals[part] = arrival_of(record.timestamp_ms) - disorder
+    silent = [part for part, arrival in arrivals.items() if arrival is None]
+    at = None if silent else min((arrival for arrival in arrivals.values() if arrival is not None), default=None)
+    return Watermark(at, _why(topic, silent), committed, arrivals)
+
+
+def arrival_of(timestamp_ms: int) -> datetime:
+    """The timestamp of a record as an instant that calendars know, the nearest one: producers may set any 64 bits."""
+    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, MIN_MS), MAX_MS))
+
+
+def _why(topic: str, silent: list[int]) -> str:
+    if not silent:
+        return ""
+    return (
+        f"partitions {silent} of {topic} have no record that was counted, so nothing says how far they are: set "
+        "heartbeat.tenant, or send `tidemark ledger heartbeat`."
+    )

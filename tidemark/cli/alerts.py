@@ -1,0 +1,157 @@
+"""`tidemark alerts`: take them from the topic, look at them, answer to them, and see which rules are noise."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from heapq import nlargest
+from typing import Annotated, Any
+
+import typer
+
+from tidemark.alerts import intake
+from tidemark.alerts.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
+from tidemark.alerts.topic import AlertTopic, read
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, put, safe_json, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import STALL_S
+from tidemark.core.settings import load
+from udfs.alerts.event import Alert, AlertError, rfc3339, to_json
+
+POLL_MS = 500
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `tidemark` app."""
+    group = typer.Typer(help="Alerts: intake, tail, answers, statistics.", no_args_is_help=True)
+    group.command("run")(run)
+    group.command("tail")(tail)
+    group.command("ack")(ack)
+    group.command("stats")(stats_)
+    app.add_typer(group, name="alerts")
+
+
+def run(run_id: RunId = None) -> None:
+    """Take alerts from the topic and decide whom to tell, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    settings = load(run_id=run_id)
+    intake.run(settings, until_stopped())
+
+
+def tail(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only types that match, for example 'limit.*'.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All there are, not the newest.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many of those that are there already.")] = 20,
+    run_id: RunId = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each alert as one CloudEvent a line.")] = False,
+) -> None:
+    """Print alerts of the topic, committed ones alone: the newest, then those that come."""
+    settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
+    with AlertTopic(settings.kafka, settings.names.alerts, {}) as topic:
+        there: Iterable[Alert] = (alert for alert in _there(topic) if _wanted(alert, tenant, type_))
+        if not from_beginning:
+            there = reversed(nlargest(limit, there, key=lambda alert: (alert.at_ms, alert.id)))
+        for alert in there:
+            _print(alert, as_json=as_json)
+        stop = until_stopped() if follow else None
+        while stop is not None and not stop.is_set():
+            for alert in _polled(topic):
+                if _wanted(alert, tenant, type_):
+                    _print(alert, as_json=as_json)
+
+
+def ack(
+    name: Annotated[str, typer.Argument(metavar="ID|FINGERPRINT", help="Id of an alert, or its fingerprint.")],
+    acted: Annotated[bool, typer.Option("--acted", help="Something was done because of it.")] = False,
+    ignored: Annotated[bool, typer.Option("--ignored", help="Nothing had to be done: it was noise.")] = False,
+    by: Annotated[str | None, typer.Option(help="Who says so; your login name if not given.")] = None,
+    note: Annotated[str | None, typer.Option(help="What was done, or why nothing.")] = None,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Acknowledge an alert, and say whether it led to an action: that is what `stats` counts."""
+    if acted and ignored:
+        raise UsageError("--acted and --ignored contradict each other.", "give one of them.")
+    outcome: Outcome | None = "acted" if acted else "ignored" if ignored else None
+    found = acknowledge(load(run_id=run_id), name, by=by or getpass.getuser(), outcome=outcome, note=note)
+    emit([_document(one) for one in found], _answered(found), as_json=as_json)
+
+
+def stats_(
+    days: Annotated[int | None, typer.Option(min=1, help="Only alerts of the last days.")] = None,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Print per rule how many alerts fired, were suppressed, acknowledged, acted on and ignored."""
+    found = stats(load(run_id=run_id), days)
+    emit([asdict(one) for one in found], _drawn(found), as_json=as_json)
+
+
+def _there(topic: AlertTopic) -> Iterator[Alert]:
+    """All alerts that can be read now, partition by partition."""
+    ends, at = topic.ends(), topic.offsets()
+    until = time.monotonic() + STALL_S
+    while any(offset < ends[partition] for partition, offset in at.items()):
+        yield from _polled(topic)
+        before, at = at, topic.offsets()
+        if at != before:
+            until = time.monotonic() + STALL_S
+        elif time.monotonic() > until:
+            raise UnavailableError(
+                f"reading alerts made no progress for {STALL_S:.0f} s.", "check the brokers: `tidemark status`."
+            )
+
+
+def _polled(topic: AlertTopic) -> Iterator[Alert]:
+    for place, payload in topic.poll(POLL_MS):
+        try:
+            yield read(payload)
+        except AlertError as error:
+            say(f"passed over {place.partition}:{place.offset}: {error}")
+
+
+def _wanted(alert: Alert, tenant: str | None, pattern: str | None) -> bool:
+    return (tenant is None or alert.tenant_id == tenant) and (pattern is None or fnmatchcase(alert.type, pattern))
+
+
+def _print(alert: Alert, *, as_json: bool) -> None:
+    put(safe_json(to_json(alert)) if as_json else _line(alert))
+
+
+def _line(alert: Alert) -> str:
+    about = "/".join(filter(None, (alert.tenant_id, alert.customer_id, alert.meter)))
+    words = (rfc3339(alert.at_ms), f"{alert.status:8}", f"{alert.severity:8}", alert.type, about, alert.summary)
+    return "  ".join((*words, f"[{alert.id}]"))
+
+
+def _document(one: Answered) -> dict[str, Any]:
+    return {**asdict(one), "at": shown(one.at), "acknowledged_at": shown(one.acknowledged_at)}
+
+
+def _answered(found: list[Answered]) -> list[str]:
+    return [
+        f"{one.alert_id} {one.type}: acknowledged by {one.acknowledged_by}"
+        + (f", {one.outcome} by {one.outcome_by}" if one.outcome else "")
+        for one in found
+    ]
+
+
+def _drawn(found: list[RuleStats]) -> Any:
+    if not found:
+        return "no alerts"
+    table = Table("type", "rule", "fired", "held", "acked", "acted", "ignored", "ratio")
+    for one in found:
+        ratio = "" if one.action_ratio is None else f"{one.action_ratio:.1%}"
+        figures = (one.fired, one.suppressed, one.acknowledged, one.acted, one.ignored)
+        table.add_row(one.type, one.rule, *(f"{figure:,}" for figure in figures), ratio)
+    return table

@@ -1,0 +1,127 @@
+"""`tidemark archive` and `tidemark erase`: raw records in files of their own, and what is taken out of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tidemark.archive import archiver
+from tidemark.archive import erase as archive_erase
+from tidemark.archive import verify as archive_verify
+from tidemark.archive.index import Gap, as_json
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.settings import load
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger, and so an archive, of its own.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `tidemark` app."""
+    group = typer.Typer(help="Raw records in Parquet, beyond what Kafka keeps.", no_args_is_help=True)
+    group.command("run")(run)
+    group.command("verify")(verify)
+    app.add_typer(group, name="archive")
+    app.command("erase")(erase)
+
+
+def run(
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C; logs JSON lines.")] = False,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Archive what has arrived in the events topic and the redrive topic, each record once, whenever killed."""
+    settings = load(run_id=run_id)
+    if watch:
+        archiver.watch(settings, until_stopped())
+        return
+    done = archiver.run(settings, progress=lambda rows: say(f"archived {rows:,} records"))
+    emit(_archived_document(done), _archived_text(done), as_json=as_json)
+
+
+def verify(run_id: RunId = None, as_json: Json = False) -> None:
+    """Read every file of the archive: there, unchanged, every offset in one file or explained; exit code 4 if not."""
+    found = archive_verify.verify(load(run_id=run_id))
+    emit(_verified_document(found), _verified_text(found), as_json=as_json)
+    found.raise_if_faulty()
+
+
+def erase(
+    tenant: Annotated[str, typer.Argument(help="Tenant id.")],
+    customer: Annotated[str, typer.Argument(help="Customer id.")],
+    by: Annotated[str, typer.Option("--by", help="Who asks for it; stays in the account of erasures.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased.")] = False,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Erase from the archive what metering does not read of a customer's events; totals stay as they are."""
+    say("reading the archive …")
+    settings = load(run_id=run_id)
+    done = archive_erase.erase(settings, tenant, customer, by=by, dry_run=dry_run)
+    emit(_erased_document(done, dry_run=dry_run), _erased_text(done, dry_run=dry_run), as_json=as_json)
+    # Whoever has neither usage nor an entry may still have records, so this is not asked before.
+    if not (done.events or done.alerts):
+        known(settings, tenant, customer)
+
+
+def _archived_document(done: archiver.Archived) -> dict[str, Any]:
+    gaps = [as_json(gap) for gap in done.gaps]
+    return {
+        "rows": done.rows, "files": done.files, "bytes": done.size, "lost": done.lost, "gaps": gaps,
+        "removed": done.removed, "aside": done.aside,
+    }  # fmt: skip
+
+
+def _archived_text(done: archiver.Archived) -> list[str]:
+    lines = [f"{done.rows:,} records in {done.files:,} files, {done.size:,} bytes"]
+    lines += [_gap_text(gap) for gap in done.gaps if gap.reason == "retention"]
+    lines += [f"removed a left-over: {path}" for path in done.removed]
+    return [*lines, *(f"put aside, Kafka no longer has its records: {path}" for path in done.aside)]
+
+
+def _gap_text(gap: Gap) -> str:
+    size = gap.last - gap.first + 1
+    return f"LOST: {size:,} offsets of {gap.topic} {gap.partition}:{gap.first}; Kafka had removed them"
+
+
+def _verified_document(found: archive_verify.Verified) -> dict[str, Any]:
+    return {
+        "files": found.files, "rows": found.rows, "bytes": found.size, "lost": found.lost, "expired": found.expired,
+        "not_committed": found.not_committed, "left_over": found.left_over, "faults": found.faults,
+    }  # fmt: skip
+
+
+def _verified_text(found: archive_verify.Verified) -> list[str]:
+    lines = [
+        f"{found.rows:,} records in {found.files:,} files, {found.size:,} bytes",
+        f"offsets in no file: {found.lost:,} lost, {found.expired:,} expired, {found.not_committed:,} never committed",
+    ]
+    lines += [f"left over, in no index: {path}" for path in found.left_over]
+    lines += [f"FAULT: {fault}" for fault in found.faults]
+    return lines if found.faults else [*lines, "archive: whole"]
+
+
+def _erased_document(done: archive_erase.Erased, *, dry_run: bool) -> dict[str, Any]:
+    kafka = {topic: _shown(until) for topic, until in done.kafka.items()}
+    return {
+        "dry_run": dry_run, "erasure_id": done.erasure_id, "erased_at": _shown(done.erased_at),
+        "files": [*done.files], "events": done.events, "unreadable": done.unreadable, "alerts": done.alerts,
+        "kept": [*done.kept], "kafka": kafka,
+    }  # fmt: skip
+
+
+def _erased_text(done: archive_erase.Erased, *, dry_run: bool) -> Table:
+    table = Table("", "would be" if dry_run else "was", show_header=True)
+    table.add_row("files written again", f"{len(done.files):,}")
+    table.add_row("events that lose something", f"{done.events:,} ({done.unreadable:,} were no events)")
+    table.add_row("alerts that lose values of events", f"{done.alerts:,}")
+    table.add_row("properties that meters read, kept", ", ".join(done.kept) or "none")
+    for topic, until in done.kafka.items():
+        table.add_row(f"not erased: {topic}", f"Kafka keeps what it holds until {_shown(until) or 'for ever'}")
+    return table
+
+
+def _shown(moment: Any) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,102 @@
+"""`tidemark demo`: replays the flights, waits until they are counted, and shows them beside the oracle."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.resources import as_file, files
+from typing import Annotated
+
+import typer
+
+from infra.local.stack import Stack
+from jobs.flink.submit import submit_all
+from tidemark.billing.close import close
+from tidemark.billing.decide import Wish
+from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.output import progress, say
+from tidemark.cli.stack import StateDir, Steps, bring_up, stack_of
+from tidemark.core import topics
+from tidemark.core.kafka import end_offsets
+from tidemark.core.settings import Settings
+from tidemark.demo.counting import COLUMNS, counted_flights, wait_until_flights
+from tidemark.demo.flights import DemoRecord, Period, demo_stream
+from tidemark.demo.replay import replay
+from tidemark.demo.report import Report, demo_catalog, make_report, recompute, show, wait_until_counted
+from tidemark.demo.screen import Screen
+
+# Cancelled flights are dead letters, as many as 400 of a carrier in a month; nobody will send them again.
+DEMO_SETTINGS = {"close.max_dead_letters": 10_000}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `tidemark` app."""
+    app.command("demo")(demo)
+
+
+def demo(
+    state_dir: StateDir = None,
+    period: Annotated[Period, typer.Option(help="How much of 2013: the first quarter, or the year.")] = Period.QUARTER,
+) -> None:
+    """Bring everything up, count real flights through the jobs, and compare with the oracle.
+
+    Repeats safely: what runs is left alone, what was sent is not sent again.
+    """
+    began_s = time.monotonic()
+    settings, records = start(stack_of(state_dir), period)
+    report = run(settings, records, began_s)
+    report.raise_if_different()
+
+
+def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
+    """Services, topics, tables, catalog and jobs, each only where it is missing; and the records to send."""
+    # Kept in the stack's file: a job that is stopped must be submitted with what its state was made with.
+    stack.add_settings(DEMO_SETTINGS)
+    settings = bring_up(stack)
+    steps = Steps()
+    with steps.step("creating topics and loading the catalog"):
+        topics.apply(settings, create_time=True)
+        with as_file(files("tidemark.demo").joinpath("catalog.yaml")) as catalog:
+            catalog_tool.apply(settings, catalog, backdate=True)
+    with ThreadPoolExecutor(1) as pool:
+        partitions = len(end_offsets(settings.kafka, settings.topics.events))
+        reading: Future[list[DemoRecord]] = pool.submit(demo_stream, partitions, period)
+        with steps.step("submitting meter and rollup, reading the flights"):
+            submit_all(settings)
+            return settings, reading.result()
+
+
+def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report:
+    """Run the data part of the demo: services, topics, tables, catalog and jobs are there; repeats safely.
+
+    Parameters
+    ----------
+    settings, records:
+        Of `start`.
+    began_s:
+        When the demo began, by the monotonic clock.
+    """
+    with Screen(progress, "sending", len(records)) as screen:
+        replay(settings, records, screen.update)
+    with Screen(progress, "counting flights", counted_flights(records), COLUMNS) as screen:
+        first_s = wait_until_flights(settings, counted_flights(records), screen.update)
+    say(f"the first totals were there after {first_s - began_s:.0f} s")
+    with Screen(progress, "recomputing", len(records)) as screen:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            screen.update(done)
+
+        oracle = recompute(settings, demo_catalog(), advance)
+    with oracle:
+        wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
+        say("closing the periods that are final …")
+        # A year of history passes at once, and is meant to.
+        close(settings, "demo", Wish(yes=True), progress=say)
+        say("comparing with the oracle …")
+        report = make_report(settings, oracle)
+    say(f"the demo took {time.monotonic() - began_s:.0f} s")
+    show(report, settings)
+    return report

@@ -1,0 +1,182 @@
+"""`tidemark doctor`: what is wrong with this machine or stack, and how to put each thing right."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import requests
+import typer
+
+from infra import versions
+from infra.local.paths import Paths
+from infra.local.ports import is_free, read_ports
+from infra.local.probes import ask
+from infra.local.programs import SERVICES, java
+from infra.local.provision import locations
+from infra.local.supervise import Supervisor
+from tidemark.cli.output import Json, Table, emit
+from tidemark.cli.stack import StateDir
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import ENV_PREFIX, misspelt
+
+# Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
+_LEAST_FREE_GB = 5
+_UP = "tidemark up"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, whether it is right, what was found, and the fix when it is not."""
+
+    check: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `tidemark` app."""
+    app.command("doctor")(doctor)
+
+
+def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Check machine, versions, ports, services and time zones; each failing line says its fix."""
+    findings = examine(Paths.of(state_dir))
+    ok = all(finding.ok for finding in findings)
+    emit({"ok": ok, "checks": [asdict(finding) for finding in findings]}, _table(findings), as_json=as_json)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def examine(paths: Paths) -> list[Finding]:
+    """Every finding; a check that fails never hides those after it."""
+    machine: list[Callable[[], Finding]] = [
+        _python,
+        _java,
+        _maven,
+        _flink,
+        _jars,
+        _rootfs,
+        _redis,
+        _variables,
+        lambda: _disk(paths),
+    ]
+    findings = [check() for check in machine]
+    ports = read_ports(paths.ports)
+    running = Supervisor(paths).pid() is not None
+    findings.append(Finding("stack", running, f"{paths.root} is {'up' if running else 'down'}", _UP))
+    if ports is None:
+        return findings
+    findings += _ports(ports, running=running)
+    if running:
+        findings += [_service(service, ports, paths) for service in SERVICES]
+        findings.append(_jvm_zone(ports["flink_rest"]))
+    return findings
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Finding(
+        "Python", found.startswith(f"{versions.PYTHON}."), found, f"install Python {versions.PYTHON}, make setup"
+    )
+
+
+def _java() -> Finding:
+    fix = (
+        f"apt-get install openjdk-{versions.JAVA_MAJOR}-jre-headless, or point JAVA_HOME at Java {versions.JAVA_MAJOR}"
+    )
+    try:
+        said = subprocess.run([java(), "-version"], check=False, text=True, capture_output=True).stderr
+    except TidemarkError as error:
+        return Finding("Java", ok=False, found=error.what, fix=fix)
+    found = re.search(r'version "((\d+)[^"]*)"', said)
+    ok = found is not None and int(found[2]) == versions.JAVA_MAJOR
+    return Finding("Java", ok, found[1] if found else said.strip(), fix)
+
+
+def _maven() -> Finding:
+    path = shutil.which("mvn")
+    return Finding("Maven", path is not None, path or "not found", "apt-get install maven")
+
+
+def _redis() -> Finding:
+    path = shutil.which("redis-server")
+    return Finding("redis-server", path is not None, path or "not found", f"{_UP} (as root) installs it")
+
+
+def _variables() -> Finding:
+    faults = misspelt(os.environ)
+    return Finding(
+        "variables", not faults, "; ".join(faults) or f"{ENV_PREFIX}* all name a setting", "correct or unset it"
+    )
+
+
+def _flink() -> Finding:
+    try:
+        found = version("apache-flink")
+    except PackageNotFoundError:
+        found = "not installed"
+    return Finding("Flink", found == versions.FLINK, found, "make setup")
+
+
+def _jars() -> Finding:
+    parts = locations()
+    missing = [str(path) for path in (parts.flink_jars, parts.kafka_jars) if not path.is_dir()]
+    found = f"missing: {', '.join(missing)}" if missing else str(parts.flink_jars.parent)
+    return Finding("jars", not missing, found, f"{_UP} fetches them by Maven")
+
+
+def _rootfs() -> Finding:
+    path = locations().rootfs
+    return Finding("TimescaleDB tree", path.is_dir(), str(path) if path.is_dir() else "missing", f"{_UP} builds it")
+
+
+def _disk(paths: Paths) -> Finding:
+    existing = next(path for path in (paths.root, *paths.root.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    return Finding("disk", free >= _LEAST_FREE_GB, f"{free:.0f} GB free at {existing}", f"free {_LEAST_FREE_GB} GB")
+
+
+def _ports(ports: dict[str, int], *, running: bool) -> list[Finding]:
+    """Up: every port listens. Down: every port is free for it."""
+    findings = []
+    for name, port in ports.items():
+        free = is_free(port)
+        found = "free" if free else "listening" if running else "taken by another program"
+        fix = f"read the service's log, then {_UP}" if running else f"stop the program that listens on {port}"
+        findings.append(Finding(f"port {name}", free is not running, f"{port} {found}", fix))
+    return findings
+
+
+def _service(service: str, ports: dict[str, int], paths: Paths) -> Finding:
+    answer = ask(service, ports, paths)
+    ok = answer.ready and (service != "postgres" or answer.detail.endswith("time zone UTC"))
+    return Finding(
+        service, ok, f"{answer.version} {answer.detail}".strip(), f"read {paths.logs / service}.log, then {_UP}"
+    )
+
+
+def _jvm_zone(port: int) -> Finding:
+    """Check the zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
+    fix = "restart Flink: tidemark down, tidemark up"
+    try:
+        answer = requests.get(f"http://127.0.0.1:{port}/jobmanager/environment", timeout=3)
+        options = answer.json()["jvm"]["options"]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        return Finding("JVM time zone", ok=False, found=type(error).__name__, fix=fix)
+    ok = "-Duser.timezone=UTC" in options
+    return Finding("JVM time zone", ok, "UTC" if ok else "-Duser.timezone=UTC is missing", fix)
+
+
+def _table(findings: list[Finding]) -> Table:
+    table = Table("", "check", "found", "fix", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row("ok" if finding.ok else "FAIL", finding.check, finding.found, "" if finding.ok else finding.fix)
+    return table

@@ -1,0 +1,196 @@
+"""`tidemark reconcile`: every number against where it came from, once or daily; what differs, and what explains it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from tidemark.billing.drift import Drift, open_drift
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, say
+from tidemark.cli.until_stopped import until_stopped
+from tidemark.core import migrate
+from tidemark.core.errors import DifferenceError, UsageError
+from tidemark.core.settings import load
+from tidemark.reconcile import invoices, manifests, run, shadow
+from tidemark.reconcile.findings import CHECKS, Check, Outcome
+from tidemark.reconcile.parity import LINE, Parity
+from tidemark.reconcile.sample import Wanted
+from udfs.decimals import plain
+
+_ALL = ",".join(CHECKS)
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
+Checks = Annotated[str, typer.Option("--check", help=f"Checks, with commas: {', '.join(CHECKS)}.")]
+Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
+Share = Annotated[str, typer.Option(help="Share of the customers, by hash: 0.1 for a tenth.")]
+Metrics = Annotated[Path | None, typer.Option(help="File for Prometheus' textfile collector, written at once.")]
+Still = Annotated[bool, typer.Option("--no-wait", help="The stream stands still: wait for nothing, compare all.")]
+Imported = Annotated[Path, typer.Argument(help="A .csv with a header, or .ndjson.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to the `tidemark` app."""
+    group = typer.Typer(help="Numbers against where they came from.", no_args_is_help=True)
+    group.command("run")(run_)
+    group.command("watch")(watch)
+    group.command("drift")(drift)
+    group.command("explain-drift")(explain_drift)
+    group.command("shadow")(shadow_)
+    for name, command in (("manifest", import_manifests), ("invoices", import_invoices)):
+        files = typer.Typer(help=f"Figures of others: {name}.", no_args_is_help=True)
+        files.callback()(lambda: None)
+        files.command("import")(command)
+        group.add_typer(files, name=name)
+    app.add_typer(group, name="reconcile")
+
+
+def run_(
+    check: Checks = _ALL,
+    tenant: Tenant = None,
+    share: Share = "1",
+    metrics: Metrics = None,
+    no_wait: Still = False,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Run the checks once; exit code 4 while there is unexplained drift."""
+    request = _request(check, tenant, share, metrics, settled=no_wait)
+    settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
+    report = run.run(settings, request, say)
+    document = {
+        "number": report.number,
+        "finished_at": report.finished_at,
+        "checks": {name: outcome.document() for name, outcome in report.outcomes.items()},
+        "open": [_drift_document(one) for one in report.open],
+    }
+    emit(document, _outcomes(report.outcomes), as_json=as_json)
+    report.raise_if_open()
+
+
+def watch(
+    every: Annotated[int, typer.Option(min=1, help="Seconds between two runs.")] = 86_400,
+    check: Checks = _ALL,
+    tenant: Tenant = None,
+    share: Share = "1",
+    metrics: Metrics = None,
+    run_id: RunId = None,
+) -> None:
+    """Run the checks again and again, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    run.watch(load(run_id=run_id), _request(check, tenant, share, metrics), every, until_stopped())
+
+
+def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) -> None:
+    """List what is open: unexplained, and not looked at again by a later run; exit code 0 either way."""
+    settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
+    with migrate.connect(settings.postgres) as connection:
+        found = open_drift(connection, settings.names, tenant)
+    emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)
+
+
+def explain_drift(
+    number: Annotated[int, typer.Argument(help="Number of the difference, as `drift` shows it.")],
+    because: Annotated[str, typer.Option(help="Why it is so.")],
+    by: Annotated[str, typer.Option(help="Who says so.")],
+    run_id: RunId = None,
+) -> None:
+    """Mark a difference as explained: it no longer holds up a close, now and while it is found the same."""
+    run.explain(load(run_id=run_id), number, because, by)
+    say(f"drift {number} is explained")
+
+
+def shadow_(
+    theirs: Annotated[str, typer.Argument(metavar="FILE_OR_TABLE", help="A .csv or .ndjson, or SCHEMA.TABLE.")],
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Compare with another system's numbers and print the parity per customer; exit code 4 when one is below 99.9 %."""
+    settings = load(run_id=run_id)
+    with migrate.connect(settings.postgres) as connection:
+        found = shadow.compare(connection, settings.names, theirs)
+    below = [one for one in found if not one.reached]
+    document = {
+        "line": plain(LINE),
+        "below": len(below),
+        "customers": [{**asdict(one), "reached": one.reached} for one in found],
+    }
+    emit(document, _parities(found), as_json=as_json)
+    if below:
+        raise DifferenceError(
+            f"{len(below)} of {len(found)} customers are below {_percent(LINE)}.", "begin with the first of the list."
+        )
+
+
+def import_manifests(file: Imported, run_id: RunId = None) -> None:
+    """Import producers' manifests, a line per tenant, source and hour (docs/reconcile.md)."""
+    settings = load(run_id=run_id)
+    with migrate.connect(settings.postgres) as connection:
+        say(f"{manifests.load(connection, settings.names, file)} manifests imported")
+
+
+def import_invoices(file: Imported, run_id: RunId = None) -> None:
+    """Import invoiced quantities, a line per invoice, customer, meter and period (docs/reconcile.md)."""
+    settings = load(run_id=run_id)
+    with migrate.connect(settings.postgres) as connection:
+        say(f"{invoices.load(connection, settings.names, file)} lines imported")
+
+
+def _request(check: str, tenant: str | None, share: str, metrics: Path | None, *, settled: bool = False) -> run.Request:
+    try:
+        part = Decimal(share)
+    except InvalidOperation:
+        raise UsageError(f"{share!r} is no share.", "give a number as 0.1.") from None
+    checks = [cast("Check", name.strip()) for name in check.split(",") if name.strip()]
+    return run.Request([*dict.fromkeys(checks)], Wanted(tenant, part), settled, metrics)
+
+
+def _drift_document(one: Drift) -> dict[str, Any]:
+    return {**asdict(one), "delta": None if one.delta is None else plain(one.delta)}
+
+
+def _outcomes(outcomes: Any) -> Table:
+    table = Table("check", "compared", "differ", "moving", "")
+    for name, outcome in outcomes.items():
+        table.add_row(name, f"{outcome.compared:,}", f"{outcome.differing:,}", f"{outcome.moving:,}", _remark(outcome))
+    return table
+
+
+def _remark(outcome: Outcome) -> str:
+    if outcome.not_checked:
+        return f"not checked: {outcome.not_checked}"
+    return "; ".join([("differs" if outcome.differing else "equal"), *outcome.notes])
+
+
+def _drifts(found: list[Drift]) -> Any:
+    if not found:
+        return "nothing is open"
+    table = Table("drift", "check", "what", "expected", "actual", "delta")
+    for one in found:
+        delta = "" if one.delta is None else plain(one.delta)
+        table.add_row(str(one.id), one.check_name, one.subject, one.expected or "-", one.actual or "-", delta)
+    return table
+
+
+def _parities(found: list[Parity]) -> Table:
+    table = Table("tenant", "customer", "parity", "worst meter", "ours", "theirs", "equal lines")
+    for place, one in enumerate(found):
+        table.add_row(
+            one.tenant_id, one.customer_id, _percent(one.parity), one.meter, plain(one.ours), plain(one.theirs),
+            f"{one.equal}/{one.lines}",
+            # The line: worse customers are above it.
+            end_section=not one.reached and (place + 1 == len(found) or found[place + 1].reached),
+        )  # fmt: skip
+    table.caption = f"{sum(not one.reached for one in found)} below the line of {_percent(LINE)}"
+    return table
+
+
+def _percent(share: Decimal) -> str:
+    """Rounded down: what is not equal never shows as 100 %."""
+    return f"{(share * 100).quantize(Decimal('0.0001'), 'ROUND_FLOOR').normalize():f} %"

@@ -1,0 +1,44 @@
+"""`tidemark retention`: drops what is old enough in Postgres, Kafka and the archive, and says what must stay."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidemark.archive.retention.plan import Plan, planned
+from tidemark.cli.output import Json, Table, emit
+from tidemark.core.settings import load
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with tables and topics of its own.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the `tidemark` app."""
+    app.command("retention")(retention)
+
+
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Take the steps that the settings of `retention` ask for; refused ones make the exit code 1."""
+    with planned(load(run_id=run_id)) as plan:
+        if not dry_run:
+            plan.act()
+        document = {"at": plan.at.isoformat(), "dry_run": dry_run, "steps": [step.document() for step in plan.steps]}
+        emit(document, _text(plan, dry_run=dry_run), as_json=as_json)
+        plan.raise_if_refused()
+
+
+def _text(plan: Plan, *, dry_run: bool) -> str | Table:
+    if not plan.steps:
+        return "no setting of `retention` is given: everything is kept"
+    table = Table("target", "would" if dry_run else "did", "chunks, files", "bytes", "older than", "but")
+    for step in plan.steps:
+        before = "" if step.before is None else step.before.isoformat(timespec="seconds").replace("+00:00", "Z")
+        counts = (f"{step.count:,}", f"{step.size:,}") if step.before is not None else ("", "")
+        but = f"refused: {step.refused}" if step.refused else f"held back: {step.held}" if step.held else ""
+        table.add_row(step.target, step.does, *counts, before, but)
+    return table

@@ -1,0 +1,153 @@
+"""`tidemark up`, `down`, `status`, `clean`: the local stack."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.local.paths import Paths
+from infra.local.programs import DAEMONS
+from infra.local.stack import ServiceStatus, Stack
+from jobs.flink.rest import ENDED, FlinkRest
+from jobs.flink.submit import ALL_JOBS, stop
+from tidemark.cli.output import Json, Table, emit, one_line, progress, say
+from tidemark.core import migrate
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
+
+StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
+_JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
+# A step shorter than this is not worth a line when it ends.
+_WORTH_A_LINE_S = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `tidemark` app."""
+    app.command("up")(up)
+    app.command("down")(down)
+    app.command("status")(status)
+    app.command("clean")(clean)
+
+
+class Steps:
+    """Draws the steps of the stack on stderr: a spinner on a terminal, lines anywhere else."""
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Announce a step, and say how long it took."""
+        started = time.monotonic()
+        if progress.is_terminal:
+            with progress.status(one_line(f"{text} …")):
+                yield
+        else:
+            say(f"{text} …")
+            yield
+        took = time.monotonic() - started
+        if took >= _WORTH_A_LINE_S:
+            say(f"{text}: done in {took:.0f} s")
+
+
+def stack_of(state_dir: Path | None = None) -> Stack:
+    """Make the stack object of a state directory; it draws its progress."""
+    check_environment()
+    return Stack(Paths.of(state_dir), Steps())
+
+
+def settings_of(stack: Stack) -> Settings:
+    """Load the settings of this stack, for this process and those it starts."""
+    os.environ[FILE_ENV] = str(stack.paths.settings)
+    return load()
+
+
+def bring_up(stack: Stack) -> Settings:
+    """Start services, then make tables, then start what needs them: keeper, watch, intake and delivery."""
+    stack.up()
+    settings = settings_of(stack)
+    with Steps().step("migrating the database"):
+        migrate.migrate(settings)
+    for daemon in DAEMONS:
+        stack.supervisor.start_program(daemon)
+    return settings
+
+
+def up(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Start Kafka, TimescaleDB, Redis and Flink, and make the tables; what runs is left alone."""
+    stack = stack_of(state_dir)
+    settings = bring_up(stack)
+    text = (
+        f"the stack is up\n  Flink UI  {settings.flink.rest_url}\n  Kafka     {settings.kafka.bootstrap}\n"
+        f"  Postgres  PGPASSFILE={settings.postgres.passfile} psql {settings.postgres.url}\n"
+        f"  Redis     {settings.redis.url}\n  settings  {stack.paths.settings}\nstop it: tidemark down"
+    )
+    emit({"services": [asdict(line) for line in stack.status()], "settings": str(stack.paths.settings)}, text,
+         as_json=as_json)  # fmt: skip
+
+
+def down(
+    state_dir: StateDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait for savepoints of the jobs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop the jobs behind savepoints and then all services; the data stays."""
+    stack = stack_of(state_dir)
+    stack.down(None if force else lambda: _stop_jobs(settings_of(stack)))
+    emit({"state": "down"}, "the stack is down; its data stays (remove it: tidemark clean)", as_json=as_json)
+
+
+def clean(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Stop everything and remove the stack's data; what was fetched stays in the cache."""
+    stack = stack_of(state_dir)
+    stack.clean()
+    emit({"state": "clean"}, f"{stack.paths.root} is gone", as_json=as_json)
+
+
+def status(state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Show each service, where it is, and whether it answers; exit code 3 unless all do."""
+    stack = stack_of(state_dir)
+    lines = stack.status()
+    services = [line for line in lines if line.service not in DAEMONS]
+    state = "down" if not lines else "up" if all(line.ready for line in services) else "degraded"
+    emit({"state": state, "services": [asdict(line) for line in lines]},
+         _table(lines) if lines else "the stack is down (start it: tidemark up)", as_json=as_json)  # fmt: skip
+    if state != "up":
+        raise typer.Exit(UnavailableError.exit_code)
+
+
+def _stop_jobs(settings: Settings) -> None:
+    """Stop every job of Tidemark behind a savepoint, jobs of replays too."""
+    try:
+        jobs = FlinkRest(settings.flink.rest_url).jobs()
+    except UnavailableError:
+        return  # Flink is away, and no job can run without it
+    for job in jobs:
+        found = _JOB_NAME.fullmatch(job.name)
+        if found is None or job.state in ENDED:
+            continue
+        with Steps().step(f"stopping {job.name} behind a savepoint"):
+            _stop_job(settings.with_changes({"run_id": found[2] or ""}), found[1])
+
+
+def _stop_job(settings: Settings, job: str) -> None:
+    try:
+        stop(settings, job)
+    except TidemarkError as error:
+        raise TidemarkError(
+            f"{settings.names.job(job)} could not be stopped behind a savepoint: {error.what}",
+            "wait until it runs, or `tidemark down --force`: it will go on from its last checkpoint.",
+        ) from error
+
+
+def _table(lines: list[ServiceStatus]) -> Table:
+    table = Table("service", "state", "ready", "address", "version", "detail", box=None, pad_edge=False)
+    for line in lines:
+        ready = "yes" if line.ready else "no"
+        table.add_row(line.service, line.state, ready, line.address, line.version.partition(" ")[0], line.detail)
+    return table

@@ -1,0 +1,70 @@
+"""`tidemark submit` and `tidemark stop`: start a job where it left off, stop it behind a savepoint."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from jobs.flink import submit as flink_submit
+from jobs.flink.bounds import Bounds
+from jobs.flink.rest import FlinkRest
+from tidemark.cli.output import Json, emit, say
+from tidemark.core.settings import load
+
+
+class JobName(StrEnum):
+    """Jobs that can be submitted."""
+
+    METER = "meter"
+    ROLLUP = "rollup"
+    ANOMALY = "anomaly"
+
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the `tidemark` app."""
+    app.command("submit")(submit)
+    app.command("stop")(stop)
+
+
+def submit(
+    job: JobName,
+    run_id: RunId = None,
+    start: Annotated[str, typer.Option("--from", help="Instant (RFC 3339) or partition:offset;…")] = "",
+    end: Annotated[str, typer.Option("--to", help="Instant, partition:offset;… or `latest`: a bounded run.")] = "",
+    from_savepoint: Annotated[str, typer.Option(help="Checkpoint or savepoint to restore; default: the newest.")] = "",
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Setting that may differ from what the state was made with; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a job to the cluster, restoring its newest state; a job that runs is left alone."""
+    settings = load(run_id=run_id)
+    say(f"submitting {job.value} …")
+    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or ())
+    if not done.already_running:
+        FlinkRest(settings.flink.rest_url).wait_running(done.job_id)
+    state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the beginning'}"
+    emit(
+        {
+            "job": job.value,
+            "job_id": done.job_id,
+            "restored_from": done.restored_from,
+            "was_running": done.already_running,
+        },
+        f"{job.value} {state} (job {done.job_id})",
+        as_json=as_json,
+    )
+
+
+def stop(job: JobName, run_id: RunId = None, as_json: Json = False) -> None:
+    """Stop a job behind a savepoint; `submit` goes on from it."""
+    settings = load(run_id=run_id)
+    say(f"stopping {job.value} behind a savepoint …")
+    savepoint = flink_submit.stop(settings, job.value)
+    text = f"{job.value} stopped; savepoint {savepoint}" if savepoint else f"{job.value} was not running"
+    emit({"job": job.value, "savepoint": savepoint}, text, as_json=as_json)

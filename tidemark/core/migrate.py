@@ -1,0 +1,205 @@
+"""Database migrations: ordered SQL files, each applied once, in one transaction, under one lock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from schemas import SqlFile, sql_files
+from tidemark.core import access, rollup_views
+from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import PostgresSettings, Settings
+from udfs.postgres import CONNECT_TIMEOUT_S, first_line
+
+# A migration waits this long for another one, or for a table that a job holds; longer means somebody should look.
+LOCK_TIMEOUT_S = 60
+# Any fixed number: all migrations of one database take the same advisory lock.
+_LOCK_ID = 8_462_001
+
+# Its views and functions stand on rollups by name alone, so they serve the rollups of one run and those of the switch.
+VALUES_FILE = "0007_values.sql"
+_COMMENTS = {
+    "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
+    "report": "Views for finance",
+}  # fmt: skip
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS {schema}.schema_migration (
+    name       text        PRIMARY KEY,
+    checksum   text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE {schema}.schema_migration IS 'Migrations applied to this schema; written by `tidemark db migrate`.';
+COMMENT ON COLUMN {schema}.schema_migration.name IS 'File name; its number gives the order.';
+COMMENT ON COLUMN {schema}.schema_migration.checksum IS 'SHA-256 of the file as applied; a changed file is refused.';
+COMMENT ON COLUMN {schema}.schema_migration.applied_at IS 'When it was applied.';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One migration that this call applied."""
+
+    schema: str
+    name: str
+
+
+@contextmanager
+def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
+    """Autocommit connection in UTC; a statement may take `statement_timeout_s` (0: any time).
+
+    Raises
+    ------
+    UnavailableError
+        Postgres cannot be reached, or went away meanwhile.
+
+    """
+    # Compiling a statement takes longer than any of ours runs.
+    options = (
+        f"-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
+    )
+    try:
+        with psycopg.connect(
+            postgres.url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name="tidemark",
+            options=options,
+            autocommit=True,
+        ) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise UnavailableError(
+            f"Postgres at {postgres.url} does not answer: {first_line(error)}",
+            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
+        ) from error
+
+
+def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
+    """Bring the schemas of catalog, rollups and ledger up to date; what is current is left alone.
+
+    Without `ledger` a run has rollups alone: a replay, which changes the ledger of the run it is promoted in.
+
+    Raises
+    ------
+    UnavailableError
+        Postgres cannot be reached.
+    TidemarkError
+        An applied file was changed or is missing here, or a statement failed; that file is rolled back.
+
+    """
+    done: list[Applied] = []
+    with connect(settings.postgres) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
+        _create_extension(connection)
+        names = settings.names
+        for kind, schema in (("catalog", "catalog"), ("usage", names.usage_schema)):
+            _create_schema(connection, schema, kind)
+            done += _migrate_schema(connection, schema, sql_files(kind))
+        if ledger:
+            _create_schema(connection, names.billing_schema, "billing")
+            rollup_views.follow(connection, names)
+            done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
+            rollup_views.set_grace(connection, names, settings.events.grace_s)
+            _create_schema(connection, names.report_schema, "report")
+            done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
+            access.grant(connection, names)
+        access.without_jit(connection)
+        access.analyze(connection, names if ledger else None)
+    return done
+
+
+def checksum(file: SqlFile) -> str:
+    """SHA-256 of a migration in hexadecimal."""
+    return hashlib.sha256(file.content).hexdigest()
+
+
+def pending(files: Sequence[SqlFile], ledger: dict[str, str], schema: str) -> list[SqlFile]:
+    """Files still to be applied, given the checksums of those that were.
+
+    Raises
+    ------
+    TidemarkError
+        The ledger and the files disagree: the database was made by other files than these.
+
+    """
+    known = {file.name: checksum(file) for file in files}
+    for name, applied in ledger.items():
+        if name not in known:
+            raise TidemarkError(
+                f"{schema}: migration {name} is applied but not part of this version.",
+                "use the version of Tidemark that applied it, or a later one.",
+            )
+        if known[name] != applied:
+            raise TidemarkError(
+                f"{schema}: migration {name} was changed after it was applied (checksum {known[name][:12]}, "
+                f"applied {applied[:12]}).",
+                "restore the file and put the change into a new one.",
+            )
+    todo = [file for file in files if file.name not in ledger]
+    last = max(ledger, default="")
+    if todo and todo[0].name < last:
+        raise TidemarkError(
+            f"{schema}: migration {todo[0].name} sorts before {last}, which is already applied.",
+            "give it the next free number.",
+        )
+    return todo
+
+
+def _create_extension(connection: psycopg.Connection) -> None:
+    try:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb WITH SCHEMA public")
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise TidemarkError(
+            f"the TimescaleDB extension cannot be created: {first_line(error)}",
+            "install it, put timescaledb into shared_preload_libraries, and migrate once as a superuser.",
+        ) from error
+
+
+def values_files() -> list[SqlFile]:
+    """The migration that says what meters finally say: applied to the rollups, and again to the views over versions."""
+    return [file for file in sql_files("usage") if file.name == VALUES_FILE]
+
+
+def _create_schema(connection: psycopg.Connection, schema: str, kind: str) -> None:
+    name = sql.Identifier(schema)
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+    comment = sql.Literal(f"{_COMMENTS[kind]} of Tidemark.")
+    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, comment))
+
+
+def _migrate_schema(
+    connection: psycopg.Connection, schema: str, files: Sequence[SqlFile], *below: str
+) -> list[Applied]:
+    """Apply what is pending; `below` are schemas that the files find relations in, after their own."""
+    name = sql.Identifier(schema)
+    path = sql.SQL(", ").join(map(sql.Identifier, (schema, *below, "public")))
+    connection.execute(sql.SQL("SET client_min_messages = warning; SET search_path TO {}").format(path))
+    connection.execute(sql.SQL(_LEDGER).format(schema=name))
+    rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(name))
+    ledger: dict[str, str] = {row[0]: row[1] for row in rows}
+    todo = pending(files, ledger, schema)
+    for file in todo:
+        _apply(connection, schema, file)
+    return [Applied(schema, file.name) for file in todo]
+
+
+def _apply(connection: psycopg.Connection, schema: str, file: SqlFile) -> None:
+    ledger = sql.SQL("INSERT INTO {}.schema_migration (name, checksum) VALUES (%s, %s)").format(sql.Identifier(schema))
+    try:
+        with connection.transaction():
+            connection.execute(file.content)
+            connection.execute(ledger, [file.name, checksum(file)])
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise TidemarkError(
+            f"{schema}: migration {file.name} failed and was rolled back: {first_line(error)}",
+            "correct the cause and migrate again.",
+        ) from error

@@ -1,0 +1,100 @@
+"""Names of topics, schemas, keys and transactions; a run id gives a replay a set of its own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tidemark.core.errors import UsageError
+
+_RUN_ID = re.compile(r"[a-z][a-z0-9_]{0,30}")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Everything the jobs write to, derived from one run id.
+
+    Parameters
+    ----------
+    run_id:
+        Empty for the live run; otherwise a lower-case identifier of at most 31 characters. Two runs share the source
+        topic and nothing else, so neither can add to totals whose state belongs to the other.
+    """
+
+    run_id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.run_id and not _RUN_ID.fullmatch(self.run_id):
+            raise UsageError(
+                f"run id {self.run_id!r} is not a lower-case identifier of at most 31 characters.",
+                "use letters a-z, digits and _, beginning with a letter.",
+            )
+
+    def _topic(self, base: str) -> str:
+        return f"{base}.{self.run_id}" if self.run_id else base
+
+    @property
+    def deltas(self) -> str:
+        """Topic of additive usage changes."""
+        return self._topic("usage.deltas")
+
+    @property
+    def alerts(self) -> str:
+        """Topic of alerts."""
+        return self._topic("usage.alerts")
+
+    @property
+    def nudges(self) -> str:
+        """Topic of requests to look at a counter again."""
+        return self._topic("usage.nudges")
+
+    @property
+    def dlq(self) -> str:
+        """Topic of events that were not counted, each with its reason."""
+        return self._topic("usage.dlq")
+
+    @property
+    def usage_schema(self) -> str:
+        """Postgres schema of the rollups."""
+        return f"usage_{self.run_id}" if self.run_id else "usage"
+
+    @property
+    def billing_schema(self) -> str:
+        """Postgres schema of closes, corrections and replays of this run, and of the views that follow the switch."""
+        return f"billing_{self.run_id}" if self.run_id else "billing"
+
+    @property
+    def report_schema(self) -> str:
+        """Postgres schema of the views for finance, over those of `billing_schema`."""
+        return f"report_{self.run_id}" if self.run_id else "report"
+
+    @property
+    def closes(self) -> str:
+        """Topic of closed periods."""
+        return self._topic("usage.closes")
+
+    @property
+    def corrections(self) -> str:
+        """Topic of changes of closed periods."""
+        return self._topic("usage.corrections")
+
+    def replay(self, replay_id: str) -> str:
+        """Run id of a replay of this run."""
+        return f"{self.run_id}_{replay_id}" if self.run_id else replay_id
+
+    @property
+    def redis_prefix(self) -> str:
+        """First part of every Redis key, with its colon."""
+        return f"usage_{self.run_id}:" if self.run_id else "usage:"
+
+    def job(self, name: str) -> str:
+        """Flink job name of `meter`, `rollup` or `anomaly`."""
+        return f"tidemark-{name}-{self.run_id}" if self.run_id else f"tidemark-{name}"
+
+    def transactions(self, sink: str) -> str:
+        """Kafka transactional id prefix of one sink; unique per sink and run."""
+        return f"{self.job('meter')}-{sink}"
+
+    def group(self, name: str) -> str:
+        """Kafka consumer group of a job; offsets are committed for monitoring only."""
+        return self.job(name)

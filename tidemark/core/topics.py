@@ -1,0 +1,141 @@
+"""Creates the topics a run needs; safe to repeat, and never changes a topic that exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import BOOTSTRAP_MS
+from tidemark.core.settings import KafkaSettings, Settings
+
+# A DLQ record holds an event of any size the broker takes, in base64.
+MAX_RECORD_BYTES = 3 * 1_024 * 1_024
+_TIMEOUT_MS = 15_000
+TimestampType = Literal["LogAppendTime", "CreateTime"]
+# The timestamp of a redriven event is its original arrival, also where events get the broker's clock. Its records are
+# kept for ever: they are the only account of what was redriven. Every replay must read them, and an event that is
+# there already is not sent again. By age they would go at once, since their timestamps are old when they are written.
+_REDRIVE_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
+
+# A nudge is of use for seconds; a job that starts begins with the newest.
+_NUDGES_CONFIG = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One topic and whether this call created it."""
+
+    topic: str
+    created: bool
+
+
+# What finance was told is kept; in one partition, because the order of closes and corrections is part of what they say.
+_LEDGER_CONFIG = {"retention.ms": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
+
+
+def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True) -> list[Applied]:
+    """Create what is missing of the source topic, the topic of redriven events and the topics of this run.
+
+    Parameters
+    ----------
+    settings:
+        Partitions, replication, run id.
+    create_time:
+        For loading history: arrival is the timestamp the producer sets, instead of the broker's clock. The topic of
+        redriven events is always of this kind.
+    ledger:
+        Also the topics of closes and corrections; a replay has none, it changes those of the run it is promoted in.
+
+    Raises
+    ------
+    UsageError
+        The source topic or the redrive topic exists with the other kind of timestamp: lateness would be decided by the
+        wrong clock.
+    UnavailableError
+        Kafka does not answer.
+
+    """
+    names = settings.names
+    kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
+    configs: dict[str, dict[str, str]] = {
+        settings.topics.events: {"message.timestamp.type": kind},
+        settings.topics.redrive: _REDRIVE_CONFIG,
+        names.deltas: {},
+        names.alerts: {},
+        names.nudges: _NUDGES_CONFIG,
+        names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
+        **({names.closes: _LEDGER_CONFIG, names.corrections: _LEDGER_CONFIG} if ledger else {}),
+    }
+    admin = _admin(settings.kafka)
+    try:
+        applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
+        _check_timestamps(
+            admin, settings.topics.events, kind, "or call `tidemark topics apply` with (or without) --create-time."
+        )
+        _check_timestamps(
+            admin, settings.topics.redrive, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
+        )
+    except KafkaError as error:
+        raise _away(settings.kafka, error) from error
+    finally:
+        admin.close()
+    return applied
+
+
+def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) -> bool:
+    if topic in admin.list_topics():
+        return False
+    ordered = topic in {settings.names.closes, settings.names.corrections}
+    partitions = 1 if ordered else settings.topics.partitions
+    new = NewTopic(topic, partitions, settings.topics.replication, topic_configs=config)
+    try:
+        admin.create_topics([new])
+    except TopicAlreadyExistsError:
+        return False
+    return True
+
+
+def has_create_time(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether the producer sets the arrival of records of a topic, instead of the broker; raises UnavailableError."""
+    admin = _admin(kafka)
+    try:
+        return _timestamps(admin, topic) == "CreateTime"
+    except KafkaError as error:
+        raise _away(kafka, error) from error
+    finally:
+        admin.close()
+
+
+def _admin(kafka: KafkaSettings) -> Any:
+    try:
+        return KafkaAdminClient(
+            bootstrap_servers=kafka.servers,
+            bootstrap_timeout_ms=BOOTSTRAP_MS,
+            request_timeout_ms=_TIMEOUT_MS,
+        )
+    except KafkaError as error:
+        raise _away(kafka, error) from error
+
+
+def _timestamps(admin: Any, topic: str) -> str:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+    found = admin.describe_configs([resource])["topic"][topic]
+    return str(found["message.timestamp.type"]["value"]) if "message.timestamp.type" in found else "CreateTime"
+
+
+def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: str) -> None:
+    actual = _timestamps(admin, topic)
+    if actual != expected:
+        raise UsageError(
+            f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",
+            f"use another topics.events, {or_else}",
+        )
+
+
+def _away(kafka: KafkaSettings, error: Exception) -> UnavailableError:
+    return UnavailableError(f"Kafka at {kafka.bootstrap} does not answer: {error!r}.", "start it: `tidemark up`.")

@@ -1,0 +1,119 @@
+"""The request that tells a receiver: address, headers and body, by the kind of the receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+from tidemark.delivery import alertmanager, pagerduty, signed_webhook, slack
+from tidemark.delivery.document import Notification, encoded
+
+Kind = Literal["pagerduty", "alertmanager", "slack", "webhook"]
+# Kinds that say nothing without their secret.
+NEEDS_SECRET: tuple[Kind, ...] = ("pagerduty", "webhook")
+
+
+class ReceiverError(ValueError):
+    """A receiver cannot be told as it is set up; says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Who is told, as the alert policy has it.
+
+    Parameters
+    ----------
+    name, kind:
+        Name in the policy, and what it understands.
+    url:
+        Where it listens.
+    secret_env:
+        Name of the environment variable with its secret; empty for none.
+    """
+
+    name: str
+    kind: Kind
+    url: str
+    secret_env: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A POST to be made; not shown in full, because it may carry a secret."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """Where it goes, without the parts of an address that may be secret."""
+        return place(self.url)
+
+
+def receiver_of(name: str, body: Mapping[str, Any]) -> Receiver:
+    """A receiver of its entry in the alert policy.
+
+    Raises
+    ------
+    ReceiverError
+        Its kind is none of ours, or it has no url.
+    """
+    kind, url = body.get("kind"), body.get("url")
+    if kind not in get_args(Kind) or not url:
+        raise ReceiverError(
+            f"receiver {name} has kind {kind!r} and needs one of {', '.join(get_args(Kind))}, and a url."
+        )
+    return Receiver(name, cast("Kind", kind), str(url), str(body.get("secret_env") or ""))
+
+
+def secret_of(receiver: Receiver, environment: Mapping[str, str]) -> str:
+    """The secret of a receiver, from the environment variable that it names; empty where it needs none.
+
+    Raises
+    ------
+    ReceiverError
+        The variable is missing or empty, or none is named and the kind needs one.
+    """
+    if not receiver.secret_env:
+        if receiver.kind in NEEDS_SECRET:
+            raise ReceiverError(f"receiver {receiver.name} ({receiver.kind}) names no secret_env.")
+        return ""
+    secret = environment.get(receiver.secret_env, "").strip()
+    if not secret:
+        raise ReceiverError(f"environment variable {receiver.secret_env} of receiver {receiver.name} is not set.")
+    return secret
+
+
+def message_of(receiver: Receiver, notification: Notification, secret: str, at_s: int) -> Message:
+    """The request that tells `receiver`; `at_s` is the time of its signature, unix seconds."""
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "tidemark",
+        signed_webhook.KEY_HEADER: notification.id,
+    }
+    if receiver.kind == "pagerduty":
+        return Message(receiver.url, headers, encoded(pagerduty.event(notification, secret)))
+    if receiver.kind == "alertmanager":
+        bearer = {"Authorization": f"Bearer {secret}"} if secret else {}
+        return Message(_alertmanager_url(receiver.url), headers | bearer, encoded(alertmanager.alerts(notification)))
+    if receiver.kind == "slack":
+        # The address of an incoming webhook is its secret.
+        return Message(secret or receiver.url, headers, encoded(slack.message(notification)))
+    body = encoded(signed_webhook.document(notification))
+    return Message(
+        receiver.url, headers | {signed_webhook.SIGNATURE_HEADER: signed_webhook.signature(secret, body, at_s)}, body
+    )
+
+
+def place(url: str) -> str:
+    """Scheme, host and port of an address; paths, queries and users may be secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _alertmanager_url(url: str) -> str:
+    base = url.rstrip("/")
+    return base if base.endswith(alertmanager.PATH) else base + alertmanager.PATH

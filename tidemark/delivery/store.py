@@ -1,0 +1,125 @@
+"""Notifications in Postgres: the next one that is due, what became of it, and dead ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+
+from tidemark.delivery.outcome import Dead, Delivered, Outcome
+
+_WAITING: LiteralString = "delivered_at IS NULL AND dead_at IS NULL"
+_RECEIVERS: LiteralString = f"""
+SELECT receiver FROM notification WHERE {_WAITING} AND due_at <= now() GROUP BY receiver ORDER BY min(due_at), receiver
+"""
+_TURN: LiteralString = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+# A beginning that waits for its next attempt holds back the end of the same group (whose key is that of the beginning,
+# or begins with it): told the other way round, the receiver would keep an incident for ever.
+_NEXT: LiteralString = f"""
+SELECT notification_id, receiver, body, attempts
+FROM notification AS one
+WHERE receiver = %s AND {_WAITING} AND due_at <= now() AND NOT EXISTS (
+    SELECT FROM notification AS earlier
+    WHERE earlier.receiver = one.receiver AND earlier.delivered_at IS NULL AND earlier.dead_at IS NULL
+      AND (earlier.created_at, earlier.notification_id) < (one.created_at, one.notification_id)
+      AND starts_with(one.body ->> 'group_key', earlier.body ->> 'group_key')
+)
+ORDER BY due_at, created_at, notification_id
+LIMIT 1
+FOR UPDATE OF one SKIP LOCKED
+"""
+_DELIVERED: LiteralString = """
+UPDATE notification SET attempts = attempts + 1, last_error = NULL, delivered_at = clock_timestamp()
+WHERE notification_id = %s
+"""
+_LATER: LiteralString = """
+UPDATE notification SET attempts = attempts + 1, last_error = %s, due_at = clock_timestamp() + %s
+WHERE notification_id = %s
+"""
+_DEAD: LiteralString = """
+UPDATE notification SET attempts = attempts + 1, last_error = %s, dead_at = clock_timestamp() WHERE notification_id = %s
+"""
+_LIST_DEAD: LiteralString = """
+SELECT notification_id, receiver, kind, body ->> 'summary' AS summary, attempts, last_error, created_at, dead_at
+FROM notification
+WHERE dead_at IS NOT NULL AND (%(receiver)s::text IS NULL OR receiver = %(receiver)s)
+ORDER BY dead_at DESC, notification_id
+LIMIT %(limit)s
+"""
+_REVIVE: LiteralString = """
+UPDATE notification SET dead_at = NULL, attempts = 0, due_at = clock_timestamp()
+WHERE notification_id = ANY(%s) AND dead_at IS NOT NULL
+RETURNING notification_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A notification to be sent now, locked until the transaction ends; `attempts` were made before."""
+
+    notification_id: str
+    receiver: str
+    body: Mapping[str, Any]
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A notification that was given up, and why."""
+
+    notification_id: str
+    receiver: str
+    kind: str
+    summary: str
+    attempts: int
+    last_error: str
+    created_at: datetime
+    dead_at: datetime
+
+
+def take(connection: psycopg.Connection, schema: str) -> Due | None:
+    """The next due notification of a receiver that nobody is telling anything right now; inside a transaction.
+
+    A receiver is told one thing at a time: a slow one holds up its own notifications and one thread.
+    """
+    for (receiver,) in connection.execute(_RECEIVERS).fetchall():
+        with connection.transaction() as turn:
+            due = _next(connection, schema, receiver)
+            if due is not None:
+                return due
+            # Its notifications wait for others: give the turn back, or it would be kept while another one is told.
+            raise psycopg.Rollback(turn)
+    return None
+
+
+def settle(connection: psycopg.Connection, due: Due, outcome: Outcome) -> None:
+    """Write what became of an attempt."""
+    if isinstance(outcome, Delivered):
+        connection.execute(_DELIVERED, [due.notification_id])
+    elif isinstance(outcome, Dead):
+        connection.execute(_DEAD, [outcome.error, due.notification_id])
+    else:
+        connection.execute(_LATER, [outcome.error, outcome.pause, due.notification_id])
+
+
+def dead(connection: psycopg.Connection, receiver: str | None, limit: int) -> list[DeadLetter]:
+    """Dead notifications, newest first, of one receiver or of all."""
+    with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+        return cursor.execute(_LIST_DEAD, {"receiver": receiver, "limit": limit}).fetchall()
+
+
+def revive(connection: psycopg.Connection, ids: Sequence[str]) -> list[str]:
+    """Make dead notifications due now, with all their attempts before them; returns those that were dead."""
+    return [row[0] for row in connection.execute(_REVIVE, [list(ids)])]
+
+
+def _next(connection: psycopg.Connection, schema: str, receiver: str) -> Due | None:
+    turn = connection.execute(_TURN, [f"tidemark deliver {schema} {receiver}"]).fetchone()
+    if turn is None or not turn[0]:
+        return None
+    row = connection.execute(_NEXT, [receiver]).fetchone()
+    return None if row is None else Due(*row)

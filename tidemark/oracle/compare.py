@@ -1,0 +1,215 @@
+"""Compares the oracle with what is stored, row by row and both ways, with exact decimals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+from typing import Any, Literal, cast
+from urllib.parse import unquote
+
+import psycopg
+import pyarrow as pa  # type: ignore[import-untyped]
+import redis
+
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle
+
+GRAINS = ("usage_minute", "usage_hour", "usage_day", "usage_period")
+# Compared where the watermark bound covers all disorder of the stream.
+SLIDING = ("usage_sliding", "usage_sliding_customer")
+# Rows shown of each side; the number of all is in the summary.
+SHOWN_ROWS = 50
+_BATCH = 50_000
+_DECIMAL = pa.decimal128(38, 9)
+_TIME = pa.timestamp("us", tz="UTC")
+_KEYS = {
+    "usage_minute": [("minute_start", _TIME)],
+    "usage_hour": [("hour_start", _TIME)],
+    "usage_day": [("day", pa.date32())],
+    "usage_period": [("period_start", _TIME), ("period_end", _TIME)],
+    "delta_minutes": [("minute_start", _TIME)],
+    "live": [("period_start", pa.int64()), ("period_end", pa.int64())],
+}
+_WINDOW = [("window_s", pa.int32()), ("window_start", _TIME), ("window_end", _TIME)]
+_LIVE_KEY = ("tenant_id", "customer_id", "meter")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that only one side has; a changed row is one of each side.
+
+    Parameters
+    ----------
+    relation:
+        What was compared.
+    side:
+        Who has the row.
+    row:
+        Column names and values.
+
+    """
+
+    relation: str
+    side: Literal["oracle", "stored"]
+    row: dict[str, Any]
+
+
+def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]], required: str = "TRUE") -> list[Difference]:
+    """Rows of a relation of the oracle that are not stored, and stored rows the oracle does not have.
+
+    Parameters
+    ----------
+    oracle:
+        The recomputed usage.
+    relation:
+        One of `GRAINS` or `SLIDING`, or `live`.
+    stored:
+        Rows in the relation's column order; times with zone, totals as `Decimal`, None for NULL.
+    required:
+        SQL condition on the relation's rows that have to be stored; others may be, and are compared when they are.
+
+    Returns
+    -------
+    At most SHOWN_ROWS differences of each side; empty when both are the same multiset of rows.
+
+    """
+    load(oracle, f"stored_{relation}", schema_of(relation), stored)
+    return compare_relations(oracle, relation, f"stored_{relation}", required)
+
+
+def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] = GRAINS) -> list[Difference]:
+    """Compare rollup tables of the run with the oracle: any of `GRAINS` and `SLIDING`.
+
+    Raises
+    ------
+    UnavailableError
+        The database does not answer.
+
+    """
+    found: list[Difference] = []
+    if set(grains) & set(SLIDING):
+        oracle.build_sliding()
+    try:
+        with psycopg.connect(settings.postgres.url, connect_timeout=10, options="-c timezone=UTC") as connection:
+            for grain in grains:
+                required = _kept(settings) if grain in SLIDING else "TRUE"
+                rows = _table_rows(connection, settings.names.usage_schema, grain)
+                found += compare(oracle, grain, rows, required)
+    except psycopg.OperationalError as error:
+        raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
+    return found
+
+
+def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
+    """Compare the live counters of the run with the oracle's latest periods.
+
+    Raises
+    ------
+    UnavailableError
+        Redis does not answer.
+
+    """
+    try:
+        return compare(oracle, "live", list(live_rows(settings)))
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis at {settings.redis.url}: {error}.", "`tidemark up`.") from error
+
+
+def _kept(settings: Settings) -> str:
+    """The condition on sliding windows that are recent enough to be written, whenever that was.
+
+    What was written and is older by now is compared too.
+    """
+    history_s = settings.rollup.sliding_history_s
+    return f"window_end > now() - INTERVAL {history_s} SECOND" if history_s else "TRUE"
+
+
+def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) -> Iterator[tuple[Any, ...]]:
+    columns = ", ".join(schema_of(grain).names)
+    with connection.cursor(name=f"compare_{grain}") as cursor:
+        cursor.itersize = _BATCH
+        cursor.execute(f'SELECT {columns} FROM "{schema}".{grain}'.encode())
+        yield from cursor
+
+
+def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
+    """One row per key, in the columns of `live`; ids come back from their percent-encoding."""
+    password = settings.redis.secret
+    client = redis.Redis.from_url(settings.redis.url, password=password, decode_responses=True, socket_timeout=10)
+    fields = [name for name in schema_of("live").names if name not in _LIVE_KEY]
+    with client:
+        for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):
+            if "}::" in key:
+                # What is said of a customer beside its counters: suspensions, default limits, leaderboards.
+                continue
+            # Typed for both the blocking and the asyncio client; this one blocks.
+            found = cast("list[str | None]", client.hmget(key, fields))
+            values = live_values(found)
+            # A counter that only shows a limit holds no usage.
+            if values[2]:
+                yield *parse_live_key(settings, key), *values
+
+
+def live_values(found: Sequence[str | None]) -> tuple[Any, ...]:
+    """Numbers of a hash's fields, in the order of `live`; what is absent or empty is None."""
+    kinds = (int, int, int, int, Decimal, Decimal, Decimal, str)
+    return tuple(kind(text) if text else None for kind, text in zip(kinds, found, strict=True))
+
+
+def parse_live_key(settings: Settings, key: str) -> tuple[str, str, str]:
+    """Tenant, customer and meter of a key `usage:{tenant/customer}:meter`."""
+    pair, _, meter = key.removeprefix(settings.names.redis_prefix).removeprefix("{").partition("}:")
+    tenant, _, customer = pair.partition("/")
+    return unquote(tenant), unquote(customer), unquote(meter)
+
+
+def schema_of(relation: str) -> pa.Schema:
+    """Arrow schema of a relation of the oracle; decimals are exact, times are UTC; lo, hi and latest may be NULL."""
+    if relation in SLIDING:
+        names = (
+            ("tenant_id", "customer_id", "meter") if relation == "usage_sliding_customer" else ("tenant_id", "meter")
+        )
+        windows = [*((name, pa.string()) for name in names), *_WINDOW]
+        return pa.schema([*windows, ("n", pa.int64()), ("total", _DECIMAL)])
+    series = [] if relation == "live" else ["dims", "part"]
+    ids = [(name, pa.string()) for name in ("tenant_id", "customer_id", "meter", *series)]
+    counts = [(name, pa.int64()) for name in ("n", "samples")]
+    totals = [(name, _DECIMAL) for name in ("total", "lo", "hi")]
+    return pa.schema([*ids, *_KEYS[relation], *counts, *totals, ("latest", pa.string())])
+
+
+def load(oracle: Oracle, table: str, schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> None:
+    """Put rows into a new table of the oracle's database."""
+    oracle.db.register("empty", schema.empty_table())
+    oracle.db.execute(f"CREATE OR REPLACE TABLE {table} AS FROM empty")
+    oracle.db.unregister("empty")
+    iterator = iter(rows)
+    while batch := list(islice(iterator, _BATCH)):
+        columns = [pa.array(column, field.type) for column, field in zip(zip(*batch, strict=True), schema, strict=True)]
+        oracle.db.register("batch", pa.table(columns, schema=schema))
+        oracle.db.execute(f"INSERT INTO {table} FROM batch")
+        oracle.db.unregister("batch")
+
+
+def compare_relations(oracle: Oracle, relation: str, stored: str, required: str = "TRUE") -> list[Difference]:
+    """Rows only in a relation of the oracle, and rows only in another table or view of its database, as multisets.
+
+    Of the rows of the relation only those have to be in the other one that meet `required`, an SQL condition.
+    """
+    names = schema_of(relation).names
+    columns = ", ".join(names)
+    sides: tuple[tuple[Literal["oracle", "stored"], str, str, str], ...] = (
+        ("oracle", relation, stored, required),
+        ("stored", stored, relation, "TRUE"),
+    )
+    found = []
+    for side, left, right, where in sides:
+        query = f"""
+            SELECT {columns} FROM {left} WHERE {where} EXCEPT ALL SELECT {columns} FROM {right}
+            ORDER BY ALL LIMIT {SHOWN_ROWS}"""
+        rows = oracle.db.execute(query).fetchall()
+        found += [Difference(relation, side, dict(zip(names, row, strict=True))) for row in rows]
+    return found

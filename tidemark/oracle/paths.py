@@ -1,0 +1,126 @@
+"""Property paths as columns: each is looked up once in the JSON of an event, its type and its text."""
+
+from __future__ import annotations
+
+import re
+
+from tidemark.core.errors import UsageError
+
+# Fields of the event, in the order of `own_types` and `own_texts` of `amounted.sql`.
+_OWN = (
+    "event_id", "tenant_id", "customer_id", "event_type", "timestamp", "quantity", "source", "resource_id", "user_id",
+    "session_id", "region",
+)  # fmt: skip
+_JSON_PATH = re.compile(r"""\$(?:\.[^.\[\]'"]+|\['[^']+'\]|\["[^"]+"\])+""")
+_STEP = re.compile(r"""\.([^.\[\]'"]+)|\['([^']+)'\]|\["([^"]+)"\]""")
+_PREFIX = "properties."
+
+
+def quoted(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def chains_of(path: str) -> list[list[str]]:
+    """Names of properties within each other that a path may mean, the first that is there answering.
+
+    Raises
+    ------
+    UsageError
+        It is a JSONPath with anything else than names.
+
+    """
+    if path.startswith(("$.", "$[")):
+        if not _JSON_PATH.fullmatch(path):
+            raise UsageError(f"the oracle does not know the path {path}.", "write names: $.a.b or $['a.b'].")
+        return [[one or two or three for one, two, three in _STEP.findall(path)]]
+    name = path.removeprefix(_PREFIX)
+    return [[name], name.split(".")] if "." in name else [[name]]
+
+
+class Paths:
+    """The paths that were asked for; each gets columns p0_kind, p0_text, p1_kind, ... of the table `looked_up`.
+
+    A path is the property of that name; with dots in it and no such property, objects inside objects; with neither, the
+    event's own field of that name. After `properties.` and in a JSONPath no field answers. What is null is missing.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, str] = {}
+        self._pointers: dict[str, int] = {}
+
+    def kind(self, path: str) -> str:
+        """Column of the JSON type, NULL when missing."""
+        return f"{self._column(path)}_kind"
+
+    def text(self, path: str) -> str:
+        """Column of the text: strings as they are, numbers and booleans as written; NULL when missing."""
+        return f"{self._column(path)}_text"
+
+    def group_text(self, path: str) -> str:
+        """SQL of the text that a value is grouped by, one for all equal numbers; NULL when missing."""
+        return f"group_text({self.kind(path)}, {self.text(path)})"
+
+    def is_number(self, path: str) -> str:
+        """SQL of whether it is a JSON number; NULL when missing."""
+        return f"{self.kind(path)} IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
+
+    def scalar(self, path: str) -> str:
+        """Text of what is neither object nor array; else NULL."""
+        return f"CASE WHEN {self.kind(path)} NOT IN ('OBJECT', 'ARRAY') THEN {self.text(path)} END"
+
+    def number(self, path: str) -> str:
+        """Key by which numbers and numeric texts are ordered; else NULL."""
+        return f"number_key({self.scalar(path)})"
+
+    def statement(self) -> str:
+        """SQL of the table `looked_up`: the placed events with the columns of all paths."""
+        # Step 1: names first, they may register pointers.
+        found = ["* EXCLUDE (own_types, own_texts" + (", kinds, texts)" if self._columns else ")")]
+        for path, column in self._columns.items():
+            kind, text = self._looked_up(path)
+            found.append(f"nullif({kind}, 'NULL') AS {column}_kind")
+            found.append(f"CASE WHEN {kind} <> 'NULL' THEN {text} END AS {column}_text")
+        # Step 2: one reading of the JSON for all pointers.
+        lists = ""
+        if self._columns:
+            kinds, texts = (self._extracted(call) for call in ("json_type(body", "json_extract_string(numbered"))
+            lists = f", {kinds} AS kinds, {texts} AS texts"
+        return f"""CREATE TABLE looked_up AS
+SELECT {", ".join(found)}
+FROM (
+    SELECT a.* EXCLUDE (value, body, numbered, verdict), p.* EXCLUDE (partition, "offset", verdict){lists}
+    FROM amounted AS a
+    JOIN placed AS p USING (partition, "offset")
+    WHERE p.verdict IS NULL
+)"""
+
+    def _column(self, path: str) -> str:
+        return self._columns.setdefault(path, f"p{len(self._columns)}")
+
+    def _extracted(self, call: str) -> str:
+        """A list with one element per pointer, from the properties of either form of event."""
+        lists = [
+            f"{call}, [{', '.join(quoted(root + pointer) for pointer in self._pointers)}])"
+            for root in ("/data", "/properties")
+        ]
+        return f"CASE WHEN is_cloud THEN {lists[0]} ELSE {lists[1]} END"
+
+    def _pointer(self, names: list[str]) -> int:
+        """Place in the lists, from 1, of a JSON pointer."""
+        pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
+        return self._pointers.setdefault(pointer, len(self._pointers) + 1)
+
+    def _looked_up(self, path: str) -> tuple[str, str]:
+        """SQL of type and text of a path, whichever of its meanings is there."""
+        cases = []
+        for names in chains_of(path):
+            objects = [f"kinds[{self._pointer(names[:size])}] = 'OBJECT'" for size in range(1, len(names))]
+            inner = self._pointer(names)
+            there = " AND ".join([*objects, f"kinds[{inner}] IS NOT NULL"])
+            cases.append((there, f"kinds[{inner}]", f"texts[{inner}]"))
+        if path in _OWN:
+            own = _OWN.index(path) + 1
+            cases.append((f"own_types[{own}] IS NOT NULL", f"own_types[{own}]", f"own_texts[{own}]"))
+        kind, text = (" ".join(f"WHEN {case[0]} THEN {case[i]}" for case in cases) for i in (1, 2))
+        return f"(CASE {kind} END)", f"(CASE {text} END)"

@@ -1,0 +1,1 @@
+"""Quotas: tenants that send more than expected are alarmed, never held back."""

@@ -1,0 +1,180 @@
+"""Runs of the checks in Postgres: what they found, and who explained what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from tidemark.billing.drift import Drift
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.names import Names
+from tidemark.reconcile.findings import Finding, Outcome, Subject
+from tidemark.reconcile.sample import Wanted
+
+_RUN = """
+INSERT INTO {schema}.reconcile_run (started_at, checks, checked, tenant_id, share, compared_from, offsets, outcome)
+VALUES (%(started_at)s, %(checks)s, %(checked)s, %(tenant_id)s, %(share)s, %(compared_from)s, %(offsets)s, %(outcome)s)
+RETURNING id, finished_at
+"""
+# A difference that was explained stays so while it is found again, to the last digit.
+_DRIFT = """
+INSERT INTO {schema}.drift (reconcile_id, check_name, tenant_id, customer_id, meter, subject, bucket_at, expected,
+                            actual, delta, explained_at, explained_by, explanation)
+SELECT %(reconcile_id)s, %(check_name)s, %(tenant_id)s, %(customer_id)s, %(meter)s, %(subject)s, %(bucket_at)s,
+       %(expected)s, %(actual)s, %(delta)s, before.explained_at, before.explained_by, before.explanation
+FROM (SELECT) AS one
+LEFT JOIN LATERAL (
+    SELECT d.explained_at, d.explained_by, d.explanation, d.expected, d.actual
+    FROM {schema}.drift d
+    WHERE d.check_name = %(check_name)s AND md5(d.subject) = md5(%(subject)s) AND d.subject = %(subject)s
+    ORDER BY d.id DESC
+    LIMIT 1
+) before ON before.expected IS NOT DISTINCT FROM %(expected)s::text
+        AND before.actual IS NOT DISTINCT FROM %(actual)s::text
+ON CONFLICT (reconcile_id, check_name, subject) DO NOTHING
+"""
+_EXPLAIN = """
+UPDATE {schema}.drift SET explained_at = clock_timestamp(), explained_by = %(by)s, explanation = %(because)s
+WHERE id = %(id)s
+"""
+_COUNTS = "SELECT check_name, count(*) FROM {schema}.drift_open GROUP BY check_name ORDER BY check_name"
+_LAST = """
+SELECT DISTINCT ON (name) name, id, finished_at, (outcome -> name ->> 'compared')::bigint
+FROM {schema}.reconcile_run, unnest(checked) AS name
+ORDER BY name, id DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run to be stored.
+
+    Parameters
+    ----------
+    started_at:
+        When it began.
+    wanted:
+        Who was looked at.
+    compared_from:
+        First event time that was compared with the source; None for all.
+    offsets:
+        Next offset by topic and partition: all records before were compared.
+    outcomes:
+        By check, in the order asked for.
+    """
+
+    started_at: datetime
+    wanted: Wanted
+    compared_from: datetime | None
+    offsets: Mapping[str, Mapping[int, int]]
+    outcomes: Mapping[str, Outcome]
+
+
+def claim(connection: psycopg.Connection, names: Names) -> None:
+    """Be the one that reconciles this run; the claim goes with the connection.
+
+    Raises
+    ------
+    TidemarkError
+        Another connection has it, or the database has no tables for it (a replay has none of its own).
+    """
+    there = connection.execute("SELECT to_regclass(format('%%I.drift', %s::text))", [names.billing_schema]).fetchone()
+    if there is None or there[0] is None:
+        raise TidemarkError(
+            f"there are no current tables in {names.billing_schema}.",
+            "`tidemark db migrate`; a replay is reconciled with the run it is promoted in.",
+        )
+    row = connection.execute(
+        "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"reconcile {names.billing_schema}"]
+    ).fetchone()
+    if row is None or not row[0]:
+        raise TidemarkError(
+            f"another `tidemark reconcile` of {names.billing_schema} is at work.", "wait for it, or end it."
+        )
+
+
+def open_counts(connection: psycopg.Connection, names: Names) -> dict[str, int]:
+    """How many differences are open, by check; checks without any are absent."""
+    return dict(connection.execute(_sql(_COUNTS, names)).fetchall())
+
+
+def last_runs(connection: psycopg.Connection, names: Names) -> dict[str, tuple[int, datetime, int]]:
+    """Number, end and things compared of the last run of each check that came to a result."""
+    rows = connection.execute(_sql(_LAST, names)).fetchall()
+    return {name: (number, at, compared or 0) for name, number, at, compared in rows}
+
+
+def record(connection: psycopg.Connection, names: Names, done: Done) -> tuple[int, datetime]:
+    """Store a run and what it found; its number and the instant. In a transaction of the caller."""
+    given = {
+        "started_at": done.started_at,
+        "checks": list(done.outcomes),
+        "checked": [name for name, outcome in done.outcomes.items() if not outcome.not_checked],
+        "tenant_id": done.wanted.tenant,
+        "share": done.wanted.share,
+        "compared_from": done.compared_from,
+        "offsets": Jsonb(done.offsets),
+        "outcome": Jsonb({name: outcome.document() for name, outcome in done.outcomes.items()}),
+    }
+    number, at = connection.execute(_sql(_RUN, names), given).fetchall()[0]
+    rows = [
+        _row(number, name, finding, done.wanted)
+        for name, outcome in done.outcomes.items()
+        for finding in outcome.findings
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(_sql(_DRIFT, names), rows)
+    return number, at
+
+
+def explain(connection: psycopg.Connection, names: Names, number: int, because: str, by: str) -> None:
+    """Mark a difference as explained.
+
+    Raises
+    ------
+    UsageError
+        There is no such difference, or nothing is said.
+    """
+    if not because.strip() or not by.strip():
+        raise UsageError("an explanation needs words and a name.", "give --because and --by.")
+    given = {"id": number, "because": because, "by": by}
+    if connection.execute(_sql(_EXPLAIN, names), given).rowcount != 1:
+        raise UsageError(f"there is no drift {number}.", "take a number of `tidemark reconcile drift`.")
+
+
+def kept(before: Iterable[Drift], check: str, unseen: Callable[[Subject], bool]) -> list[Finding]:
+    """Open differences of a check that a run has not looked at again, because they were moving: they stay open."""
+    found = []
+    for drift in before:
+        subject: Subject = json.loads(drift.subject)
+        if drift.check_name == check and unseen(subject):
+            found.append(Finding(subject, drift.expected, drift.actual, drift.delta, drift.bucket_at))
+    return found
+
+
+def _row(number: int, check: str, finding: Finding, wanted: Wanted) -> dict[str, Any]:
+    subject = finding.subject
+    return {
+        "reconcile_id": number,
+        "check_name": check,
+        # What stands for more than is listed concerns all that were looked at.
+        "tenant_id": subject.get("tenant_id", wanted.tenant),
+        "customer_id": subject.get("customer_id"),
+        "meter": subject.get("meter"),
+        "subject": finding.name,
+        "bucket_at": finding.bucket_at,
+        "expected": finding.expected,
+        "actual": finding.actual,
+        "delta": finding.delta,
+    }
+
+
+def _sql(statement: str, names: Names) -> sql.Composed:
+    return sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema))

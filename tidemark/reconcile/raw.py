@@ -1,0 +1,150 @@
+"""The source topics read back for the recomputation: all records, those of a tenant, or those of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from tidemark.core.kafka import dump
+from tidemark.core.settings import Settings
+from tidemark.oracle.oracle import Oracle, RawRecord, Rules
+from tidemark.reconcile.sample import Wanted
+from udfs.events.envelope import unwrap
+
+Progress = Callable[[int], None]
+
+
+class _Head(msgspec.Struct):
+    """What says whose an event is, in either form; the rest is not looked at."""
+
+    tenant_id: Any = None
+    customer_id: Any = None
+    event_id: Any = None
+    voids: Any = None
+    tenantid: Any = None
+    subject: Any = None
+    id: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Head)
+
+
+@dataclass(slots=True)
+class Source:
+    """Where the source topics begin.
+
+    Parameters
+    ----------
+    begins:
+        Offset of the first record still held, by the oracle's number of the partition.
+    known_from_ms:
+        Latest arrival of a first record whose predecessors are gone; None when nothing is gone.
+    """
+
+    begins: Mapping[int, int]
+    known_from_ms: int | None = None
+
+    def see(self, partition: int, offset: int, arrival_ms: int) -> None:
+        """Take note of a record."""
+        if offset == self.begins.get(partition, 0) and offset > 0:
+            self.known_from_ms = max(arrival_ms, self.known_from_ms or 0)
+
+
+def recompute(
+    settings: Settings,
+    history: Any,
+    wanted: Wanted,
+    begins: Mapping[str, Mapping[int, int]],
+    progress: Progress | None = None,
+) -> tuple[Oracle, int | None]:
+    """Recompute usage from the source topics, up to the end they have at this call; close the oracle after use.
+
+    Of a sample the records of its customers are taken, and the copies of them that other customers' events are: the
+    first of an id counts, whatever the others say.
+
+    Returns
+    -------
+    The oracle; and, where retention has taken records, the arrival (epoch ms) from which on all are there, else None.
+    """
+    source = Source(edges_of(settings, begins))
+    records = _noted(_records(settings, progress), source)
+    if not wanted.everything:
+        ids = _ids(settings, wanted)
+        records = (record for record in records if _identity(settings, record[3]) in ids)
+    rules = Rules(
+        grace_ms=settings.events.grace_s * 1_000,
+        future_tolerance_ms=settings.events.future_tolerance_s * 1_000,
+        default_tenant=settings.events.default_tenant,
+        late_until_ms=int(datetime.fromisoformat(settings.replay.late_until).timestamp() * 1_000)
+        if settings.replay.late_until
+        else 0,
+    )
+    return Oracle(history, records, rules), source.known_from_ms
+
+
+def _noted(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:
+    for record in records:
+        source.see(*record[:3])
+        yield record
+
+
+def _records(settings: Settings, progress: Progress | None = None) -> Iterator[RawRecord]:
+    # The oracle knows partition p of the redrive topic as -1 - p.
+    events = dump(settings.kafka, settings.topics.events, progress=progress)
+    redriven = dump(settings.kafka, settings.topics.redrive)
+    return chain(
+        ((r.partition, r.offset, r.timestamp_ms, r.value) for r in events),
+        ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in redriven),
+    )
+
+
+def _ids(settings: Settings, wanted: Wanted) -> set[bytes]:
+    """Hashes of the ids that events of these customers have."""
+    found = set()
+    for record in _records(settings):
+        head = _head(record[3])
+        if head is not None and wanted.takes(*_owner(settings, head)):
+            found.add(_hash(settings, head))
+    return found
+
+
+def _identity(settings: Settings, value: bytes | None) -> bytes | None:
+    """Hash of what decides whether two events are copies, but for the source: equal for copies at least."""
+    head = _head(value)
+    return None if head is None else _hash(settings, head)
+
+
+def _hash(settings: Settings, head: _Head) -> bytes:
+    tenant, _ = _owner(settings, head)
+    event_id = head.voids if head.voids is not None else head.event_id if head.event_id is not None else head.id
+    return blake2b(f"{len(tenant)}:{tenant}{event_id}".encode(errors="replace"), digest_size=16).digest()
+
+
+def _owner(settings: Settings, head: _Head) -> tuple[str, str]:
+    native = head.event_id is not None
+    tenant = (
+        head.tenant_id if native else head.tenantid if head.tenantid is not None else settings.events.default_tenant
+    )
+    return str(tenant), str(head.customer_id if native else head.subject)
+
+
+def _head(value: bytes | None) -> _Head | None:
+    """None for what no customer can be read from: it is a dead letter, and counts nowhere."""
+    envelope = unwrap(value)
+    try:
+        return _DECODER.decode((value if envelope is None else envelope.event) or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def edges_of(settings: Settings, offsets: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
+    """Offsets by topic and partition as the oracle numbers its partitions."""
+    events = offsets.get(settings.topics.events, {})
+    redriven = offsets.get(settings.topics.redrive, {})
+    return {**events, **{-1 - partition: offset for partition, offset in redriven.items()}}

@@ -1,0 +1,247 @@
+"""Rollups against the independent recomputation: row by row and both ways, but for rows that events still reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tidemark.core.rollup_views import Layer
+from tidemark.oracle.compare import GRAINS, load, schema_of
+from tidemark.oracle.oracle import Oracle
+from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
+from tidemark.reconcile.sample import Wanted
+
+_BATCH = 20_000
+_SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")
+# A local day may begin 14 hours before that of UTC: this much behind the first event time that is known it is whole.
+_WHOLE_DAY = timedelta(days=2)
+# The first instant of a bucket in each relation.
+BUCKETS = {
+    "usage_minute": "minute_start",
+    "usage_hour": "hour_start",
+    "usage_day": "day",
+    "usage_period": "period_start",
+}
+_VALUES = ("n", "samples", "total", "lo", "hi", "latest")
+_EXACT = ("n", "samples", "latest")
+# What events behind the settled offsets have touched: by the minute, so by every bucket the minute is in.
+_MOVING = """
+CREATE OR REPLACE TABLE moving AS
+SELECT DISTINCT tenant_id, customer_id, meter, dims, part,
+    timezone('UTC', minute_utc)                         AS minute_start,
+    timezone('UTC', date_trunc('hour', minute_utc))     AS hour_start,
+    day, period_start
+FROM usage
+JOIN edges USING (partition)
+WHERE usage."offset" >= edges."offset"
+"""
+_JOINED = """
+WITH o AS (
+    SELECT * FROM {relation}
+    SEMI JOIN looked_at USING (tenant_id, customer_id)
+    WHERE {bucket} >= $since::TIMESTAMPTZ AND {held}
+)
+SELECT {keys}, {values}, o.n IS NOT NULL, s.n IS NOT NULL, count(*) OVER ()
+FROM o
+FULL JOIN stored_{relation} AS s ON {same}
+WHERE ({differs})
+  AND NOT EXISTS (FROM moving AS m WHERE {moves})
+ORDER BY ALL
+LIMIT {most}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of the rollups is compared.
+
+    Parameters
+    ----------
+    schema:
+        Schema of the rollups.
+    wanted:
+        Customers.
+    since:
+        First event time that the source topic still holds whole; None: all.
+    layers:
+        Promoted replays whose rows are left out: their own rules are compared with them.
+    inside:
+        The promoted replay whose rows alone are compared; None: those of the live run.
+    """
+
+    schema: str
+    wanted: Wanted
+    since: datetime | None = None
+    layers: Sequence[Layer] = ()
+    inside: Layer | None = None
+
+    def holds(self, relation: str) -> str:
+        """SQL, for both databases, of the rows that are compared."""
+        left_out = f"NOT ({_covered(relation, self.layers)})" if self.layers else "true"
+        return left_out if self.inside is None else f"{left_out} AND ({_covered(relation, [self.inside])})"
+
+
+def check(
+    connection: psycopg.Connection, oracle: Oracle, edges: Mapping[int, int], scope: Scope, tolerance: Decimal
+) -> Outcome:
+    """Compare every grain; the connection stands in the transaction whose snapshot is compared.
+
+    Parameters
+    ----------
+    connection:
+        In a transaction with one snapshot.
+    oracle:
+        Recomputed from records up to an end that is not before the snapshot.
+    edges:
+        Offset by partition, as the oracle numbers them, before which every record is in the snapshot.
+    scope:
+        What is compared.
+    tolerance:
+        Greatest difference of quantities that is none.
+    """
+    _mark(oracle, edges, scope.wanted)
+    findings: list[Finding] = []
+    compared = differing = 0
+    for relation in GRAINS:
+        load(oracle, f"stored_{relation}", schema_of(relation), _stored(connection, relation, scope))
+        compared += oracle.number(f"SELECT count(*) FROM stored_{relation}")
+        found, count = _differences(oracle, relation, scope, tolerance)
+        findings += found
+        differing += count
+    return Outcome(
+        compared=compared,
+        findings=capped(findings, differing),
+        differing=differing,
+        moving=oracle.number("SELECT count(*) FROM moving"),
+        notes=_notes(scope),
+        unseen=_unseen(oracle),
+    )
+
+
+def _mark(oracle: Oracle, edges: Mapping[int, int], wanted: Wanted) -> None:
+    """Tables of the oracle's database: the settled offsets, what events behind them touch, and who is looked at."""
+    rows = sorted(edges.items())
+    oracle.db.execute('CREATE OR REPLACE TABLE edges (partition INTEGER, "offset" BIGINT)')
+    if rows:
+        oracle.db.executemany("INSERT INTO edges VALUES (?, ?)", rows)
+    oracle.db.execute(_MOVING)
+    owners = oracle.db.execute("SELECT DISTINCT tenant_id, customer_id FROM usage").fetchall()
+    taken = [owner for owner in owners if wanted.takes(*owner)]
+    oracle.db.execute("CREATE OR REPLACE TABLE looked_at (tenant_id VARCHAR, customer_id VARCHAR)")
+    if taken:
+        oracle.db.executemany("INSERT INTO looked_at VALUES (?, ?)", taken)
+
+
+def _stored(connection: psycopg.Connection, relation: str, scope: Scope) -> Iterator[tuple[Any, ...]]:
+    """Stored rows of the customers looked at, from the first event time that can be compared."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, schema_of(relation).names))
+    statement = sql.SQL("SELECT {} FROM {} WHERE {} >= {} AND {} AND {}").format(
+        columns,
+        sql.Identifier(scope.schema, relation),
+        sql.Identifier(BUCKETS[relation]),
+        sql.Literal(_since(relation, scope)),
+        sql.SQL("true") if scope.wanted.tenant is None else sql.SQL("tenant_id = {}").format(scope.wanted.tenant),
+        sql.SQL(scope.holds(relation)),
+    )
+    with connection.cursor(name=f"reconcile_{relation}") as cursor:
+        cursor.itersize = _BATCH
+        cursor.execute(statement)
+        yield from (row for row in cursor if scope.wanted.takes(row[0], row[1]))
+
+
+def _differences(oracle: Oracle, relation: str, scope: Scope, tolerance: Decimal) -> tuple[list[Finding], int]:
+    bucket = BUCKETS[relation]
+    keys, values = (*_SERIES, bucket), (*(("period_end",) if relation == "usage_period" else ()), *_VALUES)
+    exact = [name for name in values if name not in ("total", "lo", "hi")]
+    differs = [f"o.{name} IS DISTINCT FROM s.{name}" for name in exact]
+    differs += [
+        f"(o.{name} IS NULL) <> (s.{name} IS NULL) OR abs(o.{name} - s.{name}) > $tolerance::DECIMAL(38, 9)"
+        for name in ("total", "lo", "hi")
+    ]
+    statement = _JOINED.format(
+        relation=relation,
+        bucket=bucket,
+        held=scope.holds(relation),
+        keys=", ".join(f"coalesce(o.{name}, s.{name})" for name in keys),
+        values=", ".join(f"{side}.{name}" for side in "os" for name in values),
+        same=" AND ".join(f"o.{name} = s.{name}" for name in keys),
+        differs=" OR ".join(differs),
+        moves=" AND ".join(f"m.{name} = coalesce(o.{name}, s.{name})" for name in keys),
+        most=MOST_FINDINGS,
+    )
+    rows = oracle.db.execute(statement, {"since": _since(relation, scope), "tolerance": str(tolerance)}).fetchall()
+    found = [_finding(relation, keys, values, row, tolerance) for row in rows]
+    return [one for one in found if one is not None], rows[0][-1] if rows else 0
+
+
+def _finding(
+    relation: str, keys: Sequence[str], values: Sequence[str], row: Sequence[Any], tolerance: Decimal
+) -> Finding | None:
+    width = len(values)
+    named = dict(zip(keys, row, strict=False))
+    sides = (row[len(keys) + side * width : len(keys) + (side + 1) * width] for side in (0, 1))
+    there = row[-3:-1]
+    expected, actual = (
+        dict(zip(values, side, strict=True)) if is_there else None for side, is_there in zip(sides, there, strict=True)
+    )
+    bucket = named[keys[-1]]
+    at = bucket if isinstance(bucket, datetime) else datetime.combine(bucket, datetime.min.time(), UTC)
+    return row_finding({"grain": relation, **named}, expected, actual, at, tolerance=tolerance)
+
+
+def _since(relation: str, scope: Scope) -> str:
+    if scope.since is None:
+        return "-infinity"
+    # As a date, so that both databases compare dates.
+    return (scope.since + _WHOLE_DAY).date().isoformat() if relation == "usage_day" else scope.since.isoformat()
+
+
+def _covered(relation: str, layers: Sequence[Layer]) -> str:
+    """SQL, for both databases, of the rows that promoted replays hold; false for none."""
+    conditions = []
+    for layer in layers:
+        start = f"TIMESTAMPTZ '{layer.start.astimezone(UTC).isoformat()}'"
+        end = f"TIMESTAMPTZ '{layer.end.astimezone(UTC).isoformat()}'" if layer.end else "TIMESTAMPTZ 'infinity'"
+        bucket = BUCKETS[relation]
+        bounds = f"{bucket} >= {start} AND {bucket} < {end}"
+        if relation == "usage_day":
+            bounds = f"{bucket} >= ({start} AT TIME ZONE 'UTC')::DATE AND {bucket} < ({end} AT TIME ZONE 'UTC')::DATE"
+        if relation == "usage_period":
+            bounds = f"period_start >= {start} AND period_end <= {end}"
+        names = ", ".join("'" + tenant.replace("'", "''") + "'" for tenant in layer.tenants)
+        conditions.append(f"({bounds}{f' AND tenant_id IN ({names})' if names else ''})")
+    return " OR ".join(conditions) or "false"
+
+
+def _notes(scope: Scope) -> list[str]:
+    if scope.since is None:
+        return []
+    return [f"usage before {scope.since.isoformat()} is not compared: the source topic no longer holds it whole"]
+
+
+def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
+    """Whether a row that differed before is one that events still reach; all are read now, before the oracle ends."""
+    if not oracle.number("SELECT count(*) FROM moving"):
+        return lambda _: False
+    rows = oracle.db.execute("FROM moving").fetchall()
+    names = (*_SERIES, "minute_start", "hour_start", "day", "period_start")
+    seen = {
+        (*row[:5], bucket, str(_plain(value))) for row in rows for bucket, value in zip(names[5:], row[5:], strict=True)
+    }
+
+    def unseen(subject: Subject) -> bool:
+        bucket = BUCKETS.get(str(subject.get("grain")), "")
+        return (*(subject.get(name) for name in _SERIES), bucket, str(subject.get(bucket))) in seen
+
+    return unseen
+
+
+def _plain(value: Any) -> Any:
+    """A bucket as subjects have it."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

@@ -1,0 +1,175 @@
+"""What Postgres knows of replays: their scope, how far they are, what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from tidemark.billing.lines import rfc3339
+from tidemark.core.errors import UsageError
+from tidemark.core.names import Names
+from tidemark.core.rollup_views import Layer
+from tidemark.core.settings import Settings
+
+State = Literal["running", "level", "promoted", "reverted", "discarded"]
+Decision = Literal["promote", "revert", "discard"]
+# Next offsets by topic and partition (as text, which JSON keys are).
+Offsets = Mapping[str, Mapping[str, int]]
+
+# Days are stored by local date, and a layer takes them by date: with two days more at each side all of them are whole,
+# in any zone. What is outside the scope itself is never shown.
+MARGIN = timedelta(days=2)
+# Fewer, larger deltas: nobody waits for the counters of a replay that comes to an end.
+BOUNDED_TICK_MS = 1_000
+_OVERLAPPING = """
+SELECT replay_id FROM {schema}.replay
+WHERE replay_id <> %(id)s AND state IN ('running', 'level', 'reverted')
+  AND scope_start < coalesce(%(end)s::timestamptz, 'infinity')
+  AND %(start)s::timestamptz < coalesce(scope_end, 'infinity')
+  AND (tenants IS NULL OR %(tenants)s::text[] IS NULL OR tenants && %(tenants)s::text[])
+ORDER BY started_at LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A row of `replay`; see the comments of its columns."""
+
+    replay_id: str
+    state: State
+    scope_start: datetime
+    scope_end: datetime | None
+    tenants: tuple[str, ...]
+    from_archive: bool
+    events_topic: str
+    catalog_at: datetime | None
+    events_per_s: int
+    read_from: datetime | None
+    late_until: datetime
+    starts: Offsets
+    target: Offsets
+    reached: Offsets | None
+    watermark: datetime | None
+    started_at: datetime
+    started_by: str
+    level_at: datetime | None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it comes to an end; otherwise it runs on with the live stream."""
+        return self.scope_end is not None
+
+    def layer(self, names: Names) -> Layer:
+        """Its rollups as a version, for the run that `names` are of."""
+        schema = Names(names.replay(self.replay_id)).usage_schema
+        return Layer(schema, self.tenants, self.scope_start, self.scope_end)
+
+
+def run_settings(settings: Settings, replay: Replay) -> Settings:
+    """Settings of the jobs of a replay: a run of its own, over its scope and a margin."""
+    # Nobody looks at dashboards of a range that is over, and windows of customers are most of the rows.
+    history = {"meter.tick_ms": max(settings.meter.tick_ms, BOUNDED_TICK_MS), "rollup.customer_windows": False}
+    return settings.with_changes(
+        {
+            "run_id": settings.names.replay(replay.replay_id),
+            "topics.events": replay.events_topic,
+            "replay.scope_from": rfc3339(replay.scope_start - MARGIN),
+            "replay.scope_to": rfc3339(replay.scope_end + MARGIN) if replay.scope_end else "",
+            "replay.scope_tenants": ";".join(replay.tenants),
+            "replay.late_until": replay.late_until.isoformat(),
+            "replay.events_per_s": replay.events_per_s,
+            "catalog.schema_name": catalog_schema(settings, replay),
+            **(history if replay.bounded else {}),
+        }
+    )
+
+
+def catalog_schema(settings: Settings, replay: Replay) -> str:
+    """Schema of the catalog it measures by: the present one, or one of its own."""
+    own = f"catalog_{settings.names.replay(replay.replay_id)}"
+    return own if replay.catalog_at is not None else settings.catalog.schema_name
+
+
+def find(connection: psycopg.Connection, names: Names, replay_id: str) -> Replay:
+    """The replay of that name.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    found = [one for one in every(connection, names) if one.replay_id == replay_id]
+    if not found:
+        raise UsageError(f"there is no replay {replay_id!r}.", "`tidemark replay list` names them.")
+    return found[0]
+
+
+def every(connection: psycopg.Connection, names: Names) -> list[Replay]:
+    """All replays of the run, the newest first."""
+    statement = sql.SQL("SELECT * FROM {}.replay ORDER BY started_at DESC").format(_schema(names))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [Replay(**{**row, "tenants": tuple(row["tenants"] or ())}) for row in cursor.execute(statement)]
+
+
+def insert(connection: psycopg.Connection, names: Names, replay: Replay) -> None:
+    """Enter a new replay; in a transaction that has its turn.
+
+    Raises
+    ------
+    UsageError
+        The name is taken, or another replay that is not decided yet covers some of the same usage.
+    """
+    asked = {
+        "id": replay.replay_id, "start": replay.scope_start, "end": replay.scope_end,
+        "tenants": list(replay.tenants) or None,
+    }  # fmt: skip
+    if any(one.replay_id == replay.replay_id for one in every(connection, names)):
+        raise UsageError(f"replay {replay.replay_id!r} was used before.", "take another --id; history keeps its own.")
+    other = connection.execute(sql.SQL(_OVERLAPPING).format(schema=_schema(names)), asked).fetchone()
+    if other:
+        raise UsageError(
+            f"replay {other[0]!r} covers some of the same usage and is not decided yet.",
+            f"promote it, or `tidemark replay discard {other[0]}`.",
+        )
+    row = {
+        **{name: getattr(replay, name) for name in Replay.__slots__ if name not in {"started_at", "level_at"}},
+        "tenants": asked["tenants"], "starts": Jsonb(replay.starts), "target": Jsonb(replay.target),
+        "reached": None,
+    }  # fmt: skip
+    statement = sql.SQL("INSERT INTO {}.replay ({}) VALUES ({})").format(
+        _schema(names),
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(map(sql.Placeholder, row)),
+    )
+    connection.execute(statement, row)
+
+
+def update(connection: psycopg.Connection, names: Names, replay_id: str, **changes: Any) -> None:
+    """Change columns of a replay; mappings become JSON."""
+    values = {name: Jsonb(value) if isinstance(value, Mapping) else value for name, value in changes.items()}
+    assigned = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values]
+    statement = sql.SQL("UPDATE {}.replay SET {} WHERE replay_id = %(replay)s").format(
+        _schema(names), sql.SQL(", ").join(assigned)
+    )
+    connection.execute(statement, {**values, "replay": replay_id})
+
+
+def decide(
+    connection: psycopg.Connection, names: Names, replay_id: str, decision: Decision, by: str, counts: Sequence[int]
+) -> None:
+    """Note a decision with its number of closes and corrections."""
+    statement = sql.SQL(
+        "INSERT INTO {}.replay_decision (replay_id, decision, by, closes, corrections) VALUES (%s, %s, %s, %s, %s)"
+    ).format(_schema(names))
+    connection.execute(statement, [replay_id, decision, by, *counts])
+
+
+def _schema(names: Names) -> sql.Identifier:
+    return sql.Identifier(names.billing_schema)

@@ -1,0 +1,278 @@
+"""Starts a replay, goes on with one that was interrupted, and tells how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from jobs.flink.bounds import Bounds
+from jobs.flink.submit import JOBS, stop, submit_all
+from tidemark.archive.publish import publish
+from tidemark.billing import store
+from tidemark.billing.watermark import Watermark, as_text, reached, settle
+from tidemark.catalog import known
+from tidemark.core import migrate, topics
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
+from tidemark.core.service import logger
+from tidemark.core.settings import Settings
+from tidemark.replay import record
+from tidemark.replay.record import Offsets, Replay, run_settings
+
+log = logger("replay")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POLL_S = 1.0
+# Longest time without any record read: a restart of a TaskManager takes at most 45 s.
+STALL_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `replay start` is asked for.
+
+    Parameters
+    ----------
+    replay_id, by:
+        Its name, and who asks.
+    start, end:
+        Half-open range of event time; `end` None: it runs on with the live stream.
+    tenants:
+        None: all.
+    catalog_at:
+        Measure by the catalog as it was known at this instant.
+    from_archive:
+        Read the archive instead of the topic.
+    events_per_s:
+        Most events a second; 0: no bound.
+    """
+
+    replay_id: str
+    by: str
+    start: datetime
+    end: datetime | None = None
+    tenants: Sequence[str] = ()
+    catalog_at: datetime | None = None
+    from_archive: bool = False
+    events_per_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is: records read of those to be read, and at which rate.
+
+    Parameters
+    ----------
+    done, total:
+        Records.
+    per_s:
+        Records a second since the look before; None at the first look.
+    """
+
+    done: int
+    total: int
+    per_s: float | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go at this rate; None while there is none."""
+        return (self.total - self.done) / self.per_s if self.per_s else None
+
+
+def start(settings: Settings, request: Request) -> Replay:
+    """Enter a replay and start its jobs; what fails on the way is done by `resume`.
+
+    Raises
+    ------
+    UsageError
+        The name is taken, the range is none or not final yet, or another replay covers some of it.
+    """
+    _check(settings, request)
+    replay = _planned(settings, request)
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
+        store.take_turn(connection, settings.names)
+        record.insert(connection, settings.names, replay)
+    return resume(settings, replay)
+
+
+def resume(settings: Settings, replay: Replay) -> Replay:
+    """Start what is missing of a replay; its jobs go on from their newest state; the replay as it is then.
+
+    Raises
+    ------
+    UsageError
+        It was discarded.
+    """
+    if replay.state == "discarded":
+        raise UsageError(f"replay {replay.replay_id!r} was discarded.", "start another one.")
+    if replay.bounded and replay.state != "running":
+        return replay
+    run = run_settings(settings, replay)
+    if replay.catalog_at is not None:
+        with migrate.connect(settings.postgres) as connection:
+            known.materialize(connection, replay.catalog_at, run.catalog.schema_name)
+    if replay.from_archive and not replay.target:
+        replay = _from_archive(settings, run, replay)
+    loads_history = replay.from_archive or topics.has_create_time(settings.kafka, settings.topics.events)
+    topics.apply(run, create_time=loads_history, ledger=False)
+    migrate.migrate(run, ledger=False)
+    bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
+    submit_all(run, {"meter": bounds})
+    return replay
+
+
+def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], None] | None = None) -> Replay:
+    """Wait until a replay has applied all it has to; end its jobs, unless it runs on; the replay as it is then.
+
+    Raises
+    ------
+    TidemarkError
+        Nothing was read for STALL_S.
+    """
+    if replay.state != "running":
+        return replay
+    run = run_settings(settings, replay)
+    _wait_read(run, replay, progress)
+    watermark = applied(run, replay.starts, replay.target)
+    if replay.bounded:
+        for job in JOBS:
+            stop(run, job)
+    with migrate.connect(settings.postgres) as connection:
+        record.update(
+            connection, settings.names, replay.replay_id, state="level", reached=as_text(watermark.offsets),
+            watermark=watermark.at, level_at=datetime.now(UTC),
+        )  # fmt: skip
+        return record.find(connection, settings.names, replay.replay_id)
+
+
+def applied(run: Settings, starts: Offsets, target: Offsets) -> Watermark:
+    """Settle a run until its rollups hold every record from `starts` up to `target`.
+
+    Raises
+    ------
+    UnavailableError
+        A job of the run does not run, or it does not get there.
+    """
+    wanted = needed(starts, target)
+    deadline = time.monotonic() + STALL_S
+    while True:
+        watermark = settle(run)
+        if reached(run, watermark.offsets, wanted):
+            return watermark
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"run {run.run_id!r} holds the records below {watermark.offsets}, not all below {wanted}.",
+                "see the Flink UI for its jobs, then call again.",
+            )
+
+
+def needed(starts: Offsets, target: Offsets) -> dict[str, dict[int, int]]:
+    """Offsets to be passed, of the partitions in which there is anything to read."""
+    return {
+        topic: {int(part): end for part, end in ends.items() if end > starts.get(topic, {}).get(part, 0)}
+        for topic, ends in target.items()
+    }
+
+
+def missing(starts: Offsets, target: Offsets, read: Offsets) -> int:
+    """Records from `starts` up to `target` that are not below `read`."""
+    return sum(
+        max(0, end - max(read.get(topic, {}).get(part, 0), starts.get(topic, {}).get(part, 0)))
+        for topic, ends in target.items()
+        for part, end in ends.items()
+    )
+
+
+def look(run: Settings, replay: Replay, before: tuple[float, Progress] | None = None) -> Progress:
+    """How far a replay has read by its newest checkpoint; with a look before (monotonic clock, what), also its rate."""
+    group = run.names.group("meter")
+    read = as_text({topic: committed_offsets(run.kafka, group, topic) for topic in replay.target})
+    total = missing(replay.starts, replay.target, {})
+    done = total - missing(replay.starts, replay.target, read)
+    if before is None:
+        return Progress(done, total)
+    return Progress(done, total, (done - before[1].done) / max(time.monotonic() - before[0], 0.001))
+
+
+def _wait_read(run: Settings, replay: Replay, progress: Callable[[Progress], None] | None) -> None:
+    began = time.monotonic(), look(run, replay)
+    moved = began
+    while True:
+        now = look(run, replay, began)
+        if progress is not None:
+            progress(now)
+        if now.done >= now.total:
+            return
+        if now.done > moved[1].done:
+            moved = time.monotonic(), now
+        elif time.monotonic() - moved[0] > STALL_S:
+            raise TidemarkError(
+                f"replay {replay.replay_id!r} has read {now.done} of {now.total} records and none for {STALL_S:.0f} s.",
+                f"see the Flink UI, then `tidemark replay resume {replay.replay_id}`.",
+            )
+        time.sleep(_POLL_S)
+
+
+def _check(settings: Settings, request: Request) -> None:
+    if request.end is None:
+        if request.from_archive:
+            raise UsageError("a replay from the archive has an end.", "add --to.")
+        return
+    if request.start >= request.end:
+        raise UsageError(f"--from {request.start} is not before --to {request.end}.", "give an earlier --from.")
+    final = request.end + timedelta(seconds=settings.events.grace_s + settings.events.redrive_window_s)
+    if final > datetime.now(UTC):
+        raise UsageError(
+            f"usage before {request.end.isoformat()} may still change until {final.isoformat()} (grace and redrive "
+            "window), and a replay with an end does not follow.",
+            "leave --to out: the replay then runs on with the live stream; or give an earlier one.",
+        )
+
+
+def _planned(settings: Settings, request: Request) -> Replay:
+    # Copies of one event lie within the life of a dedupe key: from here on the first of them is known.
+    horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
+    read_from = None if request.from_archive or horizon < _EPOCH else horizon
+    last = _last(settings)
+    newest_ms = max((one.timestamp_ms for one in last[settings.topics.events].values()), default=0)
+    archived = f"{settings.topics.events}.archive.{request.replay_id}"
+    starts, target = ({}, {}) if request.from_archive else _range(settings, read_from, last)
+    return Replay(
+        replay_id=request.replay_id, state="running", scope_start=request.start, scope_end=request.end,
+        tenants=tuple(request.tenants), from_archive=request.from_archive,
+        events_topic=archived if request.from_archive else settings.topics.events,
+        catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
+        # All there is now was late, or not, by the rules of its time.
+        late_until=_EPOCH + timedelta(milliseconds=newest_ms + 1),
+        starts=starts, target=target, reached=None, watermark=None,
+        started_at=datetime.now(UTC), started_by=request.by, level_at=None,
+    )  # fmt: skip
+
+
+def _last(run: Settings) -> dict[str, dict[int, Record]]:
+    """The last record of each partition of the sources."""
+    return {
+        topic: last_records(run.kafka, topic, "read_committed") for topic in (run.topics.events, run.topics.redrive)
+    }
+
+
+def _range(
+    run: Settings, read_from: datetime | None, last: Mapping[str, Mapping[int, Record]]
+) -> tuple[Offsets, Offsets]:
+    """Where each partition of the sources begins to be read, and the offset after its last record."""
+    starts = {topic: offsets_at(run.kafka, topic, read_from) for topic in last}
+    ends = {topic: {part: one.offset + 1 for part, one in found.items()} for topic, found in last.items()}
+    return as_text(starts), as_text(ends)
+
+
+def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
+    for source, topic in ((settings.topics.events, run.topics.events), (settings.topics.redrive, run.topics.redrive)):
+        for gap in publish(settings, source, topic).lost:
+            # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
+            log("lost", replay=replay.replay_id, **asdict(gap))
+    starts, target = _range(run, None, _last(run))
+    with migrate.connect(settings.postgres) as connection:
+        record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
+    return replace(replay, starts=starts, target=target)

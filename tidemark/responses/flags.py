@@ -1,0 +1,107 @@
+"""Flags of suspended customers in Redis: hashes that readers of limits look at, kept level with the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+import redis
+
+from tidemark.core.errors import UnavailableError
+from tidemark.core.names import Names
+from tidemark.core.settings import RedisSettings
+from tidemark_client.keys import suspension_key
+from udfs.live.counters import client
+from udfs.postgres import first_line
+
+REDIS_TIMEOUT_S = 5.0
+PIPELINE_FLAGS = 1_000
+# What the flag says of its writer.
+BY = "tidemark/suspend"
+
+# Every customer that has, or may still have, a flag: a flag is gone with the last period that it was written for, so
+# that lifted suspensions of ended periods need no look. Without an end they are looked at for a day.
+_WANTED: LiteralString = """
+SELECT tenant_id, customer_id,
+       (array_agg(reason ORDER BY until DESC NULLS FIRST, since) FILTER (WHERE lifted_at IS NULL))[1],
+       (extract(epoch FROM min(since) FILTER (WHERE lifted_at IS NULL)) * 1000)::bigint,
+       CASE WHEN NOT coalesce(bool_or(until IS NULL) FILTER (WHERE lifted_at IS NULL), false)
+            THEN (extract(epoch FROM max(until) FILTER (WHERE lifted_at IS NULL)) * 1000)::bigint END
+FROM suspension
+WHERE until > now() OR (until IS NULL AND (lifted_at IS NULL OR lifted_at > now() - interval '1 day'))
+GROUP BY tenant_id, customer_id
+"""
+# Two writers that read the table at different times must not write in the other order.
+_ALONE: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended('tidemark flags ' || current_schema(), 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A flag as the table wants it: its key and its fields, none for no flag."""
+
+    key: str
+    fields: dict[str, str]
+
+
+class Flags:
+    """Redis of a run, as far as it holds flags; connected when needed."""
+
+    def __init__(self, server: RedisSettings, names: Names) -> None:
+        self._url = server.url
+        self._prefix = names.redis_prefix
+        self._redis = client(server.url, server.secret, timeout_s=REDIS_TIMEOUT_S)
+
+    def level(self, connection: psycopg.Connection) -> int:
+        """Make all flags what the table says; returns how many were not.
+
+        Raises
+        ------
+        UnavailableError
+            Redis is away, or takes no writes.
+        """
+        with connection.transaction():
+            connection.execute(_ALONE)
+            wanted = [self._wanted(row) for row in connection.execute(_WANTED)]
+            try:
+                return sum(self._write(part) for part in _parts(wanted))
+            except (redis.RedisError, OSError) as error:
+                self._redis.connection_pool.disconnect()
+                raise UnavailableError(
+                    f"Redis at {self._url} cannot be used: {first_line(error)}",
+                    "start it (`tidemark up`) or correct redis.url and redis.password.",
+                ) from error
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._redis.close()
+
+    def _wanted(self, row: Sequence[Any]) -> Wanted:
+        tenant, customer, reason, at_ms, until_ms = row
+        key = suspension_key(self._prefix, tenant, customer)
+        if reason is None:
+            return Wanted(key, {})
+        until = "" if until_ms is None else str(until_ms)
+        return Wanted(key, {"reason": reason, "by": BY, "at": str(at_ms), "until": until})
+
+    def _write(self, wanted: Sequence[Wanted]) -> int:
+        reads = self._redis.pipeline(transaction=False)
+        for flag in wanted:
+            reads.hgetall(flag.key)
+        wrong = [flag for flag, found in zip(wanted, reads.execute(), strict=True) if found != flag.fields]
+        if wrong:
+            # In a transaction of Redis: no reader sees a flag without its fields, none stays without its end.
+            writes = self._redis.pipeline(transaction=True)
+            for flag in wrong:
+                writes.delete(flag.key)
+                if flag.fields:
+                    writes.hset(flag.key, mapping=flag.fields)
+                if flag.fields.get("until"):
+                    writes.pexpireat(flag.key, int(flag.fields["until"]))
+            writes.execute()
+        return len(wrong)
+
+
+def _parts(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
+    return (wanted[begin : begin + PIPELINE_FLAGS] for begin in range(0, len(wanted), PIPELINE_FLAGS))

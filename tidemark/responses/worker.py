@@ -1,0 +1,163 @@
+"""The responder: alerts from the topic to one handler, each answered once, and undone with its condition."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import psycopg
+
+from tidemark.alerts.topic import AlertTopic, Place, read
+from tidemark.core.errors import TidemarkError
+from tidemark.core.postgres import Database
+from tidemark.core.service import logger
+from tidemark.core.settings import Settings
+from tidemark.responses import store
+from tidemark.responses.handler import Handler
+from udfs.alerts.event import Alert, AlertError
+
+log = logger("respond")
+
+POLL_MS = 500
+# A batch is at most 500 alerts, and a few statements for each.
+BATCH_TIMEOUT_MS = 60_000
+RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look did: responses begun and undone, and records that are no alerts."""
+
+    begun: int = 0
+    undone: int = 0
+    refused: int = 0
+
+
+class Responder:
+    """Reads alerts of a run for one handler; both connections are made again after each failure.
+
+    Parameters
+    ----------
+    settings:
+        Services, and the run.
+    handler:
+        Who answers.
+    """
+
+    def __init__(self, settings: Settings, handler: Handler) -> None:
+        self._settings = settings
+        self._handler = handler
+        self._database = Database(settings.postgres, settings.names, "respond", claim=f"respond {handler.name}")
+        self._topic: AlertTopic | None = None
+        self._remembered: dict[int, int] = {}
+
+    def look(self, poll_ms: int = POLL_MS) -> Look:
+        """Answer what came, waiting for `poll_ms` at most.
+
+        Raises
+        ------
+        UnavailableError
+            Postgres or Kafka is away; the next look begins where the last one that succeeded ended.
+        TidemarkError
+            The database has no tables, or another responder of this run and handler is at work.
+        """
+        try:
+            # Step 1: go to where the last committed transaction ended.
+            topic = self._opened()
+            records = topic.poll(poll_ms)
+            ends = topic.offsets()
+            if ends == self._remembered:
+                return Look()
+            # Step 2: effects, the memory of them and the offsets in one transaction.
+            alerts, refused = _readable(records)
+            done = self._database.ask(lambda connection: self._answer(connection, alerts, ends), BATCH_TIMEOUT_MS)
+            self._remembered = ends
+        except TidemarkError:
+            self.close()
+            raise
+        return Look(*done, refused)
+
+    def settle(self) -> int:
+        """Make what the handler keeps outside Postgres level with the tables; raises as the handler does."""
+        return self._database.ask(self._handler.settle, BATCH_TIMEOUT_MS)
+
+    def close(self) -> None:
+        """Give both connections back, and with them the right to answer."""
+        if self._topic is not None:
+            self._topic.close()
+            self._topic = None
+        self._database.close()
+
+    def _opened(self) -> AlertTopic:
+        if self._topic is None:
+            name, alerts = self._handler.name, self._settings.names.alerts
+            offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
+            if not offsets and self._handler.start == "end":
+                with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
+                    offsets = topic.ends()
+                self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
+            self._topic, self._remembered = (
+                AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
+                offsets,
+            )
+        return self._topic
+
+    def _answer(self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]) -> tuple[int, int]:
+        handler, begun, undone = self._handler, 0, 0
+        with connection.transaction():
+            for alert in alerts:
+                if alert.status == "resolved":
+                    if store.end(connection, handler.name, alert):
+                        handler.undo(connection, alert)
+                        undone += 1
+                elif handler.wants(alert) and store.begin(connection, handler.name, alert):
+                    handler.begin(connection, alert)
+                    begun += 1
+            store.remember(connection, handler.name, self._settings.names.alerts, ends)
+        return begun, undone
+
+
+def run(settings: Settings, handler: Handler, stop: threading.Event) -> None:
+    """Answer alerts until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", handler=handler.name, topic=settings.names.alerts, schema=settings.names.usage_schema)
+    check_at = time.monotonic()
+    with closing(Responder(settings, handler)) as responder:
+        while not stop.is_set():
+            try:
+                done = responder.look()
+                if done != Look() or time.monotonic() >= check_at:
+                    # Set before it is tried: a Redis that is away is asked at the same pace.
+                    check_at = time.monotonic() + settings.responses.check_s
+                    _report(handler, done, responder.settle())
+            except TidemarkError as error:
+                log("failed", handler=handler.name, error=str(error))
+                stop.wait(RETRY_S)
+    log("stopped", handler=handler.name)
+
+
+def _report(handler: Handler, done: Look, settled: int) -> None:
+    if done != Look() or settled:
+        log(
+            "answered",
+            handler=handler.name,
+            begun=done.begun,
+            undone=done.undone,
+            refused=done.refused,
+            settled=settled,
+        )
+
+
+def _readable(records: Sequence[tuple[Place, bytes]]) -> tuple[list[Alert], int]:
+    """Alerts in the order of their time, beginnings before ends, and how many records are none."""
+    alerts: list[Alert] = []
+    for _, payload in records:
+        try:
+            alerts.append(read(payload))
+        except AlertError:
+            # The intake of alerts says which, and why; the record stays in the topic.
+            continue
+    alerts.sort(key=lambda alert: (alert.at_ms, alert.status == "resolved"))
+    return alerts, len(records) - len(alerts)

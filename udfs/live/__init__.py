@@ -1,0 +1,1 @@
+"""Live counters in Redis, as the job writes them."""

@@ -1,1 +1,0 @@
-"""Reconciliation: what it means that two sets of numbers agree. Pure: no database, no Kafka."""
