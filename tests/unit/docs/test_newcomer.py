@@ -1,4 +1,4 @@
-"""What a newcomer reads first is true: paths are there, commands exist, the drawing has its source, figures are quoted."""
+"""What a newcomer reads first is true: paths exist, commands exist, the drawing has its source, figures are quoted."""
 
 from __future__ import annotations
 
