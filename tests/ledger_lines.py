@@ -24,7 +24,7 @@ def closed_lines(settings: Settings) -> dict[Place, Decimal]:
     """Values of closed periods, with corrections; without percentiles, which the rollups only estimate."""
     rows = ask(
         settings,
-        "SELECT tenant_id, customer_id, meter, dims, period_start, value FROM {billing}.usage_current "
+        "SELECT tenant_id, customer_id, meter, dims, period_start, value FROM {billing}.usage_current_by_dims "
         "WHERE final AND aggregation <> 'percentile'",
     )
     return {tuple(row[:5]): row[5] for row in rows}

@@ -15,6 +15,7 @@ from infra.local.paths import Paths, write_private
 from infra.local.programs import base_environment, kafka_tool_command, postgres_command
 from infra.local.provision import Provisioned
 from infra.service_settings import DATABASE, POSTGRES_INITDB, ROLE
+from tidemark.core.access import READER
 from tidemark.core.errors import TidemarkError
 
 _ADMIN = "postgres"
@@ -96,6 +97,8 @@ def prepare_database(paths: Paths, port: int) -> None:
     with connect_admin(paths, port) as connection:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [READER]).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(READER)))
         password = sql.Literal(_password(paths.passfile, ROLE))
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +77,7 @@ class Stack:
             if not running:
                 refuse_taken(ports, self.paths.ports)
             prepare.write_passfiles(self.paths)
-            write_private(self.paths.settings, yaml.safe_dump(settings(self.paths, ports), sort_keys=False))
+            self._write_settings(settings(self.paths, ports))
             write_configuration(self.paths, parts, ports)
             # Step 3: data directories, before anything runs on them.
             with self.progress.step("preparing data directories"):
@@ -86,6 +86,16 @@ class Stack:
             # Step 4: start, or take over what changed, and wait.
             self._start(running=running)
             self._await_ready(ports)
+
+    def add_settings(self, added: Mapping[str, Any]) -> None:
+        """Write settings into the file that all commands on this stack read; they stay until `clean`."""
+        self.paths.root.mkdir(parents=True, exist_ok=True)
+        self._write_settings(added)
+
+    def _write_settings(self, changed: Mapping[str, Any]) -> None:
+        file = self.paths.settings
+        there = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        write_private(file, yaml.safe_dump({**(there or {}), **changed}, sort_keys=False))
 
     def _start(self, *, running: bool) -> None:
         if not running:

@@ -15,6 +15,7 @@ from tidemark.core.errors import TidemarkError, UnavailableError
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
 # Flink answers from memory; a longer wait means that it is not there.
 _TIMEOUT_S = 10
+_NO_PLACE = "Cannot map checkpoint/savepoint state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,9 @@ class FlinkRest:
         def progressing() -> bool:
             details = self.details(job_id)
             if details["state"] in {"FAILED", "CANCELED"}:
-                raise TidemarkError(f"job {details['name']} is {details['state']}: {self.root_cause(job_id)[:2000]}")
+                raise TidemarkError(
+                    f"job {details['name']} is {details['state']}: {short_cause(self.root_cause(job_id))}"
+                )
             tasks = [count for vertex in details["vertices"] for count in vertex["tasks"].items()]
             busy = all(state in {"RUNNING", "FINISHED"} for state, count in tasks if count)
             return bool(details["state"] == "FINISHED" or (busy and self.checkpoints(job_id)["completed"] > 0))
@@ -165,7 +168,16 @@ class FlinkRest:
         try:
             wait_until(progressing, timeout_s, f"job {job_id} to run and to complete a checkpoint")
         except UnavailableError as error:
-            raise TidemarkError(f"{error.what} Last failure: {self.root_cause(job_id)[:2000] or 'none'}") from error
+            raise TidemarkError(
+                f"{error.what} Last failure: {short_cause(self.root_cause(job_id)) or 'none'}"
+            ) from error
+
+
+def short_cause(trace: str) -> str:
+    """What a stack trace of Flink comes to where a person can act on it; otherwise its first 2,000 characters."""
+    if _NO_PLACE in trace:
+        return "the state is of a job with other operators: another version of the package made it, or other settings."
+    return trace[:2_000]
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.25) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,8 +14,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from jobs.flink.bounds import Bounds
-from jobs.flink.rest import FlinkRest
+from jobs.flink.rest import FlinkRest, short_cause
 from jobs.flink.restore import check_age, latest, savepoint_dir
+from jobs.flink.shape import changes, refuse
+from jobs.flink.submitted import record, recorded, values
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import ENV_PREFIX, Settings
@@ -45,17 +47,24 @@ class Submission:
     already_running: bool = False
 
 
-def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_savepoint: str = "") -> Submission:
+def submit(
+    settings: Settings,
+    job: str,
+    bounds: Bounds | None = None,
+    from_savepoint: str = "",
+    accepted: Collection[str] = (),
+) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
     1. A job of that name that has not ended is left alone.
     2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised.
-    3. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+    3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
+    4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
 
     Raises
     ------
     UsageError
-        `meter` has written deltas, but its state is gone.
+        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone.
     TidemarkError
         The state is too old, or Flink refused.
     """
@@ -74,6 +83,9 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
             check_age(settings, point)
             restore = point.path
     # Step 3
+    then = recorded(settings, job, restore) if restore else None
+    refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
+    # Step 4
     if not restore and job == "meter" and any(end_offsets(settings, settings.names.deltas).values()):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
@@ -81,7 +93,9 @@ def submit(settings: Settings, job: str, bounds: Bounds | None = None, from_save
         )
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).parents[1] / job / "job.py"
-    return Submission(flink_run(settings, script, arguments, restore), restored_from=restore)
+    job_id = flink_run(settings, script, arguments, restore)
+    record(settings, job, job_id, bounds)
+    return Submission(job_id, restored_from=restore)
 
 
 def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -> dict[str, Submission]:
@@ -152,8 +166,9 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _SUBMITTED.search(done.stdout)
     if done.returncode or not found:
+        cause = short_cause(_tail(done.stdout + done.stderr))
         raise TidemarkError(
-            f"`flink run` of {script.parent.name}/{script.name} failed:\n{_tail(done.stdout + done.stderr)}",
+            f"`flink run` of {script.parent.name}/{script.name} failed:\n{cause}",
             "see the Flink UI.",
         )
     return found.group(1)

@@ -16,6 +16,7 @@ from tests.ledger_lines import closed_lines, current_differences, final_periods,
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing.close import close
+from tidemark.billing.decide import Wish
 from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.demo import DEMO_SETTINGS
@@ -88,7 +89,7 @@ def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_v
         before = closed_lines(settings)
         year.send(part)
         year.wait_offsets()
-        done = close(settings, by="drill")
+        done = close(settings, "drill", Wish(yes=True))
         assert not done.refused
         assert done.corrections == 0
         assert closed_lines(settings).items() >= before.items()

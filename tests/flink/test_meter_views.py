@@ -146,13 +146,14 @@ def test_a_delta_of_voids_alone_has_no_smallest_and_no_largest_amount(views: Vie
     assert (row["n"], row["samples"], row["total"], row["lo"], row["hi"]) == (1, 0, Decimal(0), None, None)
 
 
-def test_the_latest_is_by_event_time_then_by_id_whatever_came_last(views: Views) -> None:
-    for latest in ("000000000000005\x1fb\x1f50", "000000000000009\x1fa\x1f90", "000000000000009\x1f10\x1f91"):
+def test_the_latest_is_by_event_time_then_by_source_then_by_id_whatever_came_last(views: Views) -> None:
+    others = ("9000000\x1fs\x1f10\x1f91", "9000000\x1f\x1fz\x1f92", "8999999\x1ft\x1fz\x1f93")
+    for latest in ("5000000\x1f\x1fb\x1f50", "9000000\x1fs\x1fa\x1f90", *others):
         views.add(10, packed("a", "level", "1", latest=latest))
 
     (row,) = views.rows("deltas")
 
-    assert row["latest"] == "000000000000009\x1fa\x1f90"
+    assert row["latest"] == "9000000\x1fs\x1fa\x1f90"
 
 
 def test_a_live_total_of_a_unique_meter_counts_each_value_once_a_period(views: Views) -> None:

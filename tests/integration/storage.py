@@ -31,7 +31,7 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
         yield run
     finally:
         with migrate.connect(run) as connection:
-            schemas = map(sql.Identifier, (run.names.usage_schema, run.names.billing_schema))
+            schemas = map(sql.Identifier, (run.names.report_schema, run.names.billing_schema, run.names.usage_schema))
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.SQL(", ").join(schemas)))
 
 

@@ -77,7 +77,7 @@ def test_voids_take_back_what_can_be_added_and_nothing_else():
 def test_a_bucket_of_voids_alone_says_nothing_but_sums():
     meters = {name: {"aggregation": name} for name in ALL}
     with oracle_of(catalog_of(**meters), void("1", quantity="5")) as oracle:
-        assert values(oracle) == {"avg": "5", "count": "-1", "sum": "-5"}
+        assert values(oracle) == {"count": "-1", "sum": "-5"}
     with oracle_of(catalog_of(**meters), event("1", quantity="5"), void("1", quantity="5")) as oracle:
         found = values(oracle)
         assert (found["count"], found["sum"], "avg" in found) == ("0", "0", False)
@@ -114,6 +114,23 @@ def test_a_level_is_integrated_over_every_day_up_to_the_last_event():
         oracle.build_values()
         rows = [row for row in oracle.rows("value_day") if row[2] == "m"]
         assert [(str(day), samples, plain(value)) for *_, day, samples, value, _, _, _ in rows] == LEVEL_DAYS
+
+
+def test_a_day_is_as_long_as_it_is_where_midnight_comes_twice():
+    # St. John's, 2010-11-07 00:01 (02:31Z) is 6 November 23:01 once more, until 03:30Z.
+    calendars = {"cal": {"interval": "P1M", "timezone": "America/St_Johns"}}
+    catalog = catalog_of(m={"aggregation": "weighted_sum", "per": "minute"}) | {"calendars": calendars}
+    catalog["tenants"] = {"t": {"calendar": "cal"}}
+    begin = event("a", "2010-11-06T02:30:00Z")
+
+    def days(*sent):
+        with oracle_of(catalog, *sent, arrival="2010-11-06T12:00:00", rules=DAYS) as oracle:
+            oracle.build_values()
+            return {str(row[4]): plain(row[6]) for row in oracle.rows("value_day")}
+
+    assert days(begin) == {"2010-11-06": str(1440 + 59)}
+    later = event("b", "2010-11-06T11:00:00Z", "0")
+    assert days(begin, later) == {"2010-11-06": str(1440 + 59)}
 
 
 def test_a_level_is_carried_over_the_boundaries_of_periods():

@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import BOOTSTRAP_MS
 from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
@@ -43,7 +44,7 @@ class AlertTopic:
             self._consumer = KafkaConsumer(
                 bootstrap_servers=settings.kafka_bootstrap.split(","), isolation_level="read_committed", group_id=None,
                 enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
-                max_poll_records=POLL_RECORDS,
+                max_poll_records=POLL_RECORDS, bootstrap_timeout_ms=BOOTSTRAP_MS,
             )  # fmt: skip
         except KafkaError as error:
             raise self._away(error) from error

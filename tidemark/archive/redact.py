@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from udfs.decode.decoder import key_of
-from udfs.envelope import Envelope, unwrap, wrap
+from udfs.events.envelope import Envelope, unwrap, wrap
 from udfs.events.parse import BYTE_ORDER_MARK, CloudEvent, Event, event_time_ms, nanos_of, parse, quantity_of
 from udfs.events.reasons import Rejected
 from udfs.events.upcast import DEFAULT_VERSION, LATEST_VERSION

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -11,11 +11,13 @@ import psycopg
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
-from tidemark.billing import heartbeat, outbox, periods, refusals, store
+from tidemark.billing import alarm, delta_index, guard, heartbeat, outbox, store
+from tidemark.billing.decide import Wish, decide
 from tidemark.billing.lines import PeriodKey, rfc3339
 from tidemark.billing.messages import Context
 from tidemark.billing.refusals import Letters, Refusal
-from tidemark.billing.sources import Feed, Say, by_run, settled
+from tidemark.billing.scope import Scope
+from tidemark.billing.sources import Feed, Say, by_run, feeds_of, settled
 from tidemark.billing.true_up import true_up
 from tidemark.billing.watermark import committed, reached
 from tidemark.core import rollup_views
@@ -24,8 +26,6 @@ from tidemark.core.kafka import end_offsets
 from tidemark.core.migrate import connect
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
-from tidemark.core.topics import has_create_time
-from udfs.catalog.model import Pair
 
 log = logger("close")
 
@@ -33,6 +33,8 @@ log = logger("close")
 OVERLAP = timedelta(seconds=60)
 # A heartbeat is counted with the next checkpoint of `meter`.
 HEARTBEAT_WAIT_S = 30.0
+# Deltas that are indexed between two closes: a first time over a long topic may not hold up the next close for minutes.
+INDEXED_AT_ONCE = 500_000
 
 # Closed periods whose rollups were written since: by their start. A level reaches into all later periods.
 _CHANGED = """
@@ -72,16 +74,18 @@ class Closed:
     refused: tuple[Refusal, ...]
 
 
-def close(settings: Settings, by: str, *, accept: Collection[Pair] = (), progress: Say | None = None) -> Closed:
+def close(settings: Settings, by: str, wish: Wish | None = None, *, progress: Say | None = None) -> Closed:
     """Close what is due, correct what changed, tell both.
 
     1. Send heartbeats into silent partitions, where a tenant for them is set.
     2. Settle: wait until what was committed by now is in the rollups.
     3. Correct closed periods whose rollups changed.
-    4. Close what is due and not refused, a transaction for each batch of periods.
-    5. Tell Kafka.
+    4. Decide what is closed, and note by which watermark: a call that is killed after it goes on with the same.
+    5. Close it, a transaction for each batch of periods.
+    6. Tell Kafka; and raise or end the alarm of periods that wait for a yes, when everybody was looked at.
 
-    Interrupted anywhere, it leaves whole periods behind, and the next call goes on.
+    Interrupted anywhere, it leaves whole periods behind, and the next call goes on. Of a tenant or customer, only its
+    own periods are corrected and closed.
 
     Raises
     ------
@@ -90,7 +94,7 @@ def close(settings: Settings, by: str, *, accept: Collection[Pair] = (), progres
     TidemarkError
         Another version of the rollups was promoted meanwhile; call again.
     """
-    say = progress or (lambda _: None)
+    say, wish = progress or (lambda _: None), wish or Wish()
     # Step 1
     if heartbeat.wanted(settings) and (silent := heartbeat.silent(settings, datetime.now(UTC))):
         say(f"sending heartbeats into partitions {silent} …")
@@ -100,21 +104,36 @@ def close(settings: Settings, by: str, *, accept: Collection[Pair] = (), progres
     feed, why = settled(settings, say)
     with connect(settings) as connection:
         # Step 3
-        corrections = correct(connection, settings, feed, by) if feed else 0
+        corrections = correct(connection, settings, feed, by, wish.scope) if feed else 0
         # Step 4
-        found = _due(connection, settings, feed)
-        refused = _judge(connection, settings, feed, found, why, accept)
-        kept = {key for one in refused.all for key in one.periods}
-        closes = _close(connection, settings, feed, by, sorted(found.keys - kept), refused.letters, say) if feed else 0
-    # Step 5
-    told = outbox.tell(settings)
-    return Closed(feed.at if feed else None, closes, corrections, told, tuple(refused.all))
+        decision = decide(connection, settings, feed, why, wish)
+        if decision.accepted is not None:
+            guard.accept(connection, settings.names, decision.accepted)
+        # Step 5
+        closes = _close(connection, settings, feed, by, decision.keys, decision.letters, say) if feed else 0
+        # Step 6
+        told = outbox.tell(settings)
+        if wish.scope.everybody and wish.scope.until is None and why is None:
+            alarm.follow(connection, settings.names, decision.refused)
+            alarm.announce(connection, settings)
+    return Closed(feed.at if feed else None, closes, corrections, told, decision.refused)
 
 
 def watch(settings: Settings, by: str, stop: threading.Event) -> None:
-    """Close every `close_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
+    """Close every `close_interval_s` until `stop` is set; failures are logged and tried again, never raised.
+
+    The index of the deltas is brought up after each close, so that `explain` finds it there.
+    """
     log("started", every_s=settings.close_interval_s, schema=settings.names.billing_schema)
-    repeat(lambda: close(settings, by), every_s=settings.close_interval_s, stop=stop, log=log, report=_report)
+
+    def step() -> Closed:
+        found = close(settings, by)
+        for run in feeds_of(settings):
+            own = settings.model_copy(update={"run_id": run})
+            delta_index.catch_up(own, settings.names, limit=INDEXED_AT_ONCE)
+        return found
+
+    repeat(step, every_s=settings.close_interval_s, stop=stop, log=log, report=_report)
 
 
 def _await_counted(settings: Settings) -> None:
@@ -124,52 +143,6 @@ def _await_counted(settings: Settings) -> None:
         wait_until(lambda: reached(settings, committed(settings), ends), HEARTBEAT_WAIT_S, "the heartbeats")
     except UnavailableError as error:
         log("heartbeats not counted yet", error=str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    all: list[Refusal]
-    letters: Letters
-
-
-def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None) -> periods.Due:
-    """Periods due by the watermark, or by the clock: a period that waits for long is refused, not forgotten."""
-    grace = timedelta(seconds=settings.grace_s)
-    cutoffs = [feed.at - grace] if feed and feed.at else []
-    if not has_create_time(settings, settings.events_topic):
-        patience = timedelta(seconds=settings.close_max_lag_s if feed and feed.at else 0)
-        cutoffs.append(store.now(connection) - grace - patience)
-    if not cutoffs:
-        return periods.Due()
-    return periods.due(connection, settings, periods.catalog_of(settings), max(cutoffs))
-
-
-def _judge(
-    connection: psycopg.Connection, settings: Settings, feed: Feed | None, found: periods.Due,
-    why: tuple[refusals.Cause, str] | None, accept: Collection[Pair],
-) -> _Judged:  # fmt: skip
-    """Refusals, each with its periods."""
-    keys = found.keys
-    refused = [Refusal("calendar", f"{'/'.join(pair)}: {text}", ()) for pair, text in sorted(found.broken.items())]
-    if why is not None:
-        # Without a clock to compare with, nobody can say what is due: said all the same.
-        if keys or feed is None or feed.at is None:
-            refused.append(Refusal(*why, tuple(sorted(keys))))
-        return _Judged(refused, Letters({}, {}))
-    cutoff = _cutoff(settings, feed)
-    late = tuple(sorted(key for key in keys if cutoff is None or key.end > cutoff))
-    if late:
-        detail = f"the arrival watermark is {_text(feed.at if feed else None)}, behind the clock: see `tidemark status`"
-        refused.append(Refusal("lag", detail, late))
-    ready = keys.difference(late)
-    letters = refusals.count_letters(settings, ready) if ready else Letters({}, {})
-    refused += refusals.over_bound(settings, letters, accept)
-    refused += refusals.drifting(connection, settings, ready)
-    return _Judged(refused, letters)
-
-
-def _cutoff(settings: Settings, feed: Feed | None) -> datetime | None:
-    return feed.at - timedelta(seconds=settings.grace_s) if feed and feed.at else None
 
 
 def _close(
@@ -184,20 +157,27 @@ def _close(
     return done
 
 
-def correct(connection: psycopg.Connection, settings: Settings, feed: Feed, by: str) -> int:
+def correct(connection: psycopg.Connection, settings: Settings, feed: Feed, by: str, scope: Scope | None = None) -> int:
     """Bring the ledger up to what the rollups say of closed periods that were written since the last look."""
     schema = sql.Identifier(settings.names.billing_schema)
     now = store.now(connection)
+    done = 0
+    for run, mine in by_run(settings, feed, changed(connection, settings, scope)).items():
+        for part in store.batches(mine):
+            done += bring_up(connection, settings, feed, run, by, part, Letters({}, {}))[1]
+    if scope is None or scope.everybody:
+        connection.execute(sql.SQL("UPDATE {}.close_look SET upto = %s WHERE upto < %s").format(schema), [now, now])
+    return done
+
+
+def changed(connection: psycopg.Connection, settings: Settings, scope: Scope | None = None) -> list[PeriodKey]:
+    """Closed periods whose rollups were written since the last look at everybody."""
+    schema = sql.Identifier(settings.names.billing_schema)
     upto = sql.SQL("SELECT nullif(upto, '-infinity') FROM {}.close_look").format(schema)
     since = connection.execute(upto).fetchall()[0][0]
     start = datetime(1, 1, 1, tzinfo=UTC) if since is None else since - OVERLAP
-    rows = connection.execute(sql.SQL(_CHANGED).format(schema=schema), [start]).fetchall()
-    done = 0
-    for run, mine in by_run(settings, feed, sorted(PeriodKey(*row) for row in rows)).items():
-        for part in store.batches(mine):
-            done += bring_up(connection, settings, feed, run, by, part, Letters({}, {}))[1]
-    connection.execute(sql.SQL("UPDATE {}.close_look SET upto = %s WHERE upto < %s").format(schema), [now, now])
-    return done
+    keys = (PeriodKey(*row) for row in connection.execute(sql.SQL(_CHANGED).format(schema=schema), [start]))
+    return sorted(key for key in keys if scope is None or scope.names(key))
 
 
 def bring_up(

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
 
 import psycopg
 from psycopg import sql
 
-from tidemark.billing import periods, store
+from tidemark.billing import delta_index, periods, store
+from tidemark.billing.delta_index import WIDE, Source
+from tidemark.billing.events import Event, read_events
 from tidemark.billing.lines import Line, LineKey, PeriodKey, rfc3339
+from tidemark.billing.moments import Moment, begin_of
 from tidemark.billing.sources import feeding
 from tidemark.billing.true_up import Change
 from tidemark.core import rollup_views as versions
 from tidemark.core.errors import UsageError
-from tidemark.core.kafka import Record, dump, read_ranges
 from tidemark.core.migrate import connect
-from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
-from udfs.decode.decoder import Decoder
-from udfs.meters.packing import Packed, unpack
+from udfs.catalog.model import Pair
 
 CURRENT = "current"
-_BATCH = 5_000
 
 _PERIOD = """
 SELECT period_start, period_end
@@ -67,51 +64,22 @@ class Version:
     lines: Mapping[str, Line]
 
 
-@dataclass(slots=True)
-class Source:
-    """What the deltas of one topic and partition add to the meter for some dimensions.
-
-    Parameters
-    ----------
-    dims, topic, partition:
-        Of which; `ranges` are the first and last offset of each delta.
-    n, samples, total:
-        Sums; the total of amounts is the value for counts and sums alone.
-    """
-
-    dims: str
-    topic: str
-    partition: int
-    n: int = 0
-    samples: int = 0
-    total: Decimal = Decimal(0)
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One measurement of an event that is in the number."""
-
-    topic: str
-    partition: int
-    offset: int
-    dims: str
-    part: str
-    samples: int
-    amount: Decimal
-
-
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A meter of a period: its versions, what the rollups say now, and where that is from."""
+    """A meter of a period: its versions, what the rollups say now, and where that is from.
+
+    `current` is what has been used so far; `projected` what a level comes to at the end of a period that runs.
+    """
 
     key: PeriodKey
     meter: str
     run_id: str
     versions: Sequence[Version]
     current: Mapping[str, Line]
+    projected: Mapping[str, Line]
     sources: Sequence[Source]
     events: Sequence[Event] | None = None
+    copies_complete: bool = True
 
     @property
     def adds_up(self) -> bool:
@@ -123,11 +91,23 @@ class Explained:
 
 
 def explain(
-    settings: Settings, tenant: str, customer: str, meter: str, at: datetime, *, events: bool = False
-) -> Explained:
-    """Everything about a meter of the period that an instant is in, from Postgres and from the deltas.
+    settings: Settings, tenant: str, customer: str, meter: str, at: Moment | datetime | None = None, *,
+    events: bool = False, copies: bool = False, progress: Callable[[int], None] | None = None,
+) -> Explained:  # fmt: skip
+    """Everything about a meter of a period, from Postgres and from the index of the deltas, which is brought up first.
 
-    `events` reads the raw records too, and finds those that were counted with the catalog of today.
+    Parameters
+    ----------
+    settings, tenant, customer, meter:
+        Of which; the names are not checked.
+    at:
+        A moment in the period, see `period_at`; None: now.
+    events:
+        Read the raw records too, and find those that were counted with the catalog of today.
+    copies:
+        Look for their copies however many records that takes.
+    progress:
+        Called with the number of deltas that were taken into the index.
 
     Raises
     ------
@@ -138,15 +118,22 @@ def explain(
     """
     catalog = periods.catalog_of(settings)
     with connect(settings) as connection:
-        key = _find(connection, settings, catalog, (tenant, customer), at)
+        key = period_at(connection, settings, catalog, (tenant, customer), at)
         run = feeding(versions.layers(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)
-        lines = store.wanted_lines(connection, settings.names, [key])[key]
-    own = settings.model_copy(update={"run_id": run})
-    sources = list(_sources(own, key, meter))
-    found = list(_events(own, catalog, key, meter, sources)) if events else None
-    current = {line.dims: value for line, value in lines.items() if line.meter == meter}
-    return Explained(key, meter, run, history, current, sources, found)
+        lines = store.wanted_lines(connection, settings.names, [key], so_far=True)[key]
+        ends = store.wanted_lines(connection, settings.names, [key])[key]
+        own = settings.model_copy(update={"run_id": run})
+        delta_index.catch_up(own, settings.names, progress=progress)
+        found = delta_index.sources(connection, own, settings.names, key, meter)
+    read = read_events(own, catalog, key, meter, found, all_copies=copies) if events else None
+    current, projected = (
+        {line.dims: value for line, value in some.items() if line.meter == meter} for some in (lines, ends)
+    )
+    projected = {dims: line for dims, line in projected.items() if current.get(dims) != line}
+    if read is None:
+        return Explained(key, meter, run, history, current, projected, found)
+    return Explained(key, meter, run, history, current, projected, found, read.events, read.copies_complete)
 
 
 def between(found: Explained, one: str, other: str) -> dict[LineKey, Change]:
@@ -172,18 +159,45 @@ def _lines(found: Explained, name: str) -> Mapping[str, Line]:
     raise UsageError(f"there is no version {name!r} of this period.", f"take one of {known}.")
 
 
-def _find(
-    connection: psycopg.Connection, settings: Settings, catalog: Catalog, pair: tuple[str, str], at: datetime
+def period_at(
+    connection: psycopg.Connection, settings: Settings, catalog: Catalog, pair: Pair, at: Moment | datetime | None
 ) -> PeriodKey:
+    """The period that somebody means: a closed one first, else by the calendar.
+
+    A local day means the period that holds its first instant. A month means the first period that begins in it, else
+    the one that it begins in. None means the period that is running.
+
+    Raises
+    ------
+    UsageError
+        The calendar has no such period.
+    """
+    catalog.prefetch([pair])
+    try:
+        if isinstance(at, datetime) or at is None:
+            return _find(connection, settings, catalog, pair, at or store.now(connection))
+        if at.day is None:
+            return _find(connection, settings, catalog, pair, at.at or store.now(connection))
+        begin = begin_of(catalog, pair, at.day)
+        key = _find(connection, settings, catalog, pair, begin)
+        if at.month and key.start < begin and key.end < begin_of(catalog, pair, _next_month(at.day)):
+            key = _find(connection, settings, catalog, pair, key.end)
+    except periods.CALENDAR_ERRORS as error:
+        text = at.text if isinstance(at, Moment) else rfc3339(at or store.now(connection))
+        raise UsageError(f"{'/'.join(pair)} has no billing period at {text}: {error}", "") from error
+    return key
+
+
+def _find(connection: psycopg.Connection, settings: Settings, catalog: Catalog, pair: Pair, at: datetime) -> PeriodKey:
     schema = sql.Identifier(settings.names.billing_schema)
     closed = connection.execute(sql.SQL(_PERIOD).format(schema=schema), [*pair, at, at]).fetchone()
     if closed is not None:
         return PeriodKey(*pair, *closed)
-    catalog.prefetch([pair])
-    try:
-        return next(periods.walk(catalog, pair, at, periods.FOREVER, None))
-    except periods.CALENDAR_ERRORS as error:
-        raise UsageError(f"{'/'.join(pair)} has no billing period at {rfc3339(at)}: {error}", "") from error
+    return next(periods.walk(catalog, pair, at, periods.FOREVER, None))
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
 def _history(connection: psycopg.Connection, settings: Settings, key: PeriodKey, meter: str) -> list[Version]:
@@ -204,77 +218,10 @@ def _history(connection: psycopg.Connection, settings: Settings, key: PeriodKey,
     return found
 
 
-def _sources(settings: Settings, key: PeriodKey, meter: str) -> Iterable[Source]:
-    """Deltas of the meter and period by dimensions, topic and partition."""
-    wanted = (key.tenant_id, key.customer_id, meter, rfc3339(key.start))
-    found: dict[tuple[str, str, int], Source] = {}
-    name = json.dumps(key.tenant_id, ensure_ascii=False)[1:-1].encode()
-    for record in dump(settings, settings.names.deltas):
-        if record.value is None or name not in record.value:
-            continue
-        row = json.loads(record.value, parse_float=Decimal)
-        if (row["tenant_id"], row["customer_id"], row["meter"], row["period_start"]) != wanted:
-            continue
-        place = row["dims"], row["source_topic"], row["source_partition"]
-        source = found.setdefault(place, Source(*place))
-        source.n += row["n"]
-        source.samples += row["samples"]
-        source.total += Decimal(row["total"])
-        source.ranges.append((row["first_offset"], row["last_offset"]))
-    return (found[place] for place in sorted(found))
-
-
-def _events(
-    settings: Settings, catalog: Catalog, key: PeriodKey, meter: str, sources: Sequence[Source]
-) -> Iterator[Event]:
-    """Measurements in the offsets of the sources; of copies of an event the first."""
-    decoder = Decoder(catalog, policy_of(settings))
-    seen: set[bytes] = set()
-    start_ms = periods.millis(key.start)
-    for topic in sorted({source.topic for source in sources}):
-        ranges = _merged(source for source in sources if source.topic == topic)
-        records = read_ranges(settings, topic, ranges)
-        while some := list(islice(records, _BATCH)):
-            for record, one in _measured(decoder, settings, topic, some, seen):
-                owner = (one.tenant, one.customer, one.meter, one.period_start_ms)
-                if owner == (key.tenant_id, key.customer_id, meter, start_ms):
-                    place = topic, record.partition, record.offset
-                    yield Event(*place, one.dims, one.part, one.samples, Decimal(one.amount))
-
-
-def _measured(
-    decoder: Decoder, settings: Settings, topic: str, records: Sequence[Record], seen: set[bytes]
-) -> Iterator[tuple[Record, Packed]]:
-    redriven = topic == settings.redrive_topic
-    batch = decoder.decode_batch(
-        [record.value for record in records], [record.timestamp_ms for record in records],
-        [-1 - record.partition if redriven else record.partition for record in records],
-        [record.offset for record in records],
-    )  # fmt: skip
-    for record, event, text in zip(records, batch.keys, batch.measurements, strict=True):
-        if event is not None and text and event not in seen:
-            seen.add(event)
-            for one in unpack(text):
-                yield record, one
-
-
-def _merged(sources: Iterable[Source]) -> dict[int, list[tuple[int, int]]]:
-    """Ranges [start, end) by partition, ascending and apart."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    spans = sorted((source.partition, *span) for source in sources for span in source.ranges)
-    for partition, first, last in spans:
-        mine = found.setdefault(partition, [])
-        if mine and first <= mine[-1][1]:
-            mine[-1] = mine[-1][0], max(mine[-1][1], last + 1)
-        else:
-            mine.append((first, last + 1))
-    return found
-
-
 def _sums(rows: Iterable[tuple[str, int, int, Decimal]]) -> dict[str, tuple[int, int, Decimal]]:
     """Measurements, samples and amounts added up by dimensions."""
     sums: dict[str, tuple[int, int, Decimal]] = {}
     for dims, more_n, more_samples, amount in rows:
         n, samples, total = sums.get(dims, (0, 0, Decimal(0)))
-        sums[dims] = n + more_n, samples + more_samples, total + amount
+        sums[dims] = n + more_n, samples + more_samples, WIDE.add(total, amount)
     return sums

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -31,35 +32,70 @@ HEARTBEAT_CUSTOMER = "tidemark.heartbeat"
 # What asking for the calendar of a customer may raise.
 CALENDAR_ERRORS = (CalendarError, CalendarMissingError, NoPeriodError)
 
-# All customers: where usage began, where the last closed period that stands ended, and for which event times the
-# catalog knows them. Infinite bounds are none.
+# Customers with usage or closes: where the last closed period that stands ended, else where their own usage began; and
+# until when the catalog knows them. Pairs are jumped to through the indexes, so that the rows of each are not read.
 _CUSTOMERS = """
-WITH used AS (
-    SELECT tenant_id, customer_id, min(period_start) AS first_start
-    FROM {schema}.usage_period
-    GROUP BY tenant_id, customer_id
+WITH RECURSIVE used AS (
+    (SELECT tenant_id, customer_id FROM {schema}.usage_period
+     WHERE tenant_id >= %(first)s ORDER BY tenant_id, customer_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.customer_id
+    FROM used
+    CROSS JOIN LATERAL (
+        SELECT u.tenant_id, u.customer_id FROM {schema}.usage_period u
+        WHERE (u.tenant_id, u.customer_id) > (used.tenant_id, used.customer_id)
+        ORDER BY u.tenant_id, u.customer_id LIMIT 1
+    ) next
+    WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
 ), closed AS (
-    SELECT tenant_id, customer_id, max(period_end) AS last_end
-    FROM {schema}.period_standing
-    WHERE stands
-    GROUP BY tenant_id, customer_id
-), known AS (
-    SELECT tenant_id, customer_id, min(valid_from) AS since, max(valid_to) AS until
-    FROM catalog.customer
-    GROUP BY tenant_id, customer_id
+    (SELECT tenant_id, customer_id FROM {schema}.period_close
+     WHERE tenant_id >= %(first)s ORDER BY tenant_id, customer_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id, next.customer_id
+    FROM closed
+    CROSS JOIN LATERAL (
+        SELECT c.tenant_id, c.customer_id FROM {schema}.period_close c
+        WHERE (c.tenant_id, c.customer_id) > (closed.tenant_id, closed.customer_id)
+        ORDER BY c.tenant_id, c.customer_id LIMIT 1
+    ) next
+    WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
 )
-SELECT tenant_id, customer_id, u.first_start, c.last_end,
-       min(u.first_start) OVER (PARTITION BY tenant_id) AS tenant_start,
-       k.tenant_id IS NOT NULL AS known, nullif(k.since, '-infinity'), nullif(k.until, 'infinity')
-FROM used u
-FULL JOIN known k USING (tenant_id, customer_id)
-FULL JOIN closed c USING (tenant_id, customer_id)
+SELECT tenant_id, customer_id, begin.first_start, last.period_end, nullif(known.until, 'infinity')
+FROM (SELECT * FROM used UNION SELECT * FROM closed) pair
+LEFT JOIN LATERAL (
+    SELECT s.period_end
+    FROM {schema}.period_standing s
+    WHERE s.tenant_id = pair.tenant_id AND s.customer_id = pair.customer_id AND s.stands
+    ORDER BY s.period_end DESC
+    LIMIT 1
+) last ON true
+LEFT JOIN LATERAL (
+    -- Once something was closed, where usage began decides nothing any more.
+    SELECT min(u.period_start) AS first_start
+    FROM {schema}.usage_period u
+    WHERE u.tenant_id = pair.tenant_id AND u.customer_id = pair.customer_id AND last.period_end IS NULL
+) begin ON true
+LEFT JOIN LATERAL (
+    SELECT max(k.valid_to) AS until
+    FROM catalog.customer k
+    WHERE k.tenant_id = pair.tenant_id AND k.customer_id = pair.customer_id
+) known ON true
+WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
+  AND (%(customer)s::text IS NULL OR customer_id = %(customer)s)
 ORDER BY tenant_id, customer_id
 """
-_STANDING = """
-SELECT tenant_id, customer_id, period_start
-FROM {schema}.period_standing
-WHERE stands AND period_end >= %s
+# Usage that no close stands for, by the start of its period: the end that the rollups know may be an older one.
+_UNCLOSED = """
+SELECT u.tenant_id, u.customer_id, u.period_start, min(u.period_end)
+FROM {schema}.usage_period u
+WHERE u.period_start < %(cutoff)s
+  AND (%(tenant)s::text IS NULL OR u.tenant_id = %(tenant)s)
+  AND (%(customer)s::text IS NULL OR u.customer_id = %(customer)s)
+  AND NOT EXISTS (
+      SELECT FROM {schema}.period_standing s
+      WHERE (s.tenant_id, s.customer_id, s.period_start) = (u.tenant_id, u.customer_id, u.period_start) AND s.stands
+  )
+GROUP BY u.tenant_id, u.customer_id, u.period_start
 """
 # The smallest end of a period is the one that holds: a change of calendar cut it.
 _ROWS = """
@@ -88,25 +124,29 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """What is known of a customer before its calendar is asked; None where nothing is."""
+    """What is known of a customer before its calendar is asked; None where nothing is.
+
+    Parameters
+    ----------
+    pair:
+        Tenant and customer.
+    first_start:
+        Start of the first period with usage of its own; not asked for once a period was closed.
+    last_end:
+        End of the last closed period that stands.
+    until:
+        Event time from which on the catalog knows it no longer.
+    """
 
     pair: Pair
     first_start: datetime | None
     last_end: datetime | None
-    tenant_start: datetime | None
-    known: bool
-    since: datetime | None
     until: datetime | None
 
     @property
     def begin(self) -> datetime | None:
         """An instant of the first period that was not closed yet; None when there was no usage to begin with."""
-        if self.last_end is not None:
-            return self.last_end
-        if not self.known or self.tenant_start is None:
-            return self.first_start
-        begin = self.tenant_start if self.since is None else max(self.tenant_start, self.since)
-        return begin if self.first_start is None else min(begin, self.first_start)
+        return self.first_start if self.last_end is None else self.last_end
 
 
 class _Closing:
@@ -147,29 +187,41 @@ def catalog_of(settings: Settings) -> Catalog:
     return catalog
 
 
-def due(connection: psycopg.Connection, settings: Settings, catalog: Catalog, cutoff: datetime) -> Due:
-    """Periods of all customers that end at `cutoff` (watermark less grace) or before and are not closed.
+def due(
+    connection: psycopg.Connection,
+    settings: Settings,
+    catalog: Catalog,
+    cutoff: datetime,
+    tenant: str | None = None,
+    customer: str | None = None,
+    most: int | None = None,
+) -> Due:
+    """Periods that end at `cutoff` (watermark less grace) or before and are not closed, of all or of whom is named.
 
-    1. Walk the calendar of each customer from the end of its last closed period, else from the first usage of its
-       tenant: periods without usage are closed too.
+    At `most` so many of a customer are walked, the oldest: a cutoff that is wrong by decades is walked to by nobody.
+
+    1. Walk the calendar of each customer from the end of its last closed period, else from its own first usage: periods
+       without usage are closed too, from then on.
     2. Add each period with usage that neither was walked nor stands closed, for example from before a change of
        calendar: nothing with usage is never closed.
     """
     names, found = settings.names, Due()
-    customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS)]
-    customers = [one for one in customers if one.pair != (settings.heartbeat_tenant, HEARTBEAT_CUSTOMER)]
+    wanted = {"tenant": tenant, "customer": customer, "first": tenant or "", "cutoff": cutoff}
+    customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS, wanted)]
+    beats = settings.heartbeat_tenant, HEARTBEAT_CUSTOMER
+    customers = [one for one in customers if one.pair != beats]
     # Step 1
-    for some in batches(customers):
-        catalog.prefetch(one.pair for one in some)
-        for one in some:
-            _walk_into(found, catalog, one, cutoff)
+    for walkers in batches(customers):
+        catalog.prefetch(one.pair for one in walkers)
+        for one in walkers:
+            _walk_into(found, catalog, one, cutoff, most)
     # Step 2
-    rows = with_usage(connection, names, catalog, None, None, None, cutoff)
-    taken = {(key.tenant_id, key.customer_id, key.start) for key in found.keys}
-    oldest = min((key.start for key in rows), default=cutoff)
-    taken |= {tuple(row) for row in _ask(connection, names, _STANDING, [oldest])}
-    mine = {one.pair for one in customers}
-    found.keys |= {key for key in rows if key[:2] in mine and key[:3] not in taken}
+    walked = {key[:3] for key in found.keys}
+    rows = (row for row in _ask(connection, names, _UNCLOSED, wanted) if row[:2] != beats and row[:3] not in walked)
+    for some in batches(rows):
+        catalog.prefetch(row[:2] for row in some)
+        more = (period_of(catalog, row[:2], row[2], row[3]) for row in some)
+        found.keys |= {key for key in more if key.end <= cutoff}
     return found
 
 
@@ -238,11 +290,11 @@ def millis(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _walk_into(found: Due, catalog: Catalog, one: Customer, cutoff: datetime) -> None:
+def _walk_into(found: Due, catalog: Catalog, one: Customer, cutoff: datetime, most: int | None) -> None:
     if one.begin is None:
         return
     try:
-        for key in walk(catalog, one.pair, one.begin, cutoff, one.until):
+        for key in islice(walk(catalog, one.pair, one.begin, cutoff, one.until), most):
             found.keys.add(key)
     except CALENDAR_ERRORS as error:
         found.broken[one.pair] = str(error)

@@ -22,7 +22,9 @@ from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
 
-Cause = Literal["jobs", "checkpoints", "watermark", "lag", "drift", "dead_letters", "calendar"]
+Cause = Literal[
+    "jobs", "checkpoints", "watermark", "lag", "watermark_jump", "max_periods", "drift", "dead_letters", "calendar"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,7 @@ class Feed:
 
 def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.Cause, str] | None]:
     """How far the runs are; otherwise, or besides, why nothing may be closed; raises UnavailableError for Postgres."""
-    with connect(settings) as connection:
-        layers = rollup_views.layers(connection, settings.names)
+    layers = _layers(settings)
     runs = {run: settings.model_copy(update={"run_id": run}) for run in runs_of(layers, settings)}
     try:
         marks = {run: settle(own, say) for run, own in runs.items()}
@@ -58,6 +57,11 @@ def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.C
     if failed:
         return feed, ("checkpoints", failed)
     return feed, None if feed.at else ("watermark", feed.reason)
+
+
+def feeds_of(settings: Settings) -> list[str]:
+    """Run ids that feed open periods now; raises UnavailableError for Postgres."""
+    return runs_of(_layers(settings), settings)
 
 
 def runs_of(layers: Sequence[Layer], settings: Settings) -> list[str]:
@@ -91,3 +95,8 @@ def by_run(settings: Settings, feed: Feed, keys: Iterable[PeriodKey]) -> dict[st
     for key in keys:
         found.setdefault(feeding(feed.layers, settings, key), []).append(key)
     return found
+
+
+def _layers(settings: Settings) -> list[Layer]:
+    with connect(settings) as connection:
+        return rollup_views.layers(connection, settings.names)

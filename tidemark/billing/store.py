@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import psycopg
@@ -56,10 +57,10 @@ _WANTED = f"""
 WITH {_ASKED}
 SELECT a.tenant_id, a.customer_id, a.period_start, a.period_end,
        -- Bins stand for values with more decimals than the ledger keeps.
-       v.meter, v.dims, v.aggregation, v.unit, u.n, v.samples, round(v.value, 9)
+       v.meter, v.dims, v.aggregation, v.unit, u.n, v.samples, round({{value}}, 9)
 FROM asked a
 CROSS JOIN LATERAL (
-    SELECT meter, dims, aggregation, unit, samples, value
+    SELECT meter, dims, aggregation, unit, samples, value, projected_value
     FROM {{schema}}.usage_period_value v
     WHERE (v.tenant_id, v.customer_id, v.period_start) = (a.tenant_id, a.customer_id, a.period_start)
 ) v
@@ -72,7 +73,7 @@ CROSS JOIN LATERAL (
 UNION ALL
 SELECT a.tenant_id, a.customer_id, a.period_start, a.period_end, h.meter, h.dims, 'weighted_sum', h.unit, 0, 0,
        {{schema}}.divide_half_even(
-           h.level * floor(extract(epoch FROM a.period_end - a.period_start) * 1000), h.per_ms
+           h.level * floor(extract(epoch FROM {{upto}} - a.period_start) * 1000), h.per_ms
        )
 FROM asked a
 CROSS JOIN LATERAL (
@@ -92,6 +93,8 @@ CROSS JOIN LATERAL (
     HAVING sum(u.total) <> 0
 ) h
 """
+_TO_THE_END = {"value": sql.SQL("coalesce(v.projected_value, v.value)"), "upto": sql.SQL("a.period_end")}
+_SO_FAR = {"value": sql.SQL("v.value"), "upto": sql.SQL("greatest(a.period_start, least(a.period_end, now()))")}
 
 
 def take_turn(connection: psycopg.Connection, names: Names) -> None:
@@ -121,10 +124,15 @@ def read_entries(connection: psycopg.Connection, names: Names, keys: Iterable[Pe
     return {key: Entry(lines, corrections, stands) for key, (corrections, stands, lines) in found.items()}
 
 
-def wanted_lines(connection: psycopg.Connection, names: Names, keys: Sequence[PeriodKey]) -> dict[PeriodKey, Lines]:
-    """What the rollups that people read say of these periods, each by its start; without usage there are no lines."""
+def wanted_lines(
+    connection: psycopg.Connection, names: Names, keys: Sequence[PeriodKey], *, so_far: bool = False
+) -> dict[PeriodKey, Lines]:
+    """What the rollups that people read say of these periods, each by its start; without usage there are no lines.
+
+    Levels are held to the end of the period; `so_far`: to the clock of the database, where that is earlier.
+    """
     wanted: dict[PeriodKey, dict[LineKey, Line]] = {key: {} for key in keys}
-    for row in _ask(connection, names, _WANTED, keys):
+    for row in _ask(connection, names, _WANTED, keys, _SO_FAR if so_far else _TO_THE_END):
         wanted[PeriodKey(*row[:4])][LineKey(*row[4:6])] = Line(*row[6:])
     return dict(wanted)
 
@@ -178,8 +186,11 @@ def batches(items: Iterable[_Item], size: int = BATCH) -> Iterator[list[_Item]]:
         yield part
 
 
-def _ask(connection: psycopg.Connection, names: Names, statement: str, keys: Iterable[PeriodKey]) -> Iterator[Any]:
-    text = sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema))
+def _ask(
+    connection: psycopg.Connection, names: Names, statement: str, keys: Iterable[PeriodKey],
+    parts: Mapping[str, sql.SQL] = MappingProxyType({}),
+) -> Iterator[Any]:  # fmt: skip
+    text = sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema), **parts)
     for part in batches(keys):
         tenants, customers, starts, ends = (list(column) for column in zip(*part, strict=True))
         asked = {"tenants": tenants, "customers": customers, "starts": starts, "ends": ends}

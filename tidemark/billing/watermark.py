@@ -12,6 +12,7 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import GroupOffsets, end_offsets, last_records
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
+from udfs.calendars.calendar import MAX_MS, MIN_MS
 
 # The source of `rollup` that feeds the stored totals; the other one feeds windows.
 TOTALS = "rollup-deltas_for_totals"
@@ -173,10 +174,15 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
     disorder = timedelta(seconds=settings.bounded_disorder_s if has_create_time(settings, topic) else 0)
     arrivals: dict[int, datetime | None] = dict.fromkeys(sorted(ends))
     for part, record in last.items():
-        arrivals[part] = _EPOCH + timedelta(milliseconds=record.timestamp_ms) - disorder
+        arrivals[part] = arrival_of(record.timestamp_ms) - disorder
     silent = [part for part, arrival in arrivals.items() if arrival is None]
     at = None if silent else min((arrival for arrival in arrivals.values() if arrival is not None), default=None)
     return Watermark(at, _why(topic, silent), committed, arrivals)
+
+
+def arrival_of(timestamp_ms: int) -> datetime:
+    """The timestamp of a record as an instant that calendars know, the nearest one: producers may set any 64 bits."""
+    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, MIN_MS), MAX_MS))
 
 
 def _why(topic: str, silent: list[int]) -> str:

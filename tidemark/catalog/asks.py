@@ -22,8 +22,8 @@ class Ask:
 
 def asks(changes: Sequence[Change], cut: Sequence[Cut], *, prune: bool) -> Iterator[Ask]:
     """Cuts of running periods first."""
-    for one in cut:
-        yield Ask(f"cut {one.tenant} {len(one.customers)} {one.customers[:1]} {one.others}", one.text)
+    for item in cut:
+        yield Ask(f"cut {item.tenant} {len(item.customers)} {item.customers[:1]} {item.others}", item.text)
     for change in changes:
         if change.table == "tenant" and change.kind == "changed" and change.old and change.new:
             old, new = change.old[0] or "the calendar month in UTC", change.new[0] or "the calendar month in UTC"
@@ -41,6 +41,6 @@ def _closed(changes: Sequence[Change]) -> Iterator[str]:
     by_table: dict[str, list[Change]] = {}
     for change in changes:
         by_table.setdefault(change.table, []).append(change)
-    for table, found in by_table.items():
-        few = ", ".join("/".join(part or "*" for part in one.key) for one in found[:_SHOWN])
-        yield f"{len(found):,} of {table} ({few}{', …' if len(found) > _SHOWN else ''})"
+    for table, result in by_table.items():
+        few = ", ".join("/".join(part or "*" for part in item.key) for item in result[:_SHOWN])
+        yield f"{len(result):,} of {table} ({few}{', …' if len(result) > _SHOWN else ''})"

@@ -35,12 +35,12 @@ _EXAMPLES: Mapping[str, str] = {
 
 def missing_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
     """Faults of a file's content merged with what is stored; what is no mapping is the schema's to refuse."""
-    for table, key, path, one in entries(content):
-        if not isinstance(one, Mapping):
+    for table, key, path, item in entries(content):
+        if not isinstance(item, Mapping):
             continue
         kind = str(key[0]) if table == "alert_policy" else table
-        missing = [name for name in _NEEDED.get(kind, ()) if name not in one]
-        if table == "calendar" and "interval" not in one and "boundaries" not in one:
+        missing = [name for name in _NEEDED.get(kind, ()) if name not in item]
+        if table == "calendar" and "interval" not in item and "boundaries" not in item:
             missing.append("interval")
         for name in missing:
             yield Fault(f"{path}.{name}", f"it is missing, and nothing is stored for it: {_EXAMPLES[name]}.")

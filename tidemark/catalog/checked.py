@@ -96,4 +96,4 @@ def _left(known: Known, file: CatalogFile, terms: Terms) -> Known:
         return known
     tenants = {*mapping(mapping(file.content).get("tenants"))}
     meters = {key: aggregation for key, aggregation in known.meters.items() if key[0] not in tenants}
-    return replace(known, meters=meters, plans=[one for one in known.plans if one[0] not in tenants])
+    return replace(known, meters=meters, plans=[item for item in known.plans if item[0] not in tenants])

@@ -84,7 +84,7 @@ def cuts(changes: Sequence[Change], stored: Stored, unused: Collection[Key] = ()
     unused:
         Customers without usage: nothing of theirs is cut.
     """
-    return _Cuts(changes, stored).found(unused)
+    return _Cuts(changes, stored).result(unused)
 
 
 def changed_calendars(changes: Sequence[Change]) -> list[str]:
@@ -99,7 +99,7 @@ class _Cuts:
         self._moved = {(table, key[0]) for table, key in self._changes if table in ("calendar", "tenant")}
         self._parsed: dict[Any, BillingCalendar | None] = {}
 
-    def found(self, unused: Collection[Key]) -> tuple[Cut, ...]:
+    def result(self, unused: Collection[Key]) -> tuple[Cut, ...]:
         groups: dict[tuple[str, _Calendars, _Calendars], list[str | None]] = {}
         for (tenant, customer), before, after in self._accounts():
             if customer is None or (tenant, customer) not in unused:
@@ -109,7 +109,7 @@ class _Cuts:
             for cut in self._of(tenant, before_ids, after_ids):
                 by_period.setdefault((tenant, *cut), []).extend(customers)
         made = [
-            Cut(tenant, tuple(sorted(one for one in customers if one is not None)), None in customers, *cut)
+            Cut(tenant, tuple(sorted(item for item in customers if item is not None)), None in customers, *cut)
             for (tenant, *cut), customers in by_period.items()
         ]
         return tuple(sorted(made, key=lambda cut: (cut.at_ms, cut.tenant, cut.customers)))
@@ -135,12 +135,12 @@ class _Cuts:
     def _of(self, tenant: str, before_ids: _Calendars, after_ids: _Calendars) -> Iterator[tuple[Any, ...]]:
         tenant_before, tenant_after = self._both("tenant", (tenant,))
         instants = {at for _, *bounds in (*before_ids, *after_ids) for at in bounds}
-        instants |= {at for one in (*tenant_before, *tenant_after) for at in (one.valid_from_ms, one.valid_to_ms)}
+        instants |= {at for item in (*tenant_before, *tenant_after) for at in (item.valid_from_ms, item.valid_to_ms)}
         named = {calendar for calendar, _, _ in (*before_ids, *after_ids)}
-        named |= {one.values[0] for one in (*tenant_before, *tenant_after)}
+        named |= {item.values[0] for item in (*tenant_before, *tenant_after)}
         for calendar in named - {None}:
             for timeline in self._both("calendar", (calendar,)):
-                instants |= {at for one in timeline for at in (one.valid_from_ms, one.valid_to_ms)}
+                instants |= {at for item in timeline for at in (item.valid_from_ms, item.valid_to_ms)}
         for at_ms in sorted(instants - {BEGINNING_MS, FOREVER_MS}):
             was = [self._rule(0, tenant_before, before_ids, ms) for ms in (at_ms - 1, at_ms)]
             now = [self._rule(1, tenant_after, after_ids, ms) for ms in (at_ms - 1, at_ms)]
@@ -183,7 +183,7 @@ class _Cuts:
 
 
 def _calendars(timeline: Timeline) -> _Calendars:
-    return tuple((one.values[0], one.valid_from_ms, one.valid_to_ms) for one in timeline)
+    return tuple((item.values[0], item.valid_from_ms, item.valid_to_ms) for item in timeline)
 
 
 def _local(ms: int, zone: str) -> str:

@@ -41,18 +41,20 @@ def exported(stored: Stored, now_ms: int, tenant: str | None = None, at_ms: int 
     def chosen(timeline: Timeline) -> Version | None:
         if at_ms is None:
             return timeline[-1] if timeline and timeline[-1].valid_to_ms == FOREVER_MS else None
-        return next((one for one in timeline if one.valid_from_ms <= at_ms < one.valid_to_ms), None)
+        return next((item for item in timeline if item.valid_from_ms <= at_ms < item.valid_to_ms), None)
 
-    found = {table: _entries(table, stored, chosen, now_ms if at_ms is None else None) for table in TABLES}
+    result = {table: _entries(table, stored, chosen, now_ms if at_ms is None else None) for table in TABLES}
     tenants = {
-        str(name): _tenant(found, str(name), one) for (name,), one in found["tenant"].items() if tenant in (None, name)
+        str(name): _tenant(result, str(name), item)
+        for (name,), item in result["tenant"].items()
+        if tenant in (None, name)
     }
-    calendars = _named(found["calendar"], tenants, everything=tenant is None)
-    content: dict[str, Any] = {"calendars": calendars, "tenants": tenants, "meters": _below(found["meter"], None)}
+    calendars = _named(result["calendar"], tenants, everything=tenant is None)
+    content: dict[str, Any] = {"calendars": calendars, "tenants": tenants, "meters": _below(result["meter"], None)}
     if tenant is None:
         alerts: dict[str, Any] = {}
-        for (kind, name), one in found["alert_policy"].items():
-            alerts.setdefault(_GROUPS[str(kind)], {})[name] = one
+        for (kind, name), item in result["alert_policy"].items():
+            alerts.setdefault(_GROUPS[str(kind)], {})[name] = item
         content["alerts"] = alerts
     return {name: value for name, value in content.items() if value}
 
@@ -65,39 +67,42 @@ def text(content: Mapping[str, Any]) -> str:
 
 
 def _entries(table: str, stored: Stored, chosen: Callable[[Timeline], Version | None], now_ms: int | None) -> _Entries:
-    found: _Entries = {}
+    result: _Entries = {}
     for key in sorted(stored[table], key=lambda key: [part or "" for part in key]):
         if (version := chosen(stored[table][key])) is not None:
-            found[key] = entry(table, key, version.values)
+            result[key] = entry(table, key, version.values)
             if now_ms is not None and version.valid_from_ms > now_ms:
-                found[key]["valid_from"] = shown(version.valid_from_ms)
-    return found
+                result[key]["valid_from"] = shown(version.valid_from_ms)
+    return result
 
 
-def _tenant(found: Mapping[str, _Entries], tenant: str, own: dict[str, Any]) -> dict[str, Any]:
-    customers = _below(found["customer"], tenant)
+def _tenant(result: Mapping[str, _Entries], tenant: str, own: dict[str, Any]) -> dict[str, Any]:
+    customers = _below(result["customer"], tenant)
     # A plan without limits is stored nowhere but with its customers.
-    plans: dict[str, Any] = {one["plan"]: {} for one in customers.values() if "plan" in one}
+    plans: dict[str, Any] = {item["plan"]: {} for item in customers.values() if "plan" in item}
     groups: dict[str, dict[str, Any]] = {"customer": customers, "plan": plans}
     limits: dict[str, Any] = {}
-    for (owner, scope, name, meter), one in found["usage_limit"].items():
+    for (owner, scope, name, meter), item in result["usage_limit"].items():
         if owner == tenant:
             group = limits
             if scope != "tenant":
                 group = groups[str(scope)].setdefault(str(name), {}).setdefault("limits", {})
-            group[str(meter)] = one
-    parts = {"limits": limits, "plans": plans, "customers": customers, "meters": _below(found["meter"], tenant)}
+            group[str(meter)] = item
+    parts = {"limits": limits, "plans": plans, "customers": customers, "meters": _below(result["meter"], tenant)}
     return own | {name: value for name, value in parts.items() if value}
 
 
 def _below(entries: _Entries, owner: str | None) -> dict[str, Any]:
-    return {str(name): one for (whose, name), one in entries.items() if whose == owner}
+    return {str(name): item for (whose, name), item in entries.items() if whose == owner}
 
 
 def _named(calendars: _Entries, tenants: Mapping[str, Any], *, everything: bool) -> dict[str, Any]:
-    owners = [*tenants.values(), *(one for tenant in tenants.values() for one in tenant.get("customers", {}).values())]
-    named = {one.get("calendar") for one in owners}
-    return {str(name): one for (name,), one in calendars.items() if everything or name in named}
+    owners = [
+        *tenants.values(),
+        *(item for tenant in tenants.values() for item in tenant.get("customers", {}).values()),
+    ]
+    named = {item.get("calendar") for item in owners}
+    return {str(name): item for (name,), item in calendars.items() if everything or name in named}
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]

@@ -171,7 +171,8 @@ def rows(file: CatalogFile, content: Any = None) -> dict[str, list[Row]]:
         if table == "usage_limit" and one is None:
             found[table].append(Row(key, (), valid_from_ms=default, path=path, closes=True))
             continue
-        entry = mapping(one)
+        # Null clears: it says what an absent key of a new entry says.
+        entry = {name: value for name, value in mapping(one).items() if value is not None}
         mine = None if content is None else named(table, mapping(stated.get(path)))
         values = policy_body_of(key, entry) if table == "alert_policy" else _VALUES[table](entry)
         found[table].append(Row(key, values, valid_from_ms=valid_from_of(entry, default), path=path, named=mine))
@@ -188,6 +189,7 @@ def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
             dict(zip(sum(TABLES[table], ()), row.key + row.values, strict=True))
             | {"valid_from_ms": BEGINNING_MS if row.valid_from_ms is None else row.valid_from_ms}
             for row in wanted
+            if not row.closes
         ]
         for table, wanted in rows(file).items()
     }

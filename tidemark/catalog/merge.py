@@ -39,48 +39,48 @@ class _Merge:
     limits: Limits
 
     def file(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        found = {
+        result = {
             **content,
             **self.group("calendar", content, "calendars"),
             **self.group("meter", content, "meters", None),
         }
         if isinstance(content.get("tenants"), Mapping):
-            tenants = {name: self.tenant(name, one) for name, one in content["tenants"].items()}
-            found |= self.group("tenant", {"tenants": tenants}, "tenants")
+            tenants = {name: self.tenant(name, item) for name, item in content["tenants"].items()}
+            result |= self.group("tenant", {"tenants": tenants}, "tenants")
         if isinstance(content.get("alerts"), Mapping):
             alerts = dict(content["alerts"])
             for name, kind in POLICY_KINDS.items():
                 alerts |= self.group("alert_policy", alerts, name, kind)
-            found["alerts"] = alerts
-        return found
+            result["alerts"] = alerts
+        return result
 
-    def tenant(self, tenant: str, one: Any) -> Any:
-        one = self.limited(tenant, "tenant", "", {} if one is None else one)
-        if not isinstance(one, Mapping):
-            return one
-        found = dict(one)
+    def tenant(self, tenant: str, item: Any) -> Any:
+        item = self.limited(tenant, "tenant", "", {} if item is None else item)
+        if not isinstance(item, Mapping):
+            return item
+        result = dict(item)
         for scope, name in LIMIT_SCOPES:
-            if isinstance(one.get(name), Mapping):
-                found[name] = {key: self.limited(tenant, scope, key, value) for key, value in one[name].items()}
+            if isinstance(item.get(name), Mapping):
+                result[name] = {key: self.limited(tenant, scope, key, value) for key, value in item[name].items()}
         return {
-            **found,
-            **self.group("customer", found, "customers", tenant),
-            **self.group("meter", found, "meters", tenant),
+            **result,
+            **self.group("customer", result, "customers", tenant),
+            **self.group("meter", result, "meters", tenant),
         }
 
-    def limited(self, tenant: str, scope: str, scope_id: str, one: Any) -> Any:
-        if not isinstance(one, Mapping) or "limits" not in one:
-            return one
-        stated = one["limits"]
+    def limited(self, tenant: str, scope: str, scope_id: str, item: Any) -> Any:
+        if not isinstance(item, Mapping) or "limits" not in item:
+            return item
+        stated = item["limits"]
         if stated is None:
             stated = dict.fromkeys(self.limits(tenant, scope, scope_id))
-        return {**one, **self.group("usage_limit", {"limits": stated}, "limits", tenant, scope, scope_id)}
+        return {**item, **self.group("usage_limit", {"limits": stated}, "limits", tenant, scope, scope_id)}
 
     def group(self, table: str, content: Mapping[str, Any], name: str, *owner: str | None) -> dict[str, Any]:
-        found = content.get(name)
-        if not isinstance(found, Mapping):
-            return {name: found} if name in content else {}
-        return {name: {one: self.entry(table, (*owner, one), value) for one, value in found.items()}}
+        result = content.get(name)
+        if not isinstance(result, Mapping):
+            return {name: result} if name in content else {}
+        return {name: {item: self.entry(table, (*owner, item), value) for item, value in result.items()}}
 
     def entry(self, table: str, key: Key, stated: Any) -> Any:
         return merged(table, key, stated, self.base(table, key, mapping(stated)))
@@ -106,13 +106,13 @@ def overlaid(table: str, row: Row, values: tuple[Any, ...]) -> tuple[Any, ...]:
     if table == "alert_policy":
         body, stated = json.loads(values[0]), json.loads(row.values[0])
         return (canonical_json(body | {name: stated[name] for name in row.named if name in stated}),)
-    found = [
-        mine if name in row.named else stored
-        for name, mine, stored in zip(TABLES[table][1], row.values, values, strict=True)
+    result = [
+        stated_value if name in row.named else stored
+        for name, stated_value, stored in zip(TABLES[table][1], row.values, values, strict=True)
     ]
     if table == "usage_limit" and "mode" in row.named and "on_unknown" not in row.named and _follows_mode(values):
-        found[3] = UNKNOWN[found[1]]
-    return tuple(found)
+        result[3] = UNKNOWN[result[1]]
+    return tuple(result)
 
 
 def _follows_mode(limit: tuple[Any, ...]) -> bool:
@@ -128,7 +128,7 @@ def stored_base(stored: Stored, effect_ms: Callable[[str, Key, Mapping[str, Any]
         if not timeline:
             return None
         at_ms = effect_ms(table, key, stated)
-        return next((one for one in timeline if one.valid_to_ms > at_ms), None)
+        return next((item for item in timeline if item.valid_to_ms > at_ms), None)
 
     return base
 

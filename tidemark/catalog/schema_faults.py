@@ -35,22 +35,22 @@ def _validator() -> Validator:
 def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
     """The same schema without references but those of filters to each other, which take a third of the time."""
     if isinstance(schema, list):
-        return [_inlined(one, definitions) for one in schema]
+        return [_inlined(item, definitions) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    found = {name: _inlined(one, definitions) for name, one in schema.items() if name not in ("$defs", "$ref")}
+    result = {name: _inlined(item, definitions) for name, item in schema.items() if name not in ("$defs", "$ref")}
     if "$defs" in schema:
-        found["$defs"] = {"filter": definitions["filter"] | {"properties": _filter_parts(definitions)}}
+        result["$defs"] = {"filter": definitions["filter"] | {"properties": _filter_parts(definitions)}}
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
     if name == "filter":
-        return found | {"$ref": schema["$ref"]}
-    whole = found | _inlined(definitions[name], definitions) if name else found
+        return result | {"$ref": schema["$ref"]}
+    whole = result | _inlined(definitions[name], definitions) if name else result
     branches = whole.get("oneOf", ())
     if len(branches) == len(("null", "other")) and branches[0] == {"type": "null"} and "type" in branches[1]:
         # Null, or something else: one type more.
         kinds = branches[1]["type"]
         kinds = [*([kinds] if isinstance(kinds, str) else kinds), "null"]
-        whole = {key: one for key, one in whole.items() if key != "oneOf"} | branches[1] | {"type": kinds}
+        whole = {key: item for key, item in whole.items() if key != "oneOf"} | branches[1] | {"type": kinds}
     return whole
 
 
@@ -72,9 +72,9 @@ def schema_faults(content: Any, known: Collection[str]) -> Iterator[Fault]:
 
 def suggestion(name: str, names: Iterable[str]) -> str:
     """` Did you mean …?` for the name nearest to one that is not there, or nothing."""
-    plain = {_plain(one): one for one in names}
-    if found := get_close_matches(_plain(name), plain, 1, 0.6):
-        return f" Did you mean `{plain[found[0]]}`?"
+    plain = {_plain(item): item for item in names}
+    if result := get_close_matches(_plain(name), plain, 1, 0.6):
+        return f" Did you mean `{plain[result[0]]}`?"
     return ""
 
 
@@ -85,7 +85,7 @@ def _plain(name: str) -> str:
 def _faults(error: ValidationError) -> Iterator[Fault]:
     if error.validator == "oneOf":
         # Null, or something else: what is wrong with the other.
-        yield from (fault for one in error.context or () if one.schema_path[0] == 1 for fault in _faults(one))
+        yield from (fault for item in error.context or () if item.schema_path[0] == 1 for fault in _faults(item))
         return
     path = ".".join(map(str, error.absolute_path))
     if error.validator == "pattern" and error.instance == "":
@@ -132,7 +132,7 @@ def _message(error: ValidationError) -> str:
     if error.validator == "type":
         return _type_message(error)
     if error.validator == "enum":
-        return _enum_message(value, [one for one in limit if one is not None])
+        return _enum_message(value, [item for item in limit if item is not None])
     if error.validator in ("pattern", "minLength", "maxLength"):
         return f"{_shown(value)} cannot stand here: {_text_message(error)}."
     return (
@@ -199,13 +199,13 @@ def _converted(value: Any, kinds: list[str]) -> str:
 def _as_mapping(value: Any) -> str:
     """A list of names, or a name alone, as the keys of a mapping."""
     names = value if isinstance(value, list) else [value]
-    if names and all(isinstance(one, str) for one in names):
+    if names and all(isinstance(item, str) for item in names):
         return f"write `{names[0][:_SHOWN]}:` as a key, and what it says below it"
     return "write names as keys, without `-` before them, and what they say below them"
 
 
 def _enum_message(value: Any, allowed: list[Any]) -> str:
-    known = [str(one) for one in allowed]
+    known = [str(item) for item in allowed]
     close = suggestion(value, known) if isinstance(value, str) else ""
     return f"{_shown(value)} is not known here.{close} Write one of {', '.join(known)}."
 
@@ -219,7 +219,7 @@ def _joined(advice: str) -> str:
 
 
 def _twice(values: list[Any]) -> Any:
-    return next((one for place, one in enumerate(values) if one in values[:place]), values[0])
+    return next((item for place, item in enumerate(values) if item in values[:place]), values[0])
 
 
 def _is_number(value: Any) -> bool:

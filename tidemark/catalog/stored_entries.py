@@ -52,25 +52,25 @@ def _meter(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
         name for name, kind in (("per", "weighted_sum"), ("value", row["aggregation"])) if kind != row["aggregation"]
     }
     unread |= {"value"} if row["aggregation"] == "count" else set()
-    found = {
+    result = {
         name: _listed(value)
         for name, value in row.items()
         if name not in unread and (name not in METER_DEFAULTS or value != METER_DEFAULTS[name])
     }
-    if "filter" in found:
-        found["filter"] = json.loads(found["filter"], parse_float=Decimal, parse_int=_integer)
-    return found
+    if "filter" in result:
+        result["filter"] = json.loads(result["filter"], parse_float=Decimal, parse_int=_integer)
+    return result
 
 
 def _limit(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"cap": row["cap"]}
+    result: dict[str, Any] = {"cap": row["cap"]}
     if row["mode"] != "soft":
-        found["mode"] = row["mode"]
+        result["mode"] = row["mode"]
     if row["thresholds"] != ("80%",):
-        found["thresholds"] = [_threshold(one) for one in row["thresholds"]]
+        result["thresholds"] = [_threshold(item) for item in row["thresholds"]]
     if row["on_unknown"] != UNKNOWN[row["mode"]]:
-        found["when_unknown"] = row["on_unknown"]
-    return found
+        result["when_unknown"] = row["on_unknown"]
+    return result
 
 
 def _policy(key: Key, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,17 +168,17 @@ class _Builder:
 
     def _merged(self, event: Any, value: Any) -> list[Any]:
         sources = value if isinstance(value, list) else [value]
-        if not sources or not all(isinstance(one, Mapping) for one in sources):
+        if not sources or not all(isinstance(item, Mapping) for item in sources):
             self._fault(event, "`<<` takes a mapping, or a list of mappings: write for example `<<: *common`.")
             return []
         return sources
 
     def _with_merged(self, sources: list[Any], own: dict[str, Any]) -> dict[str, Any]:
         """Keys of the mapping itself go before merged ones, and those of an earlier source before a later one's."""
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for source in reversed(sources):
-            found |= source
-        return found | own
+            result |= source
+        return result | own
 
     def _scalar(self, event: Any, key: str) -> Any:
         text = str(event.value)

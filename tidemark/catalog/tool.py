@@ -26,6 +26,7 @@ from tidemark.catalog.plan import Plan
 from tidemark.catalog.refusals import Terms
 from tidemark.catalog.schema_faults import suggestion
 from tidemark.catalog.timeline import Stored
+from tidemark.core import access
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.migrate import connect
 from tidemark.core.settings import Settings
@@ -129,6 +130,7 @@ def apply(
             # First, because the history writes each change down under the revision that stands.
             connection.execute("UPDATE catalog.revision SET revision = %s, applied_at = %s", [revision, now])
             catalog_rows.write(connection, made.changes)
+            access.analyze(connection)
         return Outcome(revision, made)
 
 

@@ -16,17 +16,17 @@ def warnings(changes: Sequence[Change], stored: Stored) -> Iterator[str]:
 
 def _alike_customers(changes: Sequence[Change], stored: Stored) -> Iterator[str]:
     """Ids are compared code point by code point: two that look the same are two customers."""
-    added = [one for one in changes if one.table == "customer" and one.kind == "added"]
+    added = [item for item in changes if item.table == "customer" and item.kind == "added"]
     if not added:
         return
     known: dict[Key, set[str | None]] = {}
-    for tenant, customer in (*stored["customer"], *(one.key for one in added)):
+    for tenant, customer in (*stored["customer"], *(item.key for item in added)):
         known.setdefault((tenant, _composed(customer)), set()).add(customer)
-    for one in added:
-        tenant, customer = one.key
+    for item in added:
+        tenant, customer = item.key
         for other in sorted(str(name) for name in known[tenant, _composed(customer)] - {customer}):
             yield (
-                f"{one.path}: {customer} ({_points(customer)}) and {other} ({_points(other)}) differ only by Unicode "
+                f"{item.path}: {customer} ({_points(customer)}) and {other} ({_points(other)}) differ only by Unicode "
                 "normalisation; they are two customers."
             )
 
@@ -37,4 +37,4 @@ def _composed(text: str | None) -> str:
 
 def _points(text: str | None) -> str:
     """The code points beyond ASCII, by which people can tell them apart."""
-    return " ".join(f"U+{ord(one):04X}" for one in text or "" if not one.isascii())
+    return " ".join(f"U+{ord(item):04X}" for item in text or "" if not item.isascii())

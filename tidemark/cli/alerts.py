@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -12,12 +11,12 @@ from heapq import nlargest
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from tidemark.alerts import intake
 from tidemark.alerts.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
 from tidemark.alerts.topic import AlertTopic, read
-from tidemark.cli.output import Json, emit, say
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, put, safe_json, say
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S
@@ -55,7 +54,10 @@ def tail(
     as_json: Annotated[bool, typer.Option("--json", help="Print each alert as one CloudEvent a line.")] = False,
 ) -> None:
     """Print alerts of the topic, committed ones alone: the newest, then those that come."""
-    with AlertTopic(load(run_id=run_id), {}) as topic:
+    settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
+    with AlertTopic(settings, {}) as topic:
         there: Iterable[Alert] = (alert for alert in _there(topic) if _wanted(alert, tenant, type_))
         if not from_beginning:
             there = reversed(nlargest(limit, there, key=lambda alert: (alert.at_ms, alert.id)))
@@ -123,8 +125,7 @@ def _wanted(alert: Alert, tenant: str | None, pattern: str | None) -> bool:
 
 
 def _print(alert: Alert, *, as_json: bool) -> None:
-    typer.echo(to_json(alert) if as_json else _line(alert))
-    sys.stdout.flush()
+    put(safe_json(to_json(alert)) if as_json else _line(alert))
 
 
 def _line(alert: Alert) -> str:
@@ -137,12 +138,12 @@ def _document(one: Answered) -> dict[str, Any]:
     return {**asdict(one), "at": shown(one.at), "acknowledged_at": shown(one.acknowledged_at)}
 
 
-def _answered(found: list[Answered]) -> str:
-    return "\n".join(
+def _answered(found: list[Answered]) -> list[str]:
+    return [
         f"{one.alert_id} {one.type}: acknowledged by {one.acknowledged_by}"
         + (f", {one.outcome} by {one.outcome_by}" if one.outcome else "")
         for one in found
-    )
+    ]
 
 
 def _drawn(found: list[RuleStats]) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from tidemark.archive import archiver
 from tidemark.archive import erase as archive_erase
 from tidemark.archive import verify as archive_verify
 from tidemark.archive.index import Gap, as_json
-from tidemark.cli.output import Json, emit, say
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, say
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.settings import load
 
@@ -58,8 +58,12 @@ def erase(
 ) -> None:
     """Erase from the archive what metering does not read of a customer's events; totals stay as they are."""
     say("reading the archive …")
-    done = archive_erase.erase(load(run_id=run_id), tenant, customer, by=by, dry_run=dry_run)
+    settings = load(run_id=run_id)
+    done = archive_erase.erase(settings, tenant, customer, by=by, dry_run=dry_run)
     emit(_erased_document(done, dry_run=dry_run), _erased_text(done, dry_run=dry_run), as_json=as_json)
+    # Whoever has neither usage nor an entry may still have records, so this is not asked before.
+    if not (done.events or done.alerts):
+        known(settings, tenant, customer)
 
 
 def _archived_document(done: archiver.Archived) -> dict[str, Any]:
@@ -70,12 +74,11 @@ def _archived_document(done: archiver.Archived) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _archived_text(done: archiver.Archived) -> str:
+def _archived_text(done: archiver.Archived) -> list[str]:
     lines = [f"{done.rows:,} records in {done.files:,} files, {done.size:,} bytes"]
     lines += [_gap_text(gap) for gap in done.gaps if gap.reason == "retention"]
     lines += [f"removed a left-over: {path}" for path in done.removed]
-    lines += [f"put aside, Kafka no longer has its records: {path}" for path in done.aside]
-    return "\n".join(lines)
+    return [*lines, *(f"put aside, Kafka no longer has its records: {path}" for path in done.aside)]
 
 
 def _gap_text(gap: Gap) -> str:
@@ -90,14 +93,14 @@ def _verified_document(found: archive_verify.Verified) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _verified_text(found: archive_verify.Verified) -> str:
+def _verified_text(found: archive_verify.Verified) -> list[str]:
     lines = [
         f"{found.rows:,} records in {found.files:,} files, {found.size:,} bytes",
         f"offsets in no file: {found.lost:,} lost, {found.expired:,} expired, {found.not_committed:,} never committed",
     ]
     lines += [f"left over, in no index: {path}" for path in found.left_over]
     lines += [f"FAULT: {fault}" for fault in found.faults]
-    return "\n".join(lines if found.faults else [*lines, "archive: whole"])
+    return lines if found.faults else [*lines, "archive: whole"]
 
 
 def _erased_document(done: archive_erase.Erased, *, dry_run: bool) -> dict[str, Any]:

@@ -33,6 +33,6 @@ def migrate(run_id: RunId = None, as_json: Json = False) -> None:
     lines = [f"{one.schema}: {one.name}" for one in applied]
     emit(
         {"applied": [{"schema": one.schema, "name": one.name} for one in applied]},
-        "\n".join(["applied:", *lines]) if lines else "the database is up to date",
+        ["applied:", *lines] if lines else "the database is up to date",
         as_json=as_json,
     )

@@ -12,8 +12,9 @@ import typer
 from infra.local.stack import Stack
 from jobs.flink.submit import submit_all
 from tidemark.billing.close import close
+from tidemark.billing.decide import Wish
 from tidemark.catalog import tool as catalog_tool
-from tidemark.cli.output import console, progress, say
+from tidemark.cli.output import progress, say
 from tidemark.cli.stack import StateDir, Steps, bring_up, stack_of
 from tidemark.core import topics
 from tidemark.core.kafka import end_offsets
@@ -49,7 +50,9 @@ def demo(
 
 def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
     """Services, topics, tables, catalog and jobs, each only where it is missing; and the records to send."""
-    settings = bring_up(stack).model_copy(update=DEMO_SETTINGS)
+    # Kept in the stack's file: a job that is stopped must be submitted with what its state was made with.
+    stack.add_settings(DEMO_SETTINGS)
+    settings = bring_up(stack)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
@@ -90,9 +93,10 @@ def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report
     with oracle:
         wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
         say("closing the periods that are final …")
-        close(settings, by="demo", progress=say)
+        # Months of history pass at once, and are meant to.
+        close(settings, "demo", Wish(yes=True), progress=say)
         say("comparing with the oracle …")
         report = make_report(settings, oracle)
     say(f"the demo took {time.monotonic() - began_s:.0f} s")
-    show(report, settings, console)
+    show(report, settings)
     return report

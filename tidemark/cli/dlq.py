@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from tidemark.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_document, status_document
-from tidemark.cli.output import Json, console, emit, say
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings, load
 from tidemark.dead_letters import tool
@@ -54,6 +55,8 @@ def list_(
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} …")
     found = survey(dead_letters(settings), limit, **wanted)
+    if not found.by_reason and tenant is not None:
+        known(settings, tenant, customer)
     document = {
         "total": sum(found.by_reason.values()), "partial": found.partial, "by_reason": found.by_reason,
         "records": found.letters,
@@ -105,7 +108,7 @@ def redrive(
     plan = tool.load_plan(settings, wanted, fixes, limit=limit, force=force)
     document = plan_document(plan) | {"topic": settings.redrive_topic, "dry_run": dry_run}
     if not as_json:
-        console.print(drawn_plan(plan))
+        draw(drawn_plan(plan))
     if dry_run or not plan.sends:
         emit(document | {"sent": 0, "expired": 0}, "nothing was sent.", as_json=as_json)
         return

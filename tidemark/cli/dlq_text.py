@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
+from tidemark.cli.durations import with_durations
+from tidemark.cli.output import Group, Table, one_line
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit
 from tidemark.dead_letters.plan import Fate, Item, Plan
@@ -26,16 +25,13 @@ REFUSED_SHOWN = 10
 
 def drawn_letters(found: Survey) -> Group:
     """Dead letters as a table, and one of the counts by reason."""
-    table = Table("at", "source", "arrival", "reason", "meter", "detail", "original")
+    table = Table("at", "source", "arrival", "tenant", "customer", "reason", "meter", "detail", "original")
     for letter in found.letters:
-        # Text, not markup: the original is somebody's data and may hold brackets.
-        cells = (
-            letter["at"], _source(letter), letter["arrival"], letter["reason"], _meter(letter), letter["detail"],
-            preview(letter),
-        )  # fmt: skip
-        table.add_row(*(Text(str(cell)) for cell in cells))
+        whose = (letter["tenant_id"] or "", letter["customer_id"] or "")
+        what = (letter["reason"], _meter(letter), with_durations(letter["detail"]), preview(letter))
+        table.add_row(letter["at"], _source(letter), str(letter["arrival"]), *whose, *what)
     partial = f"{found.partial:,} partial: other meters counted the event"
-    return Group(table, _counted("reason", found.by_reason), *([Text(partial)] if found.partial else []))
+    return Group(table, _counted("reason", found.by_reason), *([one_line(partial)] if found.partial else []))
 
 
 def status_document(status: Status) -> dict[str, Any]:
@@ -59,7 +55,8 @@ def drawn_status(status: Status, settings: Settings) -> Group:
     rows = {
         "at": f"{settings.names.dlq} {letter['at']}",
         "source": _source(letter),
-        **{name: letter[name] for name in ("arrival", "reason", "detail")},
+        **{name: letter[name] for name in ("arrival", "reason")},
+        "detail": with_durations(letter["detail"]),
         "meter": _meter(letter) or None,
         **{name: letter[name] for name in ("tenant_id", "customer_id", "event_id")},
         "redriven": _redriven(status, settings.redrive_topic),
@@ -67,8 +64,8 @@ def drawn_status(status: Status, settings: Settings) -> Group:
         "redrive": _possible(status),
     }
     for name, value in rows.items():
-        table.add_row(name, Text("-" if value is None else str(value)))
-    return Group(table, Text(preview(letter, None)))
+        table.add_row(name, "-" if value is None else str(value))
+    return Group(table, one_line(preview(letter, None)))
 
 
 def _redriven(status: Status, topic: str) -> str:
@@ -111,16 +108,19 @@ def drawn_plan(plan: Plan) -> Group:
     parts: list[Any] = [_counted("reason", count_by_reason(item.letter for item in plan.items)), fates]
     if plan.sends:
         parts.append(_counted("meter that will count them", _meters(plan)))
-    parts += [Text(f"{item.letter['at']}  {_edits(item.edits)}") for item in _examples(plan)]
+    parts += [one_line(f"{item.letter['at']}  {_edits(item.edits)}") for item in _examples(plan)]
     refused = [item for item in plan.items if item.fate is Fate.REFUSED]
     if refused:
         parts.append(_counted("refused because", plan.refused_by()))
-        parts += [Text(f"{item.letter['at']}  {item.code}: {shown(item.detail)}") for item in refused[:REFUSED_SHOWN]]
-    return Group(*parts, *(Text(f"warning: {text}") for text in plan.warnings()))
+        parts += [
+            one_line(f"{item.letter['at']}  {item.code}: {shown(item.detail)}") for item in refused[:REFUSED_SHOWN]
+        ]
+    return Group(*parts, *(one_line(f"warning: {text}") for text in plan.warnings()))
 
 
 def _examples(plan: Plan) -> list[Item]:
-    return [item for item in plan.items if item.value][:EXAMPLES]
+    """The first that are sent, and what was tried to mend those that are not."""
+    return [item for item in plan.items if item.value and (item.fate is Fate.SEND or item.edits)][:EXAMPLES]
 
 
 def _edits(edits: Iterable[Edit]) -> str:
@@ -155,7 +155,7 @@ def _meters(plan: Plan) -> dict[str, int]:
 def _counted(title: str, counts: Mapping[str, int]) -> Table:
     table = Table(title, "records")
     for name, count in counts.items():
-        table.add_row(Text(name), f"{count:,}")
+        table.add_row(name, f"{count:,}")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import requests
 import typer
-from rich.table import Table
 
 from infra import versions
 from infra.local.paths import Paths
@@ -21,9 +21,10 @@ from infra.local.probes import ask
 from infra.local.programs import SERVICES, java
 from infra.local.provision import locations
 from infra.local.supervise import Supervisor
-from tidemark.cli.output import Json, emit
+from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.stack import StateDir
 from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import ENV_PREFIX, misspelt
 
 # Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
 _LEAST_FREE_GB = 5
@@ -64,6 +65,7 @@ def examine(paths: Paths) -> list[Finding]:
         _jars,
         _rootfs,
         _redis,
+        _variables,
         lambda: _disk(paths),
     ]
     findings = [check() for check in machine]
@@ -107,6 +109,13 @@ def _maven() -> Finding:
 def _redis() -> Finding:
     path = shutil.which("redis-server")
     return Finding("redis-server", path is not None, path or "not found", f"{_UP} (as root) installs it")
+
+
+def _variables() -> Finding:
+    faults = misspelt(os.environ)
+    return Finding(
+        "variables", not faults, "; ".join(faults) or f"{ENV_PREFIX}* all name a setting", "correct or unset it"
+    )
 
 
 def _flink() -> Finding:

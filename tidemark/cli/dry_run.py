@@ -12,7 +12,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from tidemark.catalog.instants import instant_ms
-from tidemark.cli.output import Json, emit, progress
+from tidemark.cli.output import Json, emit, printable, progress
 from tidemark.core.errors import UsageError
 from tidemark.core.send import open_lines
 from tidemark.core.settings import load
@@ -23,6 +23,11 @@ from udfs.meters.meter import BEGINNING_MS
 # Rejected events that are listed as text; all of them are in the JSON document, and counted.
 _REJECTS_SHOWN = 20
 _IDS_SHOWN = 5
+_WHY = {
+    "void_of_a_void": "which is a void: it is subtracted all the same, send the event again under a new id",
+    "no_original": "which is not counted: it is subtracted all the same",
+    "other_values": "which has other values: what it says is subtracted",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +84,7 @@ def _instant(text: str) -> int:
 def _drawn(document: dict[str, Any]) -> str:
     tables = [_usage(grain, rows) for grain, rows in document["usage"].items()]
     rejects = [_rejects(document["rejects"])] if document["rejects"] else []
-    return "\n\n".join([*tables, *rejects, "\n".join(_summary(document))])
+    return "\n\n".join([*tables, *rejects, "\n".join(map(printable, _summary(document)))])
 
 
 def _usage(grain: str, rows: list[dict[str, Any]]) -> str:
@@ -115,8 +120,9 @@ def _refused_by(reject: dict[str, Any]) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns under each other, each row on one line however narrow the terminal: it may be a pipe to grep."""
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    padded = ([set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    shown = [[*map(printable, row)] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    padded = ([set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)] for row in shown)
     return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
@@ -136,4 +142,7 @@ def _summary(document: dict[str, Any]) -> list[str]:
         if ids := voids[name]:
             more = " …" if len(ids) > _IDS_SHOWN else ""
             lines.append(f"voids {title}: {len(ids):,} ({', '.join(ids[:_IDS_SHOWN])}{more})")
-    return lines
+    return lines + [
+        f"void {one['event_id']} of {one['tenant_id']}/{one['customer_id']} names {one['voids']}, {_WHY[one['why']]}"
+        for one in voids["unmatched"][:_IDS_SHOWN]
+    ]

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
-from rich.table import Table
 
 from tidemark.billing import explain as billing_explain
 from tidemark.billing import heartbeat as billing_heartbeat
 from tidemark.billing import history, outbox
+from tidemark.billing.events import Event
 from tidemark.billing.explain import Explained, Version
 from tidemark.billing.lines import Line, rfc3339
+from tidemark.billing.moments import moment
 from tidemark.billing.periods import instant
 from tidemark.billing.true_up import Change
-from tidemark.cli.close import RunId
-from tidemark.cli.output import Json, emit, say
+from tidemark.cli.known import known
+from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
 from tidemark.dead_letters.records import instant_ms
+from udfs.alerts.event import rfc3339 as rfc3339_ms
 from udfs.decimals import plain
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +45,10 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the newest closes and corrections."""
-    rows = history.newest(load(run_id=run_id), tenant, customer, limit)
+    settings = load(run_id=run_id)
+    rows = history.newest(settings, tenant, customer, limit)
+    if not rows and tenant is not None:
+        known(settings, tenant, customer)
     table = Table("at", "what", "tenant", "customer", "period", "lines", "by")
     for row in rows:
         what = "close" if row["correction_no"] == 0 else f"correction {row['correction_no']}: {row['cause']}"
@@ -70,8 +77,16 @@ def explain(
     tenant: Annotated[str, typer.Argument(help="Tenant of the customer.")],
     customer: Annotated[str, typer.Argument(help="Customer id.")],
     meter: Annotated[str, typer.Argument(help="Meter, as in the catalog.")],
-    period: Annotated[str, typer.Argument(help="An RFC 3339 instant in the period, for example its start.")],
-    events: Annotated[bool, typer.Option("--events", help="Read the raw records, and list those that count.")] = False,
+    period: Annotated[
+        str | None,
+        typer.Argument(help="2026-11, 2026-11-30 (by the clock of the customer), or an RFC 3339 instant; else now."),
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Read the raw records, and list those that count, with their copies.")
+    ] = False,
+    copies: Annotated[
+        bool, typer.Option("--copies", help="With --events: look for copies however many records that takes.")
+    ] = False,
     between: Annotated[
         tuple[str, str] | None, typer.Option(help="Two versions: 0 as closed, 1, 2 … after a correction, or current.")
     ] = None,
@@ -80,8 +95,12 @@ def explain(
 ) -> None:
     """Show what a number is made of: its versions, and the offsets of the events in it."""
     settings = load(run_id=run_id)
-    at: datetime = instant(instant_ms(period))
-    found = billing_explain.explain(settings, tenant, customer, meter, at, events=events)
+    at = None if period is None else moment(period)
+    known(settings, tenant, customer, meter)
+    found = billing_explain.explain(
+        settings, tenant, customer, meter, at, events=events or copies, copies=copies,
+        progress=lambda count: say(f"indexed {count:,} deltas"),
+    )  # fmt: skip
     document = _document(found)
     changes = None
     if between is not None:
@@ -103,6 +122,7 @@ def _document(found: Explained) -> dict[str, Any]:
         "run_id": found.run_id,
         "versions": [_version(one) for one in found.versions],
         "current": _lines(found.current),
+        "projected": _lines(found.projected),
         "sources": [
             {
                 "dims": one.dims,
@@ -116,23 +136,37 @@ def _document(found: Explained) -> dict[str, Any]:
             }
             for one in found.sources
         ],
-        **({} if found.events is None else {"events": _events(found), "adds_up": found.adds_up}),
+        **({} if found.events is None else _events(found)),
     }
 
 
-def _events(found: Explained) -> list[dict[str, Any]]:
-    return [
-        {
-            "topic": one.topic,
-            "partition": one.partition,
-            "offset": one.offset,
-            "dims": one.dims,
-            "part": one.part,
-            "samples": one.samples,
-            "amount": plain(one.amount),
-        }
-        for one in found.events or ()
-    ]
+def _events(found: Explained) -> dict[str, Any]:
+    events = found.events or ()
+    return {
+        "events": [_event(one) for one in events],
+        "adds_up": found.adds_up,
+        "copies_dropped": sum(one.copies or 0 for one in events),
+        "copies_complete": found.copies_complete,
+    }
+
+
+def _event(one: Event) -> dict[str, Any]:
+    return {
+        "event_id": one.event_id,
+        "time": None if one.time_ms is None else rfc3339_ms(one.time_ms),
+        "arrival": rfc3339_ms(one.arrival_ms),
+        "topic": one.topic,
+        "partition": one.partition,
+        "offset": one.offset,
+        "dims": one.dims,
+        "part": one.part,
+        "samples": one.samples,
+        "amount": plain(one.amount),
+        "properties": one.properties or {},
+        **({"source": one.source} if one.source else {}),
+        **({"voids": one.voids} if one.voids else {}),
+        "copies_dropped": one.copies,
+    }
 
 
 def _version(one: Version) -> dict[str, Any]:
@@ -163,6 +197,14 @@ def _changed(dims: str, change: Change) -> dict[str, Any]:
     }
 
 
+def _now(found: Explained) -> Iterator[tuple[str, str, str, Line]]:
+    """What the rollups say: version, cause, dimensions and line, so far and to the end of the period."""
+    for dims, line in sorted(found.current.items()):
+        yield "current", "rollups", dims, line
+    for dims, line in sorted(found.projected.items()):
+        yield "projected", "level kept to the end", dims, line
+
+
 def _drawn(found: Explained, changes: dict[str, Change] | None) -> Any:
     name = f"{found.key.tenant_id}/{found.key.customer_id} {found.meter}"
     title = f"{name}, {rfc3339(found.key.start)} to {rfc3339(found.key.end)}"
@@ -173,22 +215,34 @@ def _drawn(found: Explained, changes: dict[str, Change] | None) -> Any:
             told.add_row(*head, dims, f"{plain(line.value)} {line.unit}")
         if not one.lines:
             told.add_row(*head, "", "none")
-    for dims, line in sorted(found.current.items()):
-        told.add_row("current", "rollups", "", "", dims, f"{plain(line.value)} {line.unit}")
+    for version, cause, dims, line in _now(found):
+        told.add_row(version, cause, "", "", dims, f"{plain(line.value)} {line.unit}")
     sources = Table("dims", "topic", "partition", "offsets", "n", "total", title="from", title_justify="left")
     for row in _document(found)["sources"]:
         offsets = f"{row['first_offset']} to {row['last_offset']}"
         sources.add_row(row["dims"], row["topic"], str(row["partition"]), offsets, f"{row['n']:,}", row["total"])
     parts: list[Any] = [told, sources]
     if found.events is not None:
-        events = Table("topic", "partition", "offset", "dims", "amount", title="events", title_justify="left")
-        for event in found.events:
-            place = event.topic, str(event.partition), str(event.offset)
-            events.add_row(*place, event.dims, plain(event.amount))
-        parts.append(events)
+        parts.append(_events_table(found))
     if changes is not None:
         table = Table("dims", "before", "after", "delta", title="between", title_justify="left")
         for row in (_changed(dims, change) for dims, change in changes.items()):
             table.add_row(row["dims"], row["before"] or "none", row["after"] or "none", row["delta"])
         parts.append(table)
     return Group(*parts)
+
+
+def _events_table(found: Explained) -> Table:
+    dropped = sum(one.copies or 0 for one in found.events or ())
+    looked = "" if found.copies_complete else " among the offsets that were read; --copies looks everywhere"
+    events = Table(
+        "event", "time", "amount", "copies", "properties", "at", title="events", title_justify="left",
+        caption=f"{dropped:,} copies were dropped{looked}",
+    )  # fmt: skip
+    for event in found.events or ():
+        row = _event(event)
+        name = f"{row['event_id']} (takes back {event.voids})" if event.voids else row["event_id"]
+        place = f"{event.topic} {event.partition}:{event.offset}"
+        properties = json.dumps(row["properties"], ensure_ascii=False)
+        events.add_row(name, row["time"] or "", row["amount"], f"{event.copies or 0:,}", properties, place)
+    return events

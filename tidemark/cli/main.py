@@ -1,80 +1,43 @@
-"""`tidemark`: every command group is registered here, and errors a person can act on become exit codes."""
+"""`tidemark`: the app, and how errors that a person can act on become exit codes."""
 
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
-from types import ModuleType
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from tidemark.cli import (
-    alerts,
-    archive,
-    catalog,
-    close,
-    db,
-    dlq,
-    dry_run,
-    ledger,
-    live,
-    period,
-    reconcile,
-    replay,
-    responses,
-    retention,
-    send,
-    settings_cmd,
-    submit,
-    topics,
-    usage,
-    watch,
-)
-from tidemark.cli.output import say
+from tidemark.cli.lazy import LazyGroup
+from tidemark.cli.output import put, say
 from tidemark.core.errors import TidemarkError
 
-# The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.
-if find_spec("infra") is not None:
-    from tidemark.cli import demo, doctor, stack
-
-    _LOCAL_GROUPS: tuple[ModuleType, ...] = (stack, doctor, demo)
-else:
-    _LOCAL_GROUPS = ()
-
-_GROUPS = (
-    settings_cmd,
-    topics,
-    db,
-    catalog,
-    submit,
-    send,
-    usage,
-    live,
-    watch,
-    alerts,
-    responses,
-    dlq,
-    close,
-    ledger,
-    period,
-    reconcile,
-    replay,
-    archive,
-    retention,
-    dry_run,
-)
+DISTRIBUTION = "tidemark-metering"
 _INTERRUPTED = 130
 
 app = typer.Typer(
     name="tidemark",
+    cls=LazyGroup,
     help="Usage metering that finance can bill from. Exit codes: 0 ok, 1 failure, 2 wrong call or setting, "
     "3 a service is not available, 4 numbers differ.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for group in (*_LOCAL_GROUPS, *_GROUPS):
-    group.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        put(f"tidemark {version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

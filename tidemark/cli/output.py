@@ -1,4 +1,4 @@
-"""What commands print: results on stdout (text, or one JSON document), progress on stderr."""
+"""The result of a command: text, or one JSON document with `--json`; and all that commands print with."""
 
 from __future__ import annotations
 
@@ -6,22 +6,40 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from tidemark.core.terminal import Group, Table, draw, escaped, one_line, printable, progress, put, say
+
+__all__ = [
+    "Group",
+    "Json",
+    "Table",
+    "as_document",
+    "draw",
+    "emit",
+    "one_line",
+    "printable",
+    "progress",
+    "put",
+    "safe_json",
+    "say",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
-console = Console(soft_wrap=True)
-progress = Console(stderr=True, soft_wrap=True)
-
-
-def say(text: str) -> None:
-    """Progress, on stderr."""
-    progress.print(text, highlight=False, markup=False)
-
 
 def emit(document: Any, text: Any, *, as_json: bool) -> None:
-    """The result: `document` as JSON, or `text` (plain, or anything rich can draw)."""
+    """The result: `document` as JSON, or `text` as `draw` takes it."""
     if as_json:
-        typer.echo(json.dumps(document, default=str, ensure_ascii=False))
+        put(as_document(document))
     else:
-        console.print(text, highlight=False, markup=False)
+        draw(text)
+
+
+def as_document(document: Any) -> str:
+    """A document as JSON on one line; control characters escaped as JSON has it."""
+    return safe_json(json.dumps(document, default=str, ensure_ascii=False))
+
+
+def safe_json(text: str) -> str:
+    """JSON text in which control characters, which can only be inside strings, are escaped."""
+    return escaped(text, lambda character: f"\\u{ord(character):04x}")

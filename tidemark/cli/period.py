@@ -39,7 +39,7 @@ def period(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the billing period that holds an instant: start and end (not included), and why they are where they are."""
+    """Print the billing period that holds an instant: start and end (not included), and why they are there."""
     try:
         calendar, notes = _calendar(anchor, interval, timezone, _listed(boundaries or []))
         ms = _instant(at, timezone)

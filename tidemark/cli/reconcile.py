@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.table import Table
 
 from tidemark.billing.drift import Drift, open_drift
-from tidemark.cli.output import Json, emit, say
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, say
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core import migrate
 from tidemark.core.errors import DifferenceError, UsageError
@@ -59,7 +59,10 @@ def run_(
 ) -> None:
     """Run the checks once; exit code 4 while there is unexplained drift."""
     request = _request(check, tenant, share, metrics, settled=no_wait)
-    report = run.run(load(run_id=run_id), request, say)
+    settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
+    report = run.run(settings, request, say)
     document = {
         "number": report.number,
         "finished_at": report.finished_at,
@@ -85,6 +88,8 @@ def watch(
 def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) -> None:
     """List what is open: unexplained, and not looked at again by a later run; exit code 0 either way."""
     settings = load(run_id=run_id)
+    if tenant is not None:
+        known(settings, tenant)
     with migrate.connect(settings) as connection:
         found = open_drift(connection, settings.names, tenant)
     emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)

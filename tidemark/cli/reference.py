@@ -15,6 +15,20 @@ from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 
+OUTPUT = r"""Exit codes: 0 ok, 1 failure, 2 wrong call, file or setting, 3 a service does not answer, 4 numbers differ.
+`--json` prints one JSON document on stdout. Progress and errors go to stderr as text, with `--json` too: a line
+`error: …`, mostly one `fix: …`, and the exit code says the kind.
+
+Ids are printed as they are. Control characters, and those that turn the direction of text, are escaped (`\n`, `\x1b`,
+`\u202e`), so that a row is one row. Tables fold on a terminal and are never cut; off a terminal each row is one line,
+however long. `tidemark --version` prints the version; `-h` is `--help`, of every command; `tidemark
+--install-completion` lets the shell complete commands and options (bash, zsh, fish, PowerShell)."""
+
+SOURCES = """From flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names (else the local stack's).
+All faults are named at once, each with what was meant: a key of the file or a variable `TIDEMARK_…` that is no setting,
+a URL without its scheme (`redis://…`), a broker without its port. `tidemark settings --check` does no more; every
+command that reads settings begins with it."""
+
 
 def settings_table() -> Iterator[str]:
     """One row per setting, in the order of the class."""
@@ -27,7 +41,8 @@ def settings_table() -> Iterator[str]:
 
 def commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:
     """One row per command of the `tidemark` app, sub-commands by their whole path."""
-    for name, command in sorted(group.commands.items()):
+    for name, lazy in sorted(group.commands.items()):
+        command = lazy.load() if hasattr(lazy, "load") else lazy
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
             continue
@@ -61,8 +76,7 @@ def page() -> str:
         "",
         "## Commands",
         "",
-        "Exit codes: 0 ok, 1 failure, 2 wrong call, file or setting, 3 a service does not answer, 4 numbers differ.",
-        "`--json` prints one JSON document on stdout; progress goes to stderr.",
+        *OUTPUT.splitlines(),
         "",
         "| command | options | what it does |",
         "|---|---|---|",
@@ -70,7 +84,7 @@ def page() -> str:
         "",
         "## Settings",
         "",
-        "From flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names (else the local stack's).",
+        *SOURCES.splitlines(),
         "",
         *settings_table(),
         "",

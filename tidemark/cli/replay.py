@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from tidemark.billing.lines import rfc3339
 from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
-from tidemark.cli.output import Json, emit, say
+from tidemark.cli.known import known
+from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import migrate
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings, load
@@ -71,6 +71,8 @@ def start(
         replay_id, by or getpass.getuser(), _instant("--from", begin), _instant("--to", end) if end else None,
         tenant or (), _instant("--catalog-at", catalog_at) if catalog_at else None, from_archive, rate,
     )  # fmt: skip
+    for one in tenant or ():
+        known(settings, one)
     say(f"starting replay {replay_id} …")
     replay = run.start(settings, request)
     _wait(settings, replay, detach=detach, as_json=as_json)
@@ -100,7 +102,7 @@ def list_all(run_id: RunId = None, as_json: Json = False) -> None:
     settings = load(run_id=run_id)
     with migrate.connect(settings) as connection:
         found = record.every(connection, settings.names)
-    emit([_document(one) for one in found], "\n".join(map(_line, found)) or "no replay", as_json=as_json)
+    emit([_document(one) for one in found], [*map(_line, found)] or "no replay", as_json=as_json)
 
 
 def diff(replay_id: Name, top: Top = 20, csv: Csv = None, run_id: RunId = None, as_json: Json = False) -> None:

@@ -8,10 +8,8 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from tidemark.cli.output import Json, emit
+from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.postgres import ask_once
@@ -60,7 +58,7 @@ def dead_list(
     table = Table("id", "receiver", "kind", "attempts", "given up", "why", "summary")
     for one in found:
         shown = (str(one.attempts), _instant(one.dead_at), one.last_error, one.summary)
-        table.add_row(*map(Text, (one.notification_id, one.receiver, one.kind, *shown)))
+        table.add_row(one.notification_id, one.receiver, one.kind, *shown)
     emit([asdict(one) for one in found], table if found else "no notification is dead", as_json=as_json)
 
 
@@ -117,8 +115,7 @@ def respond_list(
     table = Table("tenant", "customer", "reason", "since", "until", "lifted", "by")
     for one in found:
         times = (_instant(one.since), _instant(one.until), _instant(one.lifted_at))
-        # Text, not markup: names may hold brackets.
-        table.add_row(*map(Text, (one.tenant_id, one.customer_id, one.reason, *times, one.lifted_by or "")))
+        table.add_row(one.tenant_id, one.customer_id, one.reason, *times, one.lifted_by or "")
     emit([asdict(one) for one in found], table if found else "nobody is suspended", as_json=as_json)
 
 

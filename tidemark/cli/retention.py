@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from tidemark.archive.retention.plan import Plan, planned
-from tidemark.cli.output import Json, emit
+from tidemark.cli.output import Json, Table, emit
 from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with tables and topics of its own.")]

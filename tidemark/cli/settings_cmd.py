@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from tidemark.cli.output import Json, emit
+from tidemark.cli.output import Json, Table, emit
 from tidemark.core.settings import ENV_PREFIX, Settings, load, settings_file
 
 Check = Annotated[bool, typer.Option("--check", help="Say only whether they are right; exit code 2 when not.")]

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from infra.local.paths import Paths
 from infra.local.programs import DAEMONS
 from infra.local.stack import ServiceStatus, Stack
 from jobs.flink.rest import ENDED, FlinkRest
 from jobs.flink.submit import ALL_JOBS, stop
-from tidemark.cli.output import Json, emit, progress, say
+from tidemark.cli.output import Json, Table, emit, one_line, progress, say
 from tidemark.core import migrate
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import FILE_ENV, Settings, load
+from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
 _JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
@@ -46,7 +45,7 @@ class Steps:
         """Announce a step, and say how long it took."""
         started = time.monotonic()
         if progress.is_terminal:
-            with progress.status(f"{text} …"):
+            with progress.status(one_line(f"{text} …")):
                 yield
         else:
             say(f"{text} …")
@@ -58,6 +57,7 @@ class Steps:
 
 def stack_of(state_dir: Path | None = None) -> Stack:
     """Make the stack object of a state directory; it draws its progress."""
+    check_environment()
     return Stack(Paths.of(state_dir), Steps())
 
 
@@ -146,10 +146,7 @@ def _stop_job(settings: Settings, job: str) -> None:
 
 
 def _table(lines: list[ServiceStatus]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in ("service", "state", "ready", "address", "version"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("detail")
+    table = Table("service", "state", "ready", "address", "version", "detail", box=None, pad_edge=False)
     for line in lines:
         ready = "yes" if line.ready else "no"
         table.add_row(line.service, line.state, ready, line.address, line.version.partition(" ")[0], line.detail)

@@ -37,12 +37,15 @@ def submit(
     start: Annotated[str, typer.Option("--from", help="Instant (RFC 3339) or partition:offset;…")] = "",
     end: Annotated[str, typer.Option("--to", help="Instant, partition:offset;… or `latest`: a bounded run.")] = "",
     from_savepoint: Annotated[str, typer.Option(help="Checkpoint or savepoint to restore; default: the newest.")] = "",
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Setting that may differ from what the state was made with; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Submit a job to the cluster, restoring its newest state; a job that runs is left alone."""
     settings = load(run_id=run_id)
     say(f"submitting {job.value} …")
-    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint)
+    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or ())
     if not done.already_running:
         FlinkRest(settings.flink_rest_url).wait_running(done.job_id)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the beginning'}"

@@ -35,4 +35,4 @@ def apply(create_time: CreateTime = False, run_id: RunId = None, as_json: Json =
     say(f"looking at topics of {settings.kafka_bootstrap} …")
     applied = topics.apply(settings, create_time=create_time)
     lines = [f"{one.topic}: {'created' if one.created else 'unchanged'}" for one in applied]
-    emit({"topics": [asdict(one) for one in applied]}, "\n".join(lines), as_json=as_json)
+    emit({"topics": [asdict(one) for one in applied]}, lines, as_json=as_json)

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from tidemark.cli.output import Json, emit
+from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.settings import load
 from tidemark.quotas import daemon

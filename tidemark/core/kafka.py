@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -22,6 +23,10 @@ Headers = Sequence[tuple[str, bytes]]
 FLUSH_EVERY = 20_000
 # A broker restart takes about 10 s; a read or write without any progress for longer than this is given up.
 STALL_S = 60.0
+# Longest wait for the first answer of any broker: about a restart of one.
+BOOTSTRAP_MS = 10_000
+# A topic that was made just now is not known to all brokers for a moment.
+_NEW_TOPIC_S = 2.0
 _POLL_RECORDS = 5_000
 _POLL_MS = 500
 _RETRY_S = 0.2
@@ -48,14 +53,14 @@ class Sender:
         self._stall_s = stall_s
         self._failure: BaseException | None = None
         self._pending = 0
+        self._topics: set[str] = set()
         self.sent = 0
         with _translated(settings):
             self._producer = KafkaProducer(
-                bootstrap_servers=settings.kafka_bootstrap.split(","), acks="all", enable_idempotence=True,
-                compression_type="lz4", linger_ms=20, batch_size=256 * 1024, max_in_flight_requests_per_connection=5,
-                delivery_timeout_ms=int(stall_s * 1000), request_timeout_ms=int(stall_s * 500),
-                max_block_ms=int(stall_s * 1000),
-                allow_auto_create_topics=False,
+                bootstrap_servers=settings.kafka_bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_MS, acks="all",
+                enable_idempotence=True, compression_type="lz4", linger_ms=20, batch_size=256 * 1024,
+                max_in_flight_requests_per_connection=5, delivery_timeout_ms=int(stall_s * 1000),
+                request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000), allow_auto_create_topics=False,
             )  # fmt: skip
         self._settings = settings
 
@@ -68,10 +73,15 @@ class Sender:
         Raises
         ------
         UnavailableError
-            An earlier record could not be delivered.
+            An earlier record could not be delivered, or there is no such topic.
 
         """
         self._raise_failure()
+        if topic not in self._topics:
+            # The producer itself would wait for the topic to appear, and then blame the brokers.
+            with _consumer(self._settings, "read_uncommitted") as consumer:
+                _partitions(consumer, topic)
+            self._topics.add(topic)
         with _translated(self._settings):
             future = self._producer.send(
                 topic, value=value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=list(headers)
@@ -128,6 +138,7 @@ def dump(
     topic: str,
     isolation: Isolation = "read_committed",
     *,
+    starts: Mapping[int, int] | None = None,
     stall_s: float = STALL_S,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Record]:
@@ -142,6 +153,8 @@ def dump(
         Where to read.
     isolation:
         `read_uncommitted` shows records of open and aborted transactions too.
+    starts:
+        First offset by partition; what is absent, or gone by now, begins with the first record there is.
     stall_s:
         Longest wait without progress, in seconds.
     progress:
@@ -157,7 +170,9 @@ def dump(
         parts = _partitions(consumer, topic)
         consumer.assign(parts)
         ends = consumer.end_offsets(parts)
-        consumer.seek_to_beginning(*parts)
+        begins = consumer.beginning_offsets(parts)
+        for part in parts:
+            consumer.seek(part, max(begins[part], (starts or {}).get(part.partition, 0)))
         open_parts = {part for part in parts if consumer.position(part) < ends[part]}
         consumer.pause(*(set(parts) - open_parts))
         deadline, at = time.monotonic() + stall_s, {part: consumer.position(part) for part in open_parts}
@@ -292,7 +307,9 @@ class GroupOffsets:
     def __init__(self, settings: Settings, group: str, topic: str) -> None:
         self._settings, self._group, self._topic = settings, group, topic
         with _translated(settings):
-            self._admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=settings.kafka_bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_MS
+            )
 
     def committed(self) -> dict[int, int]:
         """Next offset to read by partition; empty for a group that never committed. Waits as `by_topic` does."""
@@ -338,9 +355,9 @@ def committed_offsets(settings: Settings, group: str, topic: str) -> dict[int, i
 def _consumer(settings: Settings, isolation: Isolation) -> Iterator[Any]:
     with _translated(settings):
         consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap.split(","), isolation_level=isolation, group_id=None,
-            enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
-            max_poll_records=_POLL_RECORDS, max_partition_fetch_bytes=4 * 1024 * 1024,
+            bootstrap_servers=settings.kafka_bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_MS,
+            isolation_level=isolation, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
+            allow_auto_create_topics=False, max_poll_records=_POLL_RECORDS, max_partition_fetch_bytes=4 * 1024 * 1024,
         )  # fmt: skip
         try:
             yield consumer
@@ -349,10 +366,17 @@ def _consumer(settings: Settings, isolation: Isolation) -> Iterator[Any]:
 
 
 def _partitions(consumer: Any, topic: str) -> list[Any]:
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
-        raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
+    until = time.monotonic() + _NEW_TOPIC_S
+    while not (numbers := consumer.partitions_for_topic(topic)):
+        if time.monotonic() > until:
+            raise UnavailableError(f"topic {topic} does not exist.", _meant(topic, consumer.topics()))
+        time.sleep(_RETRY_S)
     return [TopicPartition(topic, number) for number in sorted(numbers)]
+
+
+def _meant(topic: str, topics: Collection[str]) -> str:
+    close = difflib.get_close_matches(topic, topics, n=1)
+    return f"did you mean {close[0]}? Or make it: `tidemark topics apply`." if close else "`tidemark topics apply`."
 
 
 def _stalled(topic: str, now: Mapping[Any, int], ends: Mapping[Any, int], stall_s: float) -> str:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from schemas import SqlFile, sql_files
-from tidemark.core import rollup_views
+from tidemark.core import access, rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import Settings
 from udfs.postgres import CONNECT_TIMEOUT_S, first_line
@@ -23,7 +23,10 @@ _LOCK_ID = 8_462_001
 
 # Its views and functions stand on rollups by name alone, so they serve the rollups of one run and those of the switch.
 VALUES_FILE = "0007_values.sql"
-_COMMENTS = {"catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage"}
+_COMMENTS = {
+    "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
+    "report": "Views for finance",
+}  # fmt: skip
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS {schema}.schema_migration (
@@ -56,7 +59,10 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
         Postgres cannot be reached, or went away meanwhile.
 
     """
-    options = f"-c TimeZone=UTC -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
+    # Compiling a statement takes longer than any of ours runs.
+    options = (
+        f"-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
+    )
     try:
         with psycopg.connect(
             settings.postgres_url,
@@ -99,6 +105,11 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             rollup_views.follow(connection, names)
             done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
             rollup_views.set_grace(connection, names, settings.grace_s)
+            _create_schema(connection, names.report_schema, "report")
+            done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
+            access.grant(connection, names)
+        access.without_jit(connection)
+        access.analyze(connection, names if ledger else None)
     return done
 
 
@@ -163,9 +174,13 @@ def _create_schema(connection: psycopg.Connection, schema: str, kind: str) -> No
     connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, comment))
 
 
-def _migrate_schema(connection: psycopg.Connection, schema: str, files: Sequence[SqlFile]) -> list[Applied]:
+def _migrate_schema(
+    connection: psycopg.Connection, schema: str, files: Sequence[SqlFile], *below: str
+) -> list[Applied]:
+    """Apply what is pending; `below` are schemas that the files find relations in, after their own."""
     name = sql.Identifier(schema)
-    connection.execute(sql.SQL("SET client_min_messages = warning; SET search_path TO {}, public").format(name))
+    path = sql.SQL(", ").join(map(sql.Identifier, (schema, *below, "public")))
+    connection.execute(sql.SQL("SET client_min_messages = warning; SET search_path TO {}").format(path))
     connection.execute(sql.SQL(_LEDGER).format(schema=name))
     rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(name))
     ledger: dict[str, str] = {row[0]: row[1] for row in rows}

@@ -64,6 +64,11 @@ class Names:
         return f"billing_{self.run_id}" if self.run_id else "billing"
 
     @property
+    def report_schema(self) -> str:
+        """Postgres schema of the views for finance, over those of `billing_schema`."""
+        return f"report_{self.run_id}" if self.run_id else "report"
+
+    @property
     def closes(self) -> str:
         """Topic of closed periods."""
         return self._topic("usage.closes")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,12 +13,17 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
+from tidemark.core.addresses import Brokers, HttpUrl, PostgresUrl, RedisUrl
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
+from tidemark.core.setting_names import close_to, section, unknown, variables
 from udfs.anomaly.zones import zones_of
 
 ENV_PREFIX = "TIDEMARK_"
 FILE_ENV = "TIDEMARK_CONFIG"
+# What is no setting: the file, marks that the local stack puts on its processes, and what tests are given.
+OTHER_VARIABLES = frozenset({FILE_ENV, "TIDEMARK_STACK", "TIDEMARK_PROGRAM", "TIDEMARK_CONFIGURATION"})
+TEST_PREFIX = "TIDEMARK_TEST_"
 # Where `tidemark up` leaves the settings of the local stack; read when FILE_ENV names no other file.
 LOCAL_FILE = Path(".tidemark/local/settings.yaml")
 
@@ -30,19 +37,21 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
-    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
+    kafka_bootstrap: Brokers = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
     events_topic: str = Field("usage.events", description="Source topic of raw events.")
     topic_partitions: int = Field(4, ge=1, le=1024, description="Partitions of a topic that `topics apply` creates.")
     topic_replication: int = Field(1, ge=1, le=9, description="Replication factor of a topic that is created.")
-    postgres_url: str = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
+    postgres_url: PostgresUrl = Field(
+        "postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password."
+    )
     postgres_passfile: Path | None = Field(None, description="libpq password file; libpq's own default when empty.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
     redis_password: SecretStr | None = Field(None, description="Password of Redis.")
     redis_timeout_ms: int = Field(250, ge=10, le=5_000, description="Longest wait of one Redis call in the hot path.")
     redis_retry_ms: int = Field(
         1_000, ge=100, le=10_000, description="Pause before Redis is tried again in the hot path."
     )
-    flink_rest_url: str = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
+    flink_rest_url: HttpUrl = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
     flink_conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
     flink_lib_dir: Path | None = Field(
         None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty."
@@ -153,6 +162,16 @@ class Settings(BaseSettings):
     )
     close_max_dead_letters: int = Field(
         100, ge=0, description="Dead letters of a customer in a period above which it is not closed."
+    )
+    close_max_periods: int = Field(
+        100, ge=1, description="Periods of one customer that are closed at once; more wait for `close --yes`."
+    )
+    close_max_jump_days: int = Field(
+        35,
+        ge=1,
+        le=36_500,
+        description="Days the arrival watermark may move between two closes; what is due by a greater jump waits for "
+        "`close --yes`.",
     )
     close_interval_s: int = Field(60, ge=1, le=86_400, description="How often `close --watch` looks.")
     heartbeat_tenant: str = Field(
@@ -266,22 +285,55 @@ def load(**flags: Any) -> Settings:
     """
     given = {key: value for key, value in flags.items() if value is not None}
     source = settings_file()
+    faults = misspelt(os.environ)
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {_masked(e)})" for e in error.errors()
-        ]
+        faults += [_fault(one) for one in error.errors()]
+    if faults:
         raise UsageError(
-            "settings are wrong:\n" + "\n".join(lines) + f"\nlooked in: flags, {ENV_PREFIX}* of the environment, "
-            f"{source or f'no file ({FILE_ENV} is unset)'}.",
+            "settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults) + "\nlooked in: flags, "
+            f"{ENV_PREFIX}* of the environment, {source or f'no file ({FILE_ENV} is unset)'}.",
             "correct the keys above; `tidemark settings` lists all with their meaning.",
-        ) from None
+        )
     if settings.postgres_passfile is not None:
         os.environ["PGPASSFILE"] = str(settings.postgres_passfile)
     return settings
 
 
+def check_environment() -> None:
+    """Refuse variables that look like settings and are none, for a command that reads no setting.
+
+    Raises
+    ------
+    UsageError
+        Names each with what was meant.
+    """
+    faults = misspelt(os.environ)
+    if faults:
+        raise UsageError("; ".join(faults) + ".", "correct or unset it.")
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with variables that look like settings and are none; nothing would read them."""
+    delimiter = Settings.model_config.get("env_nested_delimiter") or ""
+    known = {*variables(Settings, ENV_PREFIX, delimiter), *OTHER_VARIABLES}
+    own = {name: value for name, value in environment.items() if not name.upper().startswith(TEST_PREFIX)}
+    return [
+        f"{name} of the environment: there is no such setting{f'; did you mean {meant}?' if meant else ''}"
+        for name, meant in unknown(own, ENV_PREFIX, known).items()
+    ]
+
+
+def _fault(error: Any) -> str:
+    name = ".".join(map(str, error["loc"])) or "settings"
+    if error["type"] == "extra_forbidden":
+        meant = close_to(str(error["loc"][-1]), section(Settings, error["loc"][:-1]))
+        return f"{name}: there is no such setting{f'; did you mean {meant}?' if meant else ''}"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')} (got {_masked(error)})"
+
+
 def _masked(error: Any) -> str:
     secret = any("password" in str(part) for part in error["loc"]) or "password" in error["msg"]
-    return "***" if secret else repr(error["input"])[:80]
+    # What stands before the @ of a URL that was not understood may hold one.
+    return "***" if secret else re.sub(r"[^/@]+@", "***@", repr(error["input"]))[:80]

@@ -10,6 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import BOOTSTRAP_MS
 from tidemark.core.settings import Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
@@ -114,7 +115,7 @@ def _admin(settings: Settings) -> Any:
     try:
         return KafkaAdminClient(
             bootstrap_servers=settings.kafka_bootstrap.split(","),
-            bootstrap_timeout_ms=_TIMEOUT_MS,
+            bootstrap_timeout_ms=BOOTSTRAP_MS,
             request_timeout_ms=_TIMEOUT_MS,
         )
     except KafkaError as error:

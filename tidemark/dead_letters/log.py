@@ -13,7 +13,7 @@ from tidemark.dead_letters.part import WHOLE, Part, envelope_of, part_of
 from tidemark.dead_letters.records import Letter, Position, dead_letters, position_of
 from tidemark.dead_letters.validate import read_event
 from udfs.decode.decoder import key_of
-from udfs.envelope import part_key, unwrap
+from udfs.events.envelope import part_key, unwrap
 
 HEADER = "tidemark-redrive"
 

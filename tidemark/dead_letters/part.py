@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tidemark.dead_letters.records import Letter, raw_of
-from udfs.envelope import Envelope, unwrap
+from udfs.events.envelope import Envelope, unwrap
 
 
 class Part(NamedTuple):

@@ -16,8 +16,8 @@ from tidemark.dead_letters.log import RedriveLog, source_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
 from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms
 from tidemark.dead_letters.validate import Judge, Verdict
-from udfs.envelope import Envelope, wrap
 from udfs.events.dead_letter import rfc3339
+from udfs.events.envelope import Envelope, wrap
 
 # Fields that say which event it is, in both forms: one that is changed makes another event of it.
 IDENTITY = frozenset({"event_id", "tenant_id", "source", "voids", "id", "tenantid", "schema_version", "specversion"})

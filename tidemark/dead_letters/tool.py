@@ -6,7 +6,7 @@ An event is counted once however often it is redriven, because
 2. after that window nothing is sent: the job may have forgotten a copy it counted, so only a replay is exact;
 3. an event that stands in the redrive topic already is not sent again, unless it was rejected there too.
 
-What one meter is missing of an event that others counted goes into an envelope (`udfs.envelope`), with a dedupe key of
+What one meter is missing of an event that others counted goes into an envelope (`udfs.events.envelope`), with a dedupe key of
 its own: the same three hold for it.
 """
 
@@ -49,8 +49,8 @@ from tidemark.dead_letters.records import (
 )
 from tidemark.dead_letters.validate import judging, read_event
 from udfs.decode.decoder import key_of
-from udfs.envelope import part_key
 from udfs.events.dead_letter import rfc3339
+from udfs.events.envelope import part_key
 
 # A worker looks for a newer catalog with the first batch after `catalog_refresh_s`; this is for that look itself.
 _CATALOG_MARGIN_S = 3.0

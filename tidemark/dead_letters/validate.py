@@ -12,8 +12,8 @@ from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder, key_of
-from udfs.envelope import part_key, unwrap
 from udfs.events.dead_letter import from_json
+from udfs.events.envelope import part_key, unwrap
 from udfs.events.parse import Event, event_time_ms, parse
 from udfs.events.reasons import Rejected
 from udfs.meters.packing import unpack

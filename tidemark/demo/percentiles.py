@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rich.table import Table
-
+from tidemark.core.terminal import Table
 from tidemark.oracle.oracle import Oracle
 
 METER = "dep_delay"

@@ -13,13 +13,11 @@ from typing import Any
 
 import psycopg
 import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tidemark.core.errors import DifferenceError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
+from tidemark.core.terminal import Table, draw, one_line
 from tidemark.dead_letters.records import dead_letters, whole_and_partial
 from tidemark.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from tidemark.oracle.alerts import AlertCheck, committed_alerts
@@ -177,26 +175,24 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
     )
 
 
-def show(report: Report, settings: Settings, console: Console) -> None:
+def show(report: Report, settings: Settings) -> None:
     """Draw the report."""
-    console.print(_carriers(report))
+    draw(_carriers(report))
     c = report.counts
     rejected = sum(c.rejected.values())
-    console.print(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
-    console.print(drawn(report.percentiles))
-    console.print(_live(report))
-    console.print(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
-    console.print(_closed(settings))
+    draw(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
+    draw(drawn(report.percentiles))
+    draw(_live(report))
+    draw(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
+    draw(_closed(settings))
     for reason, count in report.dead_letters.items():
-        console.print(f"dead letters: {reason} {count:,}")
+        draw(f"dead letters: {reason} {count:,}")
     for reason, count in report.partial.items():
-        console.print(f"partial dead letters beside them: {reason} {count:,}")
-    console.print(Text(_next_steps(settings)))
+        draw(f"partial dead letters beside them: {reason} {count:,}")
+    draw(_next_steps(settings))
     for difference in report.differences:
-        console.print(Text(f"only in {difference.side}: {difference.relation} {difference.row}"))
-    console.print(
-        "oracle: equal" if report.equal else "oracle: different", style="bold green" if report.equal else "bold red"
-    )
+        draw([f"only in {difference.side}: {difference.relation} {difference.row}"])
+    draw(one_line("oracle: equal", "bold green") if report.equal else one_line("oracle: different", "bold red"))
 
 
 def _is_shown(row: dict[str, Any]) -> bool:
@@ -232,8 +228,8 @@ def _next_steps(settings: Settings) -> str:
     schema = settings.names.billing_schema
     return f"""
 Three queries to try (psql "{settings.postgres_url}"):
-  SELECT meter, period_start, period_end, value, unit, status FROM {schema}.usage_current
-   WHERE tenant_id = 'LGA' AND customer_id = 'DL' AND dims = '' ORDER BY meter, period_start;  -- billed from the 31st
+  SELECT meter, first_day, last_day, value, unit, status FROM {settings.names.report_schema}.invoice_line
+   WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, first_day;                   -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
   SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-03-01', '2013-04-01', 0.99); -- one in a hundred

@@ -10,13 +10,15 @@ from typing import NamedTuple, Protocol
 
 from tidemark.dry_run.fold import EXACT, Bucket, Cell, Parts
 from tidemark.dry_run.values import samples_of
-from udfs.calendars.calendar import MINUTE_MS, BillingCalendar, CalendarError
+from udfs.calendars.calendar import HOUR_MS, MINUTE_MS, BillingCalendar, CalendarError
 from udfs.catalog.index import CalendarMissingError
 from udfs.meters.levels import Per, integral
 
 _ZERO = Decimal(0)
 # The clock on the wall jumps by whole quarters of an hour, so a day is never looked for in vain between two of them.
 _STEP_MS = 15 * MINUTE_MS
+# How much later a day that has ended may go on: an hour where the clock is set back, a day where a customer moves west.
+_SET_BACK_MS = 26 * HOUR_MS
 
 
 class CalendarsOf(Protocol):
@@ -102,7 +104,8 @@ def held_by_day(
     found: dict[str, Held] = {}
     for start_ms, end_ms, day in stretches:
         level, change, moment = levels.of(start_ms, end_ms)
-        if not day or start_ms > last_ms or end_ms <= levels.first_ms or not (level or day in days):
+        begun = start_ms <= last_ms or day in found
+        if not day or not begun or end_ms <= levels.first_ms or not (level or day in days):
             continue
         value = integral(level, change, moment, start_ms, end_ms, per)
         before = found.get(day)
@@ -151,17 +154,26 @@ def _end(parts: Parts) -> int:
 
 
 def day_stretches(account: CalendarsOf, first_ms: int, last_ms: int) -> list[Stretch]:
-    """The local days of a customer in order, from the one that holds an instant to the one that holds another."""
+    """The local days of a customer in order, from the one that holds an instant to the one that holds another, whole.
+
+    Where midnight comes twice, the first minutes of the next day are between two stretches of the last one.
+    """
     start_ms, day = first_ms, _day(account, first_ms)
     while _day(account, start_ms - _STEP_MS) == day:
         start_ms -= _STEP_MS
     start_ms = _change(account, start_ms - _STEP_MS, start_ms)
     found: list[Stretch] = []
-    while start_ms <= last_ms:
+    while start_ms <= last_ms or _goes_on(account, start_ms, found):
         end_ms = day_end(account, start_ms, last_ms)
         found.append(Stretch(start_ms, end_ms, _day(account, start_ms)))
         start_ms = end_ms
     return found
+
+
+def _goes_on(account: CalendarsOf, from_ms: int, stretches: Sequence[Stretch]) -> bool:
+    """Whether a day that has ended comes again: the clock is set back into it, or the customer moves."""
+    ended = {one.day for one in stretches[-4:] if one.day and one.end_ms > from_ms - _SET_BACK_MS}
+    return any(_day(account, ms) in ended for ms in range(from_ms, from_ms + _SET_BACK_MS, _STEP_MS))
 
 
 def day_end(account: CalendarsOf, ms: int, last_ms: int) -> int:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
 from msgspec import UNSET
 
@@ -15,6 +16,7 @@ from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder, dedupe_key
 from udfs.events.dead_letter import unpack_records
+from udfs.events.fields import Event
 from udfs.events.parse import parse
 from udfs.meters.meter import ADDITIVE, UNMEASURED
 from udfs.meters.packing import Packed, unpack
@@ -45,20 +47,53 @@ class Counts:
     unmeasured: int = 0
 
 
+Unmatched = Literal["void_of_a_void", "no_original", "other_values"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnmatchedVoid:
+    """A counted void that does not fit an event; it subtracts what it says all the same.
+
+    Parameters
+    ----------
+    voids:
+        The id it names.
+    tenant, customer, event_id:
+        Whose it is, and its own id.
+    why:
+        It names a void, an event that is not counted, or one that has other values.
+    """
+
+    voids: str
+    tenant: str
+    customer: str
+    event_id: str
+    why: Unmatched
+
+
 @dataclass(frozen=True, slots=True)
 class VoidReport:
-    """What the counted voids took back: how many there are, and the ids named by those that do not fit an event."""
+    """What the counted voids took back: how many there are, and those that do not fit an event, by the id they name."""
 
     applied: int
-    without_original: tuple[str, ...]
-    with_other_values: tuple[str, ...]
+    unmatched: tuple[UnmatchedVoid, ...] = ()
+
+    @property
+    def without_original(self) -> tuple[str, ...]:
+        """Ids named by voids that take back no counted event."""
+        return tuple(one.voids for one in self.unmatched if one.why != "other_values")
+
+    @property
+    def with_other_values(self) -> tuple[str, ...]:
+        """Ids named by voids that subtract something else than the event added."""
+        return tuple(one.voids for one in self.unmatched if one.why == "other_values")
 
 
 @dataclass(frozen=True, slots=True)
 class _Void:
-    """A counted void: the id it names, the dedupe key of that event, and its own measurements."""
+    """A counted void, the dedupe key of the event it names, and its own measurements."""
 
-    voided_id: str
+    event: Event
     original: bytes
     measurements: str
 
@@ -85,6 +120,8 @@ class Model:
         # Measurements of every counted event by its dedupe key.
         self._counted: dict[bytes, str] = {}
         self._voids: list[_Void] = []
+        # What the ids of voids would be as keys of events.
+        self._void_ids: set[bytes] = set()
 
     def feed(
         self,
@@ -109,12 +146,12 @@ class Model:
                 self.rejections += _rejections(rejects)
             if key is None or text is None:
                 continue
+            self._note_void(raws[row], text, first=key not in self._counted)
             if key in self._counted:
                 self.counts.duplicates += 1
                 continue
             self._counted[key] = text
             self.rejections += _rejections(rejects)
-            self._note_void(raws[row], text)
             # Step 3
             self._count(unpack(text))
 
@@ -123,7 +160,7 @@ class Model:
         self.counts.unmeasured += measurements[0].meter == UNMEASURED
         self.fold.add(measurements)
 
-    def _note_void(self, raw: bytes | None, text: str) -> None:
+    def _note_void(self, raw: bytes | None, text: str, *, first: bool) -> None:
         # An escape may hide the name; anything else is not worth a second look.
         if raw is None or (b'"voids"' not in raw and b"\\u00" not in raw):
             return
@@ -131,7 +168,12 @@ class Model:
         event = parse(raw, self._policy.default_tenant, 0)
         if event.voids is not UNSET and event.voids is not None:
             original = dedupe_key(event.tenant_id, event.voids, event.source or "")
-            self._voids.append(_Void(event.voids, original, text))
+            own = dedupe_key(event.tenant_id, event.event_id, event.source or "")
+            # Copies may have ids of their own. One that names itself is no void of another.
+            if own != original:
+                self._void_ids.add(own)
+            if first:
+                self._voids.append(_Void(event, original, text))
 
     def rejected(self) -> dict[str, int]:
         """Events that are not counted, by reason."""
@@ -146,15 +188,21 @@ class Model:
         return dict(sorted(reasons.items()))
 
     def voids(self) -> VoidReport:
-        """How the counted voids compare with what they take back; ids sorted, one for each void that does not fit."""
-        without, other = [], []
+        """How the counted voids compare with what they take back; those that do not fit are sorted."""
+        unmatched = []
         for void in self._voids:
-            original = self._counted.get(void.original)
-            if original is None:
-                without.append(void.voided_id)
-            elif self._effect(original, 1) != self._effect(void.measurements, -1):
-                other.append(void.voided_id)
-        return VoidReport(len(self._voids), tuple(sorted(without)), tuple(sorted(other)))
+            if (why := self._unmatched(void)) is not None:
+                event = void.event
+                unmatched.append(
+                    UnmatchedVoid(str(event.voids), event.tenant_id, event.customer_id, event.event_id, why)
+                )
+        return VoidReport(len(self._voids), tuple(sorted(unmatched)))
+
+    def _unmatched(self, void: _Void) -> Unmatched | None:
+        original = self._counted.get(void.original)
+        if original is None:
+            return "void_of_a_void" if void.original in self._void_ids else "no_original"
+        return None if self._effect(original, 1) == self._effect(void.measurements, -1) else "other_values"
 
     def _effect(self, text: str, sign: int) -> Counter[tuple[object, ...]]:
         """What can be taken back of an event's measurements; `sign` -1 turns those of a void round."""

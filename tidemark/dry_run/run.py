@@ -119,6 +119,16 @@ def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:
             "applied": voids.applied,
             "without_original": list(voids.without_original),
             "with_other_values": list(voids.with_other_values),
+            "unmatched": [
+                {
+                    "tenant_id": one.tenant,
+                    "customer_id": one.customer,
+                    "event_id": one.event_id,
+                    "voids": one.voids,
+                    "why": one.why,
+                }
+                for one in voids.unmatched
+            ],
         },
         "usage": {grain: [row_document(row) for row in usage_rows(model, grain)] for grain in grains},
     }

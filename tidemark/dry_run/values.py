@@ -48,8 +48,8 @@ def samples_of(parts: Parts) -> int:
 
 
 def mean(total: Decimal, samples: int) -> Decimal | None:
-    """Total by samples, rounded half-even to 9 decimals; None without samples."""
-    if samples == 0:
+    """Total by samples, rounded half-even to 9 decimals; None where voids leave no sample to average."""
+    if samples <= 0:
         return None
     with localcontext(EXACT):
         return (total / samples).quantize(_QUANTUM, ROUND_HALF_EVEN)

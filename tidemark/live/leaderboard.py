@@ -205,6 +205,20 @@ def top(settings: Settings, tenant: str, meter: str) -> Top | None:
     return read(fields) if fields else None
 
 
+def why_none(settings: Settings) -> str:
+    """Why there is no board of a tenant and meter that exist."""
+    if not settings.customer_windows:
+        return (
+            "customer_windows is off, so `rollup` keeps no windows of customers; "
+            "a `rollup` that has them is a new run (docs/operations.md, A setting shapes the state)."
+        )
+    hours = int(LIFE.total_seconds() // 3_600)
+    return (
+        f"nothing that a customer used in a complete hour was stored in the last {hours} hours; "
+        "if events came, `rollup` or `tidemark live watch` does not run."
+    )
+
+
 def _redis(settings: Settings) -> redis.Redis:
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     return client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from udfs.decimals import EXACT as WIDE
 from udfs.decimals import plain
 
-Check = Literal["offsets", "grains", "live", "rollups", "manifests", "invoices"]
+Check = Literal["offsets", "grains", "live", "rollups", "manifests", "voids", "invoices"]
 CHECKS: tuple[Check, ...] = get_args(Check)
 # Differences stored of one check; a system that is wrong throughout must not fill the database with saying so.
 MOST_FINDINGS = 1_000
@@ -68,6 +68,8 @@ class Outcome:
         Why there is no result; empty when there is one.
     notes:
         What was left out, in words.
+    noted:
+        What is no difference, but should be looked at by the people it concerns.
     unseen:
         Whether the thing a subject names was among those left for the next run.
     """
@@ -78,6 +80,7 @@ class Outcome:
     moving: int = 0
     not_checked: str = ""
     notes: Sequence[str] = ()
+    noted: Sequence[Finding] = ()
     unseen: Callable[[Subject], bool] = field(default=lambda _: False, compare=False)
 
     def document(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle, RawRecord, Rules
 from tidemark.reconcile.sample import Wanted
-from udfs.envelope import unwrap
+from udfs.events.envelope import unwrap
 
 Progress = Callable[[int], None]
 

@@ -21,7 +21,7 @@ from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
-from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups
+from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups, voids
 from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
 from tidemark.reconcile.metrics import exposition
 from tidemark.reconcile.promoted import Promoted, promoted
@@ -34,7 +34,7 @@ log = logger("reconcile")
 # The tables of the grains are written one by one, Redis and tables seconds apart: what still differs so much later, and
 # has not moved, differs.
 PATIENCE_S = 30.0
-_RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests"})
+_RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests", "voids"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
@@ -110,6 +110,8 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         done = drift_store.Done(started_at, request.wanted, since, edges, outcomes)
         with connection.transaction():
             number, finished_at = drift_store.record(connection, settings.names, done)
+            if "voids" in outcomes and not outcomes["voids"].not_checked:
+                voids.record(connection, settings.names, request.wanted, number, outcomes["voids"])
             alarm.follow(connection, settings.names)
         if request.metrics is not None:
             write_metrics(connection, settings, request.metrics)
@@ -215,6 +217,8 @@ class _Look:
                 found["rollups"] = rollups.check(connection, oracle, self._numbered, scope, self.tolerance)
             if "manifests" in request.checks:
                 found["manifests"] = manifests.check(connection, names, oracle, request.wanted, self.tolerance, since)
+            if "voids" in request.checks:
+                found["voids"] = voids.check(oracle, names, request.wanted, whole=known_from_ms is None)
         if "rollups" in request.checks and self.replays:
             parts = [self._promoted(connection, one, history) for one in self.replays]
             found["rollups"] = merged([found["rollups"], *parts])

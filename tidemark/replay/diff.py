@@ -30,7 +30,7 @@ SELECT tenant_id, customer_id, meter, dims, coalesce(a.period_start, b.period_st
        coalesce(a.period_end, b.period_end), coalesce(a.unit, b.unit), b.value, a.value, coalesce(b.final, false)
 FROM (
     SELECT tenant_id, customer_id, meter, dims, period_start, period_end, unit, value, final
-    FROM {current}.usage_current WHERE {scope}
+    FROM {current}.usage_current_by_dims WHERE {scope}
 ) b
 FULL JOIN (
     SELECT tenant_id, customer_id, meter, dims, period_start, period_end, unit, value

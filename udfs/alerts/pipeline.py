@@ -1,4 +1,4 @@
-"""Alerts about the pipeline itself: Redis lost to the job, tenants over a bound, numbers that do not agree."""
+"""Alerts about the pipeline itself: Redis lost to the job, tenants over a bound, numbers that differ, held closes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ Rule = Literal["tenant_volume", "tenant_series", "tenant_unique"]
 METER_SOURCE = "tidemark/meter"
 WATCH_SOURCE = "tidemark/watch"
 RECONCILE_SOURCE = "tidemark/reconcile"
+CLOSE_SOURCE = "tidemark/close"
 LIVE_COUNTERS = "pipeline.live_counters"
 RECONCILE = "pipeline.reconcile"
+CLOSE = "pipeline.close"
 
 _LIVE_SUMMARIES: dict[Status, str] = {
     "firing": "Redis cannot be written: live counters stand still, counting and stored totals go on.",
@@ -117,6 +119,42 @@ def reconcile(status: Status, *, evidence: Mapping[str, Any], at_ms: int, event_
         fingerprint=fingerprint(RECONCILE),
         id=event_id,
         value=str(evidence["open"]),
+        threshold="0",
+        evidence=evidence,
+    )
+
+
+def close(status: Status, *, evidence: Mapping[str, Any], at_ms: int, event_id: str) -> Alert:
+    """Periods that are due are not closed before somebody says yes (`firing`), or none is held any more (`resolved`).
+
+    Parameters
+    ----------
+    status:
+        Whether it begins or ends.
+    evidence:
+        At least periods, the number of periods that are held.
+    at_ms:
+        When it was seen, UTC epoch milliseconds.
+    event_id:
+        The same whenever the same alert is sent again.
+
+    """
+    summaries: dict[Status, str] = {
+        "firing": f"{evidence['periods']} periods are due and are not closed: the watermark jumped, or they are many.",
+        "resolved": "No period waits for a yes any more.",
+    }
+    return Alert(
+        type=CLOSE,
+        status=status,
+        severity="critical",
+        summary=summaries[status],
+        suggested_action="`tidemark close --dry-run --yes` shows all; if the watermark is right, leave out --dry-run.",
+        runbook="docs/operations.md#a-period-does-not-close",
+        at_ms=at_ms,
+        source=CLOSE_SOURCE,
+        fingerprint=fingerprint(CLOSE),
+        id=event_id,
+        value=str(evidence["periods"]),
         threshold="0",
         evidence=evidence,
     )

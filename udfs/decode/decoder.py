@@ -14,7 +14,7 @@ from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
 from udfs.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
 from udfs.decode.scope import Scope
-from udfs.envelope import KEY_BYTES, Envelope, declined_key, part_key, unwrap
+from udfs.events.envelope import KEY_BYTES, Envelope, declined_key, part_key, unwrap
 from udfs.events.parse import Event, checked_id, event_time_ms, parse, quantity_of
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.meters.measuring import amount_of, dims_of, measure, unmeasured

@@ -61,7 +61,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _NINES, _BACKSLASH, _ESCAPED = b"999", ord("\\"), b"\\u00"
 # Seconds and their fraction in RFC 3339 text.
 _SECONDS = re.compile(r":\d\d:(\d\d)(?:\.(\d+))?", re.ASCII)
-LEAP_SECOND = "60"
+# Seconds with a fraction finer than a millisecond.
+_finer = re.compile(rb":\d\d\.\d{4}").search
+LEAP_SECOND, _LEAP = "60", b":60"
 _LAST_NANOS = 999_999
 # What some editors and shells put in front of UTF-8.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -104,6 +106,8 @@ def nanos_of(event: Event, raw: bytes) -> int:
 
     `raw` are the bytes the event was parsed from. A leap second is the last one of its minute.
     """
+    if event.timestamp.microsecond % 1_000 == 0 and not (_BACKSLASH in raw or _LEAP in raw or _finer(raw)):
+        return 0
     second, fraction = _written_seconds(event, raw)
     return _LAST_NANOS if second == LEAP_SECOND else int(fraction[3:9].ljust(6, "0"))
 

@@ -96,14 +96,23 @@ def _severity(crossing: Crossing) -> Severity:
 
 
 def _summary(crossing: Crossing, counter: Counter, total: Decimal, why: Why) -> str:
-    whose = f"{counter.customer} of {counter.tenant}"
-    what = "its cap" if crossing.threshold == CAP else f"the threshold {crossing.threshold}"
+    whose, what = f"{counter.customer} of {counter.tenant}", _crossed(crossing)
+    used = f"{plain(total)} {counter.meter} used"
     if crossing.status == "firing":
-        moved = "" if why == "usage" else " since the limit changed"
-        return f"{whose} reached {what} of {plain(crossing.amount)} {counter.meter}{moved}: {plain(total)} used."
+        return f"{whose}: {used}, reached {what}{'' if why == 'usage' else ' since the limit changed'}."
     if why == "usage":
-        return f"{whose} is below {what} of {plain(crossing.amount)} {counter.meter} again: {plain(total)} used."
-    return f"{what[0].upper()}{what[1:]} of {plain(crossing.amount)} {counter.meter} no longer holds for {whose}."
+        return f"{whose}: {used}, below {what} again."
+    return f"{whose}: {what} of {counter.meter} no longer holds."
+
+
+def _crossed(crossing: Crossing) -> str:
+    """What was crossed, first as an amount and then as it was stated."""
+    amount, cap, stated = plain(crossing.amount), plain(crossing.limit.cap), crossing.threshold
+    if stated == CAP:
+        return f"its cap of {amount}"
+    if stated.endswith("%"):
+        return f"the threshold of {amount} ({stated} of the cap {cap})"
+    return f"the threshold of {amount} ({'' if stated == amount else f'{stated}; '}the cap is {cap})"
 
 
 def _action(crossing: Crossing) -> str:

@@ -46,6 +46,8 @@ CREATE TABLE period_close (
     CONSTRAINT period_close_half_open CHECK (period_start < period_end)
 );
 CREATE INDEX period_close_end ON period_close (tenant_id, customer_id, period_end DESC);
+-- For questions about all customers in a range of time.
+CREATE INDEX period_close_of_all ON period_close (period_end);
 
 CREATE TABLE period_close_line (
     tenant_id    text           NOT NULL,
@@ -62,6 +64,7 @@ CREATE TABLE period_close_line (
     PRIMARY KEY (tenant_id, customer_id, period_start, period_end, meter, dims),
     FOREIGN KEY (tenant_id, customer_id, period_start, period_end) REFERENCES period_close
 );
+CREATE INDEX period_close_line_of_all ON period_close_line (period_end);
 
 CREATE TABLE correction (
     tenant_id     text        NOT NULL,
@@ -104,6 +107,7 @@ CREATE TABLE correction_line (
     CONSTRAINT correction_line_delta CHECK (delta = coalesce(after, 0) - coalesce(before, 0)),
     CONSTRAINT correction_line_says_something CHECK (before IS NOT NULL OR after IS NOT NULL)
 );
+CREATE INDEX correction_line_of_all ON correction_line (period_end);
 
 CREATE TABLE outbox (
     seq        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -191,16 +195,142 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) last ON true;
 
+-- Like usage_corrected, but a view down to the tables: who may read a view over it needs no rights on them.
+CREATE VIEW usage_closed_line AS
+SELECT tenant_id, customer_id, period_start, period_end, meter, dims,
+       max(aggregation)                     AS aggregation,
+       max(unit)                            AS unit,
+       sum(amount) FILTER (WHERE turn = 0)  AS closed,
+       sum(amount)                          AS value,
+       count(*) FILTER (WHERE turn > 0)     AS corrections,
+       -- A line that the last record about it takes away is no more.
+       (array_agg(gone ORDER BY turn DESC))[1] AS gone
+FROM (
+    SELECT tenant_id, customer_id, period_start, period_end, meter, dims, aggregation, unit,
+           value AS amount, false AS gone, 0 AS turn
+    FROM period_close_line
+    UNION ALL
+    SELECT tenant_id, customer_id, period_start, period_end, meter, dims, aggregation, unit,
+           delta, after IS NULL, correction_no
+    FROM correction_line
+) said
+GROUP BY tenant_id, customer_id, period_start, period_end, meter, dims;
+
+CREATE VIEW usage_closed_total AS
+WITH total AS (
+    SELECT tenant_id, customer_id, period_start, period_end, meter, aggregation, max(unit) AS unit,
+           count(*) FILTER (WHERE NOT gone)     AS lines,
+           max(corrections) > 0                 AS corrected,
+           -- What lines add up to; of one line, and of the least and the greatest, the ledger says it as well.
+           CASE
+               WHEN aggregation IN ('count', 'sum', 'weighted_sum') OR count(*) = 1
+                                           THEN sum(value) FILTER (WHERE NOT gone)
+               WHEN aggregation = 'min'    THEN min(value) FILTER (WHERE NOT gone)
+               WHEN aggregation = 'max'    THEN max(value) FILTER (WHERE NOT gone)
+           END AS value,
+           CASE
+               WHEN aggregation IN ('count', 'sum', 'weighted_sum') OR count(*) = 1 THEN sum(closed)
+               WHEN aggregation = 'min'    THEN min(closed)
+               WHEN aggregation = 'max'    THEN max(closed)
+           END AS closed,
+           aggregation IN ('count', 'sum', 'weighted_sum', 'min', 'max') OR count(*) = 1 AS of_ledger
+    FROM usage_closed_line
+    GROUP BY tenant_id, customer_id, period_start, period_end, meter, aggregation
+)
+SELECT t.tenant_id, t.customer_id, t.period_start, t.period_end, t.meter, t.aggregation, t.unit,
+       CASE WHEN t.of_ledger THEN t.value ELSE r.value END AS value,
+       n.corrections,
+       CASE
+           WHEN NOT t.corrected   THEN 0
+           WHEN t.of_ledger       THEN t.value - coalesce(t.closed, 0)
+       END AS correction_amount,
+       s.closed_at,
+       s.changed_at
+FROM total t
+JOIN period_standing s USING (tenant_id, customer_id, period_start, period_end)
+-- Averages, latest and different values, and percentiles of several dimensions follow from no lines.
+LEFT JOIN LATERAL (
+    SELECT u.value
+    FROM usage_total u
+    WHERE NOT t.of_ledger
+      AND u.tenant_id = t.tenant_id AND u.customer_id = t.customer_id AND u.meter = t.meter
+      AND u.period_start = t.period_start
+    OFFSET 0
+) r ON true
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT c.correction_no) AS corrections
+    FROM correction_line c
+    WHERE t.corrected
+      AND (c.tenant_id, c.customer_id, c.period_start, c.period_end, c.meter)
+        = (t.tenant_id, t.customer_id, t.period_start, t.period_end, t.meter)
+) n
+WHERE s.stands AND t.lines > 0;
+
+-- What the rollups say of periods that are not closed. By their start: the end that a row knows may be an older one.
+CREATE VIEW usage_open_total AS
+SELECT k.tenant_id, k.customer_id, k.period_start, k.period_end, k.meter,
+       t.aggregation, t.unit, t.samples, t.value, t.projected_value, t.updated_at,
+       k.period_end + p.grace AS final_at
+FROM (SELECT DISTINCT tenant_id, customer_id, meter, period_start, period_end FROM usage_period) k
+CROSS JOIN policy p
+-- Apart, so that the rows of one period are added up at a time, and none that are closed.
+CROSS JOIN LATERAL (
+    SELECT u.*
+    FROM usage_total u
+    WHERE u.tenant_id = k.tenant_id AND u.customer_id = k.customer_id AND u.meter = k.meter
+      AND u.period_start = k.period_start AND u.period_end = k.period_end
+    OFFSET 0
+) t
+WHERE NOT EXISTS (
+    SELECT FROM period_standing s
+    WHERE s.tenant_id = k.tenant_id AND s.customer_id = k.customer_id AND s.period_start = k.period_start AND s.stands
+);
+
 CREATE VIEW usage_current AS
+SELECT u.tenant_id, u.customer_id, u.period_start, u.period_end, u.meter, u.aggregation, u.unit,
+       trim_scale(u.value)           AS value,
+       trim_scale(u.projected_value) AS projected_value,
+       u.final, u.status, u.final_at, u.corrections,
+       trim_scale(u.correction_amount) AS correction_amount,
+       u.changed_at,
+       z.time_zone,
+       (u.period_start AT TIME ZONE z.time_zone)::date AS first_day,
+       ((u.period_end - interval '1 millisecond') AT TIME ZONE z.time_zone)::date AS last_day
+FROM (
+    SELECT tenant_id, customer_id, period_start, period_end, meter, aggregation, unit, value,
+           NULL::numeric                              AS projected_value,
+           true                                       AS final,
+           CASE corrections WHEN 0 THEN 'final' ELSE 'final, corrected' END AS status,
+           closed_at                                  AS final_at,
+           corrections, correction_amount, changed_at
+    FROM usage_closed_total
+    UNION ALL
+    SELECT tenant_id, customer_id, period_start, period_end, meter, aggregation, unit, value, projected_value,
+           false,
+           'estimate, final at ' || to_char(final_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+           final_at, 0, NULL, updated_at
+    FROM usage_open_total
+) u
+LEFT JOIN catalog.customer c ON c.tenant_id = u.tenant_id AND c.customer_id = u.customer_id
+    AND c.valid_from <= u.period_start AND c.valid_to > u.period_start
+LEFT JOIN catalog.tenant t ON t.tenant_id = u.tenant_id
+    AND t.valid_from <= u.period_start AND t.valid_to > u.period_start
+LEFT JOIN catalog.calendar l ON l.calendar_id = coalesce(c.calendar_id, t.calendar_id)
+    AND l.valid_from <= u.period_start AND l.valid_to > u.period_start
+CROSS JOIN LATERAL (SELECT coalesce(l.timezone, 'UTC') AS time_zone) z;
+
+CREATE VIEW usage_current_by_dims AS
 SELECT u.tenant_id, u.customer_id, u.period_start, u.period_end, u.meter, u.dims, u.aggregation, u.unit, u.value,
+       NULL::numeric                              AS projected_value,
        true                                       AS final,
        CASE u.corrections WHEN 0 THEN 'final' ELSE 'final, corrected' END AS status,
        s.closed_at                                AS final_at
-FROM usage_corrected u
+FROM usage_closed_line u
 JOIN period_standing s USING (tenant_id, customer_id, period_start, period_end)
-WHERE s.stands
+WHERE s.stands AND NOT u.gone
 UNION ALL
 SELECT v.tenant_id, v.customer_id, v.period_start, v.period_end, v.meter, v.dims, v.aggregation, v.unit, v.value,
+       v.projected_value,
        false,
        'estimate, final at ' || to_char((v.period_end + p.grace) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
        v.period_end + p.grace
@@ -282,4 +412,17 @@ COMMENT ON VIEW usage_first_closed IS 'Closed periods as they were first closed.
 COMMENT ON FUNCTION usage_known_at(timestamptz) IS 'Closed periods with the closes and corrections that were known at an instant.';
 COMMENT ON VIEW usage_corrected IS 'Closed periods with all corrections.';
 COMMENT ON VIEW period_standing IS 'The present state of each closed period: whether it still is one, and the hash of its lines.';
-COMMENT ON VIEW usage_current IS 'What every period comes to now: closed ones as corrected, open ones as an estimate that says when it is final.';
+COMMENT ON VIEW usage_closed_line IS 'Lines of closed periods with all corrections, those that a correction took away as well.';
+COMMENT ON COLUMN usage_closed_line.closed IS 'The value as it was closed; null for a line that came later.';
+COMMENT ON COLUMN usage_closed_line.corrections IS 'Corrections that changed it.';
+COMMENT ON COLUMN usage_closed_line.gone IS 'Whether a correction took it away.';
+COMMENT ON VIEW usage_closed_total IS 'Closed periods with all corrections, per customer and meter over all dimensions.';
+COMMENT ON COLUMN usage_closed_total.corrections IS 'Corrections that changed it; 0 for none.';
+COMMENT ON COLUMN usage_closed_total.correction_amount IS 'What all corrections add to the value as it was closed; null where several dimensions do not add up.';
+COMMENT ON VIEW usage_open_total IS 'Periods that are not closed as the rollups have them so far, per customer and meter over all dimensions.';
+COMMENT ON COLUMN usage_open_total.final_at IS 'The earliest instant at which the period can be closed.';
+COMMENT ON VIEW usage_current IS 'What every period comes to now, per customer and meter over all dimensions: closed ones as corrected, open ones as an estimate that says when it is final.';
+COMMENT ON COLUMN usage_current.corrections IS 'Corrections that changed it; 0 for none.';
+COMMENT ON COLUMN usage_current.correction_amount IS 'What all corrections add to the value as it was closed; null for an estimate, and where several dimensions do not add up.';
+COMMENT ON COLUMN usage_current.changed_at IS 'When it was closed or last corrected; of an estimate: when a row of it was last written.';
+COMMENT ON VIEW usage_current_by_dims IS 'What every period comes to now, by dimensions: these add up for counts, sums and weighted sums alone.';

@@ -73,6 +73,19 @@ CREATE TABLE invoiced (
 );
 CREATE INDEX invoiced_period ON invoiced (tenant_id, customer_id, period_start);
 
+-- No differences: the numbers follow from the events, but somebody took back something else than they meant.
+CREATE TABLE void_finding (
+    tenant_id    text        NOT NULL,
+    customer_id  text        NOT NULL,
+    source       text        NOT NULL,
+    event_id     text        NOT NULL,
+    voids        text        NOT NULL,
+    why          text        NOT NULL CHECK (why IN ('void_of_a_void', 'no_original', 'other_values')),
+    event_at     timestamptz NOT NULL,
+    reconcile_id bigint      NOT NULL REFERENCES reconcile_run,
+    PRIMARY KEY (tenant_id, customer_id, source, voids)
+);
+
 CREATE VIEW drift_open AS
 SELECT d.id, d.reconcile_id, d.check_name, d.tenant_id, d.customer_id, d.meter, d.subject, d.bucket_at, d.expected,
        d.actual, d.delta, r.finished_at AS found_at
@@ -139,6 +152,15 @@ COMMENT ON COLUMN invoiced.period_start IS 'First instant of the period.';
 COMMENT ON COLUMN invoiced.period_end IS 'First instant after the period.';
 COMMENT ON COLUMN invoiced.quantity IS 'What was invoiced, in the unit of the meter; negative for a credit note.';
 COMMENT ON COLUMN invoiced.imported_at IS 'When it was imported last.';
+COMMENT ON TABLE void_finding IS 'Voids that fit no counted event, as the last reconciliation found them; what they say was subtracted all the same.';
+COMMENT ON COLUMN void_finding.tenant_id IS 'Tenant of the customer.';
+COMMENT ON COLUMN void_finding.customer_id IS 'Customer that the void is of.';
+COMMENT ON COLUMN void_finding.source IS 'Source of the void; empty when it has none.';
+COMMENT ON COLUMN void_finding.event_id IS 'Id of the void.';
+COMMENT ON COLUMN void_finding.voids IS 'Id that it takes back.';
+COMMENT ON COLUMN void_finding.why IS 'It names a void, an event that was not counted, or one with other values.';
+COMMENT ON COLUMN void_finding.event_at IS 'Event time of the void.';
+COMMENT ON COLUMN void_finding.reconcile_id IS 'Run that found it.';
 COMMENT ON VIEW drift_open IS 'Differences that stand: unexplained, and not looked at again by a later run of the same check.';
 COMMENT ON COLUMN drift_open.id IS 'Number of the difference.';
 COMMENT ON COLUMN drift_open.reconcile_id IS 'Run that found it.';

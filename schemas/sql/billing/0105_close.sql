@@ -1,14 +1,34 @@
 -- How far closed periods were looked at again.
 
 CREATE TABLE close_look (
-    one  boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
-    upto timestamptz NOT NULL
+    one       boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+    upto      timestamptz NOT NULL,
+    -- The watermark that periods were closed by last: one that is far ahead of it needs somebody's yes.
+    watermark timestamptz
 );
 INSERT INTO close_look (upto) VALUES ('-infinity');
 
 COMMENT ON TABLE close_look IS 'One row: how far closed periods were looked at for usage that came after their close.';
 COMMENT ON COLUMN close_look.one IS 'Always true: keeps the table to one row.';
 COMMENT ON COLUMN close_look.upto IS 'Rollups written earlier, by the clock of the database, are in the ledger; the next look begins a minute before.';
+COMMENT ON COLUMN close_look.watermark IS 'Arrival watermark that periods were closed by last; null before the first close.';
+
+CREATE TABLE close_alarm (
+    since                 timestamptz NOT NULL PRIMARY KEY,
+    evidence              jsonb       NOT NULL CHECK (jsonb_typeof(evidence) = 'object'),
+    announced_at          timestamptz,
+    resolved_at           timestamptz,
+    resolved_announced_at timestamptz
+);
+-- One condition: it begins when periods wait for a yes, and ends when none does.
+CREATE UNIQUE INDEX close_alarm_running ON close_alarm ((true)) WHERE resolved_at IS NULL;
+
+COMMENT ON TABLE close_alarm IS 'When periods that are due waited for somebody''s yes, and what was told of it.';
+COMMENT ON COLUMN close_alarm.since IS 'When it began, by the clock of the database.';
+COMMENT ON COLUMN close_alarm.evidence IS 'How many periods waited then, by cause, and the causes in words.';
+COMMENT ON COLUMN close_alarm.announced_at IS 'When its begin was sent to the topic of alerts; null: not yet.';
+COMMENT ON COLUMN close_alarm.resolved_at IS 'When no period waited any more; null: it goes on.';
+COMMENT ON COLUMN close_alarm.resolved_announced_at IS 'When its end was sent; null: not yet.';
 
 COMMENT ON VIEW usage_minute IS 'Usage per series and minute, of the live run and of promoted replays where they reach.';
 COMMENT ON VIEW usage_hour IS 'Usage per series and hour, of the live run and of promoted replays where they reach.';
@@ -44,7 +64,11 @@ BEGIN
             ('updated_at', 'When the row was last written, by the clock of the database.'),
             ('aggregation', 'How the meter adds up.'),
             ('unit', 'Unit of the value.'),
-            ('value', 'The value of the meter in the period.'),
+            ('value', 'The value of the meter in the period; of one that runs: so far.'),
+            ('projected_value', 'Weighted sums of open periods: what it comes to if the level stays as it is to the end; else null.'),
+            ('time_zone', 'Time zone of the customer, by the calendar it had when the period began.'),
+            ('first_day', 'Local date of the first instant of the period.'),
+            ('last_day', 'Local date of the last instant of the period.'),
             ('closed_at', 'When the period was closed, by the clock of the database.'),
             ('corrections', 'Corrections so far.'),
             ('stands', 'Whether the period still is one: false when another calendar put others in its place.'),
@@ -55,9 +79,11 @@ BEGIN
             ('final_at', 'When it was closed; of an estimate: the earliest instant at which it can be.')
         ) AS words (name, meaning) ON words.name = a.attname
         WHERE c.relnamespace = current_schema()::regnamespace
+          -- One that says something of its own keeps it.
+          AND col_description(c.oid, a.attnum) IS NULL
           AND c.relname IN (
               'usage_minute', 'usage_hour', 'usage_day', 'usage_period', 'usage_first_closed', 'usage_corrected',
-              'period_standing', 'usage_current'
+              'period_standing', 'usage_closed_line', 'usage_closed_total', 'usage_open_total', 'usage_current', 'usage_current_by_dims'
           )
     LOOP
         EXECUTE format('COMMENT ON COLUMN %I.%I IS %L', one.relname, one.attname, one.meaning);

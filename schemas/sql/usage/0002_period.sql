@@ -24,6 +24,9 @@ CREATE TABLE usage_period (
 -- The keeper of the live counters asks every few seconds what was touched since its last push.
 CREATE INDEX usage_period_updated_at ON usage_period (updated_at);
 
+-- For questions about all customers in a range of time, such as what ended in a month; brings the keys with it.
+CREATE INDEX usage_period_of_all ON usage_period (period_end, tenant_id, customer_id, meter, period_start);
+
 COMMENT ON TABLE usage_period IS 'Usage per series and billing period: absolute values, replaced as they grow.';
 COMMENT ON COLUMN usage_period.tenant_id IS 'Tenant that sent the usage.';
 COMMENT ON COLUMN usage_period.customer_id IS 'Customer of the tenant whose usage it is.';

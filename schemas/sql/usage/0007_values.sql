@@ -85,7 +85,8 @@ RETURN CASE aggregation
     WHEN 'sum'        THEN total
     WHEN 'min'        THEN lo
     WHEN 'max'        THEN hi
-    WHEN 'avg'        THEN divide_half_even(total, samples)
+    -- Where voids leave no sample there is nothing to average.
+    WHEN 'avg'        THEN CASE WHEN samples > 0 THEN divide_half_even(total, samples) END
     WHEN 'latest'     THEN split_part(latest, U&'\001f', 4)::numeric
     WHEN 'unique'     THEN nullif(uniques, 0)
     WHEN 'percentile' THEN median
@@ -226,37 +227,42 @@ FROM (
                    array_agg((part, samples, lo, hi)::histogram_bin) FILTER (WHERE part LIKE 'b%'), 0.5
                )
            ) AS value,
+           NULL::numeric AS projected_value,
            max(updated_at) AS updated_at
     FROM usage_period u
     JOIN meter_kind k USING (tenant_id, meter)
     GROUP BY u.tenant_id, u.customer_id, u.meter, u.dims, u.period_start, k.aggregation, k.unit
     UNION ALL
-    -- A weighted sum begins with the level that the periods before have left.
+    -- A weighted sum begins with the level that the periods before have left, and lasts until now or the end.
     SELECT tenant_id, customer_id, meter, dims, period_start, period_end, 'weighted_sum', unit, samples,
-           divide_half_even(
-               (sum(change) OVER before - change) * (finish - begin) + change * finish - moment, per_ms
-           ),
+           divide_half_even(level_before * (upto - begin) + change * upto - moment, per_ms),
+           divide_half_even(level_before * (finish - begin) + change * finish - moment, per_ms),
            updated_at
     FROM (
-        SELECT tenant_id, customer_id, meter, dims, period_start, min(period_end) AS period_end, unit,
-               CASE per WHEN 'second' THEN 1000 WHEN 'minute' THEN 60000 WHEN 'day' THEN 86400000 ELSE 3600000 END
-                   AS per_ms,
-               floor(extract(epoch FROM period_start) * 1000)                   AS begin,
-               floor(extract(epoch FROM min(period_end)) * 1000)                AS finish,
-               coalesce(sum(samples) FILTER (WHERE part = ''), 0)::bigint       AS samples,
-               coalesce(sum(total) FILTER (WHERE part = ''), 0)                 AS change,
-               coalesce(sum(total) FILTER (WHERE part = 'm'), 0)                AS moment,
-               max(updated_at)                                                  AS updated_at
-        FROM usage_period
-        JOIN meter_kind USING (tenant_id, meter)
-        WHERE aggregation = 'weighted_sum'
-        GROUP BY tenant_id, customer_id, meter, dims, period_start, unit, per
-    ) held
-    WINDOW before AS (PARTITION BY tenant_id, customer_id, meter, dims ORDER BY period_start)
+        SELECT *, sum(change) OVER before - change AS level_before
+        FROM (
+            SELECT tenant_id, customer_id, meter, dims, period_start, min(period_end) AS period_end, unit,
+                   CASE per WHEN 'second' THEN 1000 WHEN 'minute' THEN 60000 WHEN 'day' THEN 86400000 ELSE 3600000 END
+                       AS per_ms,
+                   floor(extract(epoch FROM period_start) * 1000)                   AS begin,
+                   floor(extract(epoch FROM min(period_end)) * 1000)                AS finish,
+                   -- A period that runs has come as far as the clock.
+                   floor(extract(epoch FROM greatest(period_start, least(min(period_end), now()))) * 1000) AS upto,
+                   coalesce(sum(samples) FILTER (WHERE part = ''), 0)::bigint       AS samples,
+                   coalesce(sum(total) FILTER (WHERE part = ''), 0)                 AS change,
+                   coalesce(sum(total) FILTER (WHERE part = 'm'), 0)                AS moment,
+                   max(updated_at)                                                  AS updated_at
+            FROM usage_period
+            JOIN meter_kind USING (tenant_id, meter)
+            WHERE aggregation = 'weighted_sum'
+            GROUP BY tenant_id, customer_id, meter, dims, period_start, unit, per
+        ) held
+        WINDOW before AS (PARTITION BY tenant_id, customer_id, meter, dims ORDER BY period_start)
+    ) carried
 ) bucket
 WHERE value IS NOT NULL;
 
-COMMENT ON VIEW usage_period_value IS 'Usage per series and billing period, one value a row; of a weighted sum, a period without events has none: usage_weighted_sum.';
+COMMENT ON VIEW usage_period_value IS 'Usage per series and billing period, one value a row; of a weighted sum, so far; a period without events has none: usage_weighted_sum.';
 COMMENT ON COLUMN usage_period_value.tenant_id IS 'Tenant that sent the usage.';
 COMMENT ON COLUMN usage_period_value.customer_id IS 'Customer of the tenant whose usage it is.';
 COMMENT ON COLUMN usage_period_value.meter IS 'Meter that measured it, as named in the catalog.';
@@ -266,8 +272,46 @@ COMMENT ON COLUMN usage_period_value.period_end IS 'First instant after the bill
 COMMENT ON COLUMN usage_period_value.aggregation IS 'How the meter adds up.';
 COMMENT ON COLUMN usage_period_value.unit IS 'Unit of the value.';
 COMMENT ON COLUMN usage_period_value.samples IS 'Measurements in it, less those taken back by voids.';
-COMMENT ON COLUMN usage_period_value.value IS 'The value of the meter: exact, but for averages (rounded half-even to nine decimals) and percentiles (p50, at most 1 % off).';
+COMMENT ON COLUMN usage_period_value.value IS 'The value of the meter so far: exact, but for averages (rounded half-even to nine decimals) and percentiles (p50, at most 1 % off).';
+COMMENT ON COLUMN usage_period_value.projected_value IS 'Weighted sums alone: what it comes to if the level stays as it is to the end of the period; equal to the value once that is past.';
 COMMENT ON COLUMN usage_period_value.updated_at IS 'When one of its rows was last written, by the clock of the database.';
+
+CREATE VIEW usage_day_total AS
+SELECT *
+FROM (
+    SELECT u.tenant_id, u.customer_id, u.meter, u.day,
+           k.aggregation,
+           k.unit,
+           coalesce(sum(samples) FILTER (WHERE part NOT IN ('m', 'v')), 0)::bigint AS samples,
+           meter_value(
+               k.aggregation,
+               sum(samples) FILTER (WHERE part = ''),
+               sum(total) FILTER (WHERE part = ''),
+               min(lo) FILTER (WHERE part = ''),
+               max(hi) FILTER (WHERE part = ''),
+               max(latest COLLATE "C"),
+               count(DISTINCT part) FILTER (WHERE part LIKE 'u%' AND samples > 0),
+               histogram_percentile(
+                   array_agg((part, samples, lo, hi)::histogram_bin) FILTER (WHERE part LIKE 'b%'), 0.5
+               )
+           ) AS value,
+           max(updated_at) AS updated_at
+    FROM usage_day u
+    JOIN meter_kind k USING (tenant_id, meter)
+    GROUP BY u.tenant_id, u.customer_id, u.meter, u.day, k.aggregation, k.unit
+) bucket
+WHERE value IS NOT NULL;
+
+COMMENT ON VIEW usage_day_total IS 'Usage per customer, meter and local day, over all dimensions; weighted sums: usage_weighted_sum.';
+COMMENT ON COLUMN usage_day_total.tenant_id IS 'Tenant that sent the usage.';
+COMMENT ON COLUMN usage_day_total.customer_id IS 'Customer of the tenant whose usage it is.';
+COMMENT ON COLUMN usage_day_total.meter IS 'Meter that measured it, as named in the catalog.';
+COMMENT ON COLUMN usage_day_total.day IS 'Calendar day of the event time in the time zone of the customer.';
+COMMENT ON COLUMN usage_day_total.aggregation IS 'How the meter adds up.';
+COMMENT ON COLUMN usage_day_total.unit IS 'Unit of the value.';
+COMMENT ON COLUMN usage_day_total.samples IS 'Measurements in it, less those taken back by voids.';
+COMMENT ON COLUMN usage_day_total.value IS 'The value of the meter: exact, but for averages (rounded half-even to nine decimals) and percentiles (p50, at most 1 % off).';
+COMMENT ON COLUMN usage_day_total.updated_at IS 'When one of its rows was last written, by the clock of the database.';
 
 CREATE VIEW usage_total AS
 SELECT *
@@ -288,33 +332,38 @@ FROM (
                    array_agg((part, samples, lo, hi)::histogram_bin) FILTER (WHERE part LIKE 'b%'), 0.5
                )
            ) AS value,
+           NULL::numeric AS projected_value,
            max(updated_at) AS updated_at
     FROM usage_period u
     JOIN meter_kind k USING (tenant_id, meter)
     GROUP BY u.tenant_id, u.customer_id, u.meter, u.period_start, k.aggregation, k.unit
     UNION ALL
-    -- A weighted sum begins with the level that the periods before have left.
+    -- A weighted sum begins with the level that the periods before have left, and lasts until now or the end.
     SELECT tenant_id, customer_id, meter, period_start, period_end, 'weighted_sum', unit, samples,
-           divide_half_even(
-               (sum(change) OVER before - change) * (finish - begin) + change * finish - moment, per_ms
-           ),
+           divide_half_even(level_before * (upto - begin) + change * upto - moment, per_ms),
+           divide_half_even(level_before * (finish - begin) + change * finish - moment, per_ms),
            updated_at
     FROM (
-        SELECT tenant_id, customer_id, meter, period_start, min(period_end) AS period_end, unit,
-               CASE per WHEN 'second' THEN 1000 WHEN 'minute' THEN 60000 WHEN 'day' THEN 86400000 ELSE 3600000 END
-                   AS per_ms,
-               floor(extract(epoch FROM period_start) * 1000)                   AS begin,
-               floor(extract(epoch FROM min(period_end)) * 1000)                AS finish,
-               coalesce(sum(samples) FILTER (WHERE part = ''), 0)::bigint       AS samples,
-               coalesce(sum(total) FILTER (WHERE part = ''), 0)                 AS change,
-               coalesce(sum(total) FILTER (WHERE part = 'm'), 0)                AS moment,
-               max(updated_at)                                                  AS updated_at
-        FROM usage_period
-        JOIN meter_kind USING (tenant_id, meter)
-        WHERE aggregation = 'weighted_sum'
-        GROUP BY tenant_id, customer_id, meter, period_start, unit, per
-    ) held
-    WINDOW before AS (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start)
+        SELECT *, sum(change) OVER before - change AS level_before
+        FROM (
+            SELECT tenant_id, customer_id, meter, period_start, min(period_end) AS period_end, unit,
+                   CASE per WHEN 'second' THEN 1000 WHEN 'minute' THEN 60000 WHEN 'day' THEN 86400000 ELSE 3600000 END
+                       AS per_ms,
+                   floor(extract(epoch FROM period_start) * 1000)                   AS begin,
+                   floor(extract(epoch FROM min(period_end)) * 1000)                AS finish,
+                   -- A period that runs has come as far as the clock.
+                   floor(extract(epoch FROM greatest(period_start, least(min(period_end), now()))) * 1000) AS upto,
+                   coalesce(sum(samples) FILTER (WHERE part = ''), 0)::bigint       AS samples,
+                   coalesce(sum(total) FILTER (WHERE part = ''), 0)                 AS change,
+                   coalesce(sum(total) FILTER (WHERE part = 'm'), 0)                AS moment,
+                   max(updated_at)                                                  AS updated_at
+            FROM usage_period
+            JOIN meter_kind USING (tenant_id, meter)
+            WHERE aggregation = 'weighted_sum'
+            GROUP BY tenant_id, customer_id, meter, period_start, unit, per
+        ) held
+        WINDOW before AS (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start)
+    ) carried
 ) bucket
 WHERE value IS NOT NULL;
 
@@ -327,7 +376,8 @@ COMMENT ON COLUMN usage_total.period_end IS 'First instant after the billing per
 COMMENT ON COLUMN usage_total.aggregation IS 'How the meter adds up.';
 COMMENT ON COLUMN usage_total.unit IS 'Unit of the value.';
 COMMENT ON COLUMN usage_total.samples IS 'Measurements in it, less those taken back by voids.';
-COMMENT ON COLUMN usage_total.value IS 'The value of the meter: exact, but for averages (rounded half-even to nine decimals) and percentiles (p50, at most 1 % off).';
+COMMENT ON COLUMN usage_total.value IS 'The value of the meter so far: exact, but for averages (rounded half-even to nine decimals) and percentiles (p50, at most 1 % off).';
+COMMENT ON COLUMN usage_total.projected_value IS 'Weighted sums alone: what it comes to if the level stays as it is to the end of the period; equal to the value once that is past.';
 COMMENT ON COLUMN usage_total.updated_at IS 'When one of its rows was last written, by the clock of the database.';
 
 CREATE FUNCTION usage_percentile(

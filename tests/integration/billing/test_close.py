@@ -22,15 +22,18 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing import close as ledger_close
 from tidemark.billing import explain, heartbeat, store
+from tidemark.billing.decide import Wish
 from tidemark.billing.lines import PeriodKey, same
 from tidemark.billing.messages import Book
+from tidemark.billing.moments import moment
 from tidemark.billing.periods import millis
+from tidemark.billing.preview import preview
+from tidemark.billing.scope import Scope
 from tidemark.billing.watermark import committed, reached, settle
 from tidemark.core import migrate
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import ENV_PREFIX, Settings
-from udfs.catalog.model import Pair
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -158,6 +161,12 @@ def killed_while_waiting(settings: Settings, connection: psycopg.Connection, tab
             process.communicate(timeout=30)
 
 
+def close_alerts(settings: Settings) -> list[dict[str, Any]]:
+    """What was told of periods that wait for a yes, in order."""
+    found = [json.loads(one.value or b"{}") for one in dump(settings, settings.names.alerts)]
+    return [one for one in found if one["type"] == "pipeline.close"]
+
+
 def keys(customer: str, *numbers: int, hours: int = 0) -> list[PeriodKey]:
     """Days by number; New York's begin five hours after those of UTC."""
     shift = timedelta(hours=hours)
@@ -181,21 +190,21 @@ def test_periods_close_as_the_watermark_passes(run: Pipeline, connection: psycop
     beat(run, START + DAY - timedelta(minutes=30))
     second = ledger_close.close(settings, "test")
     assert second.watermark == START + DAY - timedelta(minutes=30)
-    assert (second.closes, second.told, second.refused) == (4, 4, ())
-    # Usage of the tenant begins with the day of New York's that was running: the others had none on the day before.
-    before = [*keys("alice", -1), *keys("bob", -1), *keys("carol", -1, hours=5), *keys("idle", -1)]
+    # The day of New York's that was running is carol's first one with usage: nobody has an empty one before it.
+    assert (second.closes, second.told, second.refused) == (1, 1, ())
+    before = keys("carol", -1, hours=5)
     assert closed(connection, settings) == before
 
-    # When end + grace is reached to the millisecond, every customer's day closes, also of the one without usage;
-    # not that of a customer with a dead letter, until somebody accepts it.
+    # When end + grace is reached to the millisecond, the day of every customer with usage closes; not that of one with
+    # a dead letter, until somebody accepts it.
     beat(run, START + DAY + timedelta(seconds=GRACE_S))
     third = ledger_close.close(settings, "test")
     assert [(one.cause, one.periods) for one in third.refused] == [("dead_letters", tuple(keys("bob", 0)))]
     assert "--accept-dead-letters acme/bob" in third.refused[0].detail
-    assert closed(connection, settings) == sorted([*before, *keys("alice", 0), *keys("idle", 0)])
-    accepted: list[Pair] = [("acme", "bob")]
-    assert ledger_close.close(settings, "test", accept=accepted).closes == 1
-    assert ledger_close.close(settings, "test", accept=accepted).closes == 0
+    assert closed(connection, settings) == sorted([*before, *keys("alice", 0)])
+    accepted = Wish(accept=[("acme", "bob")])
+    assert ledger_close.close(settings, "test", accepted).closes == 1
+    assert ledger_close.close(settings, "test", accepted).closes == 0
 
 
 def test_a_close_that_is_killed_leaves_no_half_state(run: Pipeline, connection: psycopg.Connection) -> None:
@@ -212,7 +221,7 @@ def test_a_close_that_is_killed_leaves_no_half_state(run: Pipeline, connection: 
     output, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors.decode()
     # Two days of the others, and three of New York's, whose first one is not done with the first one of UTC.
-    assert json.loads(output)["closes"] == 3 * 2 + 3
+    assert json.loads(output)["closes"] == 2 * 2 + 3
     assert json.loads(output)["refused"] == []
 
 
@@ -229,7 +238,6 @@ def test_closed_values_are_those_of_the_oracle(run: Pipeline, connection: psycop
     expected = {(*row[:4], row[4].astimezone(UTC), *row[5:]) for row in found}
     assert len(stored) > 40
     assert stored == expected
-    # Without usage it is closed with no lines.
     assert {row[1] for row in stored} == set(CUSTOMERS)
     current = connection.execute(
         sql.SQL("SELECT DISTINCT final, status FROM {}.usage_current WHERE tenant_id = 'acme'").format(schema)
@@ -288,6 +296,68 @@ def test_the_watermark_says_which_records_it_rests_on(run: Pipeline) -> None:
     assert reached(settings, found.offsets, target)
     assert not reached(settings, {settings.events_topic: {0: 9, 1: 1}}, target)
     assert reached(settings, found.offsets, {settings.events_topic: {0: 10**9}}), "an end after the last record"
+
+
+#  usage        |0|1|2|
+#  watermark           ^ 3, 12:00                    ^ 403
+def test_a_watermark_that_jumps_closes_nothing_until_somebody_says_yes(
+    run: Pipeline, connection: psycopg.Connection
+) -> None:
+    settings = run.settings
+    before = closed(connection, settings)
+    # Given events of which one in each partition is dated more than a year ahead.
+    beat(run, START + 403 * DAY)
+
+    # Then a look at it changes nothing, and says what waits, and why.
+    seen = preview(settings, Wish())
+    assert (seen.keys, seen.accepted) == ((), START + 3 * DAY + timedelta(hours=12))
+    assert [one.cause for one in seen.refused] == ["watermark_jump"]
+    assert {key[:2] for key in seen.refused[0].periods} == {("acme", one) for one in CUSTOMERS}, "idle has no usage"
+    allowed = preview(settings, Wish(yes=True))
+    # So many of each customer as show that it is too many; with a yes, all.
+    assert len(seen.refused[0].periods) == 3 * (settings.close_max_periods + 1)
+    assert len(allowed.keys) == 3 * 399
+    assert allowed.used == frozenset()
+    assert closed(connection, settings) == before
+
+    # And a close refuses them too, says so in one alert, and goes on with what is not in question.
+    for _ in range(2):
+        held = ledger_close.close(settings, "test")
+        assert (held.closes, [one.cause for one in held.refused]) == (0, ["watermark_jump"])
+    assert [(one["data"]["status"], one["data"]["value"]) for one in close_alerts(settings)] == [
+        ("firing", str(len(seen.refused[0].periods)))
+    ]
+
+    # A narrow yes closes what it names: the others wait on, and the watermark is not accepted for them.
+    until = Scope("acme", "alice", moment((START + 5 * DAY).date().isoformat()))
+    few = ledger_close.close(settings, "test", Wish(until, yes=True))
+    assert (few.closes, few.refused) == (2, ())
+    assert closed(connection, settings) == sorted([*before, *keys("alice", 3, 4)])
+    assert preview(settings, Wish()).accepted == START + 3 * DAY + timedelta(hours=12)
+
+    # As many of one customer wait for it as well, when the watermark is not in question.
+    loose = settings.model_copy(update={"close_max_jump_days": 10_000})
+    assert [one.cause for one in preview(loose, Wish()).refused] == ["max_periods"]
+
+    # When somebody says yes to all of it, it is closed, and the alert ends.
+    asked = cli(settings, "close", "--yes", "--json")
+    output, errors = asked.communicate(timeout=120)
+    assert asked.returncode == 0, errors.decode()
+    assert json.loads(output)["closes"] == len(allowed.keys) - 2
+    assert [one["data"]["status"] for one in close_alerts(settings)] == ["firing", "resolved"]
+    assert not ledger_close.close(settings, "test").refused
+
+
+def test_what_would_be_closed_is_shown_to_people_and_machines(run: Pipeline) -> None:
+    shown = cli(run.settings, "close", "--dry-run", "--tenant", "acme", "--json")
+    output, errors = shown.communicate(timeout=120)
+    assert shown.returncode == 0, errors.decode()
+    document = json.loads(output)
+    assert (document["dry_run"], document["closes"], document["periods"], document["refused"]) == (True, 0, [], [])
+    wrong = cli(run.settings, "close", "--dry-run", "--tenant", "acne")
+    _, errors = wrong.communicate(timeout=120)
+    assert wrong.returncode == 2
+    assert b"did you mean 'acme'" in errors
 
 
 def test_a_job_that_does_not_run_is_a_refusal(run: Pipeline) -> None:

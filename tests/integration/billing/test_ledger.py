@@ -23,6 +23,7 @@ from tests.integration.billing.ledger_world import CATALOG, CUSTOMERS, DAY, DAYS
 from tests.integration.storage import own_run
 from tidemark.billing import close as ledger_close
 from tidemark.billing import outbox, periods, store
+from tidemark.billing.drift import open_drift
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
 from tidemark.billing.messages import Book, Context
 from tidemark.billing.refusals import Letters
@@ -369,9 +370,11 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
     feed = Feed([], {run.run_id: Watermark(at, "", {run.events_topic: {0: 7}}, {})})
     monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
     with migrate.connect(run) as connection:
-        for event in events:
+        # Of "old", which has usage of its first day alone, the calendar ends after it.
+        world.events.append(Event("old", START + timedelta(hours=1), Decimal(1), 0))
+        for event in [*events, world.events[-1]]:
             world.write(connection, run.names.usage_schema, event.customer, event.start)
-        # Reconciliation found a difference of b; of "old" the calendar ends after one day.
+        # Reconciliation found a difference of b.
         finding = Finding({"tenant_id": TENANT, "customer_id": "b", "meter": "bytes"}, "1", "2", Decimal(1))
         outcome = Outcome(compared=1, findings=[finding], differing=1)
         reconcile_store.record(
@@ -395,9 +398,10 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
         grace = timedelta(seconds=run.grace_s)
         for key in {key for key in ALL if world.right(key, lambda _: run.names.usage_schema)} - entries.keys():
             assert (key.customer_id, key.start, f"estimate, final at {rfc3339(key.end + grace)}") in seen
-        assert {row[:2] for row in seen if row[2] == "final"} <= {(key.customer_id, key.start) for key in entries}
+        closed = {("old", START), *((key.customer_id, key.start) for key in entries)}
+        assert {row[:2] for row in seen if row[2] == "final"} <= closed
         # When somebody explained it, the others close too.
-        (drift,) = reconcile_store.open_drift(connection, run.names)
+        (drift,) = open_drift(connection, run.names)
         reconcile_store.explain(connection, run.names, drift.id, "counted by hand", "test")
         assert ledger_close.close(run, "test").closes == 2
 

@@ -466,6 +466,35 @@ def test_a_cut_period_is_shown_first_and_asked_for(settings: Settings, tmp_path:
     assert tidemark(settings, "apply", str(file), "--yes").stdout.splitlines()[-1] == "applied: revision 2"
 
 
+@pytest.mark.parametrize(("answer", "revision"), [("y", 2), ("n", 1)])
+def test_somebody_at_a_terminal_is_asked(settings: Settings, tmp_path: Path, answer: str, revision: int) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    file = write(tmp_path, document("month", valid_from="2098-11-28T13:25:00Z"))
+    terminal, theirs = os.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "tidemark.cli.main", "catalog", "apply", str(file)],
+        env={**os.environ, "TIDEMARK_POSTGRES_URL": settings.postgres_url}, check=False, text=True, stdin=theirs,
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    os.close(terminal)
+    os.close(theirs)
+    assert "apply this?" in done.stderr
+    # The plan is shown once, before the question.
+    assert done.stdout.count("is cut on") == 1
+    assert (done.returncode == 0) == (answer == "y")
+    assert catalog_tool.show(settings)["revision"] == revision
+
+
+def test_a_plan_that_asks_for_more_than_was_agreed_to_is_not_carried_out(settings: Settings, tmp_path: Path) -> None:
+    catalog_tool.apply(settings, write(tmp_path, document()))
+    file = write(tmp_path, document("month", valid_from="2098-11-28T13:25:00Z"))
+    with pytest.raises(UsageError, match="the plan has changed since it was shown"):
+        catalog_tool.apply(settings, file, agreed=())
+    asked = catalog_tool.preview(settings, file).plan.asks
+    assert catalog_tool.apply(settings, file, agreed=asked).revision == 2
+
+
 def test_a_new_calendar_of_a_customer_that_has_no_usage_cuts_nothing(settings: Settings, tmp_path: Path) -> None:
     catalog_tool.apply(settings, write(tmp_path, document()))
     new = {"tenants": {"acme": {"customers": {"new": {"calendar": "quarter"}, "used": {"calendar": "quarter"}}}}}

@@ -88,7 +88,7 @@ def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
         assert sorted(names) == [file.name for file in sql_files("usage")]
     finally:
         with migrate.connect(run) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS usage_tatonce, billing_tatonce CASCADE")
+            connection.execute("DROP SCHEMA IF EXISTS report_tatonce, usage_tatonce, billing_tatonce CASCADE")
 
 
 def test_a_changed_applied_file_is_refused(run: Settings, connection: psycopg.Connection) -> None:
@@ -125,7 +125,7 @@ def test_every_table_view_and_column_has_a_comment(run: Settings, connection: ps
         WHERE (n.nspname = 'catalog' OR n.nspname = ANY(%s)) AND c.relkind IN ('r', 'v', 'p')
           AND (obj_description(c.oid, 'pg_class') IS NULL OR col_description(c.oid, a.attnum) IS NULL)
         """,
-        [[run.names.usage_schema, run.names.billing_schema]],
+        [[run.names.usage_schema, run.names.billing_schema, run.names.report_schema]],
     ).fetchall()
     assert bare == []
 

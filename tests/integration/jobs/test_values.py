@@ -80,7 +80,7 @@ def one(connection: psycopg.Connection, query: str) -> Any:
 
 
 def test_each_aggregation_has_its_value(connection: psycopg.Connection) -> None:
-    latest = SEPARATOR.join(["001704067200000", "e-1", "42.5"])
+    latest = SEPARATOR.join(["001704067200000000000", "//eu/gateway", "e-1", "42.5"])
     for meter in ("calls", "miles", "least", "most", "mean"):
         insert(connection, "usage_hour", meter, n=4, samples=3, total=10, lo=-1, hi=8)
     insert(connection, "usage_hour", "level", total=99, lo=1, hi=98, latest=latest)

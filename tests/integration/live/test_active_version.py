@@ -19,7 +19,7 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
 from tidemark.live import counters as keeper
-from tidemark.live.usage import usage
+from tidemark.live.usage import Asked, usage
 from tidemark_client import LimitReader
 from udfs.live.counters import LiveTotal, queue
 
@@ -152,7 +152,7 @@ def test_usage_is_that_of_the_version_people_read(
         count(one, own_redis, n)
 
     def shown(settings: Settings) -> tuple[str, str, bool]:
-        (meter,) = usage(settings, *WHO[:2]).meters
+        (meter,) = usage(settings, Asked(*WHO[:2])).meters
         assert meter.live is not None
         assert meter.stored is not None
         return meter.live.value, meter.stored.value, meter.equal

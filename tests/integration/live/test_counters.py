@@ -24,7 +24,7 @@ from tidemark.core import migrate, topics
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import counters as keeper
-from tidemark.live.usage import usage
+from tidemark.live.usage import Asked, usage
 from tidemark_client.keys import heartbeat_key
 from udfs.limits.watch import LimitWatch
 from udfs.live.counters import LIMIT_FIELDS, LiveTotal, queue
@@ -462,22 +462,22 @@ def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnR
     settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
     publisher = LivePublisher(settings)
     publisher.publish([change(3)])
-    (meter,) = usage(run, "EWR", "UA").meters
+    (meter,) = usage(run, Asked("EWR", "UA")).meters
     assert meter.equal
     assert meter.live is not None
     assert (meter.meter, meter.live.samples, meter.live.value) == ("miles", 3, "3.5")
     publisher.publish([change(4)])
-    assert not usage(run, "EWR", "UA").meters[0].equal
+    assert not usage(run, Asked("EWR", "UA")).meters[0].equal
     publisher.close()
 
 
 def test_usage_of_an_unknown_customer_is_empty(run: Settings) -> None:
-    assert usage(run, "EWR", "nobody").meters == ()
+    assert usage(run, Asked("EWR", "nobody")).meters == ()
 
 
 def test_usage_says_that_redis_is_away_and_shows_what_is_stored(run: Settings, own_redis: OwnRedis) -> None:
     store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
     own_redis.kill()
-    found = usage(run, "EWR", "UA")
+    found = usage(run, Asked("EWR", "UA"))
     assert found.meters[0].stored is not None
     assert "does not answer" in found.unavailable["live"]

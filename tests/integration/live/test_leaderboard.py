@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import typer
 from typer.testing import CliRunner
 
 from tests.integration.storage import OwnRedis, own_run
+from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.usage import register
 from tidemark.core import migrate
-from tidemark.core.errors import UnavailableError
+from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.settings import Settings
 from tidemark.live.leaderboard import Leaderboard, top
 
@@ -143,13 +145,26 @@ def test_what_was_stored_more_than_two_windows_ago_is_no_board(run: Settings, bo
 
 
 def test_the_command_shows_places_and_exact_totals(
-    run: Settings, board: Leaderboard, monkeypatch: pytest.MonkeyPatch
+    run: Settings, board: Leaderboard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     app = typer.Typer()
     register(app)
     monkeypatch.setattr("tidemark.cli.usage.load", lambda **_: run)
-    missing = CliRunner().invoke(app, ["top", "acme", "calls", "--json"])
-    assert json.loads(missing.stdout)["customers"] == []
+    file = tmp_path / "catalog.yaml"
+    meter = {"event_types": "call", "aggregation": "count", "unit": "calls"}
+    file.write_text(json.dumps({"valid_from": "beginning", "tenants": {"acme": {"meters": {"calls": meter}}}}))
+    catalog_tool.apply(run, file, backdate=True, prune=True)
+    missing = json.loads(CliRunner().invoke(app, ["top", "acme", "calls", "--json"]).stdout)
+    assert missing["customers"] == []
+    assert "nothing that a customer used" in missing["why"]
+    off = run.model_copy(update={"customer_windows": False})
+    monkeypatch.setattr("tidemark.cli.usage.load", lambda **_: off)
+    assert "customer_windows is off" in CliRunner().invoke(app, ["top", "acme", "calls"]).stdout
+    monkeypatch.setattr("tidemark.cli.usage.load", lambda **_: run)
+    for words in (["top", "acne", "calls"], ["top", "acme", "cals"]):
+        wrong = CliRunner().invoke(app, words)
+        assert isinstance(wrong.exception, UsageError)
+        assert "did you mean" in wrong.exception.fix
     store(run, "2024-03-01 12:00Z", tenant_n=2, a=EXACT, b="2.50")
     board.refresh()
     assert json.loads(CliRunner().invoke(app, ["top", "acme", "calls", "--json"]).stdout) == {

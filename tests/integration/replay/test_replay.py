@@ -25,6 +25,7 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.archive.archiver import run as archive
 from tidemark.billing.close import close
+from tidemark.billing.decide import Wish
 from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
@@ -120,7 +121,7 @@ def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipel
         made.send(generate(EVENTS, seed=7))
         made.send(last_of_all())
         made.wait_offsets()
-        assert close(made.settings, by="test").closes
+        assert close(made.settings, "test", Wish(yes=True)).closes
         yield made
 
 

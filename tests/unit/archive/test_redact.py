@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.streams import CATALOG, generate
 from tidemark.archive.redact import Subject, _answers, paths_of, redacted
-from udfs.envelope import Envelope, unwrap, wrap
+from udfs.events.envelope import Envelope, unwrap, wrap
 from udfs.events.parse import parse
 from udfs.events.reasons import Reason, Rejected
 from udfs.meters.filters import filter_text

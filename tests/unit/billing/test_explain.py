@@ -9,8 +9,9 @@ import pytest
 
 from tests.unit.billing.ledger_parts import AT, PERIODS
 from tidemark.billing.close import Closed
-from tidemark.billing.explain import Event, Explained, Source, Version, between
-from tidemark.billing.explain import _merged as merged
+from tidemark.billing.delta_index import Source
+from tidemark.billing.events import Event, merged
+from tidemark.billing.explain import Explained, Version, between
 from tidemark.billing.lines import Line
 from tidemark.billing.refusals import Refusal
 from tidemark.cli import close as cli_close
@@ -33,7 +34,7 @@ def explained(*events: Event) -> Explained:
         Source("", "usage.events", 0, 2, 2, Decimal("1.5"), [(3, 9), (12, 12)]),
         Source("", "usage.events", 1, 1, 1, Decimal(1), [(4, 4)]),
     ]
-    return Explained(KEY, "bytes", "", versions, {"": line("2.5")}, sources, list(events) or None)
+    return Explained(KEY, "bytes", "", versions, {"": line("2.5")}, {}, sources, list(events) or None)
 
 
 def test_the_difference_of_two_versions_is_what_changed() -> None:
@@ -60,11 +61,12 @@ def test_events_add_up_when_they_are_as_many_and_as_much_as_the_deltas_say() -> 
 
 def test_offsets_are_read_once_in_their_order() -> None:
     sources = [
-        Source("", "t", 0, ranges=[(5, 9), (1, 2)]),
-        Source("x", "t", 0, ranges=[(8, 12), (20, 20)]),
+        Source("", "t", 0, ranges=[(5_000, 9_000), (1, 2)]),
+        Source("x", "t", 0, ranges=[(8_000, 12_000), (20_000, 20_000), (21_999, 22_000)]),
         Source("", "t", 1, ranges=[(0, 0)]),
     ]
-    assert merged(sources) == {0: [(1, 3), (5, 13), (20, 21)], 1: [(0, 1)]}
+    # What lies close together is read as one.
+    assert merged(sources) == {0: [(1, 3), (5_000, 12_001), (20_000, 22_001)], 1: [(0, 1)]}
 
 
 def test_a_document_of_a_number_has_exact_text() -> None:
@@ -75,6 +77,24 @@ def test_a_document_of_a_number_has_exact_text() -> None:
         (1, 4, 4),
     ]
     assert "events" not in document
+
+
+def test_a_document_of_events_says_what_each_says_of_itself_and_how_many_copies_were_dropped() -> None:
+    place = ("usage.events", 0, 3, "", "", 1, Decimal("0.75"))
+    first = Event(*place, "e-1", 1_700_000_000_123, 1_700_000_001_000, properties={"user": "u"}, copies=2)
+    void = Event("usage.events", 0, 4, "", "", -1, Decimal("-0.75"), "v-1", 0, 0, "eu", "e-1", {}, 0)
+    document = cli_ledger._document(explained(first, void))
+    assert document["copies_dropped"] == 2
+    assert document["copies_complete"]
+    assert document["events"][0] == {
+        "event_id": "e-1", "time": "2023-11-14T22:13:20.123Z", "arrival": "2023-11-14T22:13:21.000Z",
+        "topic": "usage.events", "partition": 0, "offset": 3, "dims": "", "part": "", "samples": 1, "amount": "0.75",
+        "properties": {"user": "u"}, "copies_dropped": 2,
+    }  # fmt: skip
+    assert (document["events"][1]["source"], document["events"][1]["voids"]) == ("eu", "e-1")
+    table = cli_ledger._events_table(explained(first, void))
+    assert table.row_count == 2
+    assert str(table.caption).startswith("2 copies were dropped")
 
 
 def test_a_document_of_a_close_names_the_periods_that_were_refused() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemark.billing.lines import PeriodKey
-from tidemark.billing.periods import Customer, instant, millis, period_of, walk
+from tidemark.billing.periods import Customer, Due, instant, millis, period_of, walk
+from tidemark.billing.periods import _walk_into as walk_into
 from tidemark.billing.sources import feeding, runs_of
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
@@ -87,22 +88,27 @@ def test_a_row_that_begins_where_no_period_does_keeps_its_end(catalog: Catalog) 
     assert period_of(catalog, PAIR, at(2, 3), at(3, 3)) == PeriodKey(*PAIR, at(2, 3), at(3, 3))
 
 
-#  tenant's usage    |2 Jan ...
-#  customer since          |9 Jan
 @pytest.mark.parametrize(
     ("customer", "begin"),
     [
-        (Customer(PAIR, None, None, at(1, 2), True, None, None), at(1, 2)),
-        (Customer(PAIR, None, None, at(1, 2), True, at(1, 9), None), at(1, 9)),
-        (Customer(PAIR, at(1, 4), None, at(1, 2), True, at(1, 9), None), at(1, 4)),
-        (Customer(PAIR, at(1, 4), None, at(1, 2), False, None, None), at(1, 4)),
-        (Customer(PAIR, at(1, 4), at(3, 1), at(1, 2), True, None, None), at(3, 1)),
-        (Customer(PAIR, None, None, None, True, None, None), None),
+        (Customer(PAIR, at(1, 4), None, None), at(1, 4)),
+        (Customer(PAIR, None, at(3, 1), None), at(3, 1)),
+        (Customer(PAIR, None, None, at(3, 1)), None),
     ],
-    ids=["first usage of the tenant", "first version", "usage before it", "unknown", "closed before", "no usage"],
+    ids=["its own first usage", "closed before", "no usage"],
 )
 def test_a_walk_begins_where_nothing_was_closed(customer: Customer, begin: datetime | None) -> None:
     assert customer.begin == begin
+
+
+def test_without_a_yes_nobody_walks_decades(catalog: Catalog) -> None:
+    end_of_calendars = datetime(2100, 12, 1, tzinfo=UTC)
+    some, every = Due(), Due()
+    walk_into(some, catalog, Customer(PAIR, at(1, 4), None, None), end_of_calendars, 3)
+    walk_into(every, catalog, Customer(PAIR, at(1, 4), None, None), end_of_calendars, None)
+    assert sorted(some.keys) == sorted(every.keys)[:3]
+    assert len(every.keys) > 900
+    assert not some.broken
 
 
 def layer(name: str, tenants: tuple[str, ...], start: datetime, end: datetime | None) -> Layer:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tidemark.catalog import exported
 from tidemark.catalog.check_limits import Known
 from tidemark.catalog.checked import planned
-from tidemark.catalog.file import TABLES, CatalogFile, Key
+from tidemark.catalog.file import TABLES, CatalogFile, Key, in_memory
 from tidemark.catalog.plan import Plan
 from tidemark.catalog.refusals import Terms
 from tidemark.catalog.text import parse
@@ -233,6 +233,45 @@ def test_a_whole_catalog_clears_what_it_does_not_name() -> None:
     assert [(one.table, one.kind) for one in made.changes] == [
         ("tenant", "changed"), ("meter", "changed"), ("meter", "closed"),
     ]  # fmt: skip
+
+
+CLEARED: dict[str, Any] = {
+    "calendars": {"c": {"anchor": None, "interval": "P1M", "timezone": "UTC", "boundaries": None}},
+    "tenants": {
+        "t": {
+            "calendar": None,
+            "customers": {"a": {"calendar": None, "plan": None, "revenue_weight": None, "limits": None}},
+            "limits": {"m": {"cap": 5, "mode": None, "thresholds": None, "when_unknown": None}, "gone": None},
+        }
+    },
+    "meters": {
+        "m": {
+            **METER,
+            **dict.fromkeys(("value", "group_by", "filter", "on_missing", "per", "allow_negative")),
+        }
+    },
+    "alerts": {
+        "receivers": {"r": {"kind": "slack", "url": "https://e.example", "secret_env": None, "daily_budget": None}},
+        "routes": {"r": {"receivers": ["r"], "types": None, "severities": None, "tenants": None}},
+        "suppressions": {
+            "s": {"reason": "x", "types": ["limit.*"], "tenants": None, "customers": None, "meters": None}
+        },
+        "maintenance": {"m": {"from": APRIL, "until": MAY, "types": None, "tenants": None, "reason": "x"}},
+    },
+}
+
+
+def without_nulls(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {name: without_nulls(one) for name, one in content.items() if one is not None}
+
+
+def test_null_of_a_new_entry_is_its_default() -> None:
+    plain = without_nulls(CLEARED)
+    for terms in (FIRST, replace(FIRST, prune=True, all_tenants=True)):
+        assert applied(CLEARED, terms=terms) == applied(plain, terms=terms)
+    assert in_memory(CatalogFile(CLEARED)) == in_memory(CatalogFile(plain))
 
 
 # --- planned versions -------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from tidemark.dead_letters.validate import Judge
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import InMemoryCatalogSource, Tenant
 from udfs.decode.decoder import DecodePolicy
-from udfs.envelope import Envelope, unwrap, wrap
 from udfs.events.dead_letter import DlqRecord, rfc3339, to_json
+from udfs.events.envelope import Envelope, unwrap, wrap
 from udfs.meters.meter import Meter
 
 HOUR_MS = 3_600_000

@@ -27,8 +27,8 @@ from tidemark.dry_run.model import Model
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import InMemoryCatalogSource
 from udfs.decode.decoder import DecodedBatch, Decoder, dedupe_key
-from udfs.envelope import Envelope, part_key, unwrap, wrap
 from udfs.events.dead_letter import from_json, unpack_records
+from udfs.events.envelope import Envelope, part_key, unwrap, wrap
 from udfs.events.reasons import Reason
 from udfs.meters.meter import UNMEASURED, Meter
 from udfs.meters.packing import Packed, unpack

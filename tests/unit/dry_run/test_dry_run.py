@@ -99,7 +99,7 @@ def test_the_document_says_where_every_event_went(run: Run) -> None:
             "partial": False,
         }
     ]
-    assert found["voids"] == {"applied": 0, "without_original": [], "with_other_values": []}
+    assert found["voids"] == {"applied": 0, "without_original": [], "with_other_values": [], "unmatched": []}
     assert list(found["usage"]) == ["minute", "hour", "day", "period"]
 
 
@@ -198,7 +198,13 @@ def test_voids_are_reported(run: Run) -> None:
         call("v4", event_type="resize", quantity=3, voids="never"),
     ]
     found = document(run, lines=lines)
-    assert found["voids"] == {"applied": 3, "without_original": ["never"], "with_other_values": ["4"]}
+    pair = {"tenant_id": "acme", "customer_id": "alice"}
+    assert found["voids"] == {
+        "applied": 3, "without_original": ["never"], "with_other_values": ["4"], "unmatched": [
+            {**pair, "event_id": "v3", "voids": "4", "why": "other_values"},
+            {**pair, "event_id": "v4", "voids": "never", "why": "no_original"},
+        ],
+    }  # fmt: skip
     # 1.5 - 1.5 - 2 + 3 - 3
     assert usage(found, "day", "disk")[0]["value"] == str(round(Decimal(-2) * 1_790 / 3_600, 9))
 
@@ -245,6 +251,7 @@ def test_the_text_has_usage_counts_and_rejects(run: Run) -> None:
     assert "7 events = 4 counted + 1 duplicates + 2 rejected; 0 of the counted feed no meter" in lines
     assert "rejected: malformed_json 1" in lines
     assert "voids without their original: 1 (gone)" in lines
+    assert any(line.startswith("void v of acme/alice names gone, which is not counted") for line in lines)
     assert any(line.startswith("7 unknown_event_type") for line in lines)
     assert any("nothing[/]" in line for line in lines)
 

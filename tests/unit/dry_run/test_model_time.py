@@ -118,6 +118,16 @@ def test_a_minute_of_tomorrow_before_the_clock_goes_back_belongs_to_tomorrow() -
     assert values(model, "day") == {"2010-11-06": str(1440 + 59), "2010-11-07": str(1 + 1440)}
 
 
+def test_the_last_day_is_as_long_as_it_is_where_midnight_comes_twice() -> None:
+    # No event follows: the level is reckoned to the end of the day, which the clock is set back into.
+    per_minute = catalog(meter("weighted_sum", per="minute"), calendar="st-johns")
+    model = counted(per_minute, [event("a", "2010-11-06T02:30:00Z", 1)])
+    assert values(model, "day") == {"2010-11-06": str(1440 + 59)}
+    # 02:30Z is the first midnight, so the 7th has begun when the 6th comes again.
+    model = counted(per_minute, [event("a", "2010-11-06T02:30:00Z", 1), event("b", "2010-11-07T02:45:00Z", 0)])
+    assert values(model, "day") == {"2010-11-06": str(1440 + 59), "2010-11-07": str(1 + 1440)}
+
+
 def test_days_follow_each_other_without_gaps() -> None:
     class Account:
         def calendar_at(self, _: int) -> Any:

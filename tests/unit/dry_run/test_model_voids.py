@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.dry_run.models import AT, catalog, cloud, counted, event, meter, values, void
 from tidemark.dry_run.fold import GRAINS
-from tidemark.dry_run.model import VoidReport
+from tidemark.dry_run.model import UnmatchedVoid, VoidReport
 from tidemark.dry_run.usage_rows import usage_rows
 
 
@@ -21,7 +21,7 @@ def test_a_void_takes_back_once_however_often_and_early_it_is_sent(
     (row,) = usage_rows(model, "period")
     assert row.samples == 1
     assert (model.counts.counted, model.counts.duplicates) == (3, 1)
-    assert model.voids() == VoidReport(1, (), ())
+    assert model.voids() == VoidReport(1)
 
 
 @pytest.mark.parametrize(("aggregation", "value"), [("min", "5"), ("max", "7"), ("latest", "7"), ("percentile", "5")])
@@ -49,6 +49,15 @@ def test_a_bucket_with_nothing_but_voids_or_all_taken_back_has_no_value(aggregat
     assert [values(model, grain) for grain in GRAINS] == [{}] * 4
 
 
+@pytest.mark.parametrize("events", [1, 2])
+def test_an_average_needs_a_sample_that_voids_leave(events: int) -> None:
+    # Taken back in a bucket the event is not in: -10 by -1 is no average of 10.
+    sent = [event(f"{place}", AT, 10) for place in range(events)]
+    sent += [void(f"{place}", "2024-04-02T12:00:00Z", 10) for place in range(events)]
+    model = counted(catalog(meter("avg")), sent)
+    assert values(model, "period") == {"2024-03-01T00:00Z": "10"}
+
+
 def test_voids_that_fit_no_event_are_reported() -> None:
     events = [
         event("a", AT, 5), event("b", AT, 5), event("c", AT, 5), event("d", AT, 5), event("d", AT, 6),
@@ -62,13 +71,20 @@ def test_voids_that_fit_no_event_are_reported() -> None:
         void("void of a", AT, 5),
     ]  # fmt: skip
     report = counted(catalog(meter("sum")), events).voids()
-    assert report == VoidReport(6, ("never sent", "void of a"), ("b", "c", "d"))
+    assert report.applied == 6
+    assert report.without_original == ("never sent", "void of a")
+    assert report.with_other_values == ("b", "c", "d")
+    assert [(one.voids, one.why) for one in report.unmatched] == [
+        ("b", "other_values"), ("c", "other_values"), ("d", "other_values"), ("never sent", "no_original"),
+        ("void of a", "void_of_a_void"),
+    ]  # fmt: skip
+    assert report.unmatched[-1] == UnmatchedVoid("void of a", "acme", "alice", "void of void of a", "void_of_a_void")
 
 
 def test_only_what_can_be_subtracted_must_agree() -> None:
     events = [event("a", AT, 5), void("a", AT, 6)]
-    assert counted(catalog(meter("max")), events).voids() == VoidReport(1, (), ())
-    assert counted(catalog(meter("count")), events).voids() == VoidReport(1, (), ())
+    assert counted(catalog(meter("max")), events).voids() == VoidReport(1)
+    assert counted(catalog(meter("count")), events).voids() == VoidReport(1)
 
 
 def test_a_void_of_an_event_that_no_meter_measures_takes_that_back_too() -> None:
@@ -88,11 +104,11 @@ def test_a_void_takes_back_an_event_of_its_own_source_alone() -> None:
     ]
     model = counted(catalog(meter("sum")), events)
     assert values(model, "day") == {"2024-03-10": "4"}
-    assert model.voids() == VoidReport(2, ("a",), ())
+    assert (model.voids().applied, model.voids().without_original) == (2, ("a",))
 
 
 def test_a_void_is_one_however_its_field_is_spelled() -> None:
     spelled = void("a", AT, 5).replace(b'"voids"', b'"\\u0076oids"')
     model = counted(catalog(meter("sum")), [event("a", AT, 5), spelled, void("a", AT, 5)])
     assert model.counts.duplicates == 1
-    assert model.voids() == VoidReport(1, (), ())
+    assert model.voids() == VoidReport(1)

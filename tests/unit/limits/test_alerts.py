@@ -173,3 +173,33 @@ def test_the_runbook_of_every_alert_about_a_limit_is_a_heading_of_its_page() -> 
         page, _, anchor = runbook.partition("#")
         headings = re.findall(r"^#+ (.+)$", (Path(__file__).parents[3] / page).read_text(), re.MULTILINE)
         assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("stated", "before", "total", "summary"),
+    [
+        ("50%", 0, 10_257, "10257 calls used, reached the threshold of 10000 (50% of the cap 20000)."),
+        ("5000", 0, 5_000, "5000 calls used, reached the threshold of 5000 (the cap is 20000)."),
+        ("every 3000", 3_000, 6_500, "6500 calls used, reached the threshold of 6000 (every 3000; the cap is 20000)."),
+        ("every 25%", 0, 5_000, "5000 calls used, reached the threshold of 5000 (every 25% of the cap 20000)."),
+        ("50%", 10_001, 20_001, "20001 calls used, reached its cap of 20000."),
+        ("50%", 20_001, 19_999, "19999 calls used, below its cap of 20000 again."),
+        ("50%", 10_001, 9_999, "9999 calls used, below the threshold of 10000 (50% of the cap 20000) again."),
+    ],
+)
+def test_a_summary_says_what_was_used_and_which_amount_of_what_was_crossed(
+    stated: str, before: int, total: int, summary: str
+) -> None:
+    [alert] = alerts_of(limit(20_000, stated), before, total)
+    assert alert.summary == f"{CUSTOMER} of {TENANT}: {summary.replace('calls', METER)}"
+
+
+def test_a_summary_says_when_it_is_the_limit_that_changed() -> None:
+    held, whose = limit(20_000, "50%"), counter(JAN + 3_600_000)
+    [firing] = crossings(held, Decimal(0), Decimal(10_257))
+    gone = replace(firing, status="resolved")
+    texts = [
+        alert_of(one, whose, Decimal(10_257), why="rule", seen_ms=NOW_MS, evidence={}).summary for one in (firing, gone)
+    ]
+    assert texts[0].endswith("reached the threshold of 10000 (50% of the cap 20000) since the limit changed.")
+    assert texts[1].endswith(f": the threshold of 10000 (50% of the cap 20000) of {METER} no longer holds.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_redis_hash_becomes_a_total() -> None:
     ],
 )  # fmt: skip
 def test_a_live_counter_says_the_value_of_each_aggregation(aggregation: str, value: str) -> None:
-    latest = "001704067200000\x1fe-1\x1f42.5"
+    latest = "001704067200000000000\x1f//eu/gateway\x1fe-1\x1f42.5"
     found = live_total(aggregation, FIELDS | {"total": "12", "lo": "-1", "hi": "8", "latest": latest})
     assert found is not None
     assert found.value == value
@@ -62,14 +63,30 @@ def test_an_incomplete_hash_is_no_total(missing: str) -> None:
     assert live_total("sum", {name: value for name, value in FIELDS.items() if name != missing}) is None
 
 
+def one(live: Total | None, stored: Total | None, aggregation: str = "sum", *, compared: bool = True) -> MeterUsage:
+    return MeterUsage("miles", "mi", aggregation, live, stored, compared)
+
+
 def test_equal_sides_are_equal_and_a_missing_side_is_not() -> None:
-    assert MeterUsage("miles", JANUARY, JANUARY).equal
-    assert not MeterUsage("miles", JANUARY, None).equal
-    assert MeterUsage("delay", None, JANUARY, has_counter=False).equal
+    assert one(JANUARY, JANUARY).equal is True
+    assert one(JANUARY, None).equal is False
+    assert one(None, JANUARY).equal is False
+    assert one(JANUARY, replace(JANUARY, value="12")).equal is False
+    assert one(JANUARY, replace(JANUARY, samples=4)).equal is False
+
+
+def test_where_nothing_was_compared_nothing_is_said_to_be_equal() -> None:
+    assert one(None, JANUARY, "percentile", compared=False).equal is None
+
+
+def test_unique_sides_are_compared_without_samples() -> None:
+    # The counter has one sample a value, the stored total one a measurement.
+    assert one(replace(JANUARY, samples=1), JANUARY, "unique").equal is True
+    assert one(replace(JANUARY, value="11"), JANUARY, "unique").equal is False
 
 
 def test_the_document_carries_decimals_as_text_and_says_what_is_unavailable() -> None:
-    document = Usage("EWR", "UA", (MeterUsage("miles", None, JANUARY),), {"live": "down"}).document()
+    document = Usage("EWR", "UA", (one(None, JANUARY, compared=False),), {"live": "down"}).document()
     assert document["meters"][0]["stored"]["value"] == "12.5"
-    assert document["meters"][0]["equal"] is False
+    assert document["meters"][0]["equal"] is None
     assert document["unavailable"] == {"live": "down"}

@@ -16,7 +16,7 @@ _dims = st.just("") | st.dictionaries(st.text(max_size=5), st.text(max_size=9), 
     lambda one: json.dumps(one, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 )
 _amounts = st.decimals(-(10**18), 10**18, places=9, allow_nan=False, allow_infinity=False).map(lambda d: format(d, "f"))
-_latest = st.just("") | st.builds("{:015d}\x1f{}\x1f{}".format, own.instants, own.ids, _amounts)
+_latest = st.just("") | st.builds("{:015d}000300\x1f{}\x1f{}\x1f{}".format, own.instants, own.ids, own.ids, _amounts)
 measurements = st.builds(
     Packed,
     amount=_amounts,
@@ -45,7 +45,7 @@ def test_the_text_of_a_plain_measurement_has_its_amount_and_its_series() -> None
     assert pack([one]) == '2.5\x1eacme\x1falice\x1fcalls\x1f{"a":"b"}\x1f\x1f60000\x1f2024-03-05\x1f0\x1f10'
 
 
-@pytest.mark.parametrize(("samples", "latest"), [(0, ""), (-1, ""), (1, "7\x1fe\x1f2"), (2, "7\x1fe\x1f2")])
+@pytest.mark.parametrize(("samples", "latest"), [(0, ""), (-1, ""), (1, "7\x1fs\x1fe\x1f2"), (2, "7\x1f\x1fe\x1f2")])
 def test_samples_and_latest_follow_the_series_where_they_say_something(samples: int, latest: str) -> None:
     one = Packed("2.5", samples, latest, "a", "b", "c", "", "m", 1, "2024-03-05", 2, 3)
     assert (

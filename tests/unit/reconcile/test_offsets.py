@@ -14,7 +14,7 @@ from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.offsets import Told, check
 from tidemark.reconcile.places import Place
-from udfs.envelope import Envelope, wrap
+from udfs.events.envelope import Envelope, wrap
 
 SETTINGS = Settings()
 EVENTS, REDRIVEN = Place(SETTINGS.events_topic, 0), Place(SETTINGS.redrive_topic, 0)

@@ -184,6 +184,7 @@ def test_metrics_have_every_check_and_the_last_run_of_those_that_were_made() -> 
         'tidemark_reconcile_drift{check="live"} 0\n'
         'tidemark_reconcile_drift{check="rollups"} 0\n'
         'tidemark_reconcile_drift{check="manifests"} 0\n'
+        'tidemark_reconcile_drift{check="voids"} 0\n'
         'tidemark_reconcile_drift{check="invoices"} 0\n'
         "# HELP tidemark_reconcile_last_run_timestamp_seconds "
         "When the last run of a check ended that came to a result.\n"

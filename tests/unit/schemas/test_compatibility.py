@@ -345,7 +345,7 @@ BREAKING: list[tuple[str, Direction, Any, Any]] = [
 HARMLESS: list[tuple[str, Direction, Any, Any]] = [
     ("ids get longer", "accepted", EVENTS, with_value(EVENTS, 512, "$defs", "id", "maxLength")),
     ("a version more", "accepted", EVENTS,
-     with_value(EVENTS, [1, 2, 3], *NATIVE, "properties", "schema_version", "enum")),
+     with_value(EVENTS, [1, 2, 3, None], *NATIVE, "properties", "schema_version", "enum")),
     ("a field that may be anything", "accepted", EVENTS,
      with_value(EVENTS, {"description": "A note."}, *NATIVE, "properties", "note")),
     ("text instead of a tenant id may be null", "accepted", EVENTS, without(EVENTS, *CLOUD, "properties", "tenantid")),
@@ -374,7 +374,7 @@ def test_a_third_version_of_the_event_can_come() -> None:
         "if": {"required": ["schema_version"], "properties": {"schema_version": {"const": 3}}},
         "then": {"properties": {"currency": {"type": "string"}}},
     }
-    new = with_value(EVENTS, [1, 2, 3], *NATIVE, "properties", "schema_version", "enum")
+    new = with_value(EVENTS, [1, 2, 3, None], *NATIVE, "properties", "schema_version", "enum")
     second = {name: new["$defs"]["native"].pop(name) for name in ("if", "then")}
     # when: both conditions stand side by side
     new["$defs"]["native"]["allOf"] = [second, third]

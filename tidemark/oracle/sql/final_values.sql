@@ -52,7 +52,7 @@ SELECT
         WHEN aggregation IN ('count', 'sum')                 THEN total
         WHEN aggregation = 'min'                             THEN lo
         WHEN aggregation = 'max'                             THEN hi
-        WHEN aggregation = 'avg' AND samples <> 0            THEN divided(total, samples)
+        WHEN aggregation = 'avg' AND samples > 0             THEN divided(total, samples)
         WHEN aggregation = 'latest'                          THEN newest
         WHEN aggregation = 'unique' AND different > 0        THEN different::DECIMAL(38, 9)
         WHEN aggregation = 'percentile'                      THEN ranked(sorted, 50)

@@ -26,19 +26,38 @@ held AS (
     SEMI JOIN level_steps AS l ON l.tenant_id = s.tenant_id AND l.customer_id = s.customer_id
     JOIN (SELECT DISTINCT definition, timezone FROM calendars) AS z ON z.definition = s.definition
 ),
-zone_days AS (
-    SELECT
-        timezone,
-        on_day::DATE                                                                             AS on_day,
-        epoch_ms(first_instant(timezone, on_day))                                                AS from_ms,
-        epoch_ms(first_instant(timezone, on_day + INTERVAL 1 DAY))                               AS to_ms
+midnights AS (
+    SELECT timezone, on_day::DATE AS on_day, first_instant(timezone, on_day) AS from_at
     FROM (SELECT DISTINCT timezone FROM held), range,
         LATERAL (
             SELECT unnest(generate_series(
-                date_trunc('day', make_timestamp_ms(low)) - INTERVAL 3 DAY, make_timestamp_ms(high) + INTERVAL 3 DAY,
+                date_trunc('day', make_timestamp_ms(low)) - INTERVAL 3 DAY, make_timestamp_ms(high) + INTERVAL 4 DAY,
                 INTERVAL 1 DAY
             )) AS on_day
         )
+),
+-- Minutes after a midnight at which the clock shows the day before again: it was set back over midnight.
+again AS (
+    SELECT timezone, on_day, from_at, min(epoch_ms(moment)) AS from_ms, max(epoch_ms(moment)) + 60000 AS to_ms
+    FROM (
+        SELECT *, unnest(generate_series(from_at, from_at + INTERVAL 3 HOUR, INTERVAL 1 MINUTE)) AS moment FROM midnights
+    )
+    WHERE timezone(timezone, moment)::DATE < on_day
+    GROUP BY ALL
+),
+whole_days AS (
+    SELECT
+        m.timezone, m.on_day, epoch_ms(m.from_at) AS from_ms, a.from_ms AS again_from_ms, a.to_ms AS again_to_ms,
+        epoch_ms(lead(m.from_at) OVER (PARTITION BY m.timezone ORDER BY m.on_day)) AS to_ms
+    FROM midnights AS m
+    LEFT JOIN again AS a ON a.timezone = m.timezone AND a.on_day = m.on_day
+),
+zone_days AS (
+    SELECT timezone, on_day, from_ms, coalesce(again_from_ms, to_ms) AS to_ms FROM whole_days WHERE to_ms IS NOT NULL
+    UNION ALL
+    SELECT timezone, on_day, again_to_ms, to_ms FROM whole_days WHERE again_to_ms IS NOT NULL AND to_ms IS NOT NULL
+    UNION ALL
+    SELECT timezone, on_day - 1, again_from_ms, again_to_ms FROM whole_days WHERE again_from_ms IS NOT NULL
 )
 SELECT
     h.tenant_id, h.customer_id, 'day' AS grain, d.on_day, NULL::TIMESTAMPTZ AS start_at,

@@ -1,4 +1,4 @@
-"""`tidemark dry-run` on inputs that others stumbled over: a folder of `data/cases` each, with what is to come out.
+"""`tidemark dry-run` on inputs that others stumbled over: a folder of `cases` each, with what is to come out.
 
 `expected.json` of a case:
 
@@ -25,7 +25,7 @@ import pytest
 
 from tidemark.cli.main import main
 
-CASES = Path(__file__).parent / "data" / "cases"
+CASES = Path(__file__).parent / "cases"
 NAMES = (
     "anchor-to-the-minute",
     "bom",

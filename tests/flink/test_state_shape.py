@@ -1,0 +1,58 @@
+"""Settings that give a job other operators are those that `submit` never lets state be restored across."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jobs.flink.bounds import Bounds
+from jobs.flink.shape import BOUNDED, SHAPING
+from jobs.meter import job as meter
+from jobs.rollup import job as rollup
+from tests.flink.environment import new_environment
+from tidemark.core.settings import Settings
+
+PLANS = {"meter": meter.plan, "rollup": rollup.plan}
+
+
+def operators(job: str, settings: Settings, bounds: Bounds) -> list[Any]:
+    """What Flink finds the state of a plan by: its operators in their order, and the names of their states."""
+    plan = PLANS[job](new_environment(), settings, bounds)
+    return [(node["type"], [state["name"] for state in node.get("state", [])]) for node in plan["nodes"]]
+
+
+def read_by(job: str) -> set[str]:
+    """Settings that the plan of a job is made with."""
+    read = set()
+
+    class Watched(Settings):
+        def __getattribute__(self, name: str) -> Any:
+            if name in Settings.model_fields:
+                read.add(name)
+            return super().__getattribute__(name)
+
+    operators(job, Watched(), Bounds())
+    return read
+
+
+def other(value: Any) -> Any:
+    return not value if isinstance(value, bool) else value + 1
+
+
+@pytest.mark.parametrize("job", PLANS)
+def test_a_setting_that_changes_the_operators_cannot_be_accepted(job: str) -> None:
+    settings = Settings()
+    usual = operators(job, settings, Bounds())
+    names = [name for name in sorted(read_by(job)) if isinstance(getattr(settings, name), int)]
+    assert len(names) > 5
+    parallelism = f"{job}_parallelism"
+    changed = {
+        name
+        for name in names
+        if name != parallelism
+        and operators(job, settings.model_copy(update={name: other(getattr(settings, name))}), Bounds()) != usual
+    }
+    changed |= {BOUNDED} if operators(job, settings, Bounds(end="latest")) != usual else set()
+    refused = {one.setting for one in SHAPING[job] if not one.acceptable}
+    assert changed == refused - {parallelism, "events_topic"}

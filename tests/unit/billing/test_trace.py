@@ -1,0 +1,122 @@
+"""What became of an event: first, copies, dead letters whole and partial, voids; and the index of the deltas."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemark.billing.delta_index import STRETCH, WIDE, Delta, summed
+from tidemark.billing.events import may_hold, texts_of
+from tidemark.billing.trace import Hit, Refused, grouped, settle
+from udfs.events.parse import parse
+
+TOPIC = "usage.events"
+DONE = {TOPIC: {0: 100, 1: 100}}
+
+
+def hit(offset: int, arrival_ms: int | None = None, partition: int = 0, **fields: object) -> Hit:
+    value = {
+        "event_id": "e-1", "tenant_id": "acme", "customer_id": "c", "event_type": "call",
+        "timestamp": "2026-01-01T00:00:00Z", "schema_version": 2, **fields,
+    }  # fmt: skip
+    raw = json.dumps(value).encode()
+    return Hit(TOPIC, partition, offset, offset if arrival_ms is None else arrival_ms, False, parse(raw), raw)
+
+
+def answers(*hits: Hit) -> list[str]:
+    return [one.answer for one in grouped("e-1", hits)]
+
+
+def test_of_copies_the_first_to_arrive_was_counted() -> None:
+    hits = [hit(7, 5, partition=1), hit(3, 9), hit(9, 9)]
+    settle(hits, {}, DONE)
+    assert [one.outcome for one in hits] == ["counted", "copy", "copy"]
+    assert answers(*hits) == ["e-1 of acme was counted once. 2 copies of it came later and were dropped."]
+
+
+def test_what_meter_has_not_read_is_not_counted_yet() -> None:
+    hits = [hit(99), hit(100)]
+    settle(hits, {}, DONE)
+    assert [one.outcome for one in hits] == ["counted", "waiting"]
+    assert answers(*hits) == ["e-1 of acme was counted once. 1 record is not read by `meter` yet."]
+
+
+def test_a_dead_letter_gives_way_to_the_next_record_and_a_partial_one_does_not() -> None:
+    whole, partial = Refused("invalid_quantity", "x"), Refused("invalid_value", "x", "bytes")
+    hits = [hit(1), hit(2), hit(3)]
+    settle(hits, {hits[0].place: [whole], hits[1].place: [partial]}, DONE)
+    assert [one.outcome for one in hits] == ["rejected", "counted", "copy"]
+    (answer,) = answers(*hits)
+    assert answer == (
+        "e-1 of acme was counted once. 1 copy of it came later and was dropped. 1 record of it became a dead letter. "
+        "Refused by bytes alone."
+    )
+
+
+def test_an_event_that_was_refused_each_time_was_not_counted() -> None:
+    hits = [hit(1), hit(2)]
+    settle(hits, {one.place: [Refused("too_late", "x")] for one in hits}, DONE)
+    assert answers(*hits) == ["e-1 of acme was not counted: 2 records are dead letters (too_late)."]
+
+
+def test_the_same_id_of_another_tenant_or_source_is_another_event() -> None:
+    hits = [hit(1), hit(2, tenant_id="globex"), hit(3, source="eu"), hit(4, source="eu")]
+    settle(hits, {}, DONE)
+    assert [one.outcome for one in hits] == ["counted", "counted", "counted", "copy"]
+    assert [(one.tenant, one.source) for one in grouped("e-1", hits)] == [("acme", ""), ("acme", "eu"), ("globex", "")]
+
+
+def test_all_voids_of_an_event_are_one() -> None:
+    hits = [hit(1), hit(2, event_id="v-1", voids="e-1"), hit(3, event_id="v-2", voids="e-1")]
+    settle(hits, {}, DONE)
+    (found,) = grouped("e-1", hits)
+    assert [one.outcome for one in found.voids] == ["counted", "copy"]
+    assert found.answer == "e-1 of acme was counted once. It was taken back by v-1."
+    alone = hit(2, event_id="v-1", voids="e-1")
+    settle([alone], {}, DONE)
+    assert answers(alone) == ["e-1 of acme did not arrive. It was taken back by v-1."]
+
+
+def test_bytes_that_are_no_event_go_with_the_tenant_they_name() -> None:
+    torn = Hit(TOPIC, 0, 1, 1, False, None, b'{"event_id": "e-1", "tenant_id": "acme"}')
+    settle([torn], {}, DONE)
+    assert torn.outcome == "rejected"
+    assert [one.tenant for one in grouped("e-1", [torn])] == ["acme"]
+
+
+@given(st.text(min_size=1))
+def test_a_record_that_holds_an_id_is_never_passed_over(name: str) -> None:
+    names = texts_of(name)
+    for ascii_only in (True, False):
+        raw = json.dumps({"id": name}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        assert may_hold(raw, names)
+    assert not may_hold(None, names)
+    assert not may_hold(b'{"id": "x"}', texts_of("y-1"))
+
+
+@pytest.mark.parametrize("part", ["m"])
+def test_a_moment_is_no_amount(part: str) -> None:
+    assert summed([delta(1, 1, part=part)]) == {}
+
+
+def delta(first: int, last: int, total: str = "1", part: str = "") -> Delta:
+    return Delta("acme", "c", "calls", "", part, "2026-01-01T00:00:00Z", 1, 1, total, TOPIC, 0, first, last)
+
+
+offsets = st.integers(0, 5 * STRETCH)
+
+
+@given(st.lists(st.tuples(offsets, st.integers(0, STRETCH), st.decimals(-(10**18), 10**18, places=9))))
+def test_the_index_loses_no_offset_and_no_amount(some: list[tuple[int, int, Decimal]]) -> None:
+    deltas = [delta(first, first + length, str(total)) for first, length, total in some]
+    rows = summed(deltas)
+    for one in deltas:
+        assert any(row[0] <= one.first_offset and one.last_offset <= row[1] for row in rows.values())
+    assert sum(row[2] for row in rows.values()) == len(deltas)
+    with_all_digits = sum(int(WIDE.scaleb(total, 9)) for *_, total in some)
+    assert sum(int(WIDE.scaleb(row[4], 9)) for row in rows.values()) == with_all_digits
+    assert len(rows) <= 6

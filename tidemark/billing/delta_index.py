@@ -1,0 +1,228 @@
+"""Which offsets the events of a number lie in: an index of the deltas in Postgres, kept up as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+
+from tidemark.archive.source import reading
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.store import batches
+from tidemark.core.kafka import Record, dump
+from tidemark.core.migrate import connect
+from tidemark.core.names import Names
+from tidemark.core.settings import Settings
+
+# Offsets that are kept as one range: few enough to be read in a tenth of a second, and a busy series has a row for as
+# many events as that instead of one for each tick.
+STRETCH = 10_000
+# Deltas of one transaction.
+BATCH = 50_000
+# A weighted sum has beside each change of the level its moment, which is an amount of nothing.
+MOMENT = "m"
+# Enough digits for the sum of any number of amounts.
+WIDE = Context(prec=60)
+
+_POSITIONS = "SELECT partition, next_offset, topic_id FROM {schema}.delta_position WHERE deltas_topic = %s"
+_FORGET = (
+    "DELETE FROM {schema}.delta_range WHERE deltas_topic = %s",
+    "DELETE FROM {schema}.delta_position WHERE deltas_topic = %s",
+)
+_MOVE = """
+INSERT INTO {schema}.delta_position (deltas_topic, topic_id, partition, next_offset) VALUES (%s, %s, %s, %s)
+ON CONFLICT (deltas_topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
+"""
+_COLUMNS = (
+    "tenant_id, customer_id, meter, period_start, dims, source_topic, source_partition, stretch, first_offset, "
+    "last_offset, n, samples, total"
+)
+_STAGE = """
+CREATE TEMPORARY TABLE IF NOT EXISTS delta_stage (
+    tenant_id text, customer_id text, meter text, period_start timestamptz, dims text, source_topic text,
+    source_partition integer, stretch bigint, first_offset bigint, last_offset bigint, n bigint, samples bigint,
+    total numeric
+) ON COMMIT DELETE ROWS
+"""
+_MERGE = f"""
+INSERT INTO {{schema}}.delta_range AS r (deltas_topic, {_COLUMNS})
+SELECT %s, {_COLUMNS} FROM delta_stage
+ON CONFLICT (
+    tenant_id, customer_id, meter, period_start, deltas_topic, dims, source_topic, source_partition, stretch
+) DO UPDATE SET
+    first_offset = least(r.first_offset, EXCLUDED.first_offset),
+    last_offset = greatest(r.last_offset, EXCLUDED.last_offset),
+    n = r.n + EXCLUDED.n, samples = r.samples + EXCLUDED.samples, total = r.total + EXCLUDED.total
+"""
+_SOURCES = """
+SELECT dims, source_topic, source_partition, first_offset, last_offset, n, samples, total
+FROM {schema}.delta_range
+WHERE (tenant_id, customer_id, meter, period_start, deltas_topic) = (%s, %s, %s, %s, %s)
+ORDER BY dims, source_topic, source_partition, first_offset
+"""
+
+
+class Delta(msgspec.Struct):
+    """What the index takes of a delta."""
+
+    tenant_id: str
+    customer_id: str
+    meter: str
+    dims: str
+    part: str
+    period_start: str
+    n: int
+    samples: int
+    total: str
+    source_topic: str
+    source_partition: int
+    first_offset: int
+    last_offset: int
+
+
+_decode = msgspec.json.Decoder(Delta).decode
+_Key = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Source:
+    """What the deltas of one topic and partition add to the meter for some dimensions.
+
+    Parameters
+    ----------
+    dims, topic, partition:
+        Of which; `ranges` are the first and last offset of stretches that hold events of it.
+    n, samples, total:
+        Sums; the total of amounts is the value for counts and sums alone.
+    """
+
+    dims: str
+    topic: str
+    partition: int
+    n: int = 0
+    samples: int = 0
+    total: Decimal = Decimal(0)
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+
+def catch_up(
+    settings: Settings, names: Names, *, limit: int | None = None, progress: Callable[[int], None] | None = None
+) -> int:
+    """Take the deltas of the run of `settings` that came since into the index of the ledger `names`; how many.
+
+    One at a time does it: another call waits, or does nothing where it has a limit. Killed anywhere, it goes on where
+    it stopped, each delta once.
+
+    Parameters
+    ----------
+    settings, names:
+        Whose deltas; in the schema of which ledger.
+    limit:
+        Most deltas of this call; None: all there are.
+    progress:
+        Called with the number of deltas so far.
+
+    Raises
+    ------
+    UnavailableError
+        Postgres or Kafka does not answer.
+    """
+    topic, done = settings.names.deltas, 0
+    with connect(settings) as connection:
+        if not _claim(connection, names, wait=limit is None):
+            return 0
+        with reading(settings) as source:
+            topic_id = source.topic_id(topic)
+        connection.execute(_STAGE)
+        starts = _starts(connection, names, topic, topic_id)
+        for some in batches(_limited(dump(settings, topic, starts=starts), limit), BATCH):
+            _take(connection, names, topic, topic_id, some)
+            done += len(some)
+            if progress is not None:
+                progress(done)
+    return done
+
+
+def sources(
+    connection: psycopg.Connection, settings: Settings, names: Names, key: PeriodKey, meter: str
+) -> list[Source]:
+    """Where the events of a meter and period lie, by dimensions, topic and partition; as far as the index is."""
+    asked = [key.tenant_id, key.customer_id, meter, key.start, settings.names.deltas]
+    found: dict[tuple[str, str, int], Source] = {}
+    for dims, topic, partition, first, last, n, samples, total in connection.execute(_sql(_SOURCES, names), asked):
+        source = found.setdefault((dims, topic, partition), Source(dims, topic, partition))
+        source.n += n
+        source.samples += samples
+        source.total = WIDE.add(source.total, total)
+        source.ranges.append((first, last))
+    return list(found.values())
+
+
+def summed(deltas: Iterable[Delta]) -> dict[_Key, list[Any]]:
+    """Deltas by series, period, place and stretch: first and last offset, n, samples and total. No moments."""
+    rows: dict[_Key, list[Any]] = {}
+    for one in deltas:
+        if one.part == MOMENT:
+            continue
+        key = (
+            one.tenant_id, one.customer_id, one.meter, one.period_start, one.dims, one.source_topic,
+            one.source_partition, one.first_offset // STRETCH,
+        )  # fmt: skip
+        row = rows.get(key)
+        if row is None:
+            rows[key] = [one.first_offset, one.last_offset, one.n, one.samples, Decimal(one.total)]
+            continue
+        row[0], row[1] = min(row[0], one.first_offset), max(row[1], one.last_offset)
+        row[2] += one.n
+        row[3] += one.samples
+        row[4] = WIDE.add(row[4], Decimal(one.total))
+    return rows
+
+
+def _take(connection: psycopg.Connection, names: Names, topic: str, topic_id: str, records: Sequence[Record]) -> None:
+    rows = summed(_decode(record.value) for record in records if record.value is not None)
+    ends = {record.partition: record.offset + 1 for record in records}
+    with connection.transaction(), connection.cursor() as cursor:
+        with cursor.copy(f"COPY delta_stage ({_COLUMNS}) FROM STDIN".encode()) as copy:
+            for key, row in rows.items():
+                copy.write_row((*key, *row))
+        cursor.execute(_sql(_MERGE, names), [topic])
+        cursor.executemany(_sql(_MOVE, names), [(topic, topic_id, part, end) for part, end in sorted(ends.items())])
+
+
+def _starts(connection: psycopg.Connection, names: Names, topic: str, topic_id: str) -> dict[int, int]:
+    """Next offset by partition; the rows of another topic of that name are forgotten."""
+    rows = connection.execute(_sql(_POSITIONS, names), [topic]).fetchall()
+    if any(str(known) != topic_id for _, _, known in rows):
+        with connection.transaction():
+            for statement in _FORGET:
+                connection.execute(_sql(statement, names), [topic])
+        return {}
+    return {partition: offset for partition, offset, _ in rows}
+
+
+def _claim(connection: psycopg.Connection, names: Names, *, wait: bool) -> bool:
+    """Whether nobody else is at it, until the connection ends; a first call may take minutes, so waiting has no end."""
+    lock = [f"delta index {names.billing_schema}"]
+    if not wait:
+        rows = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock).fetchall()
+        return bool(rows[0][0])
+    connection.execute("SET lock_timeout = 0")
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", lock)
+    return True
+
+
+def _limited(records: Iterator[Record], limit: int | None) -> Iterator[Record]:
+    for number, record in enumerate(records, 1):
+        yield record
+        if number == limit:
+            return
+
+
+def _sql(statement: str, names: Names) -> sql.Composed:
+    return sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema))

@@ -1,0 +1,68 @@
+"""Instants as people write them: RFC 3339, or a date or month by the clock of a customer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from tidemark.billing.periods import instant, millis
+from tidemark.core.errors import UsageError
+from tidemark.dead_letters.records import instant_ms
+from udfs.catalog.cache import Catalog
+from udfs.catalog.model import Pair
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MONTH = re.compile(r"\d{4}-\d\d", re.ASCII)
+# No zone is farther from UTC than 14 hours.
+_FARTHEST = timedelta(hours=15)
+_MS = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What somebody wrote: an instant, or else a local day, which is the first one of a month where `month` says so."""
+
+    text: str
+    at: datetime | None = None
+    day: date | None = None
+    month: bool = False
+
+
+def moment(text: str) -> Moment:
+    """Read an RFC 3339 instant, a date (2026-11-01) or a month (2026-11).
+
+    Raises
+    ------
+    UsageError
+        It is none of them.
+    """
+    month = bool(_MONTH.fullmatch(text))
+    if not month and not _DAY.fullmatch(text):
+        return Moment(text, at=instant(_instant_ms(text)))
+    try:
+        return Moment(text, day=date.fromisoformat(f"{text}-01" if month else text), month=month)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no {'month' if month else 'day'} of the calendar: {error}.", "") from None
+
+
+def begin_of(catalog: Catalog, pair: Pair, day: date) -> datetime:
+    """First instant of a local day of a prefetched customer; raises what its calendar does."""
+    name = day.isoformat()
+    midnight = instant(0) + (day - date(1970, 1, 1))
+    low, high = midnight - _FARTHEST, midnight + _FARTHEST
+    # Local days only ascend, so the first instant that is not before the day is found by halving.
+    while high - low > _MS:
+        middle = instant(millis(low + (high - low) / 2))
+        before = catalog.calendar_at(pair, millis(middle)).day_at(millis(middle)) < name
+        low, high = (middle, high) if before else (low, middle)
+    return high
+
+
+def _instant_ms(text: str) -> int:
+    try:
+        return instant_ms(text)
+    except UsageError as error:
+        raise UsageError(
+            f"{text!r} is no instant, day or month.", "write 2026-11, 2026-11-01 or 2026-11-01T00:00:00Z."
+        ) from error

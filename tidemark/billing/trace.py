@@ -1,0 +1,337 @@
+"""What became of one event: every record with its id, which of them was counted, and what it fed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+from tidemark.archive import reader as archive
+from tidemark.billing import periods
+from tidemark.billing.delta_index import MOMENT
+from tidemark.billing.events import event_of, may_hold, source_partition, texts_of
+from tidemark.billing.lines import PeriodKey
+from tidemark.billing.watermark import Offsets, committed
+from tidemark.core.kafka import Record, dump, offsets_at, read_ranges
+from tidemark.core.migrate import connect
+from tidemark.core.policy import policy_of
+from tidemark.core.settings import Settings
+from udfs.decode.decoder import Decoder
+from udfs.events.dead_letter import from_json
+from udfs.events.envelope import unwrap
+from udfs.events.parse import Event as Parsed
+from udfs.meters.packing import unpack
+
+Outcome = Literal["counted", "copy", "rejected", "waiting"]
+# How often the progress of a scan is said.
+_SAY_EVERY = 500_000
+
+_CLOSED = """
+SELECT s.closed_at, s.corrections
+FROM {schema}.period_standing s
+WHERE s.tenant_id = %s AND s.customer_id = %s AND s.period_start = %s AND s.stands
+ORDER BY s.closed_at DESC
+LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A dead letter: why, in words, and of which meter alone; '' for all."""
+
+    reason: str
+    detail: str
+    meter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What a record adds to a meter, and whether the period is closed: since when, with how many corrections."""
+
+    key: PeriodKey
+    meter: str
+    dims: str
+    part: str
+    samples: int
+    amount: Decimal
+    closed_at: datetime | None = None
+    corrections: int = 0
+
+
+@dataclass(slots=True)
+class Hit:
+    """A record that carries the id, or takes the event of it back.
+
+    Parameters
+    ----------
+    topic, partition, offset, arrival_ms, archived:
+        Where and when it came, UTC epoch ms; whether the archive alone has it still.
+    event:
+        None where it cannot be read.
+    outcome:
+        What became of it.
+    refused:
+        Its dead letters.
+    fed:
+        What it adds by the catalog of today; of copies and dead letters nothing.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    arrival_ms: int
+    archived: bool
+    event: Parsed | None
+    value: bytes = b""
+    outcome: Outcome = "waiting"
+    refused: list[Refused] = field(default_factory=list)
+    fed: list[Fed] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition, offset."""
+        return self.topic, self.partition, self.offset
+
+    @property
+    def order(self) -> tuple[int, str, int, int]:
+        """Of copies the first one counts: by arrival."""
+        return self.arrival_ms, *self.place
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """One event, as its tenant and source tell it from others of that id: its records, and those that take it back."""
+
+    event_id: str
+    tenant: str
+    source: str
+    hits: Sequence[Hit]
+    voids: Sequence[Hit]
+
+    def count(self, outcome: Outcome) -> int:
+        """How many of its records came to that."""
+        return sum(hit.outcome == outcome for hit in self.hits)
+
+    @property
+    def counted(self) -> Hit | None:
+        """The record that was counted."""
+        return next((hit for hit in self.hits if hit.outcome == "counted"), None)
+
+    @property
+    def voided_by(self) -> Hit | None:
+        """The void that took it back."""
+        return next((hit for hit in self.voids if hit.outcome == "counted"), None)
+
+    @property
+    def answer(self) -> str:
+        """Whether it was billed, and how often it came, in a sentence or two."""
+        return " ".join(_sentences(self))
+
+
+def trace(
+    settings: Settings, event_id: str, *, tenant: str | None = None, since: datetime | None = None,
+    until: datetime | None = None, progress: Callable[[str], None] = lambda _: None,
+) -> list[Traced]:  # fmt: skip
+    """Find all records with an id, and say what became of each.
+
+    1. Read both topics, and the archive where Kafka begins later, for records that arrived in [since, until).
+    2. Read the dead letters of these places.
+    3. Of the others that `meter` has read, the first of each event was counted; the rest are copies.
+    4. Decode those that were counted with the catalog of today, and ask the ledger about their periods.
+
+    Parameters
+    ----------
+    settings, event_id:
+        Of which run, which id, compared code point by code point.
+    tenant:
+        Only events of it.
+    since, until:
+        Arrivals; None: no bound.
+    progress:
+        Called with words for people.
+
+    Raises
+    ------
+    UnavailableError
+        Kafka or Postgres does not answer.
+    """
+    # Step 1
+    hits = [hit for hit in _hits(settings, event_id, since, until, progress) if tenant in {None, _tenant(hit)}]
+    if not hits:
+        return []
+    # Step 2
+    progress("reading the dead letters …")
+    letters = _letters(settings, hits)
+    # Step 3
+    settle(hits, letters, committed(settings))
+    # Step 4
+    counted = [hit for hit in hits if hit.outcome == "counted"]
+    with connect(settings) as connection:
+        _measure(connection, settings, counted)
+    return grouped(event_id, hits)
+
+
+def settle(hits: Sequence[Hit], letters: Mapping[tuple[str, int, int], Sequence[Refused]], done: Offsets) -> None:
+    """Say of each record what became of it; `done` is the next offset that `meter` reads, by topic and partition."""
+    taken: set[tuple[str, str, str, bool, str]] = set()
+    for hit in sorted(hits, key=lambda hit: hit.order):
+        hit.refused = list(letters.get(hit.place, ()))
+        whole = hit.event is None or any(not one.meter for one in hit.refused)
+        if hit.offset >= done.get(hit.topic, {}).get(hit.partition, 0) and not hit.refused:
+            hit.outcome = "waiting"
+        elif whole:
+            hit.outcome = "rejected"
+        elif (identity := _identity(hit)) in taken:
+            hit.outcome = "copy"
+        else:
+            taken.add(identity)
+            hit.outcome = "counted"
+
+
+def grouped(event_id: str, hits: Iterable[Hit]) -> list[Traced]:
+    """Records by event, those that take it back apart; unreadable ones go with the tenant that is not known."""
+    found: dict[tuple[str, str], tuple[list[Hit], list[Hit]]] = {}
+    for hit in sorted(hits, key=lambda hit: hit.order):
+        event = hit.event
+        mine = found.setdefault((_tenant(hit) or "", (event and event.source) or ""), ([], []))
+        takes_back = event is not None and event.event_id != event_id
+        mine[takes_back].append(hit)
+    return [Traced(event_id, *who, *mine) for who, mine in sorted(found.items())]
+
+
+def _hits(
+    settings: Settings, event_id: str, since: datetime | None, until: datetime | None, progress: Callable[[str], None]
+) -> Iterator[Hit]:
+    names = texts_of(event_id)
+    for topic in (settings.events_topic, settings.redrive_topic):
+        progress(f"reading {topic} …")
+        for record, archived in _records(settings, topic, since, until, progress):
+            if not may_hold(record.value, names):
+                continue
+            event = event_of(settings, record)
+            if event is None:
+                mine = any(b'"' + name + b'"' in (record.value or b"") for name in names)
+            else:
+                mine = event_id in {event.event_id, event.voids}
+            if mine:
+                place = topic, record.partition, record.offset, record.timestamp_ms
+                yield Hit(*place, archived, event, record.value or b"")
+
+
+def _records(
+    settings: Settings, topic: str, since: datetime | None, until: datetime | None, progress: Callable[[str], None]
+) -> Iterator[tuple[Record, bool]]:
+    """Records that arrived in the bounds, and whether they are from the archive: what Kafka no longer has."""
+    begins, starts = offsets_at(settings, topic, None), offsets_at(settings, topic, since)
+    ends = offsets_at(settings, topic, until or periods.FOREVER)
+    if settings.archive_dir and any(begins.values()):
+        since_ms, until_ms = (None if at is None else periods.millis(at) for at in (since, until))
+        for record in archive.records(settings, topic, since_ms=since_ms, until_ms=until_ms):
+            if record.offset < begins.get(record.partition, 0):
+                yield record, True
+    ranges = {part: [(start, ends.get(part, start))] for part, start in starts.items()}
+    for number, record in enumerate(read_ranges(settings, topic, ranges), 1):
+        yield record, False
+        if number % _SAY_EVERY == 0:
+            progress(f"read {number:,} records of {topic}")
+
+
+def _letters(settings: Settings, hits: Sequence[Hit]) -> dict[tuple[str, int, int], list[Refused]]:
+    """Dead letters of these places, whole and partial ones."""
+    places = {hit.place for hit in hits}
+    looks = {str(hit.offset).encode() for hit in hits}
+    found: dict[tuple[str, int, int], list[Refused]] = {}
+    for record in dump(settings, settings.names.dlq):
+        if record.value is None or not any(look in record.value for look in looks):
+            continue
+        letter: dict[str, Any] = json.loads(record.value)
+        place = letter.get("topic", ""), letter.get("partition", -1), letter.get("offset", -1)
+        if place in places:
+            meter = letter.get("meter") if letter.get("partial") else None
+            found.setdefault(place, []).append(Refused(letter["reason"], letter["detail"], meter or ""))
+    return found
+
+
+def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[Hit]) -> None:
+    """Fill in what the counted records add, by the catalog of today."""
+    decoder = Decoder(periods.catalog_of(settings), policy_of(settings))
+    batch = decoder.decode_batch(
+        [hit.value for hit in hits], [hit.arrival_ms for hit in hits],
+        [source_partition(settings, hit.topic, hit.partition) for hit in hits], [hit.offset for hit in hits],
+    )  # fmt: skip
+    for hit, key, text, reject in zip(hits, batch.keys, batch.measurements, batch.rejects, strict=True):
+        # Partial dead letters of a counted record are in the topic already.
+        if key is None and reject is not None and (letter := from_json(reject)) is not None:
+            hit.refused.append(Refused(letter.reason, f"by the catalog of today: {letter.detail}"))
+        for one in unpack(text) if text else ():
+            if one.part == MOMENT:
+                continue
+            start, end = periods.instant(one.period_start_ms), periods.instant(one.period_end_ms)
+            period = PeriodKey(one.tenant, one.customer, start, end)
+            closed = _closed(connection, settings, period)
+            hit.fed.append(Fed(period, one.meter, one.dims, one.part, one.samples, Decimal(one.amount), *closed))
+
+
+def _closed(connection: psycopg.Connection, settings: Settings, key: PeriodKey) -> tuple[datetime | None, int]:
+    statement = sql.SQL(_CLOSED).format(schema=sql.Identifier(settings.names.billing_schema))
+    row = connection.execute(statement, [key.tenant_id, key.customer_id, key.start]).fetchone()
+    return (row[0], row[1]) if row else (None, 0)
+
+
+def _tenant(hit: Hit) -> str | None:
+    if hit.event is not None:
+        return hit.event.tenant_id
+    with suppress(ValueError, AttributeError):
+        tenant = json.loads(hit.value).get("tenant_id")
+        return tenant if isinstance(tenant, str) else None
+    return None
+
+
+def _identity(hit: Hit) -> tuple[str, str, str, bool, str]:
+    """What tells an event from others: all voids of one event are one, what is redriven for one meter is its own."""
+    event = hit.event
+    if event is None:
+        return "", "", "", False, ""
+    takes_back = isinstance(event.voids, str)
+    event_id = (event.voids if takes_back else event.event_id) or ""
+    envelope = unwrap(hit.value)
+    return event.tenant_id, event.source or "", event_id, takes_back, "" if envelope is None else envelope.meter
+
+
+def _sentences(one: Traced) -> Iterator[str]:
+    name, copies, rejected = _name(one), one.count("copy"), one.count("rejected")
+    waiting = one.count("waiting")
+    if one.counted is not None:
+        yield f"{name} was counted once."
+        if copies:
+            yield f"{_times(copies, 'copy', 'copies')} of it came later and {'was' if copies == 1 else 'were'} dropped."
+    elif rejected:
+        reasons = sorted({letter.reason for hit in one.hits for letter in hit.refused}) or ["not read"]
+        letters = _times(rejected, "record is a dead letter", "records are dead letters")
+        yield f"{name} was not counted: {letters} ({', '.join(reasons)})."
+    elif not waiting:
+        yield f"{name} did not arrive."
+    if one.counted is not None and rejected:
+        yield f"{_times(rejected, 'record', 'records')} of it became a dead letter."
+    if waiting:
+        yield f"{_times(waiting, 'record is', 'records are')} not read by `meter` yet."
+    meters = sorted({letter.meter for hit in one.hits for letter in hit.refused if letter.meter})
+    if meters:
+        yield f"Refused by {', '.join(meters)} alone."
+    if one.voided_by is not None and one.voided_by.event is not None:
+        yield f"It was taken back by {one.voided_by.event.event_id}."
+
+
+def _name(one: Traced) -> str:
+    return f"{one.event_id} of {one.tenant or 'an unknown tenant'}{f' from {one.source}' if one.source else ''}"
+
+
+def _times(count: int, single: str, plural: str) -> str:
+    return f"{count:,} {single if count == 1 else plural}"

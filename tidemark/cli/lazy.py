@@ -1,0 +1,107 @@
+"""The commands of `tidemark` by name: the module of one is imported when it is called, and not to list them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Module of tidemark.cli and first paragraph of the help, in the order of `tidemark --help`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("stack", "Start Kafka, TimescaleDB, Redis and Flink, and make the tables; what runs is left alone."),
+    "down": ("stack", "Stop the jobs behind savepoints and then all services; the data stays."),
+    "status": ("stack", "Show each service, where it is, and whether it answers; exit code 3 unless all do."),
+    "clean": ("stack", "Stop everything and remove the stack's data; what was fetched stays in the cache."),
+    "doctor": ("doctor", "Check machine, versions, ports, services and time zones; each failing line says its fix."),
+    "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and what it means."),
+    "topics": ("topics", "Kafka topics."),
+    "db": ("db", "The database."),
+    "catalog": ("catalog", "Tenants, customers, calendars, meters, limits and alert policy."),
+    "submit": ("submit", "Submit a job to the cluster, restoring its newest state; a job that runs is left alone."),
+    "stop": ("submit", "Stop a job behind a savepoint; `submit` goes on from it."),
+    "send": (
+        "send",
+        "Send each line of a file as one event, as it is; a bad line is sent too and ends in the dead-letter topic.",
+    ),
+    "usage": ("usage", "Print live counter and stored total of the latest period of each meter, side by side."),
+    "top": (
+        "usage",
+        "Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard.",
+    ),
+    "live": ("live", "Live counters in Redis."),
+    "watch": ("watch", "Volume, series and unique values of tenants."),
+    "alerts": ("alerts", "Alerts: intake, tail, answers, statistics."),
+    "deliver": ("responses", "Notifications to receivers."),
+    "respond": ("responses", "Automated responses to alerts."),
+    "dlq": ("dlq", "Events that were not counted."),
+    "close": (
+        "close",
+        "Close every period whose end + grace lies behind the arrival watermark; exit code 1 when one is refused.",
+    ),
+    "ledger": ("ledger", "Closed periods and corrections."),
+    "explain": ("ledger", "Show what a number is made of: its versions, and the offsets of the events in it."),
+    "trace": (
+        "trace",
+        "Show every record with an event id, which one was counted, and what it fed; exit code 1 when there is none.",
+    ),
+    "period": (
+        "period",
+        "Print the billing period that holds an instant: start and end (not included), and why they are there.",
+    ),
+    "reconcile": ("reconcile", "Numbers against where they came from."),
+    "replay": ("replay", "Rebuild usage as a second version, compare, switch, switch back."),
+    "archive": ("archive", "Raw records in Parquet, beyond what Kafka keeps."),
+    "erase": (
+        "archive",
+        "Erase from the archive what metering does not read of a customer's events; totals stay as they are.",
+    ),
+    "retention": (
+        "retention",
+        "Take the steps that the retention_* settings ask for; refused ones make the exit code 1.",
+    ),
+    "dry-run": (
+        "dry_run",
+        "Count a file of events as the jobs would with this catalog: what is rejected, and what all meters come to.",
+    ),
+    "demo": (
+        "demo",
+        "Bring everything up, replay a year of real flights through the jobs, and compare with the oracle.",
+    ),
+}
+# The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.
+LOCAL = frozenset({"stack", "doctor", "demo"})
+
+
+def commands() -> dict[str, tuple[str, str]]:
+    """The commands that this installation has."""
+    whole = find_spec("infra") is not None
+    return {name: about for name, about in COMMANDS.items() if whole or about[0] not in LOCAL}
+
+
+class LazyCommand(TyperCommand):
+    """A command that is known by name and help, and imported when it is called or completed."""
+
+    def __init__(self, name: str, module: str, text: str) -> None:
+        super().__init__(name, help=text)
+        self._module = module
+
+    def load(self) -> Any:
+        """The command itself, or the group of commands."""
+        app = typer.Typer()
+        import_module(f"tidemark.cli.{self._module}").register(app)
+        return typer.main.get_group(app).commands[str(self.name)]
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the command itself, which is what is then invoked."""
+        return self.load().make_context(info_name, args, parent=parent, **extra)
+
+
+class LazyGroup(TyperGroup):
+    """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: LazyCommand(name, *about) for name, about in commands().items()}
