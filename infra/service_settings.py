@@ -38,7 +38,7 @@ KAFKA: dict[str, str] = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # 25 h: above the longest outage after which a job may still commit its open transaction (outage_s, 24 h).
+    # 25 h: above the longest outage after which a job may still commit its open transaction (events.outage_s, 24 h).
     "transaction.max.timeout.ms": "90000000",
     "message.max.bytes": str(MAX_MESSAGE_BYTES),
     "replica.fetch.max.bytes": str(MAX_MESSAGE_BYTES),

@@ -84,7 +84,7 @@ class Alarm:
         rows = connection.execute(self._sql(_UNANNOUNCED, settings.names)).fetchall()
         texts = [text for row in rows for text in self._texts(settings, *row)]
         if texts:
-            with Sender(settings, SEND_STALL_S) as sender:
+            with Sender(settings.kafka, SEND_STALL_S) as sender:
                 for text in texts:
                     sender.send(settings.names.alerts, text.encode(), key=self.type.encode())
         for since, _, _, resolved_at in rows:

@@ -97,8 +97,8 @@ def expected(stream: Iterable[Usage]) -> list[AlertRow]:
 
 def send(settings: Settings, stream: Iterable[Usage]) -> None:
     """Write it where `meter` would; what closes the stream goes to every partition, so that each has a watermark."""
-    partitions = settings.topic_partitions
-    with Sender(settings) as sender:
+    partitions = settings.topics.partitions
+    with Sender(settings.kafka) as sender:
         for index, one in enumerate(stream):
             topic = settings.names.dlq if one.rejected else settings.names.deltas
             value = json.dumps(_dead_letter(one) if one.rejected else delta(one)).encode()

@@ -22,7 +22,7 @@ from infra.local.stack import Stack
 from jobs.flink import submit
 from tests.integration.catalog.own_database import own_database
 from tests.warm_client import WarmClient
-from tidemark.core.settings import FILE_ENV, Settings, load
+from tidemark.core.settings import FILE_ENV, Settings, flat, load, nested
 
 # Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none. A second
 # run at the same time needs a folder of its own.
@@ -109,7 +109,7 @@ def stack() -> Iterator[RunningStack]:
         with own_database(shared, worker) if worker else nullcontext(settings) as own:
             file = local.paths.root / f"settings-{worker or 'main'}.yaml"
             content = yaml.safe_load(local.paths.settings.read_text())
-            file.write_text(yaml.safe_dump(content | {"postgres_url": own.postgres_url}))
+            file.write_text(yaml.safe_dump(nested(flat(content) | {"postgres.url": own.postgres.url})))
             with _settings_from(file) as loaded:
                 yield RunningStack(local, loaded)
 

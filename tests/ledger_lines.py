@@ -74,7 +74,7 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(query).format(
         billing=sql.Identifier(billing), usage=sql.Identifier(usage), schema=sql.Literal(billing)
     )
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         return connection.execute(statement).fetchall()
 
 
@@ -82,6 +82,6 @@ def read_book(settings: Settings) -> Book:
     """What a consumer of both topics of the ledger knows, from their first records on."""
     book = Book()
     for topic, take in ((settings.names.closes, book.close), (settings.names.corrections, book.correct)):
-        for one in dump(settings, topic):
+        for one in dump(settings.kafka, topic):
             take(one.value or b"")
     return book

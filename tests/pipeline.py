@@ -31,8 +31,8 @@ from udfs.alerts.event import Alert, parse
 
 COUNTED_WITHIN_S = 180.0
 HASTY = {
-    "tick_ms": 100, "checkpoint_interval_ms": 500, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 200,
-    "catalog_refresh_s": 1, "live_refresh_s": 1,
+    "meter.tick_ms": 100, "meter.checkpoint_interval_ms": 500, "rollup.checkpoint_interval_ms": 1_000,
+    "rollup.minibatch_ms": 200, "catalog.refresh_s": 1, "live.refresh_s": 1,
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class Pipeline:
 
     @property
     def rest(self) -> FlinkRest:
-        return FlinkRest(self.settings.flink_rest_url)
+        return FlinkRest(self.settings.flink.rest_url)
 
     def prepare(self, folder: Path) -> None:
         """Topics (arrival is what the test sends), tables and catalog."""
@@ -84,10 +84,10 @@ class Pipeline:
 
     def send(self, records: Iterable[StreamRecord]) -> None:
         """Send records to the partition and with the arrival they name."""
-        with Sender(self.settings) as sender:
+        with Sender(self.settings.kafka) as sender:
             for record in records:
                 sender.send(
-                    self.settings.events_topic,
+                    self.settings.topics.events,
                     record.value,
                     # The client refuses a record that has neither key nor value; the broker does not.
                     key=record.key if record.value is not None else record.key or b"",
@@ -98,7 +98,7 @@ class Pipeline:
     def committed(self) -> int:
         """Source records that a completed checkpoint of `meter` has behind it."""
         group = self.settings.names.group("meter")
-        return sum(committed_offsets(self.settings, group, self.settings.events_topic).values())
+        return sum(committed_offsets(self.settings.kafka, group, self.settings.topics.events).values())
 
     def wait_committed(self, count: int) -> None:
         """Wait until `meter` has committed that many source records."""
@@ -109,13 +109,13 @@ class Pipeline:
 
         An idle consumer commits them when its fetch has timed out, so up to 10 s after `wait_drained`.
         """
-        self.wait_committed(sum(end_offsets(self.settings, self.settings.events_topic).values()))
+        self.wait_committed(sum(end_offsets(self.settings.kafka, self.settings.topics.events).values()))
 
     def wait_drained(self) -> None:
         """Wait until what `meter` makes of the whole source topic is committed."""
         name = self.settings.names.job("meter")
-        topic = self.settings.events_topic
-        last = {partition: end - 1 for partition, end in end_offsets(self.settings, topic).items() if end}
+        topic = self.settings.topics.events
+        last = {partition: end - 1 for partition, end in end_offsets(self.settings.kafka, topic).items() if end}
 
         def read() -> bool:
             job = self.rest.active(name)
@@ -147,7 +147,7 @@ class Pipeline:
         """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
         wait_until_counted(self.settings, oracle, settle_s=COUNTED_WITHIN_S)
         counts = oracle.counts()
-        assert counts.offsets_in == sum(end_offsets(self.settings, self.settings.events_topic).values())
+        assert counts.offsets_in == sum(end_offsets(self.settings.kafka, self.settings.topics.events).values())
         assert counts.offsets_in == counts.counted + counts.duplicates + sum(counts.rejected.values())
         deltas = committed_deltas(oracle, self.settings)
         assert deltas.repeated == 0
@@ -162,7 +162,7 @@ class Pipeline:
 
     def alerts(self) -> list[Alert]:
         """Committed alerts about limits, in the order of their tenants."""
-        records = dump(self.settings, self.settings.names.alerts)
+        records = dump(self.settings.kafka, self.settings.names.alerts)
         found = [parse(record.value or b"") for record in records]
         return [alert for alert in found if alert.type.startswith("limit.")]
 
@@ -187,8 +187,8 @@ def pipeline(
     changes:
         Settings of the run.
     """
-    own = {"run_id": name, "events_topic": f"test.{name}", **(HASTY if hasty else {}), **changes}
-    run = settings.model_copy(update=own)
+    own = {"run_id": name, "topics.events": f"test.{name}", **(HASTY if hasty else {}), **changes}
+    run = settings.with_changes(own)
     made = Pipeline(run, catalog)
     made.prepare(folder)
     try:

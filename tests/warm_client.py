@@ -47,7 +47,7 @@ class WarmClient:
             With what the program raised.
         """
         request = {
-            "environment": flink_environment(settings), "rest": settings.flink_rest_url, "restore": restore,
+            "environment": flink_environment(settings), "rest": settings.flink.rest_url, "restore": restore,
             "script": str(script), "arguments": list(arguments),
         }  # fmt: skip
         with self._lock:
@@ -55,7 +55,7 @@ class WarmClient:
         if error:
             raise TidemarkError(f"`flink run` of {script.name} failed:\n{error}", f"see {self._log}.")
         name = next(name for name in ALL_JOBS if name in {script.stem, script.parent.name})
-        rest, job_name = FlinkRest(settings.flink_rest_url), settings.names.job(name)
+        rest, job_name = FlinkRest(settings.flink.rest_url), settings.names.job(name)
         wait_until(lambda: rest.active(job_name) is not None, 10, f"{job_name} to be listed")
         job = rest.active(job_name)
         assert job is not None

@@ -22,7 +22,7 @@ from udfs.limits.watch import LimitWatch
 from udfs.live.publisher import LivePublisher, LiveSettings, unpack_change
 
 # The Redis password reaches the workers by their environment, never by the job graph.
-REDIS_PASSWORD_ENV = "TIDEMARK_REDIS_PASSWORD"  # noqa: S105 the name of a variable
+REDIS_PASSWORD_ENV = "TIDEMARK_REDIS__PASSWORD"  # noqa: S105 the name of a variable
 
 # A thread of its own waits for the first; a batch waits for the second, once in a while and while it is bad.
 LIMIT_REFRESH_TIMEOUT_MS = 10_000

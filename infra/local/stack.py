@@ -23,6 +23,7 @@ from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.service_settings import DATABASE, ROLE
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.settings import flat, nested
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -95,7 +96,7 @@ class Stack:
     def _write_settings(self, changed: Mapping[str, Any]) -> None:
         file = self.paths.settings
         there = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        write_private(file, yaml.safe_dump({**(there or {}), **changed}, sort_keys=False))
+        write_private(file, yaml.safe_dump(nested({**flat(there or {}), **changed}), sort_keys=False))
 
     def _start(self, *, running: bool) -> None:
         if not running:
@@ -202,17 +203,17 @@ class Stack:
 
 
 def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
-    """Compose what jobs and tools need to reach this stack; keys of `tidemark.core.settings.Settings`."""
+    """Compose what jobs and tools need to reach this stack; dotted names of `tidemark.core.settings`."""
     return {
-        "kafka_bootstrap": f"127.0.0.1:{ports['kafka']}",
-        "postgres_url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
-        "postgres_passfile": str(paths.passfile),
-        "redis_url": f"redis://127.0.0.1:{ports['redis']}/0",
-        "flink_rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
-        "flink_conf_dir": str(paths.conf / "flink"),
-        "flink_lib_dir": str(paths.conf / "flink-lib"),
-        "state_dir": flink_state(paths).as_uri(),
-        "archive_dir": (paths.data / "archive").as_uri(),
+        "kafka.bootstrap": f"127.0.0.1:{ports['kafka']}",
+        "postgres.url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
+        "postgres.passfile": str(paths.passfile),
+        "redis.url": f"redis://127.0.0.1:{ports['redis']}/0",
+        "flink.rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
+        "flink.conf_dir": str(paths.conf / "flink"),
+        "flink.lib_dir": str(paths.conf / "flink-lib"),
+        "flink.state_dir": flink_state(paths).as_uri(),
+        "archive.dir": (paths.data / "archive").as_uri(),
     }
 
 

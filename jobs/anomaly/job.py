@@ -31,9 +31,9 @@ def configure(env: StreamTableEnvironment, settings: Settings) -> None:
         # Rows come a minute's worth at a time, and a watermark waits until its bundle is through.
         "python.fn-execution.bundle.time": 200,
         "python.fn-execution.bundle.size": 5_000,
-        "python.state.cache-size": settings.anomaly_cached_series,
+        "python.state.cache-size": settings.anomaly.cached_series,
     }
-    parallelism, checkpoint_ms = settings.anomaly_parallelism, settings.anomaly_checkpoint_interval_ms
+    parallelism, checkpoint_ms = settings.anomaly.parallelism, settings.anomaly.checkpoint_interval_ms
     options.configure(env, settings, JOB, parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
 
 
@@ -41,15 +41,15 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
     """Sources and views up to the minutes of all series, and the sinks."""
     names = settings.names
     # Nothing but the end of its topics may end a bounded run.
-    clock = settings.anomaly_clock and not bounds.bounded
+    clock = settings.anomaly.clock and not bounds.bounded
     values = {
-        "disorder": interval(settings.anomaly_disorder_s),
+        "disorder": interval(settings.anomaly.disorder_s),
         "deltas_topic": names.deltas,
         "dlq_topic": names.dlq,
         "alerts_topic": names.alerts,
-        "kafka_bootstrap": settings.kafka_bootstrap,
+        "kafka_bootstrap": settings.kafka.bootstrap,
         "group": names.group(JOB),
-        "source_idle_s": settings.source_idle_s,
+        "source_idle_s": settings.flink.source_idle_s,
         "range": bounds.options(),
         # Offsets name places of the deltas; all dead letters there are belong to the run.
         "dlq_range": (Bounds(end="latest" if bounds.bounded else "") if bounds.by_offset else bounds).options(),
@@ -69,7 +69,7 @@ def build(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> St
     """The whole job: minutes in SQL, detectors in Python, alerts and rows in SQL."""
     configure(env, settings)
     minutes = declare(env, settings, bounds)
-    detect = DetectAnomalies(Tuning(), zones_of(settings.anomaly_zones), settings.state_ttl_days)
+    detect = DetectAnomalies(Tuning(), zones_of(settings.anomaly.zones), settings.flink.state_ttl_days)
     changes = (
         env.to_data_stream(minutes)
         .key_by(lambda row: row[0], key_type=Types.STRING())

@@ -27,11 +27,11 @@ def configure(
         "pipeline.object-reuse": "true",
         "table.local-time-zone": "UTC",
         # Totals never expire inside a period; what may live shorter gets its life in the plan of the job.
-        "table.exec.state.ttl": f"{settings.state_ttl_days} d",
+        "table.exec.state.ttl": f"{settings.flink.state_ttl_days} d",
         "execution.checkpointing.interval": f"{checkpoint_ms} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
         # A folder per job, so that `submit` finds what to restore from.
-        "execution.checkpointing.dir": checkpoint_dir(settings, name),
+        "execution.checkpointing.dir": checkpoint_dir(settings.flink, name),
         **own,
     }
     for key, value in options.items():
@@ -43,8 +43,8 @@ def exactly_once(settings: Settings, transactions: str) -> str:
     return table_options(
         {
             "connector": "kafka",
-            "properties.bootstrap.servers": settings.kafka_bootstrap,
-            "properties.transaction.timeout.ms": str((settings.outage_s + TRANSACTION_MARGIN_S) * 1_000),
+            "properties.bootstrap.servers": settings.kafka.bootstrap,
+            "properties.transaction.timeout.ms": str((settings.events.outage_s + TRANSACTION_MARGIN_S) * 1_000),
             "properties.max.request.size": "3145728",
             "properties.compression.type": "lz4",
             "properties.linger.ms": "5",
@@ -56,7 +56,7 @@ def exactly_once(settings: Settings, transactions: str) -> str:
 
 def upserts(settings: Settings, job: str, *, flush_rows: int) -> str:
     """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
-    url = urlsplit(settings.postgres_url)
+    url = urlsplit(settings.postgres.url)
     address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
     name = settings.names.job(job)
     return table_options(

@@ -8,17 +8,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import EventSettings, FlinkSettings
 
 
-def checkpoint_dir(settings: Settings, job: str) -> str:
+def checkpoint_dir(flink: FlinkSettings, job: str) -> str:
     """URI below which Flink keeps the checkpoints of one job."""
-    return f"{settings.state_dir.rstrip('/')}/checkpoints/{job}"
+    return f"{flink.state_dir.rstrip('/')}/checkpoints/{job}"
 
 
-def savepoint_dir(settings: Settings, job: str) -> str:
+def savepoint_dir(flink: FlinkSettings, job: str) -> str:
     """URI below which `stop` keeps the savepoints of one job."""
-    return f"{settings.state_dir.rstrip('/')}/savepoints/{job}"
+    return f"{flink.state_dir.rstrip('/')}/savepoints/{job}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class RestorePoint:
     taken_at: float
 
 
-def latest(settings: Settings, job: str) -> RestorePoint | None:
+def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
     """The newest complete restore point of a job, or None.
 
     Raises
@@ -46,11 +46,11 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
         The state lives where this machine cannot list it.
     """
     points: list[RestorePoint] = []
-    for uri in (checkpoint_dir(settings, job), savepoint_dir(settings, job)):
+    for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job)):
         split = urlsplit(uri)
         if split.scheme not in {"", "file"}:
             raise UsageError(
-                f"state_dir {settings.state_dir} cannot be listed from here; only file: can.",
+                f"flink.state_dir {flink.state_dir} cannot be listed from here; only file: can.",
                 "name the checkpoint or savepoint: `tidemark submit --from-savepoint PATH`.",
             )
         # Flink writes _metadata last: a folder that has it is complete.
@@ -59,7 +59,7 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
     return max(points, key=lambda point: point.taken_at, default=None)
 
 
-def check_age(settings: Settings, point: RestorePoint, now: float | None = None) -> None:
+def check_age(events: EventSettings, point: RestorePoint, now: float | None = None) -> None:
     """Refuse a restore point older than the longest outage promised.
 
     By then dedupe keys may have expired that duplicates still in the topic need, and Kafka may have aborted the
@@ -71,9 +71,9 @@ def check_age(settings: Settings, point: RestorePoint, now: float | None = None)
         Names the age, the limit and the way out.
     """
     age_s = (time.time() if now is None else now) - point.taken_at
-    if age_s > settings.outage_s:
+    if age_s > events.outage_s:
         raise TidemarkError(
-            f"the newest state is {age_s / 3600:.1f} h old, and {settings.outage_s / 3600:.1f} h is the longest outage "
-            f"after which a restore is exact ({point.path}).",
+            f"the newest state is {age_s / 3600:.1f} h old, and {events.outage_s / 3600:.1f} h is the longest "
+            f"outage after which a restore is exact ({point.path}).",
             "rebuild with a run of its own: `tidemark submit meter --run-id NAME`, then compare and switch.",
         )

@@ -61,36 +61,38 @@ _OTHER_OPERATORS = "the job has other operators, and Flink finds no place for th
 _MAX_PARALLELISM = "Flink spreads this state over fewer subtasks"
 _KEYS = tuple(
     Shaping(name, "keys of events that may come again have expired: a copy would be counted twice", matters=_grew)
-    for name in ("grace_s", "future_tolerance_s", "redrive_window_s", "outage_s")
+    for name in ("events.grace_s", "events.future_tolerance_s", "events.redrive_window_s", "events.outage_s")
 )
 _BUCKETS = tuple(
     Shaping(name, "totals that may change again have expired: they would begin at zero", matters=_grew)
-    for name in ("grace_s", "future_tolerance_s", "redrive_window_s", "outage_s")
+    for name in ("events.grace_s", "events.future_tolerance_s", "events.redrive_window_s", "events.outage_s")
 )
-_TOTALS = Shaping("state_ttl_days", "totals of periods that go on would expire and begin at zero", matters=_shrank)
+_TOTALS = Shaping(
+    "flink.state_ttl_days", "totals of periods that go on would expire and begin at zero", matters=_shrank
+)
 _WINDOWS = "windows that were written would be written again in part, or events dropped as late"
 
 SHAPING: Mapping[str, tuple[Shaping, ...]] = {
     "meter": (
         Shaping(BOUNDED, _OTHER_OPERATORS, acceptable=False),
-        Shaping("events_topic", "it holds offsets of the other topic, which would be read on", acceptable=False),
-        Shaping("meter_parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
+        Shaping("topics.events", "it holds offsets of the other topic, which would be read on", acceptable=False),
+        Shaping("meter.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
         *_KEYS,
         _TOTALS,
     ),
     "rollup": (
-        Shaping("customer_windows", _OTHER_OPERATORS, acceptable=False),
-        Shaping("rollup_parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
-        Shaping("sliding_disorder_s", _WINDOWS),
+        Shaping("rollup.customer_windows", _OTHER_OPERATORS, acceptable=False),
+        Shaping("rollup.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
+        Shaping("rollup.sliding_disorder_s", _WINDOWS),
         *_BUCKETS,
         _TOTALS,
     ),
     "anomaly": (
         Shaping(BOUNDED, _OTHER_OPERATORS, acceptable=False),
-        Shaping("anomaly_clock", _OTHER_OPERATORS, acceptable=False),
-        Shaping("anomaly_parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
-        Shaping("anomaly_disorder_s", _WINDOWS),
-        Shaping("anomaly_zones", "it holds hours of the week of the other zones"),
+        Shaping("anomaly.clock", _OTHER_OPERATORS, acceptable=False),
+        Shaping("anomaly.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
+        Shaping("anomaly.disorder_s", _WINDOWS),
+        Shaping("anomaly.zones", "it holds hours of the week of the other zones"),
         _TOTALS,
     ),
 }

@@ -20,7 +20,7 @@ from jobs.flink.shape import changes, refuse
 from jobs.flink.submitted import record, recorded, values
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import end_offsets
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import Settings
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
@@ -70,7 +70,7 @@ def submit(
     """
     bounds = bounds or Bounds()
     name = settings.names.job(job)
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     # Step 1
     running = rest.active(name)
     if running is not None:
@@ -78,15 +78,15 @@ def submit(
     # Step 2
     restore = from_savepoint
     if not restore:
-        point = latest(settings, name)
+        point = latest(settings.flink, name)
         if point is not None:
-            check_age(settings, point)
+            check_age(settings.events, point)
             restore = point.path
     # Step 3
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
     # Step 4
-    if not restore and job == "meter" and any(end_offsets(settings, settings.names.deltas).values()):
+    if not restore and job == "meter" and any(end_offsets(settings.kafka, settings.names.deltas).values()):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
@@ -116,7 +116,7 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
     ranges = bounds or {}
     with ThreadPoolExecutor(len(JOBS)) as pool:
         submissions = dict(zip(JOBS, pool.map(lambda job: submit(settings, job, ranges.get(job)), JOBS), strict=True))
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     for submission in submissions.values():
         rest.wait_running(submission.job_id)
     return submissions
@@ -125,9 +125,9 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
 def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:
     """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running."""
     name = settings.names.job(job)
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     running = rest.active(name)
-    return rest.stop_with_savepoint(running.id, savepoint_dir(settings, name), timeout_s) if running else None
+    return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s) if running else None
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:
@@ -137,13 +137,11 @@ def flink_environment(settings: Settings) -> dict[str, str]:
         raise UsageError("apache-flink is not installed in this Python.", "run `make setup`.")
     environment = {**os.environ, "FLINK_HOME": os.environ.get("FLINK_HOME", spec.submodule_search_locations[0])}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    for key, value in (("FLINK_CONF_DIR", settings.flink_conf_dir), ("FLINK_LIB_DIR", settings.flink_lib_dir)):
+    for key, value in (("FLINK_CONF_DIR", settings.flink.conf_dir), ("FLINK_LIB_DIR", settings.flink.lib_dir)):
         if value is not None:
             environment[key] = str(value)
     # The job must run with the settings of the submitter, also those given by flags.
-    chosen = settings.model_dump(mode="json", exclude_none=True, exclude={"redis_password"})
-    environment.update({f"{ENV_PREFIX}{key.upper()}": str(value) for key, value in chosen.items()})
-    return environment
+    return environment | settings.environment()
 
 
 def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restore: str = "") -> str:
@@ -155,7 +153,7 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
         With the last lines of what `flink run` printed.
     """
     environment = flink_environment(settings)
-    address = urlsplit(settings.flink_rest_url)
+    address = urlsplit(settings.flink.rest_url)
     command = [
         f"{environment['FLINK_HOME']}/bin/flink", "run", "--detached",
         f"-Drest.address={address.hostname}", f"-Drest.port={address.port}",

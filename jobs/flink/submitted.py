@@ -61,5 +61,5 @@ def recorded(settings: Settings, job: str, state: str) -> dict[str, Any] | None:
 
 
 def _folder(settings: Settings, job: str) -> Path | None:
-    split = urlsplit(checkpoint_dir(settings, settings.names.job(job)))
+    split = urlsplit(checkpoint_dir(settings.flink, settings.names.job(job)))
     return Path(split.path) if split.scheme in {"", "file"} else None

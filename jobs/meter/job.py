@@ -26,17 +26,17 @@ VIEWS = (
 def configure(env: TableEnvironment, settings: Settings) -> None:
     """Options of the job, beside those of the cluster."""
     own = {
-        "python.fn-execution.bundle.time": settings.bundle_ms,
+        "python.fn-execution.bundle.time": settings.meter.bundle_ms,
         "python.fn-execution.bundle.size": 10_000,
         "python.fn-execution.arrow.batch.size": 5_000,
     }
-    parallelism, checkpoint_ms = settings.meter_parallelism, settings.checkpoint_interval_ms
+    parallelism, checkpoint_ms = settings.meter.parallelism, settings.meter.checkpoint_interval_ms
     options.configure(env, settings, "meter", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
 
 
 def source_topics(settings: Settings, bounds: Bounds) -> str:
     """The topics that are read, with `;` between them: offsets name places of one topic, so only one has them."""
-    topics = (settings.events_topic,) if bounds.by_offset else (settings.events_topic, settings.redrive_topic)
+    topics = (settings.topics.events,) if bounds.by_offset else (settings.topics.events, settings.topics.redrive)
     return ";".join(topics)
 
 
@@ -44,34 +44,34 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     """Functions, source, views and sinks, in the order the data flows."""
     names = settings.names
     live = LiveSettings(
-        redis_url=settings.redis_url,
+        redis_url=settings.redis.url,
         prefix=names.redis_prefix,
-        grace_ms=settings.grace_s * 1_000,
-        timeout_ms=settings.redis_timeout_ms,
-        retry_ms=settings.redis_retry_ms,
+        grace_ms=settings.events.grace_s * 1_000,
+        timeout_ms=settings.redis.timeout_ms,
+        retry_ms=settings.redis.retry_ms,
     )
     catalog = CatalogOptions(
-        settings.postgres_url,
-        settings.catalog_refresh_s,
-        settings.catalog_max_age_s,
-        settings.customer_cache_size,
-        settings.catalog_schema,
+        settings.postgres.url,
+        settings.catalog.refresh_s,
+        settings.catalog.max_age_s,
+        settings.catalog.customer_cache_size,
+        settings.catalog.schema_name,
     )
-    events_per_s = settings.events_per_s / settings.meter_parallelism
+    events_per_s = settings.replay.events_per_s / settings.meter.parallelism
     decoder = DecodeEvents(policy_of(settings), catalog, events_per_s)
     env.create_temporary_function("decode_events", decode_events(decoder))
     env.create_temporary_function("publish_live", publish_live(PublishLive(live, catalog)))
     values: dict[str, Any] = {
-        "events_topic": settings.events_topic,
-        "redrive_topic": settings.redrive_topic,
+        "events_topic": settings.topics.events,
+        "redrive_topic": settings.topics.redrive,
         "source_topics": source_topics(settings, bounds),
-        "kafka_bootstrap": settings.kafka_bootstrap,
+        "kafka_bootstrap": settings.kafka.bootstrap,
         "group": names.group("meter"),
         "range": bounds.options(),
-        "bounded_disorder": interval(settings.bounded_disorder_s),
+        "bounded_disorder": interval(settings.meter.bounded_disorder_s),
         # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
         "tick_on": "arrival" if bounds.bounded else "proc_time",
-        "tick": interval(settings.bounded_tick_s if bounds.bounded else settings.tick_ms / 1_000),
+        "tick": interval(settings.meter.bounded_tick_s if bounds.bounded else settings.meter.tick_ms / 1_000),
         "nudges_topic": names.nudges,
         "nudged": "" if bounds.bounded else statement("meter", "nudged"),
     }
@@ -97,13 +97,13 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     """The whole job as a compiled plan."""
     configure(env, settings)
     declare(env, settings, bounds)
-    topics = {"events_topic": settings.events_topic, "redrive_topic": settings.redrive_topic}
+    topics = {"events_topic": settings.topics.events, "redrive_topic": settings.topics.redrive}
     compiled = compile_plan(env, [statement("meter", name, **topics) for name in INSERTS])
 
     def dedupe(node: dict[str, Any]) -> int | None:
         # The other one keeps the values of unique meters, which live as long as the totals of their period.
         is_of_events = "deduplicate" in node["type"] and "key=[tenant_id" not in node["description"]
-        return settings.dedupe_ttl_ms if is_of_events else None
+        return settings.events.dedupe_ttl_ms if is_of_events else None
 
     return with_ttls(compiled, [dedupe])
 

@@ -30,22 +30,22 @@ def configure(env: TableEnvironment, settings: Settings) -> None:
     own = {
         # Many deltas of one bucket become one upsert.
         "table.exec.mini-batch.enabled": "true",
-        "table.exec.mini-batch.allow-latency": f"{settings.minibatch_ms} ms",
+        "table.exec.mini-batch.allow-latency": f"{settings.rollup.minibatch_ms} ms",
         "table.exec.mini-batch.size": "50000",
     }
-    parallelism, checkpoint_ms = settings.rollup_parallelism, settings.rollup_checkpoint_interval_ms
+    parallelism, checkpoint_ms = settings.rollup.parallelism, settings.rollup.checkpoint_interval_ms
     options.configure(env, settings, "rollup", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
 
 
 def tables(settings: Settings) -> tuple[str, ...]:
     """Names of the stored tables, without `usage_`; each has a sink and an INSERT of its own."""
-    return (*GRAINS, "sliding", *(["sliding_customer"] if settings.customer_windows else []))
+    return (*GRAINS, "sliding", *(["sliding_customer"] if settings.rollup.customer_windows else []))
 
 
 def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     """Source, views and sinks, in the order the data flows."""
     names = settings.names
-    watermark = f", WATERMARK FOR `minute` AS `minute` - {interval(settings.sliding_disorder_s)}"
+    watermark = f", WATERMARK FOR `minute` AS `minute` - {interval(settings.rollup.sliding_disorder_s)}"
     for source, declared in (("deltas_for_totals", ""), ("deltas_for_sliding", watermark)):
         env.execute_sql(
             statement(
@@ -54,13 +54,13 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 source=source,
                 watermark=declared,
                 deltas_topic=names.deltas,
-                kafka_bootstrap=settings.kafka_bootstrap,
+                kafka_bootstrap=settings.kafka.bootstrap,
                 group=names.group(f"rollup-{source}"),
-                source_idle_s=settings.source_idle_s,
+                source_idle_s=settings.flink.source_idle_s,
                 range=bounds.options(),
             )
         )
-    keys = CUSTOMER_KEYS if settings.customer_windows else TENANT_KEYS
+    keys = CUSTOMER_KEYS if settings.rollup.customer_windows else TENANT_KEYS
     recent = _within(settings, "`minute`", LONGEST_WINDOW_S)
     for view in ("changes", "recent_deltas", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
         env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys, recent=recent)))
@@ -92,7 +92,7 @@ def _within(settings: Settings, column: str, more_s: int = 0) -> str:
     A minute is asked before its windows are: it came in before they ended, so all minutes of a window that is written
     were let in.
     """
-    history_s = settings.sliding_history_s
+    history_s = settings.rollup.sliding_history_s
     return f"{column} > LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TRUE"
 
 
@@ -101,7 +101,7 @@ def _bucket_ttl(settings: Settings, column: str, size_s: int) -> TtlRule:
 
     def rule(node: dict[str, Any]) -> int | None:
         matches = "group-aggregate" in node["type"] and f"{column}]" in node["description"].split("select=")[0]
-        return size_s * 1_000 + settings.dedupe_ttl_ms if matches else None
+        return size_s * 1_000 + settings.events.dedupe_ttl_ms if matches else None
 
     return rule
 

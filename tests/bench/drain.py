@@ -40,24 +40,24 @@ class Drain:
 
 def fill(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog once."""
-    if sum(end_offsets(settings, settings.events_topic).values()) >= count:
+    if sum(end_offsets(settings.kafka, settings.topics.events).values()) >= count:
         return
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for index, value in enumerate(events.backlog(count, customers, now_ms=int(time.time() * 1_000))):
-            sender.send(settings.events_topic, value, partition=index % settings.topic_partitions)
+            sender.send(settings.topics.events, value, partition=index % settings.topics.partitions)
 
 
 def drain(settings: Settings, job: str) -> Drain:
     """Run one job from nothing to the end of the topic."""
     topics.apply(settings)
-    rest = FlinkRest(settings.flink_rest_url)
-    ends = end_offsets(settings, settings.events_topic)
+    rest = FlinkRest(settings.flink.rest_url)
+    ends = end_offsets(settings.kafka, settings.topics.events)
     group = settings.names.group("meter")
     job_id = flink_run(settings, JOBS[job].absolute(), ["--run-id", settings.run_id])
     wait_until(lambda: _all_running(rest, job_id), LIMIT_S, f"{job} to run", every_s=0.05)
     started = time.monotonic()
     wait_until(
-        lambda: committed_offsets(settings, group, settings.events_topic) == ends,
+        lambda: committed_offsets(settings.kafka, group, settings.topics.events) == ends,
         LIMIT_S,
         f"{job} to drain",
         every_s=0.1,
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--parallelism", type=int, default=1)
     arguments = parser.parse_args(argv)
     with bench_stack():
-        settings = load(events_topic="bench.backlog", meter_parallelism=arguments.parallelism)
+        settings = load(**{"topics.events": "bench.backlog", "meter.parallelism": arguments.parallelism})
         topics.apply(settings)
         migrate.migrate(settings)
         events.apply_catalog(settings)
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for index in range(arguments.rounds):
             for job in ("plain", "meter"):
                 run_id = f"{job}_{index}_{int(time.time())}"
-                runs.append(drain(settings.model_copy(update={"run_id": run_id}), job))
+                runs.append(drain(settings.with_changes({"run_id": run_id}), job))
                 sys.stdout.write(json.dumps(asdict(runs[-1])) + "\n")
                 sys.stdout.flush()
     rates = {job: statistics.median(run.events_per_s for run in runs if run.job == job) for job in JOBS}

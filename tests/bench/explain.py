@@ -40,12 +40,12 @@ COPY_EVERY = 10
 def fill(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog, and copies of a tenth of it behind."""
     at_ms = int(HOUR_END.timestamp() * 1_000)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for turn in (1, COPY_EVERY):
             for index, value in enumerate(events.backlog(count, customers, now_ms=at_ms)):
                 if index % turn == 0:
-                    partition = index % settings.topic_partitions
-                    sender.send(settings.events_topic, value, partition=partition, timestamp_ms=at_ms)
+                    partition = index % settings.topics.partitions
+                    sender.send(settings.topics.events, value, partition=partition, timestamp_ms=at_ms)
 
 
 def timed(task: Callable[[], Any]) -> tuple[float, Any]:
@@ -65,9 +65,9 @@ def other(folder: Path, arguments: Sequence[str]) -> float:
 
 def measured(settings: Settings, folder: Path | None) -> dict[str, Any]:
     """Seconds by what was done, for the series with most usage."""
-    found: dict[str, Any] = {"deltas": sum(1 for _ in dump(settings, settings.names.deltas))}
+    found: dict[str, Any] = {"deltas": sum(1 for _ in dump(settings.kafka, settings.names.deltas))}
     found["index from nothing, s"], found["indexed"] = timed(lambda: delta_index.catch_up(settings, settings.names))
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         row = connection.execute(
             "SELECT tenant_id, customer_id, meter, period_start, sum(n), count(*) FROM billing.delta_range"
             " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3 LIMIT 1"
@@ -100,11 +100,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         migrate.migrate(settings)
         events.apply_catalog(settings)
         for job in JOBS:
-            FlinkRest(settings.flink_rest_url).wait_running(submit(settings, job).job_id)
+            FlinkRest(settings.flink.rest_url).wait_running(submit(settings, job).job_id)
         fill(settings, asked.events, asked.customers)
-        ends, group = end_offsets(settings, settings.events_topic), settings.names.group("meter")
+        ends, group = end_offsets(settings.kafka, settings.topics.events), settings.names.group("meter")
         wait_until(
-            lambda: committed_offsets(settings, group, settings.events_topic) == ends, LIMIT_S, "the topic to be read"
+            lambda: committed_offsets(settings.kafka, group, settings.topics.events) == ends,
+            LIMIT_S,
+            "the topic to be read",
         )
         settle(settings)
         sys.stdout.write(json.dumps(measured(settings, asked.other), indent=2, ensure_ascii=False) + "\n")

@@ -45,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args(argv)
     with bench_stack():
-        settings = load(events_topic=TOPIC)
+        settings = load(**{"topics.events": TOPIC})
         topics.apply(settings)
         headers = [(name, b"a-value-of-some-length") for name in HEADERS]
-        with Sender(settings) as sender:
+        with Sender(settings.kafka) as sender:
             for index in range(arguments.events):
                 value = event(index, index % 1_000, 1_700_000_000_000)
-                sender.send(TOPIC, value, partition=index % settings.topic_partitions, headers=headers)
-        rest = FlinkRest(settings.flink_rest_url)
+                sender.send(TOPIC, value, partition=index % settings.topics.partitions, headers=headers)
+        rest = FlinkRest(settings.flink.rest_url)
         seconds: dict[str, list[float]] = {"payload": [], "headers": []}
         # The first job pays for a cold JVM.
         measure("payload", rest)

@@ -37,7 +37,7 @@ def job(variant: str) -> None:
     env.get_config().set("pipeline.object-reuse", "true")
     env.get_config().set("python.fn-execution.arrow.batch.size", "5000")
     env.create_temporary_function("lengths", udf(lengths, result_type=DataTypes.BIGINT(), func_type="pandas"))
-    env.execute_sql(SOURCE.format(topic=TOPIC, kafka=settings.kafka_bootstrap))
+    env.execute_sql(SOURCE.format(topic=TOPIC, kafka=settings.kafka.bootstrap))
     env.execute_sql("CREATE TEMPORARY TABLE nowhere (size BIGINT) WITH ('connector' = 'blackhole')")
     extra = "".join(f", CAST(headers['{name}'] AS STRING)" for name in HEADERS) if variant == "headers" else ""
     env.execute_sql(f"INSERT INTO nowhere SELECT lengths(payload{extra}) FROM events")

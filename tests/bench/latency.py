@@ -39,7 +39,7 @@ class Sampler(threading.Thread):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(daemon=True)
-        self._redis = redis.Redis.from_url(settings.redis_url)
+        self._redis = redis.Redis.from_url(settings.redis.url)
         self._keys = [
             counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
@@ -70,7 +70,7 @@ class Sampler(threading.Thread):
 def send(settings: Settings, rate: int, seconds: int) -> list[int]:
     """Send at a steady rate, round robin over the customers; due times in epoch milliseconds, by event."""
     due_ms: list[int] = []
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         start = time.time() + 0.5
         for index in range(rate * seconds):
             due = start + index / rate
@@ -79,7 +79,7 @@ def send(settings: Settings, rate: int, seconds: int) -> list[int]:
             at_ms = int(due * 1_000)
             due_ms.append(at_ms)
             value = events.event(index, index % CUSTOMERS, at_ms)
-            sender.send(settings.events_topic, value, partition=index % settings.topic_partitions)
+            sender.send(settings.topics.events, value, partition=index % settings.topics.partitions)
     return due_ms
 
 
@@ -122,11 +122,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             for rate in arguments.rate:
                 # A topic and a run of its own: counts start at zero, so `n` names the event.
                 run = f"latency_{rate}_{index}"
-                settings = load(run_id=run, events_topic=f"bench.{run}")
+                settings = load(run_id=run, **{"topics.events": f"bench.{run}"})
                 topics.apply(settings)
                 migrate.migrate(settings)
                 events.apply_catalog(settings)
-                rest = FlinkRest(settings.flink_rest_url)
+                rest = FlinkRest(settings.flink.rest_url)
                 job = submit(settings, "meter").job_id
                 rest.wait_running(job)
                 sys.stdout.write(json.dumps(measure(settings, rate, arguments.seconds)) + "\n")

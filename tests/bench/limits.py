@@ -70,7 +70,7 @@ class Denials(threading.Thread):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(daemon=True)
-        self._redis = redis.Redis.from_url(settings.redis_url, decode_responses=True)
+        self._redis = redis.Redis.from_url(settings.redis.url, decode_responses=True)
         self._open = {
             customer: counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
@@ -103,7 +103,7 @@ class Denials(threading.Thread):
 def watch_alerts(settings: Settings, ready: Any, ended: Any, found: Any) -> None:
     """Customer and time of each alert about a cap, as a reader gets them."""
     consumer = KafkaConsumer(
-        settings.names.alerts, bootstrap_servers=settings.kafka_bootstrap.split(","), group_id=None,
+        settings.names.alerts, bootstrap_servers=settings.kafka.servers, group_id=None,
         isolation_level="read_committed", auto_offset_reset="earliest", fetch_max_wait_ms=20,
     )  # fmt: skip
     seen: dict[int, int] = {}
@@ -124,7 +124,7 @@ def send(settings: Settings, rate: int, seconds: int) -> dict[int, tuple[int, in
     """Send at a steady rate, round robin; by customer the due time and turn of the event that reaches its cap."""
     due_ms: dict[int, tuple[int, int]] = {}
     turns = rate * seconds // CUSTOMERS
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         start = time.time() + 0.5
         for index in range(turns * CUSTOMERS):
             due = start + index / rate
@@ -135,7 +135,7 @@ def send(settings: Settings, rate: int, seconds: int) -> dict[int, tuple[int, in
             if turn == crossing:
                 due_ms[customer] = at_ms, turn
             value = payload(index, customer, turn, crossing, at_ms)
-            sender.send(settings.events_topic, value, partition=index % settings.topic_partitions)
+            sender.send(settings.topics.events, value, partition=index % settings.topics.partitions)
     return due_ms
 
 
@@ -194,11 +194,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for index in range(arguments.rounds):
             for rate in arguments.rate:
                 run = f"limits_{rate}_{index}"
-                settings = load(run_id=run, events_topic=f"bench.{run}")
+                settings = load(run_id=run, **{"topics.events": f"bench.{run}"})
                 topics.apply(settings)
                 migrate.migrate(settings)
                 apply_catalog(settings)
-                rest = FlinkRest(settings.flink_rest_url)
+                rest = FlinkRest(settings.flink.rest_url)
                 job = submit(settings, "meter").job_id
                 rest.wait_running(job)
                 sys.stdout.write(json.dumps(measure(settings, rate, arguments.seconds)) + "\n")

@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
     configure(env, settings)
     # The key's life that `meter` gives its dedupe state.
-    env.get_config().set("table.exec.state.ttl", f"{settings.dedupe_ttl_ms} ms")
-    where = {"topic": settings.events_topic, "kafka": settings.kafka_bootstrap, "group": names.group("meter")}
+    env.get_config().set("table.exec.state.ttl", f"{settings.events.dedupe_ttl_ms} ms")
+    where = {"topic": settings.topics.events, "kafka": settings.kafka.bootstrap, "group": names.group("meter")}
     env.execute_sql(SOURCE.format(**where))
     env.execute_sql(SINK.format(topic=names.deltas, exactly_once=exactly_once(settings, "deltas")))
     env.create_temporary_view("counted", env.sql_query(COUNTED))
-    execute_plan(env, compile_plan(env, [INSERT.format(tick=interval(settings.tick_ms / 1_000))]))
+    execute_plan(env, compile_plan(env, [INSERT.format(tick=interval(settings.meter.tick_ms / 1_000))]))
 
 
 if __name__ == "__main__":

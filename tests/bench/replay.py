@@ -40,15 +40,15 @@ END = datetime(2026, 2, 1, tzinfo=UTC)
 def fill_history(settings: Settings, count: int, customers: int) -> None:
     """Send the backlog, each event as arriving at the end of its hour."""
     at_ms = int(HOUR_END.timestamp() * 1_000)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for index, value in enumerate(events.backlog(count, customers, now_ms=at_ms)):
-            partition = index % settings.topic_partitions
-            sender.send(settings.events_topic, value, partition=partition, timestamp_ms=at_ms)
+            partition = index % settings.topics.partitions
+            sender.send(settings.topics.events, value, partition=partition, timestamp_ms=at_ms)
 
 
 def end_jobs(settings: Settings) -> None:
     """Cancel both jobs of a run, and wait until they have ended."""
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     for job in JOBS:
         running = rest.active(settings.names.job(job))
         if running is not None:
@@ -58,12 +58,12 @@ def end_jobs(settings: Settings) -> None:
 
 def timed(settings: Settings, run: Settings) -> dict[str, Any]:
     """Seconds until a run that was just started has read, and stored, all there is."""
-    ends = end_offsets(settings, settings.events_topic)
+    ends = end_offsets(settings.kafka, settings.topics.events)
     group = run.names.group("meter")
-    left = sum(ends.values()) - sum(committed_offsets(run, group, settings.events_topic).values())
+    left = sum(ends.values()) - sum(committed_offsets(run.kafka, group, settings.topics.events).values())
     started = time.monotonic()
     wait_until(
-        lambda: committed_offsets(run, group, settings.events_topic) == ends, LIMIT_S, "the topic to be read",
+        lambda: committed_offsets(run.kafka, group, settings.topics.events) == ends, LIMIT_S, "the topic to be read",
         every_s=0.1,
     )  # fmt: skip
     read_s = time.monotonic() - started
@@ -77,11 +77,11 @@ def timed(settings: Settings, run: Settings) -> dict[str, Any]:
 
 def drained(settings: Settings, name: str) -> dict[str, Any]:
     """The backlog as a live run of its own."""
-    run = settings.model_copy(update={"run_id": name})
+    run = settings.with_changes({"run_id": name})
     topics.apply(run, create_time=True, ledger=False)
     migrate.migrate(run, ledger=False)
     for job in JOBS:
-        FlinkRest(run.flink_rest_url).wait_running(submit(run, job).job_id)
+        FlinkRest(run.flink.rest_url).wait_running(submit(run, job).job_id)
     found = timed(settings, run)
     end_jobs(run)
     return {"what": "drain", **found}
@@ -99,11 +99,11 @@ def replayed(settings: Settings, name: str, rate: int = 0) -> dict[str, Any]:
 def beside(settings: Settings, live_rate: int, seconds: int, replay_rate: int, index: int) -> dict[str, Any]:
     """Latency of a live run, alone or beside a replay of the backlog held to a rate (0: alone)."""
     name = f"live_{index}"
-    live = settings.model_copy(update={"run_id": name, "events_topic": f"bench.{name}"})
+    live = settings.with_changes({"run_id": name, "topics.events": f"bench.{name}"})
     topics.apply(live)
     migrate.migrate(live)
     job = submit(live, "meter").job_id
-    FlinkRest(live.flink_rest_url).wait_running(job)
+    FlinkRest(live.flink.rest_url).wait_running(job)
     submit(live, "rollup")
     if replay_rate:
         request = replay_run.Request(f"beside_{index}", "bench", BEGIN, END, events_per_s=replay_rate)
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=int, default=90)
     arguments = parser.parse_args(argv)
     with bench_stack():
-        settings = load(events_topic="bench.backlog")
+        settings = load(**{"topics.events": "bench.backlog"})
         topics.apply(settings, create_time=True)
         migrate.migrate(settings)
         events.apply_catalog(settings)

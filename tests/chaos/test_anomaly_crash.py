@@ -25,7 +25,7 @@ from udfs.anomaly.tuning import HOUR_MS
 def test_a_killed_taskmanager_loses_and_doubles_no_anomaly(stack: Any) -> None:
     stream = usage(seed=2)
     said = expected(stream)
-    settings = {"anomaly_disorder_s": DISORDER_S, "anomaly_clock": False, "source_idle_s": 3_600}
+    settings = {"anomaly.disorder_s": DISORDER_S, "anomaly.clock": False, "flink.source_idle_s": 3_600}
     with anomaly_run(stack.settings, "anomalykill", **settings) as run:
         # Given a job that has begun some anomalies and not yet ended any ...
         half = next(index for index, one in enumerate(stream) if one.at_ms > FAULT_MS + 3 * HOUR_MS // 2)

@@ -63,7 +63,7 @@ def parts(partitions: int) -> Iterator[list[StreamRecord]]:
 
 @pytest.fixture(scope="module")
 def year(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    changes = {**DEMO_SETTINGS, "close_settle_s": 1, "close_max_dead_letters": 10_000}
+    changes = {**DEMO_SETTINGS, "close.settle_s": 1, "close.max_dead_letters": 10_000}
     with pipeline(stack.settings, "year", demo_catalog(), tmp_path_factory.mktemp("year"), **changes) as made:
         made.start()
         yield made

@@ -25,7 +25,7 @@ WITHIN_S = 120.0
 def denied(run: Pipeline) -> set[tuple[str, str, str]]:
     """Customers and meters at a hard cap, as Redis has them."""
     prefix = run.settings.names.redis_prefix
-    with redis.Redis.from_url(run.settings.redis_url, decode_responses=True) as client:
+    with redis.Redis.from_url(run.settings.redis.url, decode_responses=True) as client:
         keys = [key for key in client.scan_iter(match=f"{prefix}{{*}}:*") if "}::" not in key]
         return {key for key in keys if client.hget(key, "denied") == "1"}  # type: ignore[misc]
 
@@ -74,8 +74,8 @@ def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
 ) -> None:
     records = list(generate(events=20_000, seed=32))
     half = len(records) // 2
-    with Relay(int(stack.settings.redis_url.rsplit(":", 1)[1].split("/")[0])) as relay:
-        slow = {"redis_url": relay.url} if fault == "slow" else {}
+    with Relay(int(stack.settings.redis.url.rsplit(":", 1)[1].split("/")[0])) as relay:
+        slow = {"redis.url": relay.url} if fault == "slow" else {}
         with pipeline(stack.settings, f"redis{fault}", CATALOG, tmp_path, **slow) as run:
             run.start()
             run.send(records[:half])
@@ -86,10 +86,10 @@ def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
                 run.wait_drained()
                 relay.delay_s = 0.0
             else:
-                with full(stack.settings.redis_url):
+                with full(stack.settings.redis.url):
                     run.send(records[half:])
                     run.wait_drained()
-            direct = run.settings.model_copy(update={"redis_url": stack.settings.redis_url})
+            direct = run.settings.with_changes({"redis.url": stack.settings.redis.url})
             with run.oracle() as oracle, keeper(direct):
                 wait_until(lambda: compare_redis(oracle, direct) == [], WITHIN_S, "the counters to be right")
                 run.assert_exact(oracle)

@@ -100,8 +100,8 @@ def test_only_dedupe_keys_expire_before_the_period_ends(plan: Plan) -> None:
     settings = Settings()
     lives = [(node["type"], node["state"][0]["ttl"]) for node in plan["nodes"] if node.get("state")]
     dedupe = "stream-exec-deduplicate_1"
-    assert lives == [(dedupe, f"{settings.dedupe_ttl_ms} ms"), (dedupe, "400 d")]
-    assert settings.dedupe_ttl_ms == (172_800 + 300 + 86_400 + 86_400) * 1_000
+    assert lives == [(dedupe, f"{settings.events.dedupe_ttl_ms} ms"), (dedupe, "400 d")]
+    assert settings.events.dedupe_ttl_ms == (172_800 + 300 + 86_400 + 86_400) * 1_000
 
 
 def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(

@@ -22,7 +22,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def plan_of_tenants() -> Plan:
-    return job.plan(new_environment(), Settings(customer_windows=False), Bounds())
+    return job.plan(new_environment(), Settings(rollup={"customer_windows": False}), Bounds())
 
 
 def described(plan: Plan, text: str) -> list[str]:
@@ -95,7 +95,7 @@ def test_only_minutes_of_recent_windows_are_added_up(plan: Plan) -> None:
 
 
 def test_without_a_bound_every_window_is_written() -> None:
-    unbounded = job.plan(new_environment(), Settings(sliding_history_s=0), Bounds())
+    unbounded = job.plan(new_environment(), Settings(rollup={"sliding_history_s": 0}), Bounds())
     assert not described(unbounded, "LOCALTIMESTAMP")
 
 
@@ -108,7 +108,7 @@ def test_without_windows_of_customers_minutes_are_kept_per_tenant(plan_of_tenant
 
 def test_totals_of_small_buckets_live_as_long_as_they_can_change(plan: Plan) -> None:
     lives = [node["state"][0]["ttl"] for node in plan["nodes"] if node.get("state")]
-    closed_after_ms = Settings().dedupe_ttl_ms
+    closed_after_ms = Settings().events.dedupe_ttl_ms
     assert lives == [
         f"{closed_after_ms + 60_000} ms",
         f"{closed_after_ms + 3_600_000} ms",

@@ -23,14 +23,14 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
     """Settings of a fresh run, migrated; its schemas are dropped at the end."""
     changes = {
         "run_id": f"t{secrets.token_hex(5)}",
-        **({"redis_url": redis_url, "redis_password": None} if redis_url else {}),
+        **({"redis.url": redis_url, "redis.password": None} if redis_url else {}),
     }
-    run = settings.model_copy(update=changes)
+    run = settings.with_changes(changes)
     migrate.migrate(run)
     try:
         yield run
     finally:
-        with migrate.connect(run) as connection:
+        with migrate.connect(run.postgres) as connection:
             schemas = map(sql.Identifier, (run.names.report_schema, run.names.billing_schema, run.names.usage_schema))
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.SQL(", ").join(schemas)))
 

@@ -109,12 +109,12 @@ def acknowledge(
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
     try:
         with (
-            closing(store.opened(settings)) as connection,
+            closing(store.opened(settings.postgres, settings.names)) as connection,
             connection.cursor(row_factory=class_row(Answered)) as cursor,
         ):
             found = cursor.execute(_ACK, given).fetchall()
     except psycopg.Error as error:
-        raise translated(settings, error) from error
+        raise translated(settings.postgres, error) from error
     if not found:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
     return found
@@ -131,12 +131,12 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
     """
     try:
         with (
-            closing(store.opened(settings)) as connection,
+            closing(store.opened(settings.postgres, settings.names)) as connection,
             connection.cursor(row_factory=class_row(RuleStats)) as cursor,
         ):
             return cursor.execute(_STATS, [days]).fetchall()
     except psycopg.Error as error:
-        raise translated(settings, error) from error
+        raise translated(settings.postgres, error) from error
 
 
 def shown(at: datetime) -> str:

@@ -133,9 +133,9 @@ class Intake:
             self._topics.pop(run_id).close()
         for run_id in wanted:
             if run_id not in self._topics:
-                run = self._settings.model_copy(update={"run_id": run_id})
+                run = self._settings.with_changes({"run_id": run_id})
                 offsets = self._ask(lambda connection, name=run.names.alerts: store.offsets(connection, name))  # type: ignore[misc]
-                self._topics[run_id] = AlertTopic(run, offsets)
+                self._topics[run_id] = AlertTopic(run.kafka, run.names.alerts, offsets)
 
     def _poll(self, poll_ms: int) -> list[tuple[str, Place, bytes]]:
         own = self._settings.run_id
@@ -179,18 +179,18 @@ class Intake:
     def _desk(self, connection: psycopg.Connection, ledger: PostgresLedger, weighed: Sequence[_Weighed]) -> Desk:
         times = [one.alert.at_ms for one in weighed]
         policy_at = store.policy_between(connection, min(times), max(times))
-        return Desk(ledger, policy_at, self._settings.alert_group_wait_s * 1_000)
+        return Desk(ledger, policy_at, self._settings.alerts.group_wait_s * 1_000)
 
     def _ask(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
         try:
             if self._postgres is None:
-                self._postgres = store.opened(self._settings)
-                store.claim(self._postgres, self._settings)
+                self._postgres = store.opened(self._settings.postgres, self._settings.names)
+                store.claim(self._postgres, self._settings.names)
             with deadline(self._postgres, BATCH_TIMEOUT_MS):
                 return question(self._postgres)
         except psycopg.Error as error:
             self.close()
-            raise translated(self._settings, error) from error
+            raise translated(self._settings.postgres, error) from error
 
 
 def run(settings: Settings, stop: threading.Event) -> None:

@@ -13,7 +13,8 @@ from psycopg import sql
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.catalog.policy import read_policy
 from tidemark.core.errors import TidemarkError
-from tidemark.core.settings import Settings
+from tidemark.core.names import Names
+from tidemark.core.settings import PostgresSettings
 from udfs.postgres import connect
 
 STATEMENT_TIMEOUT_MS = 30_000
@@ -32,16 +33,14 @@ ORDER BY changed_at
 """
 
 
-def opened(settings: Settings) -> psycopg.Connection:
+def opened(postgres: PostgresSettings, names: Names) -> psycopg.Connection:
     """Connection in the schema of the run."""
-    connection = connect(
-        settings.postgres_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark alerts"
-    )
-    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(settings.names.usage_schema)))
+    connection = connect(postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark alerts")
+    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(names.usage_schema)))
     return connection
 
 
-def claim(connection: psycopg.Connection, settings: Settings) -> None:
+def claim(connection: psycopg.Connection, names: Names) -> None:
     """Be the one intake of this run; the claim goes with the connection.
 
     Raises
@@ -50,10 +49,10 @@ def claim(connection: psycopg.Connection, settings: Settings) -> None:
         Another connection has it.
 
     """
-    name = f"tidemark alerts {settings.names.usage_schema}"
+    name = f"tidemark alerts {names.usage_schema}"
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     if row is None or not row[0]:
-        raise TidemarkError(f"another intake of {settings.names.alerts} is at work.", "end one of the two.")
+        raise TidemarkError(f"another intake of {names.alerts} is at work.", "end one of the two.")
 
 
 def offsets(connection: psycopg.Connection, topic: str) -> dict[int, int]:

@@ -10,7 +10,7 @@ from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import BOOTSTRAP_MS
-from tidemark.core.settings import Settings
+from tidemark.core.settings import KafkaSettings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
 # Taken in one transaction, which holds up a critical alert behind them: about 2 s.
@@ -31,18 +31,18 @@ class AlertTopic:
 
     Parameters
     ----------
-    settings:
-        Kafka, and the run whose alerts are read.
+    kafka, topic:
+        Where Kafka is, and the topic of the run whose alerts are read.
     offsets:
         Next offset by partition; the beginning where there is none, or where it is out of range.
     """
 
-    def __init__(self, settings: Settings, offsets: Mapping[int, int]) -> None:
-        self._settings = settings
-        self._topic = settings.names.alerts
+    def __init__(self, kafka: KafkaSettings, topic: str, offsets: Mapping[int, int]) -> None:
+        self._kafka = kafka
+        self._topic = topic
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=settings.kafka_bootstrap.split(","), isolation_level="read_committed", group_id=None,
+                bootstrap_servers=kafka.servers, isolation_level="read_committed", group_id=None,
                 enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
                 max_poll_records=POLL_RECORDS, bootstrap_timeout_ms=BOOTSTRAP_MS,
             )  # fmt: skip
@@ -117,7 +117,7 @@ class AlertTopic:
 
     def _away(self, error: KafkaError) -> UnavailableError:
         return UnavailableError(
-            f"Kafka at {self._settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {self._kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         )
 
 

@@ -22,7 +22,7 @@ from tidemark.archive.source import Source, reading
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Record
 from tidemark.core.service import logger, repeat
-from tidemark.core.settings import Settings
+from tidemark.core.settings import Settings, TopicSettings
 
 log = logger("archive")
 
@@ -54,9 +54,9 @@ class Archived:
         return sum(gap.last - gap.first + 1 for gap in self.gaps if gap.reason == "retention")
 
 
-def topics_of(settings: Settings) -> tuple[str, str]:
+def topics_of(topics: TopicSettings) -> tuple[str, str]:
     """Topics that are archived: all that a replay reads."""
-    return settings.events_topic, settings.redrive_topic
+    return topics.events, topics.redrive
 
 
 def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Archived:
@@ -69,25 +69,25 @@ def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Ar
     TidemarkError
         Somebody else changes the archive, the folder belongs to another one, or a topic was made anew.
     """
-    with writing(settings) as index:
+    with writing(settings.postgres, settings.names) as index:
         return run_with(settings, index, progress)
 
 
 def run_with(settings: Settings, index: Index, progress: Callable[[int], None] | None = None) -> Archived:
     """`run` for one whose turn it is already."""
-    folder = Folder.of(settings)
+    folder = Folder.of(settings.archive)
     folder.claim(index.archive_id(), known_files=index.count())
     done = Archived()
-    with reading(settings) as source:
-        for topic in topics_of(settings):
+    with reading(settings.kafka) as source:
+        for topic in topics_of(settings.topics):
             archiver = _Archiver(settings, index, folder, source, topic, done, progress)
             archiver.run()
     return done
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
-    """Archive every `archive_interval_s` until `stop` is set; failures are logged and tried again."""
-    Folder.of(settings)
+    """Archive every `archive.interval_s` until `stop` is set; failures are logged and tried again."""
+    Folder.of(settings.archive)
 
     def report(done: Archived, recovered: bool) -> None:
         lost = [f"{gap.topic} {gap.partition}:{gap.first}-{gap.last}" for gap in done.gaps if gap.reason == "retention"]
@@ -95,7 +95,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
             log("archived", rows=done.rows, files=done.files, bytes=done.size, lost=lost, removed=done.removed,
                 aside=done.aside)  # fmt: skip
 
-    repeat(lambda: run(settings), every_s=settings.archive_interval_s, stop=stop, log=log, report=report)
+    repeat(lambda: run(settings), every_s=settings.archive.interval_s, stop=stop, log=log, report=report)
 
 
 class _Archiver:
@@ -105,7 +105,7 @@ class _Archiver:
         self, settings: Settings, index: Index, folder: Folder, source: Source, topic: str, done: Archived,
         progress: Callable[[int], None] | None,
     ) -> None:  # fmt: skip
-        self._file_rows = settings.archive_file_rows
+        self._file_rows = settings.archive.file_rows
         self._index, self._folder, self._source, self._topic = index, folder, source, topic
         self._done, self._progress = done, progress
         self._writer: Writer | None = None

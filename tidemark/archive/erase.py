@@ -124,9 +124,9 @@ def erase(
     if not by.strip():
         raise UsageError("nobody is named who erases.", "add --by with a name that will be understood in years.")
     if dry_run:
-        with opened(settings) as index:
+        with opened(settings.postgres, settings.names) as index:
             return _Erasure(settings, index, (tenant_id, customer_id), progress).planned()
-    with writing(settings) as index:
+    with writing(settings.postgres, settings.names) as index:
         # Step 1
         run_with(settings, index)
         return _Erasure(settings, index, (tenant_id, customer_id), progress).done(by)
@@ -136,8 +136,8 @@ class _Erasure:
     def __init__(
         self, settings: Settings, index: Index, customer: Pair, progress: Callable[[int], None] | None
     ) -> None:
-        self._settings, self._index, self._folder = settings, index, Folder.of(settings)
-        self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.default_tenant)
+        self._settings, self._index, self._folder = settings, index, Folder.of(settings.archive)
+        self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.events.default_tenant)
         self._progress = progress
         self._events = self._unreadable = 0
         self._kafka = held_until(settings)
@@ -166,7 +166,7 @@ class _Erasure:
         return replace(told, erasure_id=row[0], erased_at=row[1]) if row else told
 
     def _files(self) -> list[File]:
-        return [file for topic in topics_of(self._settings) for file in self._index.files(topic)]
+        return [file for topic in topics_of(self._settings.topics) for file in self._index.files(topic)]
 
     def _concerns(self, file: File) -> bool:
         """Whether a file holds something to erase; counts it."""
@@ -231,10 +231,10 @@ class _Erasure:
 def held_until(settings: Settings) -> dict[str, datetime | None]:
     """When each topic that may hold events has removed what it holds now, by its retention; None for never."""
     found: dict[str, datetime | None] = {}
-    with reading(settings) as source, opened(settings) as index:
+    with reading(settings.kafka) as source, opened(settings.postgres, settings.names) as index:
         row = index.connection.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000").fetchone()
         now_ms = int(row[0]) if row else 0
-        for topic in (*topics_of(settings), settings.names.dlq):
+        for topic in (*topics_of(settings.topics), settings.names.dlq):
             kept_ms = int(source.configs(topic)["retention.ms"])
             found[topic] = None if kept_ms < 0 else instant(now_ms + kept_ms)
     return found
@@ -242,7 +242,7 @@ def held_until(settings: Settings) -> dict[str, datetime | None]:
 
 def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
     """Paths that meters read, or have read: a replay may measure by the catalog as it was known once."""
-    source = PostgresCatalogSource(settings.postgres_url, settings.catalog_schema)
+    source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
     try:
         meters = [*source.snapshot().meters]
     except CatalogUnavailable as error:

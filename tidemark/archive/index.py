@@ -13,7 +13,8 @@ from psycopg import sql
 
 from tidemark.core import migrate
 from tidemark.core.errors import TidemarkError
-from tidemark.core.settings import Settings
+from tidemark.core.names import Names
+from tidemark.core.settings import PostgresSettings
 
 # A writer that was killed may hold its turn until Postgres has noticed; a longer wait is for somebody who is at work.
 _TURN_WAIT = "10s"
@@ -117,7 +118,7 @@ class Index:
         if row and str(row[0]) != topic_id:
             raise TidemarkError(
                 f"topic {topic} was deleted and made again (id {topic_id}, not {row[0]}): its offsets mean others.",
-                "archive it under another events_topic, or with another database and archive_dir.",
+                "archive it under another topics.events, or with another database and archive.dir.",
             )
 
     def next_offsets(self, topic: str) -> dict[int, int]:
@@ -164,7 +165,7 @@ class Index:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Index]:
+def opened(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
     """The index, for reading.
 
     Raises
@@ -174,19 +175,17 @@ def opened(settings: Settings) -> Iterator[Index]:
     TidemarkError
         The tables are not there.
     """
-    with migrate.connect(settings) as connection:
-        schema = sql.Identifier(settings.names.billing_schema)
+    with migrate.connect(postgres) as connection:
+        schema = sql.Identifier(names.billing_schema)
         connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
         known = connection.execute("SELECT to_regclass('archive_file')").fetchone()
         if not known or known[0] is None:
-            raise TidemarkError(
-                f"schema {settings.names.billing_schema} has no index of an archive.", "`tidemark db migrate`."
-            )
+            raise TidemarkError(f"schema {names.billing_schema} has no index of an archive.", "`tidemark db migrate`.")
         yield Index(connection)
 
 
 @contextmanager
-def writing(settings: Settings) -> Iterator[Index]:
+def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
     """The index, for the one who changes the archive: no two at a time, and none after the connection is gone.
 
     Raises
@@ -194,9 +193,9 @@ def writing(settings: Settings) -> Iterator[Index]:
     TidemarkError
         Somebody else is at work; and as for `opened`.
     """
-    with opened(settings) as index:
+    with opened(postgres, names) as index:
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_WAIT))
-        name = f"archive of {settings.names.billing_schema}"
+        name = f"archive of {names.billing_schema}"
         try:
             index.connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
         except psycopg.errors.LockNotAvailable:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import ArchiveSettings
 
 MARK = "archive.json"
 # Files that lie in no index and may be the only copy of their records are put here, never removed.
@@ -34,7 +34,7 @@ class Folder:
         self.root = root
 
     @classmethod
-    def of(cls, settings: Settings) -> Folder:
+    def of(cls, archive: ArchiveSettings) -> Folder:
         """The folder that the settings name.
 
         Raises
@@ -42,13 +42,13 @@ class Folder:
         UsageError
             None is named, or one that is no folder of this machine.
         """
-        text = settings.archive_dir
+        text = archive.dir
         if not text:
-            raise UsageError("archive_dir is not set: there is no archive.", "set it to a folder that is backed up.")
+            raise UsageError("archive.dir is not set: there is no archive.", "set it to a folder that is backed up.")
         parts = urlsplit(text)
         if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
             raise UsageError(
-                f"archive_dir is {text}: a file is made visible by renaming it, which only file systems have.",
+                f"archive.dir is {text}: a file is made visible by renaming it, which only file systems have.",
                 "name a folder, or a file: URI; mount what is elsewhere.",
             )
         return cls(Path(unquote(parts.path) if parts.scheme else text).absolute())
@@ -72,13 +72,13 @@ class Folder:
             if found != archive_id:
                 raise TidemarkError(
                     f"{self.root} is the archive {found}, not {archive_id}, which this database knows.",
-                    "set archive_dir to another folder, or restore the database that belongs to this one.",
+                    "set archive.dir to another folder, or restore the database that belongs to this one.",
                 )
             return
         if known_files:
             raise TidemarkError(
                 f"{self.root} is no archive, and the index knows {known_files} files in it.",
-                "mount or restore what archive_dir names.",
+                "mount or restore what archive.dir names.",
             )
         self.root.mkdir(parents=True, exist_ok=True)
         unfinished = self.root / f"{MARK}{_UNFINISHED}"

@@ -85,7 +85,7 @@ def publish(
     with _alone(settings, topic):
         last = _prepare(settings, topic, _partitions(settings, source))
         sent = there = 0
-        with Sender(settings) as sender:
+        with Sender(settings.kafka) as sender:
             for record in records(settings, source, since_ms=since_ms, until_ms=until_ms):
                 if record.offset <= last.get(record.partition, -1):
                     there += 1
@@ -106,7 +106,7 @@ def publish(
 @contextmanager
 def _alone(settings: Settings, topic: str) -> Iterator[None]:
     """Two at once would each send what the other has not sent yet."""
-    with opened(settings) as index:
+    with opened(settings.postgres, settings.names) as index:
         name = f"publishing to {topic}"
         row = index.connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
         if not row or not row[0]:
@@ -115,18 +115,20 @@ def _alone(settings: Settings, topic: str) -> Iterator[None]:
 
 
 def _partitions(settings: Settings, source: str) -> int:
-    with opened(settings) as index:
+    with opened(settings.postgres, settings.names) as index:
         archived = max((file.partition + 1 for file in index.files(source)), default=0)
-    return max(archived, settings.topic_partitions)
+    return max(archived, settings.topics.partitions)
 
 
 def _prepare(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Make the topic fit for archived records; the offset last published, by partition."""
     with _admin(settings) as admin:
         if topic not in admin.list_topics():
-            admin.create_topics([NewTopic(topic, partitions, settings.topic_replication, topic_configs=_CONFIG)])
-        last = {partition: int(offset) for partition, offset in last_header(settings, topic, OFFSET_HEADER).items()}
-        with reading(settings) as kafka:
+            admin.create_topics([NewTopic(topic, partitions, settings.topics.replication, topic_configs=_CONFIG)])
+        last = {
+            partition: int(offset) for partition, offset in last_header(settings.kafka, topic, OFFSET_HEADER).items()
+        }
+        with reading(settings.kafka) as kafka:
             _check(topic, kafka.configs(topic), kafka.ends(topic), partitions, published=bool(last))
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=_KEPT)])
     return last
@@ -150,12 +152,12 @@ def _check(
 @contextmanager
 def _admin(settings: Settings) -> Iterator[Any]:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
         try:
             yield admin
         finally:
             admin.close()
     except KafkaError as error:
         raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         ) from error

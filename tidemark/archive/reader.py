@@ -41,9 +41,9 @@ def records(
     UnavailableError
         Postgres does not answer.
     """
-    folder = Folder.of(settings)
-    with opened(settings) as index:
-        for file in index.files(topic or settings.events_topic, partitions, since_ms, until_ms):
+    folder = Folder.of(settings.archive)
+    with opened(settings.postgres, settings.names) as index:
+        for file in index.files(topic or settings.topics.events, partitions, since_ms, until_ms):
             for record in read_file(folder, index, file):
                 if (since_ms is None or record.timestamp_ms >= since_ms) and (
                     until_ms is None or record.timestamp_ms < until_ms
@@ -58,14 +58,14 @@ def raw_records(settings: Settings, *, since_ms: int | None = None, until_ms: in
     """
     for record in records(settings, since_ms=since_ms, until_ms=until_ms):
         yield record.partition, record.offset, record.timestamp_ms, record.value
-    for record in records(settings, settings.redrive_topic, since_ms=since_ms, until_ms=until_ms):
+    for record in records(settings, settings.topics.redrive, since_ms=since_ms, until_ms=until_ms):
         yield -1 - record.partition, record.offset, record.timestamp_ms, record.value
 
 
 def lost(settings: Settings, topic: str | None = None) -> list[Gap]:
     """Offsets that held records once and are in no file: a replay from the archive lacks them."""
-    with opened(settings) as index:
-        return [gap for gap in index.gaps(topic or settings.events_topic) if gap.reason != "not_committed"]
+    with opened(settings.postgres, settings.names) as index:
+        return [gap for gap in index.gaps(topic or settings.topics.events) if gap.reason != "not_committed"]
 
 
 def read_file(folder: Folder, index: Index, file: File) -> Iterator[Record]:

@@ -14,7 +14,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from tidemark.archive.index import Gap
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S, Record
-from tidemark.core.settings import Settings
+from tidemark.core.settings import KafkaSettings
 
 _POLL_MS = 500
 _POLL_RECORDS = 5_000
@@ -119,7 +119,7 @@ class Source:
 
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[Source]:
+def reading(kafka: KafkaSettings) -> Iterator[Source]:
     """A source of committed records.
 
     Raises
@@ -127,7 +127,7 @@ def reading(settings: Settings) -> Iterator[Source]:
     UnavailableError
         Kafka does not answer.
     """
-    servers = settings.kafka_bootstrap.split(",")
+    servers = kafka.servers
     try:
         consumer = KafkaConsumer(
             bootstrap_servers=servers, isolation_level="read_committed", group_id=None, enable_auto_commit=False,
@@ -147,7 +147,7 @@ def reading(settings: Settings) -> Iterator[Source]:
         raise
     except KafkaError as error:
         raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         ) from error
 
 

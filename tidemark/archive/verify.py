@@ -55,8 +55,8 @@ def verify(settings: Settings) -> Verified:
     UsageError
         There is no archive.
     """
-    folder, found = Folder.of(settings), Verified()
-    with opened(settings) as index:
+    folder, found = Folder.of(settings.archive), Verified()
+    with opened(settings.postgres, settings.names) as index:
         for topic in index.topics():
             _topic(index, folder, topic, found)
     return found

@@ -102,7 +102,7 @@ def close(settings: Settings, by: str, wish: Wish | None = None, *, progress: Sa
         _await_counted(settings)
     # Step 2
     feed, why = settled(settings, say)
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         # Step 3
         corrections = correct(connection, settings, feed, by, wish.scope) if feed else 0
         # Step 4
@@ -120,25 +120,25 @@ def close(settings: Settings, by: str, wish: Wish | None = None, *, progress: Sa
 
 
 def watch(settings: Settings, by: str, stop: threading.Event) -> None:
-    """Close every `close_interval_s` until `stop` is set; failures are logged and tried again, never raised.
+    """Close every `close.interval_s` until `stop` is set; failures are logged and tried again, never raised.
 
     The index of the deltas is brought up after each close, so that `explain` finds it there.
     """
-    log("started", every_s=settings.close_interval_s, schema=settings.names.billing_schema)
+    log("started", every_s=settings.close.interval_s, schema=settings.names.billing_schema)
 
     def step() -> Closed:
         found = close(settings, by)
         for run in feeds_of(settings):
-            own = settings.model_copy(update={"run_id": run})
+            own = settings.with_changes({"run_id": run})
             delta_index.catch_up(own, settings.names, limit=INDEXED_AT_ONCE)
         return found
 
-    repeat(step, every_s=settings.close_interval_s, stop=stop, log=log, report=_report)
+    repeat(step, every_s=settings.close.interval_s, stop=stop, log=log, report=_report)
 
 
 def _await_counted(settings: Settings) -> None:
     """Give `meter` time to count the heartbeats, so that they are of use now; when it lags, they are later."""
-    ends = {settings.events_topic: end_offsets(settings, settings.events_topic)}
+    ends = {settings.topics.events: end_offsets(settings.kafka, settings.topics.events)}
     try:
         wait_until(lambda: reached(settings, committed(settings), ends), HEARTBEAT_WAIT_S, "the heartbeats")
     except UnavailableError as error:

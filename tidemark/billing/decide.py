@@ -73,15 +73,15 @@ def _due(connection: psycopg.Connection, settings: Settings, feed: Feed | None, 
     Without a yes no more of a customer are looked for than show that there are too many.
     """
     scope = wish.scope
-    grace = timedelta(seconds=settings.grace_s)
+    grace = timedelta(seconds=settings.events.grace_s)
     cutoffs = [feed.at - grace] if feed and feed.at else []
-    if not has_create_time(settings, settings.events_topic):
-        patience = timedelta(seconds=settings.close_max_lag_s if feed and feed.at else 0)
+    if not has_create_time(settings.kafka, settings.topics.events):
+        patience = timedelta(seconds=settings.close.max_lag_s if feed and feed.at else 0)
         cutoffs.append(store.now(connection) - grace - patience)
     if not cutoffs:
         return periods.Due()
     catalog = periods.catalog_of(settings)
-    most = None if wish.yes else settings.close_max_periods + 1
+    most = None if wish.yes else settings.close.max_periods + 1
     found = periods.due(connection, settings, catalog, max(cutoffs), scope.tenant, scope.customer, most)
     if scope.until is not None:
         for some in store.batches(sorted(found.keys)):
@@ -101,7 +101,7 @@ def _judged(
     3. Of the rest, dead letters and drift are looked at.
     """
     # Step 1
-    grace = timedelta(seconds=settings.grace_s)
+    grace = timedelta(seconds=settings.events.grace_s)
     late = tuple(sorted(key for key in keys if key.end > watermark - grace))
     refused = []
     if late:

@@ -133,14 +133,14 @@ def catch_up(
         Postgres or Kafka does not answer.
     """
     topic, done = settings.names.deltas, 0
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         if not _claim(connection, names, wait=limit is None):
             return 0
-        with reading(settings) as source:
+        with reading(settings.kafka) as source:
             topic_id = source.topic_id(topic)
         connection.execute(_STAGE)
         starts = _starts(connection, names, topic, topic_id)
-        for some in batches(_limited(dump(settings, topic, starts=starts), limit), BATCH):
+        for some in batches(_limited(dump(settings.kafka, topic, starts=starts), limit), BATCH):
             _take(connection, names, topic, topic_id, some)
             done += len(some)
             if progress is not None:

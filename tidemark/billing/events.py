@@ -118,7 +118,7 @@ class _Reader:
         self.arrivals: list[int] = []
 
     def read(self, topic: str, ranges: Ranges) -> None:
-        records = (one for one in read_ranges(self._settings, topic, ranges) if may_hold(one.value, self.names))
+        records = (one for one in read_ranges(self._settings.kafka, topic, ranges) if may_hold(one.value, self.names))
         while some := list(islice(records, _BATCH)):
             for record, event, text in decoded(self._decoder, self._settings, topic, some):
                 if event in self.first:
@@ -152,7 +152,7 @@ def decoded(
 
 def source_partition(settings: Settings, topic: str, partition: int) -> int:
     """A partition as the decoder knows it: partition p of the redrive topic is -1 - p."""
-    return -1 - partition if topic == settings.redrive_topic else partition
+    return -1 - partition if topic == settings.topics.redrive else partition
 
 
 def made(settings: Settings, topic: str, record: Record, one: Packed) -> Event:
@@ -171,7 +171,7 @@ def event_of(settings: Settings, record: Record) -> Parsed | None:
     """The event in a record; None when it cannot be read."""
     envelope = unwrap(record.value)
     raw = record.value if envelope is None else envelope.event
-    return read_event(raw, record.timestamp_ms, settings.default_tenant)
+    return read_event(raw, record.timestamp_ms, settings.events.default_tenant)
 
 
 def properties_of(event: Parsed) -> dict[str, Any]:
@@ -210,13 +210,13 @@ def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
     Partitions are read at their own pace, so a copy that was dropped may have arrived before the one that was counted.
     """
     found: dict[str, Ranges] = {}
-    for topic in (settings.events_topic, settings.redrive_topic):
-        disorder_ms = settings.bounded_disorder_s * 1_000 if has_create_time(settings, topic) else 0
-        around_ms = settings.dedupe_ttl_ms + disorder_ms
+    for topic in (settings.topics.events, settings.topics.redrive):
+        disorder_ms = settings.meter.bounded_disorder_s * 1_000 if has_create_time(settings.kafka, topic) else 0
+        around_ms = settings.events.dedupe_ttl_ms + disorder_ms
         since = periods.instant(max(0, min(arrivals) - around_ms))
         until = periods.instant(max(arrivals) + around_ms)
-        starts, stops = offsets_at(settings, topic, since), offsets_at(settings, topic, until)
-        ends = end_offsets(settings, topic)
+        starts, stops = offsets_at(settings.kafka, topic, since), offsets_at(settings.kafka, topic, until)
+        ends = end_offsets(settings.kafka, topic)
         found[topic] = {part: [(start, stops.get(part, ends[part]))] for part, start in starts.items()}
     return found
 
@@ -226,7 +226,7 @@ def _count_copies(settings: Settings, reader: _Reader, window: Mapping[str, Rang
     wanted = {event for event, _ in reader.events}
     copies: Counter[bytes] = Counter()
     for topic, ranges in window.items():
-        for record in read_ranges(settings, topic, ranges):
+        for record in read_ranges(settings.kafka, topic, ranges):
             place = topic, record.partition, record.offset
             if not may_hold(record.value, reader.names) or place in reader.origins:
                 continue

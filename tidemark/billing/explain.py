@@ -117,13 +117,13 @@ def explain(
         Postgres or Kafka does not answer.
     """
     catalog = periods.catalog_of(settings)
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         key = period_at(connection, settings, catalog, (tenant, customer), at)
         run = feeding(versions.layers(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)
         lines = store.wanted_lines(connection, settings.names, [key], so_far=True)[key]
         ends = store.wanted_lines(connection, settings.names, [key])[key]
-        own = settings.model_copy(update={"run_id": run})
+        own = settings.with_changes({"run_id": run})
         delta_index.catch_up(own, settings.names, progress=progress)
         found = delta_index.sources(connection, own, settings.names, key, meter)
     read = read_events(own, catalog, key, meter, found, all_copies=copies) if events else None

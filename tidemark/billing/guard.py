@@ -39,15 +39,15 @@ def jumped(
     One event with a wrong arrival, on a topic whose producers set it, is enough for that. What was due by the accepted
     one is not refused. Before the first close the oldest period that is due says where the watermark has to be.
     """
-    grace = timedelta(seconds=settings.grace_s)
+    grace = timedelta(seconds=settings.events.grace_s)
     since = before or min((key.end + grace for key in keys), default=watermark)
     ahead = tuple(sorted(key for key in keys if before is None or key.end + grace > before))
-    if watermark - since <= timedelta(days=settings.close_max_jump_days) or not ahead:
+    if watermark - since <= timedelta(days=settings.close.max_jump_days) or not ahead:
         return None
     seen = f"the last one was {rfc3339(since)}" if before else f"the first period was due at {rfc3339(since)}"
     detail = (
         f"the arrival watermark is {rfc3339(watermark)}, and {seen}: {(watermark - since).days:,} days, over "
-        f"close_max_jump_days {settings.close_max_jump_days}; is it right? Look with "
+        f"close.max_jump_days {settings.close.max_jump_days}; is it right? Look with "
         "`tidemark close --dry-run --yes`, then `tidemark close --yes`"
     )
     return Refusal("watermark_jump", detail, ahead)
@@ -55,14 +55,14 @@ def jumped(
 
 def too_many(settings: Settings, keys: Collection[PeriodKey]) -> Refusal | None:
     """Refuse customers of whom more periods are due than are closed at once; how many customers there are is free."""
-    bound = settings.close_max_periods
+    bound = settings.close.max_periods
     over = {pair for pair, count in Counter(key[:2] for key in keys).items() if count > bound}
     if not over:
         return None
     named = ", ".join("/".join(pair) for pair in sorted(over)[:_NAMED])
     more = f" and {len(over) - _NAMED:,} more customers" if len(over) > _NAMED else ""
     detail = (
-        f"more than close_max_periods {bound} periods are due at once of {named}{more}; look with "
+        f"more than close.max_periods {bound} periods are due at once of {named}{more}; look with "
         "`tidemark close --dry-run --yes`, then `tidemark close --yes`"
     )
     return Refusal("max_periods", detail, tuple(sorted(key for key in keys if key[:2] in over)))

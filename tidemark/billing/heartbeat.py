@@ -29,32 +29,32 @@ def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[in
     UnavailableError
         Kafka or the catalog does not answer.
     """
-    if at is None and has_create_time(settings, settings.events_topic):
+    if at is None and has_create_time(settings.kafka, settings.topics.events):
         raise UsageError(
-            f"producers set the arrivals of {settings.events_topic}: a heartbeat of now would end its history.",
+            f"producers set the arrivals of {settings.topics.events}: a heartbeat of now would end its history.",
             "say of when it is: `tidemark ledger heartbeat --at INSTANT`.",
         )
     moment = at or datetime.now(UTC)
     check(settings, moment)
-    wanted = sorted(end_offsets(settings, settings.events_topic) if partitions is None else partitions)
+    wanted = sorted(end_offsets(settings.kafka, settings.topics.events) if partitions is None else partitions)
     at_ms = millis(moment)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for partition in wanted:
-            sender.send(settings.events_topic, event(settings, moment), partition=partition, timestamp_ms=at_ms)
+            sender.send(settings.topics.events, event(settings, moment), partition=partition, timestamp_ms=at_ms)
     return len(wanted)
 
 
 def silent(settings: Settings, now: datetime) -> list[int]:
-    """Partitions whose last record, if any, arrived `heartbeat_s` ago or earlier."""
-    ends = end_offsets(settings, settings.events_topic)
-    last = last_records(settings, settings.events_topic, "read_uncommitted")
-    limit_ms = millis(now) - settings.heartbeat_s * 1_000
+    """Partitions whose last record, if any, arrived `heartbeat.idle_s` ago or earlier."""
+    ends = end_offsets(settings.kafka, settings.topics.events)
+    last = last_records(settings.kafka, settings.topics.events, "read_uncommitted")
+    limit_ms = millis(now) - settings.heartbeat.idle_s * 1_000
     return [part for part in sorted(ends) if part not in last or last[part].timestamp_ms <= limit_ms]
 
 
 def wanted(settings: Settings) -> bool:
     """Whether idle partitions get heartbeats by themselves: a tenant is set, and arrival is the broker's clock."""
-    return bool(settings.heartbeat_tenant) and not has_create_time(settings, settings.events_topic)
+    return bool(settings.heartbeat.tenant) and not has_create_time(settings.kafka, settings.topics.events)
 
 
 def event(settings: Settings, moment: datetime) -> bytes:
@@ -62,7 +62,7 @@ def event(settings: Settings, moment: datetime) -> bytes:
     return json.dumps(
         {
             "event_id": str(uuid.uuid4()),
-            "tenant_id": settings.heartbeat_tenant,
+            "tenant_id": settings.heartbeat.tenant,
             "customer_id": HEARTBEAT_CUSTOMER,
             "event_type": EVENT_TYPE,
             "timestamp": moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -72,16 +72,16 @@ def event(settings: Settings, moment: datetime) -> bytes:
 
 def check(settings: Settings, moment: datetime) -> None:
     """Raise UsageError unless heartbeats would be counted."""
-    tenant = settings.heartbeat_tenant
+    tenant = settings.heartbeat.tenant
     if not tenant:
         raise UsageError(
-            "heartbeat_tenant is not set.", "name a tenant of the catalog that nobody bills, see docs/billing.md."
+            "heartbeat.tenant is not set.", "name a tenant of the catalog that nobody bills, see docs/billing.md."
         )
     meters = catalog_of(settings).meters_at(tenant, EVENT_TYPE, millis(moment))
     if meters:
         return
     what = "is not in the catalog" if meters is None else f"has no meter that takes event type {EVENT_TYPE}"
     raise UsageError(
-        f"heartbeat_tenant {tenant!r} {what}: its heartbeats would be dead letters.",
+        f"heartbeat.tenant {tenant!r} {what}: its heartbeats would be dead letters.",
         f"give it a meter with aggregation count and event_types [{EVENT_TYPE}], then `tidemark catalog apply`.",
     )

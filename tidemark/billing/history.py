@@ -40,7 +40,7 @@ def newest(settings: Settings, tenant: str | None, customer: str | None, limit: 
     """
     statement = sql.SQL(_NEWEST).format(schema=sql.Identifier(settings.names.billing_schema))
     asked = {"tenant": tenant, "customer": customer, "limit": limit}
-    with connect(settings) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with connect(settings.postgres) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, asked).fetchall()
     return [{name: _shown(value) for name, value in row.items()} for row in rows]
 

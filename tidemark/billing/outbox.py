@@ -53,7 +53,7 @@ def tell(settings: Settings, progress: Step | None = None) -> int:
     TidemarkError
         Another teller took over meanwhile; it sends the rest.
     """
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         return sum(_tell(connection, settings, topic, progress or (lambda _: None)) for topic in TOPICS)
 
 
@@ -98,11 +98,11 @@ def _committed(settings: Settings, topic: str) -> int:
     # Ours is the only transaction there may be, and it was just ended: until its marker is written, records before the
     # end may seem to be absent.
     wait_until(
-        lambda: end_offsets(settings, name, "read_committed") == end_offsets(settings, name),
+        lambda: end_offsets(settings.kafka, name, "read_committed") == end_offsets(settings.kafka, name),
         _DECIDED_S,
         f"the last transaction of {name} to be decided",
     )
-    found = last_records(settings, name, "read_committed").values()
+    found = last_records(settings.kafka, name, "read_committed").values()
     return max((int(dict(record.headers)[HEADER]) for record in found), default=0)
 
 
@@ -146,7 +146,7 @@ def _address(settings: Settings, topic: str) -> str:
 def _producer(settings: Settings, topic: str) -> Iterator[Any]:
     try:
         producer = KafkaProducer(
-            bootstrap_servers=settings.kafka_bootstrap.split(","),
+            bootstrap_servers=settings.kafka.servers,
             transactional_id=f"{settings.names.job('tell')}-{topic}", transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             acks="all", enable_idempotence=True, compression_type="lz4", max_request_size=MAX_RECORD_BYTES,
             max_block_ms=_WAIT_MS, allow_auto_create_topics=False,

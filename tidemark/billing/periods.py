@@ -176,13 +176,13 @@ def catalog_of(settings: Settings) -> Catalog:
     UnavailableError
         It cannot be read.
     """
-    source = _Closing(settings.postgres_url)
+    source = _Closing(settings.postgres.url)
     try:
         # Asked here, because a catalog waits for its first snapshot without end.
         source.revision()
     except CatalogUnavailable as error:
         raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
-    catalog = Catalog(source, float("inf"), settings.customer_cache_size)
+    catalog = Catalog(source, float("inf"), settings.catalog.customer_cache_size)
     catalog.refresh()
     return catalog
 
@@ -208,7 +208,7 @@ def due(
     names, found = settings.names, Due()
     wanted = {"tenant": tenant, "customer": customer, "first": tenant or "", "cutoff": cutoff}
     customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS, wanted)]
-    beats = settings.heartbeat_tenant, HEARTBEAT_CUSTOMER
+    beats = settings.heartbeat.tenant, HEARTBEAT_CUSTOMER
     customers = [one for one in customers if one.pair != beats]
     # Step 1
     for walkers in batches(customers):

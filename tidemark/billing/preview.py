@@ -70,7 +70,7 @@ def preview(settings: Settings, wish: Wish, progress: Say | None = None) -> Prev
     """
     silent = heartbeat.silent(settings, datetime.now(UTC)) if heartbeat.wanted(settings) else []
     feed, why = settled(settings, progress or (lambda _: None))
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         decision = decide(connection, settings, feed, why, wish)
         return Preview(
             watermark=feed.at if feed else None,

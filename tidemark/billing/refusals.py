@@ -46,7 +46,7 @@ class Letters:
 
 def failed_checkpoints(settings: Settings) -> str:
     """Which job failed its last checkpoint, in words; empty for none."""
-    rest = FlinkRest(settings.flink_rest_url)
+    rest = FlinkRest(settings.flink.rest_url)
     failed = [job for job in ("meter", "rollup") if rest.progress(running(settings, job).id).last_failed]
     return f"the last checkpoint of {' and '.join(failed)} failed: see `tidemark status`" if failed else ""
 
@@ -71,7 +71,7 @@ def count_letters(settings: Settings, keys: Iterable[PeriodKey]) -> Letters:
 
 def over_bound(settings: Settings, letters: Letters, accepted: Collection[Pair]) -> list[Refusal]:
     """A refusal for each customer that has more open dead letters in a period than is allowed."""
-    bound = settings.close_max_dead_letters
+    bound = settings.close.max_dead_letters
     over: dict[Pair, list[PeriodKey]] = {}
     for key, count in sorted(letters.open.items()):
         if count > bound and key[:2] not in accepted:
@@ -102,7 +102,7 @@ def _too_many(settings: Settings, letters: Letters, pair: Pair, keys: list[Perio
     numbers = ", ".join(f"{letters.open[key]:,} in the period from {rfc3339(key.start)}" for key in keys)
     name = "/".join(pair)
     detail = (
-        f"dead letters of {name}: {numbers}, over close_max_dead_letters {settings.close_max_dead_letters}; look with "
+        f"dead letters of {name}: {numbers}, over close.max_dead_letters {settings.close.max_dead_letters}; look with "
         f"`tidemark dlq list --tenant {pair[0]} --customer {pair[1]}`, redrive them, or `--accept-dead-letters {name}`"
     )
     return Refusal("dead_letters", detail, tuple(keys))
@@ -112,10 +112,10 @@ def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> li
     """Letters in these periods that were not counted after all; what was redriven and failed again is there once."""
     rejected: set[Position] = set()
     found = []
-    for letter in noting_rejected(dead_letters(settings), settings.redrive_topic, rejected):
+    for letter in noting_rejected(dead_letters(settings), settings.topics.redrive, rejected):
         keys = of_pair.get((letter.get("tenant_id") or "", letter.get("customer_id") or ""), [])
         # What was rejected whole there is a second dead letter of one event.
-        again = letter["topic"] == settings.redrive_topic and not letter.get("partial")
+        again = letter["topic"] == settings.topics.redrive and not letter.get("partial")
         if keys and not again and (key := _period_of(settings, letter, keys)):
             found.append((letter, key))
     if not found:
@@ -132,7 +132,7 @@ def _period_of(settings: Settings, letter: Letter, keys: Iterable[PeriodKey]) ->
 
 
 def _time_ms(settings: Settings, letter: Letter) -> int | None:
-    arrived_ms, raw = arrival_ms(letter), event_of(letter, settings.redrive_topic)
-    event = read_event(raw, arrived_ms or 0, settings.default_tenant)
+    arrived_ms, raw = arrival_ms(letter), event_of(letter, settings.topics.redrive)
+    event = read_event(raw, arrived_ms or 0, settings.events.default_tenant)
     at_ms = None if event is None else time_of(event)
     return arrived_ms if at_ms is None else at_ms

@@ -47,7 +47,7 @@ class Feed:
 def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.Cause, str] | None]:
     """How far the runs are; otherwise, or besides, why nothing may be closed; raises UnavailableError for Postgres."""
     layers = _layers(settings)
-    runs = {run: settings.model_copy(update={"run_id": run}) for run in runs_of(layers, settings)}
+    runs = {run: settings.with_changes({"run_id": run}) for run in runs_of(layers, settings)}
     try:
         marks = {run: settle(own, say) for run, own in runs.items()}
         failed = next(filter(None, map(refusals.failed_checkpoints, runs.values())), "")
@@ -98,5 +98,5 @@ def by_run(settings: Settings, feed: Feed, keys: Iterable[PeriodKey]) -> dict[st
 
 
 def _layers(settings: Settings) -> list[Layer]:
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         return rollup_views.layers(connection, settings.names)

@@ -173,7 +173,7 @@ def trace(
     settle(hits, letters, committed(settings))
     # Step 4
     counted = [hit for hit in hits if hit.outcome == "counted"]
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         _measure(connection, settings, counted)
     return grouped(event_id, hits)
 
@@ -210,7 +210,7 @@ def _hits(
     settings: Settings, event_id: str, since: datetime | None, until: datetime | None, progress: Callable[[str], None]
 ) -> Iterator[Hit]:
     names = texts_of(event_id)
-    for topic in (settings.events_topic, settings.redrive_topic):
+    for topic in (settings.topics.events, settings.topics.redrive):
         progress(f"reading {topic} …")
         for record, archived in _records(settings, topic, since, until, progress):
             if not may_hold(record.value, names):
@@ -229,15 +229,15 @@ def _records(
     settings: Settings, topic: str, since: datetime | None, until: datetime | None, progress: Callable[[str], None]
 ) -> Iterator[tuple[Record, bool]]:
     """Records that arrived in the bounds, and whether they are from the archive: what Kafka no longer has."""
-    begins, starts = offsets_at(settings, topic, None), offsets_at(settings, topic, since)
-    ends = offsets_at(settings, topic, until or periods.FOREVER)
-    if settings.archive_dir and any(begins.values()):
+    begins, starts = offsets_at(settings.kafka, topic, None), offsets_at(settings.kafka, topic, since)
+    ends = offsets_at(settings.kafka, topic, until or periods.FOREVER)
+    if settings.archive.dir and any(begins.values()):
         since_ms, until_ms = (None if at is None else periods.millis(at) for at in (since, until))
         for record in archive.records(settings, topic, since_ms=since_ms, until_ms=until_ms):
             if record.offset < begins.get(record.partition, 0):
                 yield record, True
     ranges = {part: [(start, ends.get(part, start))] for part, start in starts.items()}
-    for number, record in enumerate(read_ranges(settings, topic, ranges), 1):
+    for number, record in enumerate(read_ranges(settings.kafka, topic, ranges), 1):
         yield record, False
         if number % _SAY_EVERY == 0:
             progress(f"read {number:,} records of {topic}")
@@ -248,7 +248,7 @@ def _letters(settings: Settings, hits: Sequence[Hit]) -> dict[tuple[str, int, in
     places = {hit.place for hit in hits}
     looks = {str(hit.offset).encode() for hit in hits}
     found: dict[tuple[str, int, int], list[Refused]] = {}
-    for record in dump(settings, settings.names.dlq):
+    for record in dump(settings.kafka, settings.names.dlq):
         if record.value is None or not any(look in record.value for look in looks):
             continue
         letter: dict[str, Any] = json.loads(record.value)

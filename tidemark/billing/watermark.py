@@ -74,7 +74,7 @@ def settle(settings: Settings, progress: Say | None = None, timeout_s: float = T
     if any(now < begun[topic][part] for topic, part, now in _flat(committed(settings)) if part in begun[topic]):
         raise JobAwayError(f"{job.name} went back to an older state just now.", "call again.")
     # Step 3: every delta of these records lies below the ends that the topic has now.
-    ends = end_offsets(settings, settings.names.deltas)
+    ends = end_offsets(settings.kafka, settings.names.deltas)
     # Step 4: the transactions below the ends are decided, and `rollup` has stored the last record below each.
     say("waiting for rollup to store what meter has sent …")
     _await_rollup(settings, ends, timeout_s)
@@ -90,7 +90,7 @@ def reached(settings: Settings, offsets: Mapping[str, Mapping[int, int]], target
     for topic, ends in target.items():
         done = offsets.get(topic, {})
         behind = {part: end for part, end in ends.items() if done.get(part, 0) < end}
-        last = last_records(settings, topic, "read_uncommitted", behind) if behind else {}
+        last = last_records(settings.kafka, topic, "read_uncommitted", behind) if behind else {}
         if any(record.offset >= done.get(part, 0) for part, record in last.items()):
             return False
     return True
@@ -104,7 +104,7 @@ def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int
 def running(settings: Settings, job: str) -> Job:
     """The running job `meter` or `rollup` of this run; raises JobAwayError."""
     name = settings.names.job(job)
-    found = FlinkRest(settings.flink_rest_url).active(name)
+    found = FlinkRest(settings.flink.rest_url).active(name)
     if found is None or found.state != "RUNNING":
         raise JobAwayError(
             f"{name} is {'not there' if found is None else found.state}, not RUNNING.", f"`tidemark submit {job}`."
@@ -114,8 +114,8 @@ def running(settings: Settings, job: str) -> Job:
 
 def committed(settings: Settings) -> Offsets:
     """What completed checkpoints of `meter` have behind them: next offset by topic and partition."""
-    topics = (settings.events_topic, settings.redrive_topic)
-    with closing(GroupOffsets(settings, settings.names.group("meter"), settings.events_topic)) as group:
+    topics = (settings.topics.events, settings.topics.redrive)
+    with closing(GroupOffsets(settings.kafka, settings.names.group("meter"), settings.topics.events)) as group:
         found = group.by_topic()
     return {topic: found.get(topic, {}) for topic in topics}
 
@@ -125,8 +125,8 @@ def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
 
 
 def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
-    rest = FlinkRest(settings.flink_rest_url)
-    held_ms = settings.tick_ms + settings.close_settle_s * 1_000
+    rest = FlinkRest(settings.flink.rest_url)
+    held_ms = settings.meter.tick_ms + settings.close.settle_s * 1_000
     quiet_ms: int | None = None
 
     def passed() -> bool:
@@ -149,14 +149,14 @@ def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float)
     group, topic = names.group(TOTALS), names.deltas
 
     def decided() -> bool:
-        stable = end_offsets(settings, topic, "read_committed")
+        stable = end_offsets(settings.kafka, topic, "read_committed")
         return all(stable.get(part, 0) >= end for part, end in ends.items())
 
     wait_until(decided, timeout_s, f"the open transactions of {topic} below {dict(ends)}")
     # Transaction markers are no records: nobody commits an offset after them before a record follows.
-    last = {part: record.offset for part, record in last_records(settings, topic, "read_committed", ends).items()}
+    last = {part: record.offset for part, record in last_records(settings.kafka, topic, "read_committed", ends).items()}
 
-    with closing(GroupOffsets(settings, group, topic)) as offsets:
+    with closing(GroupOffsets(settings.kafka, group, topic)) as offsets:
 
         def stored() -> bool:
             running(settings, "rollup")
@@ -167,11 +167,13 @@ def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float)
 
 
 def _watermark(settings: Settings, committed: Offsets) -> Watermark:
-    topic = settings.events_topic
-    ends = end_offsets(settings, topic)
-    last = last_records(settings, topic, "read_uncommitted", {part: committed[topic].get(part, 0) for part in ends})
+    topic = settings.topics.events
+    ends = end_offsets(settings.kafka, topic)
+    last = last_records(
+        settings.kafka, topic, "read_uncommitted", {part: committed[topic].get(part, 0) for part in ends}
+    )
     # The broker's clock ascends; what producers set may come in any order within the bound.
-    disorder = timedelta(seconds=settings.bounded_disorder_s if has_create_time(settings, topic) else 0)
+    disorder = timedelta(seconds=settings.meter.bounded_disorder_s if has_create_time(settings.kafka, topic) else 0)
     arrivals: dict[int, datetime | None] = dict.fromkeys(sorted(ends))
     for part, record in last.items():
         arrivals[part] = arrival_of(record.timestamp_ms) - disorder
@@ -190,5 +192,5 @@ def _why(topic: str, silent: list[int]) -> str:
         return ""
     return (
         f"partitions {silent} of {topic} have no record that was counted, so nothing says how far they are: set "
-        "heartbeat_tenant, or send `tidemark ledger heartbeat`."
+        "heartbeat.tenant, or send `tidemark ledger heartbeat`."
     )

@@ -119,7 +119,7 @@ def _calendar_faults(calendars: Mapping[str, Any], longest_period_days: int) -> 
             part = "boundaries" if boundaries else "interval"
             yield Fault(
                 f"calendars.{name}.{part}",
-                f"a period has up to {days:g} days; totals live {longest_period_days} (state_ttl_days).",
+                f"a period has up to {days:g} days; totals live {longest_period_days} (flink.state_ttl_days).",
             )
 
 

@@ -211,8 +211,8 @@ def _terms(
     return Terms(
         now_ms=_ms(now),
         first=revision == 0,
-        refresh_s=settings.catalog_refresh_s,
-        tolerance_s=settings.future_tolerance_s,
+        refresh_s=settings.catalog.refresh_s,
+        tolerance_s=settings.events.future_tolerance_s,
         backdate=backdate,
         prune=prune,
         all_tenants=all_tenants,
@@ -228,7 +228,7 @@ def _plan(
         file,
         path,
         terms,
-        longest_period_days=settings.state_ttl_days,
+        longest_period_days=settings.flink.state_ttl_days,
         stored=stored,
         known=catalog_rows.known(connection),
     )
@@ -255,7 +255,10 @@ def _ms(moment: datetime) -> int:
 @contextmanager
 def _transaction(settings: Settings) -> Iterator[psycopg.Connection]:
     try:
-        with connect(settings, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection, connection.transaction():
+        with (
+            connect(settings.postgres, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection,
+            connection.transaction(),
+        ):
             yield connection
     except _NOT_MIGRATED as error:
         raise TidemarkError("the database has no current catalog tables.", "run `tidemark db migrate`.") from error

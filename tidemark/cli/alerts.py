@@ -57,7 +57,7 @@ def tail(
     settings = load(run_id=run_id)
     if tenant is not None:
         known(settings, tenant)
-    with AlertTopic(settings, {}) as topic:
+    with AlertTopic(settings.kafka, settings.names.alerts, {}) as topic:
         there: Iterable[Alert] = (alert for alert in _there(topic) if _wanted(alert, tenant, type_))
         if not from_beginning:
             there = reversed(nlargest(limit, there, key=lambda alert: (alert.at_ms, alert.id)))

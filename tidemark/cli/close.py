@@ -47,7 +47,7 @@ def close(
         str | None, typer.Option(help="Only periods that end by then: 2026-11-01 (local midnight) or an instant.")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Close in spite of close_max_periods and close_max_jump_days.")
+        bool, typer.Option("--yes", help="Close in spite of close.max_periods and close.max_jump_days.")
     ] = False,
     accept_dead_letters: Annotated[
         list[str] | None, typer.Option(help="TENANT/CUSTOMER: close in spite of its dead letters; repeatable.")

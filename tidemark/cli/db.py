@@ -28,7 +28,7 @@ def _group() -> None:
 def migrate(run_id: RunId = None, as_json: Json = False) -> None:
     """Bring tables and catalog up to date; what is current is left alone."""
     settings = load(run_id=run_id)
-    say(f"migrating {settings.postgres_url} …")
+    say(f"migrating {settings.postgres.url} …")
     applied = core_migrate.migrate(settings)
     lines = [f"{one.schema}: {one.name}" for one in applied]
     emit(

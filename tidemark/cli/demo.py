@@ -26,7 +26,7 @@ from tidemark.demo.report import Report, demo_catalog, make_report, recompute, s
 from tidemark.demo.screen import Screen
 
 # Cancelled flights are dead letters, as many as 400 of a carrier in a month; nobody will send them again.
-DEMO_SETTINGS = {"close_max_dead_letters": 10_000}
+DEMO_SETTINGS = {"close.max_dead_letters": 10_000}
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +59,7 @@ def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
         with as_file(files("tidemark.demo").joinpath("catalog.yaml")) as catalog:
             catalog_tool.apply(settings, catalog, backdate=True)
     with ThreadPoolExecutor(1) as pool:
-        partitions = len(end_offsets(settings, settings.events_topic))
+        partitions = len(end_offsets(settings.kafka, settings.topics.events))
         reading: Future[list[DemoRecord]] = pool.submit(demo_stream, partitions, period)
         with steps.step("submitting meter and rollup, reading the flights"):
             submit_all(settings)

@@ -12,10 +12,11 @@ from tidemark.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
-from tidemark.dead_letters.records import Wanted, dead_letters, instant_ms, position_of, survey
+from tidemark.dead_letters.records import Wanted, dead_letters, position_of, survey
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
@@ -104,19 +105,19 @@ def redrive(
     if not (dry_run or yes) and (as_json or not sys.stdin.isatty()):
         raise UsageError("nobody can be asked whether to send.", "look with --dry-run, then add --yes.")
     settings = load(run_id=run_id)
-    say(f"reading {settings.names.dlq} and {settings.redrive_topic} …")
+    say(f"reading {settings.names.dlq} and {settings.topics.redrive} …")
     plan = tool.load_plan(settings, wanted, fixes, limit=limit, force=force)
-    document = plan_document(plan) | {"topic": settings.redrive_topic, "dry_run": dry_run}
+    document = plan_document(plan) | {"topic": settings.topics.redrive, "dry_run": dry_run}
     if not as_json:
         draw(drawn_plan(plan))
     if dry_run or not plan.sends:
         emit(document | {"sent": 0, "expired": 0}, "nothing was sent.", as_json=as_json)
         return
     if not yes:
-        typer.confirm(f"send {len(plan.sends):,} events to {settings.redrive_topic}?", abort=True)
+        typer.confirm(f"send {len(plan.sends):,} events to {settings.topics.redrive}?", abort=True)
     _await_catalog(settings)
     sent = tool.send(settings, plan)
-    text = f"sent {sent.sent:,} events to {settings.redrive_topic}; {sent.expired:,} left out, their window had ended."
+    text = f"sent {sent.sent:,} events to {settings.topics.redrive}; {sent.expired:,} left out, their window had ended."
     emit(document | {"sent": sent.sent, "expired": sent.expired}, text, as_json=as_json)
 
 

@@ -59,7 +59,7 @@ def drawn_status(status: Status, settings: Settings) -> Group:
         "detail": with_durations(letter["detail"]),
         "meter": _meter(letter) or None,
         **{name: letter[name] for name in ("tenant_id", "customer_id", "event_id")},
-        "redriven": _redriven(status, settings.redrive_topic),
+        "redriven": _redriven(status, settings.topics.redrive),
         "rejected again": ", ".join(map(str, status.failures)) or "no",
         "redrive": _possible(status),
     }

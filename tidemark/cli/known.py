@@ -53,7 +53,7 @@ def known(settings: Settings, tenant: str, customer: str | None = None, meter: s
     asked: dict[str, Any] = {"tenant": tenant, "customer": customer, "most": _COMPARED}
     try:
         with (
-            connect(settings.postgres_url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark") as db,
+            connect(settings.postgres.url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark") as db,
             deadline(db, _TIMEOUT_MS),
         ):
             _check(db, settings, asked, meter)
@@ -61,8 +61,8 @@ def known(settings: Settings, tenant: str, customer: str | None = None, meter: s
         raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
     except psycopg.Error as error:
         raise UnavailableError(
-            f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
+            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
         ) from error
 
 

@@ -26,7 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "send",
         "Send each line of a file as one event, as it is; a bad line is sent too and ends in the dead-letter topic.",
     ),
-    "usage": ("usage", "Print live counter and stored total of the latest period of each meter, side by side."),
+    "usage": (
+        "usage",
+        "Print live counter and stored total of each meter, side by side; or usage by dimensions, or day by day.",
+    ),
     "top": (
         "usage",
         "Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard.",
@@ -60,7 +63,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "retention": (
         "retention",
-        "Take the steps that the retention_* settings ask for; refused ones make the exit code 1.",
+        "Take the steps that the settings of `retention` ask for; refused ones make the exit code 1.",
     ),
     "dry-run": (
         "dry_run",
@@ -68,7 +71,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "demo": (
         "demo",
-        "Bring everything up, replay a year of real flights through the jobs, and compare with the oracle.",
+        "Bring everything up, count real flights through the jobs, and compare with the oracle.",
     ),
 }
 # The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.

@@ -19,8 +19,8 @@ from tidemark.billing.periods import instant
 from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import load
-from tidemark.dead_letters.records import instant_ms
 from udfs.alerts.event import rfc3339 as rfc3339_ms
 from udfs.decimals import plain
 
@@ -68,7 +68,7 @@ def heartbeat(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Send an event of heartbeat_tenant into every partition, so that idle ones let periods close."""
+    """Send an event of heartbeat.tenant into every partition, so that idle ones let periods close."""
     sent = billing_heartbeat.beat(load(run_id=run_id), None if at is None else instant(instant_ms(at)))
     emit({"sent": sent}, f"sent {sent} heartbeats.", as_json=as_json)
 

@@ -44,7 +44,7 @@ def watch(run_id: RunId = None) -> None:
 def refresh(run_id: RunId = None, as_json: Json = False) -> None:
     """Write all stored totals into Redis once; newer counters there stay."""
     settings = load(run_id=run_id)
-    say(f"refreshing {settings.redis_url} …")
+    say(f"refreshing {settings.redis.url} …")
     done = counters.refresh(settings)
     text = f"{done.read} counters: {done.written} written, {done.refused} already as new, {done.failed} failed"
     emit(asdict(done), text, as_json=as_json)

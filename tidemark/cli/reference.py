@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import every_setting, variable_of
 from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -24,19 +24,20 @@ Ids are printed as they are. Control characters, and those that turn the directi
 however long. `tidemark --version` prints the version; `-h` is `--help`, of every command; `tidemark
 --install-completion` lets the shell complete commands and options (bash, zsh, fish, PowerShell)."""
 
-SOURCES = """From flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names (else the local stack's).
+SOURCES = """Settings have sections. A file nests them (`kafka: {bootstrap: …}`), a variable has `__` between section
+and key. From flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names (else the local stack's).
 All faults are named at once, each with what was meant: a key of the file or a variable `TIDEMARK_…` that is no setting,
 a URL without its scheme (`redis://…`), a broker without its port. `tidemark settings --check` does no more; every
 command that reads settings begins with it."""
 
 
 def settings_table() -> Iterator[str]:
-    """One row per setting, in the order of the class."""
+    """One row per setting, in the order of the sections."""
     yield "| setting | default | meaning |"
     yield "|---|---|---|"
-    for name, field in Settings.model_fields.items():
+    for name, field in every_setting():
         default = "" if field.default in (None, "") else f"`{field.default}`"
-        yield f"| `{name}` (`{ENV_PREFIX}{name.upper()}`) | {default} | {field.description} |"
+        yield f"| `{name}` (`{variable_of(name)}`) | {default} | {field.description} |"
 
 
 def commands(group: Any, path: tuple[str, ...]) -> Iterator[str]:

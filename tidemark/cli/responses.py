@@ -54,7 +54,10 @@ def dead_list(
     as_json: Json = False,
 ) -> None:
     """List notifications that were given up, and why."""
-    found = ask_once(load(run_id=run_id), "deliver", lambda connection: store.dead(connection, receiver, limit))
+    settings = load(run_id=run_id)
+    found = ask_once(
+        settings.postgres, settings.names, "deliver", lambda connection: store.dead(connection, receiver, limit)
+    )
     table = Table("id", "receiver", "kind", "attempts", "given up", "why", "summary")
     for one in found:
         shown = (str(one.attempts), _instant(one.dead_at), one.last_error, one.summary)
@@ -68,7 +71,8 @@ def dead_retry(
     as_json: Json = False,
 ) -> None:
     """Make dead notifications due again, with all their attempts before them."""
-    revived = ask_once(load(run_id=run_id), "deliver", lambda connection: store.revive(connection, ids))
+    settings = load(run_id=run_id)
+    revived = ask_once(settings.postgres, settings.names, "deliver", lambda connection: store.revive(connection, ids))
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - set(revived)))
@@ -96,7 +100,7 @@ def respond_run(
         return
     if receiver or name or any(told.values()):
         raise UsageError("suspend takes no receiver, name, type, severity or tenant.", "leave them out.")
-    with closing(Flags(settings)) as flags:
+    with closing(Flags(settings.redis, settings.names)) as flags:
         responder.run(settings, suspend.Suspend(flags), until_stopped())
 
 
@@ -107,8 +111,10 @@ def respond_list(
     as_json: Json = False,
 ) -> None:
     """List customers that are suspended, since when, until when, and why."""
+    settings = load(run_id=run_id)
     found = ask_once(
-        load(run_id=run_id),
+        settings.postgres,
+        settings.names,
         "respond",
         lambda connection: suspend.suspensions(connection, everything=everything, limit=limit),
     )
@@ -129,12 +135,14 @@ def respond_undo(
     """Lift all suspensions of a customer; the same condition suspends no second time."""
     settings = load(run_id=run_id)
     who = by or getpass.getuser()
-    lifted = ask_once(settings, "respond", lambda connection: suspend.lift(connection, tenant, customer, who))
+    lifted = ask_once(
+        settings.postgres, settings.names, "respond", lambda connection: suspend.lift(connection, tenant, customer, who)
+    )
     if not lifted:
         raise UsageError(f"customer {customer} of {tenant} is not suspended.", "`tidemark respond list` shows who is.")
-    with closing(Flags(settings)) as flags:
+    with closing(Flags(settings.redis, settings.names)) as flags:
         try:
-            ask_once(settings, "respond", flags.level)
+            ask_once(settings.postgres, settings.names, "respond", flags.level)
         except UnavailableError as error:
             raise UnavailableError(
                 f"the suspension is lifted, but its flag still stands: {error.what}",
@@ -149,7 +157,7 @@ def _tell(settings: Settings, receiver: str | None, name: str | None, told: dict
     wrong = sorted(set(told["severities"]) - {"info", "warning", "critical"})
     if wrong:
         raise UsageError(f"severity {', '.join(wrong)} is unknown.", "use info, warning or critical.")
-    ask_once(settings, "respond", lambda connection: webhook.kind_of(connection, receiver))
+    ask_once(settings.postgres, settings.names, "respond", lambda connection: webhook.kind_of(connection, receiver))
     severities: list[Severity] = told["severities"]
     return webhook.Tell(f"webhook:{name or receiver}", receiver, told["types"], severities, told["tenants"])
 

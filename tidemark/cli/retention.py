@@ -23,7 +23,7 @@ def retention(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Take the steps that the retention_* settings ask for; refused ones make the exit code 1."""
+    """Take the steps that the settings of `retention` ask for; refused ones make the exit code 1."""
     with planned(load(run_id=run_id)) as plan:
         if not dry_run:
             plan.act()
@@ -34,7 +34,7 @@ def retention(
 
 def _text(plan: Plan, *, dry_run: bool) -> str | Table:
     if not plan.steps:
-        return "no retention_* setting is given: everything is kept"
+        return "no setting of `retention` is given: everything is kept"
     table = Table("target", "would" if dry_run else "did", "chunks, files", "bytes", "older than", "but")
     for step in plan.steps:
         before = "" if step.before is None else step.before.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -30,5 +30,5 @@ def send(
     with core_send.open_lines(file, sys.stdin.buffer) as lines, Progress(*columns, console=progress) as bar:
         task = bar.add_task("", total=None)
         sent = core_send.send_lines(settings, lines, topic, rate, lambda count: bar.advance(task, count))
-    name = topic or settings.events_topic
+    name = topic or settings.topics.events
     emit({"sent": sent, "topic": name}, f"sent {sent:,} events to {name}", as_json=as_json)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tidemark.cli.output import Json, Table, emit
-from tidemark.core.settings import ENV_PREFIX, Settings, load, settings_file
+from tidemark.core.settings import ENV_PREFIX, every_setting, flat, load, settings_file
 
 Check = Annotated[bool, typer.Option("--check", help="Say only whether they are right; exit code 2 when not.")]
 
@@ -25,12 +25,12 @@ def settings(check: Check = False, as_json: Json = False) -> None:
         emit({"ok": True, "file": source}, f"settings are right ({source}, {ENV_PREFIX}*)", as_json=as_json)
         return
     values = loaded.model_dump(mode="json")
-    emit({"file": source, "settings": values}, _table(loaded, values), as_json=as_json)
+    emit({"file": source, "settings": values}, _table(flat(values)), as_json=as_json)
 
 
-def _table(loaded: Settings, values: dict[str, object]) -> Table:
+def _table(values: dict[str, Any]) -> Table:
     table = Table("setting", "value", "meaning", box=None, pad_edge=False)
-    for name, about in type(loaded).model_fields.items():
+    for name, about in every_setting():
         value = values[name]
         table.add_row(name, "" if value is None else str(value), about.description or "")
     return table

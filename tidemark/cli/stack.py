@@ -83,9 +83,9 @@ def up(state_dir: StateDir = None, as_json: Json = False) -> None:
     stack = stack_of(state_dir)
     settings = bring_up(stack)
     text = (
-        f"the stack is up\n  Flink UI  {settings.flink_rest_url}\n  Kafka     {settings.kafka_bootstrap}\n"
-        f"  Postgres  PGPASSFILE={settings.postgres_passfile} psql {settings.postgres_url}\n"
-        f"  Redis     {settings.redis_url}\n  settings  {stack.paths.settings}\nstop it: tidemark down"
+        f"the stack is up\n  Flink UI  {settings.flink.rest_url}\n  Kafka     {settings.kafka.bootstrap}\n"
+        f"  Postgres  PGPASSFILE={settings.postgres.passfile} psql {settings.postgres.url}\n"
+        f"  Redis     {settings.redis.url}\n  settings  {stack.paths.settings}\nstop it: tidemark down"
     )
     emit({"services": [asdict(line) for line in stack.status()], "settings": str(stack.paths.settings)}, text,
          as_json=as_json)  # fmt: skip
@@ -124,7 +124,7 @@ def status(state_dir: StateDir = None, as_json: Json = False) -> None:
 def _stop_jobs(settings: Settings) -> None:
     """Stop every job of Tidemark behind a savepoint, jobs of replays too."""
     try:
-        jobs = FlinkRest(settings.flink_rest_url).jobs()
+        jobs = FlinkRest(settings.flink.rest_url).jobs()
     except UnavailableError:
         return  # Flink is away, and no job can run without it
     for job in jobs:
@@ -132,7 +132,7 @@ def _stop_jobs(settings: Settings) -> None:
         if found is None or job.state in ENDED:
             continue
         with Steps().step(f"stopping {job.name} behind a savepoint"):
-            _stop_job(settings.model_copy(update={"run_id": found[2] or ""}), found[1])
+            _stop_job(settings.with_changes({"run_id": found[2] or ""}), found[1])
 
 
 def _stop_job(settings: Settings, job: str) -> None:

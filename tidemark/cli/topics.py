@@ -32,7 +32,7 @@ def _group() -> None:
 def apply(create_time: CreateTime = False, run_id: RunId = None, as_json: Json = False) -> None:
     """Create the topics that are missing; what exists is left alone."""
     settings = load(run_id=run_id)
-    say(f"looking at topics of {settings.kafka_bootstrap} …")
+    say(f"looking at topics of {settings.kafka.bootstrap} …")
     applied = topics.apply(settings, create_time=create_time)
     lines = [f"{one.topic}: {'created' if one.created else 'unchanged'}" for one in applied]
     emit({"topics": [asdict(one) for one in applied]}, lines, as_json=as_json)

@@ -12,10 +12,10 @@ import typer
 
 from tidemark.billing.periods import instant
 from tidemark.cli.known import known
-from tidemark.cli.output import Json, Table, emit, say
+from tidemark.cli.output import Json, Table, draw, emit, say
 from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
-from tidemark.dead_letters.records import instant_ms
 from tidemark.live import leaderboard, usage_rows
 from tidemark.live import usage as live_usage
 from tidemark.live.usage import Asked
@@ -142,7 +142,7 @@ def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
     writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["meter"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    typer.echo(out.getvalue(), nl=False)
+    draw(out.getvalue().removesuffix("\n"))
 
 
 def _flat(found: live_usage.Usage) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, RetriableError
 
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import KafkaSettings
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 Headers = Sequence[tuple[str, bytes]]
@@ -49,20 +49,20 @@ class Sender:
     Use as a context manager: leaving it flushes. Not safe for use from several threads.
     """
 
-    def __init__(self, settings: Settings, stall_s: float = STALL_S) -> None:
+    def __init__(self, kafka: KafkaSettings, stall_s: float = STALL_S) -> None:
         self._stall_s = stall_s
         self._failure: BaseException | None = None
         self._pending = 0
         self._topics: set[str] = set()
         self.sent = 0
-        with _translated(settings):
+        with _translated(kafka):
             self._producer = KafkaProducer(
-                bootstrap_servers=settings.kafka_bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_MS, acks="all",
+                bootstrap_servers=kafka.servers, bootstrap_timeout_ms=BOOTSTRAP_MS, acks="all",
                 enable_idempotence=True, compression_type="lz4", linger_ms=20, batch_size=256 * 1024,
                 max_in_flight_requests_per_connection=5, delivery_timeout_ms=int(stall_s * 1000),
                 request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000), allow_auto_create_topics=False,
             )  # fmt: skip
-        self._settings = settings
+        self._kafka = kafka
 
     def send(
         self, topic: str, value: bytes | None, *, key: bytes | None = None, partition: int | None = None,
@@ -79,10 +79,10 @@ class Sender:
         self._raise_failure()
         if topic not in self._topics:
             # The producer itself would wait for the topic to appear, and then blame the brokers.
-            with _consumer(self._settings, "read_uncommitted") as consumer:
+            with _consumer(self._kafka, "read_uncommitted") as consumer:
                 _partitions(consumer, topic)
             self._topics.add(topic)
-        with _translated(self._settings):
+        with _translated(self._kafka):
             future = self._producer.send(
                 topic, value=value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=list(headers)
             )
@@ -101,7 +101,7 @@ class Sender:
             A record could not be delivered.
 
         """
-        with _translated(self._settings):
+        with _translated(self._kafka):
             self._producer.flush(timeout=self._stall_s)
         self._pending = 0
         self._raise_failure()
@@ -134,7 +134,7 @@ class Sender:
 
 
 def dump(
-    settings: Settings,
+    kafka: KafkaSettings,
     topic: str,
     isolation: Isolation = "read_committed",
     *,
@@ -149,7 +149,7 @@ def dump(
 
     Parameters
     ----------
-    settings, topic:
+    kafka, topic:
         Where to read.
     isolation:
         `read_uncommitted` shows records of open and aborted transactions too.
@@ -166,7 +166,7 @@ def dump(
         No broker, no such topic, or no progress for `stall_s`.
 
     """
-    with _consumer(settings, isolation) as consumer:
+    with _consumer(kafka, isolation) as consumer:
         parts = _partitions(consumer, topic)
         consumer.assign(parts)
         ends = consumer.end_offsets(parts)
@@ -193,10 +193,10 @@ def dump(
 
 
 def read_one(
-    settings: Settings, topic: str, partition: int, offset: int, isolation: Isolation = "read_committed"
+    kafka: KafkaSettings, topic: str, partition: int, offset: int, isolation: Isolation = "read_committed"
 ) -> Record | None:
     """Read the record at one position; None where there is none, or none that was committed."""
-    with _consumer(settings, isolation) as consumer:
+    with _consumer(kafka, isolation) as consumer:
         part = next((part for part in _partitions(consumer, topic) if part.partition == partition), None)
         if part is None:
             return None
@@ -207,17 +207,17 @@ def read_one(
         return found[0] if found else None
 
 
-def last_header(settings: Settings, topic: str, name: str) -> dict[int, bytes]:
+def last_header(kafka: KafkaSettings, topic: str, name: str) -> dict[int, bytes]:
     """Value of a header in the last record of each partition that carries it; for topics without transactions.
 
     Partitions without such a record are absent.
     """
-    found = last_records(settings, topic, "read_uncommitted", wanted=lambda record: name in dict(record.headers))
+    found = last_records(kafka, topic, "read_uncommitted", wanted=lambda record: name in dict(record.headers))
     return {partition: dict(record.headers)[name] for partition, record in found.items()}
 
 
 def last_records(
-    settings: Settings,
+    kafka: KafkaSettings,
     topic: str,
     isolation: Isolation,
     below: Mapping[int, int] | None = None,
@@ -229,7 +229,7 @@ def last_records(
     Partitions without one are absent. Reads backwards in growing steps, past transaction markers and aborted records.
     """
     found: dict[int, Record] = {}
-    with _consumer(settings, isolation) as consumer:
+    with _consumer(kafka, isolation) as consumer:
         parts = _partitions(consumer, topic)
         consumer.assign(parts)
         ends, begins = consumer.end_offsets(parts), consumer.beginning_offsets(parts)
@@ -246,9 +246,9 @@ def last_records(
     return found
 
 
-def offsets_at(settings: Settings, topic: str, instant: datetime | None) -> dict[int, int]:
+def offsets_at(kafka: KafkaSettings, topic: str, instant: datetime | None) -> dict[int, int]:
     """Offset of the first record of each partition that arrived at an instant or later (None: of all), or its end."""
-    with _consumer(settings, "read_uncommitted") as consumer:
+    with _consumer(kafka, "read_uncommitted") as consumer:
         parts = _partitions(consumer, topic)
         begins, ends = consumer.beginning_offsets(parts), ends_of(consumer.end_offsets(parts))
         if instant is None:
@@ -257,9 +257,9 @@ def offsets_at(settings: Settings, topic: str, instant: datetime | None) -> dict
         return {**ends, **{part.partition: at.offset for part, at in found.items() if at is not None}}
 
 
-def read_ranges(settings: Settings, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> Iterator[Record]:
+def read_ranges(kafka: KafkaSettings, topic: str, ranges: Mapping[int, Sequence[tuple[int, int]]]) -> Iterator[Record]:
     """Records of a topic by partition, in ranges [start, end) of offsets that ascend; what is gone is absent."""
-    with _consumer(settings, "read_uncommitted") as consumer:
+    with _consumer(kafka, "read_uncommitted") as consumer:
         parts = _partitions(consumer, topic)
         consumer.assign(parts)
         begins, ends = consumer.beginning_offsets(parts), consumer.end_offsets(parts)
@@ -295,21 +295,19 @@ def _range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Any]:
             raise UnavailableError(_stalled(part.topic, {part: position}, {part: end}, STALL_S), "`tidemark status`.")
 
 
-def end_offsets(settings: Settings, topic: str, isolation: Isolation = "read_uncommitted") -> dict[int, int]:
+def end_offsets(kafka: KafkaSettings, topic: str, isolation: Isolation = "read_uncommitted") -> dict[int, int]:
     """Offset after the last record (or after the last stable one) of each partition."""
-    with _consumer(settings, isolation) as consumer:
+    with _consumer(kafka, isolation) as consumer:
         return ends_of(consumer.end_offsets(_partitions(consumer, topic)))
 
 
 class GroupOffsets:
     """What a consumer group has committed, over one kept connection (asked for often while pacing)."""
 
-    def __init__(self, settings: Settings, group: str, topic: str) -> None:
-        self._settings, self._group, self._topic = settings, group, topic
-        with _translated(settings):
-            self._admin = KafkaAdminClient(
-                bootstrap_servers=settings.kafka_bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_MS
-            )
+    def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
+        self._kafka, self._group, self._topic = kafka, group, topic
+        with _translated(kafka):
+            self._admin = KafkaAdminClient(bootstrap_servers=kafka.servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
 
     def committed(self) -> dict[int, int]:
         """Next offset to read by partition; empty for a group that never committed. Waits as `by_topic` does."""
@@ -322,7 +320,7 @@ class GroupOffsets:
         `STALL_S` have passed.
         """
         deadline = time.monotonic() + STALL_S
-        with _translated(self._settings):
+        with _translated(self._kafka):
             while True:
                 try:
                     offsets = self._admin.list_group_offsets({self._group: None})[self._group]
@@ -342,9 +340,9 @@ class GroupOffsets:
         self._admin.close()
 
 
-def committed_offsets(settings: Settings, group: str, topic: str) -> dict[int, int]:
+def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
     """Next offset to read by partition as `group` has committed it; empty for a group that never committed."""
-    offsets = GroupOffsets(settings, group, topic)
+    offsets = GroupOffsets(kafka, group, topic)
     try:
         return offsets.committed()
     finally:
@@ -352,10 +350,10 @@ def committed_offsets(settings: Settings, group: str, topic: str) -> dict[int, i
 
 
 @contextmanager
-def _consumer(settings: Settings, isolation: Isolation) -> Iterator[Any]:
-    with _translated(settings):
+def _consumer(kafka: KafkaSettings, isolation: Isolation) -> Iterator[Any]:
+    with _translated(kafka):
         consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap.split(","), bootstrap_timeout_ms=BOOTSTRAP_MS,
+            bootstrap_servers=kafka.servers, bootstrap_timeout_ms=BOOTSTRAP_MS,
             isolation_level=isolation, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
             allow_auto_create_topics=False, max_poll_records=_POLL_RECORDS, max_partition_fetch_bytes=4 * 1024 * 1024,
         )  # fmt: skip
@@ -385,12 +383,12 @@ def _stalled(topic: str, now: Mapping[Any, int], ends: Mapping[Any, int], stall_
 
 
 @contextmanager
-def _translated(settings: Settings) -> Iterator[None]:
+def _translated(kafka: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except TidemarkError:
         raise
     except KafkaError as error:
         raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         ) from error

@@ -13,7 +13,7 @@ from psycopg import sql
 from schemas import SqlFile, sql_files
 from tidemark.core import access, rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import PostgresSettings, Settings
 from udfs.postgres import CONNECT_TIMEOUT_S, first_line
 
 # A migration waits this long for another one, or for a table that a job holds; longer means somebody should look.
@@ -50,7 +50,7 @@ class Applied:
 
 
 @contextmanager
-def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
+def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
     """Autocommit connection in UTC; a statement may take `statement_timeout_s` (0: any time).
 
     Raises
@@ -65,7 +65,7 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
     )
     try:
         with psycopg.connect(
-            settings.postgres_url,
+            postgres.url,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="tidemark",
             options=options,
@@ -74,8 +74,8 @@ def connect(settings: Settings, *, statement_timeout_s: int = 0) -> Iterator[psy
             yield connection
     except psycopg.OperationalError as error:
         raise UnavailableError(
-            f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+            f"Postgres at {postgres.url} does not answer: {first_line(error)}",
+            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
         ) from error
 
 
@@ -93,7 +93,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
 
     """
     done: list[Applied] = []
-    with connect(settings) as connection:
+    with connect(settings.postgres) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         _create_extension(connection)
         names = settings.names
@@ -104,7 +104,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             _create_schema(connection, names.billing_schema, "billing")
             rollup_views.follow(connection, names)
             done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
-            rollup_views.set_grace(connection, names, settings.grace_s)
+            rollup_views.set_grace(connection, names, settings.events.grace_s)
             _create_schema(connection, names.report_schema, "report")
             done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
             access.grant(connection, names)

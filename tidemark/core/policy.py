@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tidemark.core.settings import Settings
+from tidemark.core.settings import ReplaySettings, Settings
 from udfs.decode.decoder import DecodePolicy
 from udfs.decode.scope import Scope
 
@@ -12,23 +12,23 @@ from udfs.decode.scope import Scope
 def policy_of(settings: Settings) -> DecodePolicy:
     """What `meter` decodes by."""
     return DecodePolicy(
-        topic=settings.events_topic,
-        grace_ms=settings.grace_s * 1_000,
-        future_tolerance_ms=settings.future_tolerance_s * 1_000,
-        default_tenant=settings.default_tenant,
-        redrive_topic=settings.redrive_topic,
-        scope=scope_of(settings),
-        late_until_ms=_ms(settings.late_until) or 0,
+        topic=settings.topics.events,
+        grace_ms=settings.events.grace_s * 1_000,
+        future_tolerance_ms=settings.events.future_tolerance_s * 1_000,
+        default_tenant=settings.events.default_tenant,
+        redrive_topic=settings.topics.redrive,
+        scope=scope_of(settings.replay),
+        late_until_ms=_ms(settings.replay.late_until) or 0,
         run_id=settings.run_id,
     )
 
 
-def scope_of(settings: Settings) -> Scope | None:
+def scope_of(replay: ReplaySettings) -> Scope | None:
     """What a replay measures; None for a run that measures everything."""
-    tenants = frozenset(filter(None, settings.scope_tenants.split(";")))
-    if not (settings.scope_from or settings.scope_to or tenants):
+    tenants = frozenset(filter(None, replay.scope_tenants.split(";")))
+    if not (replay.scope_from or replay.scope_to or tenants):
         return None
-    return Scope(_ms(settings.scope_from), _ms(settings.scope_to), tenants)
+    return Scope(_ms(replay.scope_from), _ms(replay.scope_to), tenants)
 
 
 def _ms(instant: str) -> int | None:

@@ -10,7 +10,8 @@ import psycopg
 from psycopg import sql
 
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import Settings
+from tidemark.core.names import Names
+from tidemark.core.settings import PostgresSettings
 from udfs.postgres import connect, deadline, first_line
 
 STATEMENT_TIMEOUT_MS = 15_000
@@ -23,16 +24,17 @@ class Database:
 
     Parameters
     ----------
-    settings:
-        Postgres, and the run.
+    postgres, names:
+        Where Postgres is, and the run whose usage schema is meant.
     part:
         Which part of Tidemark it is, shown in pg_stat_activity.
     claim:
         Name that only one connection has at a time; empty for no such right.
     """
 
-    def __init__(self, settings: Settings, part: str, claim: str = "") -> None:
-        self._settings = settings
+    def __init__(self, postgres: PostgresSettings, names: Names, part: str, claim: str = "") -> None:
+        self._postgres = postgres
+        self._schema = names.usage_schema
         self._part = part
         self._claim = claim
         self._connection: psycopg.Connection | None = None
@@ -54,7 +56,7 @@ class Database:
                 return question(self._connection)
         except psycopg.Error as error:
             self.close()
-            raise translated(self._settings, error) from error
+            raise translated(self._postgres, error) from error
 
     def close(self) -> None:
         """Give the connection back, and with it the claim."""
@@ -64,21 +66,22 @@ class Database:
 
     def _opened(self) -> psycopg.Connection:
         connection = connect(
-            self._settings.postgres_url,
+            self._postgres.url,
             statement_timeout_ms=STATEMENT_TIMEOUT_MS,
             application_name=f"tidemark {self._part}",
         )
-        schema = self._settings.names.usage_schema
-        connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
-        if self._claim and not _claimed(connection, f"tidemark {self._claim} {schema}"):
+        connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(self._schema)))
+        if self._claim and not _claimed(connection, f"tidemark {self._claim} {self._schema}"):
             connection.close()
-            raise TidemarkError(f"another `{self._claim}` of {schema} is at work.", "end one of the two.")
+            raise TidemarkError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
         return connection
 
 
-def ask_once(settings: Settings, part: str, question: Callable[[psycopg.Connection], Answer]) -> Answer:
+def ask_once(
+    postgres: PostgresSettings, names: Names, part: str, question: Callable[[psycopg.Connection], Answer]
+) -> Answer:
     """The answer to one question, over a connection of its own; raises as `Database.ask` does."""
-    with closing(Database(settings, part)) as database:
+    with closing(Database(postgres, names, part)) as database:
         return database.ask(question)
 
 
@@ -87,11 +90,11 @@ def _claimed(connection: psycopg.Connection, name: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def translated(settings: Settings, error: psycopg.Error) -> TidemarkError:
+def translated(postgres: PostgresSettings, error: psycopg.Error) -> TidemarkError:
     """Say what a person can do about a database error."""
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.")
     return UnavailableError(
-        f"Postgres at {settings.postgres_url} cannot be used: {first_line(error)}",
-        "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+        f"Postgres at {postgres.url} cannot be used: {first_line(error)}",
+        "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
     )

@@ -52,14 +52,14 @@ def send_lines(
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate of {rate} lines a second sends nothing.", "give a rate above 0.")
     begun = time.monotonic()
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for line in lines:
             value = line.rstrip(b"\r\n")
             if not value:
                 continue
             if rate is not None:
                 _wait_until(begun + sender.sent / rate)
-            sender.send(topic or settings.events_topic, value, key=key_of(value))
+            sender.send(topic or settings.topics.events, value, key=key_of(value))
             if progress is not None:
                 progress(1)
         sender.flush()

@@ -15,7 +15,7 @@ from rich import table as rich_table
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
-__all__ = ["Group", "Table", "console", "draw", "escaped", "one_line", "printable", "progress", "put", "say"]
+__all__ = ["Console", "Group", "Table", "console", "draw", "escaped", "one_line", "printable", "progress", "put", "say"]
 
 # Width of what is not a terminal: no row of a table is folded there.
 _PIPE_WIDTH = 1_000_000

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import BOOTSTRAP_MS
-from tidemark.core.settings import Settings
+from tidemark.core.settings import KafkaSettings, Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
 MAX_RECORD_BYTES = 3 * 1_024 * 1_024
@@ -63,25 +63,25 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
     names = settings.names
     kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
     configs: dict[str, dict[str, str]] = {
-        settings.events_topic: {"message.timestamp.type": kind},
-        settings.redrive_topic: _REDRIVE_CONFIG,
+        settings.topics.events: {"message.timestamp.type": kind},
+        settings.topics.redrive: _REDRIVE_CONFIG,
         names.deltas: {},
         names.alerts: {},
         names.nudges: _NUDGES_CONFIG,
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
         **({names.closes: _LEDGER_CONFIG, names.corrections: _LEDGER_CONFIG} if ledger else {}),
     }
-    admin = _admin(settings)
+    admin = _admin(settings.kafka)
     try:
         applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
         _check_timestamps(
-            admin, settings.events_topic, kind, "or call `tidemark topics apply` with (or without) --create-time."
+            admin, settings.topics.events, kind, "or call `tidemark topics apply` with (or without) --create-time."
         )
         _check_timestamps(
-            admin, settings.redrive_topic, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
+            admin, settings.topics.redrive, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
         )
     except KafkaError as error:
-        raise _away(settings, error) from error
+        raise _away(settings.kafka, error) from error
     finally:
         admin.close()
     return applied
@@ -91,8 +91,8 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     if topic in admin.list_topics():
         return False
     ordered = topic in {settings.names.closes, settings.names.corrections}
-    partitions = 1 if ordered else settings.topic_partitions
-    new = NewTopic(topic, partitions, settings.topic_replication, topic_configs=config)
+    partitions = 1 if ordered else settings.topics.partitions
+    new = NewTopic(topic, partitions, settings.topics.replication, topic_configs=config)
     try:
         admin.create_topics([new])
     except TopicAlreadyExistsError:
@@ -100,26 +100,26 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     return True
 
 
-def has_create_time(settings: Settings, topic: str) -> bool:
+def has_create_time(kafka: KafkaSettings, topic: str) -> bool:
     """Whether the producer sets the arrival of records of a topic, instead of the broker; raises UnavailableError."""
-    admin = _admin(settings)
+    admin = _admin(kafka)
     try:
         return _timestamps(admin, topic) == "CreateTime"
     except KafkaError as error:
-        raise _away(settings, error) from error
+        raise _away(kafka, error) from error
     finally:
         admin.close()
 
 
-def _admin(settings: Settings) -> Any:
+def _admin(kafka: KafkaSettings) -> Any:
     try:
         return KafkaAdminClient(
-            bootstrap_servers=settings.kafka_bootstrap.split(","),
+            bootstrap_servers=kafka.servers,
             bootstrap_timeout_ms=BOOTSTRAP_MS,
             request_timeout_ms=_TIMEOUT_MS,
         )
     except KafkaError as error:
-        raise _away(settings, error) from error
+        raise _away(kafka, error) from error
 
 
 def _timestamps(admin: Any, topic: str) -> str:
@@ -133,11 +133,9 @@ def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: 
     if actual != expected:
         raise UsageError(
             f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",
-            f"use another events_topic, {or_else}",
+            f"use another topics.events, {or_else}",
         )
 
 
-def _away(settings: Settings, error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"Kafka at {settings.kafka_bootstrap} does not answer: {error!r}.", "start it: `tidemark up`."
-    )
+def _away(kafka: KafkaSettings, error: Exception) -> UnavailableError:
+    return UnavailableError(f"Kafka at {kafka.bootstrap} does not answer: {error!r}.", "start it: `tidemark up`.")

@@ -145,23 +145,23 @@ def read_log(settings: Settings, rejected: Collection[Position]) -> RedriveLog:
     `rejected` must have been read before: what is rejected in the meantime then counts as standing and is not sent
     again until the next time, instead of the other way round.
     """
-    log = RedriveLog(settings.redrive_topic, rejected, settings.run_id)
-    for record in dump(settings, settings.redrive_topic, "read_uncommitted"):
-        log.add(record, settings.default_tenant)
+    log = RedriveLog(settings.topics.redrive, rejected, settings.run_id)
+    for record in dump(settings.kafka, settings.topics.redrive, "read_uncommitted"):
+        log.add(record, settings.events.default_tenant)
     return log
 
 
 def rejected_again(settings: Settings) -> set[Position]:
     """Positions in the redrive topic whose event became a dead letter again."""
     rejected: set[Position] = set()
-    for _ in noting_rejected(dead_letters(settings), settings.redrive_topic, rejected):
+    for _ in noting_rejected(dead_letters(settings), settings.topics.redrive, rejected):
         pass
     return rejected
 
 
 def mark_at(settings: Settings, position: Position) -> Mark | None:
     """The header of one redriven record."""
-    record = read_one(settings, settings.redrive_topic, *position, "read_uncommitted")
+    record = read_one(settings.kafka, settings.topics.redrive, *position, "read_uncommitted")
     return None if record is None else mark_of(record)
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
 from tidemark.dead_letters.log import RedriveLog, source_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
-from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms
+from tidemark.dead_letters.records import Letter, arrival_ms
 from tidemark.dead_letters.validate import Judge, Verdict
 from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import Envelope, wrap
@@ -134,7 +135,7 @@ class Rules:
 
 def rules_of(settings: Settings) -> Rules:
     """The rules of a run."""
-    return Rules(settings.grace_s * 1_000, settings.redrive_window_s * 1_000)
+    return Rules(settings.events.grace_s * 1_000, settings.events.redrive_window_s * 1_000)
 
 
 def prepare(letters: Sequence[Letter], fixes: Fixes, log: RedriveLog) -> list[Item]:

@@ -6,8 +6,8 @@ An event is counted once however often it is redriven, because
 2. after that window nothing is sent: the job may have forgotten a copy it counted, so only a replay is exact;
 3. an event that stands in the redrive topic already is not sent again, unless it was rejected there too.
 
-What one meter is missing of an event that others counted goes into an envelope (`udfs.events.envelope`), with a dedupe key of
-its own: the same three hold for it.
+What one meter is missing of an event that others counted goes into an envelope (`udfs.events.envelope`), with a dedupe
+key of its own: the same three hold for it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from udfs.decode.decoder import key_of
 from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import part_key
 
-# A worker looks for a newer catalog with the first batch after `catalog_refresh_s`; this is for that look itself.
+# A worker looks for a newer catalog with the first batch after `catalog.refresh_s`; this is for that look itself.
 _CATALOG_MARGIN_S = 3.0
 
 Clock = Callable[[], int]
@@ -93,7 +93,7 @@ def load_plan(
         A position of `at` has no dead letter.
     """
     rejected: set[Position] = set()
-    every = noting_rejected(dead_letters(settings), settings.redrive_topic, rejected)
+    every = noting_rejected(dead_letters(settings), settings.topics.redrive, rejected)
     letters = select(every, limit, **wanted)
     _check_positions(letters, wanted, settings)
     log = read_log(settings, rejected)
@@ -131,14 +131,14 @@ def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
         A record was not taken.
     """
     expired = 0
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for item in plan.sends:
             # A plan may have waited for its confirmation.
             if (now_ms := clock()) > item.deadline_ms:
                 expired += 1
                 continue
             sender.send(
-                settings.redrive_topic, item.record_value, key=item.key, timestamp_ms=item.arrival_ms,
+                settings.topics.redrive, item.record_value, key=item.key, timestamp_ms=item.arrival_ms,
                 headers=[(HEADER, msgspec.json.encode(_mark(item, plan.log, settings, now_ms)))],
             )  # fmt: skip
     return Sent(len(plan.sends) - expired, expired)
@@ -196,7 +196,9 @@ def status(settings: Settings, position: Position, clock: Clock = wall_clock_ms)
 
 def _key(letter: Letter, part: Part, settings: Settings) -> bytes | None:
     """Dedupe key of what the dead letter stands for; None when its event cannot be read."""
-    event = read_event(event_of(letter, settings.redrive_topic), arrival_ms(letter) or 0, settings.default_tenant)
+    event = read_event(
+        event_of(letter, settings.topics.redrive), arrival_ms(letter) or 0, settings.events.default_tenant
+    )
     if event is None:
         return None
     return part_key(part.meter, key_of(event)) if part.meter else key_of(event)
@@ -222,10 +224,10 @@ def catalog_settles_in_s(settings: Settings) -> float:
     UnavailableError
         Postgres cannot be reached.
     """
-    with connect(settings, statement_timeout_s=10) as connection:
-        revision = sql.Identifier(settings.catalog_schema, "revision")
+    with connect(settings.postgres, statement_timeout_s=10) as connection:
+        revision = sql.Identifier(settings.catalog.schema_name, "revision")
         row = connection.execute(
             sql.SQL("SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM {}").format(revision)
         ).fetchone()
     age_s = float(row[0]) if row else 0.0
-    return max(0.0, settings.catalog_refresh_s + _CATALOG_MARGIN_S - age_s)
+    return max(0.0, settings.catalog.refresh_s + _CATALOG_MARGIN_S - age_s)

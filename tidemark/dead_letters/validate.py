@@ -110,11 +110,11 @@ def judging(settings: Settings) -> Iterator[Judge]:
     UnavailableError
         It cannot be read.
     """
-    source = PostgresCatalogSource(settings.postgres_url, settings.catalog_schema)
+    source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
     try:
         # Asked here, because a worker waits for its first catalog without end.
         source.revision()
-        yield Judge(Catalog(source, float("inf"), settings.customer_cache_size), policy_of(settings))
+        yield Judge(Catalog(source, float("inf"), settings.catalog.customer_cache_size), policy_of(settings))
     except CatalogUnavailable as error:
         raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
     finally:

@@ -59,7 +59,7 @@ class Courier:
     def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._environment = os.environ if environment is None else environment
-        self._database = Database(settings, "deliver")
+        self._database = Database(settings.postgres, settings.names, "deliver")
         self._session = requests.Session()
 
     def step(self) -> Sent | None:
@@ -73,7 +73,7 @@ class Courier:
             The database has no tables.
         """
         # A connection and an answer may each take the time-out, beside what Postgres takes.
-        return self._database.ask(self._attempt, 2 * self._settings.delivery_timeout_ms + STATEMENT_TIMEOUT_MS)
+        return self._database.ask(self._attempt, 2 * self._settings.delivery.timeout_ms + STATEMENT_TIMEOUT_MS)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -86,7 +86,7 @@ class Courier:
             due = store.take(connection, self._settings.names.usage_schema)
             if due is None:
                 return None
-            attempt = Attempt(due.notification_id, due.attempts + 1, self._settings.delivery_attempts)
+            attempt = Attempt(due.notification_id, due.attempts + 1, self._settings.delivery.attempts)
             # Step 2: tell the receiver, as the policy describes it now.
             outcome = self._outcome(connection, due, attempt)
             # Step 3: remember; lock and memory end together.
@@ -108,17 +108,17 @@ class Courier:
 
     def _told(self, message: Message, secret: str, attempt: Attempt) -> Outcome:
         try:
-            answer = post(self._session, message, secret, self._settings.delivery_timeout_ms / 1_000)
+            answer = post(self._session, message, secret, self._settings.delivery.timeout_ms / 1_000)
         except SendError as error:
             return of_failure(attempt, str(error))
         return of_answer(attempt, answer.status, answer.retry_after, answer.said, datetime.now(UTC))
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Deliver until `stop` is set, on `delivery_threads` threads; failures are logged and tried again, never raised."""
-    log("started", threads=settings.delivery_threads, schema=settings.names.usage_schema)
-    with ThreadPoolExecutor(settings.delivery_threads) as pool:
-        working = [pool.submit(_work, settings, stop) for _ in range(settings.delivery_threads)]
+    """Deliver until `stop` is set, on `delivery.threads` threads; failures are logged and tried again, never raised."""
+    log("started", threads=settings.delivery.threads, schema=settings.names.usage_schema)
+    with ThreadPoolExecutor(settings.delivery.threads) as pool:
+        working = [pool.submit(_work, settings, stop) for _ in range(settings.delivery.threads)]
         wait(working, return_when=FIRST_EXCEPTION)
         # One that fails unexpectedly ends all, and its error the process: whoever supervises it sees it.
         stop.set()

@@ -46,7 +46,7 @@ def replay(settings: Settings, records: Sequence[DemoRecord], progress: Callable
     missing = [record for record in records if record.seq > last.get(record.partition, -1)]
     there = len(records) - len(missing)
     said(there)
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for begin in range(0, len(missing), _CHUNK):
             chunk = missing[begin : begin + _CHUNK]
             _send(settings, sender, chunk)
@@ -55,17 +55,17 @@ def replay(settings: Settings, records: Sequence[DemoRecord], progress: Callable
 
 
 def _last_seq(settings: Settings, records: Sequence[DemoRecord]) -> Mapping[int, int]:
-    last = {p: int(seq) for p, seq in last_header(settings, settings.events_topic, SEQ_HEADER).items()}
+    last = {p: int(seq) for p, seq in last_header(settings.kafka, settings.topics.events, SEQ_HEADER).items()}
     for partition, seq in last.items():
         if seq >= len(records):
             raise UsageError(
-                f"partition {partition} of {settings.events_topic} ends with record {seq} of the demo, and this period "
-                f"has {len(records)}.",
+                f"partition {partition} of {settings.topics.events} ends with record {seq} of the demo, and this "
+                f"period has {len(records)}.",
                 "run the longer one again, `DEMO=year make demo`, or remove all with `make clean`.",
             )
         if records[seq].partition != partition:
             raise UsageError(
-                f"partition {partition} of {settings.events_topic} ends with record {seq} of another demo stream.",
+                f"partition {partition} of {settings.topics.events} ends with record {seq} of another demo stream.",
                 "remove it with `tidemark down` and `make clean`, then run the demo again.",
             )
     return last
@@ -74,6 +74,6 @@ def _last_seq(settings: Settings, records: Sequence[DemoRecord]) -> Mapping[int,
 def _send(settings: Settings, sender: Sender, chunk: Sequence[DemoRecord]) -> None:
     for record in chunk:
         sender.send(
-            settings.events_topic, record.value, key=record.key, partition=record.partition,
+            settings.topics.events, record.value, key=record.key, partition=record.partition,
             timestamp_ms=record.timestamp_ms, headers=[(SEQ_HEADER, str(record.seq).encode())],
         )  # fmt: skip

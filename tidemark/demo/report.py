@@ -100,14 +100,14 @@ def recompute(settings: Settings, catalog: dict[str, Any], progress: Callable[[i
     records = chain(
         (
             (r.partition, r.offset, r.timestamp_ms, r.value)
-            for r in dump(settings, settings.events_topic, progress=progress)
+            for r in dump(settings.kafka, settings.topics.events, progress=progress)
         ),
-        ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in dump(settings, settings.redrive_topic)),
+        ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in dump(settings.kafka, settings.topics.redrive)),
     )
     rules = Rules(
-        grace_ms=settings.grace_s * 1_000,
-        future_tolerance_ms=settings.future_tolerance_s * 1_000,
-        default_tenant=settings.default_tenant,
+        grace_ms=settings.events.grace_s * 1_000,
+        future_tolerance_ms=settings.events.future_tolerance_s * 1_000,
+        default_tenant=settings.events.default_tenant,
     )
     return Oracle(catalog, records, rules)
 
@@ -227,13 +227,13 @@ def _closed(settings: Settings) -> str:
 def _next_steps(settings: Settings) -> str:
     schema = settings.names.billing_schema
     return f"""
-Three queries to try (psql "{settings.postgres_url}"):
+Three queries to try (psql "{settings.postgres.url}"):
   SELECT meter, first_day, last_day, value, unit, status FROM {settings.names.report_schema}.invoice_line
    WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, first_day;                   -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
   SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-03-01', '2013-04-01', 0.99); -- one in a hundred
-Flink: {settings.flink_rest_url}
+Flink: {settings.flink.rest_url}
 Stop with `make down`; `make clean` removes what the demo made.
 """
 
@@ -249,10 +249,10 @@ def query(settings: Settings, text: str) -> list[tuple[Any, ...]]:
     """
     path = f"-c timezone=UTC -c search_path={settings.names.usage_schema},public"
     try:
-        with psycopg.connect(settings.postgres_url, connect_timeout=10, options=path) as connection:
+        with psycopg.connect(settings.postgres.url, connect_timeout=10, options=path) as connection:
             return connection.execute(text.encode()).fetchall()
     except psycopg.OperationalError as error:
-        raise UnavailableError(f"Postgres at {settings.postgres_url}: {error}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
 
 
 def _totals(rows: Sequence[tuple[Any, ...]]) -> Totals:

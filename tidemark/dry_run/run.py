@@ -38,7 +38,7 @@ def load_catalog(path: Path, settings: Settings) -> InMemoryCatalogSource:
     """
     file = catalog_file.read(path)
     terms = Terms(now_ms=time.time_ns() // 1_000_000, first=True)
-    made = planned(file, path, terms, longest_period_days=settings.state_ttl_days)
+    made = planned(file, path, terms, longest_period_days=settings.flink.state_ttl_days)
     catalog_file.fail(path, made.faults)
     return catalog_file.in_memory(file)
 
@@ -90,7 +90,7 @@ def _default_tenant(source: InMemoryCatalogSource, tenant: str | None, settings:
     known = sorted({one.tenant_id for one in source.tenants})
     if tenant is not None and tenant not in known:
         raise UsageError(f"tenant {tenant!r} is not in the catalog.", f"name one of {', '.join(known[:5]) or 'none'}.")
-    return tenant or settings.default_tenant or (known[0] if len(known) == 1 else "")
+    return tenant or settings.events.default_tenant or (known[0] if len(known) == 1 else "")
 
 
 def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:

@@ -95,11 +95,11 @@ def publish(settings: Settings) -> bool:
         Postgres or Redis is away.
     """
     try:
-        with closing(_redis(settings)) as connected, migrate.connect(settings) as connection:
+        with closing(_redis(settings)) as connected, migrate.connect(settings.postgres) as connection:
             return level(connection, connected, settings.names)
     except (redis.RedisError, OSError) as error:
         raise UnavailableError(
-            f"Redis at {settings.redis_url} does not answer: {first_line(error)}",
+            f"Redis at {settings.redis.url} does not answer: {first_line(error)}",
             "start it: `tidemark live watch` then lets readers follow.",
         ) from error
 
@@ -112,7 +112,7 @@ def unready(settings: Settings, replay_id: str) -> str:
         with closing(_redis(settings)) as connected:
             marks: Any = connected.mget(marker_key(run.redis_prefix), heartbeat_key(run.redis_prefix))
     except (redis.RedisError, OSError) as error:
-        return f"Redis at {settings.redis_url} does not answer: {first_line(error)}"
+        return f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
     marker, beat = marks
     if marker is None:
         return f"the counters of run {run.run_id} were never written whole: {fix}"
@@ -124,5 +124,5 @@ def unready(settings: Settings, replay_id: str) -> str:
 
 
 def _redis(settings: Settings) -> redis.Redis:
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+    password = settings.redis.secret
+    return client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)

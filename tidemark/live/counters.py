@@ -124,11 +124,11 @@ class Keeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._progress = Progress()
-        password = settings.redis_password.get_secret_value() if settings.redis_password else None
-        self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+        password = settings.redis.secret
+        self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
         self._postgres: psycopg.Connection | None = None
         self._marker = marker_key(settings.names.redis_prefix)
-        source = PostgresLimitSource(settings.postgres_url, STATEMENT_TIMEOUT_MS, settings.catalog_schema)
+        source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
         self._book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
@@ -214,7 +214,7 @@ class Keeper:
         for part in chunks(rows):
             pipeline = self._redis.pipeline(transaction=False)
             now_ms = int(datetime.now(UTC).timestamp() * 1_000)
-            grace_ms = self._settings.grace_s * 1_000
+            grace_ms = self._settings.events.grace_s * 1_000
             queue(pipeline, self._settings.names.redis_prefix, part, now_ms=now_ms, grace_ms=grace_ms, strict=True)
             results += pipeline.execute()[1:]
         return results
@@ -225,15 +225,15 @@ class Keeper:
         except (redis.RedisError, OSError) as error:
             self._redis.connection_pool.disconnect()
             raise UnavailableError(
-                f"Redis at {self._settings.redis_url} cannot be written: {first_line(error)}",
-                "start it (`tidemark up`) or correct redis_url and redis_password.",
+                f"Redis at {self._settings.redis.url} cannot be written: {first_line(error)}",
+                "start it (`tidemark up`) or correct redis.url and redis.password.",
             ) from error
 
     def _ask_postgres(self, question: Callable[[psycopg.Connection], Any]) -> Any:
         try:
             if self._postgres is None:
                 self._postgres = connect(
-                    self._settings.postgres_url,
+                    self._settings.postgres.url,
                     statement_timeout_ms=STATEMENT_TIMEOUT_MS,
                     application_name="tidemark live",
                 )
@@ -244,8 +244,8 @@ class Keeper:
         except psycopg.Error as error:
             self._drop_postgres()
             raise UnavailableError(
-                f"Postgres at {self._settings.postgres_url} cannot be read: {first_line(error)}",
-                "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+                f"Postgres at {self._settings.postgres.url} cannot be read: {first_line(error)}",
+                "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
             ) from error
 
     def _drop_postgres(self) -> None:
@@ -261,8 +261,8 @@ def refresh(settings: Settings) -> Refresh:
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
-    """Refresh every `live_refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live_refresh_s, prefix=settings.names.redis_prefix)
+    """Refresh every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", every_s=settings.live.refresh_s, prefix=settings.names.redis_prefix)
 
     def report(done: Refresh, failing: bool) -> None:
         if failing or done.full or done.written or done.failed or done.switched:
@@ -270,7 +270,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
             log("refreshed", full=done.full, **figures, switched=done.switched)
 
     with closing(Keeper(settings)) as keeper:
-        repeat(keeper.refresh, every_s=settings.live_refresh_s, stop=stop, log=log, report=report)
+        repeat(keeper.refresh, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
 
 
 def live_total(row: Sequence[Any]) -> LiveTotal:

@@ -111,7 +111,7 @@ class Leaderboard:
         begin = self._cursor if marker == run_id else None
         # Step 2: rows of the windows that were written since, and the clock they are later than.
         now, entries = self._ask_postgres(lambda connection: self._read(connection, begin))
-        boards = choose(entries, self._settings.leaderboard_size)
+        boards = choose(entries, self._settings.live.leaderboard_size)
         pushed = self._pushed if begin else {}
         todo = changed(boards, pushed)
         # Step 3: write; the marker last, so that an interrupted refresh of all is repeated.
@@ -135,7 +135,7 @@ class Leaderboard:
         return str(run_id["run_id"]), marker
 
     def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[Entry]]:
-        window_s, size = int(WINDOW.total_seconds()), self._settings.leaderboard_size
+        window_s, size = int(WINDOW.total_seconds()), self._settings.live.leaderboard_size
         with connection.transaction():
             now: datetime = connection.execute("SELECT now()").fetchall()[0][0]
             # What was stored longer ago would have expired.
@@ -168,7 +168,7 @@ class Leaderboard:
         try:
             if self._postgres is None:
                 self._postgres = connect(
-                    settings.postgres_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark top"
+                    settings.postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark top"
                 )
             with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
                 return question(self._postgres)
@@ -177,8 +177,8 @@ class Leaderboard:
         except psycopg.Error as error:
             self._drop_postgres()
             raise UnavailableError(
-                f"Postgres at {settings.postgres_url} cannot be read: {first_line(error)}",
-                "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+                f"Postgres at {settings.postgres.url} cannot be read: {first_line(error)}",
+                "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
             ) from error
 
     def _drop_postgres(self) -> None:
@@ -207,9 +207,9 @@ def top(settings: Settings, tenant: str, meter: str) -> Top | None:
 
 def why_none(settings: Settings) -> str:
     """Why there is no board of a tenant and meter that exist."""
-    if not settings.customer_windows:
+    if not settings.rollup.customer_windows:
         return (
-            "customer_windows is off, so `rollup` keeps no windows of customers; "
+            "rollup.customer_windows is off, so `rollup` keeps no windows of customers; "
             "a `rollup` that has them is a new run (docs/operations.md, A setting shapes the state)."
         )
     hours = int(LIFE.total_seconds() // 3_600)
@@ -220,24 +220,24 @@ def why_none(settings: Settings) -> str:
 
 
 def _redis(settings: Settings) -> redis.Redis:
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+    password = settings.redis.secret
+    return client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
 
 
 def _redis_away(settings: Settings, error: Exception) -> UnavailableError:
     return UnavailableError(
-        f"Redis at {settings.redis_url} does not answer as it should: {first_line(error)}",
-        "start it (`tidemark up`) or correct redis_url and redis_password.",
+        f"Redis at {settings.redis.url} does not answer as it should: {first_line(error)}",
+        "start it (`tidemark up`) or correct redis.url and redis.password.",
     )
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
-    """Refresh every `live_refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live_refresh_s, size=settings.leaderboard_size)
+    """Refresh every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", every_s=settings.live.refresh_s, size=settings.live.leaderboard_size)
 
     def report(written: int, failing: bool) -> None:
         if failing or written:
             log("refreshed", boards=written)
 
     with closing(Leaderboard(settings)) as boards:
-        repeat(boards.refresh, every_s=settings.live_refresh_s, stop=stop, log=log, report=report)
+        repeat(boards.refresh, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)

@@ -99,13 +99,13 @@ class LimitKeeper:
     def __init__(self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._settings = settings
         self._clock_ms = clock_ms
-        source = PostgresLimitSource(settings.postgres_url, TIMEOUT_MS, settings.catalog_schema)
+        source = PostgresLimitSource(settings.postgres.url, TIMEOUT_MS, settings.catalog.schema_name)
         self.book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._source = source
-        self._catalog_source = PostgresCatalogSource(settings.postgres_url, settings.catalog_schema)
+        self._catalog_source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
         self._catalog = Catalog(self._catalog_source, 1, 10_000_000)
-        password = settings.redis_password.get_secret_value() if settings.redis_password else None
-        self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+        password = settings.redis.secret
+        self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
         self._postgres: psycopg.Connection | None = None
         self._sender: Sender | None = None
         self._due_ms = 0
@@ -131,10 +131,10 @@ class LimitKeeper:
             self._send(nudges)
         except (psycopg.Error, CatalogUnavailable) as error:
             self._drop()
-            raise _away("Postgres", self._settings.postgres_url, error) from error
+            raise _away("Postgres", self._settings.postgres.url, error) from error
         except (redis.RedisError, OSError) as error:
             self._redis.connection_pool.disconnect()
-            raise _away("Redis", self._settings.redis_url, error) from error
+            raise _away("Redis", self._settings.redis.url, error) from error
         if due:
             # What differs now is looked at again at once; else at the next begin of a version, or after a while.
             self._due_ms = now_ms if found else min(now_ms + int(LOOK_AGAIN_S * 1_000), self.book.next_change(now_ms))
@@ -173,10 +173,10 @@ class LimitKeeper:
     def _read(self) -> tuple[list[Counter], list[Pair]]:
         if self._postgres is None:
             self._postgres = connect(
-                self._settings.postgres_url, statement_timeout_ms=TIMEOUT_MS, application_name="tidemark limits"
+                self._settings.postgres.url, statement_timeout_ms=TIMEOUT_MS, application_name="tidemark limits"
             )
         schema = sql.Identifier(self._settings.names.usage_schema)
-        catalog = sql.Identifier(self._settings.catalog_schema)
+        catalog = sql.Identifier(self._settings.catalog.schema_name)
         with deadline(self._postgres, TIMEOUT_MS):
             rows = self._postgres.execute(sql.SQL(_OPEN).format(schema=schema)).fetchall()
             named = self._postgres.execute(sql.SQL(_NAMED).format(catalog=catalog)).fetchall()
@@ -199,7 +199,7 @@ class LimitKeeper:
                     yield counter
 
     def _seed(self, counters: Sequence[Counter], now_ms: int) -> None:
-        grace_ms = self._settings.grace_s * 1_000
+        grace_ms = self._settings.events.grace_s * 1_000
         for part in _chunks(counters):
             pipeline = self._redis.pipeline(transaction=False)
             rows = [self._empty(one, now_ms) for one in part]
@@ -233,7 +233,7 @@ class LimitKeeper:
     def _send(self, nudges: Sequence[dict[str, Any]]) -> None:
         try:
             if self._sender is None:
-                self._sender = Sender(self._settings, SEND_STALL_S)
+                self._sender = Sender(self._settings.kafka, SEND_STALL_S)
             for nudge in nudges:
                 self._sender.send(self._settings.names.nudges, json.dumps(nudge).encode())
             self._sender.flush()
@@ -255,15 +255,15 @@ class LimitKeeper:
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
-    """Look every `live_refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live_refresh_s, topic=settings.names.nudges)
+    """Look every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log("started", every_s=settings.live.refresh_s, topic=settings.names.nudges)
 
     def report(done: Look, failing: bool) -> None:
         if failing or done.nudged or done.seeded:
             log("looked", nudged=done.nudged, seeded=done.seeded, full=done.full)
 
     with closing(LimitKeeper(settings)) as keeper:
-        repeat(keeper.look, every_s=settings.live_refresh_s, stop=stop, log=log, report=report)
+        repeat(keeper.look, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
 
 
 def _nudge(counter: Counter, now_ms: int) -> dict[str, Any]:

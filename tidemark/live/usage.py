@@ -157,7 +157,7 @@ def usage(settings: Settings, asked: Asked) -> Usage:
     try:
         live = _read_live(settings, prefix, asked.pair, kinds)
     except (redis.RedisError, OSError) as error:
-        unavailable["live"] = f"Redis at {settings.redis_url} does not answer: {first_line(error)}"
+        unavailable["live"] = f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
     if asked.at is not None:
         # A counter is of the latest period alone.
         live = {name: total for name, total in live.items() if name in stored and _same_period(total, stored[name])}
@@ -240,7 +240,7 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection]:
     """
     try:
         with (
-            connect(settings.postgres_url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
+            connect(settings.postgres.url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
             deadline(db, _TIMEOUT_MS),
         ):
             yield db
@@ -248,8 +248,8 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection]:
         raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
     except psycopg.Error as error:
         raise UnavailableError(
-            f"Postgres at {settings.postgres_url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres_url and postgres_passfile.",
+            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
+            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
         ) from error
 
 
@@ -299,8 +299,8 @@ def _total(start: datetime, end: datetime, samples: int, value: Decimal, project
 
 
 def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: Mapping[str, Kind]) -> dict[str, Total]:
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    with closing(client(settings.redis_url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
+    password = settings.redis.secret
+    with closing(client(settings.redis.url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
         pipeline = connection.pipeline(transaction=False)
         for meter in kinds:
             pipeline.hgetall(counter_key(prefix, *whose, meter))

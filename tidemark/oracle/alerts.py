@@ -50,7 +50,7 @@ class AlertCheck:
 
 def committed_alerts(oracle: Oracle, settings: Settings) -> AlertCheck:
     """Check what a `read_committed` consumer sees of the run's alerts, from the beginning to the present end."""
-    return check_alerts(oracle, (record.value for record in dump(settings, settings.names.alerts)))
+    return check_alerts(oracle, (record.value for record in dump(settings.kafka, settings.names.alerts)))
 
 
 def check_alerts(oracle: Oracle, values: Iterable[bytes | None]) -> AlertCheck:

@@ -93,13 +93,13 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
     if set(grains) & set(SLIDING):
         oracle.build_sliding()
     try:
-        with psycopg.connect(settings.postgres_url, connect_timeout=10, options="-c timezone=UTC") as connection:
+        with psycopg.connect(settings.postgres.url, connect_timeout=10, options="-c timezone=UTC") as connection:
             for grain in grains:
                 required = _kept(settings) if grain in SLIDING else "TRUE"
                 rows = _table_rows(connection, settings.names.usage_schema, grain)
                 found += compare(oracle, grain, rows, required)
     except psycopg.OperationalError as error:
-        raise UnavailableError(f"Postgres at {settings.postgres_url}: {error}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
     return found
 
 
@@ -115,7 +115,7 @@ def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
     try:
         return compare(oracle, "live", list(live_rows(settings)))
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {settings.redis_url}: {error}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Redis at {settings.redis.url}: {error}.", "`tidemark up`.") from error
 
 
 def _kept(settings: Settings) -> str:
@@ -123,7 +123,7 @@ def _kept(settings: Settings) -> str:
 
     What was written and is older by now is compared too.
     """
-    history_s = settings.sliding_history_s
+    history_s = settings.rollup.sliding_history_s
     return f"window_end > now() - INTERVAL {history_s} SECOND" if history_s else "TRUE"
 
 
@@ -137,8 +137,8 @@ def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) ->
 
 def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
     """One row per key, in the columns of `live`; ids come back from their percent-encoding."""
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    client = redis.Redis.from_url(settings.redis_url, password=password, decode_responses=True, socket_timeout=10)
+    password = settings.redis.secret
+    client = redis.Redis.from_url(settings.redis.url, password=password, decode_responses=True, socket_timeout=10)
     fields = [name for name in schema_of("live").names if name not in _LIVE_KEY]
     with client:
         for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):

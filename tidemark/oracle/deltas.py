@@ -57,7 +57,7 @@ class DeltaCheck:
 
 def committed_deltas(oracle: Oracle, settings: Settings) -> DeltaCheck:
     """Check what a `read_committed` consumer sees of the run's deltas, from the beginning to the present end."""
-    return check_deltas(oracle, (record.value for record in dump(settings, settings.names.deltas)))
+    return check_deltas(oracle, (record.value for record in dump(settings.kafka, settings.names.deltas)))
 
 
 def check_deltas(oracle: Oracle, values: Iterable[bytes | None]) -> DeltaCheck:

@@ -17,7 +17,7 @@ from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
 from tidemark.core.postgres import translated
 from tidemark.core.service import logger, repeat
-from tidemark.core.settings import Settings
+from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as watch_store
 from tidemark.quotas.rules import HOLD, Alarm, Decision, Key, Reading, decide
 from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
@@ -97,31 +97,33 @@ class Watch:
         with connection.transaction():
             now = watch_store.clock(connection)
             readings = watch_store.read(connection, self._since(now), self._hold)
-            alarms = watch_store.known(connection, now - remembered(self._settings))
-            decision = decide(readings, alarms, bounds(self._settings), now, self._hold)
+            alarms = watch_store.known(connection, now - remembered(self._settings.events))
+            decision = decide(readings, alarms, bounds(self._settings.quotas), now, self._hold)
             watch_store.store(connection, decision, self._hold)
         return now, decision
 
     def _since(self, now: datetime) -> datetime:
         # A first look goes back as far as usage may be late: nobody watched before.
-        return now - timedelta(seconds=self._settings.grace_s) if self._cursor is None else self._cursor - OVERLAP
+        return (
+            now - timedelta(seconds=self._settings.events.grace_s) if self._cursor is None else self._cursor - OVERLAP
+        )
 
     def _send(self, texts: Sequence[tuple[Alarm, Status, str]]) -> None:
         if texts:
-            with Sender(self._settings, SEND_STALL_S) as sender:
+            with Sender(self._settings.kafka, SEND_STALL_S) as sender:
                 for alarm, _, text in texts:
                     sender.send(self._settings.names.alerts, text.encode(), key=alarm.tenant.encode())
 
     def _ask(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
         try:
             if self._postgres is None:
-                self._postgres = watch_store.opened(self._settings)
-                watch_store.claim(self._postgres, self._settings)
+                self._postgres = watch_store.opened(self._settings.postgres, self._settings.names)
+                watch_store.claim(self._postgres, self._settings.names)
             with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
                 return question(self._postgres)
         except psycopg.Error as error:
             self.close()
-            raise translated(self._settings, error) from error
+            raise translated(self._settings.postgres, error) from error
         except TidemarkError:
             self.close()
             raise
@@ -140,18 +142,18 @@ def alerts_of(settings: Settings, stored: Stored) -> list[tuple[Alarm, Status, s
     return found
 
 
-def bounds(settings: Settings) -> dict[Rule, int]:
+def bounds(quotas: QuotaSettings) -> dict[Rule, int]:
     """Greatest value of each rule that raises no alarm."""
     return {
-        "tenant_volume": settings.tenant_measurements_per_hour,
-        "tenant_series": settings.tenant_series,
-        "tenant_unique": settings.tenant_unique_values,
+        "tenant_volume": quotas.tenant_measurements_per_hour,
+        "tenant_series": quotas.tenant_series,
+        "tenant_unique": quotas.tenant_unique_values,
     }
 
 
-def remembered(settings: Settings) -> timedelta:
+def remembered(events: EventSettings) -> timedelta:
     """How long an ended alarm is looked at: while usage of its hours can still arrive, and a day more."""
-    return timedelta(seconds=settings.grace_s + settings.redrive_window_s, days=1)
+    return timedelta(seconds=events.grace_s + events.redrive_window_s, days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +192,17 @@ def check(settings: Settings) -> Check:
 
     """
     try:
-        with closing(watch_store.opened(settings)) as connection, deadline(connection, STATEMENT_TIMEOUT_MS):
+        with (
+            closing(watch_store.opened(settings.postgres, settings.names)) as connection,
+            deadline(connection, STATEMENT_TIMEOUT_MS),
+        ):
             now = watch_store.clock(connection)
-            readings = watch_store.read(connection, now - timedelta(seconds=settings.grace_s), HOLD)
+            readings = watch_store.read(connection, now - timedelta(seconds=settings.events.grace_s), HOLD)
             running = [alarm for alarm in watch_store.known(connection, now) if alarm.resolved_at is None]
     except psycopg.Error as error:
-        raise translated(settings, error) from error
+        raise translated(settings.postgres, error) from error
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
-    return Check(standings(readings, bounds(settings)), tuple(running))
+    return Check(standings(readings, bounds(settings.quotas)), tuple(running))
 
 
 def standings(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int = TOP) -> tuple[Standing, ...]:
@@ -216,10 +221,15 @@ def standings(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int 
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Look every `watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.watch_interval_s, schema=settings.names.usage_schema, bounds=bounds(settings))
+    """Look every `quotas.watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
+    log(
+        "started",
+        every_s=settings.quotas.watch_interval_s,
+        schema=settings.names.usage_schema,
+        bounds=bounds(settings.quotas),
+    )
     with closing(Watch(settings)) as watch:
-        repeat(watch.look, every_s=settings.watch_interval_s, stop=stop, log=log, report=_report)
+        repeat(watch.look, every_s=settings.quotas.watch_interval_s, stop=stop, log=log, report=_report)
 
 
 def _report(found: Look, failing: bool) -> None:

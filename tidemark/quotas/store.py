@@ -12,7 +12,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tidemark.core.errors import TidemarkError
-from tidemark.core.settings import Settings
+from tidemark.core.names import Names
+from tidemark.core.settings import PostgresSettings
 from tidemark.quotas.rules import Alarm, Decision, Reading
 from udfs.alerts.event import Status
 from udfs.postgres import connect
@@ -90,16 +91,14 @@ class Stored:
     announced: bool
 
 
-def opened(settings: Settings) -> psycopg.Connection:
+def opened(postgres: PostgresSettings, names: Names) -> psycopg.Connection:
     """Connection in the schema of the run."""
-    connection = connect(
-        settings.postgres_url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark watch"
-    )
-    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(settings.names.usage_schema)))
+    connection = connect(postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark watch")
+    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(names.usage_schema)))
     return connection
 
 
-def claim(connection: psycopg.Connection, settings: Settings) -> None:
+def claim(connection: psycopg.Connection, names: Names) -> None:
     """Be the one watch of this run; the claim goes with the connection.
 
     Raises
@@ -108,10 +107,10 @@ def claim(connection: psycopg.Connection, settings: Settings) -> None:
         Another connection has it.
 
     """
-    name = f"tidemark watch {settings.names.usage_schema}"
+    name = f"tidemark watch {names.usage_schema}"
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     if row is None or not row[0]:
-        raise TidemarkError(f"another watch of {settings.names.usage_schema} is at work.", "end one of the two.")
+        raise TidemarkError(f"another watch of {names.usage_schema} is at work.", "end one of the two.")
 
 
 def clock(connection: psycopg.Connection) -> datetime:

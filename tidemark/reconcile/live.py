@@ -81,11 +81,11 @@ def _look(settings: Settings, connection: psycopg.Connection, wanted: Wanted) ->
         schema=sql.Identifier(settings.names.usage_schema),
         wanted=sql.SQL("true" if wanted.tenant is None else "tenant_id = %(tenant)s"),
     )
-    given = {"grace": timedelta(seconds=settings.grace_s), "tenant": wanted.tenant}
+    given = {"grace": timedelta(seconds=settings.events.grace_s), "tenant": wanted.tenant}
     try:
         live = {tuple(row[:3]): tuple(row[3:]) for row in live_rows(settings) if wanted.takes(row[0], row[1])}
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {settings.redis_url}: {error}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Redis at {settings.redis.url}: {error}.", "`tidemark up`.") from error
     stored: Side = {}
     for row in connection.execute(statement, given):
         key, alive = (row[0], row[1], row[2]), row[-1]

@@ -99,11 +99,11 @@ def told(settings: Settings, edges: Mapping[int, int]) -> Told:
     counted: Counter[Place] = Counter()
     dead: Counter[Place] = Counter()
     partial = 0
-    for record in dump(settings, settings.names.deltas):
+    for record in dump(settings.kafka, settings.names.deltas):
         if record.value is not None:
             delta = _DELTAS.decode(record.value)
             counted[Place(delta.source_topic, delta.source_partition)] += delta.events
-    for record in dump(settings, settings.names.dlq):
+    for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
             letter = _LETTERS.decode(record.value)
             if letter.partial:
@@ -151,8 +151,8 @@ def _partial(oracle: Oracle, stated: int) -> list[Finding]:
 
 
 def _place(settings: Settings, number: int) -> Place:
-    return Place(settings.events_topic, number) if number >= 0 else Place(settings.redrive_topic, -1 - number)
+    return Place(settings.topics.events, number) if number >= 0 else Place(settings.topics.redrive, -1 - number)
 
 
 def _number(settings: Settings, topic: str, partition: int) -> int:
-    return -1 - partition if topic == settings.redrive_topic else partition
+    return -1 - partition if topic == settings.topics.redrive else partition

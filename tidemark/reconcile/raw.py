@@ -78,11 +78,11 @@ def recompute(
         ids = _ids(settings, wanted)
         records = (record for record in records if _identity(settings, record[3]) in ids)
     rules = Rules(
-        grace_ms=settings.grace_s * 1_000,
-        future_tolerance_ms=settings.future_tolerance_s * 1_000,
-        default_tenant=settings.default_tenant,
-        late_until_ms=int(datetime.fromisoformat(settings.late_until).timestamp() * 1_000)
-        if settings.late_until
+        grace_ms=settings.events.grace_s * 1_000,
+        future_tolerance_ms=settings.events.future_tolerance_s * 1_000,
+        default_tenant=settings.events.default_tenant,
+        late_until_ms=int(datetime.fromisoformat(settings.replay.late_until).timestamp() * 1_000)
+        if settings.replay.late_until
         else 0,
     )
     return Oracle(history, records, rules), source.known_from_ms
@@ -96,8 +96,8 @@ def _noted(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:
 
 def _records(settings: Settings, progress: Progress | None = None) -> Iterator[RawRecord]:
     # The oracle knows partition p of the redrive topic as -1 - p.
-    events = dump(settings, settings.events_topic, progress=progress)
-    redriven = dump(settings, settings.redrive_topic)
+    events = dump(settings.kafka, settings.topics.events, progress=progress)
+    redriven = dump(settings.kafka, settings.topics.redrive)
     return chain(
         ((r.partition, r.offset, r.timestamp_ms, r.value) for r in events),
         ((-1 - r.partition, r.offset, r.timestamp_ms, r.value) for r in redriven),
@@ -128,7 +128,9 @@ def _hash(settings: Settings, head: _Head) -> bytes:
 
 def _owner(settings: Settings, head: _Head) -> tuple[str, str]:
     native = head.event_id is not None
-    tenant = head.tenant_id if native else head.tenantid if head.tenantid is not None else settings.default_tenant
+    tenant = (
+        head.tenant_id if native else head.tenantid if head.tenantid is not None else settings.events.default_tenant
+    )
     return str(tenant), str(head.customer_id if native else head.subject)
 
 
@@ -143,6 +145,6 @@ def _head(value: bytes | None) -> _Head | None:
 
 def edges_of(settings: Settings, offsets: Mapping[str, Mapping[int, int]]) -> dict[int, int]:
     """Offsets by topic and partition as the oracle numbers its partitions."""
-    events = offsets.get(settings.events_topic, {})
-    redriven = offsets.get(settings.redrive_topic, {})
+    events = offsets.get(settings.topics.events, {})
+    redriven = offsets.get(settings.topics.redrive, {})
     return {**events, **{-1 - partition: offset for partition, offset in redriven.items()}}

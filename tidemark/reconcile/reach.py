@@ -23,7 +23,7 @@ def begins(settings: Settings, topics: Iterable[str]) -> Begins:
     """
     try:
         consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka_bootstrap.split(","), group_id=None, allow_auto_create_topics=False
+            bootstrap_servers=settings.kafka.servers, group_id=None, allow_auto_create_topics=False
         )
         try:
             return {topic: _of_topic(consumer, topic) for topic in topics}
@@ -31,7 +31,7 @@ def begins(settings: Settings, topics: Iterable[str]) -> Begins:
             consumer.close()
     except KafkaError as error:
         raise UnavailableError(
-            f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`, or correct kafka_bootstrap."
+            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         ) from error
 
 

@@ -96,7 +96,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         Another run is at work, or the recomputation cannot decide every record.
     """
     _check_request(request)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
         before = open_drift(connection, settings.names, request.wanted.tenant)
@@ -122,7 +122,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
 
 def explain(settings: Settings, number: int, because: str, by: str) -> int:
     """Mark a difference as explained, and end the alarm if it was the last; how many alerts were sent."""
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         with connection.transaction():
             drift_store.explain(connection, settings.names, number, because, by)
             alarm.follow(connection, settings.names)
@@ -162,7 +162,7 @@ class _Look:
 
     def outcomes(self, connection: psycopg.Connection) -> tuple[dict[str, Outcome], datetime | None]:
         """By check; and the first event time that could be compared with the source (None: all)."""
-        self.tolerance = self.settings.reconcile_tolerance
+        self.tolerance = self.settings.reconcile.tolerance
         found: dict[str, Outcome] = {}
         patience_s = 0.0 if self.request.settled else PATIENCE_S
         # Outside a transaction: what differs is looked at again, to see whether it moves.
@@ -201,7 +201,7 @@ class _Look:
     ) -> tuple[dict[str, Outcome], datetime | None]:
         """What is held against the independent recomputation."""
         settings, request, names = self.settings, self.request, self.settings.names
-        reach = begins(settings, [settings.events_topic, settings.redrive_topic, names.deltas, names.dlq])
+        reach = begins(settings, [settings.topics.events, settings.topics.redrive, names.deltas, names.dlq])
         history = catalog.history(connection, request.wanted.tenant)
         self.say("recomputing usage from the source topics …")
         oracle, known_from_ms = recompute(settings, history, request.wanted, reach)
@@ -232,7 +232,7 @@ class _Look:
                 notes=[f"rows of {name} are not compared: it measures by an earlier knowledge of the catalog"]
             )
         self.say(f"recomputing what {name} shows …")
-        reach = begins(one.settings, [one.settings.events_topic, one.settings.redrive_topic])
+        reach = begins(one.settings, [one.settings.topics.events, one.settings.topics.redrive])
         oracle, known_from_ms = recompute(one.settings, history, wanted, reach)
         with closing(oracle):
             scope = rollups.Scope(schema, wanted, self._since(known_from_ms), one.above, one.layer)
@@ -243,7 +243,7 @@ class _Look:
         if known_from_ms is None:
             return None
         arrival = _EPOCH + timedelta(milliseconds=known_from_ms)
-        return arrival + timedelta(seconds=self.settings.future_tolerance_s)
+        return arrival + timedelta(seconds=self.settings.events.future_tolerance_s)
 
 
 def _check_request(request: Request) -> None:
@@ -260,8 +260,8 @@ def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
     if not _RECOMPUTED & {*request.checks}:
         return {}
     if request.settled:
-        topics = (settings.events_topic, settings.redrive_topic)
-        return {topic: end_offsets(settings, topic) for topic in topics}
+        topics = (settings.topics.events, settings.topics.redrive)
+        return {topic: end_offsets(settings.kafka, topic) for topic in topics}
     return settle(settings, say).offsets
 
 

@@ -95,7 +95,7 @@ def diff(settings: Settings, replay_id: str) -> list[Line]:
     TidemarkError
         The replay is still rebuilding, or is the version that is read now.
     """
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
         if replay.state not in {"level", "reverted"}:
             raise TidemarkError(

@@ -37,7 +37,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     TidemarkError
         It is promoted: people read it.
     """
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
@@ -48,20 +48,20 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
-    with migrate.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(run.names.usage_schema)))
         if replay.catalog_at is not None:
-            known.drop(connection, run.catalog_schema)
+            known.drop(connection, run.catalog.schema_name)
         record.update(connection, settings.names, replay_id, state="discarded")
         record.decide(connection, settings.names, replay_id, "discard", by, (0, 0))
     return True
 
 
 def _end_jobs(run: Settings) -> None:
-    rest = FlinkRest(run.flink_rest_url)
+    rest = FlinkRest(run.flink.rest_url)
     for job in JOBS:
         name = run.names.job(job)
         running = rest.active(name)
@@ -72,12 +72,12 @@ def _end_jobs(run: Settings) -> None:
 
 def _topics(run: Settings, replay: Replay) -> list[str]:
     own = [run.names.deltas, run.names.alerts, run.names.nudges, run.names.dlq]
-    return [*own, run.events_topic, run.redrive_topic] if replay.from_archive else own
+    return [*own, run.topics.events, run.topics.redrive] if replay.from_archive else own
 
 
 def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=run.kafka_bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=run.kafka.servers)
         try:
             there = set(admin.list_topics())
             for topic in topics:
@@ -88,13 +88,13 @@ def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
         finally:
             admin.close()
     except KafkaError as error:
-        raise UnavailableError(f"Kafka at {run.kafka_bootstrap}: {error!r}.", "`tidemark up`, then again.") from error
+        raise UnavailableError(f"Kafka at {run.kafka.bootstrap}: {error!r}.", "`tidemark up`, then again.") from error
 
 
 def _drop_keys(run: Settings) -> None:
-    password = run.redis_password.get_secret_value() if run.redis_password else None
+    password = run.redis.secret
     try:
-        with client(run.redis_url, password, timeout_s=10) as connected:
+        with client(run.redis.url, password, timeout_s=10) as connected:
             batch: list[str] = []
             for key in connected.scan_iter(match=f"{run.names.redis_prefix}*", count=_KEYS_AT_ONCE):
                 batch.append(key)
@@ -104,14 +104,14 @@ def _drop_keys(run: Settings) -> None:
             if batch:
                 connected.unlink(*batch)
     except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {run.redis_url}: {error}.", "`tidemark up`, then again.") from error
+        raise UnavailableError(f"Redis at {run.redis.url}: {error}.", "`tidemark up`, then again.") from error
 
 
 def _drop_state(run: Settings) -> None:
     """Checkpoints and savepoints, where they are files here; elsewhere their store's own retention removes them."""
     for job in JOBS:
         name = run.names.job(job)
-        for uri in (checkpoint_dir(run, name), savepoint_dir(run, name)):
+        for uri in (checkpoint_dir(run.flink, name), savepoint_dir(run.flink, name)):
             split = urlsplit(uri)
             if split.scheme in {"", "file"}:
                 shutil.rmtree(Path(split.path), ignore_errors=True)

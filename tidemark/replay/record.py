@@ -75,17 +75,17 @@ class Replay:
 def run_settings(settings: Settings, replay: Replay) -> Settings:
     """Settings of the jobs of a replay: a run of its own, over its scope and a margin."""
     # Nobody looks at dashboards of a range that is over, and windows of customers are most of the rows.
-    history = {"tick_ms": max(settings.tick_ms, BOUNDED_TICK_MS), "customer_windows": False}
-    return settings.model_copy(
-        update={
+    history = {"meter.tick_ms": max(settings.meter.tick_ms, BOUNDED_TICK_MS), "rollup.customer_windows": False}
+    return settings.with_changes(
+        {
             "run_id": settings.names.replay(replay.replay_id),
-            "events_topic": replay.events_topic,
-            "scope_from": rfc3339(replay.scope_start - MARGIN),
-            "scope_to": rfc3339(replay.scope_end + MARGIN) if replay.scope_end else "",
-            "scope_tenants": ";".join(replay.tenants),
-            "late_until": replay.late_until.isoformat(),
-            "events_per_s": replay.events_per_s,
-            "catalog_schema": catalog_schema(settings, replay),
+            "topics.events": replay.events_topic,
+            "replay.scope_from": rfc3339(replay.scope_start - MARGIN),
+            "replay.scope_to": rfc3339(replay.scope_end + MARGIN) if replay.scope_end else "",
+            "replay.scope_tenants": ";".join(replay.tenants),
+            "replay.late_until": replay.late_until.isoformat(),
+            "replay.events_per_s": replay.events_per_s,
+            "catalog.schema_name": catalog_schema(settings, replay),
             **(history if replay.bounded else {}),
         }
     )
@@ -94,7 +94,7 @@ def run_settings(settings: Settings, replay: Replay) -> Settings:
 def catalog_schema(settings: Settings, replay: Replay) -> str:
     """Schema of the catalog it measures by: the present one, or one of its own."""
     own = f"catalog_{settings.names.replay(replay.replay_id)}"
-    return own if replay.catalog_at is not None else settings.catalog_schema
+    return own if replay.catalog_at is not None else settings.catalog.schema_name
 
 
 def find(connection: psycopg.Connection, names: Names, replay_id: str) -> Replay:

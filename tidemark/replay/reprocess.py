@@ -76,7 +76,7 @@ def concern(settings: Settings, file: Path) -> Concern:
     since = _EPOCH + timedelta(milliseconds=since_ms)
     tenants = _tenants(changes)
     statement = sql.SQL(_BEGIN).format(schema=sql.Identifier(settings.names.billing_schema))
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         asked = {"tenants": list(tenants) or None, "since": since}
         start, periods, closed = connection.execute(statement, asked).fetchall()[0]
     return Concern(made, since, min(start or since, since), tenants, periods, closed)

@@ -91,7 +91,7 @@ def start(settings: Settings, request: Request) -> Replay:
     """
     _check(settings, request)
     replay = _planned(settings, request)
-    with migrate.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
@@ -111,11 +111,11 @@ def resume(settings: Settings, replay: Replay) -> Replay:
         return replay
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
-        with migrate.connect(settings) as connection:
-            known.materialize(connection, replay.catalog_at, run.catalog_schema)
+        with migrate.connect(settings.postgres) as connection:
+            known.materialize(connection, replay.catalog_at, run.catalog.schema_name)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
-    loads_history = replay.from_archive or topics.has_create_time(settings, settings.events_topic)
+    loads_history = replay.from_archive or topics.has_create_time(settings.kafka, settings.topics.events)
     topics.apply(run, create_time=loads_history, ledger=False)
     migrate.migrate(run, ledger=False)
     bounds = Bounds(replay.read_from.isoformat() if replay.read_from else "")
@@ -139,7 +139,7 @@ def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], No
     if replay.bounded:
         for job in JOBS:
             stop(run, job)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         record.update(
             connection, settings.names, replay.replay_id, state="level", reached=as_text(watermark.offsets),
             watermark=watermark.at, level_at=datetime.now(UTC),
@@ -188,7 +188,7 @@ def missing(starts: Offsets, target: Offsets, read: Offsets) -> int:
 def look(run: Settings, replay: Replay, before: tuple[float, Progress] | None = None) -> Progress:
     """How far a replay has read by its newest checkpoint; with a look before (monotonic clock, what), also its rate."""
     group = run.names.group("meter")
-    read = as_text({topic: committed_offsets(run, group, topic) for topic in replay.target})
+    read = as_text({topic: committed_offsets(run.kafka, group, topic) for topic in replay.target})
     total = missing(replay.starts, replay.target, {})
     done = total - missing(replay.starts, replay.target, read)
     if before is None:
@@ -222,7 +222,7 @@ def _check(settings: Settings, request: Request) -> None:
         return
     if request.start >= request.end:
         raise UsageError(f"--from {request.start} is not before --to {request.end}.", "give an earlier --from.")
-    final = request.end + timedelta(seconds=settings.grace_s + settings.redrive_window_s)
+    final = request.end + timedelta(seconds=settings.events.grace_s + settings.events.redrive_window_s)
     if final > datetime.now(UTC):
         raise UsageError(
             f"usage before {request.end.isoformat()} may still change until {final.isoformat()} (grace and redrive "
@@ -233,16 +233,16 @@ def _check(settings: Settings, request: Request) -> None:
 
 def _planned(settings: Settings, request: Request) -> Replay:
     # Copies of one event lie within the life of a dedupe key: from here on the first of them is known.
-    horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.dedupe_ttl_ms)
+    horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
     read_from = None if request.from_archive or horizon < _EPOCH else horizon
     last = _last(settings)
-    newest_ms = max((one.timestamp_ms for one in last[settings.events_topic].values()), default=0)
-    archived = f"{settings.events_topic}.archive.{request.replay_id}"
+    newest_ms = max((one.timestamp_ms for one in last[settings.topics.events].values()), default=0)
+    archived = f"{settings.topics.events}.archive.{request.replay_id}"
     starts, target = ({}, {}) if request.from_archive else _range(settings, read_from, last)
     return Replay(
         replay_id=request.replay_id, state="running", scope_start=request.start, scope_end=request.end,
         tenants=tuple(request.tenants), from_archive=request.from_archive,
-        events_topic=archived if request.from_archive else settings.events_topic,
+        events_topic=archived if request.from_archive else settings.topics.events,
         catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
         # All there is now was late, or not, by the rules of its time.
         late_until=_EPOCH + timedelta(milliseconds=newest_ms + 1),
@@ -253,24 +253,26 @@ def _planned(settings: Settings, request: Request) -> Replay:
 
 def _last(run: Settings) -> dict[str, dict[int, Record]]:
     """The last record of each partition of the sources."""
-    return {topic: last_records(run, topic, "read_committed") for topic in (run.events_topic, run.redrive_topic)}
+    return {
+        topic: last_records(run.kafka, topic, "read_committed") for topic in (run.topics.events, run.topics.redrive)
+    }
 
 
 def _range(
     run: Settings, read_from: datetime | None, last: Mapping[str, Mapping[int, Record]]
 ) -> tuple[Offsets, Offsets]:
     """Where each partition of the sources begins to be read, and the offset after its last record."""
-    starts = {topic: offsets_at(run, topic, read_from) for topic in last}
+    starts = {topic: offsets_at(run.kafka, topic, read_from) for topic in last}
     ends = {topic: {part: one.offset + 1 for part, one in found.items()} for topic, found in last.items()}
     return as_text(starts), as_text(ends)
 
 
 def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
-    for source, topic in ((settings.events_topic, run.events_topic), (settings.redrive_topic, run.redrive_topic)):
+    for source, topic in ((settings.topics.events, run.topics.events), (settings.topics.redrive, run.topics.redrive)):
         for gap in publish(settings, source, topic).lost:
             # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
             log("lost", replay=replay.replay_id, **asdict(gap))
     starts, target = _range(run, None, _last(run))
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
     return replace(replay, starts=starts, target=target)

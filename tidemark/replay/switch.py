@@ -107,7 +107,7 @@ def revert(settings: Settings, replay_id: str, by: str) -> Switched:
 def _switch(
     settings: Settings, replay: Replay, by: str, switch: Callable[[psycopg.Connection], None], cause: Cause
 ) -> Switched:
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         for _ in range(_LOCK_ATTEMPTS):
             # Within the connection: what leaves it is told as a database that is away.
             with suppress(psycopg.errors.LockNotAvailable):
@@ -167,7 +167,7 @@ def _final(
     connection: psycopg.Connection, settings: Settings, replay: Replay, closed: set[PeriodKey]
 ) -> set[PeriodKey]:
     """Periods of the scope that are final by the watermark of the replay, and closed ones that still are periods."""
-    cutoff = replay.watermark - timedelta(seconds=settings.grace_s) if replay.watermark else None
+    cutoff = replay.watermark - timedelta(seconds=settings.events.grace_s) if replay.watermark else None
     latest = max((key.end for key in closed), default=None)
     known = max((moment for moment in (cutoff, latest) if moment is not None), default=None)
     if known is None:
@@ -186,7 +186,7 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
     run = run_settings(settings, replay)
     watermark = applied(run, replay.starts, as_text(committed(_below(settings, replay))))
     reached = as_text(watermark.offsets)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         record.update(connection, settings.names, replay.replay_id, reached=reached, watermark=watermark.at)
         return record.find(connection, settings.names, replay.replay_id)
 
@@ -194,10 +194,10 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
 def _below(settings: Settings, replay: Replay) -> Settings:
     """Settings of the run that feeds open periods without this replay: a replay promoted earlier, or the live run."""
     own = replay.layer(settings.names)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         running_on = [one for one in rollup_views.layers(connection, settings.names) if one.end is None]
     others = [one for one in running_on if one != own and _meets(one, replay)]
-    return settings.model_copy(update={"run_id": run_of(others[-1])}) if others else settings
+    return settings.with_changes({"run_id": run_of(others[-1])}) if others else settings
 
 
 def _meets(layer: Layer, replay: Replay) -> bool:
@@ -253,7 +253,7 @@ def _remove_layer(connection: psycopg.Connection, settings: Settings, replay: Re
 
 
 def _found(settings: Settings, replay_id: str) -> Replay:
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         raise UsageError(f"replay {replay_id!r} was discarded.", "start another one.")

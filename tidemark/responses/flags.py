@@ -10,7 +10,8 @@ import psycopg
 import redis
 
 from tidemark.core.errors import UnavailableError
-from tidemark.core.settings import Settings
+from tidemark.core.names import Names
+from tidemark.core.settings import RedisSettings
 from tidemark_client.keys import suspension_key
 from udfs.live.counters import client
 from udfs.postgres import first_line
@@ -47,10 +48,10 @@ class Wanted:
 class Flags:
     """Redis of a run, as far as it holds flags; connected when needed."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        password = settings.redis_password.get_secret_value() if settings.redis_password else None
-        self._redis = client(settings.redis_url, password, timeout_s=REDIS_TIMEOUT_S)
+    def __init__(self, server: RedisSettings, names: Names) -> None:
+        self._url = server.url
+        self._prefix = names.redis_prefix
+        self._redis = client(server.url, server.secret, timeout_s=REDIS_TIMEOUT_S)
 
     def level(self, connection: psycopg.Connection) -> int:
         """Make all flags what the table says; returns how many were not.
@@ -68,8 +69,8 @@ class Flags:
             except (redis.RedisError, OSError) as error:
                 self._redis.connection_pool.disconnect()
                 raise UnavailableError(
-                    f"Redis at {self._settings.redis_url} cannot be used: {first_line(error)}",
-                    "start it (`tidemark up`) or correct redis_url and redis_password.",
+                    f"Redis at {self._url} cannot be used: {first_line(error)}",
+                    "start it (`tidemark up`) or correct redis.url and redis.password.",
                 ) from error
 
     def close(self) -> None:
@@ -78,7 +79,7 @@ class Flags:
 
     def _wanted(self, row: Sequence[Any]) -> Wanted:
         tenant, customer, reason, at_ms, until_ms = row
-        key = suspension_key(self._settings.names.redis_prefix, tenant, customer)
+        key = suspension_key(self._prefix, tenant, customer)
         if reason is None:
             return Wanted(key, {})
         until = "" if until_ms is None else str(until_ms)

@@ -50,7 +50,7 @@ class Responder:
     def __init__(self, settings: Settings, handler: Handler) -> None:
         self._settings = settings
         self._handler = handler
-        self._database = Database(settings, "respond", claim=f"respond {handler.name}")
+        self._database = Database(settings.postgres, settings.names, "respond", claim=f"respond {handler.name}")
         self._topic: AlertTopic | None = None
         self._remembered: dict[int, int] = {}
 
@@ -96,10 +96,13 @@ class Responder:
             name, alerts = self._handler.name, self._settings.names.alerts
             offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
             if not offsets and self._handler.start == "end":
-                with AlertTopic(self._settings, {}) as topic:
+                with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
                     offsets = topic.ends()
                 self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
-            self._topic, self._remembered = AlertTopic(self._settings, offsets), offsets
+            self._topic, self._remembered = (
+                AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
+                offsets,
+            )
         return self._topic
 
     def _answer(self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]) -> tuple[int, int]:
@@ -127,7 +130,7 @@ def run(settings: Settings, handler: Handler, stop: threading.Event) -> None:
                 done = responder.look()
                 if done != Look() or time.monotonic() >= check_at:
                     # Set before it is tried: a Redis that is away is asked at the same pace.
-                    check_at = time.monotonic() + settings.response_check_s
+                    check_at = time.monotonic() + settings.responses.check_s
                     _report(handler, done, responder.settle())
             except TidemarkError as error:
                 log("failed", handler=handler.name, error=str(error))

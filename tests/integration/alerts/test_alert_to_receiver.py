@@ -25,7 +25,7 @@ KEY = "s3cret-of-the-hook"
 def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
     """Send what is due; the document that the receiver got."""
     before = len(receiver.requests)
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         # What waits for its group is due now.
         connection.execute(
             f"UPDATE {run.names.usage_schema}.notification SET due_at = now() WHERE attempts = 0".encode()
@@ -41,7 +41,7 @@ def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
 
 def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(stack: Any) -> None:
     with own_run(stack.settings) as made, local_receiver() as receiver:
-        run = made.model_copy(update={"events_topic": f"test.{made.run_id}"})
+        run = made.with_changes({"topics.events": f"test.{made.run_id}"})
         topics.apply(run)
         wait_until(lambda: readable(run), 60, "the broker to know the topic")
         hook = {"kind": "webhook", "url": f"{receiver.url}/hook", "secret_env": "HOOK_KEY", "daily_budget": 20}
@@ -66,5 +66,5 @@ def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(s
             assert over["group_key"] == told["group_key"]
             assert rows(run, "SELECT count(*) FROM notification WHERE delivered_at IS NULL") == [(0,)]
         finally:
-            with migrate.connect(run) as connection:
+            with migrate.connect(run.postgres) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [run.run_id])

@@ -40,7 +40,7 @@ SECOND = 1_000
 def run(stack: Any) -> Iterator[Settings]:
     """A run of its own, and a policy that routes a tenant of its name to a receiver of its name."""
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(update={"events_topic": f"test.{settings.run_id}"})
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}"})
         topics.apply(made)
         wait_until(lambda: readable(made), timeout_s=60, what="the broker knows the topic that the controller made")
         try:
@@ -48,20 +48,20 @@ def run(stack: Any) -> Iterator[Settings]:
             put_policy(made, "route", "", {"tenants": [made.run_id], "receivers": [made.run_id]})
             yield made
         finally:
-            with migrate.connect(made) as connection:
+            with migrate.connect(made.postgres) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [made.run_id])
                 connection.execute("DELETE FROM catalog.customer WHERE tenant_id = %s", [made.run_id])
 
 
 def readable(run: Settings) -> bool:
     try:
-        return bool(end_offsets(run, run.names.alerts))
+        return bool(end_offsets(run.kafka, run.names.alerts))
     except UnavailableError:
         return False
 
 
 def put_policy(run: Settings, kind: str, name: str, body: dict[str, Any], valid_from: str = "-infinity") -> None:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             "UPDATE catalog.alert_policy SET valid_to = %s WHERE kind = %s AND name = %s AND valid_to = 'infinity'",
             [valid_from, kind, run.run_id + name],
@@ -74,7 +74,7 @@ def put_policy(run: Settings, kind: str, name: str, body: dict[str, Any], valid_
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -85,7 +85,7 @@ def rows(run: Settings, query: str, *given: Any) -> list[tuple[Any, ...]]:
 
 
 def send(run: Settings, *alerts: Alert | bytes, tenant: str = "") -> None:
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for alert in alerts:
             whose = tenant or run.run_id
             payload = alert if isinstance(alert, bytes) else to_json(replace(alert, tenant_id=whose)).encode()
@@ -95,7 +95,7 @@ def send(run: Settings, *alerts: Alert | bytes, tenant: str = "") -> None:
 def promoted(run: Settings, replayed: Settings, level_ms: int, since_ms: int) -> None:
     """Enter a promoted replay of all tenants that runs on."""
     level, since = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (level_ms, since_ms))
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(run.names.billing_schema)))
         connection.execute(
             "INSERT INTO replay (replay_id, state, scope_start, events_topic, late_until, starts, target, started_by, "
@@ -211,7 +211,7 @@ def test_alerts_notifications_and_offsets_are_written_together_or_not_at_all(run
 
 def test_limits_of_a_promoted_replay_are_told_instead_of_those_of_the_run_it_stands_for(run: Settings) -> None:
     # |---- rebuilding ----|-- level --|==== promoted ====>
-    replayed = run.model_copy(update={"run_id": run.names.replay("r")})
+    replayed = run.with_changes({"run_id": run.names.replay("r")})
     topics.apply(replayed, ledger=False)
     wait_until(lambda: readable(replayed), timeout_s=60, what="the broker knows the topic of the replay")
     level, since = TEN, TEN + 3_600 * SECOND
@@ -228,7 +228,7 @@ def test_limits_of_a_promoted_replay_are_told_instead_of_those_of_the_run_it_sta
         # Passed over: the run of the ledger on limits, the replay on anything else, and before it was level.
         assert fates(batches) == {"told": 3, "version": 4}
         assert rows(run, "SELECT alert_id FROM alert ORDER BY customer_id") == [(before.id,), (other.id,), (same.id,)]
-        with migrate.connect(run) as connection:
+        with migrate.connect(run.postgres) as connection:
             connection.execute(sql.SQL("DELETE FROM {}.layer").format(sql.Identifier(run.names.billing_schema)))
         again = an_alert("c6", at_ms=since + 900 * SECOND)
         send(run, again)
@@ -253,7 +253,7 @@ def test_the_intake_survives_the_loss_of_its_session_without_a_double(run: Setti
 
 
 def test_only_committed_alerts_are_taken(run: Settings) -> None:
-    producer = KafkaProducer(bootstrap_servers=run.kafka_bootstrap.split(","), transactional_id=f"test-{run.run_id}")
+    producer = KafkaProducer(bootstrap_servers=run.kafka.servers, transactional_id=f"test-{run.run_id}")
     try:
         producer.init_transactions()
         producer.begin_transaction()
@@ -373,7 +373,7 @@ def test_an_alert_is_enriched_from_the_stored_usage_and_weighed_by_it(run: Setti
 
 def test_a_declared_weight_raises_and_a_small_share_lowers(run: Settings) -> None:
     store_usage(run, "giant", 10_000_000)
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             "INSERT INTO catalog.customer (tenant_id, customer_id, revenue_weight) VALUES (%s, 'payer', 0.25)",
             [run.run_id],
@@ -448,12 +448,7 @@ def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    names = ("run_id", "kafka_bootstrap", "postgres_url", "postgres_passfile")
-    given = {name: getattr(run, name) for name in names}
-    if run.postgres_passfile is not None:
-        given["postgres_passfile"] = run.postgres_passfile.resolve()
-    named = {f"TIDEMARK_{name.upper()}": str(value) for name, value in given.items() if value}
-    return {**os.environ, "COLUMNS": "160", **named}
+    return {**os.environ, "COLUMNS": "160", **run.environment()}
 
 
 def call(run: Settings, *arguments: str) -> str:
@@ -519,7 +514,7 @@ def test_tail_follows_what_comes_after_it(run: Settings) -> None:
 
 def test_missing_tables_are_said_with_the_command_that_makes_them(run: Settings) -> None:
     with (
-        closing(Intake(run.model_copy(update={"run_id": "nothere"}))) as intake,
+        closing(Intake(run.with_changes({"run_id": "nothere"}))) as intake,
         pytest.raises(TidemarkError, match="migrate"),
     ):
         intake.look(0)

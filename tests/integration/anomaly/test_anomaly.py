@@ -24,11 +24,11 @@ SAID_WITHIN_S = 180.0
 @contextmanager
 def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Settings]:
     """Topics and tables of a run of its own; its job is ended at the end."""
-    own = {"run_id": name, "events_topic": f"test.{name}", "anomaly_checkpoint_interval_ms": 500, **changes}
-    run = settings.model_copy(update=own)
+    own = {"run_id": name, "topics.events": f"test.{name}", "anomaly.checkpoint_interval_ms": 500, **changes}
+    run = settings.with_changes(own)
     topics.apply(run, create_time=True)
     migrate.migrate(run)
-    rest = FlinkRest(run.flink_rest_url)
+    rest = FlinkRest(run.flink.rest_url)
     try:
         yield run
     finally:
@@ -40,12 +40,12 @@ def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Setti
 
 def started(run: Settings) -> None:
     """Submit the job and wait for its first checkpoint."""
-    FlinkRest(run.flink_rest_url).wait_running(submit(run, "anomaly").job_id)
+    FlinkRest(run.flink.rest_url).wait_running(submit(run, "anomaly").job_id)
 
 
 def alerts(run: Settings) -> list[str]:
     """Every committed alert, each as often as it is there."""
-    return sorted((record.value or b"").decode() for record in dump(run, run.names.alerts))
+    return sorted((record.value or b"").decode() for record in dump(run.kafka, run.names.alerts))
 
 
 def wait_said(run: Settings, count: int) -> None:
@@ -55,7 +55,7 @@ def wait_said(run: Settings, count: int) -> None:
 def stored(run: Settings) -> list[tuple[Any, ...]]:
     """Rows of the table, in order of their key."""
     columns = "tenant_id, customer_id, meter, kind, (extract(epoch FROM since) * 1000)::bigint, status, observed, score"
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         return connection.execute(
             f'SELECT {columns} FROM "{run.names.usage_schema}".anomaly ORDER BY 1, 2, 3, 4, 5'  # type: ignore[arg-type]
         ).fetchall()
@@ -73,7 +73,7 @@ def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
     said = expected(stream)
     assert {row.kind for row in said} == {"spike", "customer_spike", "drop", "missing", "error_rate"}
     # ... when the job reads them, stopped behind a savepoint and submitted again half-way ...
-    settings = {"anomaly_disorder_s": DISORDER_S, "anomaly_clock": False, "source_idle_s": 3_600}
+    settings = {"anomaly.disorder_s": DISORDER_S, "anomaly.clock": False, "flink.source_idle_s": 3_600}
     with anomaly_run(stack.settings, "anomaly", **settings) as run:
         send(run, stream[: len(stream) // 2])
         with by_flink_run():
@@ -94,7 +94,7 @@ def test_silence_of_everything_is_seen_by_the_clock(stack: Any) -> None:
     ends_ms = now_ms - 45 * MINUTE_MS
     stream = [Usage(at_ms, "acme", "c-1", 1) for at_ms in range(ends_ms - 60 * 60 * MINUTE_MS, ends_ms, MINUTE_MS)]
     # ... when time passes by the clock alone ...
-    with anomaly_run(stack.settings, "silence", anomaly_disorder_s=60, source_idle_s=10) as run:
+    with anomaly_run(stack.settings, "silence", **{"anomaly.disorder_s": 60, "flink.source_idle_s": 10}) as run:
         send(run, stream)
         started(run)
         # ... then the silence is an anomaly since the last event.

@@ -28,20 +28,20 @@ WITHIN_S = 60.0
 def archived_run(settings: Settings, folder: Path) -> Iterator[Settings]:
     """A run with topics of its own, whose arrivals are what is sent, and a folder for its archive."""
     with own_run(settings) as own:
-        archive = {"archive_dir": (folder / "archive").as_uri(), "archive_file_rows": 50}
-        made = own.model_copy(update={"events_topic": f"test.{own.run_id}", **archive})
+        archive = {"archive.dir": (folder / "archive").as_uri(), "archive.file_rows": 50}
+        made = own.with_changes({"topics.events": f"test.{own.run_id}", **archive})
         topics.apply(made, create_time=True)
         yield made
 
 
 def send(run: Settings, count: int, *, topic: str | None = None, since: int = 0) -> None:
     """Records in all partitions, a second apart: with and without key, value and headers."""
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for place in range(since, since + count):
             sender.send(
-                topic or run.events_topic, None if place % 7 == 0 else f"value {place}".encode(),
+                topic or run.topics.events, None if place % 7 == 0 else f"value {place}".encode(),
                 key=b"" if place % 7 == 0 else None if place % 3 else f"k{place}".encode(),
-                partition=place % run.topic_partitions, timestamp_ms=BEGIN_MS + place * 1_000,
+                partition=place % run.topics.partitions, timestamp_ms=BEGIN_MS + place * 1_000,
                 headers=[("a", b"1"), ("a", b"")] if place % 5 == 0 else [],
             )  # fmt: skip
 
@@ -52,18 +52,16 @@ def by_place(found: Iterator[Record]) -> list[Record]:
 
 def assert_whole(run: Settings, topic: str | None = None) -> None:
     """The archive has what Kafka has, once, and nothing else."""
-    topic = topic or run.events_topic
-    assert list(records(run, topic)) == by_place(dump(run, topic))
+    topic = topic or run.topics.events
+    assert list(records(run, topic)) == by_place(dump(run.kafka, topic))
     found = verify.verify(run)
     assert (found.faults, found.left_over) == ([], [])
 
 
 def started(run: Settings, *words: str, code: str = COMMAND) -> subprocess.Popen[bytes]:
     """A process of the settings of the run."""
-    names = ("run_id", "events_topic", "archive_dir", "archive_file_rows")
-    given = {f"TIDEMARK_{name.upper()}": str(getattr(run, name)) for name in names}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", code, *words], env=os.environ | given, **quiet)
+    return subprocess.Popen([sys.executable, "-c", code, *words], env=os.environ | run.environment(), **quiet)
 
 
 def killed_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> bool:
@@ -74,4 +72,4 @@ def killed_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -
 
 
 def archived_files(run: Settings, pattern: str = "*.parquet") -> list[Path]:
-    return [*Path(run.archive_dir.removeprefix("file://")).rglob(pattern)]
+    return [*Path(run.archive.dir.removeprefix("file://")).rglob(pattern)]

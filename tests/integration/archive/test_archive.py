@@ -55,11 +55,11 @@ def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
 
 def test_each_record_is_archived_once_with_all_that_kafka_has_of_it(run: Settings) -> None:
     send(run, 230)
-    send(run, 20, topic=run.redrive_topic)
+    send(run, 20, topic=run.topics.redrive)
     done = archiver.run(run)
     assert (done.rows, done.gaps) == (250, [])
     assert_whole(run)
-    assert_whole(run, run.redrive_topic)
+    assert_whole(run, run.topics.redrive)
     # Nothing is new; then what is new is archived behind it.
     assert archiver.run(run).files == 0
     send(run, 30, since=230)
@@ -68,18 +68,18 @@ def test_each_record_is_archived_once_with_all_that_kafka_has_of_it(run: Setting
 
 
 def test_files_are_cut_by_day_and_size(run: Settings) -> None:
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for place in range(120):
             #  place  0 is the last second of a day, 60 to 62 arrived a day earlier by their own clock
             at_ms = BEGIN_MS + place * 1_000 - (DAY_MS if 60 <= place < 63 else 0)
-            sender.send(run.events_topic, b"v", partition=1, timestamp_ms=at_ms)
+            sender.send(run.topics.events, b"v", partition=1, timestamp_ms=at_ms)
     archiver.run(run)
-    with opened(run) as index:
-        files = index.files(run.events_topic)
+    with opened(run.postgres, run.names) as index:
+        files = index.files(run.topics.events)
         assert [(file.day.isoformat(), file.first, file.last) for file in files] == [
             ("2024-02-28", 0, 0), ("2024-02-29", 1, 50), ("2024-02-29", 51, 100), ("2024-02-29", 101, 119),
         ]  # fmt: skip
-        early = index.files(run.events_topic, [1], until_ms=BEGIN_MS)
+        early = index.files(run.topics.events, [1], until_ms=BEGIN_MS)
         assert [file.first for file in early] == [51]
     some = list(records(run, since_ms=BEGIN_MS + 1_000, until_ms=BEGIN_MS + 4_000, partitions=[1]))
     assert [record.offset for record in some] == [1, 2, 3]
@@ -88,7 +88,7 @@ def test_files_are_cut_by_day_and_size(run: Settings) -> None:
 
 def test_a_run_that_is_killed_again_and_again_leaves_no_record_out_and_none_twice(run: Settings) -> None:
     send(run, 4_000)
-    small = run.model_copy(update={"archive_file_rows": 20})
+    small = run.with_changes({"archive.file_rows": 20})
     moments: list[Callable[[], bool]] = [
         lambda: bool(archived_files(run, "*.unfinished")),
         lambda: len(archived_files(run)) >= 30,
@@ -109,7 +109,7 @@ def test_a_run_that_is_killed_again_and_again_leaves_no_record_out_and_none_twic
 def test_what_was_never_committed_is_a_gap_with_its_reason(run: Settings) -> None:
     send(run, 12)
     producer = KafkaProducer(
-        bootstrap_servers=run.kafka_bootstrap, transactional_id=f"t-{run.run_id}", acks="all"
+        bootstrap_servers=run.kafka.bootstrap, transactional_id=f"t-{run.run_id}", acks="all"
     )  # fmt: skip
     producer.init_transactions()
     for value, end in (
@@ -119,7 +119,7 @@ def test_what_was_never_committed_is_a_gap_with_its_reason(run: Settings) -> Non
     ):
         producer.begin_transaction()
         for _ in range(3):
-            producer.send(run.events_topic, value, partition=0, timestamp_ms=BEGIN_MS)
+            producer.send(run.topics.events, value, partition=0, timestamp_ms=BEGIN_MS)
         # What was not sent yet would not be aborted but forgotten.
         producer.flush()
         end()
@@ -137,12 +137,12 @@ def test_what_was_never_committed_is_a_gap_with_its_reason(run: Settings) -> Non
 
 def test_what_kafka_had_removed_is_told_as_lost(run: Settings) -> None:
     send(run, 80)
-    admin = KafkaAdminClient(bootstrap_servers=run.kafka_bootstrap)
-    admin.delete_records({TopicPartition(run.events_topic, 2): 5})
+    admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
+    admin.delete_records({TopicPartition(run.topics.events, 2): 5})
     assert archiver.run(run).lost == 5
     # While nobody archives, more comes and goes.
     send(run, 80, since=80)
-    admin.delete_records({TopicPartition(run.events_topic, 2): 23})
+    admin.delete_records({TopicPartition(run.topics.events, 2): 23})
     admin.close()
     done = archiver.run(run)
     assert [(gap.partition, gap.first, gap.last, gap.reason) for gap in done.gaps] == [(2, 20, 22, "retention")]
@@ -154,25 +154,25 @@ def test_what_kafka_had_removed_is_told_as_lost(run: Settings) -> None:
 def test_a_finished_file_without_a_row_is_put_aside_when_kafka_no_longer_has_its_records(run: Settings) -> None:
     send(run, 40)
     archiver.run(run)
-    with opened(run) as index:
-        file = index.files(run.events_topic, [0])[-1]
+    with opened(run.postgres, run.names) as index:
+        file = index.files(run.topics.events, [0])[-1]
         index.connection.execute("DELETE FROM archive_file WHERE path = %s", [file.path])
-        admin = KafkaAdminClient(bootstrap_servers=run.kafka_bootstrap)
-        admin.delete_records({TopicPartition(run.events_topic, file.partition): file.last + 1})
+        admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
+        admin.delete_records({TopicPartition(run.topics.events, file.partition): file.last + 1})
         admin.close()
     done = archiver.run(run)
     assert done.aside == [f"aside/{file.path}"]
     assert done.lost == 9
-    root = Path(run.archive_dir.removeprefix("file://"))
+    root = Path(run.archive.dir.removeprefix("file://"))
     assert len(list(read(root / done.aside[0], file.partition))) == 9
 
 
 def test_a_topic_that_was_made_again_is_refused(run: Settings) -> None:
     send(run, 8)
     archiver.run(run)
-    admin = KafkaAdminClient(bootstrap_servers=run.kafka_bootstrap)
-    admin.delete_topics([run.events_topic])
-    wait_until(lambda: run.events_topic not in admin.list_topics(), WITHIN_S, "the topic to go")
+    admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
+    admin.delete_topics([run.topics.events])
+    wait_until(lambda: run.topics.events not in admin.list_topics(), WITHIN_S, "the topic to go")
     admin.close()
     topics.apply(run, create_time=True)
     with pytest.raises(TidemarkError, match="deleted and made again"):
@@ -184,7 +184,7 @@ def test_the_archive_of_another_database_is_left_alone(run: Settings, stack: Any
     archiver.run(run)
     before = sorted(archived_files(run, "*"))
     with own_run(stack.settings) as other:
-        stranger = other.model_copy(update={"events_topic": run.events_topic, "archive_dir": run.archive_dir})
+        stranger = other.with_changes({"topics.events": run.topics.events, "archive.dir": run.archive.dir})
         with pytest.raises(TidemarkError, match="which this database knows"):
             archiver.run(stranger)
     assert sorted(archived_files(run, "*")) == before
@@ -192,14 +192,14 @@ def test_the_archive_of_another_database_is_left_alone(run: Settings, stack: Any
 
 def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) -> None:
     send(run, 80)
-    archiver.run(run.model_copy(update={"archive_file_rows": 5}))
+    archiver.run(run.with_changes({"archive.file_rows": 5}))
     app = typer.Typer()
     archive_commands.register(app)
     assert _invoked(app, run, "archive", "verify", "--json")["faults"] == []
-    with opened(run) as index:
-        gone, changed, forgotten = index.files(run.events_topic, [3])[:3]
+    with opened(run.postgres, run.names) as index:
+        gone, changed, forgotten = index.files(run.topics.events, [3])[:3]
         index.connection.execute("DELETE FROM archive_file WHERE path = %s", [forgotten.path])
-    root = Path(run.archive_dir.removeprefix("file://"))
+    root = Path(run.archive.dir.removeprefix("file://"))
     (root / gone.path).unlink()
     content = bytearray((root / changed.path).read_bytes())
     content[len(content) // 2] ^= 1
@@ -215,9 +215,7 @@ def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) ->
 
 
 def _invoked(app: typer.Typer, run: Settings, *words: str) -> Any:
-    names = ("run_id", "events_topic", "archive_dir")
-    given = {f"TIDEMARK_{name.upper()}": str(getattr(run, name)) for name in names}
-    result = CliRunner().invoke(app, words, env=given)
+    result = CliRunner().invoke(app, words, env=run.environment())
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -232,8 +230,8 @@ def test_a_watch_archives_until_it_is_told_to_stop(run: Settings) -> None:
 
 
 def _rows(run: Settings) -> int:
-    with opened(run) as index:
-        return sum(file.rows for file in index.files(run.events_topic))
+    with opened(run.postgres, run.names) as index:
+        return sum(file.rows for file in index.files(run.topics.events))
 
 
 # --- published again --------------------------------------------------------------------------------------------------
@@ -242,16 +240,16 @@ def _rows(run: Settings) -> int:
 def test_records_are_published_as_they_were_and_once_whoever_is_killed(run: Settings) -> None:
     send(run, 3_000)
     archiver.run(run)
-    target = f"{run.events_topic}.again.{uuid.uuid4().hex[:6]}"
+    target = f"{run.topics.events}.again.{uuid.uuid4().hex[:6]}"
     # Given a call that is killed on its way ...
-    publish(run, run.events_topic, target, until_ms=BEGIN_MS)
-    process = started(run, run.events_topic, target, code=PUBLISH)
-    killed_when(process, lambda: sum(end_offsets(run, target).values()) > 0)
+    publish(run, run.topics.events, target, until_ms=BEGIN_MS)
+    process = started(run, run.topics.events, target, code=PUBLISH)
+    killed_when(process, lambda: sum(end_offsets(run.kafka, target).values()) > 0)
     # ... when it is repeated, then the rest is sent, and then nothing is.
-    first = publish(run, run.events_topic, target)
+    first = publish(run, run.topics.events, target)
     assert first.sent + first.there == 3_000
-    assert publish(run, run.events_topic, target).sent == 0
-    originals, copies = by_place(dump(run, run.events_topic)), by_place(dump(run, target))
+    assert publish(run, run.topics.events, target).sent == 0
+    originals, copies = by_place(dump(run.kafka, run.topics.events)), by_place(dump(run.kafka, target))
     expected = [one._replace(headers=(*one.headers, (OFFSET_HEADER, str(one.offset).encode()))) for one in originals]
     assert copies == expected
 
@@ -260,4 +258,4 @@ def test_a_topic_with_other_records_is_no_place_for_archived_ones(run: Settings)
     send(run, 8)
     archiver.run(run)
     with pytest.raises(UsageError, match="records that are not from the archive"):
-        publish(run, run.events_topic, run.events_topic)
+        publish(run, run.topics.events, run.topics.events)

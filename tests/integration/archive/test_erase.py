@@ -63,14 +63,14 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
     # Given a stream, and among it events of alice that say too much, two of which are no events.
     broken = [personal(40, user_id=5), personal(41, properties={f"k{i}": SECRETS[0] for i in range(300)})]
     pipeline.send([*generate(2_000), *(personal(place) for place in range(30)), *broken])
-    with Sender(run) as sender:
-        sender.send(run.redrive_topic, personal(50).value, partition=0, timestamp_ms=EVENT_MS)
+    with Sender(run.kafka) as sender:
+        sender.send(run.topics.redrive, personal(50).value, partition=0, timestamp_ms=EVENT_MS)
     archiver.run(run)
     usage, verdicts = recomputed(run)
     before = set(archived_files(run))
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         _store_alert(index.connection, run)
-    with planned(run.model_copy(update={"retention_dlq_days": 90})) as plan:
+    with planned(run.with_changes({"retention.dlq_days": 90})) as plan:
         plan.act()
     # When it is planned, nothing changes; ...
     expected = erase.erase(run, "acme", "alice", by="dpo", dry_run=True)
@@ -95,7 +95,7 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
         for record in read(path, 0):
             content += [record.key or b"", record.value or b"", *(value for _, value in record.headers)]
         assert not any(secret.encode() in part for secret in SECRETS for part in content), path
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         told = index.connection.execute(
             "SELECT tenant_id, customer_id, erased_by, files, events FROM erasure"
         ).fetchall()
@@ -103,7 +103,7 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
         assert max(row[4] for row in told) == expected.events >= 33
         evidence = index.connection.execute(f"SELECT evidence FROM usage_{run.run_id}.alert").fetchone()
         assert evidence == ({"expected": "5"},)
-    assert done.kafka[run.redrive_topic] is None
+    assert done.kafka[run.topics.redrive] is None
     assert done.kafka[run.names.dlq] is not None
 
 
@@ -122,7 +122,10 @@ def _store_alert(connection: Any, run: Settings) -> None:
 def test_the_account_of_erasures_never_changes(run: Settings) -> None:
     send(run, 4)
     erase.erase(run, "acme", "nobody", by="dpo")
-    with opened(run) as index, pytest.raises(psycopg.IntegrityError, match="UPDATE of erasure is refused"):
+    with (
+        opened(run.postgres, run.names) as index,
+        pytest.raises(psycopg.IntegrityError, match="UPDATE of erasure is refused"),
+    ):
         index.connection.execute("UPDATE erasure SET erased_by = 'me'")
     with pytest.raises(UsageError, match="nobody is named"):
         erase.erase(run, "acme", "nobody", by=" ")

@@ -36,15 +36,15 @@ TENANT = "retention"
 @pytest.fixture
 def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(
-            update={"events_topic": f"test.{settings.run_id}", "archive_dir": str(tmp_path / "archive")}
+        made = settings.with_changes(
+            {"topics.events": f"test.{settings.run_id}", "archive.dir": str(tmp_path / "archive")}
         )
         topics.apply(made, create_time=True)
         yield made
 
 
 def set_days(run: Settings, **days: int) -> Settings:
-    return run.model_copy(update={f"retention_{name}_days": count for name, count in days.items()})
+    return run.with_changes({f"retention.{name}_days": count for name, count in days.items()})
 
 
 def step_of(plan: Plan, target: str) -> Step:
@@ -63,7 +63,7 @@ def store(run: Settings, days_ago: int, *, meter: str = "calls", closed: bool = 
         ("usage_minute", "minute_start", [at]), ("usage_hour", "hour_start", [at]), ("usage_day", "day", [at.date()]),
         ("usage_period", "period_start, period_end", [at, at + timedelta(days=1)]),
     ]  # fmt: skip
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         for table, when, instants in rows:
             statement = sql.SQL(f"INSERT INTO {{}}.{table} ({columns}, {when}) VALUES ({{}})").format(
                 sql.Identifier(run.names.usage_schema),
@@ -88,7 +88,7 @@ def store(run: Settings, days_ago: int, *, meter: str = "calls", closed: bool = 
 
 def days_in(run: Settings, table: str, when: str) -> list[int]:
     """Ages of the rows of a table, in days."""
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         rows = index.connection.execute(
             sql.SQL(f"SELECT {when}::timestamptz FROM {{}} ORDER BY 1 DESC").format(
                 sql.Identifier(run.names.usage_schema, table)
@@ -137,7 +137,7 @@ def test_minutes_that_levels_are_made_of_stay(run: Settings) -> None:
     store(run, 300)
     store(run, 200, meter="disk")
     store(run, 100)
-    with opened(run) as index:
+    with opened(run.postgres, run.names) as index:
         # What the view over the catalog would say: the catalog is shared with other tests.
         kinds = sql.Identifier(run.names.usage_schema, "meter_kind")
         index.connection.execute(
@@ -165,22 +165,22 @@ def test_nothing_is_planned_when_nothing_is_asked_for(run: Settings) -> None:
 
 
 def retention_of(run: Settings, topic: str) -> int:
-    with reading(run) as source:
+    with reading(run.kafka) as source:
         return int(source.configs(topic)["retention.ms"])
 
 
 def send(run: Settings, *days_ago: int) -> None:
     """A record a partition, arrived so many days ago."""
-    with Sender(run) as sender:
-        for partition in range(run.topic_partitions):
+    with Sender(run.kafka) as sender:
+        for partition in range(run.topics.partitions):
             for days in days_ago:
                 at_ms = int(NOW.timestamp() * 1_000) - days * DAY_MS
-                sender.send(run.events_topic, b"{}", partition=partition, timestamp_ms=at_ms)
+                sender.send(run.topics.events, b"{}", partition=partition, timestamp_ms=at_ms)
 
 
 def keep_for_ever(run: Settings) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=run.kafka_bootstrap)
-    resource = ConfigResource(ConfigResourceType.TOPIC, run.events_topic, configs={"retention.ms": "-1"})
+    admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
+    resource = ConfigResource(ConfigResourceType.TOPIC, run.topics.events, configs={"retention.ms": "-1"})
     admin.alter_configs([resource])
     admin.close()
 
@@ -196,21 +196,21 @@ def test_events_that_no_archive_has_are_kept(run: Settings) -> None:
         assert plan.act() == []
         with pytest.raises(TidemarkError, match="that are not archived"):
             plan.raise_if_refused()
-    assert retention_of(run, run.events_topic) == -1
+    assert retention_of(run, run.topics.events) == -1
     archiver.run(asked)
     with planned(asked, NOW) as plan:
         plan.act()
         plan.raise_if_refused()
-    assert retention_of(run, run.events_topic) == 10 * DAY_MS
+    assert retention_of(run, run.topics.events) == 10 * DAY_MS
     with planned(asked, NOW) as plan:
         assert (plan.steps[0].does, plan.steps[0].is_due) == ("retention stays 10 d", False)
 
 
 def test_no_topic_gets_shorter_than_what_still_reads_it(run: Settings) -> None:
-    asked = set_days(run, deltas=1, dlq=2).model_copy(update={"outage_s": 2 * 86_400})
+    asked = set_days(run, deltas=1, dlq=2).with_changes({"events.outage_s": 2 * 86_400})
     with planned(asked, NOW) as plan:
-        assert "outage_s" in step_of(plan, run.names.deltas).refused
-        assert "grace_s + redrive_window_s" in step_of(plan, run.names.dlq).refused
+        assert "events.outage_s" in step_of(plan, run.names.deltas).refused
+        assert "events.grace_s + events.redrive_window_s" in step_of(plan, run.names.dlq).refused
     longer = set_days(run, deltas=90, dlq=90)
     with planned(longer, NOW) as plan:
         plan.act()
@@ -226,13 +226,13 @@ def test_archived_files_go_when_kafka_and_open_periods_no_longer_need_them(run: 
     archiver.run(run)
     kept = set_days(run, archive=50)
     with planned(kept, NOW) as plan:
-        assert step_of(plan, run.events_topic).refused == "Kafka keeps the topic for ever, that is longer"
+        assert step_of(plan, run.topics.events).refused == "Kafka keeps the topic for ever, that is longer"
     # Given a topic that keeps 20 days, and a period of 100 days ago that is not closed, ...
     with planned(set_days(run, events=20), NOW) as plan:
         plan.act()
     store(run, 101, closed=False)
     with planned(kept, NOW) as plan:
-        step = step_of(plan, run.events_topic)
+        step = step_of(plan, run.topics.events)
         # ... then files of before that period go.
         assert (step.count, step.refused) == (4, "")
         assert step.held.endswith("is not closed")
@@ -250,8 +250,7 @@ def test_a_dry_run_prints_the_plan_that_a_run_acts_on(run: Settings) -> None:
     store(run, 300)
     app = typer.Typer()
     retention_command.register(app)
-    asked = {"run_id": run.run_id, "events_topic": run.events_topic, "retention_minute_days": "30"}
-    given = {f"TIDEMARK_{name.upper()}": value for name, value in asked.items()}
+    given = set_days(run, minute=30).environment()
     printed = [
         json.loads(CliRunner().invoke(app, ["--json", *words], env=given, catch_exceptions=False).stdout)
         for words in (["--dry-run"], [])

@@ -33,7 +33,7 @@ from tidemark.billing.watermark import committed, reached, settle
 from tidemark.core import migrate
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import Settings
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -97,9 +97,9 @@ def day(number: int) -> list[StreamRecord]:
 @pytest.fixture(scope="module")
 def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     changes = {
-        "grace_s": GRACE_S, "bounded_disorder_s": 0, "topic_partitions": 2, "heartbeat_tenant": "beats",
-        "close_settle_s": 1, "close_max_dead_letters": 0, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 200,
-        "customer_windows": False,
+        "events.grace_s": GRACE_S, "meter.bounded_disorder_s": 0, "topics.partitions": 2, "heartbeat.tenant": "beats",
+        "close.settle_s": 1, "close.max_dead_letters": 0, "rollup.checkpoint_interval_ms": 1_000,
+        "rollup.minibatch_ms": 200, "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "closing", CATALOG, tmp_path_factory.mktemp("closing"), **changes) as made:
         made.start()
@@ -108,7 +108,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
 
 @pytest.fixture
 def connection(run: Pipeline) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.settings) as connection:
+    with migrate.connect(run.settings.postgres) as connection:
         yield connection
 
 
@@ -121,11 +121,7 @@ def closed(connection: psycopg.Connection, settings: Settings) -> list[PeriodKey
 
 def cli(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
     """`tidemark` in a process of its own, with the settings of the run."""
-    own = settings.model_dump(mode="json", include={
-        "run_id", "events_topic", "grace_s", "bounded_disorder_s", "heartbeat_tenant", "close_settle_s",
-        "close_max_dead_letters",
-    })  # fmt: skip
-    env = {**os.environ, **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in own.items()}}
+    env = {**os.environ, **settings.environment()}
     command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -138,10 +134,10 @@ def beat(run: Pipeline, at: datetime) -> None:
 
 def redrive(run: Pipeline, value: bytes | None, arrival_ms: int) -> None:
     """Put an event where dead letters are sent again, with its first arrival, and wait until it was counted."""
-    topic = run.settings.redrive_topic
-    with Sender(run.settings) as sender:
+    topic = run.settings.topics.redrive
+    with Sender(run.settings.kafka) as sender:
         sender.send(topic, value, partition=0, timestamp_ms=arrival_ms)
-    ends = {topic: end_offsets(run.settings, topic)}
+    ends = {topic: end_offsets(run.settings.kafka, topic)}
     wait_until(lambda: reached(run.settings, committed(run.settings), ends), 60, "the event to be counted")
 
 
@@ -163,7 +159,7 @@ def killed_while_waiting(settings: Settings, connection: psycopg.Connection, tab
 
 def close_alerts(settings: Settings) -> list[dict[str, Any]]:
     """What was told of periods that wait for a yes, in order."""
-    found = [json.loads(one.value or b"{}") for one in dump(settings, settings.names.alerts)]
+    found = [json.loads(one.value or b"{}") for one in dump(settings.kafka, settings.names.alerts)]
     return [one for one in found if one["type"] == "pipeline.close"]
 
 
@@ -269,7 +265,7 @@ def test_usage_that_comes_after_the_close_is_a_correction(run: Pipeline, connect
     (change,) = explain.between(explained, "0", "1").values()
     assert change.delta == 1
     # The offsets make the number, also of two topics.
-    assert {source.topic for source in explained.sources} == {settings.events_topic, settings.redrive_topic}
+    assert {source.topic for source in explained.sources} == {settings.topics.events, settings.topics.redrive}
     assert explained.adds_up
     assert sum(one.amount for one in explained.events or ()) == explained.current[""].value
     with pytest.raises(UsageError, match="no version '7'"):
@@ -278,9 +274,9 @@ def test_usage_that_comes_after_the_close_is_a_correction(run: Pipeline, connect
 
 def test_consumers_of_both_topics_know_what_the_ledger_says(run: Pipeline, connection: psycopg.Connection) -> None:
     settings, book = run.settings, Book()
-    for one in dump(settings, settings.names.closes):
+    for one in dump(settings.kafka, settings.names.closes):
         book.close(one.value or b"")
-    for one in dump(settings, settings.names.corrections):
+    for one in dump(settings.kafka, settings.names.corrections):
         book.correct(one.value or b"")
     entries = store.read_entries(connection, settings.names, closed(connection, settings))
     assert book.entries.keys() == entries.keys()
@@ -290,12 +286,12 @@ def test_consumers_of_both_topics_know_what_the_ledger_says(run: Pipeline, conne
 
 def test_the_watermark_says_which_records_it_rests_on(run: Pipeline) -> None:
     settings = run.settings
-    target = {settings.events_topic: {0: 10, 1: 1}}
+    target = {settings.topics.events: {0: 10, 1: 1}}
     found = settle(settings)
     assert found.at == START + 3 * DAY + timedelta(hours=12)
     assert reached(settings, found.offsets, target)
-    assert not reached(settings, {settings.events_topic: {0: 9, 1: 1}}, target)
-    assert reached(settings, found.offsets, {settings.events_topic: {0: 10**9}}), "an end after the last record"
+    assert not reached(settings, {settings.topics.events: {0: 9, 1: 1}}, target)
+    assert reached(settings, found.offsets, {settings.topics.events: {0: 10**9}}), "an end after the last record"
 
 
 #  usage        |0|1|2|
@@ -315,7 +311,7 @@ def test_a_watermark_that_jumps_closes_nothing_until_somebody_says_yes(
     assert {key[:2] for key in seen.refused[0].periods} == {("acme", one) for one in CUSTOMERS}, "idle has no usage"
     allowed = preview(settings, Wish(yes=True))
     # So many of each customer as show that it is too many; with a yes, all.
-    assert len(seen.refused[0].periods) == 3 * (settings.close_max_periods + 1)
+    assert len(seen.refused[0].periods) == 3 * (settings.close.max_periods + 1)
     assert len(allowed.keys) == 3 * 399
     assert allowed.used == frozenset()
     assert closed(connection, settings) == before
@@ -336,7 +332,7 @@ def test_a_watermark_that_jumps_closes_nothing_until_somebody_says_yes(
     assert preview(settings, Wish()).accepted == START + 3 * DAY + timedelta(hours=12)
 
     # As many of one customer wait for it as well, when the watermark is not in question.
-    loose = settings.model_copy(update={"close_max_jump_days": 10_000})
+    loose = settings.with_changes({"close.max_jump_days": 10_000})
     assert [one.cause for one in preview(loose, Wish()).refused] == ["max_periods"]
 
     # When somebody says yes to all of it, it is closed, and the alert ends.
@@ -373,7 +369,7 @@ def test_a_job_that_does_not_run_is_a_refusal(run: Pipeline) -> None:
 
 def test_heartbeats_that_nobody_would_count_are_refused(run: Pipeline) -> None:
     for tenant, why in (("", "not set"), ("nobody", "not in the catalog"), ("acme", "no meter that takes")):
-        settings = run.settings.model_copy(update={"heartbeat_tenant": tenant})
+        settings = run.settings.with_changes({"heartbeat.tenant": tenant})
         with pytest.raises(UsageError, match=why):
             heartbeat.beat(settings, START)
     with pytest.raises(UsageError, match="producers set the arrivals"):

@@ -87,8 +87,9 @@ def stream() -> list[StreamRecord]:
 @pytest.fixture(scope="module")
 def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     changes = {
-        "grace_s": 86_400, "bounded_disorder_s": 0, "topic_partitions": 2, "heartbeat_tenant": "beats",
-        "close_settle_s": 1, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 200, "customer_windows": False,
+        "events.grace_s": 86_400, "meter.bounded_disorder_s": 0, "topics.partitions": 2, "heartbeat.tenant": "beats",
+        "close.settle_s": 1, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 200,
+        "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "explaining", CATALOG, tmp_path_factory.mktemp("explaining"), **changes) as made:
         made.submit("meter")
@@ -103,7 +104,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
 def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
     """Exit code and stdout of `tidemark` with the settings of the run."""
     own = settings.model_dump(mode="json", include={
-        "run_id", "events_topic", "grace_s", "bounded_disorder_s", "heartbeat_tenant", "close_settle_s",
+        "run_id", "topics.events", "events.grace_s", "meter.bounded_disorder_s", "heartbeat.tenant", "close.settle_s",
     })  # fmt: skip
     env = {**os.environ, **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in own.items()}}
     command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
@@ -113,7 +114,7 @@ def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
 
 def rows(settings: Settings, table: str, columns: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(f"SELECT {columns} FROM {{}} ORDER BY 1, 2, 3, 4")
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         return connection.execute(statement.format(sql.Identifier(settings.names.billing_schema, table))).fetchall()
 
 
@@ -125,7 +126,7 @@ def position(settings: Settings) -> int:
 def recounted(settings: Settings) -> dict[tuple[Any, ...], tuple[int, int, Decimal]]:
     """What the index has to hold: every committed delta added up by itself."""
     found: dict[tuple[Any, ...], tuple[int, int, Decimal]] = {}
-    for one in dump(settings, settings.names.deltas):
+    for one in dump(settings.kafka, settings.names.deltas):
         row = json.loads(one.value or b"", parse_float=Decimal)
         if row["part"] != "m":
             place = tuple(row[name] for name in ("customer_id", "dims", "meter", "tenant_id"))
@@ -147,14 +148,13 @@ def test_the_index_takes_each_delta_once_however_often_it_is_killed(run: Pipelin
     settings = run.settings
     script = (
         "from tidemark.billing import delta_index; from tidemark.core.settings import load; delta_index.BATCH = 40; "
-        f"s = load(run_id={settings.run_id!r}, events_topic={settings.events_topic!r}); "
-        "delta_index.catch_up(s, s.names)"
+        "s = load(); delta_index.catch_up(s, s.names)"
     )
     for _ in range(4):
         before = sum(
             row[3] for row in rows(settings, "delta_position", "deltas_topic, partition, topic_id, next_offset")
         )
-        process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ))
+        process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **settings.environment()})
 
         def moved(before: int = before, process: subprocess.Popen[bytes] = process) -> bool:
             return position(settings) > before or process.poll() is not None
@@ -173,7 +173,7 @@ def test_the_index_of_a_topic_that_was_made_again_begins_again(run: Pipeline) ->
     settings = run.settings
     delta_index.catch_up(settings, settings.names)
     before = indexed(settings)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         schema = sql.Identifier(settings.names.billing_schema)
         connection.execute(sql.SQL("UPDATE {}.delta_position SET topic_id = gen_random_uuid()").format(schema))
     assert delta_index.catch_up(settings, settings.names) > 0
@@ -263,14 +263,14 @@ def test_a_dead_letter_is_traced_before_and_after_it_is_redriven(run: Pipeline) 
     assert before.answer == f"{name} of acme was not counted: 1 record is a dead letter (invalid_quantity)."
     bad = event(EVENTS + 1)
     arrival = millis(START + timedelta(minutes=EVENTS + 5))
-    with Sender(settings) as sender:
-        sender.send(settings.redrive_topic, json.dumps(bad).encode(), partition=0, timestamp_ms=arrival)
-    ends = {settings.redrive_topic: end_offsets(settings, settings.redrive_topic)}
+    with Sender(settings.kafka) as sender:
+        sender.send(settings.topics.redrive, json.dumps(bad).encode(), partition=0, timestamp_ms=arrival)
+    ends = {settings.topics.redrive: end_offsets(settings.kafka, settings.topics.redrive)}
     wait_until(lambda: reached(settings, committed(settings), ends), 60, "the event to be counted")
     (after,) = trace(settings, name)
     assert after.answer == f"{name} of acme was counted once. 1 record of it became a dead letter."
     assert after.counted is not None
-    assert after.counted.topic == settings.redrive_topic
+    assert after.counted.topic == settings.topics.redrive
     (torn,) = trace(settings, "torn")
     assert torn.answer == "torn of an unknown tenant was not counted: 1 record is a dead letter (truncated_json)."
 

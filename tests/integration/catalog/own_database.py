@@ -19,7 +19,7 @@ from tidemark.core.settings import Settings
 @contextmanager
 def own_database(stack: Any, prefix: str) -> Iterator[Settings]:
     """Settings that reach a fresh database, migrated; it is dropped at the end."""
-    name, port = f"{prefix}_{secrets.token_hex(5)}", urlsplit(stack.settings.postgres_url).port
+    name, port = f"{prefix}_{secrets.token_hex(5)}", urlsplit(stack.settings.postgres.url).port
     assert port is not None
     quoted = sql.Identifier(name)
     with connect_admin(stack.local.paths, port) as admin:
@@ -29,7 +29,7 @@ def own_database(stack: Any, prefix: str) -> Iterator[Settings]:
         # No test stops Postgres without a shutdown, so nothing is lost by not waiting for its disk.
         admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(quoted))
     url = f"postgresql://{ROLE}@127.0.0.1:{port}/{name}"
-    settings: Settings = stack.settings.model_copy(update={"postgres_url": url})
+    settings: Settings = stack.settings.with_changes({"postgres.url": url})
     migrate.migrate(settings)
     try:
         yield settings

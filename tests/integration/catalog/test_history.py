@@ -42,7 +42,7 @@ def settings(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         yield connection
 
 
@@ -144,7 +144,7 @@ def test_what_was_known_after_each_of_many_changes_is_read_back_row_by_row(
     # then each is what was known from its instant on, until the next; and the same in a schema of its own
     ends = [moment - MICROSECOND for moment, _ in dumps[1:]]
     known_rows = "catalog.rows_known_at(NULL::catalog.{}, %(moment)s)"
-    with psycopg.connect(settings.postgres_url, autocommit=True, options="-c TimeZone=Asia/Kolkata") as abroad:
+    with psycopg.connect(settings.postgres.url, autocommit=True, options="-c TimeZone=Asia/Kolkata") as abroad:
         abroad.execute("SET TimeZone = 'Asia/Kolkata'")
         for (moment, before), end in zip(dumps, [*ends, None], strict=True):
             assert dump(connection, known_rows, moment=moment) == before
@@ -171,16 +171,16 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
 
     apply(settings, counting("call"), tmp_path)
     schema = f"catalog_{secrets.token_hex(5)}"
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         first_at = applied_at(connection)
         apply(settings, counting("query"), tmp_path)
         revision = known.materialize(connection, first_at, schema)
         assert known.materialize(connection, first_at, schema) == revision  # kept
     # Whatever measures by settings measures by what was known: a worker's source, the limits, the judge of redrive.
-    replay = settings.model_copy(update={"catalog_schema": schema})
+    replay = settings.with_changes({"catalog.schema_name": schema})
     assert (counted(settings, tenant), counted(replay, tenant)) == (["query"], ["call"])
     assert (cap(settings, tenant), cap(replay, tenant)) == (7, 5)
-    source = PostgresCatalogSource(settings.postgres_url, schema)
+    source = PostgresCatalogSource(settings.postgres.url, schema)
     assert source.revision() == revision == source.snapshot().revision
     assert [one.customer_id for one in source.customers([(tenant, "c")])[(tenant, "c")]] == ["c"]
     source.close()
@@ -189,7 +189,7 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
     for known_at, expected in ((None, "query"), (first_at, "call")):
         (meter,) = (one for one in catalog_tool.show(settings, at, known_at)["meters"] if one["tenant_id"] == tenant)
         assert meter["event_types"] == [expected]
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         known.drop(connection, schema)
         known.drop(connection, schema)
 
@@ -208,7 +208,7 @@ def counted(settings: Settings, tenant: str) -> list[str]:
 
 
 def cap(settings: Settings, tenant: str) -> int:
-    source = PostgresLimitSource(settings.postgres_url, TIMEOUT_MS, settings.catalog_schema)
+    source = PostgresLimitSource(settings.postgres.url, TIMEOUT_MS, settings.catalog.schema_name)
     shared, rules = source.shared(-1), source.customers([(tenant, "c")])
     source.close()
     assert shared is not None

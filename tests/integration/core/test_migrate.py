@@ -46,7 +46,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -76,7 +76,7 @@ def test_a_current_database_is_left_alone(run: Settings) -> None:
 
 
 def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
-    run = stack.settings.model_copy(update={"run_id": "tatonce"})
+    run = stack.settings.with_changes({"run_id": "tatonce"})
     applied: list[migrate.Applied] = []
     threads = [threading.Thread(target=lambda: applied.extend(migrate.migrate(run))) for _ in range(3)]
     try:
@@ -87,7 +87,7 @@ def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
         names = [one.name for one in applied if one.schema == run.names.usage_schema]
         assert sorted(names) == [file.name for file in sql_files("usage")]
     finally:
-        with migrate.connect(run) as connection:
+        with migrate.connect(run.postgres) as connection:
             connection.execute("DROP SCHEMA IF EXISTS report_tatonce, usage_tatonce, billing_tatonce CASCADE")
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_fails_leaves_nothing_behind(run: Settings, connection: psyc
 
 
 def test_a_server_that_is_away_is_said_within_seconds(run: Settings) -> None:
-    away = run.model_copy(update={"postgres_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
+    away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with pytest.raises(UnavailableError, match="does not answer"):
         migrate.migrate(away)
 

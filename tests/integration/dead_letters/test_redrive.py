@@ -107,28 +107,28 @@ class Run:
     def counted(self) -> Counter[tuple[str, str]]:
         """What the deltas add up to by meter and source topic."""
         totals: Counter[tuple[str, str]] = Counter()
-        for record in dump(self.settings, self.settings.names.deltas):
+        for record in dump(self.settings.kafka, self.settings.names.deltas):
             delta = json.loads(record.value or b"{}")
             amount = delta["n"] if delta["meter"] in COUNTS else int(Decimal(delta["total"]))
             totals[delta["meter"], delta["source_topic"]] += amount
         return totals
 
     def pages(self) -> int:
-        return self.counted()["scans", self.settings.redrive_topic]
+        return self.counted()["scans", self.settings.topics.redrive]
 
     def settle(self, name: str) -> None:
         """Wait until everything that is in the redrive topic now is in the deltas or the dead letters.
 
         A call is put behind it into every partition; it is counted in the same tick as what is before it, or later.
         """
-        before = self.counted()["calls", self.settings.redrive_topic]
-        partitions = end_offsets(self.settings, self.settings.redrive_topic)
-        with Sender(self.settings) as sender:
+        before = self.counted()["calls", self.settings.topics.redrive]
+        partitions = end_offsets(self.settings.kafka, self.settings.topics.redrive)
+        with Sender(self.settings.kafka) as sender:
             for partition in partitions:
                 value = json.dumps(event(f"{name}-{partition}", "call")).encode()
                 arrival_ms = EVENT_MS + SECOND_MS
-                sender.send(self.settings.redrive_topic, value, partition=partition, timestamp_ms=arrival_ms)
-        calls: Callable[[], int] = lambda: self.counted()["calls", self.settings.redrive_topic]  # noqa: E731
+                sender.send(self.settings.topics.redrive, value, partition=partition, timestamp_ms=arrival_ms)
+        calls: Callable[[], int] = lambda: self.counted()["calls", self.settings.topics.redrive]  # noqa: E731
         wait_until(lambda: calls() >= before + len(partitions), WITHIN_S, "what was redriven to be counted")
 
 
@@ -173,27 +173,27 @@ def test_two_redrives_at_once_and_one_more_count_every_event_once(run: Run) -> N
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(end_offsets(run.settings, run.settings.redrive_topic).values()) == 80
+    assert sum(end_offsets(run.settings.kafka, run.settings.topics.redrive).values()) == 80
     again = run.plan(reason="unknown_event_type", since_ms=EVENT_MS)
     assert [again.count(fate) for fate in Fate] == [0, 50, 0, 0]
     # Then each is counted once, and no dead letter was added: by the wall clock they are older than grace, by their
     # arrival they are not.
     run.settle("both")
     assert run.pages() == PAGES
-    assert run.letters(topic=run.settings.redrive_topic) == []
+    assert run.letters(topic=run.settings.topics.redrive) == []
 
 
 def test_a_redriven_event_carries_its_arrival_its_origin_and_its_customers_key(run: Run) -> None:
     wanted = {str(one["event_id"]): one for one in run.letters(reason="unknown_event_type")}
     partitions: dict[bytes, set[int]] = {}
-    for record in dump(run.settings, run.settings.redrive_topic):
+    for record in dump(run.settings.kafka, run.settings.topics.redrive):
         mark = mark_of(record)
         if mark is None:
             continue
         document = json.loads(record.value or b"{}")
         assert record.timestamp_ms == EVENT_MS + SECOND_MS
         assert record.key == f"acme/{document['customer_id']}".encode()
-        assert mark.topic == run.settings.events_topic
+        assert mark.topic == run.settings.topics.events
         assert (mark.partition, mark.offset) == (mark.origin.partition, mark.origin.offset)
         assert mark.dead_letter.topic == run.settings.names.dlq
         assert document["event_id"] in wanted
@@ -235,7 +235,7 @@ def test_what_fails_again_is_a_dead_letter_of_the_redrive_topic_with_its_first_a
     at = position_of(first["at"])
     assert run.send(run.plan(at=[at], force=True)) == 1
     wait_until(lambda: len(run.letters(event_id="m-1")) > 1, WITHIN_S, "it to be rejected again")
-    second = run.letters(event_id="m-1", topic=run.settings.redrive_topic)[0]
+    second = run.letters(event_id="m-1", topic=run.settings.topics.redrive)[0]
     assert second["arrival"] == first["arrival"]
     status = redrive.status(run.settings, at, lambda: NOW_MS)
     assert status.standing is None
@@ -252,7 +252,7 @@ def test_what_fails_again_is_a_dead_letter_of_the_redrive_topic_with_its_first_a
     for letter in (first, second):
         status = redrive.status(run.settings, position_of(letter["at"]), lambda: NOW_MS)
         assert status.mark is not None
-        assert status.mark.origin.topic == run.settings.events_topic
+        assert status.mark.origin.topic == run.settings.topics.events
 
 
 def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: Run) -> None:
@@ -273,12 +273,12 @@ def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: 
     run.settle("trips")
     # ... and a copy that says all of it comes after that,
     copy = event("t-1", "trip", customer_id="c-1", properties={"miles": 100})
-    calls = run.counted()["calls", run.settings.events_topic]
+    calls = run.counted()["calls", run.settings.topics.events]
     # ... in the partition of the first, so that every run knows which was first.
     run.pipeline.send([sent(copy, partition=1), sent(event("behind the copy", "call"), partition=1)])
-    wait_until(lambda: run.counted()["calls", run.settings.events_topic] > calls, WITHIN_S, "the copy to be read")
+    wait_until(lambda: run.counted()["calls", run.settings.topics.events] > calls, WITHIN_S, "the copy to be read")
     # Then it is counted for its meter alone, once; for the other it was counted before.
-    counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
+    counted, events, redriven = run.counted(), run.settings.topics.events, run.settings.topics.redrive
     assert (counted["trips", events], counted["trips", redriven]) == (3, 0)
     assert (counted["miles", events], counted["miles", redriven]) == (0, 21)
     assert len(run.letters(meter="miles")) == 3
@@ -291,7 +291,7 @@ def test_a_meter_that_was_put_right_counts_what_it_refused_once_it_is_redriven(r
     assert [item.meters for item in plan.sends] == [("weight",)] * 5
     assert (run.send(plan), run.send(plan)) == (5, 5)
     run.settle("parcels")
-    counted, events, redriven = run.counted(), run.settings.events_topic, run.settings.redrive_topic
+    counted, events, redriven = run.counted(), run.settings.topics.events, run.settings.topics.redrive
     assert (counted["parcels", events], counted["parcels", redriven]) == (5, 0)
     assert (counted["weight", events], counted["weight", redriven]) == (0, 15)
 
@@ -299,7 +299,9 @@ def test_a_meter_that_was_put_right_counts_what_it_refused_once_it_is_redriven(r
 def test_a_run_from_the_beginning_by_the_catalog_of_now_comes_to_the_same(run: Run, stack: Any, tmp_path: Path) -> None:
     # Its meter of weights takes the parcels themselves, and must not count them as redriven once more.
     counted = ("trips", "miles", "parcels", "weight")
-    with pipeline(stack.settings, "redrive_again", LATER, tmp_path, events_topic=run.settings.events_topic) as again:
+    with pipeline(
+        stack.settings, "redrive_again", LATER, tmp_path, **{"topics.events": run.settings.topics.events}
+    ) as again:
         meter = again.submit("meter", Bounds(end="latest"))
         wait_until(lambda: again.rest.details(meter)["state"] == "FINISHED", 180, "the bounded meter to finish")
         totals = {name: sum(n for (one, _), n in Run(again).counted().items() if one == name) for name in counted}
@@ -316,25 +318,25 @@ def test_a_run_from_the_beginning_by_the_catalog_of_now_comes_to_the_same(run: R
 def test_the_redrive_topic_keeps_arrivals_and_records_whatever_the_events_topic_does(
     stack: Any, create_time: bool
 ) -> None:
-    own = stack.settings.model_copy(update={"events_topic": f"test.topics_{create_time}".lower()})
+    own = stack.settings.with_changes({"topics.events": f"test.topics_{create_time}".lower()})
     topics.apply(own, create_time=create_time)
-    assert config_of(own, own.redrive_topic, "message.timestamp.type") == "CreateTime"
-    assert config_of(own, own.redrive_topic, "retention.ms") == "-1"
-    kind = config_of(own, own.events_topic, "message.timestamp.type")
+    assert config_of(own, own.topics.redrive, "message.timestamp.type") == "CreateTime"
+    assert config_of(own, own.topics.redrive, "retention.ms") == "-1"
+    kind = config_of(own, own.topics.events, "message.timestamp.type")
     assert kind == ("CreateTime" if create_time else "LogAppendTime")
     assert not any(one.created for one in topics.apply(own, create_time=create_time))
 
 
 def test_a_redrive_topic_with_the_clock_of_the_broker_is_refused(stack: Any) -> None:
-    own = stack.settings.model_copy(update={"events_topic": "test.topics_wrong"})
+    own = stack.settings.with_changes({"topics.events": "test.topics_wrong"})
     # Given a topic of the name that the redrive topic will have, made as a topic of live events
-    topics.apply(own.model_copy(update={"events_topic": own.redrive_topic}))
+    topics.apply(own.with_changes({"topics.events": own.topics.redrive}))
     with pytest.raises(UsageError, match=r"test\.topics_wrong\.redrive has LogAppendTime timestamps"):
         topics.apply(own)
 
 
 def config_of(settings: Settings, topic: str, name: str) -> str:
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
     try:
         found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
         return str(found["topic"][topic][name]["value"])
@@ -346,7 +348,7 @@ def command(run: Run, *arguments: str) -> Any:
     """What a command of `tidemark dlq` prints as JSON."""
     app = typer.Typer()
     dlq_commands.register(app)
-    env = {"TIDEMARK_RUN_ID": run.settings.run_id, "TIDEMARK_EVENTS_TOPIC": run.settings.events_topic}
+    env = {"TIDEMARK_RUN_ID": run.settings.run_id, "TIDEMARK_TOPICS__EVENTS": run.settings.topics.events}
     result = CliRunner().invoke(app, ["dlq", *arguments, "--json"], env=env, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)

@@ -71,11 +71,11 @@ class World:
         return dict(zip(("attempts", "error", "delivered", "dead", "due_at"), row, strict=True))
 
     def step(self, **change: Any) -> Sent | None:
-        with closing(Courier(self.run.model_copy(update=change), ENVIRONMENT)) as courier:
+        with closing(Courier(self.run.with_changes(change), ENVIRONMENT)) as courier:
             return courier.step()
 
     def sql(self, query: Any, given: Any = None) -> list[tuple[Any, ...]]:
-        with migrate.connect(self.run) as connection:
+        with migrate.connect(self.run.postgres) as connection:
             schema = sql.Identifier(self.run.names.usage_schema)
             connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
             cursor = connection.execute(query, given)
@@ -183,7 +183,7 @@ def test_a_receiver_that_says_nothing_is_given_up_after_the_time_out_and_tried_a
     released = threading.Event()
     world.notify("n-1", world.policy("hook", path=f"/x?token={HOOK_KEY}"))
     world.receiver.script = [Script(200, after=released)]
-    world.step(delivery_timeout_ms=200)
+    world.step(**{"delivery.timeout_ms": 200})
     assert world.row("n-1")["error"] == f"{world.receiver.url}: ReadTimeout"
     released.set()
     world.due()
@@ -196,7 +196,7 @@ def test_nobody_there_is_tried_again_until_the_attempts_are_used_up(world: World
     world.notify("n-1", world.policy("hook", url=f"http://127.0.0.1:9/x?token={HOOK_KEY}"))
     for attempt in (1, 2, 3):
         world.due()
-        sent = world.step(delivery_attempts=3)
+        sent = world.step(**{"delivery.attempts": 3})
         assert sent is not None
         assert sent.attempt == attempt
     row = world.row("n-1")
@@ -340,7 +340,7 @@ def test_many_couriers_send_each_notification_once(world: World) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    given = {"TIDEMARK_RUN_ID": run.run_id, "TIDEMARK_DELIVERY_TIMEOUT_MS": "2000"}
+    given = {"TIDEMARK_RUN_ID": run.run_id, "TIDEMARK_DELIVERY__TIMEOUT_MS": "2000"}
     return {**os.environ, **ENVIRONMENT, **given}
 
 
@@ -362,7 +362,7 @@ def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
     assert world.row("n-1") | {"due_at": None} == {
         "attempts": 1, "error": None, "delivered": True, "dead": False, "due_at": None,
     }  # fmt: skip
-    with migrate.connect(world.run) as connection:
+    with migrate.connect(world.run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
         assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
 

@@ -125,7 +125,7 @@ def _values(run: Pipeline, grain: Grain) -> dict[tuple[Any, ...], tuple[Decimal,
 
 def _query(run: Pipeline, query: str) -> list[tuple[Any, ...]]:
     options = f"-c timezone=UTC -c search_path={run.settings.names.usage_schema},public"
-    with psycopg.connect(run.settings.postgres_url, connect_timeout=10, options=options) as connection:
+    with psycopg.connect(run.settings.postgres.url, connect_timeout=10, options=options) as connection:
         return connection.execute(query.encode()).fetchall()
 
 

@@ -38,13 +38,13 @@ def test_the_role_of_the_jobs_is_no_superuser_and_needs_its_password(stack: Any)
     with connect_admin(stack.local.paths, read_ports(stack.local.paths.ports)["postgres"]) as connection:
         row = connection.execute("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = 'tidemark'").fetchone()
     assert row == (False, False)
-    wrong = conninfo.make_conninfo(stack.settings.postgres_url, password="wrong", connect_timeout=5)  # noqa: S106
+    wrong = conninfo.make_conninfo(stack.settings.postgres.url, password="wrong", connect_timeout=5)  # noqa: S106
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
 
 
 def test_topics_are_created_once_and_the_wrong_clock_is_refused(stack: Any) -> None:
-    settings: Settings = stack.settings.model_copy(update={"run_id": "tinfra", "events_topic": "usage.events.tinfra"})
+    settings: Settings = stack.settings.with_changes({"run_id": "tinfra", "topics.events": "usage.events.tinfra"})
     assert all(one.created for one in topics.apply(settings))
     assert not any(one.created for one in topics.apply(settings))
     with pytest.raises(UsageError, match="LogAppendTime"):
@@ -53,7 +53,7 @@ def test_topics_are_created_once_and_the_wrong_clock_is_refused(stack: Any) -> N
 
 def test_topics_say_when_kafka_is_away() -> None:
     # In a process of its own: the client leaves the sockets of a failed connection to the garbage collector.
-    environment = {**os.environ, "TIDEMARK_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
+    environment = {**os.environ, "TIDEMARK_KAFKA__BOOTSTRAP": "127.0.0.1:1"}
     command = [sys.executable, "-m", "tidemark.cli.main", "topics", "apply"]
     done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=60)
     assert done.returncode == UnavailableError.exit_code

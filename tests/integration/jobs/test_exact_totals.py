@@ -66,7 +66,7 @@ def test_a_bounded_run_over_the_same_topic_loses_nothing_at_its_end(
     counted: Pipeline, stack: Any, tmp_path: Path
 ) -> None:
     # Given the topic that the live run has counted, when the same jobs run over it as a bounded run of their own ...
-    source = {"events_topic": counted.settings.events_topic, "bounded_disorder_s": 3_600}
+    source = {"topics.events": counted.settings.topics.events, "meter.bounded_disorder_s": 3_600}
     with pipeline(stack.settings, "bounded", CATALOG, tmp_path, **source) as run:
         meter = run.submit("meter", Bounds(end="latest"))
         wait_until(lambda: run.rest.details(meter)["state"] == "FINISHED", 180, "the bounded meter to finish")

@@ -33,7 +33,7 @@ LATE = "numLateRecordsDropped"
 
 def test_every_sliding_window_equals_the_oracle(stack: Any, tmp_path: Path) -> None:
     # Given events of 40 days, out of order, and a watermark bound that covers them ...
-    changes = {"sliding_disorder_s": SIXTY_DAYS_S, "sliding_history_s": 0}
+    changes = {"rollup.sliding_disorder_s": SIXTY_DAYS_S, "rollup.sliding_history_s": 0}
     with pipeline(stack.settings, "sliding", CATALOG, tmp_path, **changes) as run:
         run.send(generate(events=2_000, seed=3))
         # ... when both jobs run to the end of their input, which fires every window ...
@@ -52,7 +52,7 @@ def test_windows_of_the_distant_past_are_not_written_and_recent_ones_are_whole(s
     # Given usage every hour of the last twenty days, and a history of two ...
     now = datetime.now(UTC)
     hours = [now.replace(minute=7, second=0, microsecond=0) - timedelta(hours=20 * 24 - n) for n in range(20 * 24)]
-    changes = {"sliding_disorder_s": SIXTY_DAYS_S, "sliding_history_s": 2 * 86_400}
+    changes = {"rollup.sliding_disorder_s": SIXTY_DAYS_S, "rollup.sliding_history_s": 2 * 86_400}
     with pipeline(stack.settings, "history", SIMPLE, tmp_path, **changes) as run:
         run.send(call(number, at) for number, at in enumerate(hours))
         # ... when it is loaded ...
@@ -89,13 +89,13 @@ def delta(minute: str, total: str, customer: str = "c-1") -> bytes:
 
 
 def send_deltas(run: Pipeline, values: Iterable[bytes]) -> None:
-    with Sender(run.settings) as sender:
+    with Sender(run.settings.kafka) as sender:
         for value in values:
             sender.send(run.settings.names.deltas, value, partition=0)
 
 
 def rows(run: Pipeline, query: str) -> list[tuple[Any, ...]]:
-    with migrate.connect(run.settings) as connection:
+    with migrate.connect(run.settings.postgres) as connection:
         connection.execute(
             sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.settings.names.usage_schema))
         )
@@ -110,7 +110,12 @@ def test_usage_within_the_watermark_bound_is_in_the_windows_and_later_one_is_cou
     #   10:00    10:20    12:00 ... 12:05    12:10      16:00
     #   on time  late              in time   on time    closes the windows before
     #
-    changes = {"topic_partitions": 1, "sliding_disorder_s": 600, "sliding_history_s": 0, "source_idle_s": 3_600}
+    changes = {
+        "topics.partitions": 1,
+        "rollup.sliding_disorder_s": 600,
+        "rollup.sliding_history_s": 0,
+        "flink.source_idle_s": 3_600,
+    }
     with pipeline(stack.settings, "late", CATALOG, tmp_path, **changes) as run:
         # Given a job whose watermark has passed 11:59, as the window of 10:00 that was stored says, ...
         job_id = run.submit("rollup")
@@ -141,7 +146,7 @@ def ratios(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(ratios: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(ratios) as connection:
+    with migrate.connect(ratios.postgres) as connection:
         # Functions find their tables wherever they are called from.
         connection.execute("SELECT set_config('search_path', %s, false)", [f"pg_catalog, {ratios.names.usage_schema}"])
         yield connection

@@ -16,41 +16,41 @@ from tidemark.core.kafka import Sender, dump
 
 def resubmitted(run: Pipeline, accepted: tuple[str, ...] = (), **changes: Any) -> str:
     """Submit `rollup` with changed settings, wait until it makes progress, and return what it was restored from."""
-    done = submit(run.settings.model_copy(update=changes), "rollup", accepted=accepted)
+    done = submit(run.settings.with_changes(changes), "rollup", accepted=accepted)
     run.rest.wait_running(done.job_id)
     return done.restored_from
 
 
 def test_state_is_restored_with_the_settings_it_was_made_with_and_no_others(stack: Any, tmp_path: Path) -> None:
-    made_with = {"customer_windows": False, "sliding_disorder_s": 1_200}
+    made_with = {"rollup.customer_windows": False, "rollup.sliding_disorder_s": 1_200}
     with pipeline(stack.settings, "submitted", CATALOG, tmp_path, **made_with) as run:
         # Given a job that was stopped behind a savepoint ...
         run.submit("rollup")
         savepoint = stop(run.settings, "rollup")
         assert savepoint
         # ... when it is submitted with the settings of somebody else, then what differs is named with both values ...
-        with pytest.raises(UsageError, match="customer_windows was false and is true now") as refused:
-            resubmitted(run, customer_windows=True, sliding_disorder_s=600)
-        assert "sliding_disorder_s was 1200 and is 600 now" in refused.value.what
-        with pytest.raises(UsageError, match="customer_windows cannot be accepted"):
-            resubmitted(run, ("customer_windows",), customer_windows=True)
+        with pytest.raises(UsageError, match=r"rollup\.customer_windows was false and is true now") as refused:
+            resubmitted(run, **{"rollup.customer_windows": True, "rollup.sliding_disorder_s": 600})
+        assert "rollup.sliding_disorder_s was 1200 and is 600 now" in refused.value.what
+        with pytest.raises(UsageError, match=r"rollup\.customer_windows cannot be accepted"):
+            resubmitted(run, ("rollup.customer_windows",), **{"rollup.customer_windows": True})
         assert run.rest.active(run.settings.names.job("rollup")) is None
         # ... with its own it goes on, and with a change that was accepted, which is what is compared from then on.
         assert resubmitted(run) == savepoint.removeprefix("file:")
         assert stop(run.settings, "rollup")
-        with pytest.raises(UsageError, match="--accept sliding_disorder_s"):
-            resubmitted(run, sliding_disorder_s=600)
-        assert resubmitted(run, ("sliding_disorder_s",), sliding_disorder_s=600)
+        with pytest.raises(UsageError, match=r"--accept rollup\.sliding_disorder_s"):
+            resubmitted(run, **{"rollup.sliding_disorder_s": 600})
+        assert resubmitted(run, ("rollup.sliding_disorder_s",), **{"rollup.sliding_disorder_s": 600})
         assert stop(run.settings, "rollup")
-        assert resubmitted(run, sliding_disorder_s=600)
+        assert resubmitted(run, **{"rollup.sliding_disorder_s": 600})
 
 
 def test_a_topic_that_is_not_there_is_named_and_so_is_the_one_that_was_meant(stack: Any, tmp_path: Path) -> None:
     with pipeline(stack.settings, "topics", CATALOG, tmp_path) as run:
-        wrong = f"{run.settings.events_topic}s"
-        with pytest.raises(UnavailableError) as refused, Sender(run.settings) as sender:
+        wrong = f"{run.settings.topics.events}s"
+        with pytest.raises(UnavailableError) as refused, Sender(run.settings.kafka) as sender:
             sender.send(wrong, b"{}")
         assert refused.value.what == f"topic {wrong} does not exist."
-        assert f"did you mean {run.settings.events_topic}?" in refused.value.fix
+        assert f"did you mean {run.settings.topics.events}?" in refused.value.fix
         with pytest.raises(UnavailableError, match=f"topic {wrong} does not exist"):
-            next(dump(run.settings, wrong))
+            next(dump(run.settings.kafka, wrong))

@@ -39,7 +39,11 @@ HOUR_MS, GRACE_MS = 3_600_000, 172_800_000
 PER_TENANT = 150
 FLOOD = 50
 # Far above the calm tenants, far below the loud one.
-BOUNDS = {"tenant_measurements_per_hour": 2_000, "tenant_series": 1_000, "tenant_unique_values": 1_000}
+BOUNDS = {
+    "quotas.tenant_measurements_per_hour": 2_000,
+    "quotas.tenant_series": 1_000,
+    "quotas.tenant_unique_values": 1_000,
+}
 
 
 def event(tenant: str, number: int, at_ms: int, **changed: Any) -> bytes:
@@ -123,7 +127,7 @@ def stored(run: Pipeline, grain: str) -> list[tuple[Any, ...]]:
     """Rows of the calm tenants as they are stored."""
     columns = ", ".join(schema_of(grain).names)
     query = f"SELECT {columns} FROM {run.settings.names.usage_schema}.{grain} WHERE tenant_id = ANY(%s)"
-    with psycopg.connect(run.settings.postgres_url, options="-c timezone=UTC") as connection:
+    with psycopg.connect(run.settings.postgres.url, options="-c timezone=UTC") as connection:
         return connection.execute(query.encode(), [list(CALM)]).fetchall()
 
 
@@ -172,7 +176,7 @@ def test_the_loud_tenant_alone_is_alarmed_by_name(run: Pipeline) -> None:
     with closing(watch.Watch(run.settings)) as watcher:
         begun = watcher.look().begun
     assert {(alarm.tenant, alarm.rule) for alarm in begun} == {("loud", rule) for rule in RULES}
-    alerts = [json.loads(record.value or b"") for record in dump(run.settings, run.settings.names.alerts)]
+    alerts = [json.loads(record.value or b"") for record in dump(run.settings.kafka, run.settings.names.alerts)]
     about = [alert["data"]["evidence"] for alert in alerts if alert["source"] == "tidemark/watch"]
     assert {evidence["tenant_id"] for evidence in about} == {"loud"}
     shown = watch.check(run.settings).standings

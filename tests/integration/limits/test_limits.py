@@ -78,7 +78,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp("limits")
-    changes = {"catalog_refresh_s": 1, "live_refresh_s": 1}
+    changes = {"catalog.refresh_s": 1, "live.refresh_s": 1}
     with pipeline(stack.settings, "limits", {"meters": METERS}, folder, **changes) as run:
         made = Shop(run, folder)
         made.state(
@@ -103,7 +103,7 @@ def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
 @pytest.fixture(scope="module")
 def reader(shop: Shop) -> Iterator[LimitReader]:
     settings = shop.run.settings
-    made = LimitReader(settings.redis_url, prefix=settings.names.redis_prefix, timeout_s=5, max_age_s=60)
+    made = LimitReader(settings.redis.url, prefix=settings.names.redis_prefix, timeout_s=5, max_age_s=60)
     yield made
     made.close()
 
@@ -196,7 +196,7 @@ def test_a_flushed_redis_has_caps_again_from_the_stored_totals(shop: Shop, reade
     wait_reason(reader, "flo", "limit_reached")
     wait_until(lambda: shop.told("flo"), WITHIN_S, "the alert about the cap")  # type: ignore[arg-type, return-value]
     applied = shop.told("flo")
-    with redis.Redis.from_url(shop.run.settings.redis_url) as client:
+    with redis.Redis.from_url(shop.run.settings.redis.url) as client:
         client.flushall()
     wait_reason(reader, "flo", "limit_reached")
     # What Redis lost is no news.

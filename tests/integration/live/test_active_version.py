@@ -37,16 +37,16 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 @pytest.fixture
 def replayed(run: Settings) -> Iterator[Settings]:
     """Settings of a replay of the run: rollups alone."""
-    settings = run.model_copy(update={"run_id": run.names.replay("r")})
+    settings = run.with_changes({"run_id": run.names.replay("r")})
     migrate.migrate(settings, ledger=False)
     yield settings
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(settings.names.usage_schema)))
 
 
 def promote(run: Settings, replayed: Settings, end: datetime | None = None, tenants: list[str] | None = None) -> None:
     """What a promotion does to the views."""
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         table = sql.Identifier(run.names.billing_schema, "layer")
         connection.execute(
             sql.SQL(
@@ -58,14 +58,14 @@ def promote(run: Settings, replayed: Settings, end: datetime | None = None, tena
 
 
 def revert(run: Settings) -> None:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "layer")))
         rollup_views.follow(connection, run.names)
 
 
 def store(run: Settings, n: int) -> None:
     """A stored total of n measurements and the live counter of it."""
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, "

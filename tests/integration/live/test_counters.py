@@ -65,7 +65,7 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 
 def store(run: Settings, rows: str) -> None:
     """Put rows into usage_period: an SQL text of (customer, dims, period_start, period_end, n, total) tuples."""
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, "
@@ -415,7 +415,7 @@ def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_r
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher = keeper.Keeper(run)
     watcher.refresh()
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
         )
@@ -430,13 +430,8 @@ def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
 ) -> None:
     store(run, many(1, customers=10))
     topics.apply(run)
-    names = {
-        "run_id": run.run_id, "redis_url": own_redis.url, "postgres_url": run.postgres_url, "live_refresh_s": "1",
-        "kafka_bootstrap": run.kafka_bootstrap,
-    }  # fmt: skip
-    if run.postgres_passfile is not None:
-        names["postgres_passfile"] = str(run.postgres_passfile.resolve())
-    environment = {**os.environ, **{f"TIDEMARK_{name.upper()}": value for name, value in names.items()}}
+    watched = run.with_changes({"redis.url": own_redis.url, "live.refresh_s": 1})
+    environment = {**os.environ, **watched.environment()}
     log = tmp_path / "keeper.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, "-c", WATCH], env=environment, stderr=stderr)

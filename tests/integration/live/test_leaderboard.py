@@ -28,7 +28,7 @@ EXACT = "1234567890123456789.000000001"
 @pytest.fixture
 def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
     with own_run(stack.settings, own_redis.url) as settings:
-        yield settings.model_copy(update={"leaderboard_size": 3})
+        yield settings.with_changes({"live.leaderboard_size": 3})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def store(run: Settings, end: str, *, tenant_n: int = 0, meter: str = "calls", a
     schema = run.names.usage_schema
     columns = "meter, window_s, window_start, window_end, n, total"
     values = "%(meter)s, 3600, %(end)s::timestamptz - interval '1 hour', %(end)s, %(n)s, %(total)s"
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         for customer, total in totals.items():
             connection.execute(
                 f"INSERT INTO {schema}.usage_sliding_customer (tenant_id, customer_id, updated_at, {columns}) "  # type: ignore[arg-type]
@@ -157,9 +157,9 @@ def test_the_command_shows_places_and_exact_totals(
     missing = json.loads(CliRunner().invoke(app, ["top", "acme", "calls", "--json"]).stdout)
     assert missing["customers"] == []
     assert "nothing that a customer used" in missing["why"]
-    off = run.model_copy(update={"customer_windows": False})
+    off = run.with_changes({"rollup.customer_windows": False})
     monkeypatch.setattr("tidemark.cli.usage.load", lambda **_: off)
-    assert "customer_windows is off" in CliRunner().invoke(app, ["top", "acme", "calls"]).stdout
+    assert "rollup.customer_windows is off" in CliRunner().invoke(app, ["top", "acme", "calls"]).stdout
     monkeypatch.setattr("tidemark.cli.usage.load", lambda **_: run)
     for words in (["top", "acne", "calls"], ["top", "acme", "cals"]):
         wrong = CliRunner().invoke(app, words)
@@ -176,7 +176,7 @@ def test_the_command_shows_places_and_exact_totals(
 
 
 def test_a_postgres_that_is_away_is_said_and_found_again(run: Settings, board: Leaderboard) -> None:
-    away = run.model_copy(update={"postgres_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
+    away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with closing(Leaderboard(away)) as without, pytest.raises(UnavailableError, match="Postgres"):
         without.refresh()
     assert board.refresh() == 0

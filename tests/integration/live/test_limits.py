@@ -61,7 +61,7 @@ def keeper(run: Settings) -> Iterator[LimitKeeper]:
 
 def used_counter(run: Settings) -> LiveTotal:
     """Bob's counter of the running period, stored; as the job writes it before it knows the limits."""
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         statement = sql.SQL(USED).format(sql.Identifier(run.names.usage_schema, "usage_period"))
         start_ms, end_ms = connection.execute(statement, (run.run_id,)).fetchone() or (0, 0)
     return LiveTotal(
@@ -81,7 +81,7 @@ def stored(run: Settings, server: OwnRedis, customer: str) -> dict[str, str]:
 
 
 def nudges(run: Settings) -> list[dict[str, Any]]:
-    return [json.loads(record.value or b"") for record in dump(run, run.names.nudges, "read_uncommitted")]
+    return [json.loads(record.value or b"") for record in dump(run.kafka, run.names.nudges, "read_uncommitted")]
 
 
 def test_a_counter_without_usage_is_written_with_its_limit_and_a_tenant_has_its_defaults(
@@ -156,11 +156,11 @@ FROM generate_series(1, 10000) AS number
 
 
 def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Settings, own_redis: OwnRedis) -> None:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
     with (
         closing(Keeper(run)) as counters,
-        LimitReader(run.redis_url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
+        LimitReader(run.redis.url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
     ):
         assert counters.refresh().written == 10_000
         own_redis.client.flushall()

@@ -28,7 +28,7 @@ from tidemark.core.settings import Settings
 from tidemark.quotas import daemon as watch
 
 COMMAND = "import typer; from tidemark.cli.watch import register; app = typer.Typer(); register(app); app()"
-BOUNDS = {"tenant_measurements_per_hour": 1_000, "tenant_series": 100, "tenant_unique_values": 50}
+BOUNDS = {"quotas.tenant_measurements_per_hour": 1_000, "quotas.tenant_series": 100, "quotas.tenant_unique_values": 50}
 TEN = "2013-01-01 10:00:00+00"
 AT_ONCE = timedelta(0)
 LATER = timedelta(hours=1)
@@ -37,14 +37,14 @@ LATER = timedelta(hours=1)
 @pytest.fixture
 def run(stack: Any) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(update={"events_topic": f"test.{settings.run_id}", **BOUNDS})
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}", **BOUNDS})
         topics.apply(made)
         yield made
 
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -81,7 +81,7 @@ def store_values(
 
 def sent(run: Settings) -> list[dict[str, Any]]:
     """Alerts in the order they were sent; of one tenant they are in one partition."""
-    found = [json.loads(record.value or b"") for record in dump(run, run.names.alerts)]
+    found = [json.loads(record.value or b"") for record in dump(run.kafka, run.names.alerts)]
     validator = Draft202012Validator(schemas.topic_schema("usage.alerts"))
     assert [error.message for alert in found for error in validator.iter_errors(alert)] == []
     return found
@@ -208,7 +208,7 @@ def test_a_crash_between_sending_and_storing_repeats_the_same_alert(run: Setting
 
 def test_what_could_not_be_sent_is_sent_when_kafka_is_back_also_its_end(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
-    away = run.model_copy(update={"kafka_bootstrap": "127.0.0.1:9"})
+    away = run.with_changes({"kafka.bootstrap": "127.0.0.1:9"})
     with pytest.raises(UnavailableError, match="Kafka"):
         look(away)
     assert alarms(run) == [("EWR", "tenant_volume", False, False, False)]
@@ -242,7 +242,7 @@ def test_a_second_watch_of_a_run_says_so_and_waits(run: Settings) -> None:
 
 def test_missing_tables_are_said_with_the_command_that_makes_them(run: Settings) -> None:
     with pytest.raises(TidemarkError, match="db migrate"):
-        look(run.model_copy(update={"run_id": "nothere"}))
+        look(run.with_changes({"run_id": "nothere"}))
 
 
 def test_the_watch_never_changes_usage(run: Settings) -> None:
@@ -259,12 +259,7 @@ def test_the_watch_never_changes_usage(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    names = ("run_id", "kafka_bootstrap", "postgres_url", "postgres_passfile", *BOUNDS)
-    given = {name: getattr(run, name) for name in names}
-    if run.postgres_passfile is not None:
-        given["postgres_passfile"] = run.postgres_passfile.resolve()
-    given["watch_interval_s"] = 1
-    return {**os.environ, **{f"TIDEMARK_{name.upper()}": str(value) for name, value in given.items() if value}}
+    return {**os.environ, **run.with_changes({"quotas.watch_interval_s": 1}).environment()}
 
 
 def test_the_running_watch_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Settings, tmp_path: Path) -> None:
@@ -290,7 +285,7 @@ def test_the_running_watch_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Sett
 
 def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_path: Path) -> None:
     # Given a watch that is started before anything is migrated, as a supervisor would ...
-    run = stack.settings.model_copy(update={"run_id": "tbeforetables", **BOUNDS})
+    run = stack.settings.with_changes({"run_id": "tbeforetables", **BOUNDS})
     log = tmp_path / "watch.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, "-c", COMMAND, "watch", "run"], env=environment(run), stderr=stderr)
@@ -304,7 +299,7 @@ def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_pa
         finally:
             process.kill()
             process.wait()
-            with migrate.connect(run) as connection:
+            with migrate.connect(run.postgres) as connection:
                 connection.execute("DROP SCHEMA IF EXISTS usage_tbeforetables CASCADE")
 
 

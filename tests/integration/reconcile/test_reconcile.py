@@ -133,8 +133,8 @@ def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.
     """The run's settings; what a test has found is forgotten after it."""
 
     def kept(settings: Settings, history: Any, wanted: Wanted, reach: Any) -> tuple[Oracle, int | None]:
-        source = end_offsets(settings, settings.events_topic), reach[settings.events_topic]
-        key = repr((settings.events_topic, settings.late_until, wanted, source))
+        source = end_offsets(settings.kafka, settings.topics.events), reach[settings.topics.events]
+        key = repr((settings.topics.events, settings.replay.late_until, wanted, source))
         if key not in recomputed:
             recomputed[key] = recompute(settings, history, wanted, reach)
             recomputed[key][0].close = lambda: None
@@ -149,7 +149,7 @@ def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         path = map(sql.Identifier, (settings.names.billing_schema, settings.names.usage_schema))
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.SQL(", ").join(path)))
         yield connection
@@ -202,7 +202,7 @@ class StoredRow:
 @contextmanager
 def changed(settings: Settings, table: str, change: str) -> Iterator[dict[str, Any]]:
     """One row of a rollup, changed; yields it as it was."""
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         stored = StoredRow(connection, settings, table)
         stored.write(change)
         try:
@@ -213,7 +213,7 @@ def changed(settings: Settings, table: str, change: str) -> Iterator[dict[str, A
 
 def alerts(settings: Settings) -> list[tuple[str, Any]]:
     """Status and evidence of the alerts of reconciliation, in their order."""
-    found = [json.loads(record.value or b"") for record in dump(settings, settings.names.alerts)]
+    found = [json.loads(record.value or b"") for record in dump(settings.kafka, settings.names.alerts)]
     mine = [one for one in found if one["type"] == "pipeline.reconcile"]
     validator = Draft202012Validator(schemas.topic_schema("usage.alerts"))
     assert [error.message for one in mine for error in validator.iter_errors(one)] == []
@@ -257,7 +257,7 @@ def test_an_exact_run_has_no_drift_in_any_check(settings: Settings, tmp_path: Pa
 
 
 def test_the_stored_catalog_is_read_as_the_file_says_it(counted: Pipeline) -> None:
-    with migrate.connect(counted.settings) as connection:
+    with migrate.connect(counted.settings.postgres) as connection:
         steps = catalog.history(connection)
     assert [step["valid_from"] for step in steps] == [step["valid_from"] for step in HISTORY]
     asked, _ = recompute(counted.settings, steps, Wanted(), {})
@@ -280,7 +280,7 @@ def test_one_changed_row_of_any_grain_fails_grains_and_rollups(settings: Setting
 
 
 def test_a_missing_and_a_surplus_row_are_both_found(settings: Settings) -> None:
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         stored = StoredRow(connection, settings, "usage_hour")
         stored.delete()
         report = look(settings, "grains", "rollups")
@@ -297,8 +297,8 @@ def test_a_missing_and_a_surplus_row_are_both_found(settings: Settings) -> None:
 
 @pytest.mark.parametrize("field", ["total", "n", None])
 def test_one_changed_or_missing_counter_fails_the_live_check(settings: Settings, field: str | None) -> None:
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    with client(settings.redis_url, password, timeout_s=5) as live:
+    password = settings.redis.secret
+    with client(settings.redis.url, password, timeout_s=5) as live:
         key = min(one for one in live.scan_iter(f"{settings.names.redis_prefix}{{*}}:calls"))
         before: Any = live.hgetall(key)
         left: Any = live.pttl(key)
@@ -316,11 +316,11 @@ def test_one_changed_or_missing_counter_fails_the_live_check(settings: Settings,
 
 def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition(settings: Settings) -> None:
     # Given deltas and dead letters in topics of their own, all but the last of each ...
-    copy = settings.model_copy(update={"run_id": "reconciledcopy"})
+    copy = settings.with_changes({"run_id": "reconciledcopy"})
     topics.apply(copy, create_time=True)
     migrate.migrate(copy)
     pairs = ((settings.names.deltas, copy.names.deltas), (settings.names.dlq, copy.names.dlq))
-    originals = [[*dump(settings, topic)] for topic, _ in pairs]
+    originals = [[*dump(settings.kafka, topic)] for topic, _ in pairs]
     # Of an event that feeds several meters one delta counts it.
     originals[0].sort(key=lambda record: json.loads(record.value or b"")["events"])
     targets = [target for _, target in pairs]
@@ -334,7 +334,7 @@ def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition
     delta, letter = (json.loads(found[-1].value or b"") for found in originals)
     assert delta["events"]
     events = Decimal(delta["events"])
-    assert {delta["source_topic"], letter["topic"]} == {settings.events_topic}
+    assert {delta["source_topic"], letter["topic"]} == {settings.topics.events}
     # ... then each is missed where it came from; with it, all is accounted for; and again, it is too much.
     found = off()
     assert ("all", -events) in found
@@ -351,7 +351,7 @@ def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition
 
 
 def append(settings: Settings, topic: str, records: Sequence[Record]) -> None:
-    with Sender(settings) as sender:
+    with Sender(settings.kafka) as sender:
         for record in records:
             sender.send(topic, record.value, key=record.key, partition=record.partition)
 
@@ -369,7 +369,7 @@ def test_a_manifest_without_one_of_its_lines_or_events_is_not_the_topic(
     # An event that the producer has sent, and that is not there.
     stated[1] |= {"events": stated[1]["events"] + 1, "hash": "0" * 32}
     file.write_text("".join(json.dumps(line) + "\n" for line in stated))
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         assert manifests.load(connection, settings.names, file) == 4
     (drift,) = look(settings, "manifests").open
     assert (drift.tenant_id, drift.delta, drift.actual) == (
@@ -380,7 +380,7 @@ def test_a_manifest_without_one_of_its_lines_or_events_is_not_the_topic(
 def test_a_file_with_faults_names_them_all_and_imports_nothing(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("tenant_id,hour_start,events\nt,2024-03-01T00:30:00Z,1\nt,2024-03-01T00:00:00Z,-1\n,x,1\n")
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         with pytest.raises(UsageError, match=r"3 faulty line.*\n.*line 2: hour_start.*\n.*line 3: events.*\n.*line 4"):
             manifests.load(connection, settings.names, file)
         with pytest.raises(UsageError, match="cannot be read"):
@@ -458,7 +458,7 @@ def test_another_systems_numbers_are_compared_customer_by_customer(
 
 
 def test_a_tolerance_lets_quantities_pass_and_never_counts(settings: Settings) -> None:
-    tolerant = settings.model_copy(update={"reconcile_tolerance": Decimal("0.5")})
+    tolerant = settings.with_changes({"reconcile.tolerance": Decimal("0.5")})
     with changed(settings, "usage_period", "total = total + 0.5"):
         assert differing(look(tolerant, "grains", "rollups")) == {}
     with changed(settings, "usage_period", "n = n + 1"):
@@ -477,7 +477,7 @@ def test_a_sample_finds_what_is_in_it_and_nothing_else(settings: Settings) -> No
         assert differing(look(settings, "rollups", wanted=Wanted(owner[0]))) == {"rollups": 1}
     # What a sample or another tenant's run does not look at stays open; the same sample clears it.
     assert differing(look(settings, "grains", "rollups", wanted=Wanted("initech"))) == {}
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         assert {one.check_name for one in open_drift(connection, settings.names)} >= {"grains", "rollups"}
     assert look(settings, "live", "grains", "rollups").open == []
 
@@ -488,7 +488,7 @@ def test_what_is_still_moving_is_left_and_stays_open_if_it_differed(
     with changed(settings, "usage_day", "total = total + 1"):
         assert differing(look(settings, "rollups")) == {"rollups": 1}
         # Nothing is known to be settled: every row may still change.
-        unsettled = {settings.events_topic: dict.fromkeys(end_offsets(settings, settings.events_topic), 0)}
+        unsettled = {settings.topics.events: dict.fromkeys(end_offsets(settings.kafka, settings.topics.events), 0)}
         with monkeypatch.context() as patched:
             patched.setattr(reconcile, "_edges", lambda *_: unsettled)
             report = look(settings, "rollups")
@@ -522,7 +522,10 @@ def test_drift_is_told_once_and_its_end_once_and_an_explanation_ends_it_too(
 
 
 def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Settings) -> None:
-    with changed(settings, "usage_minute", "total = total + 1") as row, migrate.connect(settings) as connection:
+    with (
+        changed(settings, "usage_minute", "total = total + 1") as row,
+        migrate.connect(settings.postgres) as connection,
+    ):
         look(settings, "grains")
         own = open_drift(connection, settings.names, row["tenant_id"])
         assert [(one.customer_id, one.text[:6]) for one in own] == [(row["customer_id"], "drift ")]
@@ -537,10 +540,10 @@ def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Se
 def replayed(settings: Settings) -> Iterator[Settings]:
     """A promoted replay whose rollups are those of the run; yields the settings of its run."""
     names = settings.names
-    replay = settings.model_copy(update={"run_id": names.replay("r1")})
+    replay = settings.with_changes({"run_id": names.replay("r1")})
     migrate.migrate(replay, ledger=False)
     own = replay.names.usage_schema
-    ends = {topic: end_offsets(settings, topic) for topic in (settings.events_topic, settings.redrive_topic)}
+    ends = {topic: end_offsets(settings.kafka, topic) for topic in (settings.topics.events, settings.topics.redrive)}
     scope = (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
     with connected(settings) as connection:
         for table in GRAINS:
@@ -549,7 +552,7 @@ def replayed(settings: Settings) -> Iterator[Settings]:
         connection.execute(
             "INSERT INTO replay (replay_id, state, scope_start, scope_end, events_topic, late_until, starts, target, "
             "reached, started_by) VALUES ('r1', 'promoted', %s, %s, %s, 'epoch', '{}', '{}', %s, 'test')",
-            [*scope, settings.events_topic, json.dumps(ends)],
+            [*scope, settings.topics.events, json.dumps(ends)],
         )
         connection.execute(
             "INSERT INTO layer (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
@@ -610,7 +613,7 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
         found = command(settings, monkeypatch, *arguments).exception
         assert isinstance(found, UsageError)
         assert message in str(found)
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
         with pytest.raises(TidemarkError, match="is at work"):
             look(settings, "grains")
@@ -619,7 +622,7 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
 def test_a_close_that_reconciles_is_not_to_be_signed_while_a_difference_is_open(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = settings.model_copy(update={"close_settle_s": 1})
+    hasty = settings.with_changes({"close.settle_s": 1})
     monkeypatch.setattr("tidemark.cli.close.load", lambda **_: hasty)
     # What grains do not compare: two grains that differ are looked at again and again before they are believed.
     with changed(settings, "usage_hour", "lo = lo - 1"), connected(settings) as connection:
@@ -630,17 +633,17 @@ def test_a_close_that_reconciles_is_not_to_be_signed_while_a_difference_is_open(
 
 def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(settings: Settings) -> None:
     # Last, because what is deleted is gone: the first half of each partition.
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap)
     try:
-        ends = end_offsets(settings, settings.events_topic)
-        admin.delete_records({TopicPartition(settings.events_topic, part): end // 2 for part, end in ends.items()})
+        ends = end_offsets(settings.kafka, settings.topics.events)
+        admin.delete_records({TopicPartition(settings.topics.events, part): end // 2 for part, end in ends.items()})
     finally:
         admin.close()
     report = look(settings, "offsets", "rollups")
     assert "begins at offset" in report.outcomes["offsets"].not_checked
     assert (report.outcomes["rollups"].compared > 500, report.open) == (True, [])
     assert "no longer holds" in report.outcomes["rollups"].notes[0]
-    with migrate.connect(settings) as connection:
+    with migrate.connect(settings.postgres) as connection:
         latest, earliest = (StoredRow(connection, settings, "usage_hour", f"hour_start {way}") for way in ("DESC", ""))
         earliest.write("total = total + 1")
         assert differing(look(settings, "rollups")) == {}

@@ -77,7 +77,7 @@ def last_of_all(partitions: int = 4) -> list[StreamRecord]:
 def oracle_of(made: Pipeline, catalog: dict[str, Any], *, lenient: bool) -> Oracle:
     """The oracle over the topic, by a catalog; lenient: nothing was too late."""
     changed = Pipeline(
-        made.settings.model_copy(update={"grace_s": FOR_EVER_MS // 1_000}) if lenient else made.settings, catalog
+        made.settings.with_changes({"events.grace_s": FOR_EVER_MS // 1_000}) if lenient else made.settings, catalog
     )
     return changed.oracle()
 
@@ -114,7 +114,8 @@ def waiting_for(connection: psycopg.Connection, settings: Settings, table: str =
 def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """A live run with closed periods; its jobs go on."""
     hasty = {
-        "close_settle_s": 1, "rollup_checkpoint_interval_ms": 1_000, "minibatch_ms": 500, "customer_windows": False,
+        "close.settle_s": 1, "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 500,
+        "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
         made.start()
@@ -144,7 +145,7 @@ def rebuilt(live: Pipeline, before_the_change: datetime, tmp_path_factory: pytes
 def test_the_live_run_reads_as_the_oracle_says_before_anything_is_replayed(live: Pipeline) -> None:
     with oracle_of(live, CATALOG, lenient=False) as oracle:
         assert_reads_as(oracle, live.settings)
-        cutoff = LATER - timedelta(seconds=live.settings.grace_s + live.settings.bounded_disorder_s)
+        cutoff = LATER - timedelta(seconds=live.settings.events.grace_s + live.settings.meter.bounded_disorder_s)
         assert final_periods(oracle, cutoff) <= standing(live.settings)
 
 
@@ -213,7 +214,11 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
 def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = live.settings
     monkeypatch.setattr("tidemark.replay.switch.LOCK_TIMEOUT_S", 1)
-    with ThreadPoolExecutor(1) as pool, migrate.connect(settings) as reader, migrate.connect(settings) as connection:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        migrate.connect(settings.postgres) as reader,
+        migrate.connect(settings.postgres) as connection,
+    ):
         view = sql.Identifier(settings.names.billing_schema, "usage_period")
         with reader.transaction():
             # Given somebody who reads for longer than one attempt waits ...
@@ -237,12 +242,12 @@ def test_killed_in_the_middle_of_a_switch_it_was_never_begun(live: Pipeline, com
         promote(settings, "again", "test")
     before = state_of(settings)
     # Given a switch that has replaced the views and written corrections, and waits to note its decision ...
-    with migrate.connect(settings) as connection, connection.transaction():
+    with migrate.connect(settings.postgres) as connection, connection.transaction():
         table = sql.Identifier(settings.names.billing_schema, "replay_decision")
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
         process = subprocess.Popen(
             [sys.executable, "-m", "tidemark.cli.main", "replay", command, "again", "--run-id", settings.run_id],
-            env={**os.environ, "TIDEMARK_EVENTS_TOPIC": settings.events_topic},
+            env={**os.environ, "TIDEMARK_TOPICS__EVENTS": settings.topics.events},
         )
         wait_until(lambda: waiting_for(connection, settings), 120, "the switch to wait for the lock", every_s=0.05)
         # ... when it is killed ...
@@ -286,12 +291,12 @@ def test_discarding_a_replay_leaves_only_its_row(live: Pipeline, rebuilt: Replay
     assert not discard(settings, "again", "test")
     assert ask(settings, "SELECT state FROM {billing}.replay WHERE replay_id = 'again'") == [("discarded",)]
     assert ask(settings, f"SELECT to_regnamespace('{run.names.usage_schema}')") == [(None,)]
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    with redis.Redis.from_url(settings.redis_url, password=password) as connected:
+    password = settings.redis.secret
+    with redis.Redis.from_url(settings.redis.url, password=password) as connected:
         assert list(connected.scan_iter(match=f"{run.names.redis_prefix}*")) == []
     assert live.rest.active(run.names.job("meter")) is None
     with pytest.raises(Exception, match="does not exist"):
-        end_offsets(run, run.names.deltas)
+        end_offsets(run.kafka, run.names.deltas)
 
 
 @pytest.mark.usefixtures("rebuilt")
@@ -299,7 +304,7 @@ def test_a_replay_with_an_end_rebuilds_one_tenant_from_the_archive_by_what_was_k
     live: Pipeline, before_the_change: datetime, tmp_path: Path
 ) -> None:
     # Given the later catalog in force, when a tenant is counted again from the archive by the earlier one ...
-    settings, end = live.settings.model_copy(update={"archive_dir": str(tmp_path)}), datetime(2024, 4, 1, tzinfo=UTC)
+    settings, end = live.settings.with_changes({"archive.dir": str(tmp_path)}), datetime(2024, 4, 1, tzinfo=UTC)
     archive(settings)
     request = replay_run.Request(
         "acme", "test", BEGIN, end, ["acme"], before_the_change, from_archive=True, events_per_s=5_000

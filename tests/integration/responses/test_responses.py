@@ -59,13 +59,13 @@ def resolved(alert: Alert) -> Alert:
 @pytest.fixture
 def run(stack: Any) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
-        made = settings.model_copy(update={"events_topic": f"test.{settings.run_id}"})
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}"})
         topics.apply(made)
         yield made
 
 
 def produce(run: Settings, *alerts: Alert | bytes) -> None:
-    with Sender(run) as sender:
+    with Sender(run.kafka) as sender:
         for alert in alerts:
             value = alert if isinstance(alert, bytes) else to_json(alert).encode()
             sender.send(run.names.alerts, value, key=b"acme")
@@ -74,7 +74,7 @@ def produce(run: Settings, *alerts: Alert | bytes) -> None:
 @contextmanager
 def suspending(run: Settings) -> Iterator[Responder]:
     """A responder that has just been started."""
-    with closing(Flags(run)) as flags, closing(Responder(run, Suspend(flags))) as responder:
+    with closing(Flags(run.redis, run.names)) as flags, closing(Responder(run, Suspend(flags))) as responder:
         yield responder
 
 
@@ -105,8 +105,8 @@ def answered(run: Settings, count: int) -> None:
 
 
 def client(run: Settings) -> redis.Redis:
-    password = run.redis_password.get_secret_value() if run.redis_password else None
-    return redis.Redis.from_url(run.redis_url, password=password, decode_responses=True)
+    password = run.redis.secret
+    return redis.Redis.from_url(run.redis.url, password=password, decode_responses=True)
 
 
 def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
@@ -115,7 +115,7 @@ def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
 
 
 def query(run: Settings, text: Any, given: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    with migrate.connect(run) as connection:
+    with migrate.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         cursor = connection.execute(text, given or None)
         return cursor.fetchall() if cursor.description else []
@@ -253,7 +253,11 @@ def test_flags_are_written_again_after_redis_lost_them_and_wrong_ones_corrected(
 
 
 def environment(run: Settings) -> dict[str, str]:
-    given = {"TIDEMARK_RUN_ID": run.run_id, "TIDEMARK_EVENTS_TOPIC": run.events_topic, "TIDEMARK_RESPONSE_CHECK_S": "1"}
+    given = {
+        "TIDEMARK_RUN_ID": run.run_id,
+        "TIDEMARK_TOPICS__EVENTS": run.topics.events,
+        "TIDEMARK_RESPONSES__CHECK_S": "1",
+    }
     return {**os.environ, **given}
 
 

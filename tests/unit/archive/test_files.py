@@ -84,13 +84,13 @@ def test_what_is_unfinished_has_no_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "file://{}", "file://localhost{}"])
 def test_a_folder_is_named_by_path_or_uri(tmp_path: Path, text: str) -> None:
-    assert Folder.of(Settings(archive_dir=text.format(tmp_path))).root == tmp_path
+    assert Folder.of(Settings(archive={"dir": text.format(tmp_path)}).archive).root == tmp_path
 
 
 @pytest.mark.parametrize("text", ["", "s3://bucket/archive", "file://elsewhere/archive"])
 def test_what_is_no_folder_here_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="archive_dir"):
-        Folder.of(Settings(archive_dir=text))
+    with pytest.raises(UsageError, match=r"archive\.dir"):
+        Folder.of(Settings(archive={"dir": text}).archive)
 
 
 def test_a_folder_belongs_to_the_index_that_took_it(tmp_path: Path) -> None:

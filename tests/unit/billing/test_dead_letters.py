@@ -28,7 +28,7 @@ from tidemark.dead_letters.records import Letter, Position
 
 MARCH = PeriodKey("acme", "alice", datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC))
 OWNER = {"tenant_id": "acme", "customer_id": "alice"}
-SETTINGS = Settings(events_topic=TOPIC)
+SETTINGS = Settings(topics={"events": TOPIC})
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, letters: list[Letter], *records: Any) -> Letters:

@@ -28,9 +28,7 @@ DAY = timedelta(days=1)
 GRACE = timedelta(hours=48)
 START = datetime(2013, 1, 1, tzinfo=UTC)
 PAIR = ("acme", "alice")
-LIMITS = Settings.model_construct(
-    grace_s=int(GRACE.total_seconds()), close_max_jump_days=35, close_max_periods=100, run_id=""
-)
+LIMITS = Settings(events={"grace_s": GRACE.total_seconds()}, close={"max_jump_days": 35, "max_periods": 100})
 
 
 def days(count: int, customer: str = "alice", first: int = 0) -> list[PeriodKey]:
@@ -45,7 +43,7 @@ def test_a_watermark_that_jumps_closes_what_was_due_before_it_and_no_more() -> N
     assert found is not None
     assert found.cause == "watermark_jump"
     assert found.periods == tuple(days(30, first=10))
-    assert "close_max_jump_days 35" in found.detail
+    assert "close.max_jump_days 35" in found.detail
     assert "2026-11-29T00:00:00Z" in found.detail
     assert "--yes" in found.detail
 
@@ -78,7 +76,7 @@ def test_a_customer_with_many_periods_waits_and_the_others_close() -> None:
     found = too_many(LIMITS, [*month_end, *days(100, "bob"), *days(101)])
     assert found is not None
     assert found.periods == tuple(days(101))
-    assert "more than close_max_periods 100 periods are due at once of acme/alice;" in found.detail
+    assert "more than close.max_periods 100 periods are due at once of acme/alice;" in found.detail
 
 
 def test_a_few_of_many_customers_are_named() -> None:

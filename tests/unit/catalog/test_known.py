@@ -9,11 +9,11 @@ from tidemark.core.settings import load
 
 
 def test_a_run_measures_by_the_present_catalog_unless_it_is_told_another() -> None:
-    assert load().catalog_schema == "catalog"
-    assert load(catalog_schema="catalog_r1").catalog_schema == "catalog_r1"
+    assert load().catalog.schema_name == "catalog"
+    assert load(**{"catalog.schema_name": "catalog_r1"}).catalog.schema_name == "catalog_r1"
 
 
 @pytest.mark.parametrize("schema", ["", "Catalog", "1st", "a-b", "a.b", 'a"; DROP', "x" * 64, "catalog\n"])
 def test_the_schema_of_a_catalog_is_a_plain_identifier(schema: str) -> None:
-    with pytest.raises(UsageError, match="catalog_schema"):
-        load(catalog_schema=schema)
+    with pytest.raises(UsageError, match=r"catalog\.schema_name"):
+        load(**{"catalog.schema_name": schema})

@@ -15,7 +15,7 @@ from infra import service_settings, versions
 from infra.local import flink_conf
 from infra.local.programs import FLINK_HOME
 from tidemark.core import topics
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import ENV_PREFIX, Settings, every_setting, variable_of
 
 INFRA = Path(service_settings.__file__).parent
 
@@ -97,14 +97,14 @@ def test_every_setting_given_to_a_container_is_a_setting(services: dict[str, Any
         key for service in services.values() for key in service.get("environment", {}) if key.startswith(ENV_PREFIX)
     }
     assert given
-    assert {key.removeprefix(ENV_PREFIX).lower() for key in given} <= set(Settings.model_fields)
+    assert given <= {variable_of(name) for name, _ in every_setting()}
 
 
 def test_containers_reach_each_other_by_service_name(services: dict[str, Any]) -> None:
     environment = services["jobmanager"]["environment"]
-    for key in ("POSTGRES_URL", "REDIS_URL", "FLINK_REST_URL"):
-        assert urlsplit(environment[ENV_PREFIX + key]).hostname in services
-    assert environment["TIDEMARK_KAFKA_BOOTSTRAP"] in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    for name in ("postgres.url", "redis.url", "flink.rest_url"):
+        assert urlsplit(environment[variable_of(name)]).hostname in services
+    assert environment["TIDEMARK_KAFKA__BOOTSTRAP"] in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
 
 
 def test_no_password_stands_in_the_compose_file(services: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_a_dead_letter_fits_into_what_the_broker_takes() -> None:
 
 
 def test_open_transactions_outlive_the_longest_outage_promised() -> None:
-    outage_s = Settings.model_fields["outage_s"].default
+    outage_s = Settings().events.outage_s
     assert int(service_settings.KAFKA["transaction.max.timeout.ms"]) >= (outage_s + 3_600) * 1_000
 
 

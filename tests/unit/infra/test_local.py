@@ -27,7 +27,7 @@ from infra.local.stack import Stack, settings
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import every_setting
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_clean_of_nothing_does_nothing(tmp_path: Path) -> None:
 
 def test_the_written_settings_are_settings(paths: Paths) -> None:
     written = settings(paths, STANDARD_PORTS)
-    assert set(written) <= set(Settings.model_fields)
+    assert set(written) <= {name for name, _ in every_setting()}
 
 
 def test_every_service_listens_on_this_machine_only(paths: Paths, parts: Provisioned) -> None:
@@ -206,7 +206,7 @@ def test_every_service_is_restarted_and_live_waits_for_the_tables(paths: Paths, 
 
 
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TIDEMARK_GRACE_S", "1")
+    monkeypatch.setenv("TIDEMARK_EVENTS__GRACE_S", "1")
     assert not [name for name in base_environment() if name.startswith("TIDEMARK_")]
 
 

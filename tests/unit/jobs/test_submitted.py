@@ -19,7 +19,7 @@ from jobs.flink.submit import ALL_JOBS
 from jobs.flink.submitted import record, recorded, values
 from tidemark.cli.demo import DEMO_SETTINGS
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.settings import Settings, load
+from tidemark.core.settings import Settings, every_setting, load, variable_of
 
 JOB_ID = "0123456789abcdef0123456789abcdef"
 OTHER_ID = "fedcba9876543210fedcba9876543210"
@@ -27,7 +27,7 @@ OTHER_ID = "fedcba9876543210fedcba9876543210"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path.as_uri())
+    return Settings(flink={"state_dir": tmp_path.as_uri()})
 
 
 def changed(job: str, before: Settings, after: Settings, *bounds: Bounds) -> list[str]:
@@ -52,23 +52,23 @@ def test_what_is_the_same_is_no_change(settings, job):
 @pytest.mark.parametrize(
     ("job", "change", "named"),
     [
-        ("rollup", {"customer_windows": False}, ["customer_windows"]),
-        ("rollup", {"sliding_disorder_s": 1_209_600}, ["sliding_disorder_s"]),
-        ("rollup", {"sliding_disorder_s": 1}, ["sliding_disorder_s"]),
-        ("rollup", {"events_topic": "other", "meter_parallelism": 4, "tick_ms": 500}, []),
-        ("meter", {"customer_windows": False, "sliding_disorder_s": 1}, []),
-        ("meter", {"events_topic": "other"}, ["events_topic"]),
-        ("meter", {"grace_s": 172_801}, ["grace_s"]),
-        ("meter", {"grace_s": 172_799}, []),
-        ("meter", {"state_ttl_days": 399}, ["state_ttl_days"]),
-        ("meter", {"state_ttl_days": 401}, []),
-        ("meter", {"meter_parallelism": 128}, []),
-        ("meter", {"meter_parallelism": 129}, ["meter_parallelism"]),
-        ("anomaly", {"anomaly_clock": False, "anomaly_zones": "Europe/Berlin"}, ["anomaly_clock", "anomaly_zones"]),
+        ("rollup", {"rollup.customer_windows": False}, ["rollup.customer_windows"]),
+        ("rollup", {"rollup.sliding_disorder_s": 1_209_600}, ["rollup.sliding_disorder_s"]),
+        ("rollup", {"rollup.sliding_disorder_s": 1}, ["rollup.sliding_disorder_s"]),
+        ("rollup", {"topics.events": "other", "meter.parallelism": 4, "meter.tick_ms": 500}, []),
+        ("meter", {"rollup.customer_windows": False, "rollup.sliding_disorder_s": 1}, []),
+        ("meter", {"topics.events": "other"}, ["topics.events"]),
+        ("meter", {"events.grace_s": 172_801}, ["events.grace_s"]),
+        ("meter", {"events.grace_s": 172_799}, []),
+        ("meter", {"flink.state_ttl_days": 399}, ["flink.state_ttl_days"]),
+        ("meter", {"flink.state_ttl_days": 401}, []),
+        ("meter", {"meter.parallelism": 128}, []),
+        ("meter", {"meter.parallelism": 129}, ["meter.parallelism"]),
+        ("anomaly", {"anomaly.clock": False, "anomaly.zones": "Europe/Berlin"}, ["anomaly.clock", "anomaly.zones"]),
     ],
 )
 def test_a_change_that_matters_to_the_state_is_found(settings, job, change, named):
-    assert changed(job, settings, settings.model_copy(update=change)) == named
+    assert changed(job, settings, settings.with_changes(change)) == named
 
 
 def test_a_run_with_an_end_is_another_job():
@@ -84,29 +84,34 @@ def test_the_greatest_parallelism_is_that_of_flink(parallelism):
 
 
 def test_a_refusal_names_both_values_and_the_ways_out(settings):
-    demo = settings.model_copy(update={"customer_windows": False, "sliding_disorder_s": 1_209_600})
+    demo = settings.with_changes({"rollup.customer_windows": False, "rollup.sliding_disorder_s": 1_209_600})
     found = changes("rollup", values(demo, "rollup", Bounds()), values(settings, "rollup", Bounds()))
     with pytest.raises(UsageError) as refused:
-        refuse("rollup", found, ["sliding_disorder_s"])
-    assert "customer_windows was false and is true now: the job has other operators" in refused.value.what
-    assert "sliding_disorder_s" not in refused.value.what
-    assert refused.value.fix == "set back customer_windows=false; or begin anew in a run of its own: --run-id NAME."
+        refuse("rollup", found, ["rollup.sliding_disorder_s"])
+    assert "rollup.customer_windows was false and is true now: the job has other operators" in refused.value.what
+    assert "rollup.sliding_disorder_s" not in refused.value.what
+    assert (
+        refused.value.fix == "set back rollup.customer_windows=false; or begin anew in a run of its own: --run-id NAME."
+    )
     with pytest.raises(
-        UsageError, match=r"set back sliding_disorder_s=1209600; or take it: --accept sliding_disorder_s"
+        UsageError,
+        match=r"set back rollup\.sliding_disorder_s=1209600; or take it: --accept rollup\.sliding_disorder_s",
     ):
         refuse("rollup", found[1:], [])
-    refuse("rollup", found[1:], ["sliding_disorder_s"])
+    refuse("rollup", found[1:], ["rollup.sliding_disorder_s"])
 
 
-@pytest.mark.parametrize("name", ["customer_windows", "grace", "tick_ms"])
+@pytest.mark.parametrize("name", ["rollup.customer_windows", "grace", "meter.tick_ms"])
 def test_what_cannot_be_accepted_is_refused(name):
-    with pytest.raises(UsageError, match=rf"{name} cannot be accepted for rollup.*these can: sliding_disorder_s"):
+    with pytest.raises(
+        UsageError, match=rf"{name} cannot be accepted for rollup.*these can: rollup\.sliding_disorder_s"
+    ):
         refuse("rollup", [], [name])
 
 
 @pytest.mark.parametrize("state", [f"{JOB_ID}/chk-17", "savepoint-012345-a1b2c3d4e5f6"])
 def test_the_record_of_the_job_that_made_the_state_is_found(settings, state):
-    demo = settings.model_copy(update={"customer_windows": False})
+    demo = settings.with_changes({"rollup.customer_windows": False})
     record(settings, "rollup", OTHER_ID, Bounds())
     record(demo, "rollup", JOB_ID, Bounds())
     found = recorded(settings, "rollup", f"/anywhere/{state}")
@@ -121,7 +126,7 @@ def test_nothing_is_compared_with_state_of_an_unknown_job(settings, state):
 
 
 def test_state_that_cannot_be_listed_from_here_has_no_record():
-    remote = Settings(state_dir="s3://bucket/state")
+    remote = Settings(flink={"state_dir": "s3://bucket/state"})
     record(remote, "meter", JOB_ID, Bounds())
     assert recorded(remote, "meter", f"s3://bucket/state/checkpoints/tidemark-meter/{JOB_ID}/chk-1") is None
 
@@ -142,11 +147,11 @@ def test_state_of_other_operators_is_said_in_a_line():
 def test_settings_that_were_added_to_a_stack_stay(tmp_path, monkeypatch):
     stack = Stack(Paths.of(tmp_path / "stack"))
     stack.add_settings(DEMO_SETTINGS)
-    stack._write_settings({"kafka_bootstrap": "127.0.0.1:1"})
-    stack._write_settings({"kafka_bootstrap": "127.0.0.1:2"})
+    stack._write_settings({"kafka.bootstrap": "127.0.0.1:1"})
+    stack._write_settings({"kafka.bootstrap": "127.0.0.1:2"})
     monkeypatch.setenv("TIDEMARK_CONFIG", str(stack.paths.settings))
-    for name in {*os.environ} & {f"TIDEMARK_{name.upper()}" for name in Settings.model_fields}:
+    for name in {*os.environ} & {variable_of(name) for name, _ in every_setting()}:
         monkeypatch.delenv(name)
     loaded = load()
-    assert loaded.kafka_bootstrap == "127.0.0.1:2"
-    assert {name: getattr(loaded, name) for name in DEMO_SETTINGS} == DEMO_SETTINGS
+    assert loaded.kafka.bootstrap == "127.0.0.1:2"
+    assert {name: attrgetter(name)(loaded) for name in DEMO_SETTINGS} == DEMO_SETTINGS

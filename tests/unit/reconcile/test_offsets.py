@@ -17,7 +17,7 @@ from tidemark.reconcile.places import Place
 from udfs.events.envelope import Envelope, wrap
 
 SETTINGS = Settings()
-EVENTS, REDRIVEN = Place(SETTINGS.events_topic, 0), Place(SETTINGS.redrive_topic, 0)
+EVENTS, REDRIVEN = Place(SETTINGS.topics.events, 0), Place(SETTINGS.topics.redrive, 0)
 CATALOG = catalog_of(m={"aggregation": "sum", "value": "size"}, n={"aggregation": "count"})
 REPAIRED = wrap(Envelope("m", "", event("1", properties={"size": 7}), event("1")))
 # Partly counted, its copy, counted by both, no event; redriven for one meter, twice.
@@ -49,7 +49,7 @@ def test_a_partial_dead_letter_too_many_or_too_few_is_a_difference(oracle: Oracl
 
 def test_a_redriven_part_that_was_counted_twice_is_a_difference(oracle: Oracle) -> None:
     twice = replace(SAID, counted={EVENTS: 2, REDRIVEN: 2})
-    assert {"topic": SETTINGS.redrive_topic, "partition": 0} in found(oracle, twice)
+    assert {"topic": SETTINGS.topics.redrive, "partition": 0} in found(oracle, twice)
 
 
 def test_what_was_redriven_after_the_catalog_was_put_right_may_have_been_counted_so() -> None:

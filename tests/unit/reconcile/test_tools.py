@@ -94,7 +94,7 @@ def test_what_arrived_before_a_replay_began_is_not_too_late_for_it(monkeypatch: 
     monkeypatch.setattr(raw, "_records", lambda *_: as_read(records))
     latest_ms = max(record.timestamp_ms for record in records)
     for until, late in (("", True), ("1970-01-01T00:00:00Z", True), (shown(latest_ms + 1), False)):
-        oracle, _ = raw.recompute(Settings(late_until=until), HISTORY, Wanted(), {})
+        oracle, _ = raw.recompute(Settings(replay={"late_until": until}), HISTORY, Wanted(), {})
         with oracle:
             assert ("too_late" in oracle.counts().rejected) == late
 

@@ -56,21 +56,21 @@ def test_the_time_left_follows_from_the_rate() -> None:
 
 def test_the_jobs_of_a_replay_measure_its_scope_and_a_margin_as_a_run_of_its_own() -> None:
     run = run_settings(Settings(), replay())
-    scope = scope_of(run)
+    scope = scope_of(run.replay)
     assert run.run_id == "r"
     assert run.names.usage_schema == "usage_r"
     assert scope is not None
     assert scope.tenants == {"acme"}
     assert scope.start_ms == int((JANUARY - MARGIN).timestamp() * 1_000)
     assert scope.end_ms == int((MARCH + MARGIN).timestamp() * 1_000)
-    assert run.events_per_s == 7
-    assert run.tick_ms >= 1_000
+    assert run.replay.events_per_s == 7
+    assert run.meter.tick_ms >= 1_000
 
 
 def test_a_replay_that_runs_on_has_the_tick_of_the_live_run() -> None:
     run = run_settings(Settings(), replay(end=None, tenants=()))
-    assert run.tick_ms == Settings().tick_ms
-    assert run.scope_to == ""
+    assert run.meter.tick_ms == Settings().meter.tick_ms
+    assert run.replay.scope_to == ""
 
 
 def test_the_jobs_of_a_replay_of_another_run_have_both_names() -> None:

@@ -29,17 +29,17 @@ def steps(
     connection: psycopg.Connection, settings: Settings, source: Source, index: Index, now: datetime
 ) -> Iterator[Step]:
     """A step for each archived topic."""
-    days = settings.retention_archive_days
+    days = settings.retention.archive_days
     if not days:
         return
-    folder = Folder.of(settings)
-    for topic in topics_of(settings):
+    folder = Folder.of(settings.archive)
+    for topic in topics_of(settings.topics):
         if topic in index.topics():
             before = now - timedelta(days=days)
             kept_ms = retention_ms(source, topic)
-            if topic == settings.events_topic:
+            if topic == settings.topics.events:
                 # Whichever is longer, of what is and what the same plan makes of it.
-                kept_ms = _longer(kept_ms, settings.retention_events_days * DAY_MS)
+                kept_ms = _longer(kept_ms, settings.retention.events_days * DAY_MS)
             refused = _newer_than_kafka(days, kept_ms)
             bound = open_period(connection, settings.names, before)
             yield _step(index, folder, topic, days, before, refused, bound)

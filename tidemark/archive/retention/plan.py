@@ -33,7 +33,7 @@ class Plan:
         """Raise TidemarkError when a step was refused, after the others were taken."""
         refused = [f"{step.target}: {step.refused}" for step in self.steps if step.refused]
         if refused:
-            raise TidemarkError("; ".join(refused) + ".", "change the retention_* settings, or what they wait for.")
+            raise TidemarkError("; ".join(refused) + ".", "change the settings of `retention`, or what they wait for.")
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
     TidemarkError
         Somebody else changes the archive.
     """
-    with writing(settings) as index, reading(settings) as source:
+    with writing(settings.postgres, settings.names) as index, reading(settings.kafka) as source:
         connection = index.connection
         if now is None:
             row = connection.execute("SELECT clock_timestamp()").fetchone()
@@ -56,7 +56,7 @@ def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
         yield Plan(
             now,
             (
-                *tables.steps(connection, settings, now),
+                *tables.steps(connection, settings.names, settings.retention, now),
                 *topics.steps(settings, source, index, now),
                 *files.steps(connection, settings, source, index, now),
             ),

@@ -13,7 +13,7 @@ from psycopg import sql
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import layers
-from tidemark.core.settings import Settings
+from tidemark.core.settings import RetentionSettings
 
 # Whole chunks alone are dropped, so what is named goes up to a chunk later.
 _CHUNKS: LiteralString = """
@@ -38,14 +38,13 @@ GROUP BY u.tenant_id, u.meter ORDER BY 3, 1, 2 LIMIT 1
 _SLIDING = ("usage_sliding", "usage_sliding_customer")
 
 
-def steps(connection: psycopg.Connection, settings: Settings, now: datetime) -> Iterator[Step]:
+def steps(connection: psycopg.Connection, names: Names, retention: RetentionSettings, now: datetime) -> Iterator[Step]:
     """Steps for all tables that have a retention, of this run and of its promoted replays."""
-    names = settings.names
     schemas = [names.usage_schema, *(layer.usage_schema for layer in layers(connection, names))]
     for table, days in (
-        ("usage_minute", settings.retention_minute_days),
-        ("usage_hour", settings.retention_hour_days),
-        *((sliding, settings.retention_sliding_days) for sliding in _SLIDING),
+        ("usage_minute", retention.minute_days),
+        ("usage_hour", retention.hour_days),
+        *((sliding, retention.sliding_days) for sliding in _SLIDING),
     ):
         for schema in schemas if days else ():
             before = now - timedelta(days=days)

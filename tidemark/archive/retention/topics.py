@@ -14,7 +14,7 @@ from tidemark.archive.index import EPOCH, Index
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.archive.source import Source
 from tidemark.core.errors import UnavailableError
-from tidemark.core.settings import Settings
+from tidemark.core.settings import KafkaSettings, Settings
 
 DAY_MS = 86_400_000
 KEPT_FOR_EVER = -1
@@ -25,19 +25,23 @@ _Check = Callable[[int], str]
 
 def steps(settings: Settings, source: Source, index: Index, now: datetime) -> Iterator[Step]:
     """Steps for the topics of events, deltas and dead letters; the redrive topic is kept for ever."""
-    outage = partial(_shorter, settings.outage_s, "outage_s, after which a job may still be restored and read it again")
-    window = partial(
-        _shorter, settings.grace_s + settings.redrive_window_s, "grace_s + redrive_window_s: till then it is redriven"
+    outage = partial(
+        _shorter, settings.events.outage_s, "events.outage_s, after which a job may still be restored and read it again"
     )
-    archived = partial(_not_archived, source, index, settings.events_topic, now)
+    window = partial(
+        _shorter,
+        settings.events.grace_s + settings.events.redrive_window_s,
+        "events.grace_s + events.redrive_window_s: till then it is redriven",
+    )
+    archived = partial(_not_archived, source, index, settings.topics.events, now)
     wanted: tuple[tuple[str, int, tuple[_Check, ...]], ...] = (
-        (settings.events_topic, settings.retention_events_days, (outage, archived)),
-        (settings.names.deltas, settings.retention_deltas_days, (outage,)),
-        (settings.names.dlq, settings.retention_dlq_days, (window,)),
+        (settings.topics.events, settings.retention.events_days, (outage, archived)),
+        (settings.names.deltas, settings.retention.deltas_days, (outage,)),
+        (settings.names.dlq, settings.retention.dlq_days, (window,)),
     )
     for topic, days, checks in wanted:
         if days:
-            yield _step(settings, topic, days, retention_ms(source, topic), checks)
+            yield _step(settings.kafka, topic, days, retention_ms(source, topic), checks)
 
 
 def retention_ms(source: Source, topic: str) -> int:
@@ -45,7 +49,7 @@ def retention_ms(source: Source, topic: str) -> int:
     return int(source.configs(topic)["retention.ms"])
 
 
-def _step(settings: Settings, topic: str, days: int, current_ms: int, checks: tuple[_Check, ...]) -> Step:
+def _step(kafka: KafkaSettings, topic: str, days: int, current_ms: int, checks: tuple[_Check, ...]) -> Step:
     wanted_ms = days * DAY_MS
     if wanted_ms == current_ms:
         return Step(topic, f"retention stays {shown(current_ms)}", days)
@@ -53,7 +57,7 @@ def _step(settings: Settings, topic: str, days: int, current_ms: int, checks: tu
     # Keeping longer hurts nobody.
     lowers = current_ms == KEPT_FOR_EVER or wanted_ms < current_ms
     refused = next((why for check in checks if (why := check(wanted_ms))), "") if lowers else ""
-    act = NOTHING if refused else partial(_alter, settings, topic, wanted_ms)
+    act = NOTHING if refused else partial(_alter, kafka, topic, wanted_ms)
     return Step(topic, does, days, refused=refused, act=act)
 
 
@@ -78,16 +82,16 @@ def _not_archived(source: Source, index: Index, topic: str, now: datetime, wante
     return ""
 
 
-def _alter(settings: Settings, topic: str, wanted_ms: int) -> None:
+def _alter(kafka: KafkaSettings, topic: str, wanted_ms: int) -> None:
     try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap.split(","))
+        admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
         try:
             configs = {"retention.ms": str(wanted_ms)}
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
         finally:
             admin.close()
     except KafkaError as error:
-        raise UnavailableError(f"Kafka at {settings.kafka_bootstrap}: {error!r}.", "`tidemark up`.") from error
+        raise UnavailableError(f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`.") from error
 
 
 def shown(ms: int) -> str:

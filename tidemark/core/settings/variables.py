@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel
 
+# As difflib.get_close_matches has it.
+_ALIKE = 0.6
 # What Kubernetes puts into each container for a service called `tidemark-…`.
 _SERVICE_LINK = re.compile(r".+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 
@@ -19,16 +21,6 @@ def variables(model: type[BaseModel], prefix: str, delimiter: str) -> Iterator[s
         yield variable
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from variables(field.annotation, f"{variable}{delimiter}", delimiter)
-
-
-def section(model: type[BaseModel], path: Iterable[object]) -> Iterable[str]:
-    """Names of the fields at a path of sections, `()` for the top."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return ()
-        model = field.annotation
-    return model.model_fields
 
 
 def unknown(environment: Mapping[str, str], prefix: str, known: Iterable[str]) -> dict[str, str]:
@@ -45,10 +37,21 @@ def unknown(environment: Mapping[str, str], prefix: str, known: Iterable[str]) -
 
 
 def close_to(name: str, names: Iterable[str]) -> str:
-    """The name that is most like this one; empty when none is."""
-    there = [*names]
-    longer = sorted(one for one in there if one.startswith(name))
-    return next(iter([*longer[:1], *difflib.get_close_matches(name, there, n=1)]), "")
+    """The setting or variable that is most like this one, whichever section it is in; empty when none is.
+
+    Words count, neither their order nor the section: `tick_ms` and `meter_tick_ms` both mean `meter.tick_ms`.
+    """
+    best, meant = _ALIKE, ""
+    for known in names:
+        for form in (known, re.split(r"\.|__", known)[-1]):
+            ratio = difflib.SequenceMatcher(None, _words(name), _words(form)).ratio()
+            if ratio > best:
+                best, meant = ratio, known
+    return meant
+
+
+def _words(name: str) -> str:
+    return " ".join(sorted(filter(None, re.split(r"\.|_", name.lower()))))
 
 
 def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:

@@ -1,0 +1,65 @@
+"""Settings: a small typed class for each component, and one that holds them all."""
+
+from tidemark.core.settings.billing import (
+    ArchiveSettings,
+    CloseSettings,
+    HeartbeatSettings,
+    ReconcileSettings,
+    RetentionSettings,
+)
+from tidemark.core.settings.counting import CatalogSettings, EventSettings, QuotaSettings
+from tidemark.core.settings.jobs import AnomalySettings, MeterSettings, ReplaySettings, RollupSettings
+from tidemark.core.settings.loading import check_environment, load, misspelt
+from tidemark.core.settings.model import (
+    ENV_PREFIX,
+    FILE_ENV,
+    Settings,
+    every_setting,
+    flat,
+    nested,
+    settings_file,
+    variable_of,
+)
+from tidemark.core.settings.services import (
+    FlinkSettings,
+    KafkaSettings,
+    PostgresSettings,
+    RedisSettings,
+    TopicSettings,
+)
+from tidemark.core.settings.serving import AlertSettings, DeliverySettings, LiveTotalSettings, ResponseSettings
+
+__all__ = [
+    "ENV_PREFIX",
+    "FILE_ENV",
+    "AlertSettings",
+    "AnomalySettings",
+    "ArchiveSettings",
+    "CatalogSettings",
+    "CloseSettings",
+    "DeliverySettings",
+    "EventSettings",
+    "FlinkSettings",
+    "HeartbeatSettings",
+    "KafkaSettings",
+    "LiveTotalSettings",
+    "MeterSettings",
+    "PostgresSettings",
+    "QuotaSettings",
+    "ReconcileSettings",
+    "RedisSettings",
+    "ReplaySettings",
+    "ResponseSettings",
+    "RetentionSettings",
+    "RollupSettings",
+    "Settings",
+    "TopicSettings",
+    "check_environment",
+    "every_setting",
+    "flat",
+    "load",
+    "misspelt",
+    "nested",
+    "settings_file",
+    "variable_of",
+]

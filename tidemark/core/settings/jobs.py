@@ -1,0 +1,83 @@
+"""Options of the three jobs, and of a replay of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field, field_validator
+
+from tidemark.core.settings.section import Section
+from udfs.anomaly.zones import zones_of
+
+
+class MeterSettings(Section):
+    """How `meter` runs."""
+
+    parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
+    checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
+    tick_ms: int = Field(250, ge=50, le=60_000, description="How often `meter` emits deltas.")
+    bundle_ms: int = Field(50, ge=1, le=5_000, description="Longest wait of an event for its Python batch.")
+    bounded_tick_s: int = Field(60, ge=1, description="Tick of a bounded run, in arrival time.")
+    bounded_disorder_s: int = Field(
+        3_600, ge=0, description="Arrival disorder allowed within a partition of a bounded run."
+    )
+
+
+class RollupSettings(Section):
+    """How `rollup` runs."""
+
+    parallelism: int = Field(1, ge=1, description="Parallelism of `rollup`.")
+    checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
+    minibatch_ms: int = Field(5_000, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
+    sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
+    sliding_history_s: int = Field(
+        604_800,
+        ge=0,
+        le=365 * 86_400,
+        description="Sliding windows that ended longer ago than this are not written; 0: all are.",
+    )
+    customer_windows: bool = Field(
+        True, description="Keep sliding windows per customer too: up to 17 rows a customer, meter and minute."
+    )
+
+
+class AnomalySettings(Section):
+    """How `anomaly` runs, and what it detects."""
+
+    parallelism: int = Field(1, ge=1, description="Parallelism of `anomaly`.")
+    checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `anomaly`.")
+    disorder_s: int = Field(600, ge=0, description="Watermark bound of the anomaly detectors, event time.")
+    zones: str = Field(
+        "Etc/UTC", description="Zone whose hours of the week usage follows; then `;tenant=zone` for tenants of others."
+    )
+    clock: bool = Field(
+        True, description="Whether time passes for `anomaly` while all topics are silent; false while loading history."
+    )
+    cached_series: int = Field(10_000, ge=100, description="Series a worker of `anomaly` keeps in memory.")
+
+    @field_validator("zones")
+    @classmethod
+    def _known_zones(cls, text: str) -> str:
+        zones_of(text)
+        return text
+
+
+class ReplaySettings(Section):
+    """What a replay measures; `replay start` sets all of it."""
+
+    scope_from: str = Field("", description="First event time a replay measures, RFC 3339; set by `replay start`.")
+    scope_to: str = Field("", description="First event time after it, RFC 3339; set by `replay start`.")
+    scope_tenants: str = Field("", description="Tenants it measures, `;` between them; set by `replay start`.")
+    late_until: str = Field(
+        "", description="What arrived before this instant (RFC 3339) is never too late; set by `replay start`."
+    )
+    events_per_s: int = Field(
+        0, ge=0, description="Most events `meter` reads a second, for a replay beside the live run; 0: no bound."
+    )
+
+    @field_validator("scope_from", "scope_to", "late_until")
+    @classmethod
+    def _instant(cls, text: str) -> str:
+        if text and datetime.fromisoformat(text).tzinfo is None:
+            raise ValueError("has no zone; write for example 2026-01-01T00:00:00Z")
+        return text

@@ -1,0 +1,80 @@
+"""Options of the services: Kafka and its topics, Postgres, Redis, Flink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from tidemark.core.settings.addresses import Brokers, HttpUrl, PostgresUrl, RedisUrl
+from tidemark.core.settings.section import Section
+
+
+def without_password(url: str) -> str:
+    """Refuse a URL that carries a password."""
+    authority = url.partition("://")[2].partition("@")
+    if authority[1] and ":" in authority[0]:
+        raise ValueError("carries a password, and a URL is printed and logged; use the password file or setting")
+    return url
+
+
+class KafkaSettings(Section):
+    """Where Kafka is."""
+
+    bootstrap: Brokers = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
+
+    @property
+    def servers(self) -> list[str]:
+        """Bootstrap servers, each host:port."""
+        return self.bootstrap.split(",")
+
+
+class TopicSettings(Section):
+    """The topic that is read, and how topics are made."""
+
+    events: str = Field("usage.events", description="Source topic of raw events.")
+    partitions: int = Field(4, ge=1, le=1024, description="Partitions of a topic that `topics apply` creates.")
+    replication: int = Field(1, ge=1, le=9, description="Replication factor of a topic that is created.")
+
+    @property
+    def redrive(self) -> str:
+        """Topic of redriven dead letters, whose record timestamps are their original arrivals; `meter` reads it too."""
+        return f"{self.events}.redrive"
+
+
+class PostgresSettings(Section):
+    """Where Postgres is; the password file is read by psycopg and by the JDBC driver, so none enters a job graph."""
+
+    url: PostgresUrl = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
+    passfile: Path | None = Field(None, description="libpq password file; libpq's own default when empty.")
+
+    _url = field_validator("url")(without_password)
+
+
+class RedisSettings(Section):
+    """Where Redis is, and how long the hot path waits for it."""
+
+    url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
+    password: SecretStr | None = Field(None, description="Password of Redis.")
+    timeout_ms: int = Field(250, ge=10, le=5_000, description="Longest wait of one Redis call in the hot path.")
+    retry_ms: int = Field(1_000, ge=100, le=10_000, description="Pause before Redis is tried again in the hot path.")
+
+    _url = field_validator("url")(without_password)
+
+    @property
+    def secret(self) -> str | None:
+        """The password as Redis takes it."""
+        return self.password.get_secret_value() if self.password else None
+
+
+class FlinkSettings(Section):
+    """Where Flink is and keeps state, and what all jobs have in common."""
+
+    rest_url: HttpUrl = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
+    conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
+    lib_dir: Path | None = Field(None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty.")
+    state_dir: str = Field("file:///tmp/tidemark-state", description="URI below which checkpoints and savepoints live.")
+    state_ttl_days: int = Field(
+        400, ge=32, description="Life of period totals; longer than the longest billing period."
+    )
+    source_idle_s: int = Field(30, ge=1, description="A partition silent for this long stops holding back watermarks.")
