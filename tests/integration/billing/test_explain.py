@@ -92,10 +92,9 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
         "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "explaining", CATALOG, tmp_path_factory.mktemp("explaining"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(stream())
-        made.wait_drained()
+        made.wait_offsets()
         # Everything is in the rollups; March is not over.
         ledger_close.close(made.settings, "test")
         yield made
@@ -300,7 +299,7 @@ def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline)
 def test_a_traced_event_says_when_its_period_was_closed(run: Pipeline) -> None:
     settings = run.settings
     assert heartbeat.beat(settings, START + timedelta(days=33)) == 2
-    run.wait_drained()
+    run.wait_offsets()
     assert ledger_close.close(settings, "test").closes > 0
     found = trace(settings, "e-1")
     assert found[0].counted is not None
