@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError
 
 from tidemark.archive.index import Gap, opened
 from tidemark.archive.reader import lost, records
 from tidemark.archive.source import reading
-from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.kafka import Sender, last_header
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender, clients, last_header
 from tidemark.core.settings import Settings
 from tidemark.core.topics import MAX_RECORD_BYTES
 
@@ -122,7 +119,7 @@ def _partitions(settings: Settings, source: str) -> int:
 
 def _prepare(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Make the topic fit for archived records; the offset last published, by partition."""
-    with _admin(settings) as admin:
+    with clients.admin(settings.kafka) as admin:
         if topic not in admin.list_topics():
             admin.create_topics([NewTopic(topic, partitions, settings.topics.replication, topic_configs=_CONFIG)])
         last = {
@@ -147,17 +144,3 @@ def _check(
             f"topic {topic} has {', '.join(wrong)}: it would not hold archived records as they were.",
             "let this call make the topic, under a name that is free.",
         )
-
-
-@contextmanager
-def _admin(settings: Settings) -> Iterator[Any]:
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
-        try:
-            yield admin
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise UnavailableError(
-            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        ) from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import UnknownTopicOrPartitionError
 from psycopg import sql
 
 from jobs.flink.rest import FlinkRest, wait_until
@@ -19,6 +19,7 @@ from tidemark.billing import store
 from tidemark.catalog import known
 from tidemark.core import migrate
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import clients
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay, run_settings
@@ -76,19 +77,11 @@ def _topics(run: Settings, replay: Replay) -> list[str]:
 
 
 def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=run.kafka.servers)
-        try:
-            there = set(admin.list_topics())
-            for topic in topics:
-                if topic in there:
-                    admin.delete_topics([topic])
-        except UnknownTopicOrPartitionError:
-            pass
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise UnavailableError(f"Kafka at {run.kafka.bootstrap}: {error!r}.", "`tidemark up`, then again.") from error
+    with clients.admin(run.kafka) as admin:
+        for topic in set(topics) & set(admin.list_topics()):
+            # Somebody else removed it meanwhile.
+            with suppress(UnknownTopicOrPartitionError):
+                admin.delete_topics([topic])
 
 
 def _drop_keys(run: Settings) -> None:
