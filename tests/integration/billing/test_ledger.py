@@ -300,8 +300,8 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
         store.append(connection, run.names, due, context(connection))
     # Small transactions, killed wherever they are as soon as a few more records were written.
     script = (
-        "from tidemark.billing import telling; from tidemark.core.settings import load; telling.BATCH = 20; "
-        f"telling.tell(load(run_id={run.run_id!r}))"
+        "from tidemark.billing import outbox; from tidemark.core.settings import load; outbox.BATCH = 20; "
+        f"outbox.tell(load(run_id={run.run_id!r}))"
     )
     for _ in range(5):
         before, more = written(run), rng.randrange(1, 300)
