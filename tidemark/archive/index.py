@@ -175,7 +175,7 @@ def opened(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
     TidemarkError
         The tables are not there.
     """
-    with migrate.connect(postgres) as connection:
+    with postgres.connect(postgres) as connection:
         schema = sql.Identifier(names.billing_schema)
         connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
         known = connection.execute("SELECT to_regclass('archive_file')").fetchone()

@@ -15,8 +15,8 @@ from tidemark.archive.source import reading
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
 from tidemark.core.kafka import Record, dump
-from tidemark.core.migrate import connect
 from tidemark.core.names import Names
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 
 # Offsets that are kept as one range: few enough to be read in a tenth of a second, and a busy series has a row for as

@@ -13,7 +13,7 @@ from psycopg import sql
 from jobs.flink.rest import wait_until
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import clients, end_offsets, last_records
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from tidemark.core.topics import MAX_RECORD_BYTES
 

@@ -28,7 +28,7 @@ from tidemark.catalog.schema_faults import suggestion
 from tidemark.catalog.timeline import Stored
 from tidemark.core import access
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from udfs.postgres import first_line
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import redis
 
-from tidemark.core import migrate, rollup_views
+from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Layer
@@ -95,7 +95,7 @@ def publish(settings: Settings) -> bool:
         Postgres or Redis is away.
     """
     try:
-        with closing(_redis(settings)) as connected, migrate.connect(settings.postgres) as connection:
+        with closing(_redis(settings)) as connected, postgres.connect(settings.postgres) as connection:
             return level(connection, connected, settings.names)
     except (redis.RedisError, OSError) as error:
         raise UnavailableError(

@@ -17,7 +17,7 @@ from jobs.flink.restore import checkpoint_dir, savepoint_dir
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
 from tidemark.catalog import known
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import clients
 from tidemark.core.settings import Settings
@@ -38,7 +38,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     TidemarkError
         It is promoted: people read it.
     """
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
@@ -49,7 +49,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
-    with migrate.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
