@@ -441,7 +441,7 @@ def test_answers_are_kept_and_counted_per_rule(run: Settings) -> None:
 def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
     with closing(Intake(run)) as first, closing(Intake(run)) as second:
         first.look(0)
-        with pytest.raises(TidemarkError, match="another intake"):
+        with pytest.raises(TidemarkError, match="another `alerts`"):
             second.look(0)
         first.close()
         second.look(0)
