@@ -69,11 +69,17 @@ class Database:
         TidemarkError
             The database has no current tables.
         """
+        with self.using(timeout_ms) as connection:
+            return operation(connection)
+
+    @contextmanager
+    def using(self, timeout_ms: int | None = None) -> Iterator[psycopg.Connection]:
+        """The connection, for a body that ends within `timeout_ms` and a margin; raises as `run` does."""
         try:
             if self._connection is None:
                 self._connection = self._open()
             with deadline(self._connection, self._timeout_ms if timeout_ms is None else timeout_ms):
-                return operation(self._connection)
+                yield self._connection
         except psycopg.Error as error:
             self.close()
             raise translated(self._postgres, error) from error
@@ -89,14 +95,17 @@ class Database:
             self._postgres.url, statement_timeout_ms=self._timeout_ms, application_name=f"tidemark {self._part}"
         )
         try:
-            if self._schema:
-                use_schema(connection, self._schema)
-            if self._claim and not try_lock(connection, f"tidemark {self._claim} {self._schema}"):
-                raise StandbyError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
+            self._prepare(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _prepare(self, connection: psycopg.Connection) -> None:
+        if self._schema:
+            use_schema(connection, self._schema)
+        if self._claim and not try_lock(connection, f"tidemark {self._claim} {self._schema}"):
+            raise StandbyError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
 
 
 def run_once(
@@ -159,6 +168,11 @@ def translated(postgres: PostgresSettings, error: psycopg.Error) -> TidemarkErro
     """Say what a person can do about a database error."""
     if isinstance(error, NOT_MIGRATED):
         return TidemarkError(f"the database has no current tables: {first_line(error)}", "run `tidemark db migrate`.")
+    return unavailable(postgres, error)
+
+
+def unavailable(postgres: PostgresSettings, error: BaseException) -> UnavailableError:
+    """Say that Postgres cannot be used, and why."""
     return UnavailableError(
         f"Postgres at {postgres.url} cannot be used: {first_line(error)}",
         "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",

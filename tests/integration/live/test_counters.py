@@ -475,4 +475,4 @@ def test_usage_says_that_redis_is_away_and_shows_what_is_stored(run: Settings, o
     own_redis.kill()
     found = usage(run, Asked("EWR", "UA"))
     assert found.meters[0].stored is not None
-    assert "does not answer" in found.unavailable["live"]
+    assert "cannot be used" in found.unavailable["live"]
