@@ -13,6 +13,7 @@ from tidemark.archive.reader import lost, records
 from tidemark.archive.source import reading
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, clients, last_header
+from tidemark.core.postgres import try_lock
 from tidemark.core.settings import Settings
 from tidemark.core.topics import MAX_RECORD_BYTES
 
@@ -104,9 +105,7 @@ def publish(
 def _alone(settings: Settings, topic: str) -> Iterator[None]:
     """Two at once would each send what the other has not sent yet."""
     with opened(settings.postgres, settings.names) as index:
-        name = f"publishing to {topic}"
-        row = index.connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-        if not row or not row[0]:
+        if not try_lock(index.connection, f"publishing to {topic}"):
             raise UsageError(f"another call is publishing to {topic}.", "wait until it is done, or stop it.")
         yield
 

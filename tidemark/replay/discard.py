@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import redis
 from kafka.errors import UnknownTopicOrPartitionError
 from psycopg import sql
 
@@ -17,13 +17,12 @@ from jobs.flink.restore import checkpoint_dir, savepoint_dir
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
 from tidemark.catalog import known
-from tidemark.core import postgres
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import postgres, redis
+from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import clients
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay, run_settings
-from udfs.live.counters import client
 
 _KEYS_AT_ONCE = 1_000
 
@@ -85,19 +84,10 @@ def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
 
 
 def _drop_keys(run: Settings) -> None:
-    password = run.redis.secret
-    try:
-        with client(run.redis.url, password, timeout_s=10) as connected:
-            batch: list[str] = []
-            for key in connected.scan_iter(match=f"{run.names.redis_prefix}*", count=_KEYS_AT_ONCE):
-                batch.append(key)
-                if len(batch) == _KEYS_AT_ONCE:
-                    connected.unlink(*batch)
-                    batch = []
-            if batch:
-                connected.unlink(*batch)
-    except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {run.redis.url}: {error}.", "`tidemark up`, then again.") from error
+    with redis.translated(run.redis), redis.client(run.redis, timeout_s=10) as connected:
+        keys = connected.scan_iter(match=f"{run.names.redis_prefix}*", count=_KEYS_AT_ONCE)
+        while batch := list(islice(keys, _KEYS_AT_ONCE)):
+            connected.unlink(*batch)
 
 
 def _drop_state(run: Settings) -> None:

@@ -234,7 +234,7 @@ def test_a_second_watch_of_a_run_says_so_and_waits(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     with closing(watch.Watch(run)) as first, closing(watch.Watch(run)) as second:
         first.look()
-        with pytest.raises(TidemarkError, match="another watch"):
+        with pytest.raises(TidemarkError, match="another `quotas`"):
             second.look()
         first.close()
         assert second.look().sent == 0
