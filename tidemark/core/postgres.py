@@ -12,7 +12,7 @@ from psycopg import sql
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.settings import PostgresSettings
 from udfs import postgres as low_level
-from udfs.postgres import CONNECT_TIMEOUT_S, deadline, first_line
+from udfs.postgres import deadline, first_line
 
 STATEMENT_TIMEOUT_MS = 15_000
 # A tool waits this long for a lock that another one, or a job, holds; longer means somebody should see to it.
@@ -126,18 +126,9 @@ def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iter
     UnavailableError
         Postgres cannot be reached, or went away meanwhile.
     """
-    # Compiling a statement takes longer than any of ours runs.
-    options = (
-        f"-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
-    )
+    waits = {"statement_timeout_ms": statement_timeout_s * 1_000, "lock_timeout_ms": LOCK_TIMEOUT_S * 1_000}
     try:
-        with psycopg.connect(
-            postgres.url,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="tidemark",
-            options=options,
-            autocommit=True,
-        ) as connection:
+        with low_level.connect(postgres.url, application_name="tidemark", **waits) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise translated(postgres, error) from error

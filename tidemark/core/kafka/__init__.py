@@ -4,6 +4,7 @@ from tidemark.core.kafka.clients import STALL_S
 from tidemark.core.kafka.groups import GroupOffsets, committed_offsets
 from tidemark.core.kafka.records import (
     Isolation,
+    RawRecord,
     Record,
     dump,
     end_offsets,
@@ -22,6 +23,7 @@ __all__ = [
     "GroupOffsets",
     "Headers",
     "Isolation",
+    "RawRecord",
     "Record",
     "Sender",
     "committed_offsets",

@@ -35,6 +35,11 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
+# Partition, offset, arrival in epoch ms, value: an event as recomputation takes it. Partition p of the redrive topic is
+# -1 - p, so that one number names a place of both topics.
+RawRecord = tuple[int, int, int, bytes | None]
+
+
 def dump(
     kafka: KafkaSettings,
     topic: str,
