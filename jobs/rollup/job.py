@@ -54,7 +54,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 source=source,
                 watermark=declared,
                 deltas_topic=names.deltas,
-                kafka_bootstrap=settings.kafka.bootstrap,
+                kafka=options.kafka(settings.kafka),
                 group=names.group(f"rollup-{source}"),
                 source_idle_s=settings.flink.source_idle_s,
                 range=bounds.options(),

@@ -26,7 +26,7 @@ from tidemark.billing.moments import moment
 from tidemark.billing.periods import millis
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import committed, reached
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import ENV_PREFIX, Settings
 
@@ -113,7 +113,7 @@ def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
 
 def rows(settings: Settings, table: str, columns: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(f"SELECT {columns} FROM {{}} ORDER BY 1, 2, 3, 4")
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return connection.execute(statement.format(sql.Identifier(settings.names.billing_schema, table))).fetchall()
 
 
@@ -172,7 +172,7 @@ def test_the_index_of_a_topic_that_was_made_again_begins_again(run: Pipeline) ->
     settings = run.settings
     delta_index.catch_up(settings, settings.names)
     before = indexed(settings)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         schema = sql.Identifier(settings.names.billing_schema)
         connection.execute(sql.SQL("UPDATE {}.delta_position SET topic_id = gen_random_uuid()").format(schema))
     assert delta_index.catch_up(settings, settings.names) > 0
