@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,12 +10,14 @@ from typing import Literal, LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from tidemark.alerts import store
 from tidemark.core.errors import UsageError
-from tidemark.core.postgres import translated
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
 
 Outcome = Literal["acted", "ignored"]
+
+# All alerts there are may be counted.
+STATEMENT_TIMEOUT_MS = 30_000
 
 # The end of a condition stands for its beginning; of a fingerprint, the newest beginning is meant.
 _ACK: LiteralString = """
@@ -107,14 +108,12 @@ def acknowledge(
 
     """
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
-    try:
-        with (
-            closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(Answered)) as cursor,
-        ):
-            found = cursor.execute(_ACK, given).fetchall()
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
+
+    def acknowledged(connection: psycopg.Connection) -> list[Answered]:
+        with connection.cursor(row_factory=class_row(Answered)) as cursor:
+            return cursor.execute(_ACK, given).fetchall()
+
+    found = run_once(settings.postgres, "alerts", acknowledged, settings.names.usage_schema)
     if not found:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
     return found
@@ -129,14 +128,12 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
         Postgres is away.
 
     """
-    try:
-        with (
-            closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(RuleStats)) as cursor,
-        ):
+
+    def counted(connection: psycopg.Connection) -> list[RuleStats]:
+        with connection.cursor(row_factory=class_row(RuleStats)) as cursor:
             return cursor.execute(_STATS, [days]).fetchall()
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
+
+    return run_once(settings.postgres, "alerts", counted, settings.names.usage_schema, timeout_ms=STATEMENT_TIMEOUT_MS)
 
 
 def shown(at: datetime) -> str:

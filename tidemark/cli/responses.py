@@ -12,7 +12,7 @@ import typer
 from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.postgres import ask_once
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings, load
 from tidemark.delivery import store, worker
 from tidemark.responses import suspend, webhook
@@ -55,8 +55,11 @@ def dead_list(
 ) -> None:
     """List notifications that were given up, and why."""
     settings = load(run_id=run_id)
-    found = ask_once(
-        settings.postgres, settings.names, "deliver", lambda connection: store.dead(connection, receiver, limit)
+    found = run_once(
+        settings.postgres,
+        "deliver",
+        lambda connection: store.dead(connection, receiver, limit),
+        settings.names.usage_schema,
     )
     table = Table("id", "receiver", "kind", "attempts", "given up", "why", "summary")
     for one in found:
@@ -72,7 +75,9 @@ def dead_retry(
 ) -> None:
     """Make dead notifications due again, with all their attempts before them."""
     settings = load(run_id=run_id)
-    revived = ask_once(settings.postgres, settings.names, "deliver", lambda connection: store.revive(connection, ids))
+    revived = run_once(
+        settings.postgres, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
+    )
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - set(revived)))
@@ -112,11 +117,11 @@ def respond_list(
 ) -> None:
     """List customers that are suspended, since when, until when, and why."""
     settings = load(run_id=run_id)
-    found = ask_once(
+    found = run_once(
         settings.postgres,
-        settings.names,
         "respond",
         lambda connection: suspend.suspensions(connection, everything=everything, limit=limit),
+        settings.names.usage_schema,
     )
     table = Table("tenant", "customer", "reason", "since", "until", "lifted", "by")
     for one in found:
@@ -135,14 +140,17 @@ def respond_undo(
     """Lift all suspensions of a customer; the same condition suspends no second time."""
     settings = load(run_id=run_id)
     who = by or getpass.getuser()
-    lifted = ask_once(
-        settings.postgres, settings.names, "respond", lambda connection: suspend.lift(connection, tenant, customer, who)
+    lifted = run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: suspend.lift(connection, tenant, customer, who),
+        settings.names.usage_schema,
     )
     if not lifted:
         raise UsageError(f"customer {customer} of {tenant} is not suspended.", "`tidemark respond list` shows who is.")
     with closing(Flags(settings.redis, settings.names)) as flags:
         try:
-            ask_once(settings.postgres, settings.names, "respond", flags.level)
+            run_once(settings.postgres, "respond", flags.level, settings.names.usage_schema)
         except UnavailableError as error:
             raise UnavailableError(
                 f"the suspension is lifted, but its flag still stands: {error.what}",
@@ -157,7 +165,12 @@ def _tell(settings: Settings, receiver: str | None, name: str | None, told: dict
     wrong = sorted(set(told["severities"]) - {"info", "warning", "critical"})
     if wrong:
         raise UsageError(f"severity {', '.join(wrong)} is unknown.", "use info, warning or critical.")
-    ask_once(settings.postgres, settings.names, "respond", lambda connection: webhook.kind_of(connection, receiver))
+    run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: webhook.kind_of(connection, receiver),
+        settings.names.usage_schema,
+    )
     severities: list[Severity] = told["severities"]
     return webhook.Tell(f"webhook:{name or receiver}", receiver, told["types"], severities, told["tenants"])
 

@@ -26,7 +26,7 @@ from tidemark.billing.moments import moment
 from tidemark.billing.periods import millis
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import committed, reached
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings, flat, variable_of
 from tidemark.dead_letters import tool as redrive
@@ -96,10 +96,9 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
         "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "explaining", CATALOG, tmp_path_factory.mktemp("explaining"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(stream())
-        made.wait_drained()
+        made.wait_offsets()
         # Everything is in the rollups; March is not over.
         ledger_close.close(made.settings, "test")
         yield made
@@ -119,7 +118,7 @@ def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
 
 def rows(settings: Settings, table: str, columns: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(f"SELECT {columns} FROM {{}} ORDER BY 1, 2, 3, 4")
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return connection.execute(statement.format(sql.Identifier(settings.names.billing_schema, table))).fetchall()
 
 
@@ -178,7 +177,7 @@ def test_the_index_of_a_topic_that_was_made_again_begins_again(run: Pipeline) ->
     settings = run.settings
     delta_index.catch_up(settings, settings.names)
     before = indexed(settings)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         schema = sql.Identifier(settings.names.billing_schema)
         connection.execute(sql.SQL("UPDATE {}.delta_position SET topic_id = gen_random_uuid()").format(schema))
     assert delta_index.catch_up(settings, settings.names) > 0
@@ -270,7 +269,7 @@ def wait_redriven(settings: Settings) -> None:
 def stored(settings: Settings, customer: str, meter: str) -> int:
     """Measurements of a meter in the stored totals of the customer."""
     statement = sql.SQL("SELECT coalesce(sum(samples), 0) FROM {}.usage_period WHERE customer_id = %s AND meter = %s")
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         schema = sql.Identifier(settings.names.usage_schema)
         row = connection.execute(statement.format(schema), [customer, meter]).fetchone()
     return int(row[0]) if row else 0
@@ -340,7 +339,7 @@ def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline)
 def test_a_traced_event_says_when_its_period_was_closed(run: Pipeline) -> None:
     settings = run.settings
     assert heartbeat.beat(settings, START + timedelta(days=33)) == 2
-    run.wait_drained()
+    run.wait_offsets()
     assert ledger_close.close(settings, "test").closes > 0
     found = trace(settings, "e-1")
     assert found[0].counted is not None
