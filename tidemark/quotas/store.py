@@ -1,4 +1,4 @@
-"""What the watch over tenants asks Postgres: touched hours, open periods, and the alarms in `guard_alarm`."""
+"""What the watch over tenants asks Postgres: touched hours, open periods, and the alarms in `quota_alarm`."""
 
 from __future__ import annotations
 
@@ -61,24 +61,24 @@ GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(top)s
 """
 _TOPS = {"tenant_volume": _TOP_VOLUME, "tenant_series": _TOP_SERIES, "tenant_unique": _TOP_UNIQUE}
 _COLUMNS: LiteralString = "tenant_id, rule, since, bound, value, hour_start, seen_at, hours, resolved_at"
-_KNOWN: LiteralString = f"SELECT {_COLUMNS} FROM guard_alarm WHERE resolved_at IS NULL OR resolved_at >= %s"
+_KNOWN: LiteralString = f"SELECT {_COLUMNS} FROM quota_alarm WHERE resolved_at IS NULL OR resolved_at >= %s"
 _UNANNOUNCED: LiteralString = f"""
-SELECT {_COLUMNS}, evidence, announced_at IS NOT NULL FROM guard_alarm
+SELECT {_COLUMNS}, evidence, announced_at IS NOT NULL FROM quota_alarm
 WHERE announced_at IS NULL OR (resolved_at IS NOT NULL AND resolved_announced_at IS NULL)
 ORDER BY since, tenant_id, rule
 """
 _BEGIN = """
-INSERT INTO guard_alarm (tenant_id, rule, since, bound, value, hour_start, seen_at, hours, evidence)
+INSERT INTO quota_alarm (tenant_id, rule, since, bound, value, hour_start, seen_at, hours, evidence)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _OF_ALARM: LiteralString = "WHERE tenant_id = %s AND rule = %s AND since = %s"
 _GROW: LiteralString = (
-    f"UPDATE guard_alarm SET bound = %s, value = %s, hour_start = %s, seen_at = %s, hours = %s {_OF_ALARM}"
+    f"UPDATE quota_alarm SET bound = %s, value = %s, hour_start = %s, seen_at = %s, hours = %s {_OF_ALARM}"
 )
-_END: LiteralString = f"UPDATE guard_alarm SET resolved_at = %s {_OF_ALARM}"
+_END: LiteralString = f"UPDATE quota_alarm SET resolved_at = %s {_OF_ALARM}"
 _ANNOUNCED: dict[Status, LiteralString] = {
-    "firing": f"UPDATE guard_alarm SET announced_at = clock_timestamp() {_OF_ALARM}",
-    "resolved": f"UPDATE guard_alarm SET resolved_announced_at = clock_timestamp() {_OF_ALARM}",
+    "firing": f"UPDATE quota_alarm SET announced_at = clock_timestamp() {_OF_ALARM}",
+    "resolved": f"UPDATE quota_alarm SET resolved_announced_at = clock_timestamp() {_OF_ALARM}",
 }
 
 

@@ -94,7 +94,7 @@ def statuses(run: Settings) -> list[tuple[str, str, str]]:
 def alarms(run: Settings) -> list[tuple[Any, ...]]:
     """Tenant, rule, and whether it was announced, has ended, and its end was announced."""
     query = """SELECT tenant_id, rule, announced_at IS NOT NULL, resolved_at IS NOT NULL,
-                      resolved_announced_at IS NOT NULL FROM guard_alarm ORDER BY since, tenant_id, rule"""
+                      resolved_announced_at IS NOT NULL FROM quota_alarm ORDER BY since, tenant_id, rule"""
     with connected(run) as connection:
         return connection.execute(query).fetchall()
 
@@ -190,7 +190,7 @@ def test_a_crash_between_sending_and_storing_repeats_the_same_alert(run: Setting
     with connected(run) as connection:
         connection.execute(
             """CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'gone'; END $$;
-               CREATE TRIGGER fail BEFORE UPDATE ON guard_alarm FOR EACH ROW EXECUTE FUNCTION fail();"""
+               CREATE TRIGGER fail BEFORE UPDATE ON quota_alarm FOR EACH ROW EXECUTE FUNCTION fail();"""
         )
     with pytest.raises(UnavailableError, match="gone"):
         look(run)
