@@ -21,7 +21,7 @@ LOCK_TIMEOUT_S = 60
 # Any fixed number: all migrations of one database take the same advisory lock.
 _LOCK_ID = 8_462_001
 
-# Its views and functions name the rollups without a schema, so they serve the tables of one run and the views of the active versions.
+# It names the rollups without a schema, so it serves the tables of one run and the views of the active versions.
 VALUES_FILE = "0002_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",

@@ -93,7 +93,8 @@ def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
 
 def test_a_changed_applied_file_is_refused(run: Settings, connection: psycopg.Connection) -> None:
     change = "UPDATE schema_migration SET checksum = %s WHERE name = '0003_sliding.sql' RETURNING checksum"
-    (before,) = connection.execute("SELECT checksum FROM schema_migration WHERE name = '0003_sliding.sql'").fetchall()[0]
+    read = "SELECT checksum FROM schema_migration WHERE name = '0003_sliding.sql'"
+    (before,) = connection.execute(read).fetchall()[0]
     connection.execute(change, ["0" * 64])
     with pytest.raises(TidemarkError, match=r"0003_sliding\.sql was changed"):
         migrate.migrate(run)
