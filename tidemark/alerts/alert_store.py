@@ -11,15 +11,16 @@ from typing import LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tidemark.alerts.notification import Notification
+from tidemark.alerts.notification import LISTED, Notification
 from tidemark.alerts.router import Budget, Earlier
-from udfs.alerts.event import Alert, Severity
+from tidemark.alerts.stored_events import events_of
+from udfs.alerts.event import Alert, Severity, to_event
 
 _RECORD: LiteralString = """
 INSERT INTO alert (alert_id, source, fingerprint, type, status, severity, impact_severity, tenant_id, customer_id,
-                   meter, value, threshold, period_start, period_end, rule, rule_version, summary, suggested_action,
-                   runbook, evidence, at, group_key, suppressed_by)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                   meter, value, threshold, period_start, period_end, rule, rule_version, at, event, group_key,
+                   suppressed_by)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING
 """
 _SUPPRESS: LiteralString = "UPDATE alert SET suppressed_by = %s WHERE alert_id = %s AND source = %s"
@@ -40,7 +41,7 @@ WHERE alert_id = ANY(%(alert_ids)s) AND status = 'firing' AND (period_end IS NUL
 """
 # A notification that is about to be due is left alone: its sender may hold it as long as a receiver takes to answer.
 _FIND: LiteralString = """
-SELECT receiver, kind, alert_ids, body, (extract(epoch FROM due_at) * 1000)::bigint,
+SELECT receiver, kind, alert_ids, alert_sources, body, (extract(epoch FROM due_at) * 1000)::bigint,
        attempts > 0 OR delivered_at IS NOT NULL OR due_at <= clock_timestamp() + interval '100 ms',
        dead_at IS NOT NULL
 FROM notification
@@ -49,8 +50,10 @@ WHERE notification_id = %s
 _LOCK: LiteralString = f"{_FIND} FOR UPDATE"
 _TELLING: LiteralString = "SELECT notification_id FROM notification WHERE alert_ids @> ARRAY[%s] ORDER BY 1"
 _PUT: LiteralString = """
-INSERT INTO notification (notification_id, receiver, kind, alert_ids, body, due_at) VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (notification_id) DO UPDATE SET alert_ids = EXCLUDED.alert_ids, body = EXCLUDED.body
+INSERT INTO notification (notification_id, receiver, kind, alert_ids, alert_sources, body, due_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (notification_id) DO UPDATE
+SET alert_ids = EXCLUDED.alert_ids, alert_sources = EXCLUDED.alert_sources, body = EXCLUDED.body
 """
 _BUDGET: LiteralString = "SELECT sent, digested FROM notification_budget WHERE receiver = %s AND day = %s"
 _SPEND: LiteralString = """
@@ -69,7 +72,7 @@ class PostgresLedger:
         self._telling: defaultdict[str, set[str]] = defaultdict(set)
         self._budgets: dict[tuple[str, int], Budget] = {}
 
-    def record(self, alert: Alert, severity: Severity, key: str, held: str | None) -> bool:
+    def record(self, alert: Alert, severity: Severity, key: str, suppressed_by: str | None) -> bool:
         """Keep an alert; False where it was kept before.
 
         Raises
@@ -82,15 +85,15 @@ class PostgresLedger:
         row = (
             alert.id, alert.source, alert.fingerprint, alert.type, alert.status, alert.severity, severity,
             alert.tenant_id, alert.customer_id, alert.meter, _number(alert.value), _number(alert.threshold),
-            *map(_instant, period), alert.rule, alert.rule_version, alert.summary, alert.suggested_action,
-            alert.runbook, Jsonb(dict(alert.evidence)), _instant(alert.at_ms), key, held,
+            *map(_instant, period), alert.rule, alert.rule_version, _instant(alert.at_ms), Jsonb(to_event(alert)), key,
+            suppressed_by,
         )  # fmt: skip
         with self._connection.transaction():
             return self._connection.execute(_RECORD, row).rowcount == 1
 
-    def suppress(self, alert: Alert, held: str) -> None:
-        """Say of a kept alert what held it back."""
-        self._connection.execute(_SUPPRESS, [held, alert.id, alert.source])
+    def suppress(self, alert: Alert, suppressed_by: str) -> None:
+        """Record what suppressed a stored alert."""
+        self._connection.execute(_SUPPRESS, [suppressed_by, alert.id, alert.source])
 
     def earlier(self, fingerprint: str) -> Sequence[Earlier]:
         """Alerts kept with this fingerprint, by time."""
@@ -147,10 +150,12 @@ class PostgresLedger:
         row = self._connection.execute(query, [notification_id]).fetchone()
         if row is None:
             return None
-        receiver, kind, alert_ids, body, due_ms, closed, dead = row
+        receiver, kind, alert_ids, sources, body, due_ms, closed, dead = row
+        # Only an open notification gets more alerts, and a summary of all of them.
+        events = [] if closed or dead else events_of(self._connection, notification_id, LISTED)
         return Notification(
             notification_id, receiver, kind, body["status"], body["group_key"], due_ms, body["severity"], alert_ids,
-            body["alerts"], digest=body["digest"], closed=closed, dead=dead,
+            sources, events, digest=body["digest"], closed=closed, dead=dead,
         )  # fmt: skip
 
 
@@ -158,7 +163,8 @@ def _row(notification: Notification) -> tuple[object, ...]:
     due = _instant(notification.due_ms)
     body = Jsonb(notification.body())
     return (
-        notification.notification_id, notification.receiver, notification.kind, notification.alert_ids, body, due,
+        notification.notification_id, notification.receiver, notification.kind, notification.alert_ids,
+        notification.sources, body, due,
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ SET acknowledged_at = coalesce(acknowledged_at, now()),
 FROM meant
 WHERE alert.alert_id = meant.alert_id AND alert.source = meant.source
 RETURNING alert.alert_id, type, at, coalesce(tenant_id, '') AS tenant_id, coalesce(customer_id, '') AS customer_id,
-          summary, acknowledged_at, acknowledged_by, outcome, outcome_by, note
+          event #>> '{data,summary}' AS summary, acknowledged_at, acknowledged_by, outcome, outcome_by, note
 """
 _STATS: LiteralString = """
 SELECT type, rule, fired, suppressed, acknowledged, acted, ignored, action_ratio

@@ -31,8 +31,8 @@ class Notification:
         When it is to be sent, UTC epoch ms; no alert joins it from then on.
     severity:
         The worst of its alerts.
-    alert_ids, events:
-        All ids; the first LISTED alerts as CloudEvents.
+    alert_ids, sources, events:
+        Ids and sources of all alerts, which are the key of a stored one; the first LISTED alerts as CloudEvents.
     digest:
         Whether it is what was beyond the budget of a day.
     closed, dead:
@@ -51,6 +51,7 @@ class Notification:
     due_ms: int
     severity: Severity = "info"
     alert_ids: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     digest: bool = False
     closed: bool = False
@@ -62,15 +63,16 @@ class Notification:
         """Whether alerts may still join."""
         return not self.closed and not self.dead and self.due_ms > now_ms
 
-    def add(self, alert_id: str, event: dict[str, Any], severity: Severity) -> None:
-        """Tell of one more alert."""
-        self.alert_ids.append(alert_id)
+    def add(self, event: dict[str, Any], severity: Severity) -> None:
+        """Add an alert, as a CloudEvent."""
+        self.alert_ids.append(event["id"])
+        self.sources.append(event["source"])
         if len(self.events) < LISTED:
             self.events.append(event)
         self.severity = worst((self.severity, severity))
 
     def body(self) -> dict[str, Any]:
-        """The neutral document that the mappings to receivers read.
+        """The neutral document that the mappings to receivers read, without its alerts: those are stored once.
 
         Ends of a part of a group have a key of their own: the condition that a receiver keeps under the key of the
         group is over only when nothing of the group fires any more.
@@ -80,7 +82,6 @@ class Notification:
             "severity": self.severity,
             "group_key": f"{self.group_key}|partly" if self.remaining else self.group_key,
             "summary": self._summary(),
-            "alerts": self.events,
             "digest": self.digest,
         }
 

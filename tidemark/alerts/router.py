@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from tidemark.alerts.grouping import DAY_MS, day_of, digest_id, due_ms, firing_id, group_key, resolved_id, window_ms
 from tidemark.alerts.notification import Notification
 from tidemark.alerts.policy import Policy, Receiver
-from udfs.alerts.event import Alert, Severity, Status, rfc3339, to_json
+from udfs.alerts.event import Alert, Severity, Status, rfc3339, to_event
 
 # What became of an alert: told, or in a digest; held back by a rule; without receivers; taken before.
 Fate = Literal["told", "held", "unrouted", "known"]
@@ -43,11 +42,11 @@ class Budget:
 class Ledger(Protocol):
     """What is remembered between alerts; written in one transaction with how far the topic was read."""
 
-    def record(self, alert: Alert, severity: Severity, key: str, held: str | None) -> bool:
+    def record(self, alert: Alert, severity: Severity, key: str, suppressed_by: str | None) -> bool:
         """Keep an alert; False where it was kept before."""
 
-    def suppress(self, alert: Alert, held: str) -> None:
-        """Say of a kept alert what held it back."""
+    def suppress(self, alert: Alert, suppressed_by: str) -> None:
+        """Record what suppressed a stored alert."""
 
     def earlier(self, fingerprint: str) -> Sequence[Earlier]:
         """Alerts kept with this fingerprint."""
@@ -188,8 +187,7 @@ class Desk:
         raise AssertionError
 
     def _add(self, notification: Notification, alert: Alert, severity: Severity) -> None:
-        event: dict[str, Any] = json.loads(to_json(alert))
-        notification.add(alert.id, event, severity)
+        notification.add(to_event(alert), severity)
         self._ledger.put(notification)
 
 

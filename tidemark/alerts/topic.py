@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
@@ -15,6 +16,8 @@ from udfs.alerts.event import Alert, AlertError, parse, to_json
 
 # Taken in one transaction, which holds up a critical alert behind them: about 2 s.
 POLL_RECORDS = 500
+# Half of a surrogate pair alone is no character, and only an escape can say one.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Postgres indexes no entry above 2 704 bytes, and up to three of these are in one.
 MAX_NAME_BYTES = 600
 
@@ -132,10 +135,11 @@ def read(payload: bytes) -> Alert:
     """
     # Postgres has no NUL in texts.
     alert = parse(payload.replace(b"\\u0000", b"\\ufffd"))
-    try:
-        to_json(alert).encode()
-    except UnicodeEncodeError as error:
-        raise AlertError(f"no alert: {error}"[:300]) from error
+    if _SURROGATE.search(payload):
+        try:
+            to_json(alert).encode()
+        except UnicodeEncodeError as error:
+            raise AlertError(f"no alert: {error}"[:300]) from error
     names: dict[str, Any] = {name: getattr(alert, name) for name in _NAMES}
     long = [name for name, value in names.items() if len((value or "").encode()) > MAX_NAME_BYTES]
     if long or not alert.id:

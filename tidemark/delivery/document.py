@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, parse, rfc3339
+from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, from_event, rfc3339
 
 _MORE = "…"
 
@@ -56,7 +56,7 @@ def of_body(notification_id: str, body: Mapping[str, Any]) -> Notification:
     """
     try:
         events = tuple(body["alerts"])
-        alerts = tuple(parse(json.dumps(event)) for event in events)
+        alerts = tuple(map(from_event, events))
         if not alerts or body["status"] not in get_args(Status) or body["severity"] not in SEVERITIES:
             raise ValueError("no alerts, or no status or severity that is known")  # noqa: TRY301  told like the others
         return Notification(

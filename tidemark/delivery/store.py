@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row
 
+from tidemark.alerts.notification import LISTED
+from tidemark.alerts.stored_events import events_of
 from tidemark.delivery.outcome import Dead, Delivered, Outcome
 
 _WAITING: LiteralString = "delivered_at IS NULL AND dead_at IS NULL"
@@ -122,4 +124,9 @@ def _next(connection: psycopg.Connection, schema: str, receiver: str) -> Due | N
     if turn is None or not turn[0]:
         return None
     row = connection.execute(_NEXT, [receiver]).fetchone()
-    return None if row is None else Due(*row)
+    if row is None:
+        return None
+    due = Due(*row)
+    if "alerts" in due.body:
+        return due
+    return replace(due, body={**due.body, "alerts": events_of(connection, due.notification_id, LISTED)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +14,11 @@ from psycopg.types.json import Jsonb
 from tidemark.catalog.policy import read_policy
 from tidemark.core.errors import UsageError
 from tidemark.responses.handler import Start
-from udfs.alerts.event import Alert, Severity, fingerprint, to_json
+from udfs.alerts.event import Alert, Severity, fingerprint, to_event
 
 _TELL: LiteralString = """
-INSERT INTO notification (notification_id, receiver, kind, alert_ids, body, due_at)
-VALUES (%s, %s, %s, %s, %s, clock_timestamp())
+INSERT INTO notification (notification_id, receiver, kind, alert_ids, alert_sources, body, due_at)
+VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (notification_id) DO NOTHING
 """
 
@@ -77,11 +76,12 @@ class Tell:
             "severity": alert.severity,
             "group_key": f"{self.name}/{alert.fingerprint}",
             "summary": alert.summary,
-            "alerts": [json.loads(to_json(alert))],
+            # The intake of alerts may not have stored it yet.
+            "alerts": [to_event(alert)],
             "digest": False,
         }
         kind = kind_of(connection, self.receiver)
-        connection.execute(_TELL, [key, self.receiver, kind, [alert.id], Jsonb(body)])
+        connection.execute(_TELL, [key, self.receiver, kind, [alert.id], [alert.source], Jsonb(body)])
 
 
 def kind_of(connection: psycopg.Connection, receiver: str) -> str:

@@ -25,11 +25,12 @@ from tests.integration.storage import own_run
 from tests.unit.alerts.alerting import TEN, an_alert
 from tidemark.alerts.answers import acknowledge, stats
 from tidemark.alerts.intake import Batch, Intake
+from tidemark.alerts.stored_events import events_of
 from tidemark.core import migrate, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender, end_offsets
 from tidemark.core.settings import Settings
-from udfs.alerts.event import Alert, to_json
+from udfs.alerts.event import Alert, from_event, to_json
 
 COMMAND = "import typer; from tidemark.cli.alerts import register; app = typer.Typer(); register(app); app()"
 PAGER = {"kind": "pagerduty", "url": "https://events.example/v2", "secret_env": "PD_KEY", "daily_budget": 20}
@@ -160,11 +161,11 @@ def test_alerts_become_rows_and_notifications_and_what_is_held_says_by_what(run:
     ]
     ((receiver, kind, ids, body),) = rows(run, "SELECT receiver, kind, alert_ids, body FROM notification")
     assert (receiver, kind, sorted(ids)) == (run.run_id, "pagerduty", sorted([first.id, second.id]))
-    assert set(body) == {"status", "severity", "group_key", "summary", "alerts", "digest"}
-    assert body["alerts"][0]["specversion"] == "1.0"
+    assert set(body) == {"status", "severity", "group_key", "summary", "digest"}
     assert rows(run, "SELECT sent, digested FROM notification_budget") == [(1, 0)]
     ((kept,),) = rows(run, "SELECT row_to_json(alert) FROM alert WHERE alert_id = %s", first.id)
-    assert (kept["value"], kept["threshold"], kept["rule"], kept["evidence"]["mode"]) == (5, 4, "customer/c1", "hard")
+    assert (kept["value"], kept["threshold"], kept["rule"]) == (5, 4, "customer/c1")
+    assert from_event(kept["event"]) == first
     assert kept["period_end"].startswith("2126-08-01T00:00:00")
 
 
@@ -345,7 +346,8 @@ def store_usage(run: Settings, customer: str, total: int) -> None:
 
 
 def kept(run: Settings, alert: Alert) -> tuple[Any, ...]:
-    (row,) = rows(run, "SELECT severity, impact_severity, evidence FROM alert WHERE alert_id = %s", alert.id)
+    query = "SELECT severity, impact_severity, event #> '{data,evidence}' FROM alert WHERE alert_id = %s"
+    (row,) = rows(run, query, alert.id)
     return row
 
 
@@ -366,9 +368,11 @@ def test_an_alert_is_enriched_from_the_stored_usage_and_weighed_by_it(run: Setti
     assert (evidence["last_similar"]["outcome"], evidence["last_similar"]["note"]) == ("ignored", "known peak")
     # The figures of the sender stay, and receivers see all of it.
     assert evidence["cap"] == "4"
-    ((body,),) = rows(run, "SELECT body FROM notification WHERE %s = ANY(alert_ids)", alert.id)
+    ((name, body),) = rows(run, "SELECT notification_id, body FROM notification WHERE %s = ANY(alert_ids)", alert.id)
     assert body["severity"] == "critical"
-    assert body["alerts"][0]["data"]["evidence"]["recent_rates"]["last_hour"] == "4"
+    with connected(run) as connection:
+        (event,) = events_of(connection, name, 1)
+    assert event["data"]["evidence"] == evidence
 
 
 def test_a_declared_weight_raises_and_a_small_share_lowers(run: Settings) -> None:

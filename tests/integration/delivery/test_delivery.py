@@ -54,11 +54,11 @@ class World:
 
     def notify(self, name: str, receiver: str, case: str = "firing", **change: Any) -> None:
         body = json.loads((BODIES / f"{case}.json").read_text()) | change
-        ids = [event["id"] for event in body["alerts"]]
+        ids, sources = zip(*((event["id"], event.get("source", "")) for event in body["alerts"]), strict=True)
         self.sql(
-            """INSERT INTO notification (notification_id, receiver, kind, alert_ids, body, due_at)
-               VALUES (%s, %s, 'webhook', %s, %s, now())""",
-            [name, receiver, ids, Jsonb(body)],
+            """INSERT INTO notification (notification_id, receiver, kind, alert_ids, alert_sources, body, due_at)
+               VALUES (%s, %s, 'webhook', %s, %s, %s, now())""",
+            [name, receiver, [*ids], [*sources], Jsonb(body)],
         )
 
     def due(self) -> None:

@@ -34,14 +34,14 @@ class MemoryLedger:
     budgets: dict[tuple[str, int], Budget] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
 
-    def record(self, alert: Alert, severity: Severity, key: str, held: str | None) -> bool:
+    def record(self, alert: Alert, severity: Severity, key: str, suppressed_by: str | None) -> bool:
         if (alert.id, alert.source) in self.alerts:
             return False
-        self.alerts[alert.id, alert.source] = {"alert": alert, "severity": severity, "key": key, "held": held}
+        self.alerts[alert.id, alert.source] = {"alert": alert, "severity": severity, "key": key, "held": suppressed_by}
         return True
 
-    def suppress(self, alert: Alert, held: str) -> None:
-        self.alerts[alert.id, alert.source]["held"] = held
+    def suppress(self, alert: Alert, suppressed_by: str) -> None:
+        self.alerts[alert.id, alert.source]["held"] = suppressed_by
 
     def earlier(self, fingerprint: str) -> Sequence[Earlier]:
         rows = (row for row in self.alerts.values() if row["alert"].fingerprint == fingerprint)
@@ -81,6 +81,7 @@ class MemoryLedger:
                 one,
                 group_key=one.body()["group_key"],
                 alert_ids=[*one.alert_ids],
+                sources=[*one.sources],
                 events=[*one.events],
                 answers=None,
                 remaining=0,
