@@ -1,4 +1,4 @@
-"""A notification: what one receiver is told of a group of alerts, open for more of them until it is due."""
+"""A notification: a group of alerts for one receiver, open for more of them until it is due."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Notification:
     notification_id:
         Idempotency key; see `tidemark.alerts.grouping`.
     receiver, kind:
-        To whom, and how it is spoken to.
+        To whom, and by which protocol.
     status:
-        Whether it tells of beginnings or of ends; a digest tells of both and has `firing`.
+        Whether its alerts fire or are resolved; a digest has both kinds and is `firing`.
     group_key:
-        The same for a beginning and for the ends that answer it.
+        The same for a notification and for those that resolve it.
     due_ms:
         When it is to be sent, UTC epoch ms; no alert joins it from then on.
     severity:
@@ -36,9 +36,9 @@ class Notification:
     digest:
         Whether it is what was beyond the budget of a day.
     closed, dead:
-        Whether sending was begun; whether it was given up.
-    answers:
-        Id of the notification that told of the beginning of what ends here.
+        Whether sending has started; whether it was given up.
+    resolves:
+        Id of the notification that announced what ends here.
     remaining:
         How many alerts of that notification fire still.
     """
@@ -56,7 +56,7 @@ class Notification:
     digest: bool = False
     closed: bool = False
     dead: bool = False
-    answers: str | None = None
+    resolves: str | None = None
     remaining: int = 0
 
     def is_open(self, now_ms: int) -> bool:
@@ -89,5 +89,5 @@ class Notification:
         count = len(self.alert_ids)
         if self.digest:
             return f"{count} alerts beyond the budget of {rfc3339(self.due_ms - DAY_MS)[:10]}"
-        told = summary(self.events, count, self.status)
-        return f"{told} ({self.remaining} of the group still firing)" if self.remaining else told
+        text = summary(self.events, count, self.status)
+        return f"{text} ({self.remaining} of the group still firing)" if self.remaining else text

@@ -1,4 +1,4 @@
-"""The topic of alerts as a reader sees it that keeps its own place: committed alerts only, from any offsets on."""
+"""The topic of alerts for a reader that stores its own offsets: committed alerts only, from any offsets on."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from tidemark.core.kafka import BOOTSTRAP_MS
 from tidemark.core.settings import KafkaSettings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
-# Taken in one transaction, which holds up a critical alert behind them: about 2 s.
+# Taken in one transaction, which delays a critical alert behind them: about 2 s.
 POLL_RECORDS = 500
-# Half of a surrogate pair alone is no character, and only an escape can say one.
+# Half of a surrogate pair is not a character, and only an escape can spell one.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Postgres indexes no entry above 2 704 bytes, and up to three of these are in one.
 MAX_NAME_BYTES = 600
 
 
-class Place(NamedTuple):
-    """Where a record stands."""
+class Position(NamedTuple):
+    """Partition and offset of a record."""
 
     partition: int
     offset: int
 
 
 class AlertTopic:
-    """Reads alerts in read_committed, without a consumer group: the reader keeps the offsets.
+    """Reads alerts in read_committed, without a consumer group: the reader stores the offsets.
 
     Parameters
     ----------
     kafka, topic:
         Where Kafka is, and the topic of the run whose alerts are read.
     offsets:
-        Next offset by partition; the beginning where there is none, or where it is out of range.
+        Next offset by partition; the earliest where there is none, or where it is out of range.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, offsets: Mapping[int, int]) -> None:
@@ -50,12 +50,12 @@ class AlertTopic:
                 max_poll_records=POLL_RECORDS, bootstrap_timeout_ms=BOOTSTRAP_MS,
             )  # fmt: skip
         except KafkaError as error:
-            raise self._away(error) from error
+            raise self._unreachable(error) from error
         try:
             self._seek(offsets)
         except KafkaError as error:
             self.close()
-            raise self._away(error) from error
+            raise self._unreachable(error) from error
         except UnavailableError:
             self.close()
             raise
@@ -65,8 +65,8 @@ class AlertTopic:
         """Name of the topic."""
         return self._topic
 
-    def poll(self, timeout_ms: int) -> list[tuple[Place, bytes]]:
-        """Records that came, at most POLL_RECORDS, in offset order per partition; none while no broker answers.
+    def poll(self, timeout_ms: int) -> list[tuple[Position, bytes]]:
+        """Records that came, at most POLL_RECORDS, in offset order per partition; empty while no broker answers.
 
         Raises
         ------
@@ -75,24 +75,28 @@ class AlertTopic:
 
         """
         try:
-            found = self._consumer.poll(timeout_ms)
+            polled = self._consumer.poll(timeout_ms)
         except KafkaError as error:
-            raise self._away(error) from error
-        return [(Place(one.partition, one.offset), one.value or b"") for records in found.values() for one in records]
+            raise self._unreachable(error) from error
+        return [
+            (Position(record.partition, record.offset), record.value or b"")
+            for records in polled.values()
+            for record in records
+        ]
 
     def offsets(self) -> dict[int, int]:
         """Next offset by partition, after all that `poll` returned."""
         try:
             return {part.partition: self._consumer.position(part) for part in self._parts}
         except KafkaError as error:
-            raise self._away(error) from error
+            raise self._unreachable(error) from error
 
     def ends(self) -> dict[int, int]:
         """Offset by partition behind the last alert that can be read now."""
         try:
             ends = self._consumer.end_offsets(self._parts)
         except KafkaError as error:
-            raise self._away(error) from error
+            raise self._unreachable(error) from error
         return {part.partition: offset for part, offset in ends.items()}
 
     def close(self) -> None:
@@ -118,7 +122,7 @@ class AlertTopic:
             # Behind what was deleted, or ahead of a topic that was made anew: an alert that is known is taken once.
             self._consumer.seek(part, wanted if begins[part] <= wanted <= ends[part] else begins[part])
 
-    def _away(self, error: KafkaError) -> UnavailableError:
+    def _unreachable(self, error: KafkaError) -> UnavailableError:
         return UnavailableError(
             f"Kafka at {self._kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
         )
@@ -130,7 +134,7 @@ def read(payload: bytes) -> Alert:
     Raises
     ------
     AlertError
-        It is no alert, or one that no table can hold.
+        It is not a valid alert, or one that no table can hold.
 
     """
     # Postgres has no NUL in texts.

@@ -1,4 +1,4 @@
-"""What people say about alerts, and what their answers say about the rules."""
+"""Acknowledgements of alerts by people, and statistics of the rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidemark.core.settings import Settings
 
 Outcome = Literal["acted", "ignored"]
 
-# The end of a condition stands for its beginning; of a fingerprint, the newest beginning is meant.
+# The id of an end acknowledges its start; a fingerprint acknowledges its newest start.
 _ACK: LiteralString = """
 WITH meant AS (
     SELECT alert_id, source FROM alert WHERE alert_id = %(name)s AND status = 'firing'
@@ -52,8 +52,8 @@ ORDER BY fired DESC, type, rule
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An alert somebody answered to, as it is now."""
+class Acknowledged:
+    """An acknowledged alert, as it is now."""
 
     alert_id: str
     type: str
@@ -84,8 +84,8 @@ class RuleStats:
 
 def acknowledge(
     settings: Settings, name: str, *, by: str, outcome: Outcome | None = None, note: str | None = None
-) -> list[Answered]:
-    """Say that an alert was noticed, and what came of it; who noticed first stays, the last outcome counts.
+) -> list[Acknowledged]:
+    """Acknowledge an alert and record its outcome; the first acknowledgement stays, the last outcome counts.
 
     Parameters
     ----------
@@ -103,21 +103,21 @@ def acknowledge(
     UsageError
         There is no such alert.
     UnavailableError
-        Postgres is away.
+        Postgres cannot be reached.
 
     """
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
     try:
         with (
             closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(Answered)) as cursor,
+            connection.cursor(row_factory=class_row(Acknowledged)) as cursor,
         ):
-            found = cursor.execute(_ACK, given).fetchall()
+            acknowledged = cursor.execute(_ACK, given).fetchall()
     except psycopg.Error as error:
         raise translated(settings.postgres, error) from error
-    if not found:
+    if not acknowledged:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
-    return found
+    return acknowledged
 
 
 def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
@@ -126,7 +126,7 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
     Raises
     ------
     UnavailableError
-        Postgres is away.
+        Postgres cannot be reached.
 
     """
     try:
