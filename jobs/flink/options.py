@@ -10,7 +10,8 @@ from pyflink.table import TableEnvironment
 
 from jobs.flink.bounds import table_options
 from jobs.flink.restore import checkpoint_dir
-from tidemark.core.settings import Settings
+from tidemark.core.kafka.security import table_properties
+from tidemark.core.settings import KafkaSettings, Settings
 
 # A transaction that its job left behind must still be committable after the longest outage a restore may follow.
 TRANSACTION_MARGIN_S = 3_600
@@ -38,12 +39,17 @@ def configure(
         env.get_config().set(key, str(value))
 
 
+def kafka(settings: KafkaSettings) -> str:
+    """Brokers and security of a Kafka source; those of a sink are among `exactly_once`."""
+    return table_options(table_properties(settings))
+
+
 def exactly_once(settings: Settings, transactions: str) -> str:
     """Kafka sink options of one transactional sink; `transactions` is its prefix, unique per sink and run."""
     return table_options(
         {
             "connector": "kafka",
-            "properties.bootstrap.servers": settings.kafka.bootstrap,
+            **table_properties(settings.kafka),
             "properties.transaction.timeout.ms": str((settings.events.outage_s + TRANSACTION_MARGIN_S) * 1_000),
             "properties.max.request.size": "3145728",
             "properties.compression.type": "lz4",

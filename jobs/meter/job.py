@@ -65,7 +65,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         "events_topic": settings.topics.events,
         "redrive_topic": settings.topics.redrive,
         "source_topics": source_topics(settings, bounds),
-        "kafka_bootstrap": settings.kafka.bootstrap,
+        "kafka": options.kafka(settings.kafka),
         "group": names.group("meter"),
         "range": bounds.options(),
         "bounded_disorder": interval(settings.meter.bounded_disorder_s),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,12 +10,14 @@ from typing import Literal, LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from tidemark.alerts import store
 from tidemark.core.errors import UsageError
-from tidemark.core.postgres import translated
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
 
 Outcome = Literal["acted", "ignored"]
+
+# `stats` may count every stored alert.
+STATEMENT_TIMEOUT_MS = 30_000
 
 # The id of an end acknowledges its start; a fingerprint acknowledges its newest start.
 _ACK: LiteralString = """
@@ -107,14 +108,12 @@ def acknowledge(
 
     """
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
-    try:
-        with (
-            closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(Acknowledged)) as cursor,
-        ):
-            acknowledged = cursor.execute(_ACK, given).fetchall()
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
+
+    def updated(connection: psycopg.Connection) -> list[Acknowledged]:
+        with connection.cursor(row_factory=class_row(Acknowledged)) as cursor:
+            return cursor.execute(_ACK, given).fetchall()
+
+    acknowledged = run_once(settings.postgres, "alerts", updated, settings.names.usage_schema)
     if not acknowledged:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
     return acknowledged
@@ -129,14 +128,12 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
         Postgres cannot be reached.
 
     """
-    try:
-        with (
-            closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(RuleStats)) as cursor,
-        ):
+
+    def counted(connection: psycopg.Connection) -> list[RuleStats]:
+        with connection.cursor(row_factory=class_row(RuleStats)) as cursor:
             return cursor.execute(_STATS, [days]).fetchall()
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
+
+    return run_once(settings.postgres, "alerts", counted, settings.names.usage_schema, timeout_ms=STATEMENT_TIMEOUT_MS)
 
 
 def shown(at: datetime) -> str:

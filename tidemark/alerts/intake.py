@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import psycopg
 
@@ -19,11 +18,11 @@ from tidemark.alerts.impact import Weight, severity_by_impact
 from tidemark.alerts.router import AlertRouter
 from tidemark.alerts.topic import AlertTopic, Position, read
 from tidemark.core.errors import TidemarkError
-from tidemark.core.postgres import translated
+from tidemark.core.postgres import Database
 from tidemark.core.service import logger
 from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, AlertError, Severity
-from udfs.postgres import deadline, first_line
+from udfs.postgres import first_line
 
 log = logger("alerts")
 
@@ -35,7 +34,6 @@ BATCH_TIMEOUT_MS = 60_000
 # Between attempts while a service is unreachable.
 RETRY_S = 2.0
 
-Answer = TypeVar("Answer")
 # Next offset by topic and partition.
 Offsets = dict[str, dict[int, int]]
 
@@ -83,7 +81,9 @@ class Intake:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._researcher = Researcher()
-        self._postgres: psycopg.Connection | None = None
+        self._database = Database(
+            settings.postgres, "alerts", settings.names.usage_schema, claim="alerts", timeout_ms=BATCH_TIMEOUT_MS
+        )
         self._topics: dict[str, AlertTopic] = {}
         self._remembered: Offsets = {}
 
@@ -100,17 +100,19 @@ class Intake:
         """
         try:
             # Step 1: go to where the tables end, which is where the last transaction that was committed left off.
-            replays = self._ask(lambda connection: active_runs.read_active_replays(connection, self._settings.names))
+            replays = self._database.run(
+                lambda connection: active_runs.read_active_replays(connection, self._settings.names)
+            )
             self._open(replays)
             records = self._poll(poll_ms)
             # Step 2: read, weigh and enrich; the stored usage is read outside the transaction and may fail to answer.
             alerts, refused, others = _readable(records, replays, self._settings.run_id)
-            weighed = self._ask(lambda connection: self._weighed(connection, alerts)) if alerts else []
+            weighed = self._database.run(lambda connection: self._weighed(connection, alerts)) if alerts else []
             # Step 3: rows, notifications, budgets and offsets in one transaction: all of them, or none.
             ends = {topic.name: topic.offsets() for topic in self._topics.values()}
             if ends == self._remembered:
                 return Batch()
-            batch = self._ask(lambda connection: self._take(connection, weighed, refused, ends))
+            batch = self._database.run(lambda connection: self._take(connection, weighed, refused, ends))
             batch.outcomes.update({"other_version": others} if others else {})
             self._remembered = ends
         except TidemarkError:
@@ -122,9 +124,8 @@ class Intake:
         """Close all connections, and with them give up the claim to this run."""
         for topic in self._topics.values():
             topic.close()
-        if self._postgres is not None:
-            self._postgres.close()
-        self._topics, self._remembered, self._postgres = {}, {}, None
+        self._database.close()
+        self._topics, self._remembered = {}, {}
 
     def _open(self, replays: Sequence[ActiveReplay]) -> None:
         """Read the topics of this run and of the replays that are active for it, and no others."""
@@ -134,7 +135,7 @@ class Intake:
         for run_id in run_ids:
             if run_id not in self._topics:
                 run = self._settings.with_changes({"run_id": run_id})
-                offsets = self._ask(lambda connection, name=run.names.alerts: store.offsets(connection, name))  # type: ignore[misc]
+                offsets = self._database.run(lambda connection, name=run.names.alerts: store.offsets(connection, name))  # type: ignore[misc]
                 self._topics[run_id] = AlertTopic(run.kafka, run.names.alerts, offsets)
 
     def _poll(self, poll_ms: int) -> list[tuple[str, Position, bytes]]:
@@ -184,17 +185,6 @@ class Intake:
         times = [entry.alert.at_ms for entry in weighed]
         policy_at = store.policy_between(connection, min(times), max(times))
         return AlertRouter(alert_store, policy_at, self._settings.alerts.group_wait_s * 1_000)
-
-    def _ask(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
-        try:
-            if self._postgres is None:
-                self._postgres = store.opened(self._settings.postgres, self._settings.names)
-                store.claim(self._postgres, self._settings.names)
-            with deadline(self._postgres, BATCH_TIMEOUT_MS):
-                return question(self._postgres)
-        except psycopg.Error as error:
-            self.close()
-            raise translated(self._settings.postgres, error) from error
 
 
 def run(settings: Settings, stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Postgres for the intake of alerts: its connection, the claim to a run, offsets, and the policy by alert time."""
+"""Postgres for the intake of alerts: offsets, and the policy by alert time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.catalog.policy import read_policy
-from tidemark.core.errors import TidemarkError
-from tidemark.core.names import Names
-from tidemark.core.settings import PostgresSettings
-from udfs.postgres import connect
-
-STATEMENT_TIMEOUT_MS = 30_000
 
 _OFFSETS: LiteralString = "SELECT partition, next_offset FROM alert_intake WHERE topic = %s"
 _REMEMBER: LiteralString = """
@@ -31,28 +24,6 @@ FROM (SELECT valid_from FROM catalog.alert_policy UNION ALL SELECT valid_to FROM
 WHERE changed_at > %(first)s AND changed_at <= %(last)s
 ORDER BY changed_at
 """
-
-
-def opened(postgres: PostgresSettings, names: Names) -> psycopg.Connection:
-    """Connection in the schema of the run."""
-    connection = connect(postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark alerts")
-    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(names.usage_schema)))
-    return connection
-
-
-def claim(connection: psycopg.Connection, names: Names) -> None:
-    """Be the one intake of this run; the claim goes with the connection.
-
-    Raises
-    ------
-    TidemarkError
-        Another connection has it.
-
-    """
-    name = f"tidemark alerts {names.usage_schema}"
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-    if row is None or not row[0]:
-        raise TidemarkError(f"another intake of {names.alerts} is at work.", "end one of the two.")
 
 
 def offsets(connection: psycopg.Connection, topic: str) -> dict[int, int]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
-from tidemark.core.kafka import BOOTSTRAP_MS
+from tidemark.core.kafka import clients, ends_of
 from tidemark.core.settings import KafkaSettings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
@@ -43,22 +43,14 @@ class AlertTopic:
     def __init__(self, kafka: KafkaSettings, topic: str, offsets: Mapping[int, int]) -> None:
         self._kafka = kafka
         self._topic = topic
-        try:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=kafka.servers, isolation_level="read_committed", group_id=None,
-                enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
-                max_poll_records=POLL_RECORDS, bootstrap_timeout_ms=BOOTSTRAP_MS,
-            )  # fmt: skip
-        except KafkaError as error:
-            raise self._unreachable(error) from error
-        try:
-            self._seek(offsets)
-        except KafkaError as error:
-            self.close()
-            raise self._unreachable(error) from error
-        except UnavailableError:
-            self.close()
-            raise
+        options = {"isolation_level": "read_committed", "auto_offset_reset": "earliest"}
+        with clients.translated(kafka):
+            self._consumer = clients.consumer(kafka, max_poll_records=POLL_RECORDS, **options)
+            try:
+                self._seek(offsets)
+            except (KafkaError, UnavailableError):
+                self.close()
+                raise
 
     @property
     def name(self) -> str:
@@ -74,10 +66,8 @@ class AlertTopic:
             Kafka refuses to be read.
 
         """
-        try:
+        with clients.translated(self._kafka):
             polled = self._consumer.poll(timeout_ms)
-        except KafkaError as error:
-            raise self._unreachable(error) from error
         return [
             (Position(record.partition, record.offset), record.value or b"")
             for records in polled.values()
@@ -86,18 +76,13 @@ class AlertTopic:
 
     def offsets(self) -> dict[int, int]:
         """Next offset by partition, after all that `poll` returned."""
-        try:
+        with clients.translated(self._kafka):
             return {part.partition: self._consumer.position(part) for part in self._parts}
-        except KafkaError as error:
-            raise self._unreachable(error) from error
 
     def ends(self) -> dict[int, int]:
         """Offset by partition behind the last alert that can be read now."""
-        try:
-            ends = self._consumer.end_offsets(self._parts)
-        except KafkaError as error:
-            raise self._unreachable(error) from error
-        return {part.partition: offset for part, offset in ends.items()}
+        with clients.translated(self._kafka):
+            return ends_of(self._consumer.end_offsets(self._parts))
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -121,11 +106,6 @@ class AlertTopic:
             wanted = offsets.get(part.partition, begins[part])
             # Behind what was deleted, or ahead of a topic that was made anew: an alert that is known is taken once.
             self._consumer.seek(part, wanted if begins[part] <= wanted <= ends[part] else begins[part])
-
-    def _unreachable(self, error: KafkaError) -> UnavailableError:
-        return UnavailableError(
-            f"Kafka at {self._kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        )
 
 
 def read(payload: bytes) -> Alert:

@@ -20,8 +20,8 @@ from tidemark.billing.events import event_of, may_hold, source_partition, texts_
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.watermark import Offsets, committed
 from tidemark.core.kafka import Record, dump, offsets_at, read_ranges
-from tidemark.core.migrate import connect
 from tidemark.core.policy import policy_of
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from udfs.decode.decoder import Decoder
 from udfs.events.dead_letter import from_json

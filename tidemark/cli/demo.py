@@ -93,7 +93,7 @@ def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report
     with oracle:
         wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
         say("closing the periods that are final …")
-        # A year of history passes at once, and is meant to.
+        # Months of history pass at once, and are meant to.
         close(settings, "demo", Wish(yes=True), progress=say)
         say("comparing with the oracle …")
         report = make_report(settings, oracle)

@@ -12,10 +12,11 @@ from tidemark.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
-from tidemark.dead_letters.records import Wanted, dead_letters, instant_ms, position_of, survey
+from tidemark.dead_letters.records import Wanted, dead_letters, position_of, survey
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]

@@ -12,7 +12,7 @@ import typer
 from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.postgres import ask_once
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings, load
 from tidemark.delivery import store, worker
 from tidemark.responses import suspend, webhook
@@ -55,8 +55,11 @@ def dead_list(
 ) -> None:
     """List notifications that were given up, and why."""
     settings = load(run_id=run_id)
-    notifications = ask_once(
-        settings.postgres, settings.names, "deliver", lambda connection: store.dead(connection, receiver, limit)
+    notifications = run_once(
+        settings.postgres,
+        "deliver",
+        lambda connection: store.dead(connection, receiver, limit),
+        settings.names.usage_schema,
     )
     table = Table("id", "receiver", "kind", "attempts", "given up", "why", "summary")
     for notification in notifications:
@@ -81,7 +84,9 @@ def dead_retry(
 ) -> None:
     """Make dead notifications due again, with all their attempts before them."""
     settings = load(run_id=run_id)
-    revived = ask_once(settings.postgres, settings.names, "deliver", lambda connection: store.revive(connection, ids))
+    revived = run_once(
+        settings.postgres, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
+    )
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - set(revived)))
@@ -121,11 +126,11 @@ def respond_list(
 ) -> None:
     """List customers that are suspended, since when, until when, and why."""
     settings = load(run_id=run_id)
-    suspensions = ask_once(
+    suspensions = run_once(
         settings.postgres,
-        settings.names,
         "respond",
         lambda connection: suspend.suspensions(connection, everything=everything, limit=limit),
+        settings.names.usage_schema,
     )
     table = Table("tenant", "customer", "reason", "since", "until", "lifted", "by")
     for suspension in suspensions:
@@ -150,14 +155,17 @@ def respond_undo(
     """Lift all suspensions of a customer; the same condition suspends no second time."""
     settings = load(run_id=run_id)
     who = by or getpass.getuser()
-    lifted = ask_once(
-        settings.postgres, settings.names, "respond", lambda connection: suspend.lift(connection, tenant, customer, who)
+    lifted = run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: suspend.lift(connection, tenant, customer, who),
+        settings.names.usage_schema,
     )
     if not lifted:
         raise UsageError(f"customer {customer} of {tenant} is not suspended.", "`tidemark respond list` shows who is.")
     with closing(Flags(settings.redis, settings.names)) as flags:
         try:
-            ask_once(settings.postgres, settings.names, "respond", flags.sync)
+            run_once(settings.postgres, "respond", flags.sync, settings.names.usage_schema)
         except UnavailableError as error:
             raise UnavailableError(
                 f"the suspension is lifted, but its flag is still in Redis: {error.what}",
@@ -172,7 +180,12 @@ def _webhook(settings: Settings, receiver: str | None, name: str | None, selecte
     wrong = sorted(set(selected["severities"]) - {"info", "warning", "critical"})
     if wrong:
         raise UsageError(f"severity {', '.join(wrong)} is unknown.", "use info, warning or critical.")
-    ask_once(settings.postgres, settings.names, "respond", lambda connection: webhook.kind_of(connection, receiver))
+    run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: webhook.kind_of(connection, receiver),
+        settings.names.usage_schema,
+    )
     severities: list[Severity] = selected["severities"]
     return webhook.Notify(f"webhook:{name or receiver}", receiver, selected["types"], severities, selected["tenants"])
 

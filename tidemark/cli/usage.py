@@ -14,8 +14,8 @@ from tidemark.billing.periods import instant
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, draw, emit, say
 from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
-from tidemark.dead_letters.records import instant_ms
 from tidemark.live import leaderboard, usage_rows
 from tidemark.live import usage as live_usage
 from tidemark.live.usage import Asked

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
 from tidemark.dead_letters.log import RedriveLog, source_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
-from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms
+from tidemark.dead_letters.records import Letter, arrival_ms
 from tidemark.dead_letters.validate import Judge, Verdict
 from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import Envelope, wrap

@@ -7,10 +7,11 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
 
@@ -191,20 +192,3 @@ def position_of(text: str) -> Position:
     if not (colon and partition.isdecimal() and offset.isdecimal()):
         raise UsageError(f"{text!r} is no position.", "write PARTITION:OFFSET as `tidemark dlq list` shows it: 0:17.")
     return Position(int(partition), int(offset))
-
-
-def instant_ms(text: str) -> int:
-    """UTC epoch ms, rounded down, from an RFC 3339 instant.
-
-    Raises
-    ------
-    UsageError
-        It is none, or has no zone.
-    """
-    try:
-        at = datetime.fromisoformat(text.upper())
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise UsageError(f"{text!r} is no instant.", "write RFC 3339 with a zone: 2024-02-29T23:59:59Z.")
-    return (at - _EPOCH) // timedelta(milliseconds=1)

@@ -59,7 +59,7 @@ class DeliveryWorker:
     def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._environment = os.environ if environment is None else environment
-        self._database = Database(settings.postgres, settings.names, "deliver")
+        self._database = Database(settings.postgres, "deliver", settings.names.usage_schema)
         self._session = requests.Session()
 
     def step(self) -> Sent | None:
@@ -73,7 +73,7 @@ class DeliveryWorker:
             The database has no tables.
         """
         # A connection and a response may each take the time-out, beside what Postgres takes.
-        return self._database.ask(self._attempt, 2 * self._settings.delivery.timeout_ms + STATEMENT_TIMEOUT_MS)
+        return self._database.run(self._attempt, 2 * self._settings.delivery.timeout_ms + STATEMENT_TIMEOUT_MS)
 
     def close(self) -> None:
         """Give all connections back."""

@@ -9,19 +9,16 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
-import redis
+from redis import Redis
 
-from tidemark.core import migrate, rollup_views
+from tidemark.core import postgres, redis, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
 from tidemark_client.keys import heartbeat_key, marker_key, switch_key
 from tidemark_client.switch import EVERY_TENANT, tenant_name
-from udfs.live.counters import client
-from udfs.postgres import first_line
 
-REDIS_TIMEOUT_S = 5.0
 # Readers take an older heartbeat for a pipeline that stands still, unless told otherwise.
 MAX_AGE_S = 60.0
 
@@ -61,7 +58,7 @@ def promoted(connection: psycopg.Connection, names: Names) -> list[Layer] | None
     return rollup_views.layers(connection, names) if known and known[0] else None
 
 
-def level(connection: psycopg.Connection, connected: redis.Redis, names: Names) -> bool:
+def level(connection: psycopg.Connection, connected: Redis, names: Names) -> bool:
     """Write the switch as the layers have it; False when it was so already. Autocommit, outside a transaction.
 
     Raises
@@ -71,8 +68,7 @@ def level(connection: psycopg.Connection, connected: redis.Redis, names: Names) 
     """
     with connection.transaction():
         # One at a time, from the look to the write: who looked earlier must not write later.
-        lock = f"tidemark switch {names.billing_schema}"
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+        postgres.lock_in_transaction(connection, f"tidemark switch {names.billing_schema}")
         found = prefixes(promoted(connection, names) or [])
         wanted = json.dumps(found, sort_keys=True) if found else None
         key = switch_key(names.redis_prefix)
@@ -94,14 +90,12 @@ def publish(settings: Settings) -> bool:
     UnavailableError
         Postgres or Redis is away.
     """
-    try:
-        with closing(_redis(settings)) as connected, migrate.connect(settings.postgres) as connection:
-            return level(connection, connected, settings.names)
-    except (redis.RedisError, OSError) as error:
-        raise UnavailableError(
-            f"Redis at {settings.redis.url} does not answer: {first_line(error)}",
-            "start it: `tidemark live watch` then lets readers follow.",
-        ) from error
+    with (
+        redis.translated(settings.redis),
+        closing(redis.client(settings.redis)) as connected,
+        postgres.connect(settings.postgres) as connection,
+    ):
+        return level(connection, connected, settings.names)
 
 
 def unready(settings: Settings, replay_id: str) -> str:
@@ -109,10 +103,10 @@ def unready(settings: Settings, replay_id: str) -> str:
     run = Names(settings.names.replay(replay_id))
     fix = f"start `tidemark live watch --run-id {run.run_id}` and wait a minute."
     try:
-        with closing(_redis(settings)) as connected:
+        with redis.translated(settings.redis), closing(redis.client(settings.redis)) as connected:
             marks: Any = connected.mget(marker_key(run.redis_prefix), heartbeat_key(run.redis_prefix))
-    except (redis.RedisError, OSError) as error:
-        return f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
+    except UnavailableError as error:
+        return error.what
     marker, beat = marks
     if marker is None:
         return f"the counters of run {run.run_id} were never written whole: {fix}"
@@ -121,8 +115,3 @@ def unready(settings: Settings, replay_id: str) -> str:
         age = "none" if age_s is None else f"{age_s:.0f} s old"
         return f"the heartbeat of run {run.run_id} is {age}, readers take up to {MAX_AGE_S:.0f} s: {fix}"
     return ""
-
-
-def _redis(settings: Settings) -> redis.Redis:
-    password = settings.redis.secret
-    return client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)

@@ -11,10 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import redis
+from tidemark.core.errors import UnavailableError
+from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
@@ -22,16 +23,13 @@ from tidemark_client.keys import marker_key
 from udfs.limits.cache import LimitBook
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, queue, standing_of
-from udfs.postgres import connect, deadline, first_line
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, queue, standing_of
 
 log = logger("live")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
 PIPELINE_ROWS = 1_000
-STATEMENT_TIMEOUT_MS = 15_000
-REDIS_TIMEOUT_S = 5.0
 
 # Over all dims, the latest period of each counter that was touched; all of them when `since` is null. A unique meter is
 # the number of its values, of which each is a part; other parts than the plain one have no live counter.
@@ -124,9 +122,8 @@ class Keeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._progress = Progress()
-        password = settings.redis.secret
-        self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
-        self._postgres: psycopg.Connection | None = None
+        self._redis = redis.client(settings.redis)
+        self._database = Database(settings.postgres, "live")
         self._marker = marker_key(settings.names.redis_prefix)
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
@@ -147,25 +144,25 @@ class Keeper:
 
         """
         # Step 1: which Redis is this, and does it still hold what was written?
-        run_id, marker = self._ask_redis(self._identity)
+        run_id, marker = self._in_redis(self._identity)
         begin = since(self._progress, redis_has_data=marker == run_id)
         full = begin is None
         if full and marker is not None:
             # An old snapshot says of itself that it is whole: readers must not believe it meanwhile.
-            self._ask_redis(lambda: self._redis.delete(self._marker))
+            self._in_redis(lambda: self._redis.delete(self._marker))
         # The switch, before the marker says that all is there: readers must not take the counters of another version.
-        switched = self._ask_postgres(self._follow)
+        switched = self._database.run(self._follow)
         # Step 2: totals, and the clock they are later than.
-        cursor, totals = self._ask_postgres(lambda connection: self._read(connection, begin))
+        cursor, totals = self._database.run(lambda connection: self._read(connection, begin))
         standing = self._standing(totals)
         rows, versions = plan(standing, {} if full else self._progress.pushed)
         # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
-        results = self._ask_redis(lambda: self._push(rows))
+        results = self._in_redis(lambda: self._push(rows))
         failed = [result for result in results if result not in {WRITTEN, REFUSED}]
         if full and any(total.standing is None for total in standing):
             raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
         if full:
-            self._ask_redis(lambda: self._redis.set(self._marker, run_id))
+            self._in_redis(lambda: self._redis.set(self._marker, run_id))
         # Step 4: only now is it done.
         self._progress = Progress(cursor, versions)
         return Refresh(full, len(totals), results.count(WRITTEN), results.count(REFUSED), len(failed), switched)
@@ -174,7 +171,7 @@ class Keeper:
         """Give both connections back."""
         self._redis.close()
         self._limit_source.close()
-        self._drop_postgres()
+        self._database.close()
 
     def _identity(self) -> tuple[str, str | None]:
         # The run id changes with every start: a Redis that came back with an old snapshot still has a marker, of the
@@ -184,7 +181,7 @@ class Keeper:
         return str(run_id["run_id"]), marker
 
     def _follow(self, connection: psycopg.Connection) -> bool:
-        switched: bool = self._ask_redis(lambda: active_version.level(connection, self._redis, self._settings.names))
+        switched: bool = self._in_redis(lambda: active_version.level(connection, self._redis, self._settings.names))
         return switched
 
     def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[LiveTotal]]:
@@ -219,39 +216,9 @@ class Keeper:
             results += pipeline.execute()[1:]
         return results
 
-    def _ask_redis(self, question: Callable[[], Any]) -> Any:
-        try:
-            return question()
-        except (redis.RedisError, OSError) as error:
-            self._redis.connection_pool.disconnect()
-            raise UnavailableError(
-                f"Redis at {self._settings.redis.url} cannot be written: {first_line(error)}",
-                "start it (`tidemark up`) or correct redis.url and redis.password.",
-            ) from error
-
-    def _ask_postgres(self, question: Callable[[psycopg.Connection], Any]) -> Any:
-        try:
-            if self._postgres is None:
-                self._postgres = connect(
-                    self._settings.postgres.url,
-                    statement_timeout_ms=STATEMENT_TIMEOUT_MS,
-                    application_name="tidemark live",
-                )
-            with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
-                return question(self._postgres)
-        except psycopg.errors.UndefinedTable as error:
-            raise TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.") from error
-        except psycopg.Error as error:
-            self._drop_postgres()
-            raise UnavailableError(
-                f"Postgres at {self._settings.postgres.url} cannot be read: {first_line(error)}",
-                "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-            ) from error
-
-    def _drop_postgres(self) -> None:
-        if self._postgres is not None:
-            self._postgres.close()
-            self._postgres = None
+    def _in_redis(self, operation: Callable[[], Any]) -> Any:
+        with redis.translated(self._settings.redis, self._redis):
+            return operation()
 
 
 def refresh(settings: Settings) -> Refresh:

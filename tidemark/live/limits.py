@@ -6,17 +6,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import redis
+from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
+from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database, translated, unavailable
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark_client.keys import counter_key, limits_key
@@ -30,14 +31,11 @@ from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import LiveTotal, client, queue, standing_of
+from udfs.live.counters import LiveTotal, queue, standing_of
 from udfs.live.publisher import HEARTBEAT
-from udfs.postgres import connect, deadline, first_line
 
 log = logger("limits")
 
-TIMEOUT_MS = 15_000
-REDIS_TIMEOUT_S = 5.0
 CHUNK = 1_000
 # A difference that nobody announced (a worker that could not look a customer up) is found this late at most.
 COMPARE_AGAIN_S = 60.0
@@ -99,14 +97,13 @@ class LimitSync:
     def __init__(self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self._settings = settings
         self._clock_ms = clock_ms
-        source = PostgresLimitSource(settings.postgres.url, TIMEOUT_MS, settings.catalog.schema_name)
+        source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self.limits = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._source = source
         self._catalog_source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
         self._catalog = Catalog(self._catalog_source, 1, 10_000_000)
-        password = settings.redis.secret
-        self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
-        self._postgres: psycopg.Connection | None = None
+        self._redis = redis.client(settings.redis)
+        self._database = Database(settings.postgres, "limits")
         self._sender: Sender | None = None
         self._due_ms = 0
 
@@ -119,7 +116,7 @@ class LimitSync:
             A service is unreachable; the next pass starts anew.
 
         """
-        try:
+        with redis.translated(self._settings.redis, self._redis), self._translated():
             changed = self.limits.refresh()
             now_ms = self._clock_ms()
             requests = [_request(Counter("", "", HEARTBEAT, 0, _FOR_EVER_MS, used=True), now_ms)]
@@ -129,12 +126,6 @@ class LimitSync:
             seeds = [counter for counter in differing if not counter.used]
             self._seed(seeds, now_ms)
             self._send(requests)
-        except (psycopg.Error, CatalogUnavailable) as error:
-            self._drop()
-            raise _unreachable("Postgres", self._settings.postgres.url, error) from error
-        except (redis.RedisError, OSError) as error:
-            self._redis.connection_pool.disconnect()
-            raise _unreachable("Redis", self._settings.redis.url, error) from error
         if due:
             # What differs now is compared again at once; else at the start of the next version, or after a while.
             self._due_ms = (
@@ -173,15 +164,12 @@ class LimitSync:
         return differing
 
     def _read(self) -> tuple[list[Counter], list[Pair]]:
-        if self._postgres is None:
-            self._postgres = connect(
-                self._settings.postgres.url, statement_timeout_ms=TIMEOUT_MS, application_name="tidemark limits"
-            )
         schema = sql.Identifier(self._settings.names.usage_schema)
         catalog = sql.Identifier(self._settings.catalog.schema_name)
-        with deadline(self._postgres, TIMEOUT_MS):
-            rows = self._postgres.execute(sql.SQL(_OPEN).format(schema=schema)).fetchall()
-            named = self._postgres.execute(sql.SQL(_NAMED).format(catalog=catalog)).fetchall()
+        statements = sql.SQL(_OPEN).format(schema=schema), sql.SQL(_NAMED).format(catalog=catalog)
+        rows, named = self._database.run(
+            lambda connection: [connection.execute(statement).fetchall() for statement in statements]
+        )
         return [Counter(row[0], row[1], row[2], row[3], row[4], used=True) for row in rows], [
             (row[0], row[1]) for row in named
         ]
@@ -249,12 +237,22 @@ class LimitSync:
             self._sender.abandon()
             self._sender = None
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """What the sources of limits and of the catalog raise, which have connections of their own."""
+        try:
+            yield
+        except psycopg.Error as error:
+            self._drop()
+            raise translated(self._settings.postgres, error) from error
+        except CatalogUnavailable as error:
+            self._drop()
+            raise unavailable(self._settings.postgres, error) from error
+
     def _drop(self) -> None:
         self._source.close()
         self._catalog_source.close()
-        if self._postgres is not None:
-            self._postgres.close()
-            self._postgres = None
+        self._database.close()
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
@@ -287,7 +285,3 @@ def _default(limit: Limit) -> str:
 
 def _chunks(counters: Sequence[Counter]) -> Iterator[Sequence[Counter]]:
     return (counters[start : start + CHUNK] for start in range(0, len(counters), CHUNK))
-
-
-def _unreachable(what: str, where: str, error: BaseException) -> UnavailableError:
-    return UnavailableError(f"{what} at {where} cannot be used: {first_line(error)}", "start it: `tidemark up`.")

@@ -10,12 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
 from tidemark.billing import periods, store
 from tidemark.billing.lines import Lines
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import redis
+from tidemark.core.errors import UnavailableError
+from tidemark.core.postgres import Database
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
@@ -23,8 +24,6 @@ from tidemark.live import active_version
 from tidemark_client.keys import counter_key
 from udfs.calendars.calendar import SEPARATOR
 from udfs.decimals import EXACT
-from udfs.live.counters import client
-from udfs.postgres import connect, deadline, first_line
 
 _TIMEOUT_MS = 10_000
 
@@ -156,8 +155,8 @@ def usage(settings: Settings, asked: Asked) -> Usage:
     live: Mapping[str, Total] = {}
     try:
         live = _read_live(settings, prefix, asked.pair, kinds)
-    except (redis.RedisError, OSError) as error:
-        unavailable["live"] = f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
+    except UnavailableError as error:
+        unavailable["live"] = error.what
     if asked.at is not None:
         # A counter is of the latest period alone.
         live = {name: total for name, total in live.items() if name in stored and _same_period(total, stored[name])}
@@ -238,19 +237,8 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection]:
     UnavailableError, TidemarkError
         Postgres does not answer, or has no current tables.
     """
-    try:
-        with (
-            connect(settings.postgres.url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
-            deadline(db, _TIMEOUT_MS),
-        ):
-            yield db
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-        raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
-    except psycopg.Error as error:
-        raise UnavailableError(
-            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-        ) from error
+    with closing(Database(settings.postgres, "usage", timeout_ms=_TIMEOUT_MS)) as database, database.using() as db:
+        yield db
 
 
 def schema_read(settings: Settings, stack: Sequence[Layer] | None) -> str:
@@ -299,8 +287,10 @@ def _total(start: datetime, end: datetime, samples: int, value: Decimal, project
 
 
 def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: Mapping[str, Kind]) -> dict[str, Total]:
-    password = settings.redis.secret
-    with closing(client(settings.redis.url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
+    with (
+        redis.translated(settings.redis),
+        closing(redis.client(settings.redis, timeout_s=_TIMEOUT_MS / 1_000)) as connection,
+    ):
         pipeline = connection.pipeline(transaction=False)
         for meter in kinds:
             pipeline.hgetall(counter_key(prefix, *whose, meter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
-from tidemark.core.postgres import translated
+from tidemark.core.postgres import Database, run_once
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as watch_store
@@ -24,7 +23,6 @@ from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.alerts.pipeline import Rule
-from udfs.postgres import deadline
 
 log = logger("watch")
 
@@ -62,7 +60,9 @@ class Watch:
         self._settings = settings
         self._hold = hold
         self._cursor: datetime | None = None
-        self._postgres: psycopg.Connection | None = None
+        self._database = Database(
+            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS
+        )
 
     def look(self) -> Look:
         """Read what was touched since the last look, store alarms that begin or end, and announce them.
@@ -76,22 +76,20 @@ class Watch:
 
         """
         # Step 1: read and decide in one transaction; an alarm that begins or ends is stored as not announced.
-        now, decision = self._ask(self._decide)
+        now, decision = self._database.run(self._decide)
         self._cursor = now
         # Step 2: make the alerts of all that is stored and not announced, from before a crash too: the same row makes
         # the same alert, id included.
-        waiting = self._ask(watch_store.unannounced)
+        waiting = self._database.run(watch_store.unannounced)
         texts = [text for stored in waiting for text in alerts_of(self._settings, stored)]
         # Step 3: send, and remember it only after the brokers have it.
         self._send(texts)
-        self._ask(lambda connection: _remember(connection, texts))
+        self._database.run(lambda connection: _remember(connection, texts))
         return Look(decision.begun, decision.grown, decision.ended, len(texts))
 
     def close(self) -> None:
         """Give the connection back, and with it the right to watch."""
-        if self._postgres is not None:
-            self._postgres.close()
-            self._postgres = None
+        self._database.close()
 
     def _decide(self, connection: psycopg.Connection) -> tuple[datetime, Decision]:
         with connection.transaction():
@@ -113,20 +111,6 @@ class Watch:
             with Sender(self._settings.kafka, SEND_STALL_S) as sender:
                 for alarm, _, text in texts:
                     sender.send(self._settings.names.alerts, text.encode(), key=alarm.tenant.encode())
-
-    def _ask(self, question: Callable[[psycopg.Connection], Answer]) -> Answer:
-        try:
-            if self._postgres is None:
-                self._postgres = watch_store.opened(self._settings.postgres, self._settings.names)
-                watch_store.claim(self._postgres, self._settings.names)
-            with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
-                return question(self._postgres)
-        except psycopg.Error as error:
-            self.close()
-            raise translated(self._settings.postgres, error) from error
-        except TidemarkError:
-            self.close()
-            raise
 
 
 def alerts_of(settings: Settings, stored: Stored) -> list[tuple[Alarm, Status, str]]:
@@ -191,16 +175,14 @@ def check(settings: Settings) -> Check:
         The database has no tables.
 
     """
-    try:
-        with (
-            closing(watch_store.opened(settings.postgres, settings.names)) as connection,
-            deadline(connection, STATEMENT_TIMEOUT_MS),
-        ):
-            now = watch_store.clock(connection)
-            readings = watch_store.read(connection, now - timedelta(seconds=settings.events.grace_s), HOLD)
-            running = [alarm for alarm in watch_store.known(connection, now) if alarm.resolved_at is None]
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
+
+    def read(connection: psycopg.Connection) -> tuple[list[Reading], list[Alarm]]:
+        now = watch_store.clock(connection)
+        readings = watch_store.read(connection, now - timedelta(seconds=settings.events.grace_s), HOLD)
+        return readings, [alarm for alarm in watch_store.known(connection, now) if alarm.resolved_at is None]
+
+    schema = settings.names.usage_schema
+    readings, running = run_once(settings.postgres, "quotas", read, schema, timeout_ms=STATEMENT_TIMEOUT_MS)
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
     return Check(standings(readings, bounds(settings.quotas)), tuple(running))
 

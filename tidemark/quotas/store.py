@@ -11,12 +11,8 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tidemark.core.errors import TidemarkError
-from tidemark.core.names import Names
-from tidemark.core.settings import PostgresSettings
 from tidemark.quotas.rules import Alarm, Decision, Reading
 from udfs.alerts.event import Status
-from udfs.postgres import connect
 
 STATEMENT_TIMEOUT_MS = 30_000
 TOP = 5
@@ -89,28 +85,6 @@ class Stored:
     alarm: Alarm
     evidence: dict[str, Any]
     announced: bool
-
-
-def opened(postgres: PostgresSettings, names: Names) -> psycopg.Connection:
-    """Connection in the schema of the run."""
-    connection = connect(postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark watch")
-    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(names.usage_schema)))
-    return connection
-
-
-def claim(connection: psycopg.Connection, names: Names) -> None:
-    """Be the one watch of this run; the claim goes with the connection.
-
-    Raises
-    ------
-    TidemarkError
-        Another connection has it.
-
-    """
-    name = f"tidemark watch {names.usage_schema}"
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-    if row is None or not row[0]:
-        raise TidemarkError(f"another watch of {names.usage_schema} is at work.", "end one of the two.")
 
 
 def clock(connection: psycopg.Connection) -> datetime:

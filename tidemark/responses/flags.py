@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
-import redis
 
-from tidemark.core.errors import UnavailableError
+from tidemark.core import redis
 from tidemark.core.names import Names
 from tidemark.core.settings import RedisSettings
 from tidemark_client.keys import suspension_key
-from udfs.live.counters import client
-from udfs.postgres import first_line
 
-REDIS_TIMEOUT_S = 5.0
 PIPELINE_FLAGS = 1_000
 # Who wrote the flag, as it says itself.
 BY = "tidemark/suspend"
@@ -49,9 +45,9 @@ class Flags:
     """Redis of a run, for its flags; connected when needed."""
 
     def __init__(self, server: RedisSettings, names: Names) -> None:
-        self._url = server.url
+        self._server = server
         self._prefix = names.redis_prefix
-        self._redis = client(server.url, server.secret, timeout_s=REDIS_TIMEOUT_S)
+        self._redis = redis.client(server)
 
     def sync(self, connection: psycopg.Connection) -> int:
         """Make all flags what the table says; returns how many were changed.
@@ -64,14 +60,8 @@ class Flags:
         with connection.transaction():
             connection.execute(_ALONE)
             flags = [self._flag(row) for row in connection.execute(_WANTED)]
-            try:
+            with redis.translated(self._server, self._redis):
                 return sum(self._write(part) for part in _parts(flags))
-            except (redis.RedisError, OSError) as error:
-                self._redis.connection_pool.disconnect()
-                raise UnavailableError(
-                    f"Redis at {self._url} cannot be used: {first_line(error)}",
-                    "start it (`tidemark up`) or correct redis.url and redis.password.",
-                ) from error
 
     def close(self) -> None:
         """Give the connection back."""

@@ -50,7 +50,9 @@ class Responder:
     def __init__(self, settings: Settings, handler: Handler) -> None:
         self._settings = settings
         self._handler = handler
-        self._database = Database(settings.postgres, settings.names, "respond", claim=f"respond {handler.name}")
+        self._database = Database(
+            settings.postgres, "respond", settings.names.usage_schema, claim=f"respond {handler.name}"
+        )
         self._topic: AlertTopic | None = None
         self._remembered: dict[int, int] = {}
 
@@ -73,7 +75,7 @@ class Responder:
                 return PollResult()
             # Step 2: effects, the responses and the offsets in one transaction.
             alerts, refused = _readable(records)
-            done = self._database.ask(lambda connection: self._respond(connection, alerts, ends), BATCH_TIMEOUT_MS)
+            done = self._database.run(lambda connection: self._respond(connection, alerts, ends), BATCH_TIMEOUT_MS)
             self._remembered = ends
         except TidemarkError:
             self.close()
@@ -82,7 +84,7 @@ class Responder:
 
     def sync(self) -> int:
         """Bring what the handler keeps outside Postgres in line with the tables; raises as the handler does."""
-        return self._database.ask(self._handler.sync, BATCH_TIMEOUT_MS)
+        return self._database.run(self._handler.sync, BATCH_TIMEOUT_MS)
 
     def close(self) -> None:
         """Close both connections, and with them give up the claim to this handler."""
@@ -94,11 +96,11 @@ class Responder:
     def _opened(self) -> AlertTopic:
         if self._topic is None:
             name, alerts = self._handler.name, self._settings.names.alerts
-            offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
+            offsets = self._database.run(lambda connection: store.offsets(connection, name, alerts))
             if not offsets and self._handler.start == "end":
                 with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
                     offsets = topic.ends()
-                self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
+                self._database.run(lambda connection: store.remember(connection, name, alerts, offsets))
             self._topic, self._remembered = (
                 AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
                 offsets,

@@ -14,7 +14,7 @@ from tests.integration.receivers import LocalReceiver, local_receiver
 from tests.integration.storage import own_run
 from tests.unit.alerts.alerting import an_alert
 from tidemark.alerts.intake import Intake
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.settings import Settings
 from tidemark.delivery import signed_webhook
 from tidemark.delivery.worker import DeliveryWorker
@@ -25,7 +25,7 @@ KEY = "s3cret-of-the-hook"
 def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
     """Send what is due; the document that the receiver got."""
     before = len(receiver.requests)
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         # What waits for its group is due now.
         connection.execute(
             f"UPDATE {run.names.usage_schema}.notification SET due_at = now() WHERE attempts = 0".encode()
@@ -66,5 +66,5 @@ def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(s
             assert over["group_key"] == told["group_key"]
             assert rows(run, "SELECT count(*) FROM notification WHERE delivered_at IS NULL") == [(0,)]
         finally:
-            with migrate.connect(run.postgres) as connection:
+            with postgres.connect(run.postgres) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [run.run_id])

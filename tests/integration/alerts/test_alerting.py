@@ -26,7 +26,7 @@ from tests.unit.alerts.alerting import TEN, an_alert
 from tidemark.alerts.acknowledgement import acknowledge, stats
 from tidemark.alerts.intake import Batch, Intake
 from tidemark.alerts.stored_events import events_of
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender, end_offsets
 from tidemark.core.settings import Settings
@@ -49,7 +49,7 @@ def run(stack: Any) -> Iterator[Settings]:
             put_policy(made, "route", "", {"tenants": [made.run_id], "receivers": [made.run_id]})
             yield made
         finally:
-            with migrate.connect(made.postgres) as connection:
+            with postgres.connect(made.postgres) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [made.run_id])
                 connection.execute("DELETE FROM catalog.customer WHERE tenant_id = %s", [made.run_id])
 
@@ -62,7 +62,7 @@ def readable(run: Settings) -> bool:
 
 
 def put_policy(run: Settings, kind: str, name: str, body: dict[str, Any], valid_from: str = "-infinity") -> None:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             "UPDATE catalog.alert_policy SET valid_to = %s WHERE kind = %s AND name = %s AND valid_to = 'infinity'",
             [valid_from, kind, run.run_id + name],
@@ -75,7 +75,7 @@ def put_policy(run: Settings, kind: str, name: str, body: dict[str, Any], valid_
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -96,7 +96,7 @@ def send(run: Settings, *alerts: Alert | bytes, tenant: str = "") -> None:
 def promoted(run: Settings, replayed: Settings, level_ms: int, since_ms: int) -> None:
     """Enter a promoted replay of all tenants that runs on."""
     level, since = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (level_ms, since_ms))
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(run.names.billing_schema)))
         connection.execute(
             "INSERT INTO replay (replay_id, state, scope_start, events_topic, late_until, starts, target, started_by, "
@@ -229,7 +229,7 @@ def test_limits_of_a_promoted_replay_are_told_instead_of_those_of_the_run_it_sta
         # Passed over: the run of the ledger on limits, the replay on anything else, and before it was level.
         assert outcomes(batches) == {"notified": 3, "other_version": 4}
         assert rows(run, "SELECT alert_id FROM alert ORDER BY customer_id") == [(before.id,), (other.id,), (same.id,)]
-        with migrate.connect(run.postgres) as connection:
+        with postgres.connect(run.postgres) as connection:
             connection.execute(sql.SQL("DELETE FROM {}.layer").format(sql.Identifier(run.names.billing_schema)))
         again = an_alert("c6", at_ms=since + 900 * SECOND)
         send(run, again)
@@ -377,7 +377,7 @@ def test_an_alert_is_enriched_from_the_stored_usage_and_weighed_by_it(run: Setti
 
 def test_a_declared_weight_raises_and_a_small_share_lowers(run: Settings) -> None:
     store_usage(run, "giant", 10_000_000)
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             "INSERT INTO catalog.customer (tenant_id, customer_id, revenue_weight) VALUES (%s, 'payer', 0.25)",
             [run.run_id],
@@ -445,7 +445,7 @@ def test_answers_are_kept_and_counted_per_rule(run: Settings) -> None:
 def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
     with closing(Intake(run)) as first, closing(Intake(run)) as second:
         first.run_once(0)
-        with pytest.raises(TidemarkError, match="another intake"):
+        with pytest.raises(TidemarkError, match="another `alerts`"):
             second.run_once(0)
         first.close()
         second.run_once(0)

@@ -26,7 +26,7 @@ from tidemark.billing.moments import moment
 from tidemark.billing.periods import millis
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import committed, reached
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import ENV_PREFIX, Settings
 
@@ -92,10 +92,9 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
         "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "explaining", CATALOG, tmp_path_factory.mktemp("explaining"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(stream())
-        made.wait_drained()
+        made.wait_offsets()
         # Everything is in the rollups; March is not over.
         ledger_close.close(made.settings, "test")
         yield made
@@ -114,7 +113,7 @@ def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
 
 def rows(settings: Settings, table: str, columns: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(f"SELECT {columns} FROM {{}} ORDER BY 1, 2, 3, 4")
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return connection.execute(statement.format(sql.Identifier(settings.names.billing_schema, table))).fetchall()
 
 
@@ -173,7 +172,7 @@ def test_the_index_of_a_topic_that_was_made_again_begins_again(run: Pipeline) ->
     settings = run.settings
     delta_index.catch_up(settings, settings.names)
     before = indexed(settings)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         schema = sql.Identifier(settings.names.billing_schema)
         connection.execute(sql.SQL("UPDATE {}.delta_position SET topic_id = gen_random_uuid()").format(schema))
     assert delta_index.catch_up(settings, settings.names) > 0
@@ -300,7 +299,7 @@ def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline)
 def test_a_traced_event_says_when_its_period_was_closed(run: Pipeline) -> None:
     settings = run.settings
     assert heartbeat.beat(settings, START + timedelta(days=33)) == 2
-    run.wait_drained()
+    run.wait_offsets()
     assert ledger_close.close(settings, "test").closes > 0
     found = trace(settings, "e-1")
     assert found[0].counted is not None

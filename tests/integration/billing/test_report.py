@@ -22,7 +22,7 @@ from tidemark.billing.messages import Context
 from tidemark.billing.true_up import true_up
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
-from tidemark.core import access, migrate, usage_rows
+from tidemark.core import access, postgres, usage_rows
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
 from tidemark.live.usage import Asked, usage
@@ -61,7 +61,7 @@ def settings(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute("SET search_path TO usage, public")
         yield connection
 
@@ -273,7 +273,7 @@ def many(settings: Settings) -> Iterator[Settings]:
         f"FROM generate_series(1, {tenants}) t, generate_series(1, {customers}) c, generate_series(0, {months - 1}) m)"
         " s (t, c, b, e)"
     )
-    with migrate.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
         connection.execute(
             "INSERT INTO catalog.meter (meter, event_types, aggregation, unit) VALUES ('hits', '{x}', 'count', 'u')"
         )
@@ -300,7 +300,7 @@ def many(settings: Settings) -> Iterator[Settings]:
             "aggregation, unit, n, samples, value) "
             f"SELECT s.t, s.c, s.b, s.e, 'hits', '', 'count', 'u', 1, 1, 1 FROM {series}".encode()
         )
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute("ANALYZE usage.usage_period, usage.usage_day")
         connection.execute("ANALYZE billing.period_close, billing.period_close_line, billing.correction_line")
         connection.execute("ANALYZE catalog.tenant, catalog.meter")
@@ -328,7 +328,7 @@ MONTH = "period_end >= '2013-03-01' AND period_end < '2013-03-31'"
     ],
 )
 def test_a_question_of_finance_reads_by_index(many: Settings, question: str, count: int | None) -> None:
-    with migrate.connect(many.postgres) as connection:
+    with postgres.connect(many.postgres) as connection:
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {question}".encode()).fetchall())
         whole = [line for line in plan.splitlines() if "Seq Scan on " in line]
         big = ("usage_period", "_hyper_", "period_close", "period_close_line")

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.receivers import LocalReceiver, Script, local_receiver
 from tests.integration.storage import own_run
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.delivery import signed_webhook, store
@@ -75,7 +75,7 @@ class World:
             return worker.step()
 
     def sql(self, query: Any, given: Any = None) -> list[tuple[Any, ...]]:
-        with migrate.connect(self.run.postgres) as connection:
+        with postgres.connect(self.run.postgres) as connection:
             schema = sql.Identifier(self.run.names.usage_schema)
             connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
             cursor = connection.execute(query, given)
@@ -362,7 +362,7 @@ def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
     assert world.row("n-1") | {"due_at": None} == {
         "attempts": 1, "error": None, "delivered": True, "dead": False, "due_at": None,
     }  # fmt: skip
-    with migrate.connect(world.run.postgres) as connection:
+    with postgres.connect(world.run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
         assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
 

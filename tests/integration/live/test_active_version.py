@@ -14,7 +14,7 @@ from psycopg import sql
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.replay import _let_follow
-from tidemark.core import migrate, rollup_views
+from tidemark.core import migrate, postgres, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
@@ -40,13 +40,13 @@ def replayed(run: Settings) -> Iterator[Settings]:
     settings = run.with_changes({"run_id": run.names.replay("r")})
     migrate.migrate(settings, ledger=False)
     yield settings
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(settings.names.usage_schema)))
 
 
 def promote(run: Settings, replayed: Settings, end: datetime | None = None, tenants: list[str] | None = None) -> None:
     """What a promotion does to the views."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         table = sql.Identifier(run.names.billing_schema, "layer")
         connection.execute(
             sql.SQL(
@@ -58,14 +58,14 @@ def promote(run: Settings, replayed: Settings, end: datetime | None = None, tena
 
 
 def revert(run: Settings) -> None:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "layer")))
         rollup_views.follow(connection, run.names)
 
 
 def store(run: Settings, n: int) -> None:
     """A stored total of n measurements and the live counter of it."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, "
@@ -177,7 +177,7 @@ def test_a_replay_that_readers_would_not_trust_is_told_and_a_redis_that_is_away_
     count(replayed, own_redis, 1)
     assert active_version.unready(run, "r") == ""
     own_redis.kill()
-    assert "does not answer" in active_version.unready(run, "r")
+    assert "cannot be used" in active_version.unready(run, "r")
     with pytest.raises(UnavailableError, match="readers follow"):
         active_version.publish(run)
     _let_follow(run)

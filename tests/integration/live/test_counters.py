@@ -20,7 +20,7 @@ from psycopg import sql
 from tests.integration.storage import OwnRedis, own_run
 from tests.unit.limits.limit_parts import NOW_MS, Clock, Limits, limit
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import counters as keeper
@@ -65,7 +65,7 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 
 def store(run: Settings, rows: str) -> None:
     """Put rows into usage_period: an SQL text of (customer, dims, period_start, period_end, n, total) tuples."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, "
@@ -415,7 +415,7 @@ def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_r
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher = keeper.Keeper(run)
     watcher.refresh()
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
         )
@@ -475,4 +475,4 @@ def test_usage_says_that_redis_is_away_and_shows_what_is_stored(run: Settings, o
     own_redis.kill()
     found = usage(run, Asked("EWR", "UA"))
     assert found.meters[0].stored is not None
-    assert "does not answer" in found.unavailable["live"]
+    assert "cannot be used" in found.unavailable["live"]

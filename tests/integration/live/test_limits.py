@@ -15,7 +15,7 @@ from psycopg import sql
 
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -61,7 +61,7 @@ def limit_sync(run: Settings) -> Iterator[LimitSync]:
 
 def used_counter(run: Settings) -> LiveTotal:
     """Bob's counter of the running period, stored; as the job writes it before it knows the limits."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         statement = sql.SQL(USED).format(sql.Identifier(run.names.usage_schema, "usage_period"))
         start_ms, end_ms = connection.execute(statement, (run.run_id,)).fetchone() or (0, 0)
     return LiveTotal(
@@ -158,7 +158,7 @@ FROM generate_series(1, 10000) AS number
 
 
 def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Settings, own_redis: OwnRedis) -> None:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
     with (
         closing(Keeper(run)) as counters,

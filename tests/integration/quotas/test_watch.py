@@ -21,7 +21,7 @@ from psycopg import sql
 
 import schemas
 from tests.integration.storage import own_run
-from tidemark.core import migrate, topics
+from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -44,7 +44,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -234,7 +234,7 @@ def test_a_second_watch_of_a_run_says_so_and_waits(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     with closing(watch.Watch(run)) as first, closing(watch.Watch(run)) as second:
         first.look()
-        with pytest.raises(TidemarkError, match="another watch"):
+        with pytest.raises(TidemarkError, match="another `quotas`"):
             second.look()
         first.close()
         assert second.look().sent == 0
@@ -299,7 +299,7 @@ def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_pa
         finally:
             process.kill()
             process.wait()
-            with migrate.connect(run.postgres) as connection:
+            with postgres.connect(run.postgres) as connection:
                 connection.execute("DROP SCHEMA IF EXISTS usage_tbeforetables CASCADE")
 
 

@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.cli.responses import respond_run
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
@@ -115,7 +115,7 @@ def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
 
 
 def query(run: Settings, text: Any, given: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         cursor = connection.execute(text, given or None)
         return cursor.fetchall() if cursor.description else []

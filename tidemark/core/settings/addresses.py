@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
-_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,/\[\]@]+):(\d{1,5})", re.ASCII)
+_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
+_PATH = re.compile(r"[\w/.+@-]+", re.ASCII)
 _KAFKA_PORT = 9_092
 _MAX_PORT = 65_535
 # A socket of this machine: it has a path and no host.
@@ -56,6 +58,16 @@ def brokers(text: str) -> str:
     return text
 
 
+def plain_path(path: Path) -> Path:
+    """Check that a path is absolute, and has nothing that the options of a table would read as something else."""
+    if not path.is_absolute():
+        raise ValueError("is not absolute, and workers run in other folders; write the whole path")
+    if not _PATH.fullmatch(str(path)):
+        raise ValueError("has a character other than letters, digits and /._+@-")
+    return path
+
+
+PlainPath = Annotated[Path, AfterValidator(plain_path)]
 PostgresUrl = Annotated[str, AfterValidator(url_of("postgresql", "postgres"))]
 RedisUrl = Annotated[str, AfterValidator(url_of("redis", "rediss", _SOCKET))]
 HttpUrl = Annotated[str, AfterValidator(url_of("http", "https"))]
