@@ -1,4 +1,4 @@
--- Volume of tenants as their stored usage shows it, and the alarms over their quotas.
+-- Volume of tenants as their stored usage shows it, and the alarms about their quotas.
 
 CREATE VIEW tenant_activity AS
 SELECT tenant_id,
@@ -65,9 +65,9 @@ COMMENT ON COLUMN quota_alarm.since IS 'When it was first seen, by the clock of 
 COMMENT ON COLUMN quota_alarm.bound IS 'Bound that was passed, from the settings.';
 COMMENT ON COLUMN quota_alarm.value IS 'Greatest value seen: measurements, series, or unique values.';
 COMMENT ON COLUMN quota_alarm.hour_start IS 'Hour of the greatest value; null for tenant_unique.';
-COMMENT ON COLUMN quota_alarm.hours IS 'Hours over the bound with their values when they were news last.';
-COMMENT ON COLUMN quota_alarm.seen_at IS 'When something was news last; the alarm ends an hour after.';
-COMMENT ON COLUMN quota_alarm.evidence IS 'Figures of its beginning, as sent in the alert.';
-COMMENT ON COLUMN quota_alarm.announced_at IS 'When the brokers had the alert of its beginning; null until then.';
+COMMENT ON COLUMN quota_alarm.hours IS 'Hours over the bound with their values at the last news.';
+COMMENT ON COLUMN quota_alarm.seen_at IS 'When there was news last; the alarm ends an hour after.';
+COMMENT ON COLUMN quota_alarm.evidence IS 'Figures of its start, as sent in the alert.';
+COMMENT ON COLUMN quota_alarm.announced_at IS 'When the brokers had the alert of its start; null until then.';
 COMMENT ON COLUMN quota_alarm.resolved_at IS 'When it ended; null while it runs.';
 COMMENT ON COLUMN quota_alarm.resolved_announced_at IS 'When the brokers had the alert of its end; null until then.';
