@@ -18,7 +18,7 @@ from tidemark.core.errors import DifferenceError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.core.terminal import Table, draw, one_line
-from tidemark.dead_letters.records import dead_letters, whole_and_partial
+from tidemark.dead_letters.records import read_dead_letters, whole_and_partial
 from tidemark.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from tidemark.oracle.alerts import AlertCheck, committed_alerts
 from tidemark.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
@@ -159,7 +159,7 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
         "tenant_id", "customer_id", "meter", "period_start", "period_end", "n", "samples", "total", "lo", "hi",
         "latest",
     )  # fmt: skip
-    whole, partial_ones = whole_and_partial(dead_letters(settings))
+    whole, partial_ones = whole_and_partial(read_dead_letters(settings))
     differences = compare_postgres(oracle, settings) + compare_redis(oracle, settings)
     live = [dict(zip(names, row, strict=True)) for row in live_rows(settings)]
     return Report(
