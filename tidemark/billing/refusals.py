@@ -121,7 +121,7 @@ def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> li
     if not found:
         return []
     log = read_log(settings, rejected)
-    return [one for one in found if log.standing(source_of(one[0]), None, log.part_of(one[0])) is None]
+    return [one for one in found if log.already_redriven(source_of(one[0]), None, log.part_of(one[0])) is None]
 
 
 def _period_of(settings: Settings, letter: DeadLetter, keys: Iterable[PeriodKey]) -> PeriodKey | None:

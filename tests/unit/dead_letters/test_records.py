@@ -198,7 +198,7 @@ def test_an_instant_needs_a_zone(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", ":", "1:", ":1", "a:1", "-1:1", "1:1:1"])
 def test_a_position_is_two_numbers(text: str) -> None:
-    with pytest.raises(UsageError, match="no position"):
+    with pytest.raises(UsageError, match="not a position"):
         position_of(text)
 
 
