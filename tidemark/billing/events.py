@@ -20,7 +20,7 @@ from tidemark.core.kafka import Record, end_offsets, offsets_at, read_ranges
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
-from tidemark.dead_letters.log import mark_of
+from tidemark.dead_letters.log import marker_of
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.cache import Catalog
 from udfs.decode.decoder import Decoder, key_of
@@ -128,7 +128,7 @@ class _Reader:
                     continue
                 found = [one for one in unpack(text) if self._is_own(one)]
                 self.first[event] = topic, record.partition, record.offset
-                if (mark := mark_of(record)) is not None:
+                if (mark := marker_of(record)) is not None:
                     origin = mark.origin.topic, mark.origin.partition, mark.origin.offset
                     self.origins.add(origin)
                     if found and envelope_in(self._settings, topic, record) is not None:
