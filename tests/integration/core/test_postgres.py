@@ -78,7 +78,7 @@ def test_a_claim_has_one_holder_and_goes_with_its_connection(run: Settings) -> N
 
 @pytest.mark.parametrize("statement", ["SELECT * FROM none", "SELECT none FROM usage_hour", "SELECT none(1)"])
 def test_tables_of_another_version_say_migrate(run: Settings, statement: str) -> None:
-    with pytest.raises(TidemarkError, match="no current tables: .*none.* Fix: run `tidemark db migrate`") as error:
+    with pytest.raises(TidemarkError, match=r"no current tables: .*none.* Fix: run `tidemark db migrate`") as error:
         run_once(run.postgres, "core", answer(statement), run.names.usage_schema)
     assert not isinstance(error.value, UnavailableError)
 
