@@ -19,7 +19,7 @@ from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
-from tidemark.live.counters import Keeper
+from tidemark.live.counters import CounterSync
 from tidemark.live.limits import LimitSync
 from tidemark_client import LimitReader
 from tidemark_client.keys import counter_key, limits_key
@@ -161,7 +161,7 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
     with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
     with (
-        closing(Keeper(run)) as counters,
+        closing(CounterSync(run)) as counters,
         LimitReader(run.redis.url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
     ):
         assert counters.refresh().written == 10_000
