@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidemark.catalog.file import TABLES, Key, Row
 from tidemark.catalog.plan import Plan, plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.timeline import Timeline, Version, changed_timeline, first_difference, open_since
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
