@@ -45,7 +45,7 @@ def check(
     known:
         Meters, plans and receivers that limits, customers and routes may name beside those of the file.
     content:
-        Its content merged with what is stored, which gives it its meaning; None: it stands alone.
+        Its content merged with what is stored, which gives it its meaning; None: it is complete by itself.
 
     """
     stated = mapping(file.content)

@@ -128,7 +128,7 @@ def named(table: str, stated: Mapping[str, Any]) -> frozenset[str]:
 def limit_values(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """Cap, mode, thresholds and on_unknown of a limit without faults; the cap as plain decimal text.
 
-    Thresholds are sorted: in another order they are the same limit, not a new version that is told again.
+    Thresholds are sorted: in another order they are the same limit, not a new version that raises its alerts again.
     """
     mode = entry.get("mode", "soft")
     thresholds = sorted(map(canonical_threshold, entry.get("thresholds", ("80%",))), key=_rank)

@@ -164,7 +164,7 @@ def rows(file: CatalogFile, content: Any = None) -> dict[str, list[Row]]:
         What `read` returned.
     content:
         Its content merged with what is stored, see `tidemark.catalog.merge`: rows then know what the file itself names.
-        None: the file stands alone.
+        None: the file is complete by itself.
     """
     default = default_valid_from(file)
     stated = {} if content is None else {path: value for _, _, path, value in entries(mapping(file.content))}

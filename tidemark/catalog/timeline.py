@@ -33,7 +33,7 @@ class Change:
     Parameters
     ----------
     old:
-        Values that held then, or would have held next; None when there were none.
+        Values that held then, or would have held next; None without a version.
     new:
         Values that hold from then on; None when the row is closed.
     begin_ms:
@@ -43,7 +43,7 @@ class Change:
     ahead:
         Versions after the one that holds `new`: planned ones keep what the change does not name.
     backdated:
-        Whether events may have been counted, or alerts told, by what is changed.
+        Whether events may have been counted, or alerts raised, by what is changed.
     """
 
     table: str
