@@ -41,7 +41,7 @@ def planned(
     longest_period_days:
         How long totals are kept.
     stored, known:
-        What is stored of the tenants in the file, and what it may name besides; nothing for a file that is complete by itself.
+        What is stored of the tenants in the file, and what it may name besides; empty for a complete file.
 
     Raises
     ------
