@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from pyflink.table import TableEnvironment
 
 from jobs.flink.bounds import table_options
+from jobs.flink.jdbc import jdbc_url
 from jobs.flink.restore import checkpoint_dir
 from tidemark.core.kafka.security import table_properties
 from tidemark.core.settings import KafkaSettings, Settings
@@ -62,13 +62,10 @@ def exactly_once(settings: Settings, transactions: str) -> str:
 
 def upserts(settings: Settings, job: str, *, flush_rows: int) -> str:
     """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
-    url = urlsplit(settings.postgres.url)
-    address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
-    name = settings.names.job(job)
     return table_options(
         {
             "connector": "jdbc",
-            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={name}",
+            "url": jdbc_url(settings.postgres.url, settings.names.job(job)),
             "sink.buffer-flush.max-rows": str(flush_rows),
             "sink.buffer-flush.interval": "1s",
             "sink.max-retries": "3",

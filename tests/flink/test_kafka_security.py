@@ -80,8 +80,8 @@ def test_java_reads_what_the_options_name(env: TableEnvironment, kafka: KafkaSet
     assert config.getPassword("sasl.jaas.config").value() == (
         f'{SHADED}.common.security.scram.ScramLoginModule required username="meter" password="{SECRET}";'
     )
-    assert config.getPassword("ssl.keystore.key").value() == "text of me.key\n"
-    assert config.getPassword("ssl.keystore.certificate.chain").value() == "text of me.pem\n"
+    assert config.getPassword("ssl.keystore.key").value() == "text of me.key"
+    assert config.getPassword("ssl.keystore.certificate.chain").value() == "text of me.pem"
     assert (
         "ScramLoginModule"
         in jvm.java.lang.Class.forName(f"{SHADED}.common.security.scram.ScramLoginModule", True, loader).getName()

@@ -52,7 +52,7 @@ def recomputed(run: Settings) -> tuple[dict[str, list[tuple[Any, ...]]], dict[tu
     """Usage from the archive alone, and what became of each record."""
     with Oracle(CATALOG, raw_records(run)) as oracle:
         oracle.build_values()
-        return {name: oracle.rows(name) for name in RELATIONS}, oracle.verdicts()
+        return {name: oracle.rows(name) for name in RELATIONS}, oracle.outcomes()
 
 
 def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_erased(
@@ -66,7 +66,7 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
     with Sender(run.kafka) as sender:
         sender.send(run.topics.redrive, personal(50).value, partition=0, timestamp_ms=EVENT_MS)
     archiver.run(run)
-    usage, verdicts = recomputed(run)
+    usage, outcomes = recomputed(run)
     before = set(archived_files(run))
     with opened(run.postgres, run.names) as index:
         _store_alert(index.connection, run)
@@ -83,11 +83,11 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
     again = erase.erase(run, "acme", "alice", by="dpo")
     assert (again.files, again.events) == ((), 0)
     # ... then usage is the same to the last digit, only what was no event is another kind of none, ...
-    usage_after, verdicts_after = recomputed(run)
+    usage_after, outcomes_after = recomputed(run)
     assert usage_after == usage
-    changed = {at for at in verdicts if verdicts_after[at] != verdicts[at]}
+    changed = {at for at in outcomes if outcomes_after[at] != outcomes[at]}
     assert len(changed) >= len(broken)
-    assert all(verdicts_after[at] == "missing_field" for at in changed)
+    assert all(outcomes_after[at] == "missing_field" for at in changed)
     # ... and no byte of it is in the archive.
     assert verify.verify(run).faults == []
     for path in archived_files(run):

@@ -22,9 +22,10 @@ from tidemark.billing.messages import Context
 from tidemark.billing.true_up import true_up
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
-from tidemark.core import access, postgres, usage_rows
+from tidemark.core import access, postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
+from tidemark.live import usage_rows
 from tidemark.live.usage import UsageQuery, usage
 
 HOUR = timedelta(hours=1)

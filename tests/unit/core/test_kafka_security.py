@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from jobs.flink import options
 from tidemark.core.errors import UsageError
@@ -82,6 +84,13 @@ def test_mutual_tls_names_its_files(secret_file: Path) -> None:
     assert properties["properties.config.providers"] == "directory"
     both = table_properties(KafkaSettings(**SASL, **TLS, sasl_password_file=secret_file))
     assert both["properties.config.providers"] == "file,directory"
+
+
+@pytest.mark.parametrize("client", [KafkaConsumer, KafkaProducer, KafkaAdminClient])
+def test_each_client_knows_the_options(secret_file: Path, client: Any) -> None:
+    options_given = client_options(KafkaSettings(**SASL, **TLS, sasl_password_file=secret_file))
+    assert len(options_given) == 7
+    assert set(options_given) <= set(client.DEFAULT_CONFIG)
 
 
 def test_sources_and_sinks_have_the_same_security(secret_file: Path) -> None:
