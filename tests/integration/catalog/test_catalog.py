@@ -584,7 +584,7 @@ def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source
     assert source.revision() == revision
 
 
-def test_a_database_that_is_away_is_unavailable() -> None:
+def test_a_database_that_is_down_is_unavailable() -> None:
     with pytest.raises(CatalogUnavailable):
         PostgresCatalogSource("postgresql://tidemark@127.0.0.1:9/tidemark").revision()
 

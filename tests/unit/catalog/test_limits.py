@@ -179,7 +179,7 @@ def test_a_revenue_weight_is_a_share(weight: Any, word: str) -> None:
     assert all(word in message for message in found.values())
 
 
-def test_faults_of_all_scopes_are_told_at_once() -> None:
+def test_faults_of_all_scopes_are_reported_at_once() -> None:
     bad = {"limits": {"calls": {"cap": -1, "thresholds": ["x"], "mod": "hard"}, "nope": {}}}
     found = faults_of({**bad, "plans": {"pro": bad, "free": {"limit": {}}}, "customers": {"a": {**bad, "plan": "p"}}})
     for path in ("tenants.acme", "tenants.acme.plans.pro", "tenants.acme.customers.a"):

@@ -161,7 +161,7 @@ def test_a_route_may_name_a_receiver_that_is_stored() -> None:
     assert "no receiver 'earlier'" in faults_of(route)["alerts.routes.r.receivers.0"]
 
 
-def test_faults_of_all_kinds_are_told_at_once() -> None:
+def test_faults_of_all_kinds_are_reported_at_once() -> None:
     found = faults_of(
         {
             "receivers": {"r": {"kind": "pagerduty", "url": "x", "budget": 5}},

@@ -306,7 +306,7 @@ def value_at(timeline: Timeline, ms: int) -> tuple[object, ...] | None:
 
 
 @given(timelines(), VALUES, INSTANTS, st.integers(-4, 8))
-def test_a_row_holds_what_it_says_from_its_begin_and_what_it_said_before(
+def test_a_row_has_its_new_values_from_its_start_and_the_old_ones_before(
     timeline: Timeline, values: tuple[str], from_ms: int, minute: int
 ) -> None:
     stored = of(calendar={(name,): (Version(MONTH),) for name in "abc"}, tenant={("t",): timeline} if timeline else {})
