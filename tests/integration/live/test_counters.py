@@ -243,14 +243,14 @@ def test_a_raised_cap_clears_denied_without_usage_and_no_limit_removes_it(own_re
     clock, limits = Clock(), Limits([limit("4.25", mode="hard")])
     live = held_publisher(own_redis, limits, clock)
     live.publish([change(4)])
-    nudge = replace(change(4), added=Decimal(0), at_ms=JAN + 9)
+    request = replace(change(4), added=Decimal(0), at_ms=JAN + 9)
     limits.state(JAN + 5, "customer", limit(100, mode="hard"))
-    assert live.publish([nudge]).written == 1
+    assert live.publish([request]).written == 1
     fields = limit_fields(own_redis)
     assert (fields["limit"], fields["denied"]) == ("100", "0")
     assert fields["rule"].startswith("customer/UA@2013-01-01T00:00:00.005Z-")
     limits.state(JAN + 8, "customer", None)
-    assert live.publish([nudge]).written == 1
+    assert live.publish([request]).written == 1
     assert limit_fields(own_redis) == {"revision": "3"}
     assert own_redis.client.hget(KEY, "total") == "4.5"
     live.close()
