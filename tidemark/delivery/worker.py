@@ -26,7 +26,7 @@ from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_fail
 
 log = logger("deliver")
 
-# How often due notifications are looked for when there were none, and after a failure of Postgres.
+# Pause when no notification is due, and after a failure of Postgres.
 POLL_S = 1.0
 RETRY_S = 2.0
 
