@@ -72,7 +72,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
         "tick_on": "arrival" if bounds.bounded else "proc_time",
         "tick": interval(settings.meter.bounded_tick_s if bounds.bounded else settings.meter.tick_ms / 1_000),
-        "nudges_topic": names.nudges,
+        "nudges_topic": names.reevaluations,
         "nudged": "" if bounds.bounded else statement("meter", "nudged"),
     }
     env.execute_sql(statement("meter", "raw_events", **values))

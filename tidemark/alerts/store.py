@@ -32,7 +32,7 @@ def offsets(connection: psycopg.Connection, topic: str) -> dict[int, int]:
 
 
 def remember(connection: psycopg.Connection, topic: str, offsets: Mapping[int, int]) -> None:
-    """Keep how far the topic was taken."""
+    """Store how far the topic was taken."""
     with connection.cursor() as cursor:
         cursor.executemany(_REMEMBER, [(topic, partition, offset) for partition, offset in sorted(offsets.items())])
 
@@ -46,11 +46,11 @@ def policy_between(connection: psycopg.Connection, first_ms: int, last_ms: int) 
     """The policy by instant, for instants from the first to the last, UTC epoch ms."""
     first, last = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (first_ms, last_ms))
     changes = [row[0] for row in connection.execute(_CHANGES, {"first": first, "last": last})]
-    begins = [first, *changes]
-    rows = [read_policy(connection, begin) for begin in begins]
-    policies = [policy_of((one.kind, one.name, one.body, one.version_ms) for one in some) for some in rows]
+    starts = [first, *changes]
+    rows = [read_policy(connection, start) for start in starts]
+    policies = [policy_of((row.kind, row.name, row.body, row.version_ms) for row in version) for version in rows]
 
     def policy_at(at_ms: int) -> Policy:
-        return policies[bisect_right(begins, datetime.fromtimestamp(at_ms / 1_000, UTC)) - 1]
+        return policies[bisect_right(starts, datetime.fromtimestamp(at_ms / 1_000, UTC)) - 1]
 
     return policy_at

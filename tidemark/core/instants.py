@@ -1,4 +1,4 @@
-"""Instants that people type."""
+"""Instants from the command line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def instant_ms(text: str) -> int:
     Raises
     ------
     UsageError
-        It is none, or has no zone.
+        It is not an instant, or has no zone.
     """
     try:
         at = datetime.fromisoformat(text.upper())
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise UsageError(f"{text!r} is no instant.", "write RFC 3339 with a zone: 2024-02-29T23:59:59Z.")
+        raise UsageError(f"{text!r} is not an instant.", "write RFC 3339 with a zone: 2024-02-29T23:59:59Z.")
     return (at - _EPOCH) // timedelta(milliseconds=1)

@@ -19,8 +19,8 @@ from udfs.postgres import first_line
 # Any fixed number: all migrations of one database take the same advisory lock.
 _LOCK_ID = 8_462_001
 
-# Its views and functions stand on rollups by name alone, so they serve the rollups of one run and those of the switch.
-VALUES_FILE = "0007_values.sql"
+# It names the rollups without a schema, so it serves the tables of one run and the views of the active versions.
+VALUES_FILE = "0002_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
     "report": "Views for finance",

@@ -51,7 +51,7 @@ WHERE age <= 2
 """
 # Windows are named as well as joined, so that chunks and pages of all others are left out.
 _TOP = """
-WITH asked AS (
+WITH wanted AS (
     SELECT *
     FROM unnest(%(tenants)s::text[], %(meters)s::text[], %(ends)s::timestamptz[]) AS a (tenant_id, meter, window_end)
 ), ranked AS (
@@ -60,7 +60,7 @@ WITH asked AS (
            sum(n) OVER board AS n,
            max(updated_at) OVER board AS stored_at
     FROM {schema}.usage_sliding_customer
-    JOIN asked USING (tenant_id, meter, window_end)
+    JOIN wanted USING (tenant_id, meter, window_end)
     WHERE window_s = %(window_s)s AND window_end = ANY(%(ends)s)
     WINDOW board AS (PARTITION BY tenant_id, meter, window_end)
 )
@@ -97,22 +97,22 @@ class Leaderboard:
         Raises
         ------
         UnavailableError
-            Redis or Postgres is away; the next refresh begins where this one did.
+            Redis or Postgres is unreachable; the next refresh starts where this one did.
         TidemarkError
             The database has no current tables.
 
         """
-        # Step 1: which Redis is this, and does it still hold what was written?
+        # Step 1: which Redis is this, and does it still have what was written?
         run_id, marker = self._in_redis(self._identity)
-        begin = self._cursor if marker == run_id else None
+        written_since = self._cursor if marker == run_id else None
         # Step 2: rows of the windows that were written since, and the clock they are later than.
-        now, entries = self._database.run(lambda connection: self._read(connection, begin))
+        now, entries = self._database.run(lambda connection: self._read(connection, written_since))
         boards = choose(entries, self._settings.live.leaderboard_size)
-        pushed = self._pushed if begin else {}
+        pushed = self._pushed if written_since else {}
         todo = changed(boards, pushed)
         # Step 3: write; the marker last, so that an interrupted refresh of all is repeated.
         written = self._in_redis(lambda: self._push(todo, now))
-        if begin is None:
+        if written_since is None:
             self._in_redis(lambda: self._redis.set(self._marker, run_id))
         # Step 4: only now is it done.
         self._cursor = now
@@ -130,18 +130,18 @@ class Leaderboard:
         marker: Any = self._redis.get(self._marker)
         return str(run_id["run_id"]), marker
 
-    def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[Entry]]:
+    def _read(self, connection: psycopg.Connection, written_since: datetime | None) -> tuple[datetime, list[Entry]]:
         window_s, size = int(WINDOW.total_seconds()), self._settings.live.leaderboard_size
         with connection.transaction():
             now: datetime = connection.execute("SELECT now()").fetchall()[0][0]
             # What was stored longer ago would have expired.
-            since = max(begin - OVERLAP, now - LIFE) if begin else now - LIFE
+            since = max(written_since - OVERLAP, now - LIFE) if written_since else now - LIFE
             windows = connection.execute(self._written, {"window_s": window_s, "since": since}).fetchall()
             if not windows:
                 return now, []
             tenants, meters, ends = map(list, zip(*windows, strict=True))
-            asked = {"tenants": tenants, "meters": meters, "ends": ends, "window_s": window_s, "size": size}
-            return now, [Entry(*row) for row in connection.execute(self._top, asked).fetchall()]
+            given = {"tenants": tenants, "meters": meters, "ends": ends, "window_s": window_s, "size": size}
+            return now, [Entry(*row) for row in connection.execute(self._top, given).fetchall()]
 
     def _push(self, boards: Sequence[Board], now: datetime) -> int:
         prefix = self._settings.names.redis_prefix

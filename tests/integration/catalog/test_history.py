@@ -22,7 +22,7 @@ from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
-from tidemark.dead_letters.validate import judging
+from tidemark.dead_letters.validate import open_validator
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.limits.store import PostgresLimitSource
 
@@ -202,9 +202,10 @@ def counted(settings: Settings, tenant: str) -> list[str]:
                "timestamp": "2025-01-01T00:00:00Z"}
         for kind in ("call", "query")
     }  # fmt: skip
-    with judging(settings) as judge:
-        verdicts = judge.verdicts([json.dumps(event).encode() for event in events.values()], [at_ms] * len(events))
-        return [kind for kind, verdict in zip(events, verdicts, strict=True) if verdict.reject is None]
+    with open_validator(settings) as validator:
+        values = [json.dumps(event).encode() for event in events.values()]
+        validations = validator.validate(values, [at_ms] * len(events))
+        return [kind for kind, validation in zip(events, validations, strict=True) if validation.reject is None]
 
 
 def cap(settings: Settings, tenant: str) -> int:

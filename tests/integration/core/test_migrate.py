@@ -92,10 +92,11 @@ def test_two_migrations_at_once_apply_each_file_once(stack: Any) -> None:
 
 
 def test_a_changed_applied_file_is_refused(run: Settings, connection: psycopg.Connection) -> None:
-    change = "UPDATE schema_migration SET checksum = %s WHERE name = '0002_period.sql' RETURNING checksum"
-    (before,) = connection.execute("SELECT checksum FROM schema_migration WHERE name = '0002_period.sql'").fetchall()[0]
+    change = "UPDATE schema_migration SET checksum = %s WHERE name = '0003_sliding.sql' RETURNING checksum"
+    read = "SELECT checksum FROM schema_migration WHERE name = '0003_sliding.sql'"
+    (before,) = connection.execute(read).fetchall()[0]
     connection.execute(change, ["0" * 64])
-    with pytest.raises(TidemarkError, match=r"0002_period\.sql was changed"):
+    with pytest.raises(TidemarkError, match=r"0003_sliding\.sql was changed"):
         migrate.migrate(run)
     connection.execute(change, [before])
     assert migrate.migrate(run) == []

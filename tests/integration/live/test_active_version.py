@@ -18,8 +18,8 @@ from tidemark.core import migrate, postgres, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
-from tidemark.live import counters as keeper
-from tidemark.live.usage import Asked, usage
+from tidemark.live import counters as counter_sync
+from tidemark.live.usage import UsageQuery, usage
 from tidemark_client import LimitReader
 from udfs.live.counters import LiveTotal, queue
 
@@ -118,12 +118,12 @@ def test_a_promoted_replay_with_an_end_leaves_readers_where_they_are(
     assert switch_of(run, own_redis) is None
 
 
-def test_the_keeper_repairs_the_switch_before_it_says_that_all_is_there(
+def test_the_sync_repairs_the_active_version_before_the_marker(
     run: Settings, replayed: Settings, own_redis: OwnRedis
 ) -> None:
     promote(run, replayed, tenants=["EWR"])
     wanted = f'{{"EWR": "{replayed.names.redis_prefix}"}}'
-    live = keeper.Keeper(run)
+    live = counter_sync.CounterSync(run)
     assert live.refresh().switched
     assert switch_of(run, own_redis) == wanted
     assert not live.refresh().switched
@@ -134,7 +134,7 @@ def test_the_keeper_repairs_the_switch_before_it_says_that_all_is_there(
     assert live.refresh().switched
     assert switch_of(run, own_redis) == wanted
     # A replay has no ledger, and so no switch of its own.
-    assert not keeper.refresh(replayed).switched
+    assert not counter_sync.refresh(replayed).switched
     revert(run)
     assert live.refresh().switched
     assert switch_of(run, own_redis) is None
@@ -152,7 +152,7 @@ def test_usage_is_that_of_the_version_people_read(
         count(one, own_redis, n)
 
     def shown(settings: Settings) -> tuple[str, str, bool]:
-        (meter,) = usage(settings, Asked(*WHO[:2])).meters
+        (meter,) = usage(settings, UsageQuery(*WHO[:2])).meters
         assert meter.live is not None
         assert meter.stored is not None
         return meter.live.value, meter.stored.value, meter.equal

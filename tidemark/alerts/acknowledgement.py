@@ -1,4 +1,4 @@
-"""What people say about alerts, and what their answers say about the rules."""
+"""Acknowledgements of alerts by people, and statistics of the rules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tidemark.core.settings import Settings
 
 Outcome = Literal["acted", "ignored"]
 
-# All alerts there are may be counted.
+# `stats` may count every stored alert.
 STATEMENT_TIMEOUT_MS = 30_000
 
-# The end of a condition stands for its beginning; of a fingerprint, the newest beginning is meant.
+# The id of an end acknowledges its start; a fingerprint acknowledges its newest start.
 _ACK: LiteralString = """
 WITH meant AS (
     SELECT alert_id, source FROM alert WHERE alert_id = %(name)s AND status = 'firing'
@@ -43,7 +43,7 @@ SET acknowledged_at = coalesce(acknowledged_at, now()),
 FROM meant
 WHERE alert.alert_id = meant.alert_id AND alert.source = meant.source
 RETURNING alert.alert_id, type, at, coalesce(tenant_id, '') AS tenant_id, coalesce(customer_id, '') AS customer_id,
-          summary, acknowledged_at, acknowledged_by, outcome, outcome_by, note
+          event #>> '{data,summary}' AS summary, acknowledged_at, acknowledged_by, outcome, outcome_by, note
 """
 _STATS: LiteralString = """
 SELECT type, rule, fired, suppressed, acknowledged, acted, ignored, action_ratio
@@ -53,8 +53,8 @@ ORDER BY fired DESC, type, rule
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An alert somebody answered to, as it is now."""
+class Acknowledged:
+    """An acknowledged alert, as it is now."""
 
     alert_id: str
     type: str
@@ -85,8 +85,8 @@ class RuleStats:
 
 def acknowledge(
     settings: Settings, name: str, *, by: str, outcome: Outcome | None = None, note: str | None = None
-) -> list[Answered]:
-    """Say that an alert was noticed, and what came of it; who noticed first stays, the last outcome counts.
+) -> list[Acknowledged]:
+    """Acknowledge an alert and record its outcome; the first acknowledgement stays, the last outcome counts.
 
     Parameters
     ----------
@@ -104,19 +104,19 @@ def acknowledge(
     UsageError
         There is no such alert.
     UnavailableError
-        Postgres is away.
+        Postgres cannot be reached.
 
     """
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
 
-    def acknowledged(connection: psycopg.Connection) -> list[Answered]:
-        with connection.cursor(row_factory=class_row(Answered)) as cursor:
+    def updated(connection: psycopg.Connection) -> list[Acknowledged]:
+        with connection.cursor(row_factory=class_row(Acknowledged)) as cursor:
             return cursor.execute(_ACK, given).fetchall()
 
-    found = run_once(settings.postgres, "alerts", acknowledged, settings.names.usage_schema)
-    if not found:
+    acknowledged = run_once(settings.postgres, "alerts", updated, settings.names.usage_schema)
+    if not acknowledged:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
-    return found
+    return acknowledged
 
 
 def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
@@ -125,7 +125,7 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
     Raises
     ------
     UnavailableError
-        Postgres is away.
+        Postgres cannot be reached.
 
     """
 
