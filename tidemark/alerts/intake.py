@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -20,7 +18,7 @@ from tidemark.alerts.router import Desk
 from tidemark.alerts.topic import AlertTopic, Place, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import translated
-from tidemark.core.service import logger
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, AlertError, Severity
 from udfs.postgres import deadline, first_line
@@ -32,8 +30,6 @@ POLL_MS = 500
 REPLAY_POLL_MS = 50
 # A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
 BATCH_TIMEOUT_MS = 60_000
-# Between attempts while a service is away.
-RETRY_S = 2.0
 
 Answer = TypeVar("Answer")
 # Next offset by topic and partition.
@@ -193,25 +189,12 @@ class Intake:
             raise translated(self._settings.postgres, error) from error
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Take alerts until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", topic=settings.names.alerts, schema=settings.names.usage_schema)
-    failing = False
-    with closing(Intake(settings)) as intake:
-        while not stop.is_set():
-            try:
-                batch = intake.look()
-            except TidemarkError as error:
-                log("failed", error=str(error))
-                failing = True
-                stop.wait(RETRY_S)
-            else:
-                _report(batch, recovered=failing)
-                failing = False
-    log("stopped")
+def service(settings: Settings) -> Service[Intake, Batch]:
+    """Takes without a pause: each look waits for what comes."""
+    return Service("intake", 0, lambda: Intake(settings), Intake.look, log, _report)
 
 
-def _report(batch: Batch, *, recovered: bool) -> None:
+def _report(batch: Batch, recovered: bool) -> None:
     for one in batch.refused:
         log("refused", position=f"{one.place.partition}:{one.place.offset}", why=one.why)
     if batch.fates or recovered:

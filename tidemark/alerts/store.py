@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.catalog.policy import read_policy
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import StandbyError
 from tidemark.core.names import Names
 from tidemark.core.settings import PostgresSettings
 from udfs.postgres import connect
@@ -45,14 +45,14 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
 
     Raises
     ------
-    TidemarkError
+    StandbyError
         Another connection has it.
 
     """
     name = f"tidemark alerts {names.usage_schema}"
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     if row is None or not row[0]:
-        raise TidemarkError(f"another intake of {names.alerts} is at work.", "end one of the two.")
+        raise StandbyError(f"another intake of {names.alerts} is at work.", "end one of the two.")
 
 
 def offsets(connection: psycopg.Connection, topic: str) -> dict[int, int]:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.core import migrate
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import StandbyError, TidemarkError
 from tidemark.core.names import Names
 from tidemark.core.settings import PostgresSettings
 
@@ -190,8 +190,10 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
 
     Raises
     ------
+    StandbyError
+        Somebody else is at work.
     TidemarkError
-        Somebody else is at work; and as for `opened`.
+        As for `opened`.
     """
     with opened(postgres, names) as index:
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_WAIT))
@@ -199,7 +201,7 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
         try:
             index.connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
         except psycopg.errors.LockNotAvailable:
-            raise TidemarkError(
+            raise StandbyError(
                 f"the {name} is being changed by somebody else.", "wait until that archive, erase or retention is done."
             ) from None
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{migrate.LOCK_TIMEOUT_S}s"))

@@ -9,7 +9,7 @@ from typing import TypeVar
 import psycopg
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.names import Names
 from tidemark.core.settings import PostgresSettings
 from udfs.postgres import connect, deadline, first_line
@@ -46,8 +46,10 @@ class Database:
         ------
         UnavailableError
             Postgres is away; the next question opens a new connection.
+        StandbyError
+            Another connection has the claim.
         TidemarkError
-            The database has no tables, or another connection has the claim.
+            The database has no tables.
         """
         try:
             if self._connection is None:
@@ -73,7 +75,7 @@ class Database:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(self._schema)))
         if self._claim and not _claimed(connection, f"tidemark {self._claim} {self._schema}"):
             connection.close()
-            raise TidemarkError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
+            raise StandbyError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
         return connection
 
 

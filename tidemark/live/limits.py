@@ -1,12 +1,14 @@
-"""Keeper of limits: what changes without an event (a limit, a plan) reaches Redis and the alerts all the same."""
+"""Keeper of limits: what changes without an event (a limit, a plan) reaches Redis and the alerts all the same.
+
+The heartbeat by which readers see that Redis is kept up to date is a service of its own: it needs Kafka alone, and no
+other database that is down or slow may hold it up.
+"""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -17,7 +19,7 @@ from psycopg import sql
 
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import Sender
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark_client.keys import counter_key, limits_key
 from udfs.calendars.calendar import CalendarError, NoPeriodError
@@ -35,6 +37,7 @@ from udfs.live.publisher import HEARTBEAT
 from udfs.postgres import connect, deadline, first_line
 
 log = logger("limits")
+heartbeat_log = logger("heartbeat")
 
 TIMEOUT_MS = 15_000
 REDIS_TIMEOUT_S = 5.0
@@ -85,6 +88,64 @@ class Look:
     full: bool
 
 
+class Requests:
+    """Sends requests to `meter` that a counter is evaluated again; one producer, made again after each failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sender: Sender | None = None
+
+    def send(self, requests: Sequence[dict[str, Any]]) -> None:
+        """Send them, and wait until the brokers have them.
+
+        Raises
+        ------
+        UnavailableError
+            Kafka did not take them.
+        """
+        if not requests:
+            return
+        try:
+            if self._sender is None:
+                self._sender = Sender(self._settings.kafka, SEND_STALL_S)
+            for request in requests:
+                self._sender.send(self._settings.names.nudges, json.dumps(request).encode())
+            self._sender.flush()
+        except TidemarkError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the producer back without waiting."""
+        if self._sender is not None:
+            self._sender.abandon()
+            self._sender = None
+
+
+class Heartbeat:
+    """Tells readers that the path from Kafka through `meter` to Redis works, whatever else is down.
+
+    Parameters
+    ----------
+    settings:
+        Kafka, and the run.
+    clock_ms:
+        Epoch milliseconds.
+    """
+
+    def __init__(self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._requests = Requests(settings)
+        self._clock_ms = clock_ms
+
+    def send(self) -> None:
+        """Send one heartbeat; raises UnavailableError when Kafka does not take it."""
+        self._requests.send([_nudge(Counter("", "", HEARTBEAT, 0, _FOR_EVER_MS, used=True), self._clock_ms())])
+
+    def close(self) -> None:
+        """Give the producer back."""
+        self._requests.close()
+
+
 class LimitKeeper:
     """Compares the limits that hold with those in Redis, and has every counter that differs looked at again.
 
@@ -107,11 +168,11 @@ class LimitKeeper:
         password = settings.redis.secret
         self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
         self._postgres: psycopg.Connection | None = None
-        self._sender: Sender | None = None
+        self._requests = Requests(settings)
         self._due_ms = 0
 
     def look(self) -> Look:
-        """Send a heartbeat; when limits may have changed, write defaults and unused counters, and nudge the others.
+        """When limits may have changed, write defaults and unused counters, and nudge the others.
 
         Raises
         ------
@@ -122,13 +183,12 @@ class LimitKeeper:
         try:
             changed = self.book.refresh()
             now_ms = self._clock_ms()
-            nudges = [_nudge(Counter("", "", HEARTBEAT, 0, _FOR_EVER_MS, used=True), now_ms)]
             due = changed or now_ms >= self._due_ms
             found: list[Counter] = self._differing(now_ms) if due and self.book.revision >= 0 else []
-            nudges += [_nudge(counter, now_ms) for counter in found if counter.used]
+            nudges = [_nudge(counter, now_ms) for counter in found if counter.used]
             seeds = [counter for counter in found if not counter.used]
             self._seed(seeds, now_ms)
-            self._send(nudges)
+            self._requests.send(nudges)
         except (psycopg.Error, CatalogUnavailable) as error:
             self._drop()
             raise _away("Postgres", self._settings.postgres.url, error) from error
@@ -138,13 +198,13 @@ class LimitKeeper:
         if due:
             # What differs now is looked at again at once; else at the next begin of a version, or after a while.
             self._due_ms = now_ms if found else min(now_ms + int(LOOK_AGAIN_S * 1_000), self.book.next_change(now_ms))
-        return Look(len(nudges) - 1, len(seeds), due)
+        return Look(len(nudges), len(seeds), due)
 
     def close(self) -> None:
         """Give all connections back."""
         self._drop()
         self._redis.close()
-        self._close_sender()
+        self._requests.close()
 
     def _differing(self, now_ms: int) -> list[Counter]:
         """Counters that the job has not held against the limit that holds now: `watched` in Redis is another."""
@@ -230,22 +290,6 @@ class LimitKeeper:
     def _key(self, one: Counter) -> str:
         return counter_key(self._settings.names.redis_prefix, one.tenant, one.customer, one.meter)
 
-    def _send(self, nudges: Sequence[dict[str, Any]]) -> None:
-        try:
-            if self._sender is None:
-                self._sender = Sender(self._settings.kafka, SEND_STALL_S)
-            for nudge in nudges:
-                self._sender.send(self._settings.names.nudges, json.dumps(nudge).encode())
-            self._sender.flush()
-        except TidemarkError:
-            self._close_sender()
-            raise
-
-    def _close_sender(self) -> None:
-        if self._sender is not None:
-            self._sender.abandon()
-            self._sender = None
-
     def _drop(self) -> None:
         self._source.close()
         self._catalog_source.close()
@@ -254,16 +298,23 @@ class LimitKeeper:
             self._postgres = None
 
 
-def watch(settings: Settings, stop: threading.Event) -> None:
-    """Look every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live.refresh_s, topic=settings.names.nudges)
+def services(settings: Settings) -> list[Service[Any, Any]]:
+    """The keeper, which looks every `live.refresh_s`, and the heartbeat, sent as often."""
+    every_s = settings.live.refresh_s
+    return [
+        Service("limits", every_s, lambda: LimitKeeper(settings), LimitKeeper.look, log, _report),
+        Service("heartbeat", every_s, lambda: Heartbeat(settings), Heartbeat.send, heartbeat_log, _report_heartbeat),
+    ]
 
-    def report(done: Look, failing: bool) -> None:
-        if failing or done.nudged or done.seeded:
-            log("looked", nudged=done.nudged, seeded=done.seeded, full=done.full)
 
-    with closing(LimitKeeper(settings)) as keeper:
-        repeat(keeper.look, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
+def _report(done: Look, failing: bool) -> None:
+    if failing or done.nudged or done.seeded:
+        log("looked", nudged=done.nudged, seeded=done.seeded, full=done.full)
+
+
+def _report_heartbeat(_: None, failing: bool) -> None:
+    if failing:
+        heartbeat_log("recovered")
 
 
 def _nudge(counter: Counter, now_ms: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ import psycopg
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
 from tidemark.core.postgres import translated
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as watch_store
 from tidemark.quotas.rules import HOLD, Alarm, Decision, Key, Reading, decide
@@ -26,7 +25,7 @@ from udfs.alerts.event import Status, to_json
 from udfs.alerts.pipeline import Rule
 from udfs.postgres import deadline
 
-log = logger("watch")
+log = logger("quotas")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
@@ -220,16 +219,9 @@ def standings(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int 
     return tuple(sorted(chosen, key=lambda s: s.value / s.bound, reverse=True))
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Look every `quotas.watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log(
-        "started",
-        every_s=settings.quotas.watch_interval_s,
-        schema=settings.names.usage_schema,
-        bounds=bounds(settings.quotas),
-    )
-    with closing(Watch(settings)) as watch:
-        repeat(watch.look, every_s=settings.quotas.watch_interval_s, stop=stop, log=log, report=_report)
+def service(settings: Settings) -> Service[Watch, Look]:
+    """Looks every `quotas.interval_s`."""
+    return Service("quotas", settings.quotas.interval_s, lambda: Watch(settings), Watch.look, log, _report)
 
 
 def _report(found: Look, failing: bool) -> None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import StandbyError
 from tidemark.core.names import Names
 from tidemark.core.settings import PostgresSettings
 from tidemark.quotas.rules import Alarm, Decision, Reading
@@ -103,14 +103,14 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
 
     Raises
     ------
-    TidemarkError
+    StandbyError
         Another connection has it.
 
     """
     name = f"tidemark watch {names.usage_schema}"
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     if row is None or not row[0]:
-        raise TidemarkError(f"another watch of {names.usage_schema} is at work.", "end one of the two.")
+        raise StandbyError(f"another watch of {names.usage_schema} is at work.", "end one of the two.")
 
 
 def clock(connection: psycopg.Connection) -> datetime:

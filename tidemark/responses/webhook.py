@@ -67,8 +67,11 @@ class Tell:
         self._tell(connection, alert)
 
     def settle(self, connection: psycopg.Connection) -> int:  # noqa: ARG002  the protocol's
-        """Nothing: `tidemark deliver run` sends what stands in the table."""
+        """Nothing: the role `deliver` sends what stands in the table."""
         return 0
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def _tell(self, connection: psycopg.Connection, alert: Alert) -> None:
         key = fingerprint("response", self.name, self.receiver, alert.source, alert.id, alert.status)

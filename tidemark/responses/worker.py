@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -13,7 +11,7 @@ import psycopg
 from tidemark.alerts.topic import AlertTopic, Place, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
-from tidemark.core.service import logger
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.responses import store
 from tidemark.responses.handler import Handler
@@ -24,7 +22,6 @@ log = logger("respond")
 POLL_MS = 500
 # A batch is at most 500 alerts, and a few statements for each.
 BATCH_TIMEOUT_MS = 60_000
-RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,34 +117,51 @@ class Responder:
         return begun, undone
 
 
-def run(settings: Settings, handler: Handler, stop: threading.Event) -> None:
-    """Answer alerts until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", handler=handler.name, topic=settings.names.alerts, schema=settings.names.usage_schema)
-    check_at = time.monotonic()
-    with closing(Responder(settings, handler)) as responder:
-        while not stop.is_set():
-            try:
-                done = responder.look()
-                if done != Look() or time.monotonic() >= check_at:
-                    # Set before it is tried: a Redis that is away is asked at the same pace.
-                    check_at = time.monotonic() + settings.responses.check_s
-                    _report(handler, done, responder.settle())
-            except TidemarkError as error:
-                log("failed", handler=handler.name, error=str(error))
-                stop.wait(RETRY_S)
-    log("stopped", handler=handler.name)
+class Response:
+    """A responder, and every `responses.check_s` or after an answer a check of what its handler keeps elsewhere.
+
+    Parameters
+    ----------
+    settings:
+        Services, and the run.
+    handler:
+        Who answers; closed with this.
+    clock:
+        Seconds that only grow.
+    """
+
+    def __init__(self, settings: Settings, handler: Handler, clock: Callable[[], float] = time.monotonic) -> None:
+        self._check_s = settings.responses.check_s
+        self._handler = handler
+        self._clock = clock
+        self._check_at = clock()
+        self._responder = Responder(settings, handler)
+
+    def run_once(self) -> tuple[Look, int]:
+        """Answer what came; returns that, and how much had to be changed elsewhere. Raises as `Responder.look` does."""
+        done, changed = self._responder.look(), 0
+        if done != Look() or self._clock() >= self._check_at:
+            # Set before it is tried: a Redis that is down is asked at the same pace.
+            self._check_at = self._clock() + self._check_s
+            changed = self._responder.settle()
+        return done, changed
+
+    def close(self) -> None:
+        """Give all connections back, those of the handler too."""
+        self._responder.close()
+        self._handler.close()
 
 
-def _report(handler: Handler, done: Look, settled: int) -> None:
-    if done != Look() or settled:
-        log(
-            "answered",
-            handler=handler.name,
-            begun=done.begun,
-            undone=done.undone,
-            refused=done.refused,
-            settled=settled,
-        )
+def service(settings: Settings, name: str, make: Callable[[], Handler]) -> Service[Response, tuple[Look, int]]:
+    """Answers for one handler without a pause: each look waits for what comes."""
+
+    def report(result: tuple[Look, int], failing: bool) -> None:
+        done, changed = result
+        if failing or done != Look() or changed:
+            figures = {"begun": done.begun, "undone": done.undone, "refused": done.refused, "settled": changed}
+            log("answered", handler=name, **figures)
+
+    return Service(name, 0, lambda: Response(settings, make()), Response.run_once, log, report)
 
 
 def _readable(records: Sequence[tuple[Place, bytes]]) -> tuple[list[Alert], int]:
