@@ -24,9 +24,9 @@ Ids are printed as they are. Control characters, and those that turn the directi
 however long. `tidemark --version` prints the version; `-h` is `--help`, of every command; `tidemark
 --install-completion` lets the shell complete commands and options (bash, zsh, fish, PowerShell)."""
 
-SOURCES = """Settings have sections. A file nests them (`kafka: {bootstrap: …}`), a variable has `__` between section and
-key; a list there is JSON. Read from flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names (else
-the local stack's).
+SOURCES = """Settings have sections. A file nests them (`kafka: {bootstrap: …}`), a variable has `__` between section
+and key; a list there is JSON. Read from flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names
+(else the local stack's).
 All faults are named at once, each with what was meant: a key of the file or a variable `TIDEMARK_…` that is no setting,
 a URL without its scheme (`redis://…`), a broker without its port. `tidemark settings --check` does no more; every
 command that reads settings begins with it."""

@@ -23,7 +23,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.cli.responses import respond_run
 from tidemark.core import migrate, topics
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 from tidemark.responses.flags import Flags
@@ -223,7 +223,7 @@ def test_effect_and_offset_are_stored_together_or_not_at_all(run: Settings) -> N
 def test_a_second_responder_of_a_handler_says_so(run: Settings) -> None:
     with suspending(run) as first, suspending(run) as second:
         first.look(0)
-        with pytest.raises(TidemarkError, match="another `respond suspend`"):
+        with pytest.raises(StandbyError, match="another `respond suspend`"):
             second.look(0)
 
 
@@ -257,6 +257,7 @@ def environment(run: Settings) -> dict[str, str]:
         "TIDEMARK_RUN_ID": run.run_id,
         "TIDEMARK_TOPICS__EVENTS": run.topics.events,
         "TIDEMARK_RESPONSES__CHECK_S": "1",
+        "TIDEMARK_RESPONSES__SUSPEND": "true",
     }
     return {**os.environ, **given}
 
@@ -269,7 +270,7 @@ def command(run: Settings, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_running_responder_suspends_heals_and_is_overruled_by_hand(run: Settings, tmp_path: Path) -> None:
     log = tmp_path / "respond.log"
     with log.open("wb") as stderr:
-        call = [sys.executable, "-c", COMMAND, "respond", "run", "--handler", "suspend"]
+        call = [sys.executable, "-c", COMMAND, "serve", "--roles", "respond"]
         process = subprocess.Popen(call, env=environment(run), stderr=stderr)
         try:
             produce(run, exceeded())

@@ -58,13 +58,8 @@ def test_a_role_that_cannot_run_is_refused(names: list[str], message: str) -> No
 
 
 def test_each_role_is_made_of_services_at_their_intervals() -> None:
-    changes = {
-        "responses__suspend": True,
-        "archive__dir": "archive",
-        "retention__hour_days": 40,
-        "delivery__threads": 2,
-    }
-    every = settings(**changes, reconcile__interval_s=7)
+    changes = {"responses__suspend": True, "archive__dir": "archive", "retention__hour_days": 40}
+    every = settings(**changes, delivery__threads=2, reconcile__interval_s=7)
     made = services_of(every, list(ROLES))
     assert {role: [one.name for one in many] for role, many in made.items()} == {
         "live": ["counters", "leaderboard", "limits", "heartbeat"], "quotas": ["quotas"], "alerts": ["intake"],
