@@ -32,7 +32,7 @@ from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, 
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 KEY = "usage:{EWR/UA}:miles"
-SERVE = "from tidemark.cli.main import main; main()"
+SERVE = [sys.executable, "-c", "from tidemark.cli.main import main; main()", "serve", "--roles", "live"]
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) -> LiveTotal:
@@ -432,9 +432,7 @@ def test_the_running_role_restores_and_ends_cleanly_on_sigterm(
     environment = {**os.environ, **watched.environment()}
     log = tmp_path / "keeper.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, "serve", "--roles", "live"], env=environment, stderr=stderr
-        )
+        process = subprocess.Popen(SERVE, env=environment, stderr=stderr)
         try:
             deadline = time.monotonic() + 20
             while live_n(run, own_redis, "c10") != "1":

@@ -21,16 +21,16 @@ from psycopg.types.json import Jsonb
 
 from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
-from tidemark.cli.responses import respond_run
 from tidemark.core import migrate, topics
-from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.errors import StandbyError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender
-from tidemark.core.settings import Settings
+from tidemark.core.settings import Settings, WebhookResponse
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from tidemark.responses.suspend import Suspend
 from tidemark.responses.webhook import Tell
 from tidemark.responses.worker import Look, Responder
+from tidemark.serve.roles import services_of
 from tidemark_client.keys import suspension_key
 from udfs.alerts.event import Alert, fingerprint, to_json
 
@@ -347,15 +347,8 @@ def test_nothing_is_passed_over_while_the_receiver_is_not_in_the_policy(run: Set
     assert told(run) == [("billing", "firing", ["c-1/calls/firing"])]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ({"handler": "webhook"}, "needs a receiver"),
-        ({"handler": "webhook", "receiver": "nobody"}, "not in the alert policy"),
-        ({"handler": "webhook", "receiver": "x", "severities": ["loud"]}, "severity loud is unknown"),
-        ({"handler": "suspend", "receiver": "x"}, "takes no receiver"),
-    ],
-)
-def test_a_wrong_call_says_what_is_missing(run: Settings, words: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        respond_run(run_id=run.run_id, **words)
+def test_a_receiver_that_is_not_in_the_policy_holds_its_response_up(run: Settings) -> None:
+    asking = run.with_changes({"responses.webhooks": (WebhookResponse(receiver="nobody"),)})
+    (service,) = services_of(asking, ["respond"])["respond"]
+    with pytest.raises(UsageError, match="nobody is not in the alert policy"):
+        service.make()

@@ -1,4 +1,4 @@
-"""`tidemark serve` on real services: roles survive what fails, a standby takes over, a stop is in time wherever it is."""
+"""`tidemark serve` on real services: roles survive what fails, a standby takes over, a stop is always in time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from psycopg import sql
@@ -56,9 +57,7 @@ class Serving:
         return [one for one in map(json.loads, whole) if one["event"] == event and one.get("role") == role]
 
     def wait(self, event: str, role: str, count: int = 1) -> None:
-        wait_until(
-            lambda: len(self.lines(event, role)) >= count, WITHIN_S, f"{event} of {role}: {self.log.read_text()}"
-        )
+        wait_until(lambda: len(self.lines(event, role)) >= count, WITHIN_S, f"{event} of {role}")
 
     def stop(self) -> float:
         """Ask it to end; how many seconds it took."""
@@ -111,28 +110,27 @@ def test_all_roles_go_on_after_postgres_ended_their_sessions_and_stop_in_time(
     with serving(run, ROLES, tmp_path / "serve.log") as served:
         # Given roles at work ...
         count(run, "c1")
-        wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, f"c1 in Redis: {served.log.read_text()}")
+        wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, "c1 in Redis")
         served.wait("reconciled", "reconcile")
         # ... when Postgres ends their sessions, then each says so and goes on with new ones.
         assert terminate_sessions(run) >= 3
         served.wait("failed", "live")
         count(run, "c2")
-        wait_until(lambda: is_live(run, own_redis, "c2"), WITHIN_S, f"c2 in Redis: {served.log.read_text()}")
+        wait_until(lambda: is_live(run, own_redis, "c2"), WITHIN_S, "c2 in Redis")
         served.wait("looked", "quotas")
         served.wait("taken", "alerts")
         assert served.stop() < STOP_S
     started = json.loads(served.log.read_text().splitlines()[0])
     assert started["roles"]["live"] == ["counters", "leaderboard", "limits", "heartbeat"]
     failed = served.lines("failed", "live") + served.lines("failed", "alerts")
-    assert {(one["level"], "Postgres" in one["error"], "traceback" in one) for one in failed} == {
-        ("error", True, False)
-    }
+    assert {one["level"] for one in failed} == {"error"}
+    assert all("Postgres" in one["error"] and "traceback" not in one for one in failed)
 
 
 def test_a_second_instance_is_a_standby_until_the_first_is_killed(run: Settings, tmp_path: Path) -> None:
     with serving(run, "quotas", tmp_path / "first.log") as first:
         held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
-        wait_until(lambda: _number(run, held) >= 1, WITHIN_S, f"the claim: {first.log.read_text()}")
+        wait_until(lambda: _number(run, held) >= 1, WITHIN_S, "the claim")
         with serving(run, "quotas", tmp_path / "second.log") as second:
             second.wait("standby", "quotas")
             first.process.kill()
@@ -145,11 +143,14 @@ def test_a_second_instance_is_a_standby_until_the_first_is_killed(run: Settings,
 def test_a_black_holed_postgres_stops_neither_the_heartbeat_nor_a_stop(
     run: Settings, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
-    with Relay.of(run.postgres.url) as relay:
-        behind = run.with_changes({"postgres.url": relay.url(run.postgres.url)})
+    address = urlsplit(run.postgres.url)
+    assert address.port is not None
+    with Relay(address.port) as relay:
+        port = urlsplit(relay.url).port
+        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{address.port}/", f":{port}/")})
         with serving(behind, "live,quotas,alerts", tmp_path / "serve.log") as served:
             count(run, "c1")
-            wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, f"c1 in Redis: {served.log.read_text()}")
+            wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, "c1 in Redis")
             # When Postgres accepts and answers nothing, then heartbeats go on, and a stop waits for nobody.
             relay.hold()
             before = heartbeats(run)

@@ -200,9 +200,7 @@ def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
     assert {name for name, text in sections().items() if text != first[name]} == {"redis"}
 
 
-def test_every_service_is_restarted_and_what_runs_beside_the_jobs_waits_for_the_tables(
-    paths: Paths, parts: Provisioned
-) -> None:
+def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Paths, parts: Provisioned) -> None:
     every = {program.name: program for program in programs(paths, parts)}
     assert set(every) == {*SERVICES, *DAEMONS}
     assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
