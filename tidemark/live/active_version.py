@@ -100,14 +100,14 @@ def publish(settings: Settings) -> bool:
     except (redis.RedisError, OSError) as error:
         raise UnavailableError(
             f"Redis at {settings.redis.url} does not answer: {first_line(error)}",
-            "start it: `tidemark live watch` then lets readers follow.",
+            "start it: the role `live` of `tidemark serve` then lets readers follow.",
         ) from error
 
 
 def unready(settings: Settings, replay_id: str) -> str:
     """Why readers would not trust the counters of a replay that runs on, in words; empty: they would."""
     run = Names(settings.names.replay(replay_id))
-    fix = f"start `tidemark live watch --run-id {run.run_id}` and wait a minute."
+    fix = f"start `tidemark serve --roles live --run-id {run.run_id}` and wait a minute."
     try:
         with closing(_redis(settings)) as connected:
             marks: Any = connected.mget(marker_key(run.redis_prefix), heartbeat_key(run.redis_prefix))
