@@ -1,4 +1,4 @@
--- Volume of tenants as their stored usage shows it, and the alarms over it; `tidemark watch` reads the one and writes the other.
+-- Volume of tenants as their stored usage shows it, and the alarms over it; the role `quotas` reads the one and writes the other.
 
 -- What was written lately. With 1.2 M rows and 20 000 of them active, this index and the next took the two questions about
 -- hours from 560 ms to 20 ms, and an upsert from 22 to 25 us.
