@@ -11,7 +11,7 @@ DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
 WORKERS ?= 3
 
-.PHONY: help setup provision demo down clean test test-unit test-oracle test-flink test-services chaos bench lint types docs-check ci
+.PHONY: help setup provision demo up down clean test test-unit test-oracle test-flink test-services chaos bench lint types docs-check reference diagrams ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ provision: setup ## Fetch what the services need (Debian packages, jars), once a
 
 demo: setup ## Count a quarter of real flights and compare with the oracle; DEMO=year: the whole year
 	@$(BIN)/tidemark demo --period $(DEMO)
+
+up: setup ## Start the services and both jobs on this machine
+	@$(BIN)/tidemark up --jobs
 
 down: setup ## Stop the local stack; its data stays
 	@$(BIN)/tidemark down
@@ -80,7 +83,16 @@ lint: setup ## Style, and which folder may import which; writes nothing
 types: setup ## Types
 	$(BIN)/mypy
 
-docs-check: setup ## Reference pages are what the code says
+docs-check: setup ## Reference pages and the figures of README are what the code and the measurements say
 	$(BIN)/python -m tidemark.cli.reference --check
+	$(BIN)/python -m tidemark.cli.figures --check
+
+reference: setup ## Write docs/reference.md and the figures of README
+	$(BIN)/python -m tidemark.cli.reference
+	$(BIN)/python -m tidemark.cli.figures
+
+diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
+	dot -Tsvg docs/flow.dot > docs/flow.svg
+	printf '<!-- source sha256 %s -->\n' "$$(sha256sum < docs/flow.dot | cut -d' ' -f1)" >> docs/flow.svg
 
 ci: lint types docs-check test ## What .ci/run calls

@@ -10,6 +10,7 @@ LEFT_OUT = (
     "tidemark.demo",
     "tidemark.cli.demo",
     "tidemark.cli.doctor",
+    "tidemark.cli.figures",
     "tidemark.cli.reference",
     "tidemark.cli.stack",
 )

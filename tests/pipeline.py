@@ -137,11 +137,11 @@ class Pipeline:
 
     def dead_letters(self) -> Counter[str]:
         """Whole dead letters by reason."""
-        return Counter(dlq.whole_and_partial(dlq.dead_letters(self.settings))[0])
+        return Counter(dlq.whole_and_partial(dlq.read_dead_letters(self.settings))[0])
 
     def partial_dead_letters(self) -> Counter[str]:
         """What single meters refused of counted events, by reason."""
-        return Counter(dlq.whole_and_partial(dlq.dead_letters(self.settings))[1])
+        return Counter(dlq.whole_and_partial(dlq.read_dead_letters(self.settings))[1])
 
     def assert_exact(self, oracle: Oracle) -> None:
         """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""

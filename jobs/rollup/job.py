@@ -54,7 +54,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 source=source,
                 watermark=declared,
                 deltas_topic=names.deltas,
-                kafka_bootstrap=settings.kafka.bootstrap,
+                kafka=options.kafka(settings.kafka),
                 group=names.group(f"rollup-{source}"),
                 source_idle_s=settings.flink.source_idle_s,
                 range=bounds.options(),
@@ -62,7 +62,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         )
     keys = CUSTOMER_KEYS if settings.rollup.customer_windows else TENANT_KEYS
     recent = _within(settings, "`minute`", LONGEST_WINDOW_S)
-    for view in ("changes", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
+    for view in ("changes", "recent_deltas", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
         env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys, recent=recent)))
     for table in tables(settings):
         env.execute_sql(
@@ -79,7 +79,9 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     """The whole job as a compiled plan."""
     configure(env, settings)
     declare(env, settings, bounds)
-    recent = _within(settings, "window_end")
+    # A condition on the end alone would be pushed below the windows, and each minute would be copied into all of them;
+    # `n` is known behind them.
+    recent = _within(settings, "CASE WHEN n IS NOT NULL THEN window_end END")
     compiled = compile_plan(env, [statement("rollup", f"insert_{table}", recent=recent) for table in tables(settings)])
     return with_ttls(compiled, [_bucket_ttl(settings, column, size_s) for column, size_s in BUCKETS_S.items()])
 
@@ -91,7 +93,9 @@ def _within(settings: Settings, column: str, more_s: int = 0) -> str:
     were let in.
     """
     history_s = settings.rollup.sliding_history_s
-    return f"{column} > LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TRUE"
+    # Without a bound it is a condition too, which always holds: the job has the same operators with and without.
+    begin = f"LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TIMESTAMP '0001-01-01 00:00:00'"
+    return f"{column} > {begin}"
 
 
 def _bucket_ttl(settings: Settings, column: str, size_s: int) -> TtlRule:

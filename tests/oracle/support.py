@@ -26,7 +26,7 @@ def event(event_id, when=NOON, quantity="1", customer="c", **more):
 
 
 def void(event_id, when=NOON, quantity="1", **more):
-    """An event that takes back the one of that id, with an id of its own."""
+    """An event that takes back the event of that id, and has an id of its own."""
     return event(f"void of {event_id}", when, quantity, voids=event_id, **more)
 
 

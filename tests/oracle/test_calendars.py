@@ -57,16 +57,16 @@ PERIODS = [
 
 
 def periods_of(catalog, *customers_and_instants):
-    """Begin and end of the period of each event, by place; None for those without one."""
+    """Start and end of the period of each event, in order; the outcome for events without a period."""
     records = [
         (0, place, millis(instant), event(f"{place}", instant + "Z", customer=customer))
         for place, (customer, instant) in enumerate(customers_and_instants)
     ]
     with Oracle(catalog, records) as oracle:
         query = 'SELECT "offset", period_start, period_end FROM usage'
-        found = {offset: (start, end) for offset, start, end in oracle.db.execute(query).fetchall()}
-        verdicts = oracle.verdicts()
-    return [found.get(place, verdicts[0, place]) for place in range(len(records))]
+        periods = {offset: (start, end) for offset, start, end in oracle.db.execute(query).fetchall()}
+        outcomes = oracle.outcomes()
+    return [periods.get(place, outcomes[0, place]) for place in range(len(records))]
 
 
 @pytest.fixture(scope="module")
@@ -158,15 +158,15 @@ def test_every_rule_of_the_catalog_is_that_of_the_event_time():
     ]
     values = [event(f"{hour}", f"2013-03-10T{hour}:59:59Z") for hour in ("07", "08", "09", "10")]
     with oracle_of(history, *values) as oracle:
-        verdicts = ["unknown_tenant", "counted", "unknown_event_type", "unknown_tenant"]
-        assert [oracle.verdicts()[0, offset] for offset in range(4)] == verdicts
+        outcomes = ["unknown_tenant", "counted", "unknown_event_type", "unknown_tenant"]
+        assert [oracle.outcomes()[0, offset] for offset in range(4)] == outcomes
 
 
 def test_a_catalog_holds_from_its_own_instant_on():
     values = [event("1", "2013-03-10T08:59:59.999Z"), event("2", "2013-03-10T09:00:00Z")]
     for valid_from in ("2013-03-10T09:00:00Z", at("2013-03-10T09:00:00")):
         with oracle_of(CATALOG | {"valid_from": valid_from}, *values) as oracle:
-            assert oracle.verdicts() == {(0, 0): "unknown_tenant", (0, 1): "counted"}
+            assert oracle.outcomes() == {(0, 0): "unknown_tenant", (0, 1): "counted"}
 
 
 WRONG = [

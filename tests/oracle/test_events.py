@@ -9,9 +9,9 @@ from tidemark.oracle.oracle import Oracle, Rules
 SUM = catalog_of(m={"aggregation": "sum"})
 
 
-def verdicts_of(*values, catalog=SUM, rules=None, arrival="2013-03-10T12:00:00"):
+def outcomes_of(*values, catalog=SUM, rules=None, arrival="2013-03-10T12:00:00"):
     with oracle_of(catalog, *values, rules=rules, arrival=arrival) as oracle:
-        return [oracle.verdicts()[0, offset] for offset in range(len(values))]
+        return [oracle.outcomes()[0, offset] for offset in range(len(values))]
 
 
 @pytest.mark.parametrize("aggregation", ["count", "sum", "avg"])
@@ -46,7 +46,7 @@ def test_a_void_of_a_meter_with_parts_is_counted_in_a_part_of_its_own(aggregatio
 
 def test_a_void_counts_once_whatever_its_own_id_and_before_or_after_its_original():
     sent = [void("1"), event("1"), void("1"), event("other id", voids="1"), event("1", voids="1")]
-    assert verdicts_of(*sent) == ["counted", "counted", "duplicate", "duplicate", "duplicate"]
+    assert outcomes_of(*sent) == ["counted", "counted", "duplicate", "duplicate", "duplicate"]
 
 
 def test_a_void_is_of_one_tenant_and_one_source():
@@ -54,11 +54,11 @@ def test_a_void_is_of_one_tenant_and_one_source():
         void("1"), void("1", tenant_id="other"), void("1", schema_version=2, source="/a"),
         void("1", schema_version=2, source="/b"), void("1", schema_version=2), cloud("x", voids="1", source="/a"),
     ]  # fmt: skip
-    assert verdicts_of(*sent) == ["counted", "counted", "counted", "counted", "duplicate", "duplicate"]
+    assert outcomes_of(*sent) == ["counted", "counted", "counted", "counted", "duplicate", "duplicate"]
 
 
 def test_an_event_may_have_the_own_id_of_a_void():
-    assert verdicts_of(void("1"), event("void of 1"), event("2", voids=None)) == ["counted"] * 3
+    assert outcomes_of(void("1"), event("void of 1"), event("2", voids=None)) == ["counted"] * 3
 
 
 def test_of_several_voids_the_first_offset_counts():
@@ -68,13 +68,13 @@ def test_of_several_voids_the_first_offset_counts():
 
 def test_a_negative_value_is_judged_before_it_is_taken_back():
     allowed = catalog_of(m={"aggregation": "sum", "allow_negative": True})
-    assert verdicts_of(void("1", quantity="-5")) == ["negative_quantity"]
+    assert outcomes_of(void("1", quantity="-5")) == ["negative_quantity"]
     with oracle_of(allowed, void("1", quantity="-5")) as oracle:
         assert parts(oracle) == [("", 1, -1, "5", None, None, None)]
 
 
 def test_a_void_after_grace_is_too_late():
-    assert verdicts_of(void("1", "2013-03-08T11:59:59.999Z"), void("1", "2013-03-08T12:00:00Z")) == [
+    assert outcomes_of(void("1", "2013-03-08T11:59:59.999Z"), void("1", "2013-03-08T12:00:00Z")) == [
         "too_late",
         "counted",
     ]
@@ -84,7 +84,7 @@ def test_a_void_after_grace_is_too_late():
     ("voids", "reason"), [(7, "wrong_type"), ("", "invalid_id"), ("a\n", "invalid_id"), ("x" * 257, "id_too_long")]
 )
 def test_a_voided_id_has_the_limits_of_an_id(voids, reason):
-    assert verdicts_of(event("1", voids=voids)) == [reason]
+    assert outcomes_of(event("1", voids=voids)) == [reason]
 
 
 def test_voids_of_other_content_in_two_partitions_are_refused_as_undecidable():
@@ -108,14 +108,14 @@ def test_the_source_is_part_of_the_identity_from_version_2_on():
         event("1", schema_version=2.0, source=None), event("1", schema_version=2, source="/a"),
     ]  # fmt: skip
     expected = ["counted", "duplicate", "duplicate", "counted", "counted", "duplicate", "duplicate"]
-    assert verdicts_of(*sent) == expected
+    assert outcomes_of(*sent) == expected
 
 
 def test_versions_that_are_unknown_or_no_number_are_refused():
     sent = [event("1", schema_version=version) for version in (0, 3, "2", 1.5, True)]
     sent.append(event("1", schema_version=2, source=7))
     unsupported, wrong = "unsupported_schema_version", "wrong_type"
-    assert verdicts_of(*sent) == [unsupported, unsupported, wrong, wrong, wrong, wrong]
+    assert outcomes_of(*sent) == [unsupported, unsupported, wrong, wrong, wrong, wrong]
 
 
 def test_a_cloud_event_is_an_event():
@@ -127,7 +127,7 @@ def test_a_cloud_event_is_an_event():
 
 def test_a_cloud_event_and_a_native_one_of_its_source_have_one_identity():
     sent = [cloud("1"), event("1", schema_version=2, source="/s"), cloud("1", source="/t"), event("1")]
-    assert verdicts_of(*sent) == ["counted", "duplicate", "counted", "counted"]
+    assert outcomes_of(*sent) == ["counted", "duplicate", "counted", "counted"]
 
 
 def test_a_cloud_event_without_data_has_the_quantity_1_and_no_fields_of_its_own():
@@ -142,7 +142,7 @@ def test_a_cloud_event_without_time_happened_when_it_arrived():
 
 
 def test_a_cloud_event_without_tenant_is_of_the_default_tenant():
-    assert verdicts_of(cloud(tenantid=None)) == ["missing_field"]
+    assert outcomes_of(cloud(tenantid=None)) == ["missing_field"]
     with oracle_of(SUM, cloud(tenantid=None), cloud("2"), rules=Rules(default_tenant="other")) as oracle:
         assert [row[0] for row in oracle.rows("usage_day")] == ["other", "t"]
 
@@ -176,13 +176,13 @@ CLOUD_EVENTS = [
 
 
 @pytest.fixture(scope="module")
-def cloud_verdicts():
-    return verdicts_of(*(value for value, _ in CLOUD_EVENTS))
+def cloud_outcomes():
+    return outcomes_of(*(value for value, _ in CLOUD_EVENTS))
 
 
 @pytest.mark.parametrize("place", range(len(CLOUD_EVENTS)))
-def test_a_cloud_event_is_counted_or_refused_for_the_documented_reason(place, cloud_verdicts):
-    assert cloud_verdicts[place] == CLOUD_EVENTS[place][1]
+def test_a_cloud_event_is_counted_or_refused_for_the_documented_reason(place, cloud_outcomes):
+    assert cloud_outcomes[place] == CLOUD_EVENTS[place][1]
 
 
 def test_a_redriven_event_is_counted_once_and_by_its_first_arrival():
@@ -193,13 +193,13 @@ def test_a_redriven_event_is_counted_once_and_by_its_first_arrival():
     # ... when its grace, counted from there, is just kept ...
     with Oracle(SUM, records) as oracle:
         # ... then one of them counts.
-        assert oracle.verdicts() == {(3, 0): "unknown_event_type", (-4, 0): "counted", (-4, 1): "duplicate"}
+        assert oracle.outcomes() == {(3, 0): "unknown_event_type", (-4, 0): "counted", (-4, 1): "duplicate"}
 
 
 def test_properties_are_limited_in_number():
     sent = [event(f"{n}", properties={f"p{i}": i for i in range(n)}) for n in (256, 257)]
     sent.append(cloud("c", data={f"p{i}": i for i in range(257)}))
-    assert verdicts_of(*sent) == ["counted", "too_many_properties", "too_many_properties"]
+    assert outcomes_of(*sent) == ["counted", "too_many_properties", "too_many_properties"]
 
 
 def test_a_key_must_be_there_once_at_every_depth():
@@ -208,4 +208,4 @@ def test_a_key_must_be_there_once_at_every_depth():
         event("2")[:-1] + b', "properties": {"a": {"b": 1, "b": 2}}}',
         event("3")[:-1] + b', "unknown": [{"b" : 1, "c": 2, "b": 3}]}',
     ]
-    assert verdicts_of(*sent) == ["counted", "duplicate_key", "duplicate_key"]
+    assert outcomes_of(*sent) == ["counted", "duplicate_key", "duplicate_key"]

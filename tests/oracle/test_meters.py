@@ -17,16 +17,16 @@ def parts_of(meter, *values):
         return parts(oracle)
 
 
-def verdict_of(meter, value):
+def outcome_of(meter, value):
     with oracle_of(catalog_of(m=meter), value) as oracle:
-        return oracle.verdicts()[0, 0]
+        return oracle.outcomes()[0, 0]
 
 
 def measured(meter, **more):
-    """Text of the amount that a meter makes of one event, or the reason it refuses it."""
+    """Text of the amount that a meter gets from an event, or the reason why it refuses the event."""
     with oracle_of(catalog_of(m=meter), event("1", **more)) as oracle:
-        verdict = oracle.verdicts()[0, 0]
-        return parts(oracle)[0][3] if verdict == "counted" else verdict
+        outcome = oracle.outcomes()[0, 0]
+        return parts(oracle)[0][3] if outcome == "counted" else outcome
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "min", "max", "avg"])
@@ -111,14 +111,14 @@ def test_a_weighted_sum_keeps_changes_of_the_level_and_their_moments():
 
 def test_a_level_changes_by_less_than_10_to_the_12():
     meter = {"aggregation": "weighted_sum"}
-    assert verdict_of(meter, event("1", quantity="1000000000000")) == "quantity_out_of_range"
-    assert verdict_of(meter, event("1", quantity="-1e12")) == "quantity_out_of_range"
+    assert outcome_of(meter, event("1", quantity="1000000000000")) == "quantity_out_of_range"
+    assert outcome_of(meter, event("1", quantity="-1e12")) == "quantity_out_of_range"
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "min", "max", "avg", "latest", "percentile"])
 def test_a_negative_value_needs_to_be_allowed(aggregation):
-    assert verdict_of({"aggregation": aggregation}, event("1", quantity="-1")) == "negative_quantity"
-    assert verdict_of({"aggregation": aggregation, "allow_negative": True}, event("1", quantity="-1")) == "counted"
+    assert outcome_of({"aggregation": aggregation}, event("1", quantity="-1")) == "negative_quantity"
+    assert outcome_of({"aggregation": aggregation, "allow_negative": True}, event("1", quantity="-1")) == "counted"
 
 
 PATHS = [
@@ -171,8 +171,8 @@ def found_amounts():
     ]
     with oracle_of(catalog_of(**paths), *stream) as oracle:
         amounts = dict(oracle.db.execute('SELECT "offset", amount FROM usage').fetchall())
-        verdicts = oracle.verdicts()
-    return [plain(amounts.get(i, verdicts[0, i])) for i in range(len(PATHS))]
+        outcomes = oracle.outcomes()
+    return [plain(amounts.get(i, outcomes[0, i])) for i in range(len(PATHS))]
 
 
 @pytest.mark.parametrize("place", range(len(PATHS)))
@@ -206,14 +206,14 @@ def test_what_takes_an_event_back_is_in_the_group_of_that_event():
 
 def test_a_meter_may_take_its_values_exactly():
     for meter in ({"aggregation": "sum", "precision": "exact"}, {"aggregation": "max", "precision": "exact"}):
-        assert verdict_of(meter, event("1", quantity="0.30000000000000004")) == "quantity_too_precise"
-        assert verdict_of(meter, event("1", quantity='"1.0000000001"')) == "quantity_too_precise"
-        assert verdict_of(meter, event("1", quantity="1.0000000010")) == "counted"
+        assert outcome_of(meter, event("1", quantity="0.30000000000000004")) == "quantity_too_precise"
+        assert outcome_of(meter, event("1", quantity='"1.0000000001"')) == "quantity_too_precise"
+        assert outcome_of(meter, event("1", quantity="1.0000000010")) == "counted"
     of_property = {"aggregation": "sum", "value": "size", "precision": "exact"}
-    assert verdict_of(of_property, event("1", quantity="0.30000000000000004", properties={"size": 1})) == "counted"
-    assert verdict_of(of_property, event("1", properties={"size": "1e-10"})) == "quantity_too_precise"
+    assert outcome_of(of_property, event("1", quantity="0.30000000000000004", properties={"size": 1})) == "counted"
+    assert outcome_of(of_property, event("1", properties={"size": "1e-10"})) == "quantity_too_precise"
     assert (
-        verdict_of({"aggregation": "count", "precision": "exact"}, event("1", quantity="0.30000000000000004"))
+        outcome_of({"aggregation": "count", "precision": "exact"}, event("1", quantity="0.30000000000000004"))
         == "counted"
     )
 
@@ -243,7 +243,7 @@ SIZE = {"aggregation": "sum", "value": "size"}
 def test_one_meter_that_refuses_an_event_leaves_it_to_the_others():
     catalog = catalog_of(m=SIZE, n={"aggregation": "count"})
     with oracle_of(catalog, event("1"), event("1"), event("2", properties={"size": 7})) as oracle:
-        assert oracle.verdicts() == {(0, 0): "counted", (0, 1): "duplicate", (0, 2): "counted"}
+        assert oracle.outcomes() == {(0, 0): "counted", (0, 1): "duplicate", (0, 2): "counted"}
         assert [(row[2], row[6], row[8]) for row in oracle.rows("usage_day")] == [("m", 1, 7), ("n", 2, 2)]
         # Of copies it is refused once.
         assert oracle.counts().partial == {"missing_value": 1}
@@ -253,7 +253,7 @@ def test_an_event_that_some_meters_refuse_and_none_takes_is_rejected_as_a_whole(
     never = {"property": "size", "exists": True}
     catalog = catalog_of(m=SIZE, n={"aggregation": "count", "filter": never}, o=SIZE | {"on_missing": "skip"})
     with oracle_of(catalog, event("1")) as oracle:
-        assert oracle.verdicts() == {(0, 0): "missing_value"}
+        assert oracle.outcomes() == {(0, 0): "missing_value"}
         assert oracle.counts().partial == {}
         assert oracle.rows("usage_day") == []
 
@@ -267,7 +267,7 @@ def test_what_is_redriven_for_one_meter_counts_for_it_alone_and_once():
     repaired = redriven("m", event("1", properties={"size": 7}))
     records = [(0, 0, event("1")), (-1, 0, repaired), (-1, 1, repaired), (0, 1, event("1"))]
     with Oracle(catalog_of(m=SIZE, n={"aggregation": "count"}), _arrived(records)) as oracle:
-        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "counted", (-1, 1): "duplicate", (0, 1): "duplicate"}
+        assert oracle.outcomes() == {(0, 0): "counted", (-1, 0): "counted", (-1, 1): "duplicate", (0, 1): "duplicate"}
         assert [(row[2], row[6], row[8]) for row in oracle.rows("usage_day")] == [("m", 1, 7), ("n", 1, 1)]
 
 
@@ -276,27 +276,27 @@ def test_what_is_redriven_for_a_meter_that_counted_the_event_itself_is_a_copy():
     with Oracle(
         catalog_of(m=SIZE, n={"aggregation": "count"}), _arrived([(0, 0, raw), (-1, 0, redriven("m", raw))])
     ) as o:
-        assert o.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert o.outcomes() == {(0, 0): "counted", (-1, 0): "duplicate"}
         assert [(row[2], row[8]) for row in o.rows("usage_day")] == [("m", 5), ("n", 1)]
 
 
 def test_what_is_redriven_for_a_meter_that_measures_nothing_of_it_adds_nothing():
     catalog = catalog_of(m=SIZE | {"on_missing": "skip"}, n={"aggregation": "count"})
     with Oracle(catalog, _arrived([(0, 0, event("1")), (-1, 0, redriven("m", event("1")))])) as oracle:
-        assert oracle.verdicts() == {(0, 0): "counted", (-1, 0): "duplicate"}
+        assert oracle.outcomes() == {(0, 0): "counted", (-1, 0): "duplicate"}
         assert [row[2] for row in oracle.rows("usage_day")] == ["n"]
 
 
 def test_only_the_redrive_topic_is_read_so():
     with Oracle(catalog_of(m=SIZE), _arrived([(0, 0, redriven("m", event("1", properties={"size": 7})))])) as oracle:
-        assert oracle.verdicts() == {(0, 0): "malformed_json"}
+        assert oracle.outcomes() == {(0, 0): "malformed_json"}
 
 
 def test_a_meter_that_does_not_take_what_was_redriven_for_it_rejects_it():
     catalog = catalog_of(m=SIZE, n={"aggregation": "count"})
     records = [(-1, 0, redriven("m", event("1"))), (-1, 1, redriven("x", event("1")))]
     with Oracle(catalog, _arrived(records)) as oracle:
-        assert oracle.verdicts() == {(-1, 0): "missing_value", (-1, 1): "unknown_event_type"}
+        assert oracle.outcomes() == {(-1, 0): "missing_value", (-1, 1): "unknown_event_type"}
 
 
 def _arrived(records):
@@ -328,10 +328,10 @@ def test_dims_escape_control_characters_as_python_does():
 
 def test_group_by_values_must_be_scalars_within_the_limit():
     meter = {"aggregation": "count", "group_by": ["a"]}
-    assert verdict_of(meter, event("1", properties={"a": {}})) == "wrong_type"
+    assert outcome_of(meter, event("1", properties={"a": {}})) == "wrong_type"
     # {"a":"..."} has 8 bytes around the value.
-    assert verdict_of(meter, event("1", properties={"a": "x" * 1_016})) == "counted"
-    assert verdict_of(meter, event("1", properties={"a": "x" * 1_017})) == "dimension_too_long"
+    assert outcome_of(meter, event("1", properties={"a": "x" * 1_016})) == "counted"
+    assert outcome_of(meter, event("1", properties={"a": "x" * 1_017})) == "dimension_too_long"
 
 
 def is_(operator, operand, path="p"):
@@ -380,8 +380,8 @@ def found_taken():
         assert oracle.counts().counted == len(stream)
         query = "SELECT \"offset\" FROM usage WHERE meter LIKE 'm%' ORDER BY 1"
         offsets = [offset for (offset,) in oracle.db.execute(query).fetchall()]
-    found = [places[offset] for offset in offsets]
-    return [[place for j, place in found if j == i] for i in range(len(FILTERS))]
+    accepted = [places[offset] for offset in offsets]
+    return [[place for j, place in accepted if j == i] for i in range(len(FILTERS))]
 
 
 @pytest.mark.parametrize("i", range(len(FILTERS)))
@@ -393,7 +393,7 @@ def test_what_a_filter_leaves_is_not_refused_either():
     catalog = catalog_of(m={"aggregation": "sum", "value": "size", "filter": is_("eq", "a", "kind")})
     stream = [event("1", properties={"kind": "b", "size": "x"}), event("2", properties={"kind": "a", "size": "x"})]
     with oracle_of(catalog, *stream) as oracle:
-        assert oracle.verdicts() == {(0, 0): "counted", (0, 1): "invalid_quantity"}
+        assert oracle.outcomes() == {(0, 0): "counted", (0, 1): "invalid_quantity"}
 
 
 def test_a_tenants_own_meter_hides_the_common_one_with_all_its_types():
@@ -405,8 +405,8 @@ def test_a_tenants_own_meter_hides_the_common_one_with_all_its_types():
     types = [("t", "use"), ("t", "own"), ("t", "common"), ("other", "common"), ("other", "own")]
     stream = [event(f"{i}", tenant_id=tenant, event_type=kind) for i, (tenant, kind) in enumerate(types)]
     with oracle_of(catalog, *stream) as oracle:
-        verdicts = [oracle.verdicts()[0, offset] for offset in range(5)]
-        assert verdicts == ["counted", "counted", "unknown_event_type", "counted", "unknown_event_type"]
+        outcomes = [oracle.outcomes()[0, offset] for offset in range(5)]
+        assert outcomes == ["counted", "counted", "unknown_event_type", "counted", "unknown_event_type"]
         assert {(row[0], row[3]) for row in oracle.rows("usage_day")} == {("t", ""), ("other", '{"a":""}')}
 
 

@@ -1,4 +1,4 @@
-"""Numbers of the oracle against Python's decimals: rounding half-even, and one text for all that are equal."""
+"""Numbers of the oracle against Python's decimals: rounding half-even, and one text for all equal numbers."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_equal_numbers_have_one_text_which_is_that_of_the_jobs(numbers: duckdb.D
     rows = numbers.execute("SELECT t, number_text(t) FROM (SELECT unnest($1) AS t)", [texts()]).fetchall()
     assert rows == [(text, canonical(text.encode())) for text in texts()]
     by_value: dict[Decimal, set[str]] = {}
-    for text, one in rows:
+    for text, grouped in rows:
         if "99999999999" not in text.partition("e")[2]:
-            assert Decimal(one) == Decimal(text)
-            by_value.setdefault(Decimal(text), set()).add(one)
-    assert all(len(found) == 1 for found in by_value.values())
+            assert Decimal(grouped) == Decimal(text)
+            by_value.setdefault(Decimal(text), set()).add(grouped)
+    assert all(len(texts) == 1 for texts in by_value.values())

@@ -78,11 +78,11 @@ def test_sliding_windows_hold_the_plain_part_of_a_meter_alone():
     catalog = catalog_of(m={"aggregation": "percentile"}, w={"aggregation": "weighted_sum"})
     with oracle_of(event("1", quantity="5"), catalog=catalog) as oracle:
         oracle.db.execute(statement_named("usage_sliding"))
-        found = oracle.db.execute(
+        rows = oracle.db.execute(
             "SELECT meter, window_s, count(*), sum(total) FROM usage_sliding GROUP BY ALL ORDER BY ALL"
         )
         # Five windows of 5 minutes, twelve of an hour, 24 of a day, seven of a week hold the minute.
-        assert found.fetchall() == [
+        assert rows.fetchall() == [
             ("w", 300, 5, 25), ("w", 3_600, 12, 60), ("w", 86_400, 24, 120), ("w", 604_800, 7, 35)
         ]  # fmt: skip
 
@@ -90,11 +90,11 @@ def test_sliding_windows_hold_the_plain_part_of_a_meter_alone():
 def test_the_first_of_an_id_counts_and_each_tenant_has_its_own_ids():
     other = event("1", "2013-03-10T09:00:00Z").replace(b'"tenant_id": "t"', b'"tenant_id": "other"')
     with oracle_of(event("1", "2013-03-10T09:00:00Z", "5"), event("1", "2013-03-10T09:00:00Z", "7"), other) as oracle:
-        assert oracle.verdicts() == {(0, 0): "counted", (0, 1): "duplicate", (0, 2): "counted"}
+        assert oracle.outcomes() == {(0, 0): "counted", (0, 1): "duplicate", (0, 2): "counted"}
         assert oracle.counts().duplicates == 1
 
 
-VERDICTS = [
+OUTCOMES = [
     (None, "empty_value"),
     (b" \n", "empty_value"),
     (b'"' + b"x" * 65_535 + b'"', "event_too_large"),
@@ -141,14 +141,14 @@ VERDICTS = [
 
 
 @pytest.fixture(scope="module")
-def found_verdicts():
-    with oracle_of(*(value for value, _ in VERDICTS)) as oracle:
-        return oracle.verdicts()
+def found_outcomes():
+    with oracle_of(*(value for value, _ in OUTCOMES)) as oracle:
+        return oracle.outcomes()
 
 
-@pytest.mark.parametrize("place", range(len(VERDICTS)))
-def test_a_record_is_rejected_for_the_documented_reason(place, found_verdicts):
-    assert found_verdicts[0, place] == VERDICTS[place][1]
+@pytest.mark.parametrize("place", range(len(OUTCOMES)))
+def test_a_record_is_rejected_for_the_documented_reason(place, found_outcomes):
+    assert found_outcomes[0, place] == OUTCOMES[place][1]
 
 
 def test_every_offset_is_counted_duplicate_or_rejected():
@@ -170,8 +170,9 @@ def test_a_comparison_names_the_rows_of_both_sides():
         rows = oracle.rows("usage_hour")
         assert compare(oracle, "usage_hour", rows) == []
         changed = [rows[0], (*rows[1][:8], Decimal("1.000000001"), *rows[1][9:])]
-        found = compare(oracle, "usage_hour", changed)
-        assert [(d.side, d.row["total"]) for d in found] == [("oracle", Decimal(1)), ("stored", Decimal("1.000000001"))]
+        differences = compare(oracle, "usage_hour", changed)
+        totals = [(difference.side, difference.row["total"]) for difference in differences]
+        assert totals == [("oracle", Decimal(1)), ("stored", Decimal("1.000000001"))]
         assert [d.side for d in compare(oracle, "usage_hour", [*rows, rows[0]])] == ["stored"]
         assert [d.side for d in compare(oracle, "usage_hour", [])] == ["oracle", "oracle"]
 

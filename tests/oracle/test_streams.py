@@ -1,4 +1,4 @@
-"""The generated stream: repeatable, complete, and judged by the oracle as it was made."""
+"""The generated stream: repeatable, complete, and classified by the oracle as it was constructed."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def test_duplicates_are_inside_and_across_partitions(records: list[StreamRecord]
         for record in records:
             if record.identity and record.identity[3] == kind:
                 partitions.setdefault(record.identity, []).append(record.partition)
-        twice = [found for found in partitions.values() if len(found) > 1]
-        assert any(len(set(found)) == 1 for found in twice)
-        assert any(len(set(found)) > 1 for found in twice)
+        repeated = [copies for copies in partitions.values() if len(copies) > 1]
+        assert any(len(set(copies)) == 1 for copies in repeated)
+        assert any(len(set(copies)) > 1 for copies in repeated)
 
 
 def test_voids_come_before_and_after_what_they_take_back_and_too_late(records: list[StreamRecord]) -> None:
@@ -108,12 +108,13 @@ def test_voids_come_before_and_after_what_they_take_back_and_too_late(records: l
 
 
 def test_copies_of_one_void_in_different_partitions_say_the_same(records: list[StreamRecord]) -> None:
-    said: dict[object, set[object]] = {}
+    contents: dict[object, set[object]] = {}
     for record in records:
         if record.identity and record.identity[3] and record.value:
-            fields = {name: one for name, one in json.loads(record.value).items() if name not in {"event_id", "id"}}
-            said.setdefault(record.identity, set()).add(json.dumps(fields))
-    assert {len(contents) for contents in said.values()} == {1}
+            event = json.loads(record.value)
+            fields = {name: field for name, field in event.items() if name not in {"event_id", "id"}}
+            contents.setdefault(record.identity, set()).add(json.dumps(fields))
+    assert {len(versions) for versions in contents.values()} == {1}
 
 
 def test_what_is_not_rejected_is_not_too_late(records: list[StreamRecord]) -> None:
@@ -153,7 +154,7 @@ def test_partial_refusals_are_those_of_the_first_of_each_event() -> None:
 def test_the_history_changes_calendars_on_a_whole_minute_inside_the_span() -> None:
     before, after = HISTORY
     assert (before["valid_from"], after["valid_from"]) == ("beginning", "2024-03-17T12:34:00Z")
-    alice = [one["catalog"]["tenants"]["acme"]["customers"]["alice"]["calendar"] for one in HISTORY]
+    alice = [step["catalog"]["tenants"]["acme"]["customers"]["alice"]["calendar"] for step in HISTORY]
     assert alice == ["new-york-31st", "berlin-30th"]
     assert before["catalog"] == CATALOG
 
@@ -163,13 +164,13 @@ def test_the_oracle_knows_what_single_meters_refuse(records: list[StreamRecord],
 
 
 def test_the_oracle_judges_every_record_as_it_was_made(records: list[StreamRecord], oracle: Oracle) -> None:
-    verdicts, offsets, wrong = oracle.verdicts(), Counter(), []
+    outcomes, offsets, wrong = oracle.outcomes(), Counter(), []
     for record in records:
-        verdict = verdicts[record.partition, offsets[record.partition]]
+        outcome = outcomes[record.partition, offsets[record.partition]]
         offsets[record.partition] += 1
-        accepted = verdict in {"counted", "duplicate"}
-        if record.reason != (None if accepted else verdict):
-            wrong.append((record.reason, verdict, record.value))
+        accepted = outcome in {"counted", "duplicate"}
+        if record.reason != (None if accepted else outcome):
+            wrong.append((record.reason, outcome, record.value))
     assert wrong == []
 
 

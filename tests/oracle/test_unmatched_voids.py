@@ -1,4 +1,4 @@
-"""Voids that fit no counted event, found in the recomputation: by hand, and as the model finds them in one stream."""
+"""Voids that match no counted event: by hand, and as the model finds them in a stream."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tidemark.reconcile.findings import Outcome
 from tidemark.reconcile.sample import Wanted
 
 
-def found(outcome: Outcome) -> list[tuple[str, str, str | None]]:
-    return [(one.subject["event_id"], one.subject["voids"], one.actual) for one in outcome.noted]
+def unmatched(outcome: Outcome) -> list[tuple[str, str, str | None]]:
+    return [(finding.subject["event_id"], finding.subject["voids"], finding.actual) for finding in outcome.noted]
 
 
 def check(oracle: Oracle, wanted: Wanted = Wanted(), *, whole: bool = True) -> Outcome:  # noqa: B008 - frozen
@@ -37,11 +37,11 @@ SENT = [
 ]  # fmt: skip
 
 
-def test_a_void_of_a_void_of_nothing_and_of_other_values_are_told_apart() -> None:
+def test_a_void_of_a_void_of_nothing_and_of_other_values_are_distinguished() -> None:
     with oracle_of(catalog_of(m={"aggregation": "sum"}), *SENT) as oracle:
         outcome = check(oracle)
         assert (outcome.compared, outcome.differing) == (5, 0)
-        assert sorted(found(outcome)) == [
+        assert sorted(unmatched(outcome)) == [
             ("void of 2", "2", "other_values"),
             ("void of 3", "3", "no_original"),
             ("void of never", "never", "no_original"),
@@ -53,7 +53,7 @@ def test_a_void_of_a_void_of_nothing_and_of_other_values_are_told_apart() -> Non
 def test_what_cannot_be_known_is_not_said() -> None:
     with oracle_of(catalog_of(m={"aggregation": "sum"}), *SENT) as oracle:
         # The original may have been there, before the first record that the topic still holds.
-        assert {why for *_, why in found(check(oracle, whole=False))} == {"other_values", "void_of_a_void"}
+        assert {why for *_, why in unmatched(check(oracle, whole=False))} == {"other_values", "void_of_a_void"}
         assert check(oracle, Wanted(share=Decimal("0.5"))).not_checked
 
 
@@ -71,7 +71,7 @@ def test_model_and_recomputation_find_the_same() -> None:
         outcome = check(oracle)
     report = model.voids()
     assert outcome.compared == report.applied
-    expected = [(one.tenant, one.customer, one.voids, one.why) for one in report.unmatched]
+    expected = [(void.tenant, void.customer, void.voids, void.why) for void in report.unmatched]
     names = ("tenant_id", "customer_id", "voids")
-    assert sorted((*(one.subject[name] for name in names), one.actual) for one in outcome.noted) == sorted(expected)
+    assert sorted((*(void.subject[name] for name in names), void.actual) for void in outcome.noted) == sorted(expected)
     assert {why for *_, why in expected} >= {"no_original", "other_values"}

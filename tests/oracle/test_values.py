@@ -79,8 +79,8 @@ def test_a_bucket_of_voids_alone_says_nothing_but_sums():
     with oracle_of(catalog_of(**meters), void("1", quantity="5")) as oracle:
         assert values(oracle) == {"count": "-1", "sum": "-5"}
     with oracle_of(catalog_of(**meters), event("1", quantity="5"), void("1", quantity="5")) as oracle:
-        found = values(oracle)
-        assert (found["count"], found["sum"], "avg" in found) == ("0", "0", False)
+        by_meter = values(oracle)
+        assert (by_meter["count"], by_meter["sum"], "avg" in by_meter) == ("0", "0", False)
 
 
 LEVEL_DAYS = [
@@ -155,7 +155,7 @@ def test_a_level_of_zero_that_is_carried_makes_no_row():
 
 
 @pytest.mark.parametrize(("per", "value"), [("second", "0.003"), ("minute", "0.00005"), ("day", "0.000000035")])
-def test_an_integral_is_told_per_unit_of_time(per, value):
+def test_an_integral_is_given_per_unit_of_time(per, value):
     # A level of 1 for 3 ms.
     catalog = catalog_of(m={"aggregation": "weighted_sum", "per": per})
     sent = [event("1"), event("2", "2013-03-10T09:00:00.003Z", "-1")]

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from tidemark.billing.periods import instant, millis
 from tidemark.core.errors import UsageError
-from tidemark.dead_letters.records import instant_ms
+from tidemark.core.instants import instant_ms
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
 

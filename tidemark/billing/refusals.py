@@ -15,9 +15,9 @@ from tidemark.billing.lines import PeriodKey, rfc3339
 from tidemark.billing.periods import millis
 from tidemark.billing.watermark import running
 from tidemark.core.settings import Settings
-from tidemark.dead_letters.log import noting_rejected, read_log, source_of
+from tidemark.dead_letters.log import collecting_rejected, read_log, source_of
 from tidemark.dead_letters.part import event_of
-from tidemark.dead_letters.records import Letter, Position, arrival_ms, dead_letters
+from tidemark.dead_letters.records import DeadLetter, Position, arrival_ms, read_dead_letters
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
@@ -108,11 +108,11 @@ def _too_many(settings: Settings, letters: Letters, pair: Pair, keys: list[Perio
     return Refusal("dead_letters", detail, tuple(keys))
 
 
-def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[Letter, PeriodKey]]:
+def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[DeadLetter, PeriodKey]]:
     """Letters in these periods that were not counted after all; what was redriven and failed again is there once."""
     rejected: set[Position] = set()
     found = []
-    for letter in noting_rejected(dead_letters(settings), settings.topics.redrive, rejected):
+    for letter in collecting_rejected(read_dead_letters(settings), settings.topics.redrive, rejected):
         keys = of_pair.get((letter.get("tenant_id") or "", letter.get("customer_id") or ""), [])
         # What was rejected whole there is a second dead letter of one event.
         again = letter["topic"] == settings.topics.redrive and not letter.get("partial")
@@ -121,17 +121,17 @@ def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> li
     if not found:
         return []
     log = read_log(settings, rejected)
-    return [one for one in found if log.standing(source_of(one[0]), None, log.part_of(one[0])) is None]
+    return [one for one in found if log.already_redriven(source_of(one[0]), None, log.part_of(one[0])) is None]
 
 
-def _period_of(settings: Settings, letter: Letter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
+def _period_of(settings: Settings, letter: DeadLetter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
     at_ms = _time_ms(settings, letter)
     if at_ms is None:
         return None
     return next((key for key in keys if millis(key.start) <= at_ms < millis(key.end)), None)
 
 
-def _time_ms(settings: Settings, letter: Letter) -> int | None:
+def _time_ms(settings: Settings, letter: DeadLetter) -> int | None:
     arrived_ms, raw = arrival_ms(letter), event_of(letter, settings.topics.redrive)
     event = read_event(raw, arrived_ms or 0, settings.events.default_tenant)
     at_ms = None if event is None else time_of(event)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tidemark.catalog.entries import mapping, meter_groups
+from tidemark.catalog.entries import UNROUNDED, mapping, meter_groups
 from tidemark.catalog.file import CatalogFile
 from tidemark.catalog.text import Fault
 from udfs.meters.filters import filter_faults
@@ -41,6 +41,8 @@ def meter_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(f"{path}.value", "a unique meter counts the different values of a property: name it here.")
         if "per" in meter and aggregation != "weighted_sum":
             yield Fault(f"{path}.per", f"only a weighted_sum is per unit of time; this is {aggregation}.")
+        if "precision" in meter and aggregation in UNROUNDED:
+            yield Fault(f"{path}.precision", f"a {aggregation} rounds no value: leave `precision` out.")
         if "filter" in meter:
             yield from (_placed(path, fault) for fault in filter_faults(meter["filter"]))
         for part in ("event_types", "value", "group_by"):

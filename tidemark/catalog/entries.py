@@ -29,6 +29,8 @@ MATCHERS: Mapping[str, tuple[str, ...]] = {
 DAILY_BUDGET = 20
 # What a limit answers by its mode when the usage cannot be known.
 UNKNOWN = {"hard": "fail_closed", "soft": "fail_open"}
+# Aggregations that count events, or values as text: they round nothing.
+UNROUNDED = frozenset(("count", "unique"))
 LIMIT_SCOPES: tuple[tuple[Scope, str], ...] = (("plan", "plans"), ("customer", "customers"))
 # Keys of a file that are columns of another name.
 _COLUMNS = {"calendar": "calendar_id", "when_unknown": "on_unknown"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from tidemark.catalog.entries import DAILY_BUDGET, MATCHERS, UNKNOWN
+from tidemark.catalog.entries import DAILY_BUDGET, MATCHERS, UNKNOWN, UNROUNDED
 from tidemark.catalog.file import TABLES, Key
 
 # What a meter says without saying it; keys that are not here have no default.
@@ -47,11 +47,11 @@ def _customer(key: Key, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meter(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
-    # A count reads no value, and only a weighted sum is per unit of time, whatever its row holds.
-    unread = {
-        name for name, kind in (("per", "weighted_sum"), ("value", row["aggregation"])) if kind != row["aggregation"]
-    }
-    unread |= {"value"} if row["aggregation"] == "count" else set()
+    # What its aggregation does not read, whatever its row holds.
+    aggregation = row["aggregation"]
+    unread = {"value"} if aggregation == "count" else set()
+    unread |= {"precision"} if aggregation in UNROUNDED else set()
+    unread |= {"per"} if aggregation != "weighted_sum" else set()
     result = {
         name: _listed(value)
         for name, value in row.items()

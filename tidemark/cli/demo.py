@@ -25,7 +25,7 @@ from tidemark.demo.replay import replay
 from tidemark.demo.report import Report, demo_catalog, make_report, recompute, show, wait_until_counted
 from tidemark.demo.screen import Screen
 
-# Cancelled flights are dead letters, as many as 400 of a carrier in a month; nobody will send them again.
+# Cancelled flights are dead letters, up to 400 of a carrier in a month; they will not be redriven.
 DEMO_SETTINGS = {"close.max_dead_letters": 10_000}
 
 
@@ -36,11 +36,11 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     state_dir: StateDir = None,
-    period: Annotated[Period, typer.Option(help="How much of 2013: the first quarter, or the year.")] = Period.QUARTER,
+    period: Annotated[Period, typer.Option(help="Part of 2013: the first quarter, or the year.")] = Period.QUARTER,
 ) -> None:
     """Bring everything up, count real flights through the jobs, and compare with the oracle.
 
-    Repeats safely: what runs is left alone, what was sent is not sent again.
+    May be repeated: running services are left alone, and records are not sent again.
     """
     began_s = time.monotonic()
     settings, records = start(stack_of(state_dir), period)
@@ -49,8 +49,8 @@ def demo(
 
 
 def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
-    """Services, topics, tables, catalog and jobs, each only where it is missing; and the records to send."""
-    # Kept in the stack's file: a job that is stopped must be submitted with what its state was made with.
+    """Start services, topics, tables, catalog and jobs that are missing; returns the settings and the records."""
+    # Kept in the stack's file: a job that was stopped must be submitted with the settings that its state was made with.
     stack.add_settings(DEMO_SETTINGS)
     settings = bring_up(stack)
     steps = Steps()
@@ -67,20 +67,20 @@ def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
 
 
 def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report:
-    """Run the data part of the demo: services, topics, tables, catalog and jobs are there; repeats safely.
+    """Run the data part of the demo: services, topics, tables, catalog and jobs exist; may be repeated.
 
     Parameters
     ----------
     settings, records:
-        Of `start`.
+        Results of `start`.
     began_s:
-        When the demo began, by the monotonic clock.
+        Start of the demo, by the monotonic clock.
     """
     with Screen(progress, "sending", len(records)) as screen:
         replay(settings, records, screen.update)
     with Screen(progress, "counting flights", counted_flights(records), COLUMNS) as screen:
         first_s = wait_until_flights(settings, counted_flights(records), screen.update)
-    say(f"the first totals were there after {first_s - began_s:.0f} s")
+    say(f"the first totals were stored after {first_s - began_s:.0f} s")
     with Screen(progress, "recomputing", len(records)) as screen:
         done = 0
 
@@ -93,7 +93,7 @@ def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report
     with oracle:
         wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
         say("closing the periods that are final …")
-        # A year of history passes at once, and is meant to.
+        # Months of history are closed at once on purpose.
         close(settings, "demo", Wish(yes=True), progress=say)
         say("comparing with the oracle …")
         report = make_report(settings, oracle)

@@ -1,4 +1,4 @@
-"""`tidemark dlq`: what was not counted, why, and how to send it once more."""
+"""`tidemark dlq`: lists events that were not counted, shows why, and sends them again."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Annotated
 
 import typer
 
-from tidemark.cli.dlq_text import drawn_letters, drawn_plan, drawn_status, plan_document, status_document
+from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, plan_document, status_document
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
-from tidemark.dead_letters.records import Wanted, dead_letters, instant_ms, position_of, survey
+from tidemark.dead_letters.records import Wanted, position_of, read_dead_letters, survey
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
 Customer = Annotated[str | None, typer.Option(help="Only this customer id.")]
-Meter = Annotated[str | None, typer.Option(help="Only what this meter refused.")]
+Meter = Annotated[str | None, typer.Option(help="Only events that this meter refused.")]
 Partial = Annotated[
     bool | None, typer.Option("--partial/--whole", help="Only events that other meters counted, or that none did.")
 ]
-Since = Annotated[str | None, typer.Option(help="Only what arrived at this RFC 3339 instant or later.")]
-Until = Annotated[str | None, typer.Option(help="Only what arrived before this RFC 3339 instant.")]
+Since = Annotated[str | None, typer.Option(help="Only events that arrived at this RFC 3339 instant or later.")]
+Until = Annotated[str | None, typer.Option(help="Only events that arrived before this RFC 3339 instant.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Dead letters of this run.")]
 
 
@@ -54,14 +55,14 @@ def list_(
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} …")
-    found = survey(dead_letters(settings), limit, **wanted)
+    found = survey(read_dead_letters(settings), limit, **wanted)
     if not found.by_reason and tenant is not None:
         known(settings, tenant, customer)
     document = {
         "total": sum(found.by_reason.values()), "partial": found.partial, "by_reason": found.by_reason,
-        "records": found.letters,
+        "records": found.dead_letters,
     }  # fmt: skip
-    emit(document, drawn_letters(found), as_json=as_json)
+    emit(document, drawn_dead_letters(found), as_json=as_json)
 
 
 def show(
@@ -69,7 +70,7 @@ def show(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Show one dead letter whole, whether it was redriven, and whether it can be."""
+    """Show one dead letter in full, whether it was redriven, and whether it can be."""
     settings = load(run_id=run_id)
     status = tool.status(settings, position_of(position))
     emit(status_document(status), drawn_status(status, settings), as_json=as_json)
@@ -83,26 +84,26 @@ def redrive(
     partial: Partial = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest of them, as `list` shows them.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest, as `list` shows them.")] = None,
     at: Annotated[list[str] | None, typer.Option(help="Only the dead letter at PARTITION:OFFSET; repeatable.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="path=JSON: give a field this value.")] = None,
     rename: Annotated[list[str] | None, typer.Option(help="old=new: give a field another name.")] = None,
     default: Annotated[
         list[str] | None, typer.Option(help="path=JSON: give a field this value where it is missing or null.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Send also what would be rejected again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Send also events that would be rejected again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Send dead letters once more, repaired, with their original arrival; each is counted once however often."""
+    """Send dead letters again, repaired, with their original arrival; each event is counted once."""
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     if at:
         wanted["at"] = frozenset(map(position_of, at))
     fixes = parse_fixes(set_ or (), rename or (), default or ())
     if not (dry_run or yes) and (as_json or not sys.stdin.isatty()):
-        raise UsageError("nobody can be asked whether to send.", "look with --dry-run, then add --yes.")
+        raise UsageError("there is no terminal to confirm at.", "check the plan with --dry-run, then add --yes.")
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} and {settings.topics.redrive} …")
     plan = tool.load_plan(settings, wanted, fixes, limit=limit, force=force)
@@ -116,7 +117,8 @@ def redrive(
         typer.confirm(f"send {len(plan.sends):,} events to {settings.topics.redrive}?", abort=True)
     _await_catalog(settings)
     sent = tool.send(settings, plan)
-    text = f"sent {sent.sent:,} events to {settings.topics.redrive}; {sent.expired:,} left out, their window had ended."
+    expired = f"{sent.expired:,} were left out because their window had ended."
+    text = f"sent {sent.sent:,} events to {settings.topics.redrive}; {expired}"
     emit(document | {"sent": sent.sent, "expired": sent.expired}, text, as_json=as_json)
 
 
@@ -135,5 +137,5 @@ def _wanted(
 def _await_catalog(settings: Settings) -> None:
     pause_s = tool.catalog_settles_in_s(settings)
     if pause_s > 0:
-        say(f"the catalog was changed just now: waiting {pause_s:.0f} s until every worker has it …")
+        say(f"the catalog was changed a moment ago: waiting {pause_s:.0f} s until every worker has it …")
         time.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""What `tidemark dlq` prints: dead letters, one of them whole, the plan of a redrive; as tables and as JSON values."""
+"""What `tidemark dlq` prints: dead letters, one dead letter in full, the plan of a redrive; as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tidemark.cli.durations import with_durations
 from tidemark.cli.output import Group, Table, one_line
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit
-from tidemark.dead_letters.plan import Fate, Item, Plan
-from tidemark.dead_letters.records import Letter, Survey, count_by_reason, preview
+from tidemark.dead_letters.plan import Item, Outcome, Plan
+from tidemark.dead_letters.records import DeadLetter, Survey, count_by_reason, preview
 from tidemark.dead_letters.tool import Status
 from udfs.events.dead_letter import rfc3339
 from udfs.events.reasons import shown
@@ -23,13 +23,14 @@ EXAMPLES = 3
 REFUSED_SHOWN = 10
 
 
-def drawn_letters(found: Survey) -> Group:
-    """Dead letters as a table, and one of the counts by reason."""
+def drawn_dead_letters(found: Survey) -> Group:
+    """Dead letters as a table, and a table of the counts by reason."""
     table = Table("at", "source", "arrival", "tenant", "customer", "reason", "meter", "detail", "original")
-    for letter in found.letters:
-        whose = (letter["tenant_id"] or "", letter["customer_id"] or "")
-        what = (letter["reason"], _meter(letter), with_durations(letter["detail"]), preview(letter))
-        table.add_row(letter["at"], _source(letter), str(letter["arrival"]), *whose, *what)
+    for dead_letter in found.dead_letters:
+        ids = (dead_letter["tenant_id"] or "", dead_letter["customer_id"] or "")
+        why = (dead_letter["reason"], _meter(dead_letter), with_durations(dead_letter["detail"]))
+        row = (*ids, *why, preview(dead_letter))
+        table.add_row(dead_letter["at"], _source(dead_letter), str(dead_letter["arrival"]), *row)
     partial = f"{found.partial:,} partial: other meters counted the event"
     return Group(table, _counted("reason", found.by_reason), *([one_line(partial)] if found.partial else []))
 
@@ -37,11 +38,11 @@ def drawn_letters(found: Survey) -> Group:
 def status_document(status: Status) -> dict[str, Any]:
     """One dead letter and its redrives as JSON values."""
     return {
-        **status.letter,
-        "text": preview(status.letter, None),
+        **status.dead_letter,
+        "text": preview(status.dead_letter, None),
         "redriven": None
-        if status.standing is None
-        else {"at": str(status.standing), "header": msgspec.to_builtins(status.mark)},
+        if status.already_redriven is None
+        else {"at": str(status.already_redriven), "header": msgspec.to_builtins(status.marker)},
         "rejected_again_at": [str(position) for position in status.failures],
         "redrive": None if status.item is None else _item_document(status.item),
         "unknown": status.unknown,
@@ -49,78 +50,79 @@ def status_document(status: Status) -> dict[str, Any]:
 
 
 def drawn_status(status: Status, settings: Settings) -> Group:
-    """One dead letter whole, and its redrives."""
-    letter = status.letter
+    """One dead letter in full, and its redrives."""
+    dead_letter = status.dead_letter
     table = Table(show_header=False)
     rows = {
-        "at": f"{settings.names.dlq} {letter['at']}",
-        "source": _source(letter),
-        **{name: letter[name] for name in ("arrival", "reason")},
-        "detail": with_durations(letter["detail"]),
-        "meter": _meter(letter) or None,
-        **{name: letter[name] for name in ("tenant_id", "customer_id", "event_id")},
+        "at": f"{settings.names.dlq} {dead_letter['at']}",
+        "source": _source(dead_letter),
+        **{name: dead_letter[name] for name in ("arrival", "reason")},
+        "detail": with_durations(dead_letter["detail"]),
+        "meter": _meter(dead_letter) or None,
+        **{name: dead_letter[name] for name in ("tenant_id", "customer_id", "event_id")},
         "redriven": _redriven(status, settings.topics.redrive),
         "rejected again": ", ".join(map(str, status.failures)) or "no",
         "redrive": _possible(status),
     }
     for name, value in rows.items():
         table.add_row(name, "-" if value is None else str(value))
-    return Group(table, one_line(preview(letter, None)))
+    return Group(table, one_line(preview(dead_letter, None)))
 
 
 def _redriven(status: Status, topic: str) -> str:
-    if status.standing is None:
+    if status.already_redriven is None:
         return "no"
-    when = f" at {status.mark.redriven_at}" if status.mark else ""
-    return f"yes{when}, to {topic} {status.standing}"
+    when = f" at {status.marker.redriven_at}" if status.marker else ""
+    return f"yes{when}, to {topic} {status.already_redriven}"
 
 
 def _possible(status: Status) -> str:
     item = status.item
     if item is None:
         return f"not known: {status.unknown}"
-    match item.fate:
-        case Fate.SEND:
+    match item.outcome:
+        case Outcome.SEND:
             return f"possible as it is, until {rfc3339(item.deadline_ms)}"
-        case Fate.REFUSED:
+        case Outcome.REFUSED:
             return f"refused as it is: {item.code}: {item.detail}"
         case _:
             return f"nothing to do: {item.detail}"
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON values; refused ones are listed all."""
+    """A plan as JSON values; all refused records are listed."""
     return {
         "selected": len(plan.items),
-        "by_reason": count_by_reason(item.letter for item in plan.items),
-        "fates": {str(fate): plan.count(fate) for fate in Fate},
+        "by_reason": count_by_reason(item.dead_letter for item in plan.items),
+        "outcomes": {str(outcome): plan.count(outcome) for outcome in Outcome},
         "counted_by": _meters(plan),
         "examples": [_item_document(item) for item in _examples(plan)],
         "refused_by": plan.refused_by(),
-        "refused": [_item_document(item) for item in plan.items if item.fate is Fate.REFUSED],
+        "refused": [_item_document(item) for item in plan.items if item.outcome is Outcome.REFUSED],
         "warnings": plan.warnings(),
     }
 
 
 def drawn_plan(plan: Plan) -> Group:
-    """A plan: counts, what the fixes do to the first few, what is refused and why."""
-    fates = _counted("what becomes of them", {str(fate): plan.count(fate) for fate in Fate if plan.count(fate)})
-    parts: list[Any] = [_counted("reason", count_by_reason(item.letter for item in plan.items)), fates]
+    """A plan: counts, what the fixes do to the first few records, what is refused and why."""
+    counts = {str(outcome): plan.count(outcome) for outcome in Outcome if plan.count(outcome)}
+    outcomes = _counted("outcome", counts)
+    parts: list[Any] = [_counted("reason", count_by_reason(item.dead_letter for item in plan.items)), outcomes]
     if plan.sends:
         parts.append(_counted("meter that will count them", _meters(plan)))
-    parts += [one_line(f"{item.letter['at']}  {_edits(item.edits)}") for item in _examples(plan)]
-    refused = [item for item in plan.items if item.fate is Fate.REFUSED]
+    parts += [one_line(f"{item.dead_letter['at']}  {_edits(item.edits)}") for item in _examples(plan)]
+    refused = [item for item in plan.items if item.outcome is Outcome.REFUSED]
     if refused:
         parts.append(_counted("refused because", plan.refused_by()))
         parts += [
-            one_line(f"{item.letter['at']}  {item.code}: {shown(item.detail)}") for item in refused[:REFUSED_SHOWN]
+            one_line(f"{item.dead_letter['at']}  {item.code}: {shown(item.detail)}") for item in refused[:REFUSED_SHOWN]
         ]
     return Group(*parts, *(one_line(f"warning: {text}") for text in plan.warnings()))
 
 
 def _examples(plan: Plan) -> list[Item]:
-    """The first that are sent, and what was tried to mend those that are not."""
-    return [item for item in plan.items if item.value and (item.fate is Fate.SEND or item.edits)][:EXAMPLES]
+    """The first records that are sent, or that the fixes changed without success."""
+    return [item for item in plan.items if item.value and (item.outcome is Outcome.SEND or item.edits)][:EXAMPLES]
 
 
 def _edits(edits: Iterable[Edit]) -> str:
@@ -134,11 +136,11 @@ def _edits(edits: Iterable[Edit]) -> str:
 
 def _item_document(item: Item) -> dict[str, Any]:
     return {
-        "at": item.letter["at"],
-        "reason": item.letter["reason"],
-        "meter": item.letter.get("meter"),
+        "at": item.dead_letter["at"],
+        "reason": item.dead_letter["reason"],
+        "meter": item.dead_letter.get("meter"),
         "partial": item.envelope is not None,
-        "fate": str(item.fate),
+        "outcome": str(item.outcome),
         "code": item.code,
         "detail": item.detail,
         "edits": [asdict(edit) for edit in item.edits],
@@ -159,10 +161,10 @@ def _counted(title: str, counts: Mapping[str, int]) -> Table:
     return table
 
 
-def _meter(letter: Letter) -> str:
-    """The meter that refused the event, and whether it alone is missing it."""
-    return f"{letter['meter']} (partial)" if letter.get("partial") else letter.get("meter") or ""
+def _meter(dead_letter: DeadLetter) -> str:
+    """The meter that refused the event, and whether only this meter is missing it."""
+    return f"{dead_letter['meter']} (partial)" if dead_letter.get("partial") else dead_letter.get("meter") or ""
 
 
-def _source(letter: Letter) -> str:
-    return f"{letter['topic']} {letter['partition']}:{letter['offset']}"
+def _source(dead_letter: DeadLetter) -> str:
+    return f"{dead_letter['topic']} {dead_letter['partition']}:{dead_letter['offset']}"

@@ -1,4 +1,4 @@
-"""`tidemark dry-run`: a catalog tried on a file of events, without any service."""
+"""`tidemark dry-run`: tries a catalog on a file of events, without any service."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tidemark.dry_run import run
 from tidemark.dry_run.fold import GRAINS, Grain
 from udfs.meters.meter import BEGINNING_MS
 
-# Rejected events that are listed as text; all of them are in the JSON document, and counted.
+# Rejected events that are listed as text; the JSON document lists all of them.
 _REJECTS_SHOWN = 20
 _IDS_SHOWN = 5
 _WHY = {
-    "void_of_a_void": "which is a void: it is subtracted all the same, send the event again under a new id",
-    "no_original": "which is not counted: it is subtracted all the same",
-    "other_values": "which has other values: what it says is subtracted",
+    "void_of_a_void": "which is a void: its values are subtracted all the same; send the event again under a new id",
+    "no_original": "which is not counted: its values are subtracted all the same",
+    "other_values": "which has other values: those of the void are subtracted",
 }
 
 
@@ -39,17 +39,17 @@ def dry_run(
     catalog: Annotated[Path, typer.Option(help="Catalog file, as for `tidemark catalog apply`.")],
     events: Annotated[str, typer.Option(help="File with one event a line; - is standard input.")],
     tenant: Annotated[
-        str | None, typer.Option(help="Tenant of CloudEvents that name none; the catalog's if it has only one.")
+        str | None, typer.Option(help="Tenant of CloudEvents that name no tenant; default: the only one.")
     ] = None,
     arrival: Annotated[
-        str | None, typer.Option(help="RFC 3339 instant at which all events arrived; else each was in time.")
+        str | None, typer.Option(help="RFC 3339 instant at which all events arrived; default: each in time.")
     ] = None,
     grain: Annotated[
-        list[str] | None, typer.Option(help="period, day, hour or minute; repeatable. Default: period, in JSON all.")
+        list[str] | None, typer.Option(help="period, day, hour or minute; repeatable. Default: period; in JSON all.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count a file of events as the jobs would with this catalog: what is rejected, and what all meters come to."""
+    """Count a file of events as the jobs would with this catalog: rejected events, and the usage of all meters."""
     settings = load()
     grains = _grains(grain or (GRAINS if as_json else ["period"]))
     arrival_ms = None if arrival is None else _instant(arrival)
@@ -73,12 +73,12 @@ def _grains(names: list[str] | tuple[Grain, ...]) -> list[Grain]:
 
 def _instant(text: str) -> int:
     try:
-        found = instant_ms(text)
+        ms = instant_ms(text)
     except ValueError as error:
         raise UsageError(f"arrival: {error}", "write for example 2026-01-31T00:00:00Z.") from None
-    if found == BEGINNING_MS:
-        raise UsageError(f"arrival: {text!r} is no instant.", "write for example 2026-01-31T00:00:00Z.")
-    return found
+    if ms == BEGINNING_MS:
+        raise UsageError(f"arrival: {text!r} is not an instant.", "write for example 2026-01-31T00:00:00Z.")
+    return ms
 
 
 def _drawn(document: dict[str, Any]) -> str:
@@ -108,7 +108,7 @@ def _value(row: dict[str, Any]) -> str:
 
 def _rejects(rejects: list[dict[str, Any]]) -> str:
     cells = [("line", "rejected", "by meter", "detail")]
-    cells += [(str(one["line"]), one["reason"], _refused_by(one), one["detail"]) for one in rejects[:_REJECTS_SHOWN]]
+    cells += [(str(r["line"]), r["reason"], _refused_by(r), r["detail"]) for r in rejects[:_REJECTS_SHOWN]]
     if len(rejects) > _REJECTS_SHOWN:
         cells.append(("…", "", "", f"{len(rejects) - _REJECTS_SHOWN:,} more: see --json"))
     return _aligned(cells)
@@ -119,7 +119,7 @@ def _refused_by(reject: dict[str, Any]) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under each other, each row on one line however narrow the terminal: it may be a pipe to grep."""
+    """Aligned columns, each row on one line however narrow the terminal: the output may be piped to grep."""
     shown = [[*map(printable, row)] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
     padded = ([set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)] for row in shown)
@@ -130,11 +130,11 @@ def _summary(document: dict[str, Any]) -> list[str]:
     counts, voids = document["counts"], document["voids"]
     rejected = sum(counts["rejected"].values())
     where = f"{counts['counted']:,} counted + {counts['duplicates']:,} duplicates + {rejected:,} rejected"
-    lines = [f"{counts['read']:,} events = {where}; {counts['unmeasured']:,} of the counted feed no meter"]
+    lines = [f"{counts['read']:,} events = {where}; {counts['unmeasured']:,} of the counted have no meter"]
     lines += [f"rejected: {reason} {count:,}" for reason, count in counts["rejected"].items()]
     partly = counts["partly_rejected"]
     if partly:
-        lines.append(f"beside them, of counted events: {sum(partly.values()):,} partial rejections by single meters")
+        lines.append(f"{sum(partly.values()):,} partial rejections: single meters refused events that others counted")
     lines += [f"partial: {reason} {count:,}" for reason, count in partly.items()]
     if voids["applied"]:
         lines.append(f"voids: {voids['applied']:,} applied")
@@ -143,6 +143,6 @@ def _summary(document: dict[str, Any]) -> list[str]:
             more = " …" if len(ids) > _IDS_SHOWN else ""
             lines.append(f"voids {title}: {len(ids):,} ({', '.join(ids[:_IDS_SHOWN])}{more})")
     return lines + [
-        f"void {one['event_id']} of {one['tenant_id']}/{one['customer_id']} names {one['voids']}, {_WHY[one['why']]}"
-        for one in voids["unmatched"][:_IDS_SHOWN]
+        f"void {v['event_id']} of {v['tenant_id']}/{v['customer_id']} names {v['voids']}, {_WHY[v['why']]}"
+        for v in voids["unmatched"][:_IDS_SHOWN]
     ]

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Run roles beside the jobs until SIGTERM or Ctrl-C; logs JSON lines to stderr, and never ends by itself.",
     ),
     "quotas": ("quotas", "Volume, series and unique values of tenants."),
-    "alerts": ("alerts", "Alerts: tail, answers, statistics."),
+    "alerts": ("alerts", "Alerts: tail, acknowledgements, statistics."),
     "deliver": ("responses", "Notifications to receivers."),
     "respond": ("responses", "Automated responses to alerts."),
     "dlq": ("dlq", "Events that were not counted."),

@@ -19,8 +19,8 @@ from tidemark.billing.periods import instant
 from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import load
-from tidemark.dead_letters.records import instant_ms
 from udfs.alerts.event import rfc3339 as rfc3339_ms
 from udfs.decimals import plain
 

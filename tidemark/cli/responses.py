@@ -11,7 +11,7 @@ import typer
 
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.postgres import ask_once
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import load
 from tidemark.delivery import store
 from tidemark.responses import suspend
@@ -43,14 +43,26 @@ def dead_list(
 ) -> None:
     """List notifications that were given up, and why."""
     settings = load(run_id=run_id)
-    found = ask_once(
-        settings.postgres, settings.names, "deliver", lambda connection: store.dead(connection, receiver, limit)
+    notifications = run_once(
+        settings.postgres,
+        "deliver",
+        lambda connection: store.dead(connection, receiver, limit),
+        settings.names.usage_schema,
     )
     table = Table("id", "receiver", "kind", "attempts", "given up", "why", "summary")
-    for one in found:
-        shown = (str(one.attempts), _instant(one.dead_at), one.last_error, one.summary)
-        table.add_row(one.notification_id, one.receiver, one.kind, *shown)
-    emit([asdict(one) for one in found], table if found else "no notification is dead", as_json=as_json)
+    for notification in notifications:
+        shown = (
+            str(notification.attempts),
+            _instant(notification.dead_at),
+            notification.last_error,
+            notification.summary,
+        )
+        table.add_row(notification.notification_id, notification.receiver, notification.kind, *shown)
+    emit(
+        [asdict(notification) for notification in notifications],
+        table if notifications else "no notification is dead",
+        as_json=as_json,
+    )
 
 
 def dead_retry(
@@ -60,7 +72,9 @@ def dead_retry(
 ) -> None:
     """Make dead notifications due again, with all their attempts before them."""
     settings = load(run_id=run_id)
-    revived = ask_once(settings.postgres, settings.names, "deliver", lambda connection: store.revive(connection, ids))
+    revived = run_once(
+        settings.postgres, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
+    )
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - set(revived)))
@@ -75,17 +89,23 @@ def respond_list(
 ) -> None:
     """List customers that are suspended, since when, until when, and why."""
     settings = load(run_id=run_id)
-    found = ask_once(
+    suspensions = run_once(
         settings.postgres,
-        settings.names,
         "respond",
         lambda connection: suspend.suspensions(connection, everything=everything, limit=limit),
+        settings.names.usage_schema,
     )
     table = Table("tenant", "customer", "reason", "since", "until", "lifted", "by")
-    for one in found:
-        times = (_instant(one.since), _instant(one.until), _instant(one.lifted_at))
-        table.add_row(one.tenant_id, one.customer_id, one.reason, *times, one.lifted_by or "")
-    emit([asdict(one) for one in found], table if found else "nobody is suspended", as_json=as_json)
+    for suspension in suspensions:
+        times = (_instant(suspension.since), _instant(suspension.until), _instant(suspension.lifted_at))
+        table.add_row(
+            suspension.tenant_id, suspension.customer_id, suspension.reason, *times, suspension.lifted_by or ""
+        )
+    emit(
+        [asdict(suspension) for suspension in suspensions],
+        table if suspensions else "nobody is suspended",
+        as_json=as_json,
+    )
 
 
 def respond_undo(
@@ -98,17 +118,20 @@ def respond_undo(
     """Lift all suspensions of a customer; the same condition suspends no second time."""
     settings = load(run_id=run_id)
     who = by or getpass.getuser()
-    lifted = ask_once(
-        settings.postgres, settings.names, "respond", lambda connection: suspend.lift(connection, tenant, customer, who)
+    lifted = run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: suspend.lift(connection, tenant, customer, who),
+        settings.names.usage_schema,
     )
     if not lifted:
         raise UsageError(f"customer {customer} of {tenant} is not suspended.", "`tidemark respond list` shows who is.")
     with closing(Flags(settings.redis, settings.names)) as flags:
         try:
-            ask_once(settings.postgres, settings.names, "respond", flags.level)
+            run_once(settings.postgres, "respond", flags.sync, settings.names.usage_schema)
         except UnavailableError as error:
             raise UnavailableError(
-                f"the suspension is lifted, but its flag still stands: {error.what}",
+                f"the suspension is lifted, but its flag is still in Redis: {error.what}",
                 "the role `respond` of `tidemark serve` deletes it as soon as Redis is back.",
             ) from error
     emit({"lifted": list(lifted), "by": who}, f"lifted {len(lifted)} suspension(s) of {customer}", as_json=as_json)

@@ -17,10 +17,10 @@ from infra.local.paths import Paths
 from infra.local.programs import DAEMONS
 from infra.local.stack import ServiceStatus, Stack
 from jobs.flink.rest import ENDED, FlinkRest
-from jobs.flink.submit import ALL_JOBS, stop
+from jobs.flink.submit import ALL_JOBS, stop, submit_all
 from tidemark.cli.output import Json, Table, emit, one_line, progress, say
-from tidemark.core import migrate
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import migrate, topics
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
@@ -78,10 +78,20 @@ def bring_up(stack: Stack) -> Settings:
     return settings
 
 
-def up(state_dir: StateDir = None, as_json: Json = False) -> None:
+def up(
+    state_dir: StateDir = None,
+    jobs: Annotated[
+        bool, typer.Option("--jobs", help="Also make the topics, and submit `meter` and `rollup`.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and make the tables; what runs is left alone."""
     stack = stack_of(state_dir)
     settings = bring_up(stack)
+    if jobs:
+        with Steps().step("creating topics, submitting meter and rollup"):
+            _apply_topics(settings)
+            submit_all(settings)
     text = (
         f"the stack is up\n  Flink UI  {settings.flink.rest_url}\n  Kafka     {settings.kafka.bootstrap}\n"
         f"  Postgres  PGPASSFILE={settings.postgres.passfile} psql {settings.postgres.url}\n"
@@ -89,6 +99,14 @@ def up(state_dir: StateDir = None, as_json: Json = False) -> None:
     )
     emit({"services": [asdict(line) for line in stack.status()], "settings": str(stack.paths.settings)}, text,
          as_json=as_json)  # fmt: skip
+
+
+def _apply_topics(settings: Settings) -> None:
+    """Create the topics that are missing, beside a source topic that history was loaded into too."""
+    try:
+        topics.apply(settings)
+    except UsageError:
+        topics.apply(settings, create_time=True)
 
 
 def down(

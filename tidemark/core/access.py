@@ -1,4 +1,4 @@
-"""Who may read what in Postgres, and what the planner has to know: role of finance, no JIT, statistics."""
+"""Privileges in Postgres, and what the planner needs to know: the role of finance, no JIT, statistics."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ ORDER BY 1, 2
 
 
 def grant(connection: psycopg.Connection, names: Names) -> bool:
-    """Let READER read the views of the schema `report`, and make that role where this login may; whether it is there.
+    """Let READER read the views of the schema `report`; creates the role if this login may. Whether the role exists.
 
-    Where it may not, an administrator makes it (`CREATE ROLE tidemark_reader NOLOGIN`) and migrates again.
+    Otherwise an administrator creates it (`CREATE ROLE tidemark_reader NOLOGIN`) and migrates again.
     """
     with _if_allowed(connection):
         if not _has_reader(connection):
@@ -50,7 +50,7 @@ def grant(connection: psycopg.Connection, names: Names) -> bool:
 
 
 def without_jit(connection: psycopg.Connection) -> None:
-    """No JIT for this login and, where it owns the database, for everybody in it: it takes longer than the queries."""
+    """Turn JIT off for this login and, if it owns the database, for all logins: JIT takes longer than the queries."""
     role, database = connection.info.user, sql.Identifier(connection.info.dbname)
     row = connection.execute(_JIT_OFF, [f'"{role}"']).fetchone()
     if row and row[0]:
@@ -64,7 +64,7 @@ def without_jit(connection: psycopg.Connection) -> None:
 def analyze(connection: psycopg.Connection, names: Names | None = None) -> None:
     """Count the rows of the catalog and, with `names`, of the ledger's small tables.
 
-    Nobody does it for tables of a few rows, which the planner takes for 1,810 and plans for accordingly.
+    Autovacuum skips tables of a few rows, and the planner then assumes 1,810 rows.
     """
     schemas = ["catalog"] if names is None else ["catalog", names.billing_schema]
     tables = [sql.Identifier(*row) for row in connection.execute(_TABLES, [schemas]).fetchall()]
@@ -78,13 +78,13 @@ def _has_reader(connection: psycopg.Connection) -> bool:
 
 @contextmanager
 def _if_allowed(connection: psycopg.Connection) -> Iterator[None]:
-    """Run statements that need more rights than every login has, or that another session may do at this moment."""
+    """Run statements that need more rights than some logins have, or that another session may run at this moment."""
     try:
         with connection.transaction():
             yield
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UniqueViolation, psycopg.errors.DuplicateObject):
         return
     except psycopg.errors.InternalError_ as error:
-        # Another session writes the same row of the shared catalogs: it says the same.
+        # Another session writes the same row of the shared catalogs, with the same content.
         if "concurrently" not in str(error):
             raise

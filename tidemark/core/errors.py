@@ -32,7 +32,7 @@ class UsageError(TidemarkError):
 
 
 class UnavailableError(TidemarkError):
-    """A service did not answer; the same call may succeed later."""
+    """A service cannot be reached; the same call may succeed later."""
 
     exit_code = 3
 

@@ -1,4 +1,4 @@
-"""What decides about an event beside the catalog, from the settings: the same for the job and for every tool."""
+"""The rules for events that come from the settings, not the catalog: the same for the job and for every tool."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from udfs.decode.scope import Scope
 
 
 def policy_of(settings: Settings) -> DecodePolicy:
-    """What `meter` decodes by."""
+    """The decoding rules of `meter`."""
     return DecodePolicy(
         topic=settings.topics.events,
         grace_ms=settings.events.grace_s * 1_000,
@@ -24,7 +24,7 @@ def policy_of(settings: Settings) -> DecodePolicy:
 
 
 def scope_of(replay: ReplaySettings) -> Scope | None:
-    """What a replay measures; None for a run that measures everything."""
+    """The scope of a replay; None for a run that measures everything."""
     tenants = frozenset(filter(None, replay.scope_tenants.split(";")))
     if not (replay.scope_from or replay.scope_to or tenants):
         return None

@@ -1,4 +1,4 @@
-"""Sends a file of events, one per line, exactly as they are: what is wrong with a line is for the meter job to say."""
+"""Sends a file of events, one per line, exactly as they are: the job `meter` validates them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def send_lines(
     Parameters
     ----------
     settings:
-        Where to.
+        Settings of the target.
     lines:
         One event each, with or without the line end.
     topic:
-        Topic; the source topic when None.
+        Topic; None for the source topic.
     rate:
-        Lines a second; as fast as Kafka takes them when None.
+        Lines a second; None for as fast as Kafka accepts them.
     progress:
         Called with 1 after each line.
 
@@ -46,7 +46,7 @@ def send_lines(
     Raises
     ------
     UnavailableError
-        Kafka does not answer.
+        Kafka cannot be reached.
 
     """
     if rate is not None and rate <= 0:
@@ -82,7 +82,7 @@ def key_of(value: bytes) -> bytes | None:
 
 @contextmanager
 def open_lines(source: str, stdin: BinaryIO) -> Iterator[Iterable[bytes]]:
-    """Lines of a file, or of standard input for `-`; a byte order mark in front of the first is left out.
+    """Lines of a file, or of standard input for `-`; a byte order mark at the start is removed.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""What is printed: results on stdout, progress on stderr; ids arrive as they are.
+"""Printing: results on stdout, progress on stderr; ids are printed as they are.
 
-Names of tenants, customers and properties are somebody's data. Nothing here reads them as markup or emoji codes, and a
-character that would move the cursor or turn the line around is escaped, so that a row stays one row.
+Names of tenants, customers and properties are user data. They are never read as markup or emoji codes, and a character
+that would move the cursor or change the direction of text is escaped, so that a row stays on one line.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rich.text import Text
 
 __all__ = ["Console", "Group", "Table", "console", "draw", "escaped", "one_line", "printable", "progress", "put", "say"]
 
-# Width of what is not a terminal: no row of a table is folded there.
+# Width of a pipe or file: table rows are not folded there.
 _PIPE_WIDTH = 1_000_000
 
 
 class _Results(Console):
-    """A console that knows no markup, and is as wide as its rows where it is no terminal."""
+    """A console without markup, as wide as its rows where it is not a terminal."""
 
     @property
     def options(self) -> ConsoleOptions:
@@ -33,8 +33,8 @@ class _Results(Console):
 console = _Results(soft_wrap=True, markup=False, emoji=False, highlight=False)
 progress = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
-# C0, DEL and C1, line and paragraph separators, the controls of bidirectional text, and half surrogates, which no
-# terminal takes.
+# C0, DEL and C1, line and paragraph separators, the controls of bidirectional text, and unpaired surrogates, which no
+# terminal accepts.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _CONTROL = re.compile(f"[{_CONTROLS}]")
 _CONTROL_IN_LINE = re.compile(f"(?!\n)[{_CONTROLS}]")
@@ -66,7 +66,7 @@ class Table(rich_table.Table):
         super().add_row(*map(_cell, cells), **options)
 
     def __rich_console__(self, to: Console, options: ConsoleOptions) -> RenderResult:
-        """The title, whole however narrow the table is, then the table."""
+        """The title, never folded, then the table."""
         if self._heading:
             yield one_line(self._heading)
         yield from super().__rich_console__(to, options)
@@ -78,7 +78,7 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """One line of a result that goes on, on stdout at once: text, or a JSON document."""
+    """A line of a continuing result, on stdout at once: text, or a JSON document."""
     typer.echo(printable(text))
 
 
@@ -93,8 +93,8 @@ def draw(text: Any) -> None:
 
 
 def escaped(text: str, how: Callable[[str], str]) -> str:
-    """A text in which `how` says what stands for each control character."""
-    return _CONTROL.sub(lambda found: how(found[0]), text)
+    """A text in which `how` replaces each control character."""
+    return _CONTROL.sub(lambda match: how(match[0]), text)
 
 
 def _cell(value: Any) -> Any:
@@ -105,5 +105,5 @@ def _lines(text: str) -> str:
     return _CONTROL_IN_LINE.sub(_escaped, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

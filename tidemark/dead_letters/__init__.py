@@ -1,1 +1,1 @@
-"""Redrive: dead letters fixed, judged, and sent again so that each is counted once."""
+"""Redrive: repairs dead letters, validates them, and sends them again so that each event is counted once."""

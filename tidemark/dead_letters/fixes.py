@@ -21,8 +21,8 @@ _EQUALS = re.compile(r"(?<!\\)=")
 _MISSING = object()
 
 
-class Unfixable(Exception):  # noqa: N818  a verdict on a record, not a failure
-    """A record that cannot be repaired; `code` names why, `detail` says it with the record's own text."""
+class Unfixable(Exception):  # noqa: N818  an outcome of a record, not a failure
+    """A record that cannot be repaired; `code` is the reason, `detail` a sentence with the record's own text."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(code, detail)
@@ -39,7 +39,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What a repair did to one field: its path, and its JSON before and after; None where it was, or is, not there."""
+    """What a repair did to one field: its path, and its JSON before and after; None where the field is missing."""
 
     path: str
     before: str | None
@@ -53,7 +53,7 @@ class Fixes:
     Parameters
     ----------
     renames:
-        Pairs of an old path and the new one; an event without the old one stays as it is.
+        Pairs of an old path and a new path; an event without the old path stays as it is.
     defaults:
         Pairs of a path and the value it gets where it is missing or null.
     sets:
@@ -70,12 +70,12 @@ class Fixes:
         return bool(self.renames or self.defaults or self.sets)
 
     def apply(self, document: Document) -> list[Edit]:
-        """Change a document in place and say what was changed.
+        """Change a document in place and return the changes.
 
         Raises
         ------
         Unfixable
-            `fix_conflict`: a new name is taken, or a path leads through something that is no object.
+            `fix_conflict`: a new name is taken, or a path leads through a value that is not an object.
         """
         edits: list[Edit] = []
         for old, new in self.renames:
@@ -91,7 +91,7 @@ class Fixes:
 def parse_fixes(sets: Sequence[str] = (), renames: Sequence[str] = (), defaults: Sequence[str] = ()) -> Fixes:
     """Repairs from text: `path=JSON` for sets and defaults, `old=new` for renames.
 
-    A path is names with dots between them; a dot, or an equals sign, that belongs to a name has a backslash before it.
+    A path consists of names joined by dots; a dot or an equals sign within a name needs a backslash before it.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def _setting(option: str, text: str) -> tuple[Path, Any]:
         return _path(option, path), _load(value)
     except (ValueError, Unfixable):
         raise UsageError(
-            f"{option} {path}: {value[:120]!r} is no JSON.", f"text needs quotes: {option} '{path}=\"text\"'."
+            f"{option} {path}: {value[:120]!r} is not valid JSON.", f"text needs quotes: {option} '{path}=\"text\"'."
         ) from None
 
 
@@ -133,7 +133,7 @@ def _halves(option: str, text: str, form: str) -> tuple[str, str]:
 def _path(option: str, text: str) -> Path:
     names = tuple(re.sub(r"\\([.=])", r"\1", name) for name in _SEPARATOR.split(text))
     if not all(names):
-        raise UsageError(f"{option}: {text!r} is no path.", "write names with dots between: properties.model.")
+        raise UsageError(f"{option}: {text!r} is not a path.", "write names joined by dots: properties.model.")
     return names
 
 
@@ -143,26 +143,26 @@ def read_object(raw: bytes | None) -> Document:
     Raises
     ------
     Unfixable
-        `no_value` or `no_json_object`; `duplicate_key` where readers would differ in what the object says.
+        `no_value` or `no_json_object`; `duplicate_key` where readers would interpret the object differently.
     """
     if raw is None:
         raise Unfixable("no_value", "the Kafka value is null, so there is no event to send.")
     try:
         document = _load(raw.removeprefix(BYTE_ORDER_MARK).decode())
     except (ValueError, RecursionError) as error:
-        raise Unfixable("no_json_object", f"the value is no JSON, so it cannot be sent as an event: {error}") from None
+        raise Unfixable("no_json_object", f"the value is not JSON, so it cannot be sent as an event: {error}") from None
     if not isinstance(document, dict):
-        raise Unfixable("no_json_object", "the value is JSON, but no object, so it cannot be sent as an event.")
+        raise Unfixable("no_json_object", "the value is JSON, but not an object, so it cannot be sent as an event.")
     return document
 
 
 def write_object(document: Document) -> bytes:
-    """Compact JSON of a document of `read_object`; half a surrogate pair stays the escape it was read from.
+    """Compact JSON of a document of `read_object`; an unpaired surrogate stays the escape it was read from.
 
     Raises
     ------
     Unfixable
-        `nesting_too_deep`: far beyond what an event may have.
+        `nesting_too_deep`: the nesting is far beyond the limit of an event.
     """
     try:
         return _written(document).encode()
@@ -177,7 +177,7 @@ def _load(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> Document:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise Unfixable("duplicate_key", "an object has one key twice; which of the two is meant cannot be known.")
+        raise Unfixable("duplicate_key", "an object has a key twice; it is not known which of the two is meant.")
     return document
 
 
@@ -211,7 +211,7 @@ def _rename(document: Document, old: Path, new: Path) -> list[Edit]:
     taken = _get(document, new)
     if taken not in (_MISSING, None):
         raise Unfixable(
-            "fix_conflict", f"{_shown(old)} cannot become {_shown(new)}, which is there: {_written(taken)[:120]}."
+            "fix_conflict", f"{_shown(old)} cannot become {_shown(new)}, which already exists: {_written(taken)[:120]}."
         )
     put = _put(document, new, value)
     del _parent(document, old)[old[-1]]
@@ -219,12 +219,12 @@ def _rename(document: Document, old: Path, new: Path) -> list[Edit]:
 
 
 def _put(document: Document, path: Path, value: Any) -> list[Edit]:
-    """Set a field, making the objects it is in; nothing where it has that value already."""
+    """Set a field, and create the objects that contain it; no edit if it has that value already."""
     parent = _parent(document, path)
     before = parent.get(path[-1], _MISSING)
     if before is not _MISSING and before == value and type(before) is type(value):
         return []
-    # A copy: the next repair may change something within it, and the next event gets the value too.
+    # Copied, because the next repair may change the value, and the next event gets it too.
     parent[path[-1]] = copy.deepcopy(value)
     return [Edit(_shown(path), None if before is _MISSING else _written(before), _written(value))]
 
@@ -235,7 +235,7 @@ def _parent(document: Document, path: Path) -> Document:
         if level.get(name) is None:
             level[name] = {}
         if not isinstance(level[name], dict):
-            raise Unfixable("fix_conflict", f"{_shown(path[:depth])} is no object: {_written(level[name])[:120]}.")
+            raise Unfixable("fix_conflict", f"{_shown(path[:depth])} is not an object: {_written(level[name])[:120]}.")
         level = level[name]
     return level
 

@@ -1,4 +1,4 @@
-"""Decides what becomes of each dead letter when it is redriven: a pure function of letters, log, catalog and clock."""
+"""Decides the outcome of each dead letter in a redrive: a pure function of dead letters, log, catalog and clock."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
 from tidemark.dead_letters.log import RedriveLog, source_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
-from tidemark.dead_letters.records import Letter, arrival_ms, instant_ms
-from tidemark.dead_letters.validate import Judge, Verdict
+from tidemark.dead_letters.records import DeadLetter, arrival_ms
+from tidemark.dead_letters.validate import Validation, Validator
 from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import Envelope, wrap
 
-# Fields that say which event it is, in both forms: one that is changed makes another event of it.
+# Fields that identify the event, in both forms: a change of such a field makes another event of it.
 IDENTITY = frozenset({"event_id", "tenant_id", "source", "voids", "id", "tenantid", "schema_version", "specversion"})
 TIMES = frozenset({"timestamp", "time"})
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """What a redrive does with a dead letter."""
 
     SEND = "send"
@@ -35,20 +36,20 @@ class Fate(StrEnum):
 
 @dataclass(slots=True)
 class Item:
-    """A dead letter of the plan, and what becomes of it.
+    """A dead letter of the plan, and its outcome.
 
     Parameters
     ----------
-    letter:
+    dead_letter:
         The dead letter.
-    fate:
+    outcome:
         What the redrive does with it.
     code, detail:
-        Why it is refused, or what it will be rejected with although it is sent.
+        Why it is refused, or why it will be rejected although it is sent.
     value, arrival_ms, key:
-        The event, repaired; its original arrival; the Kafka key.
+        The repaired event; its original arrival; the Kafka key.
     envelope:
-        What goes around it, for a meter alone; None for a whole event.
+        The envelope of an event for one meter alone; None for a whole event.
     deadline_ms:
         Last instant at which it may be sent.
     edits:
@@ -57,8 +58,8 @@ class Item:
         Meters that will count it.
     """
 
-    letter: Letter
-    fate: Fate = Fate.SEND
+    dead_letter: DeadLetter
+    outcome: Outcome = Outcome.SEND
     code: str = ""
     detail: str = ""
     value: bytes = b""
@@ -71,7 +72,7 @@ class Item:
 
     @property
     def new_identity(self) -> bool:
-        """Whether a fix replaced something that says which event it is."""
+        """Whether a fix replaced a field that identifies the event."""
         return any(edit.before is not None and edit.path in IDENTITY for edit in self.edits)
 
     @property
@@ -80,41 +81,41 @@ class Item:
         return self.value if self.envelope is None else wrap(self.envelope._replace(event=self.value))
 
     def refuse(self, code: str, detail: str) -> None:
-        """Take it out of what is sent."""
-        self.fate, self.code, self.detail = Fate.REFUSED, code, detail
+        """Exclude it from what is sent."""
+        self.outcome, self.code, self.detail = Outcome.REFUSED, code, detail
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All selected dead letters in the order of arrival, and the log they were held against."""
+    """All selected dead letters in the order of arrival, and the log they were compared with."""
 
     items: Sequence[Item]
     log: RedriveLog
 
     @property
     def sends(self) -> list[Item]:
-        """Those to send."""
-        return [item for item in self.items if item.fate is Fate.SEND]
+        """Items to send."""
+        return [item for item in self.items if item.outcome is Outcome.SEND]
 
-    def count(self, fate: Fate) -> int:
-        """How many have that fate."""
-        return sum(item.fate is fate for item in self.items)
+    def count(self, outcome: Outcome) -> int:
+        """Number of items with that outcome."""
+        return sum(item.outcome is outcome for item in self.items)
 
     def refused_by(self) -> dict[str, int]:
-        """Refused ones by code, most frequent first."""
-        codes = Counter(item.code for item in self.items if item.fate is Fate.REFUSED)
+        """Numbers of refused items by code, most frequent first."""
+        codes = Counter(item.code for item in self.items if item.outcome is Outcome.REFUSED)
         return dict(codes.most_common())
 
     def warnings(self) -> list[str]:
-        """What a person should know before it is sent."""
+        """What a person should know before the plan is sent."""
         texts = []
         if renamed := sum(item.new_identity for item in self.sends):
             texts.append(
                 f"the fix gives {renamed} events another identity: each is a new event, counted also where one with "
-                "the old identity was."
+                "the old identity was counted."
             )
-        if copies := self.count(Fate.COPY):
-            texts.append(f"{copies} have the identity of another one in the selection: only the first is sent.")
+        if copies := self.count(Outcome.COPY):
+            texts.append(f"{copies} have the identity of another record in the selection: only the first is sent.")
         if forced := sum(bool(item.code) for item in self.sends):
             texts.append(f"{forced} would be rejected again and are sent because of --force.")
         return texts
@@ -137,100 +138,108 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(settings.events.grace_s * 1_000, settings.events.redrive_window_s * 1_000)
 
 
-def prepare(letters: Sequence[Letter], fixes: Fixes, log: RedriveLog) -> list[Item]:
-    """Repair dead letters; those that cannot be sent at all are refused."""
-    items = [Item(letter) for letter in letters]
+def prepare(dead_letters: Sequence[DeadLetter], fixes: Fixes, log: RedriveLog) -> list[Item]:
+    """Repair dead letters; refuse those that cannot be sent at all."""
+    items = [Item(dead_letter) for dead_letter in dead_letters]
     for item in items:
-        at_ms = arrival_ms(item.letter)
+        at_ms = arrival_ms(item.dead_letter)
         if at_ms is None or at_ms < 0:
-            item.refuse("no_arrival", "its arrival is not known, and lateness is decided by it.")
+            item.refuse("no_arrival", "its arrival is not known, and decides whether it is late.")
             continue
         try:
-            raw = event_of(item.letter, log.topic)
+            raw = event_of(item.dead_letter, log.topic)
             document = read_object(raw)
             item.edits = fixes.apply(document)
-            # What no fix touched is sent byte for byte.
+            # An event that no fix touched is sent byte for byte.
             item.value = write_object(document) if item.edits else raw or b""
             item.arrival_ms = at_ms
             _enclose(item, raw or b"", log)
-        except Unfixable as verdict:
-            item.refuse(verdict.code, verdict.detail)
+        except Unfixable as error:
+            item.refuse(error.code, error.detail)
     return items
 
 
 def _enclose(item: Item, raw: bytes, log: RedriveLog) -> None:
-    """Put what one meter is missing into an envelope; `raw` are the event's bytes before the repair."""
-    envelope = envelope_of(item.letter, log.topic, log.run_id)
+    """Put an event that one meter is missing into an envelope; `raw` are the event's bytes before the repair."""
+    envelope = envelope_of(item.dead_letter, log.topic, log.run_id)
     if envelope is None:
         return
     if changed := [edit.path for edit in item.edits if edit.path in IDENTITY]:
         raise Unfixable(
             "fix_conflict",
-            f"{changed[0]} says which event it is, and other meters than {envelope.meter} have counted it as it was.",
+            f"{changed[0]} identifies the event, and other meters than {envelope.meter} have counted it as it was.",
         )
     first = envelope.original if envelope.original is not None else raw
     item.envelope = envelope._replace(original=None if first == item.value else first)
 
 
 def make_plan(
-    letters: Sequence[Letter], log: RedriveLog, judge: Judge, rules: Rules, fixes: Fixes, *, force: bool, now_ms: int
+    dead_letters: Sequence[DeadLetter],
+    log: RedriveLog,
+    validator: Validator,
+    rules: Rules,
+    fixes: Fixes,
+    *,
+    force: bool,
+    now_ms: int,
 ) -> Plan:
-    """Decide about every dead letter.
+    """Decide the outcome of every dead letter.
 
-    1. Repair it; refuse what has no value, no arrival or no JSON object.
-    2. Judge it as the job would, with its original arrival.
-    3. Leave out what was redriven already, or is a copy of an earlier one in the selection.
-    4. Refuse what would be rejected again (unless `force`), and what is past its window.
+    1. Repair it; refuse it if it has no value, no arrival or no JSON object.
+    2. Validate it as the job would, with its original arrival.
+    3. Leave it out if it was redriven already, or is a copy of an earlier record in the selection.
+    4. Refuse it if it would be rejected again (unless `force`), or if its window is over.
 
     Parameters
     ----------
-    letters:
+    dead_letters:
         Dead letters in the order to send them.
     log:
-        What the redrive topic holds.
-    judge, rules, fixes:
-        See there.
+        Contents of the redrive topic.
+    validator, rules, fixes:
+        See the classes.
     force:
-        Send also what would be rejected again, if only its event time can be read.
+        Send also events that would be rejected again, if their event time can be read.
     now_ms:
         The wall clock, UTC epoch ms.
     """
-    items = prepare(letters, fixes, log)
-    open_items = [item for item in items if item.fate is Fate.SEND]
-    verdicts = judge.verdicts([item.record_value for item in open_items], [item.arrival_ms for item in open_items])
+    items = prepare(dead_letters, fixes, log)
+    open_items = [item for item in items if item.outcome is Outcome.SEND]
+    values, arrivals = [item.record_value for item in open_items], [item.arrival_ms for item in open_items]
+    validations = validator.validate(values, arrivals)
     chosen: dict[bytes, Item] = {}
-    for item, verdict in zip(open_items, verdicts, strict=True):
-        _decide(item, verdict, log, chosen)
-        if item.fate is Fate.SEND:
-            _check(item, verdict, rules, force, now_ms)
-        if item.fate is Fate.SEND and verdict.key is not None and verdict.reject is None:
-            chosen[verdict.key] = item
+    for item, validation in zip(open_items, validations, strict=True):
+        _decide(item, validation, log, chosen)
+        if item.outcome is Outcome.SEND:
+            _check(item, validation, rules, force, now_ms)
+        if item.outcome is Outcome.SEND and validation.key is not None and validation.reject is None:
+            chosen[validation.key] = item
     return Plan(items, log)
 
 
-def _decide(item: Item, verdict: Verdict, log: RedriveLog, chosen: dict[bytes, Item]) -> None:
-    standing = log.standing(source_of(item.letter), verdict.key, part_of(item.envelope))
-    if standing is not None:
-        item.fate, item.detail = Fate.ALREADY, f"{log.topic} holds it at {standing}."
-    elif verdict.key is not None and verdict.key in chosen:
-        item.fate, item.detail = Fate.COPY, f"the same event as {chosen[verdict.key].letter['at']}."
+def _decide(item: Item, validation: Validation, log: RedriveLog, chosen: dict[bytes, Item]) -> None:
+    already_redriven = log.already_redriven(source_of(item.dead_letter), validation.key, part_of(item.envelope))
+    if already_redriven is not None:
+        item.outcome, item.detail = Outcome.ALREADY, f"{log.topic} holds it at {already_redriven}."
+    elif validation.key is not None and validation.key in chosen:
+        item.outcome, item.detail = Outcome.COPY, f"the same event as {chosen[validation.key].dead_letter['at']}."
 
 
-def _check(item: Item, verdict: Verdict, rules: Rules, force: bool, now_ms: int) -> None:
-    item.key, item.meters = verdict.owner, verdict.meters
-    if verdict.reject is not None:
-        item.code, item.detail = "still_rejected", ": ".join(verdict.reject)
+def _check(item: Item, validation: Validation, rules: Rules, force: bool, now_ms: int) -> None:
+    item.key, item.meters = validation.owner, validation.meters
+    if validation.reject is not None:
+        item.code, item.detail = "still_rejected", ": ".join(validation.reject)
         if not force:
             item.refuse(item.code, item.detail)
             return
-    if verdict.reject is None and not verdict.meters:
-        item.refuse("nothing_to_add", "its meter measures nothing of it by now: a filter, or on_missing: skip.")
+    if validation.reject is None and not validation.meters:
+        item.refuse("nothing_to_add", "its meter no longer measures anything of it: a filter, or on_missing: skip.")
         return
-    if verdict.event_ms is None:
+    if validation.event_ms is None:
         item.refuse("no_event_time", f"the end of its window cannot be known: {item.detail}")
         return
-    # A copy that was counted carried the time from before the repair: its key is forgotten by that one's window.
-    times = [verdict.event_ms, *_former_times(item.edits)]
+    # A copy that was counted had the time from before the repair: its key is forgotten when that window ends.
+    times = [validation.event_ms, *_former_times(item.edits)]
     item.deadline_ms = rules.deadline_ms(min(times))
     if now_ms > item.deadline_ms:
         over = f"the window of its event time ended {rfc3339(item.deadline_ms)}"

@@ -1,4 +1,4 @@
-"""Reads the dead-letter topic: what was not counted, and why."""
+"""Reads the dead-letter topic: the events that were not counted, and why."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tidemark.core.errors import UsageError
+from tidemark.core.instants import instant_ms
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
 
@@ -22,12 +23,12 @@ _FIELDS = (
     ("partial", "partial"),
 )  # fmt: skip
 
-# A record of the topic as its JSON says, and `at`: its own position in the dead-letter topic as partition:offset.
-Letter = dict[str, Any]
+# The JSON of a record of the topic, with `at`: its own position in the dead-letter topic as partition:offset.
+DeadLetter = dict[str, Any]
 
 
 class Position(NamedTuple):
-    """Where a record stands in a topic."""
+    """Position of a record in a topic."""
 
     partition: int
     offset: int
@@ -38,11 +39,11 @@ class Position(NamedTuple):
 
 
 class Wanted(TypedDict, total=False):
-    """Which dead letters; what is absent or None takes all.
+    """A selection of dead letters; an absent or None condition selects all.
 
     `reason`, `tenant`, `customer`, `meter` and `partial` are equal to the record's. `since_ms` <= arrival < `until_ms`,
-    in UTC epoch ms; a record whose arrival no date can say is in no such range. `at` are positions in the dead-letter
-    topic.
+    in UTC epoch ms; a record whose arrival no date can express is in no such range. `at` are positions in the
+    dead-letter topic.
     """
 
     reason: str | None
@@ -55,123 +56,123 @@ class Wanted(TypedDict, total=False):
     at: Collection[Position] | None
 
 
-def dead_letters(settings: Settings) -> Iterator[Letter]:
+def read_dead_letters(settings: Settings) -> Iterator[DeadLetter]:
     """Dead-letter records of the run as a `read_committed` consumer sees them, in order per partition."""
     for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
-            yield _letter(record)
+            yield _dead_letter(record)
 
 
-def dead_letter(settings: Settings, position: Position) -> Letter:
-    """The one dead letter at a position of the dead-letter topic.
+def read_dead_letter(settings: Settings, position: Position) -> DeadLetter:
+    """The dead letter at a position of the dead-letter topic.
 
     Raises
     ------
     UsageError
-        There is none.
+        There is no record at that position.
     """
     topic = settings.names.dlq
     record = read_one(settings.kafka, topic, *position)
     if record is None or record.value is None:
         raise UsageError(f"{topic} has no record at {position}.", "take a position of `tidemark dlq list`.")
-    return _letter(record)
+    return _dead_letter(record)
 
 
-def _letter(record: Record) -> Letter:
+def _dead_letter(record: Record) -> DeadLetter:
     return {"at": str(Position(record.partition, record.offset)), **json.loads(record.value or b"{}")}
 
 
-def takes(letter: Letter, **wanted: Unpack[Wanted]) -> bool:
-    """Whether a dead letter is one of those wanted."""
+def takes(dead_letter: DeadLetter, **wanted: Unpack[Wanted]) -> bool:
+    """Whether a dead letter is in the selection."""
     for option, field in _FIELDS:
-        if wanted.get(option) is not None and letter.get(field) != wanted.get(option):
+        if wanted.get(option) is not None and dead_letter.get(field) != wanted.get(option):
             return False
     at = wanted.get("at")
-    return (at is None or position_of(letter["at"]) in at) and _in_range(letter, wanted)
+    return (at is None or position_of(dead_letter["at"]) in at) and _in_range(dead_letter, wanted)
 
 
-def _in_range(letter: Letter, wanted: Wanted) -> bool:
+def _in_range(dead_letter: DeadLetter, wanted: Wanted) -> bool:
     since_ms, until_ms = wanted.get("since_ms"), wanted.get("until_ms")
     if since_ms is None and until_ms is None:
         return True
-    at_ms = arrival_ms(letter)
+    at_ms = arrival_ms(dead_letter)
     if at_ms is None:
         return False
     return (since_ms is None or since_ms <= at_ms) and (until_ms is None or at_ms < until_ms)
 
 
-def select(letters: Iterable[Letter], limit: int | None = None, **wanted: Unpack[Wanted]) -> list[Letter]:
-    """The newest `limit` of those wanted (None: all), in the order of arrival."""
-    return newest((letter for letter in letters if takes(letter, **wanted)), limit)
+def select(dead_letters: Iterable[DeadLetter], limit: int | None = None, **wanted: Unpack[Wanted]) -> list[DeadLetter]:
+    """The newest `limit` dead letters of the selection (None: all), in the order of arrival."""
+    return newest((dead_letter for dead_letter in dead_letters if takes(dead_letter, **wanted)), limit)
 
 
 class Survey(NamedTuple):
-    """Dead letters that are shown, the count of all those wanted by reason, and how many of all are partial."""
+    """Dead letters to show, the numbers of all in the selection by reason, and the number of partial ones."""
 
-    letters: list[Letter]
+    dead_letters: list[DeadLetter]
     by_reason: dict[str, int]
     partial: int
 
 
-def survey(letters: Iterable[Letter], limit: int, **wanted: Unpack[Wanted]) -> Survey:
-    """What `select` gives, and what all those wanted come to; keeps no more than `limit` in memory."""
+def survey(dead_letters: Iterable[DeadLetter], limit: int, **wanted: Unpack[Wanted]) -> Survey:
+    """The dead letters of `select`, and counts of the whole selection; keeps at most `limit` in memory."""
     counts: Counter[str] = Counter()
     partial = 0
 
-    def counted() -> Iterator[Letter]:
+    def counted() -> Iterator[DeadLetter]:
         nonlocal partial
-        for letter in letters:
-            if takes(letter, **wanted):
-                counts[letter["reason"]] += 1
-                partial += bool(letter.get("partial"))
-                yield letter
+        for dead_letter in dead_letters:
+            if takes(dead_letter, **wanted):
+                counts[dead_letter["reason"]] += 1
+                partial += bool(dead_letter.get("partial"))
+                yield dead_letter
 
     shown = newest(counted(), limit)
     return Survey(shown, dict(counts.most_common()), partial)
 
 
-def newest(letters: Iterable[Letter], limit: int | None = None) -> list[Letter]:
-    """The last `limit` by arrival, oldest first; where arrivals are equal, the source position decides."""
+def newest(dead_letters: Iterable[DeadLetter], limit: int | None = None) -> list[DeadLetter]:
+    """The last `limit` by arrival, oldest first; equal arrivals are in the order of their source positions."""
     if limit is None:
-        return sorted(letters, key=_order)
-    # The running number keeps equals in the order they came, as the sort above does.
-    numbered = heapq.nlargest(limit, enumerate(letters), key=lambda pair: (_order(pair[1]), pair[0]))
-    return [letter for _, letter in reversed(numbered)]
+        return sorted(dead_letters, key=_order)
+    # The running number keeps equal records in the order they came, as the sort above does.
+    numbered = heapq.nlargest(limit, enumerate(dead_letters), key=lambda pair: (_order(pair[1]), pair[0]))
+    return [dead_letter for _, dead_letter in reversed(numbered)]
 
 
-def _order(letter: Letter) -> tuple[str, str, int, int]:
-    """Arrivals are text of one form, so they sort as text; one that no date can say comes first."""
-    source = letter.get("topic", ""), letter.get("partition", 0), letter.get("offset", 0)
-    return letter.get("arrival") or "", *source
+def _order(dead_letter: DeadLetter) -> tuple[str, str, int, int]:
+    """Arrivals are text of one form, so they sort as text; an arrival that no date can express comes first."""
+    source = dead_letter.get("topic", ""), dead_letter.get("partition", 0), dead_letter.get("offset", 0)
+    return dead_letter.get("arrival") or "", *source
 
 
-def count_by_reason(letters: Iterable[Letter]) -> dict[str, int]:
+def count_by_reason(dead_letters: Iterable[DeadLetter]) -> dict[str, int]:
     """Count records by reason, most frequent first."""
-    return dict(Counter(letter["reason"] for letter in letters).most_common())
+    return dict(Counter(dead_letter["reason"] for dead_letter in dead_letters).most_common())
 
 
-def whole_and_partial(letters: Iterable[Letter]) -> tuple[dict[str, int], dict[str, int]]:
-    """Count records by reason: of events that are not counted, and of what single meters refused of counted ones."""
+def whole_and_partial(dead_letters: Iterable[DeadLetter]) -> tuple[dict[str, int], dict[str, int]]:
+    """Count records by reason: events that are not counted, and refusals of single meters for counted events."""
     counts: tuple[Counter[str], Counter[str]] = Counter(), Counter()
-    for letter in letters:
-        counts[bool(letter.get("partial"))][letter["reason"]] += 1
+    for dead_letter in dead_letters:
+        counts[bool(dead_letter.get("partial"))][dead_letter["reason"]] += 1
     return dict(counts[0].most_common()), dict(counts[1].most_common())
 
 
-def raw_of(letter: Letter) -> bytes | None:
+def raw_of(dead_letter: DeadLetter) -> bytes | None:
     """The original bytes; None for a null value."""
-    return None if letter["raw"] is None else base64.b64decode(letter["raw"])
+    return None if dead_letter["raw"] is None else base64.b64decode(dead_letter["raw"])
 
 
-def arrival_ms(letter: Letter) -> int | None:
-    """Arrival in UTC epoch ms; None when no date can say it."""
-    text = letter.get("arrival")
+def arrival_ms(dead_letter: DeadLetter) -> int | None:
+    """Arrival in UTC epoch ms; None when no date can express it."""
+    text = dead_letter.get("arrival")
     return None if text is None else instant_ms(text)
 
 
-def preview(letter: Letter, chars: int | None = PREVIEW_CHARS) -> str:
+def preview(dead_letter: DeadLetter, chars: int | None = PREVIEW_CHARS) -> str:
     """Show the original bytes as text fit for a terminal: at most `chars` (None: all), escaped where not printable."""
-    raw = raw_of(letter)
+    raw = raw_of(dead_letter)
     if raw is None:
         return "(null)"
     text = (raw if chars is None else raw[: chars * 4]).decode("utf-8", "backslashreplace")
@@ -189,22 +190,5 @@ def position_of(text: str) -> Position:
     """
     partition, colon, offset = text.partition(":")
     if not (colon and partition.isdecimal() and offset.isdecimal()):
-        raise UsageError(f"{text!r} is no position.", "write PARTITION:OFFSET as `tidemark dlq list` shows it: 0:17.")
+        raise UsageError(f"{text!r} is not a position.", "write PARTITION:OFFSET as `tidemark dlq list` does: 0:17.")
     return Position(int(partition), int(offset))
-
-
-def instant_ms(text: str) -> int:
-    """UTC epoch ms, rounded down, from an RFC 3339 instant.
-
-    Raises
-    ------
-    UsageError
-        It is none, or has no zone.
-    """
-    try:
-        at = datetime.fromisoformat(text.upper())
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise UsageError(f"{text!r} is no instant.", "write RFC 3339 with a zone: 2024-02-29T23:59:59Z.")
-    return (at - _EPOCH) // timedelta(milliseconds=1)

@@ -1,4 +1,4 @@
-"""Dead letters sent once more: repaired, judged by the present catalog, with their original arrival, counted once.
+"""Sends dead letters again: repaired, validated by the current catalog, with their original arrival, counted once.
 
 An event is counted once however often it is redriven, because
 
@@ -21,38 +21,38 @@ from psycopg import sql
 
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import Sender
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Fixes
 from tidemark.dead_letters.log import (
     HEADER,
-    Mark,
+    Marker,
     RedriveLog,
-    mark_at,
-    noting_rejected,
-    own_source,
+    collecting_rejected,
+    marker_at,
     read_log,
     rejected_again,
     source_of,
+    source_of_dead_letter,
 )
 from tidemark.dead_letters.part import Part, event_of
 from tidemark.dead_letters.plan import Item, Plan, make_plan, rules_of
 from tidemark.dead_letters.records import (
-    Letter,
+    DeadLetter,
     Position,
     Wanted,
     arrival_ms,
-    dead_letter,
-    dead_letters,
     position_of,
+    read_dead_letter,
+    read_dead_letters,
     select,
 )
-from tidemark.dead_letters.validate import judging, read_event
+from tidemark.dead_letters.validate import open_validator, read_event
 from udfs.decode.decoder import key_of
 from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import part_key
 
-# A worker looks for a newer catalog with the first batch after `catalog.refresh_s`; this is for that look itself.
+# A worker checks for a newer catalog with the first batch after `catalog.refresh_s`; this margin is for the check.
 _CATALOG_MARGIN_S = 3.0
 
 Clock = Callable[[], int]
@@ -77,7 +77,7 @@ def load_plan(
     Parameters
     ----------
     settings:
-        Of the run whose dead letters are meant.
+        Settings of the run of the dead letters.
     wanted, limit:
         As for `tidemark.dead_letters.records.select`.
     fixes, force:
@@ -93,17 +93,17 @@ def load_plan(
         A position of `at` has no dead letter.
     """
     rejected: set[Position] = set()
-    every = noting_rejected(dead_letters(settings), settings.topics.redrive, rejected)
-    letters = select(every, limit, **wanted)
-    _check_positions(letters, wanted, settings)
+    every = collecting_rejected(read_dead_letters(settings), settings.topics.redrive, rejected)
+    dead_letters = select(every, limit, **wanted)
+    _check_positions(dead_letters, wanted, settings)
     log = read_log(settings, rejected)
-    with judging(settings) as judge:
-        return make_plan(letters, log, judge, rules_of(settings), fixes, force=force, now_ms=clock())
+    with open_validator(settings) as validator:
+        return make_plan(dead_letters, log, validator, rules_of(settings), fixes, force=force, now_ms=clock())
 
 
-def _check_positions(letters: Sequence[Letter], wanted: Wanted, settings: Settings) -> None:
-    """A position that was named and is not there is a slip, and not to be passed over."""
-    missing = set(wanted.get("at") or ()) - {position_of(letter["at"]) for letter in letters}
+def _check_positions(dead_letters: Sequence[DeadLetter], wanted: Wanted, settings: Settings) -> None:
+    """A position that was named and has no dead letter is a mistake, and must not be ignored."""
+    missing = set(wanted.get("at") or ()) - {position_of(dead_letter["at"]) for dead_letter in dead_letters}
     if missing:
         listed = ", ".join(map(str, sorted(missing)))
         raise UsageError(
@@ -114,63 +114,63 @@ def _check_positions(letters: Sequence[Letter], wanted: Wanted, settings: Settin
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How many were sent and acknowledged by all replicas, and how many were not because their window ended."""
+    """Number of records that all replicas acknowledged, and of those that were not sent because their window ended."""
 
     sent: int
     expired: int
 
 
 def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
-    """Send what the plan says; returns when the brokers have it all.
+    """Send the items of the plan; returns when the brokers have all of them.
 
     Safe to interrupt: the next plan leaves out what was sent.
 
     Raises
     ------
     UnavailableError
-        A record was not taken.
+        The brokers did not accept a record.
     """
     expired = 0
     with Sender(settings.kafka) as sender:
         for item in plan.sends:
-            # A plan may have waited for its confirmation.
+            # A plan may have waited long for its confirmation.
             if (now_ms := clock()) > item.deadline_ms:
                 expired += 1
                 continue
             sender.send(
                 settings.topics.redrive, item.record_value, key=item.key, timestamp_ms=item.arrival_ms,
-                headers=[(HEADER, msgspec.json.encode(_mark(item, plan.log, settings, now_ms)))],
+                headers=[(HEADER, msgspec.json.encode(_marker(item, plan.log, settings, now_ms)))],
             )  # fmt: skip
     return Sent(len(plan.sends) - expired, expired)
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A dead letter, and what a redrive did or would do with it.
+    """A dead letter, and the outcome that a redrive had or would have.
 
     Parameters
     ----------
-    letter:
+    dead_letter:
         The dead letter.
-    standing, mark:
-        Where its event stands in the redrive topic, and the header there; None when it was not redriven, or not by
+    already_redriven, marker:
+        Position of its event in the redrive topic, and the header there; None when it was not redriven, or not by
         this tool.
     failures:
         Positions there of earlier attempts that were rejected again.
     item:
-        What a redrive without repairs would do now; None when the catalog cannot be read, which `unknown` then says.
+        Outcome of a redrive without repairs now; None when the catalog cannot be read: `unknown` is the reason.
     """
 
-    letter: Letter
-    standing: Position | None
-    mark: Mark | None
+    dead_letter: DeadLetter
+    already_redriven: Position | None
+    marker: Marker | None
     failures: list[Position]
     item: Item | None
     unknown: str = ""
 
 
 def status(settings: Settings, position: Position, clock: Clock = wall_clock_ms) -> Status:
-    """Look at one dead letter.
+    """Read one dead letter, and what a redrive would do with it.
 
     Raises
     ------
@@ -179,45 +179,45 @@ def status(settings: Settings, position: Position, clock: Clock = wall_clock_ms)
     UsageError
         There is no dead letter at that position.
     """
-    letter = dead_letter(settings, position)
+    dead_letter = read_dead_letter(settings, position)
     log = read_log(settings, rejected_again(settings))
-    source, part = source_of(letter), log.part_of(letter)
-    standing = log.standing(source, _key(letter, part, settings), part)
+    source, part = source_of(dead_letter), log.part_of(dead_letter)
+    already_redriven = log.already_redriven(source, _key(dead_letter, part, settings), part)
     item, unknown = None, ""
     try:
-        with judging(settings) as judge:
-            plan = make_plan([letter], log, judge, rules_of(settings), Fixes(), force=False, now_ms=clock())
+        with open_validator(settings) as validator:
+            plan = make_plan([dead_letter], log, validator, rules_of(settings), Fixes(), force=False, now_ms=clock())
         item = plan.items[0]
     except UnavailableError as error:
         unknown = error.what
-    mark = None if standing is None else mark_at(settings, standing)
-    return Status(letter, standing, mark, log.failures(source, part), item, unknown)
+    marker = None if already_redriven is None else marker_at(settings, already_redriven)
+    return Status(dead_letter, already_redriven, marker, log.failures(source, part), item, unknown)
 
 
-def _key(letter: Letter, part: Part, settings: Settings) -> bytes | None:
-    """Dedupe key of what the dead letter stands for; None when its event cannot be read."""
+def _key(dead_letter: DeadLetter, part: Part, settings: Settings) -> bytes | None:
+    """Dedupe key of the part that the dead letter is about; None when its event cannot be read."""
     event = read_event(
-        event_of(letter, settings.topics.redrive), arrival_ms(letter) or 0, settings.events.default_tenant
+        event_of(dead_letter, settings.topics.redrive), arrival_ms(dead_letter) or 0, settings.events.default_tenant
     )
     if event is None:
         return None
     return part_key(part.meter, key_of(event)) if part.meter else key_of(event)
 
 
-def _mark(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Mark:
-    source = source_of(item.letter)
-    return Mark(
+def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Marker:
+    source = source_of(item.dead_letter)
+    return Marker(
         topic=source.topic,
         partition=source.partition,
         offset=source.offset,
         origin=log.origin_of(source),
-        dead_letter=own_source(item.letter, settings),
+        dead_letter=source_of_dead_letter(item.dead_letter, settings),
         redriven_at=rfc3339(now_ms) or "",
     )
 
 
 def catalog_settles_in_s(settings: Settings) -> float:
-    """Seconds until every worker has the newest catalog: events sent before may meet the rules that rejected them.
+    """Seconds until every worker has the newest catalog; the old rules may reject events that are sent before.
 
     Raises
     ------

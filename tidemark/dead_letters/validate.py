@@ -1,4 +1,4 @@
-"""Judges an event as `meter` would, without it: what would count it, or why it would be rejected."""
+"""Validates an event as `meter` would, without the job: which meters would count it, or why it would be rejected."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _BATCH = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the job would make of an event.
+class Validation:
+    """What the job would do with an event.
 
     Parameters
     ----------
@@ -46,43 +46,43 @@ class Verdict:
     owner: bytes | None
 
 
-class Judge:
-    """Judges events as `meter` does, by the catalog as it is now; not safe for use from several threads."""
+class Validator:
+    """Validates events as `meter` does, by the current catalog; not safe for use from several threads."""
 
     def __init__(self, catalog: Catalog, policy: DecodePolicy) -> None:
         self._decoder = Decoder(catalog, policy)
         self._policy = policy
 
-    def verdicts(self, values: Sequence[bytes], arrivals_ms: Sequence[int]) -> Iterator[Verdict]:
-        """One verdict per value of a record of the redrive topic, an event or an envelope, in their order.
+    def validate(self, values: Sequence[bytes], arrivals_ms: Sequence[int]) -> Iterator[Validation]:
+        """Validate values of records of the redrive topic, events or envelopes; results are in the same order.
 
         Raises
         ------
         CatalogUnavailable
-            It cannot be read.
+            The catalog cannot be read.
         """
         for first in range(0, len(values), _BATCH):
             raws, arrivals = values[first : first + _BATCH], arrivals_ms[first : first + _BATCH]
-            # Where in the redrive topic matters to what a dead-letter record says, and nothing is made of that here.
+            # The position in the redrive topic only matters to the text of a dead-letter record, which is not used.
             batch = self._decoder.decode_batch(raws, arrivals, [-1] * len(raws), [0] * len(raws))
             rows = zip(raws, arrivals, batch.keys, batch.measurements, batch.rejects, strict=True)
             for value, arrival, key, measurements, reject in rows:
-                meters = tuple(sorted({one.meter for one in unpack(measurements)})) if measurements else ()
+                meters = tuple(sorted({m.meter for m in unpack(measurements)})) if measurements else ()
                 record = from_json(reject) if key is None and reject is not None else None
                 refusal = None if record is None else (record.reason, record.detail)
-                yield self._verdict(value, arrival, meters, refusal)
+                yield self._validation(value, arrival, meters, refusal)
 
-    def _verdict(
+    def _validation(
         self, value: bytes, arrival_ms: int, meters: tuple[str, ...], refusal: tuple[str, str] | None
-    ) -> Verdict:
+    ) -> Validation:
         envelope = unwrap(value)
         raw = value if envelope is None else envelope.event
         event = read_event(raw, arrival_ms, self._policy.default_tenant)
         if event is None:
-            return Verdict(None, meters, refusal, None, None)
+            return Validation(None, meters, refusal, None, None)
         key = key_of(event) if envelope is None else part_key(envelope.meter, key_of(event))
         owner = f"{event.tenant_id}/{event.customer_id}".encode()
-        return Verdict(key, meters, refusal, time_of(event), owner)
+        return Validation(key, meters, refusal, time_of(event), owner)
 
 
 def read_event(raw: bytes | None, arrival_ms: int, default_tenant: str) -> Event | None:
@@ -102,19 +102,19 @@ def time_of(event: Event) -> int | None:
 
 
 @contextmanager
-def judging(settings: Settings) -> Iterator[Judge]:
-    """A judge by the catalog in Postgres, which is read once: a plan is made by one catalog.
+def open_validator(settings: Settings) -> Iterator[Validator]:
+    """A validator with the catalog in Postgres, which is read once: a plan uses a single catalog.
 
     Raises
     ------
     UnavailableError
-        It cannot be read.
+        The catalog cannot be read.
     """
     source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
     try:
-        # Asked here, because a worker waits for its first catalog without end.
+        # Queried here, because a worker waits for its first catalog without limit.
         source.revision()
-        yield Judge(Catalog(source, float("inf"), settings.catalog.customer_cache_size), policy_of(settings))
+        yield Validator(Catalog(source, float("inf"), settings.catalog.customer_cache_size), policy_of(settings))
     except CatalogUnavailable as error:
         raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
     finally:

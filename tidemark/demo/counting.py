@@ -1,4 +1,4 @@
-"""What the demo shows while it counts: flights so far, and the latest totals of some carriers."""
+"""The display of the demo while it counts: flights so far, and the latest totals of some carriers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TOTALS = """
 
 
 def counted_flights(records: Sequence[DemoRecord]) -> int:
-    """How many flights the records come to: each once, and none that was cancelled."""
+    """Number of distinct flights in the records, without those that were cancelled."""
     return len({record.value for record in records if _CANCELLED not in record.value})
 
 
 def wait_until_flights(settings: Settings, expected: int, show: Callable[[int, Sequence[Row]], None]) -> float:
-    """Wait until so many flights are in the stored totals; when the first ones were, by the monotonic clock.
+    """Wait until so many flights are in the stored totals; the time of the first totals, by the monotonic clock.
 
     Raises
     ------
@@ -51,6 +51,6 @@ def wait_until_flights(settings: Settings, expected: int, show: Callable[[int, S
             grown_s, before = now_s, counted
         elif now_s - grown_s > SETTLE_S:
             raise UnavailableError(
-                f"{counted} of {expected} flights are stored, and no more.", "see `tidemark status`."
+                f"{counted} of {expected} flights are stored, and the number stopped growing.", "see `tidemark status`."
             )
         time.sleep(_POLL_S)

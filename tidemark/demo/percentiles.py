@@ -1,4 +1,4 @@
-"""Percentiles of the demo: what the bins of `dep_delay` say, beside exact quantiles of the raw events."""
+"""Percentiles of the demo: from the bins of `dep_delay`, beside exact quantiles of the raw events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tidemark.oracle.oracle import Oracle
 
 METER = "dep_delay"
 SHARES = ("0.5", "0.95", "0.99")
-# What a percentile meter promises.
+# The guarantee of a percentile meter.
 MOST_OFF = Decimal("0.01")
 
 Query = Callable[[str], Sequence[tuple[Any, ...]]]
@@ -20,7 +20,7 @@ Query = Callable[[str], Sequence[tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """One airport: percentiles from bins and exactly, in the order of SHARES, in minutes."""
+    """An airport: percentiles from bins, and exact ones, in the order of SHARES, in minutes."""
 
     tenant: str
     stored: tuple[Decimal, ...]
@@ -30,8 +30,8 @@ class Percentiles:
     def off(self) -> Decimal:
         """The greatest relative error."""
         return max(
-            abs(one - other) / abs(other) if other else abs(one)
-            for one, other in zip(self.stored, self.exact, strict=True)
+            abs(stored - exact) / abs(exact) if exact else abs(stored)
+            for stored, exact in zip(self.stored, self.exact, strict=True)
         )
 
 
@@ -41,9 +41,9 @@ def compare(query: Query, oracle: Oracle) -> list[Percentiles]:
     Parameters
     ----------
     query:
-        Asks the database, with the tables of the run in its path.
+        Queries the database, with the tables of the run in its search path.
     oracle:
-        Of the same records.
+        The oracle of the same records.
     """
     binned = ", ".join(f"histogram_percentile(array_agg((part, samples, lo, hi)::histogram_bin), {p})" for p in SHARES)
     stored = query(f"""
@@ -54,14 +54,15 @@ def compare(query: Query, oracle: Oracle) -> list[Percentiles]:
         f"SELECT tenant_id, {disc} FROM usage WHERE meter = '{METER}' GROUP BY tenant_id ORDER BY tenant_id"
     ).fetchall()
     return [
-        Percentiles(tenant, tuple(one), tuple(other)) for (tenant, *one), (_, *other) in zip(stored, exact, strict=True)
+        Percentiles(tenant, tuple(binned_values), tuple(exact_values))
+        for (tenant, *binned_values), (_, *exact_values) in zip(stored, exact, strict=True)
     ]
 
 
-def drawn(found: Sequence[Percentiles]) -> Table:
+def drawn(airports: Sequence[Percentiles]) -> Table:
     """The comparison as a table."""
     table = Table("delay in minutes", "p50 / p95 / p99 stored", "exact", "at most off")
-    for one in found:
-        sides = (" / ".join(f"{value:.2f}" for value in side) for side in (one.stored, one.exact))
-        table.add_row(one.tenant, *sides, f"{one.off:.2%}")
+    for airport in airports:
+        sides = (" / ".join(f"{value:.2f}" for value in side) for side in (airport.stored, airport.exact))
+        table.add_row(airport.tenant, *sides, f"{airport.off:.2%}")
     return table

@@ -1,4 +1,4 @@
-"""Sends the demo's stream so that an interrupted run is continued."""
+"""Sends the demo's stream; an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from tidemark.core.kafka import Sender, last_header
 from tidemark.core.settings import Settings
 from tidemark.demo.flights import DemoRecord
 
-# Every record carries its place in the stream, so that the topic itself says where to go on.
+# Every record carries its place in the stream, so that the topic itself shows where to continue.
 SEQ_HEADER = "demo-seq"
 _CHUNK = 1_000
 
 
 def replay(settings: Settings, records: Sequence[DemoRecord], progress: Callable[[int], None] | None = None) -> int:
-    """Send what the topic does not hold yet, in order, as fast as Kafka takes it.
+    """Send the records that the topic does not hold yet, in order, as fast as Kafka accepts them.
 
-    Within a partition Kafka keeps the order of one producer, so the last record of each partition tells all that was
-    sent before; a second full run sends nothing, and a longer period goes on where a shorter one ended.
+    Within a partition Kafka keeps the order of one producer, so the last record of each partition determines what was
+    sent before; a second full run sends nothing, and a longer period continues where a shorter one ended.
 
     Parameters
     ----------
     settings:
-        Where to.
+        Settings of the target.
     records:
         The whole stream, ordered by `seq`.
     progress:
@@ -38,19 +38,19 @@ def replay(settings: Settings, records: Sequence[DemoRecord], progress: Callable
     UsageError
         The topic holds another demo stream, or more of this one.
     UnavailableError
-        Kafka does not answer.
+        Kafka cannot be reached.
 
     """
-    said = progress or (lambda _: None)
+    report = progress or (lambda _: None)
     last = _last_seq(settings, records)
     missing = [record for record in records if record.seq > last.get(record.partition, -1)]
-    there = len(records) - len(missing)
-    said(there)
+    present = len(records) - len(missing)
+    report(present)
     with Sender(settings.kafka) as sender:
-        for begin in range(0, len(missing), _CHUNK):
-            chunk = missing[begin : begin + _CHUNK]
+        for start in range(0, len(missing), _CHUNK):
+            chunk = missing[start : start + _CHUNK]
             _send(settings, sender, chunk)
-            said(there + begin + len(chunk))
+            report(present + start + len(chunk))
     return len(missing)
 
 
@@ -59,9 +59,9 @@ def _last_seq(settings: Settings, records: Sequence[DemoRecord]) -> Mapping[int,
     for partition, seq in last.items():
         if seq >= len(records):
             raise UsageError(
-                f"partition {partition} of {settings.topics.events} ends with record {seq} of the demo, and this "
+                f"partition {partition} of {settings.topics.events} ends with record {seq} of the demo, but this "
                 f"period has {len(records)}.",
-                "run the longer one again, `DEMO=year make demo`, or remove all with `make clean`.",
+                "run the longer demo again, `DEMO=year make demo`, or remove all with `make clean`.",
             )
         if records[seq].partition != partition:
             raise UsageError(

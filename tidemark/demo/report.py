@@ -1,4 +1,4 @@
-"""What the demo shows at its end: stored totals beside the oracle's, live counters, dead letters, what to try next."""
+"""The report at the end of the demo: stored totals beside the oracle's, live counters, dead letters, next steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidemark.core.errors import DifferenceError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.core.terminal import Table, draw, one_line
-from tidemark.dead_letters.records import dead_letters, whole_and_partial
+from tidemark.dead_letters.records import read_dead_letters, whole_and_partial
 from tidemark.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from tidemark.oracle.alerts import AlertCheck, committed_alerts
 from tidemark.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
@@ -43,17 +43,17 @@ class Report:
     stored, oracle:
         Flights and miles by carrier, as stored in `usage_period` and as recomputed.
     counts:
-        Where every offset of the source topic went, by the oracle.
+        Numbers of offsets of the source topic by outcome, from the oracle.
     differences:
         Rows of the four grains and of the live counters that only one side has.
     live:
         Live counters by tenant/customer.
     dead_letters, partial:
-        Dead letters by reason: of events that are not counted, and of what single meters refused of counted ones.
+        Dead letters by reason: of events that are not counted, and refusals of single meters for counted events.
     percentiles:
-        Percentiles of the delay by airport, from bins and exactly.
+        Percentiles of the delay by airport, from bins and exact.
     alerts:
-        Alerts about limits, against what was reached.
+        Alerts about limits, compared with the thresholds that were reached.
 
     """
 
@@ -69,8 +69,8 @@ class Report:
 
     @property
     def equal(self) -> bool:
-        """Whether everything stored, live and rejected is what the oracle says."""
-        within = all(one.off <= MOST_OFF for one in self.percentiles)
+        """Whether everything stored, live and rejected equals the oracle's result."""
+        within = all(airport.off <= MOST_OFF for airport in self.percentiles)
         rejected = self.dead_letters == dict(self.counts.rejected) and self.partial == dict(self.counts.partial)
         same = not self.differences and rejected
         return same and within and self.alerts.equal
@@ -87,7 +87,7 @@ class Report:
 
 
 def demo_catalog() -> dict[str, Any]:
-    """Read the demo's catalog as plain data; it holds from the beginning."""
+    """Read the demo's catalog as plain data; it is valid for all time."""
     loaded: dict[str, Any] = yaml.safe_load(
         importlib.resources.files("tidemark.demo").joinpath("catalog.yaml").read_text()
     )
@@ -134,7 +134,7 @@ def wait_until_counted(
             deadline, last = time.monotonic() + settle_s, stored
         elif time.monotonic() > deadline:
             raise UnavailableError(
-                f"the rollups stopped growing at {stored}; {expected} are expected.", "see `tidemark status`."
+                f"the rollups stopped growing at {stored}; expected {expected}.", "see `tidemark status`."
             )
         if progress is not None:
             progress(", ".join(f"{grain} {stored[grain]:,}/{expected[grain]:,}" for grain in GRAINS))
@@ -159,7 +159,7 @@ def make_report(settings: Settings, oracle: Oracle) -> Report:
         "tenant_id", "customer_id", "meter", "period_start", "period_end", "n", "samples", "total", "lo", "hi",
         "latest",
     )  # fmt: skip
-    whole, partial_ones = whole_and_partial(dead_letters(settings))
+    whole, partial_ones = whole_and_partial(read_dead_letters(settings))
     differences = compare_postgres(oracle, settings) + compare_redis(oracle, settings)
     live = [dict(zip(names, row, strict=True)) for row in live_rows(settings)]
     return Report(
@@ -183,12 +183,12 @@ def show(report: Report, settings: Settings) -> None:
     draw(f"{c.offsets_in:,} records = {c.counted:,} counted + {c.duplicates:,} duplicates + {rejected:,} dead")
     draw(drawn(report.percentiles))
     draw(_live(report))
-    draw(f"limits: {report.alerts.begun:,} caps and thresholds reached, each told once")
+    draw(f"limits: {report.alerts.begun:,} caps and thresholds reached, each published once")
     draw(_closed(settings))
     for reason, count in report.dead_letters.items():
         draw(f"dead letters: {reason} {count:,}")
     for reason, count in report.partial.items():
-        draw(f"partial dead letters beside them: {reason} {count:,}")
+        draw(f"partial dead letters: {reason} {count:,}")
     draw(_next_steps(settings))
     for difference in report.differences:
         draw([f"only in {difference.side}: {difference.relation} {difference.row}"])
@@ -232,9 +232,9 @@ Three queries to try (psql "{settings.postgres.url}"):
    WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, first_day;                   -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
-  SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-03-01', '2013-04-01', 0.99); -- one in a hundred
+  SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-03-01', '2013-04-01', 0.99); -- 1 flight in 100
 Flink: {settings.flink.rest_url}
-Stop with `make down`; `make clean` removes what the demo made.
+Stop with `make down`; `make clean` removes the demo's data.
 """
 
 
@@ -244,7 +244,7 @@ def query(settings: Settings, text: str) -> list[tuple[Any, ...]]:
     Raises
     ------
     UnavailableError
-        The database does not answer.
+        The database cannot be reached.
 
     """
     path = f"-c timezone=UTC -c search_path={settings.names.usage_schema},public"

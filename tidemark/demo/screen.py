@@ -1,4 +1,4 @@
-"""How the demo shows a part of itself that takes long: a bar with rate and time left and rows below; piped, lines."""
+"""Shows progress of a long step of the demo: a bar with rate, time left and rows below; plain lines when piped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tidemark.core.terminal import Console, Group, Table
 
-# Between two lines where nobody draws.
+# Seconds between two lines when piped.
 EVERY_S = 5.0
-# A row: what is counted, and its figures as text.
+# A row: its name, and its figures as text.
 Row = tuple[str, ...]
 
 
@@ -24,9 +24,9 @@ def line(what: str, done: int, total: int, elapsed_s: float, begun: int = 0) -> 
     Parameters
     ----------
     what, done, total:
-        What is done, how many of them by now, and of how many.
+        What is done, the number done by now, and the number of all.
     elapsed_s, begun:
-        Seconds since the first update, and how many there were then.
+        Seconds since the first update, and the number done then.
     """
     rate = (done - begun) / elapsed_s if elapsed_s > 0 else 0.0
     left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
@@ -34,14 +34,14 @@ def line(what: str, done: int, total: int, elapsed_s: float, begun: int = 0) -> 
 
 
 class Screen:
-    """A part of the demo in progress; use it as a context manager.
+    """A step of the demo in progress; use it as a context manager.
 
     Parameters
     ----------
     console:
-        Where to.
+        The console to draw on.
     what, total:
-        What is done, and how many of them in the end.
+        What is done, and the number of all.
     columns:
         Headings of the rows that are shown below.
     """
@@ -71,7 +71,7 @@ class Screen:
             self._live.stop()
 
     def update(self, done: int, rows: Sequence[Row] = ()) -> None:
-        """Show how many are done by now, and the rows."""
+        """Show the number done by now, and the rows."""
         now_s = self._clock()
         if self._began is None:
             self._began = now_s, done

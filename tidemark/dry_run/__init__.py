@@ -1,1 +1,1 @@
-"""The model without an engine: what the jobs would store, and what each bucket is worth."""
+"""The model of the jobs without an engine: what they would store, and the value of each bucket."""

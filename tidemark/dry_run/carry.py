@@ -1,4 +1,4 @@
-"""Levels carried through time: the days and periods of a weighted sum, those without events too."""
+"""Carries levels through time: the days and periods of a weighted sum, including those without events."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from udfs.catalog.index import CalendarMissingError
 from udfs.meters.levels import Per, integral
 
 _ZERO = Decimal(0)
-# The clock on the wall jumps by whole quarters of an hour, so a day is never looked for in vain between two of them.
+# Local time shifts by whole quarters of an hour, so every change of the local day is found between two steps.
 _STEP_MS = 15 * MINUTE_MS
-# How much later a day that has ended may go on: an hour where the clock is set back, a day where a customer moves west.
+# How much later a day that has ended may resume: an hour if the clock is set back, a day if a customer moves west.
 _SET_BACK_MS = 26 * HOUR_MS
 
 
@@ -25,12 +25,12 @@ class CalendarsOf(Protocol):
     """The calendars of one customer, by event time: a `udfs.catalog.index.Account`."""
 
     def calendar_at(self, ms: int) -> BillingCalendar:
-        """The calendar that holds at an instant (UTC epoch ms)."""
+        """The calendar that is valid at an instant (UTC epoch ms)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Integral:
     """A level times the time it lasted in one bucket, [start_ms, end_ms) in UTC epoch ms."""
 
     bucket: Bucket
@@ -41,22 +41,24 @@ class Held:
 
 
 class Stretch(NamedTuple):
-    """Instants [start_ms, end_ms) of one local day: all of it, unless the clock or the customer moved during it."""
+    """Instants [start_ms, end_ms) of a local day: the whole day, unless the clock or the customer moved during it."""
 
     start_ms: int
     end_ms: int
     day: str
 
 
-def held_by_period(periods: Mapping[Bucket, Parts], account: CalendarsOf, last_ms: int, per: Per) -> Iterator[Held]:
-    """Each period with changes, and each after it that a level other than 0 is carried through.
+def integrals_by_period(
+    periods: Mapping[Bucket, Parts], account: CalendarsOf, last_ms: int, per: Per
+) -> Iterator[Integral]:
+    """Each period with changes, and each later period through which a level other than 0 is carried.
 
     Parameters
     ----------
     periods:
         Rows by period start and part, in order: `Fold.buckets(series, "period")`.
     account:
-        Where the periods without changes are found.
+        Source of the periods without changes.
     last_ms:
         The last instant that must be covered.
     per:
@@ -70,7 +72,7 @@ def held_by_period(periods: Mapping[Bucket, Parts], account: CalendarsOf, last_m
         end_ms = _end(changes) if changes else account.calendar_at(start_ms).period_at(start_ms).end_ms
         change, moment = _sums(changes)
         value = integral(level, change, moment, start_ms, end_ms, per)
-        yield Held(start_ms, start_ms, end_ms, value, samples_of(changes))
+        yield Integral(start_ms, start_ms, end_ms, value, samples_of(changes))
         with localcontext(EXACT):
             level += change
         at += bool(changes)
@@ -79,17 +81,17 @@ def held_by_period(periods: Mapping[Bucket, Parts], account: CalendarsOf, last_m
 
 
 def _next_period(account: CalendarsOf, end_ms: int, following: int | None) -> int | None:
-    """Start of the period after one that ends; where a list of boundaries has ended, that of the next with changes."""
+    """Start of the period after one that ends; after the last listed boundary, the next start with changes."""
     try:
         return account.calendar_at(end_ms).period_at(end_ms).start_ms
     except (CalendarError, CalendarMissingError):
         return following
 
 
-def held_by_day(
+def integrals_by_day(
     minutes: Mapping[Bucket, Parts], days: Mapping[Bucket, Parts], stretches: Sequence[Stretch], last_ms: int, per: Per
-) -> Iterator[Held]:
-    """Each local day with changes, and each after it that a level other than 0 is carried through.
+) -> Iterator[Integral]:
+    """Each local day with changes, and each later day through which a level other than 0 is carried.
 
     Parameters
     ----------
@@ -98,22 +100,22 @@ def held_by_day(
     stretches:
         Local days of the customer in order, without gaps, from the first change or before it.
     last_ms, per:
-        As for `held_by_period`.
+        As for `integrals_by_period`.
     """
     levels = _Levels(minutes)
-    found: dict[str, Held] = {}
+    by_day: dict[str, Integral] = {}
     for start_ms, end_ms, day in stretches:
         level, change, moment = levels.of(start_ms, end_ms)
-        begun = start_ms <= last_ms or day in found
+        begun = start_ms <= last_ms or day in by_day
         if not day or not begun or end_ms <= levels.first_ms or not (level or day in days):
             continue
         value = integral(level, change, moment, start_ms, end_ms, per)
-        before = found.get(day)
+        before = by_day.get(day)
         if before is None:
-            found[day] = Held(day, start_ms, end_ms, value, samples_of(days.get(day, {})))
+            by_day[day] = Integral(day, start_ms, end_ms, value, samples_of(days.get(day, {})))
         else:
-            found[day] = Held(day, before.start_ms, end_ms, EXACT.add(before.value, value), before.samples)
-    yield from found.values()
+            by_day[day] = Integral(day, before.start_ms, end_ms, EXACT.add(before.value, value), before.samples)
+    yield from by_day.values()
 
 
 class _Levels:
@@ -154,35 +156,36 @@ def _end(parts: Parts) -> int:
 
 
 def day_stretches(account: CalendarsOf, first_ms: int, last_ms: int) -> list[Stretch]:
-    """The local days of a customer in order, from the one that holds an instant to the one that holds another, whole.
+    """The local days of a customer in order, whole, from the day of the first instant to the day of the last.
 
-    Where midnight comes twice, the first minutes of the next day are between two stretches of the last one.
+    Where midnight comes twice, the first minutes of the next day are between two stretches of the previous day.
     """
     start_ms, day = first_ms, _day(account, first_ms)
     while _day(account, start_ms - _STEP_MS) == day:
         start_ms -= _STEP_MS
     start_ms = _change(account, start_ms - _STEP_MS, start_ms)
-    found: list[Stretch] = []
-    while start_ms <= last_ms or _goes_on(account, start_ms, found):
+    stretches: list[Stretch] = []
+    while start_ms <= last_ms or _resumes(account, start_ms, stretches):
         end_ms = day_end(account, start_ms, last_ms)
-        found.append(Stretch(start_ms, end_ms, _day(account, start_ms)))
+        stretches.append(Stretch(start_ms, end_ms, _day(account, start_ms)))
         start_ms = end_ms
-    return found
+    return stretches
 
 
-def _goes_on(account: CalendarsOf, from_ms: int, stretches: Sequence[Stretch]) -> bool:
-    """Whether a day that has ended comes again: the clock is set back into it, or the customer moves."""
-    ended = {one.day for one in stretches[-4:] if one.day and one.end_ms > from_ms - _SET_BACK_MS}
+def _resumes(account: CalendarsOf, from_ms: int, stretches: Sequence[Stretch]) -> bool:
+    """Whether a day that has ended resumes: the clock is set back into it, or the customer moves."""
+    recent = [stretch for stretch in stretches[-4:] if stretch.end_ms > from_ms - _SET_BACK_MS]
+    ended = {stretch.day for stretch in recent if stretch.day}
     return any(_day(account, ms) in ended for ms in range(from_ms, from_ms + _SET_BACK_MS, _STEP_MS))
 
 
 def day_end(account: CalendarsOf, ms: int, last_ms: int) -> int:
-    """The first instant after another (UTC epoch ms) that is of a different local day.
+    """The first instant after `ms` (UTC epoch ms) that is in another local day.
 
-    Where the customer has no calendar, so no day either, nothing is looked for after `last_ms`.
+    Where the customer has no calendar, and so no day, the search ends at `last_ms`.
     """
     day = _day(account, ms)
-    # To a whole step first: midnights are at such.
+    # To a whole step first, because midnights are at whole steps.
     probe_ms = ms - ms % _STEP_MS + _STEP_MS
     while _day(account, probe_ms) == day:
         ms, probe_ms = probe_ms, probe_ms + _STEP_MS
@@ -192,7 +195,7 @@ def day_end(account: CalendarsOf, ms: int, last_ms: int) -> int:
 
 
 def _change(account: CalendarsOf, before_ms: int, after_ms: int) -> int:
-    """The first instant of another day, between one and the next step."""
+    """The first instant of another day, between two steps."""
     day = _day(account, before_ms)
     while after_ms - before_ms > 1:
         middle_ms = (before_ms + after_ms) // 2
@@ -207,5 +210,5 @@ def _day(account: CalendarsOf, ms: int) -> str:
     try:
         return account.calendar_at(ms).day_at(ms)
     except (CalendarError, CalendarMissingError):
-        # Before or after all versions of the calendar: no day of anybody's.
+        # Before or after all versions of the calendar there is no day.
         return ""

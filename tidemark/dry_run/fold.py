@@ -1,4 +1,4 @@
-"""Measurements added up as the rollups do it: a row per series, part and bucket, at four grains; plain Python."""
+"""Adds measurements up as the rollups do: a row per series, part and bucket, at four grains; plain Python."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from udfs.meters.packing import Packed
 
 Grain = Literal["minute", "hour", "day", "period"]
 GRAINS: tuple[Grain, ...] = ("minute", "hour", "day", "period")
-# DECIMAL(38, 9) holds 38 digits: sums of such are never rounded on the way.
+# DECIMAL(38, 9) holds 38 digits: intermediate sums are never rounded.
 EXACT = Context(prec=100)
-# Parts that hold a value of a unique meter: too many to be kept by minute and hour.
+# Prefix of parts that hold a value of a unique meter: there are too many to keep them by minute and hour.
 UNIQUE_PART = "u"
 
 
 class Series(NamedTuple):
-    """What is added up apart; `dims` is canonical JSON of the group-by values, '' for none."""
+    """Key of a series; `dims` is canonical JSON of the group-by values, '' without group-by."""
 
     tenant: str
     customer: str
@@ -27,9 +27,9 @@ class Series(NamedTuple):
     dims: str
 
 
-# Begin of a minute, hour or period in UTC epoch ms, or a local day as ISO text.
+# Start of a minute, hour or period in UTC epoch ms, or a local day as ISO text.
 Bucket = int | str
-# Parts of a bucket by name; '' for what is not kept in parts.
+# Parts of a bucket by name; '' for the plain total.
 Parts = dict[str, "Cell"]
 
 
@@ -42,17 +42,17 @@ class Cell:
     n:
         Measurements applied, voids too.
     samples:
-        Values it stands for: voids take one back.
+        Number of values in it: a void takes one back.
     total:
         Sum of the amounts.
     lo, hi:
-        Least and greatest amount, over measurements that are no voids; None without any.
+        Least and greatest amount of measurements that are not voids; None if there are none.
     latest:
-        The greatest text, by code point as by UTF-8 byte; '' without any.
+        The greatest text, by code point, which is the order by UTF-8 byte; '' if there is none.
     period_end_ms:
-        Earliest end that any of its measurements was told.
+        Earliest period end of its measurements.
     minute_ms:
-        Begin of the first minute with a measurement.
+        Start of the first minute with a measurement.
     """
 
     n: int
@@ -65,11 +65,11 @@ class Cell:
     minute_ms: int
 
     def copy(self) -> Cell:
-        """An equal row that can be merged into."""
+        """A copy, for merging other rows into it."""
         return Cell(self.n, self.samples, self.total, self.lo, self.hi, self.latest, self.period_end_ms, self.minute_ms)
 
     def merge(self, other: Cell) -> None:
-        """Add what another has; the order of any number of merges does not matter. Wants the context EXACT."""
+        """Add another row; the order of merges does not matter. Must be called in the context EXACT."""
         self.n += other.n
         self.samples += other.samples
         self.total += other.total
@@ -82,14 +82,14 @@ class Cell:
         self.minute_ms = min(self.minute_ms, other.minute_ms)
 
 
-def cell_of(one: Packed) -> Cell:
-    """One measurement as a row."""
-    amount = Decimal(one.amount)
-    bound = amount if one.samples > 0 else None
-    return Cell(1, one.samples, amount, bound, bound, one.latest, one.period_end_ms, one.minute_ms)
+def cell_of(measurement: Packed) -> Cell:
+    """A measurement as a row."""
+    m, amount = measurement, Decimal(measurement.amount)
+    bound = amount if m.samples > 0 else None
+    return Cell(1, m.samples, amount, bound, bound, m.latest, m.period_end_ms, m.minute_ms)
 
 
-# Part, minute, day and period: what buckets of every grain are made of.
+# Part, minute, day and period: the buckets of every grain follow from these.
 _Place = tuple[str, int, str, int]
 
 
@@ -101,28 +101,28 @@ class Fold:
         self._last_ms: int | None = None
 
     def add(self, measurements: Iterable[Packed]) -> None:
-        """Add measurements, each of them once."""
+        """Add measurements; each must be added once."""
         with localcontext(EXACT):
-            for one in measurements:
-                self._add(one)
+            for measurement in measurements:
+                self._add(measurement)
 
-    def _add(self, one: Packed) -> None:
-        series = Series(one.tenant, one.customer, one.meter, one.dims)
+    def _add(self, m: Packed) -> None:
+        series = Series(m.tenant, m.customer, m.meter, m.dims)
         cells = self._cells.get(series)
         if cells is None:
             cells = self._cells[series] = {}
-        place = one.part, one.minute_ms, one.day, one.period_start_ms
+        place = m.part, m.minute_ms, m.day, m.period_start_ms
         cell = cells.get(place)
         if cell is None:
-            cells[place] = cell_of(one)
+            cells[place] = cell_of(m)
         else:
-            cell.merge(cell_of(one))
-        if self._last_ms is None or one.minute_ms > self._last_ms:
-            self._last_ms = one.minute_ms
+            cell.merge(cell_of(m))
+        if self._last_ms is None or m.minute_ms > self._last_ms:
+            self._last_ms = m.minute_ms
 
     @property
     def last_ms(self) -> int | None:
-        """Begin of the minute of the latest event time, UTC epoch ms; None before the first measurement."""
+        """Start of the minute of the latest event time, UTC epoch ms; None before the first measurement."""
         return self._last_ms
 
     def series(self) -> list[Series]:
@@ -131,20 +131,20 @@ class Fold:
 
     def buckets(self, series: Series, grain: Grain) -> Mapping[Bucket, Parts]:
         """Rows of one series by bucket and part, in the order of time; values of `unique` by day and period only."""
-        found: dict[Bucket, Parts] = {}
+        buckets: dict[Bucket, Parts] = {}
         with localcontext(EXACT):
             for (part, minute_ms, day, period_start_ms), cell in self._cells[series].items():
                 if part.startswith(UNIQUE_PART) and grain in {"minute", "hour"}:
                     continue
-                parts = found.setdefault(_bucket(grain, minute_ms, day, period_start_ms), {})
+                parts = buckets.setdefault(_bucket(grain, minute_ms, day, period_start_ms), {})
                 if part in parts:
                     parts[part].merge(cell)
                 else:
                     parts[part] = cell.copy()
-        return dict(sorted(found.items(), key=lambda item: item[0]))
+        return dict(sorted(buckets.items(), key=lambda item: item[0]))
 
     def rows(self, grain: Grain) -> Iterator[tuple[Series, str, Bucket, Cell]]:
-        """All rows of a grain: series, part, bucket and what the rollup's table holds."""
+        """All rows of a grain: series, part, bucket and the row of the rollup's table."""
         for series in self.series():
             for bucket, parts in self.buckets(series, grain).items():
                 for part, cell in sorted(parts.items()):

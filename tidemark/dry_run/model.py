@@ -1,4 +1,4 @@
-"""The whole of metering without an engine: what a list of events comes to, decided and added up as the jobs do it."""
+"""Metering as a whole without an engine: classifies and adds up a list of events as the jobs do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import UNSET
 
 from tidemark.dry_run.fold import Fold
-from tidemark.dry_run.values import MeterBook
+from tidemark.dry_run.values import MeterRegistry
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder, dedupe_key
@@ -21,14 +21,14 @@ from udfs.events.parse import parse
 from udfs.meters.meter import ADDITIVE, UNMEASURED
 from udfs.meters.packing import Packed, unpack
 
-# A file of events is decoded by one catalog: it is never looked at again, and no customer is forgotten.
+# A file of events is decoded with a single catalog: it is never refreshed, and no customer is evicted.
 _NEVER_S = float("inf")
 _ALL_CUSTOMERS = 2**31
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One dead letter: offset, code and detail; the meter that refused the event; whether others counted it."""
+    """A dead letter: offset, code and detail; the meter that refused the event; whether other meters counted it."""
 
     offset: int
     reason: str
@@ -39,7 +39,7 @@ class Rejection:
 
 @dataclass(slots=True)
 class Counts:
-    """Where the events went: read = counted + duplicates + rejected whole; `unmeasured` are counted ones."""
+    """Numbers of events: read = counted + duplicates + rejected whole; `unmeasured` is part of `counted`."""
 
     read: int = 0
     counted: int = 0
@@ -52,16 +52,16 @@ Unmatched = Literal["void_of_a_void", "no_original", "other_values"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class UnmatchedVoid:
-    """A counted void that does not fit an event; it subtracts what it says all the same.
+    """A counted void that does not match an event; its values are subtracted all the same.
 
     Parameters
     ----------
     voids:
         The id it names.
     tenant, customer, event_id:
-        Whose it is, and its own id.
+        Its owner, and its own id.
     why:
-        It names a void, an event that is not counted, or one that has other values.
+        It names a void, an event that is not counted, or an event with other values.
     """
 
     voids: str
@@ -73,7 +73,7 @@ class UnmatchedVoid:
 
 @dataclass(frozen=True, slots=True)
 class VoidReport:
-    """What the counted voids took back: how many there are, and those that do not fit an event, by the id they name."""
+    """The counted voids: their number, and those that do not match an event, by the id that they name."""
 
     applied: int
     unmatched: tuple[UnmatchedVoid, ...] = ()
@@ -81,12 +81,12 @@ class VoidReport:
     @property
     def without_original(self) -> tuple[str, ...]:
         """Ids named by voids that take back no counted event."""
-        return tuple(one.voids for one in self.unmatched if one.why != "other_values")
+        return tuple(void.voids for void in self.unmatched if void.why != "other_values")
 
     @property
     def with_other_values(self) -> tuple[str, ...]:
-        """Ids named by voids that subtract something else than the event added."""
-        return tuple(one.voids for one in self.unmatched if one.why == "other_values")
+        """Ids named by voids whose values differ from those of the event."""
+        return tuple(void.voids for void in self.unmatched if void.why == "other_values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,14 @@ class Model:
     Parameters
     ----------
     source:
-        The catalog, all of whose versions are used from the first event on.
+        The catalog; all its versions are used from the first event on.
     policy:
         As for the jobs.
     """
 
     def __init__(self, source: CatalogSource, policy: DecodePolicy) -> None:
         self.catalog = Catalog(source, _NEVER_S, _ALL_CUSTOMERS)
-        self.meters = MeterBook(source.snapshot().meters)
+        self.meters = MeterRegistry(source.snapshot().meters)
         self.fold = Fold()
         self.counts = Counts()
         self.rejections: list[Rejection] = []
@@ -120,7 +120,7 @@ class Model:
         # Measurements of every counted event by its dedupe key.
         self._counted: dict[bytes, str] = {}
         self._voids: list[_Void] = []
-        # What the ids of voids would be as keys of events.
+        # Ids of voids as dedupe keys of events.
         self._void_ids: set[bytes] = set()
 
     def feed(
@@ -132,9 +132,9 @@ class Model:
     ) -> None:
         """Count a batch of events; columns as for `udfs.decode.decoder.Decoder.decode_batch`.
 
-        1. Decode and measure; note what is rejected.
-        2. Of events with one dedupe key keep the first.
-        3. Add their measurements up.
+        1. Decode and measure; keep the rejections.
+        2. Of events with the same dedupe key, keep the first.
+        3. Add up their measurements.
         """
         # Step 1
         batch = self._decoder.decode_batch(raws, arrivals_ms, partitions, offsets)
@@ -161,15 +161,15 @@ class Model:
         self.fold.add(measurements)
 
     def _note_void(self, raw: bytes | None, text: str, *, first: bool) -> None:
-        # An escape may hide the name; anything else is not worth a second look.
+        # An escape may hide the name; all other events need not be parsed again.
         if raw is None or (b'"voids"' not in raw and b"\\u00" not in raw):
             return
-        # Whether it has a time of its own was decided before: any arrival will do.
+        # The arrival does not matter here: the decoder has checked the time of the event.
         event = parse(raw, self._policy.default_tenant, 0)
         if event.voids is not UNSET and event.voids is not None:
             original = dedupe_key(event.tenant_id, event.voids, event.source or "")
             own = dedupe_key(event.tenant_id, event.event_id, event.source or "")
-            # Copies may have ids of their own. One that names itself is no void of another.
+            # Copies may have ids of their own. A void that names itself is not a void of another event.
             if own != original:
                 self._void_ids.add(own)
             if first:
@@ -180,15 +180,15 @@ class Model:
         return self._by_reason(partial=False)
 
     def partly_rejected(self) -> dict[str, int]:
-        """What single meters refused of counted events, by reason."""
+        """Refusals of single meters for counted events, by reason."""
         return self._by_reason(partial=True)
 
     def _by_reason(self, *, partial: bool) -> dict[str, int]:
-        reasons = Counter(one.reason for one in self.rejections if one.partial == partial)
+        reasons = Counter(rejection.reason for rejection in self.rejections if rejection.partial == partial)
         return dict(sorted(reasons.items()))
 
     def voids(self) -> VoidReport:
-        """How the counted voids compare with what they take back; those that do not fit are sorted."""
+        """The counted voids compared with the events that they take back; the unmatched ones are sorted."""
         unmatched = []
         for void in self._voids:
             if (why := self._unmatched(void)) is not None:
@@ -205,17 +205,17 @@ class Model:
         return None if self._effect(original, 1) == self._effect(void.measurements, -1) else "other_values"
 
     def _effect(self, text: str, sign: int) -> Counter[tuple[object, ...]]:
-        """What can be taken back of an event's measurements; `sign` -1 turns those of a void round."""
+        """The additive measurements of an event; `sign` -1 inverts those of a void."""
         return Counter(
             (
-                (one.meter, one.tenant, one.customer, one.dims, one.part),
-                (one.minute_ms, one.day, one.period_start_ms),
-                sign * one.samples,
-                # Unary minus would round; a sign does not matter to zero.
-                Decimal(one.amount) if sign == 1 else Decimal(one.amount).copy_negate(),
+                (m.meter, m.tenant, m.customer, m.dims, m.part),
+                (m.minute_ms, m.day, m.period_start_ms),
+                sign * m.samples,
+                # Unary minus would round; zeros are equal whatever their sign.
+                Decimal(m.amount) if sign == 1 else Decimal(m.amount).copy_negate(),
             )
-            for one in unpack(text)
-            if self.meters.aggregation(one.tenant, one.meter) in ADDITIVE
+            for m in unpack(text)
+            if self.meters.aggregation(m.tenant, m.meter) in ADDITIVE
         )
 
 

@@ -24,17 +24,17 @@ from tidemark.dry_run.usage_rows import UsageRow, usage_rows
 from tidemark.dry_run.values import PERCENTILES
 from udfs.catalog.model import InMemoryCatalogSource
 
-# Lines decoded at once; only how often progress is told depends on it.
+# Lines decoded at once; it only determines how often progress is reported.
 _BATCH = 1_000
 
 
 def load_catalog(path: Path, settings: Settings) -> InMemoryCatalogSource:
-    """A catalog file as a catalog of its own; every entry holds from its valid_from on.
+    """A catalog file as a catalog of its own; every entry is valid from its valid_from on.
 
     Raises
     ------
     UsageError
-        It cannot be read, or has faults: all of them, as for `tidemark catalog apply` into an empty catalog.
+        It cannot be read, or has errors: all that `tidemark catalog apply` reports for an empty catalog.
     """
     file = catalog_file.read(path)
     terms = Terms(now_ms=time.time_ns() // 1_000_000, first=True)
@@ -59,13 +59,13 @@ def dry_run(
     source:
         See `load_catalog`.
     lines:
-        One event each; blank ones are skipped.
+        One event each; blank lines are skipped.
     settings:
         Grace, tolerance and the default tenant are used.
     tenant:
-        Tenant of CloudEvents that name none; by default that of the settings, or else the catalog's if it has one only.
+        Tenant of CloudEvents that name no tenant; by default that of the settings, or the only tenant of the catalog.
     arrival_ms:
-        When all events arrived, UTC epoch ms; None: each in time.
+        Arrival of all events, UTC epoch ms; None: each event arrived in time.
     progress:
         Called with the number of events counted since the last call.
 
@@ -87,7 +87,7 @@ def dry_run(
 
 
 def _default_tenant(source: InMemoryCatalogSource, tenant: str | None, settings: Settings) -> str:
-    known = sorted({one.tenant_id for one in source.tenants})
+    known = sorted({entry.tenant_id for entry in source.tenants})
     if tenant is not None and tenant not in known:
         raise UsageError(f"tenant {tenant!r} is not in the catalog.", f"name one of {', '.join(known[:5]) or 'none'}.")
     return tenant or settings.events.default_tenant or (known[0] if len(known) == 1 else "")
@@ -107,13 +107,13 @@ def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:
         },
         "rejects": [
             {
-                "line": one.offset,
-                "reason": one.reason,
-                "detail": one.detail,
-                "meter": one.meter,
-                "partial": one.partial,
+                "line": rejection.offset,
+                "reason": rejection.reason,
+                "detail": rejection.detail,
+                "meter": rejection.meter,
+                "partial": rejection.partial,
             }
-            for one in sorted(model.rejections, key=lambda one: one.offset)
+            for rejection in sorted(model.rejections, key=lambda rejection: rejection.offset)
         ],
         "voids": {
             "applied": voids.applied,
@@ -121,13 +121,13 @@ def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:
             "with_other_values": list(voids.with_other_values),
             "unmatched": [
                 {
-                    "tenant_id": one.tenant,
-                    "customer_id": one.customer,
-                    "event_id": one.event_id,
-                    "voids": one.voids,
-                    "why": one.why,
+                    "tenant_id": void.tenant,
+                    "customer_id": void.customer,
+                    "event_id": void.event_id,
+                    "voids": void.voids,
+                    "why": void.why,
                 }
-                for one in voids.unmatched
+                for void in voids.unmatched
             ],
         },
         "usage": {grain: [row_document(row) for row in usage_rows(model, grain)] for grain in grains},
@@ -135,9 +135,9 @@ def document(model: Model, grains: Sequence[Grain] = GRAINS) -> dict[str, Any]:
 
 
 def row_document(row: UsageRow) -> dict[str, Any]:
-    """One row of usage as JSON data; a day has its local date, the other grains start and end in UTC."""
+    """One row of usage as JSON data; a day has its local date, other grains have start and end in UTC."""
     series, meter = row.series, row.meter
-    found = {
+    fields = {
         "tenant_id": series.tenant,
         "customer_id": series.customer,
         "meter": series.meter,
@@ -149,8 +149,8 @@ def row_document(row: UsageRow) -> dict[str, Any]:
         "samples": row.samples,
     }
     if row.percentiles:
-        found["percentiles"] = {name: plain(row.percentiles[name]) for name in PERCENTILES}
-    return found
+        fields["percentiles"] = {name: plain(row.percentiles[name]) for name in PERCENTILES}
+    return fields
 
 
 def _bucket(row: UsageRow) -> dict[str, str]:
@@ -160,7 +160,7 @@ def _bucket(row: UsageRow) -> dict[str, str]:
 
 
 def plain(value: Decimal) -> str:
-    """Decimal text without exponent and without zeros at its end."""
+    """Decimal text without exponent and without trailing zeros."""
     text = format(value, "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")

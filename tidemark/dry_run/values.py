@@ -1,4 +1,4 @@
-"""What a bucket of each aggregation is worth, made of the rows the rollups keep."""
+"""The value of a bucket by aggregation, from the rows that the rollups keep."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from udfs.meters.sketch import Bin, percentile
 PERCENTILES = ("p50", "p95", "p99")
 _SHARES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 _QUANTUM = Decimal("1E-9")
-# The moments of a weighted sum are no samples of their own.
+# The moments of a weighted sum do not count as samples.
 _MOMENT_PART = "m"
 _UNMEASURED = Meter(UNMEASURED, (), "count", unit="events")
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What one bucket of one series is worth; percentiles by name for a `percentile`, else empty."""
+    """The value of one bucket of one series; percentiles by name for a `percentile` meter, else empty."""
 
     value: Decimal
     samples: int
@@ -29,21 +29,21 @@ class Value:
 
 
 def value_of(aggregation: Aggregation, parts: Parts) -> Value | None:
-    """The value of a bucket from its rows by part; None where there is none, as when all was taken back.
+    """The value of a bucket from its rows by part; None where it has no value, as when all was taken back.
 
-    A `weighted_sum` depends on what came before, see `tidemark.dry_run.carry`: None.
+    None for a `weighted_sum`, which depends on earlier buckets: see `tidemark.dry_run.carry`.
     """
     percentiles: dict[str, Decimal] = {}
     if aggregation == "percentile":
         percentiles = _percentiles(parts)
-        found = percentiles.get("p50")
+        value = percentiles.get("p50")
     else:
-        found = _VALUES[aggregation](parts) if aggregation in _VALUES else None
-    return None if found is None else Value(found, samples_of(parts), percentiles)
+        value = _VALUES[aggregation](parts) if aggregation in _VALUES else None
+    return None if value is None else Value(value, samples_of(parts), percentiles)
 
 
 def samples_of(parts: Parts) -> int:
-    """Values that a bucket stands for, without those taken back."""
+    """Number of values in a bucket, without those taken back."""
     return sum(cell.samples for part, cell in parts.items() if part != _MOMENT_PART)
 
 
@@ -56,7 +56,7 @@ def mean(total: Decimal, samples: int) -> Decimal | None:
 
 
 def _whole(take: Callable[[Cell], Decimal | None]) -> Callable[[Parts], Decimal | None]:
-    """A value made of the one row that is not a part."""
+    """A value from the row that is not a part."""
     return lambda parts: take(parts[""]) if "" in parts else None
 
 
@@ -71,8 +71,8 @@ def _unique(parts: Parts) -> Decimal | None:
 
 def _percentiles(parts: Parts) -> dict[str, Decimal]:
     bins: dict[str, Bin] = {part: (cell.samples, cell.lo, cell.hi) for part, cell in parts.items() if part}
-    found = {name: percentile(bins, share) for name, share in _SHARES.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    values = {name: percentile(bins, share) for name, share in _SHARES.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 _VALUES: dict[Aggregation, Callable[[Parts], Decimal | None]] = {
@@ -86,8 +86,8 @@ _VALUES: dict[Aggregation, Callable[[Parts], Decimal | None]] = {
 }
 
 
-class MeterBook:
-    """Meters by tenant and name, as rows of usage name them."""
+class MeterRegistry:
+    """Versions of meters by tenant and name."""
 
     def __init__(self, meters: Iterable[Meter]) -> None:
         self._versions: dict[tuple[str | None, str], list[Meter]] = {}
@@ -95,9 +95,9 @@ class MeterBook:
             self._versions.setdefault((meter.tenant_id, meter.meter), []).append(meter)
 
     def meter_at(self, tenant: str, name: str, ms: int) -> Meter:
-        """The version of a meter at an event time; the nearest to it where none holds.
+        """The version of a meter at an event time; the nearest version where none is valid.
 
-        All versions agree on the aggregation; units may have changed.
+        All versions have the same aggregation; units may differ.
 
         Raises
         ------
@@ -107,15 +107,16 @@ class MeterBook:
         if name == UNMEASURED:
             return _UNMEASURED
         own, common = self._versions.get((tenant, name), []), self._versions.get((None, name), [])
-        for one in (*own, *common):
-            if one.valid_from_ms <= ms < one.valid_to_ms:
-                return one
-        if not own and not common:
+        versions = [*own, *common]
+        for version in versions:
+            if version.valid_from_ms <= ms < version.valid_to_ms:
+                return version
+        if not versions:
             raise KeyError(f"tenant {tenant} has no meter {name}")
-        return min((*own, *common), key=lambda one: _distance(one, ms))
+        return min(versions, key=lambda version: _distance(version, ms))
 
     def aggregation(self, tenant: str, name: str) -> Aggregation:
-        """How a meter adds up; raises what `meter_at` does."""
+        """The aggregation of a meter; raises the errors of `meter_at`."""
         return self.meter_at(tenant, name, 0).aggregation
 
 

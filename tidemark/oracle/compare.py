@@ -39,14 +39,14 @@ _LIVE_KEY = ("tenant_id", "customer_id", "meter")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that only one side has; a changed row is one of each side.
+    """A row that only one side has; a changed row makes a difference on each side.
 
     Parameters
     ----------
     relation:
         What was compared.
     side:
-        Who has the row.
+        The side that has the row.
     row:
         Column names and values.
 
@@ -58,7 +58,7 @@ class Difference:
 
 
 def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]], required: str = "TRUE") -> list[Difference]:
-    """Rows of a relation of the oracle that are not stored, and stored rows the oracle does not have.
+    """Rows of a relation of the oracle that are not stored, and stored rows that the oracle does not have.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def compare(oracle: Oracle, relation: str, stored: Iterable[Sequence[Any]], requ
     stored:
         Rows in the relation's column order; times with zone, totals as `Decimal`, None for NULL.
     required:
-        SQL condition on the relation's rows that have to be stored; others may be, and are compared when they are.
+        SQL condition on the relation's rows that must be stored; others may be stored, and are then compared too.
 
     Returns
     -------
@@ -86,10 +86,10 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
     Raises
     ------
     UnavailableError
-        The database does not answer.
+        The database cannot be reached.
 
     """
-    found: list[Difference] = []
+    differences: list[Difference] = []
     if set(grains) & set(SLIDING):
         oracle.build_sliding()
     try:
@@ -97,10 +97,10 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
             for grain in grains:
                 required = _kept(settings) if grain in SLIDING else "TRUE"
                 rows = _table_rows(connection, settings.names.usage_schema, grain)
-                found += compare(oracle, grain, rows, required)
+                differences += compare(oracle, grain, rows, required)
     except psycopg.OperationalError as error:
         raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
-    return found
+    return differences
 
 
 def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
@@ -109,7 +109,7 @@ def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
     Raises
     ------
     UnavailableError
-        Redis does not answer.
+        Redis cannot be reached.
 
     """
     try:
@@ -119,9 +119,9 @@ def compare_redis(oracle: Oracle, settings: Settings) -> list[Difference]:
 
 
 def _kept(settings: Settings) -> str:
-    """The condition on sliding windows that are recent enough to be written, whenever that was.
+    """The condition on sliding windows that are recent enough to be stored for certain.
 
-    What was written and is older by now is compared too.
+    Windows that were stored and are older by now are compared too.
     """
     history_s = settings.rollup.sliding_history_s
     return f"window_end > now() - INTERVAL {history_s} SECOND" if history_s else "TRUE"
@@ -143,20 +143,20 @@ def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
     with client:
         for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):
             if "}::" in key:
-                # What is said of a customer beside its counters: suspensions, default limits, leaderboards.
+                # Keys of a customer that are no counters: suspensions, default limits, leaderboards.
                 continue
             # Typed for both the blocking and the asyncio client; this one blocks.
-            found = cast("list[str | None]", client.hmget(key, fields))
-            values = live_values(found)
+            stored = cast("list[str | None]", client.hmget(key, fields))
+            values = live_values(stored)
             # A counter that only shows a limit holds no usage.
             if values[2]:
                 yield *parse_live_key(settings, key), *values
 
 
-def live_values(found: Sequence[str | None]) -> tuple[Any, ...]:
-    """Numbers of a hash's fields, in the order of `live`; what is absent or empty is None."""
+def live_values(fields: Sequence[str | None]) -> tuple[Any, ...]:
+    """Numbers of a hash's fields, in the order of `live`; an absent or empty field gives None."""
     kinds = (int, int, int, int, Decimal, Decimal, Decimal, str)
-    return tuple(kind(text) if text else None for kind, text in zip(kinds, found, strict=True))
+    return tuple(kind(text) if text else None for kind, text in zip(kinds, fields, strict=True))
 
 
 def parse_live_key(settings: Settings, key: str) -> tuple[str, str, str]:
@@ -197,7 +197,7 @@ def load(oracle: Oracle, table: str, schema: pa.Schema, rows: Iterable[Sequence[
 def compare_relations(oracle: Oracle, relation: str, stored: str, required: str = "TRUE") -> list[Difference]:
     """Rows only in a relation of the oracle, and rows only in another table or view of its database, as multisets.
 
-    Of the rows of the relation only those have to be in the other one that meet `required`, an SQL condition.
+    Only rows of the relation that meet `required`, an SQL condition, must be in the other one.
     """
     names = schema_of(relation).names
     columns = ", ".join(names)
@@ -205,11 +205,11 @@ def compare_relations(oracle: Oracle, relation: str, stored: str, required: str 
         ("oracle", relation, stored, required),
         ("stored", stored, relation, "TRUE"),
     )
-    found = []
+    differences = []
     for side, left, right, where in sides:
         query = f"""
             SELECT {columns} FROM {left} WHERE {where} EXCEPT ALL SELECT {columns} FROM {right}
             ORDER BY ALL LIMIT {SHOWN_ROWS}"""
         rows = oracle.db.execute(query).fetchall()
-        found += [Difference(relation, side, dict(zip(names, row, strict=True))) for row in rows]
-    return found
+        differences += [Difference(relation, side, dict(zip(names, row, strict=True))) for row in rows]
+    return differences

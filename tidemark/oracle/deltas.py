@@ -1,4 +1,4 @@
-"""Checks the exactly-once topic of deltas: added up it is the oracle's minutes, and no delta is there twice."""
+"""Checks the exactly-once topic of deltas: its sums equal the oracle's minutes, and no delta occurs twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DeltaCheck:
     counted:
         Events the oracle counted.
     repeated:
-        Deltas that are there more than once.
+        Deltas that occur more than once.
     differences:
         Parts of minutes whose sums differ.
 
@@ -56,7 +56,7 @@ class DeltaCheck:
 
 
 def committed_deltas(oracle: Oracle, settings: Settings) -> DeltaCheck:
-    """Check what a `read_committed` consumer sees of the run's deltas, from the beginning to the present end."""
+    """Check what a `read_committed` consumer sees of the run's deltas, from the start to the current end."""
     return check_deltas(oracle, (record.value for record in dump(settings.kafka, settings.names.deltas)))
 
 

@@ -1,4 +1,4 @@
-"""Catalogs as plain data, with the times they hold for, put into tables of the oracle."""
+"""Loads catalogs, as plain data with the times they are valid for, into tables of the oracle."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterR
         rules += _read(step, catalog, rows)
     rows["steps"] = [(i, *bounds) for i, bounds in enumerate(zip(starts, [*starts[1:], _FOREVER_MS], strict=True))]
     db.execute(_TABLES)
-    for table, found in rows.items():
-        _insert(db, table, found)
+    for table, entries in rows.items():
+        _insert(db, table, entries)
     return rules
 
 
@@ -78,14 +78,14 @@ def _start_ms(valid_from: Any) -> int:
         return _BEGINNING_MS
     instant = datetime.fromisoformat(str(valid_from))
     if instant.tzinfo is None or instant.second or instant.microsecond:
-        raise UsageError(f"valid_from {valid_from} is no whole minute with a zone.", "write 2026-03-01T00:00:00Z.")
+        raise UsageError(f"valid_from {valid_from} is not a whole minute with a zone.", "write 2026-03-01T00:00:00Z.")
     return int(instant.timestamp()) * 1_000
 
 
 def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
     """Rows of one catalog, and its meters."""
     _known("a catalog", catalog, _PARTS)
-    # '' is the calendar of those that name none.
+    # '' is the calendar of tenants and customers that name no calendar.
     calendars = {"": {"interval": "P1M", "timezone": "Etc/UTC"}} | dict(catalog.get("calendars") or {})
     rows["calendars"] += [(step, name, *_calendar(calendar)) for name, calendar in calendars.items()]
     tenants = {name: tenant or {} for name, tenant in (catalog.get("tenants") or {}).items()}
@@ -107,14 +107,14 @@ def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
 
 
 def _limits(tenant: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Scope, whose, meter, cap, mode and thresholds of every limit of a tenant."""
+    """Scope, its id, meter, cap, mode and thresholds of every limit of a tenant."""
     groups = [("tenant", "", tenant)]
     groups += [("plan", plan, entry or {}) for plan, entry in (tenant.get("plans") or {}).items()]
     groups += [("customer", customer, entry or {}) for customer, entry in (tenant.get("customers") or {}).items()]
     for scope, scope_id, owner in groups:
         for meter, limit in (owner.get("limits") or {}).items():
             _known("a limit", limit, _LIMIT_KEYS)
-            thresholds = [_threshold(one) for one in limit.get("thresholds", ["80%"])]
+            thresholds = [_threshold(threshold) for threshold in limit.get("thresholds", ["80%"])]
             yield scope, scope_id, meter, str(limit["cap"]), limit.get("mode", "soft"), thresholds
 
 
@@ -123,7 +123,7 @@ def _threshold(stated: Any) -> str:
 
 
 def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:
-    """Definition as one text (equal for equal calendars, whatever their names), and its fields."""
+    """The definition as one text (the same for equal calendars, whatever their names), and its fields."""
     _known("a calendar", calendar, _CALENDAR_KEYS)
     anchor = _local(calendar["anchor"]) if calendar.get("anchor") is not None else None
     listed = [_local(text) for text in calendar["boundaries"]] if calendar.get("boundaries") else None
@@ -132,7 +132,7 @@ def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:
 
 
 def _local(text: Any) -> str:
-    """A local date or time in one writing; YAML may have made a date of it."""
+    """A local date or time in canonical form; YAML may have parsed it into a date."""
     return datetime.fromisoformat(str(text)).isoformat()
 
 

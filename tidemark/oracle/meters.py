@@ -1,4 +1,4 @@
-"""Compiles meters to SQL: for each one SELECT over the placed events, with its filter, group-by values and value."""
+"""Compiles each meter to a SELECT over the placed events, with its filter, group-by values and value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from tidemark.core.errors import UsageError
 from tidemark.oracle.paths import Paths, quoted
 
-# Reasons a property is asked for: its text is compared, its number, or it is measured.
 _KEYS = {
     "event_types", "aggregation", "unit", "group_by", "allow_negative", "value", "on_missing", "filter", "per",
     "precision",
@@ -17,7 +16,7 @@ _KEYS = {
 _AGGREGATIONS = {"count", "sum", "min", "max", "avg", "latest", "unique", "percentile", "weighted_sum"}
 _ORDER = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _JOINED = {"all": (" AND ", "true"), "any": (" OR ", "false")}
-# Values whose sign is not judged: not used, no number, or a change of a level.
+# Aggregations whose values may have any sign: the value is not used, is no number, or changes a level.
 _ANY_SIGN = {"count", "unique", "weighted_sum"}
 _SERIES = (
     "partition", '"offset"', "tenant_id", "customer_id", "event_id", "event_ms", "nanos", "source", "minute_utc", "day",
@@ -34,7 +33,7 @@ class MeterRule:
     steps:
         Numbers of the steps.
     owner:
-        Tenant; None for all but the hidden ones.
+        Tenant; None for all tenants but the hidden ones.
     hidden:
         Tenants that have a meter of this name of their own.
     """
@@ -101,15 +100,15 @@ def _nothing() -> str:
 
 def _merged(rules: Iterable[MeterRule]) -> list[MeterRule]:
     """Meters that stay the same over several steps become one statement."""
-    found: list[MeterRule] = []
+    merged: list[MeterRule] = []
     for rule in rules:
-        for place, other in enumerate(found):
+        for place, other in enumerate(merged):
             if replace(other, steps=rule.steps) == rule:
-                found[place] = replace(other, steps=other.steps + rule.steps)
+                merged[place] = replace(other, steps=other.steps + rule.steps)
                 break
         else:
-            found.append(rule)
-    return found
+            merged.append(rule)
+    return merged
 
 
 def _select(rule: MeterRule, paths: Paths) -> str:
@@ -129,36 +128,36 @@ WHERE {" AND ".join(_conditions(rule, paths))}"""
 
 
 def _conditions(rule: MeterRule, paths: Paths) -> list[str]:
-    """Which events a meter takes."""
-    found = [f"step IN ({', '.join(map(str, rule.steps))})", f"event_type IN ({_list(rule.event_types)})"]
-    found.append(f"coalesce(only_meter = {quoted(rule.meter)}, true)")
+    """SQL conditions on the events that a meter takes."""
+    conditions = [f"step IN ({', '.join(map(str, rule.steps))})", f"event_type IN ({_list(rule.event_types)})"]
+    conditions.append(f"coalesce(only_meter = {quoted(rule.meter)}, true)")
     if rule.owner is not None:
-        found.append(f"tenant_id = {quoted(rule.owner)}")
+        conditions.append(f"tenant_id = {quoted(rule.owner)}")
     elif rule.hidden:
-        found.append(f"tenant_id NOT IN ({_list(rule.hidden)})")
+        conditions.append(f"tenant_id NOT IN ({_list(rule.hidden)})")
     if rule.filter is not None:
-        found.append(condition(rule.filter, paths))
+        conditions.append(condition(rule.filter, paths))
     if rule.skip and rule.aggregation != "count" and rule.value != "quantity":
-        found.append(f"{paths.kind(rule.value)} IS NOT NULL")
-    return found
+        conditions.append(f"{paths.kind(rule.value)} IS NOT NULL")
+    return conditions
 
 
 def _value(rule: MeterRule, paths: Paths) -> tuple[str, str, list[str]]:
-    """SQL of the number, of the text of a `unique`, and of reasons to refuse the event, in order."""
-    one, no_text = "1::DECIMAL(38, 9)", "NULL::VARCHAR"
+    """SQL of the number, of the text of a `unique` meter, and of reasons to refuse the event, in order."""
+    unit, no_text = "1::DECIMAL(38, 9)", "NULL::VARCHAR"
     if rule.aggregation == "count":
-        return one, no_text, []
+        return unit, no_text, []
     if rule.value == "quantity":
         value, text, written, refusals = "quantity", "group_text(quantity_kind, quantity_text)", "quantity_text", []
     else:
         kind, text, written = paths.kind(rule.value), paths.group_text(rule.value), paths.text(rule.value)
         missing = f"CASE WHEN {kind} IS NULL THEN 'missing_value' END"
         if rule.aggregation == "unique":
-            return one, text, [missing, f"CASE WHEN {kind} IN ('OBJECT', 'ARRAY') THEN 'wrong_type' END"]
+            return unit, text, [missing, f"CASE WHEN {kind} IN ('OBJECT', 'ARRAY') THEN 'wrong_type' END"]
         refusals = [missing, f"number_refusal({kind}, {written})"]
         value = f"CASE WHEN coalesce({', '.join(refusals)}) IS NULL THEN number_value({written}) END"
     if rule.aggregation == "unique":
-        return one, text, []
+        return unit, text, []
     if rule.exact:
         refusals.append(f"precision_refusal({written})")
     if rule.aggregation not in _ANY_SIGN and not rule.allow_negative:
@@ -203,7 +202,7 @@ def _compared(path: str, operator: str, operand: Any, paths: Paths) -> str:
     if operator in _ORDER:
         return f"coalesce({paths.number(path)} {_ORDER[operator]} number_key({quoted(str(operand))}), false)"
     if operator == "in":
-        return "(" + (" OR ".join(_equal(path, one, paths) for one in operand) or "false") + ")"
+        return "(" + (" OR ".join(_equal(path, item, paths) for item in operand) or "false") + ")"
     if operator not in {"eq", "ne"}:
         raise UsageError(f"the oracle does not know the operator {operator}.", "extend tidemark/oracle.")
     equal = _equal(path, operand, paths)
@@ -211,7 +210,7 @@ def _compared(path: str, operator: str, operand: Any, paths: Paths) -> str:
 
 
 def _equal(path: str, operand: Any, paths: Paths) -> str:
-    """Equal as numbers if the operand or the value is one, else as text."""
+    """Equal as numbers if the operand or the value is a number, else as text."""
     if isinstance(operand, bool):
         return f"coalesce({paths.scalar(path)} = '{str(operand).lower()}', false)"
     if isinstance(operand, str):

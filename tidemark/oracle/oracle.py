@@ -17,15 +17,15 @@ from tidemark.core.errors import TidemarkError
 from tidemark.oracle.history import History, load_history
 from tidemark.oracle.meters import statements_of
 
-# The order of the statements; each is one file in `sql/` and builds on those before it. The two that are made of the
-# catalog's meters stand between.
+# The order of the statements; each is a file in `sql/` and builds on those before it. The two statements that are
+# compiled from the catalog's meters come in between.
 _BEFORE_METERS = (
     "first_instant", "numbers", "bins", "measured_types", "opened", "decoded", "skeleton", "nesting", "parsed",
     "fields", "typed", "amounted", "spans", "boundaries", "placed",
 )  # fmt: skip
 _AFTER_METERS = (
-    "verdicts", "partial", "usage", "doubts", "delta_minutes", "usage_minute", "usage_hour", "usage_day",
-    "usage_period", "live", "reached", "outcomes",
+    "outcomes", "partial", "usage", "doubts", "delta_minutes", "usage_minute", "usage_hour", "usage_day",
+    "usage_period", "live", "reached", "outcome_counts",
 )  # fmt: skip
 _VALUES = ("final_values", "levels", "value_minute", "value_hour", "value_day", "value_period")
 _SLIDING = ("usage_sliding", "usage_sliding_customer")
@@ -53,17 +53,17 @@ class Rules:
     max_depth: int = 64
     max_dims_bytes: int = 1_024
     max_properties: int = 256
-    # Tenant of CloudEvents that name none; '' for none.
+    # Tenant of CloudEvents that name no tenant; '' where there is no default.
     default_tenant: str = ""
-    # What arrived before this instant is never too late: a replay counts it.
+    # Events that arrived before this instant are never too late: a replay counts them.
     late_until_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Where every offset went: offsets_in = counted + duplicates + the sum of rejected; `partial` beside them.
+    """How many offsets had each outcome: offsets_in = counted + duplicates + the sum of rejected.
 
-    `partial` are refusals of single meters, of events that others count, by reason.
+    `partial` counts, by reason, the refusals of single meters where other meters count the event.
     """
 
     offsets_in: int
@@ -115,19 +115,19 @@ class Oracle:
         return rows
 
     def build_values(self) -> None:
-        """Compute what the meters finally say: relations value_minute, value_hour, value_day and value_period.
+        """Compute the final values of the meters: relations value_minute, value_hour, value_day and value_period.
 
         A row has tenant_id, customer_id, meter, dims, the bucket (minute_start, hour_start, day, or period_start),
         samples, value, and p50, p95, p99 for percentile meters. All of it comes from the values of the events: exact
-        quantiles, distinct texts, integrals by event time; never from bins, hashes or moments. A meter's value that is
-        defined for no event has no row. Does nothing when done already.
+        quantiles, distinct texts, integrals by event time; never from bins, hashes or moments. There is no row where
+        no event defines the value. A second call does nothing.
         """
         if not self._values_built:
             self._run(map(statement_named, _VALUES))
             self._values_built = True
 
     def build_sliding(self) -> None:
-        """Compute the sliding windows: relations usage_sliding and usage_sliding_customer; does no harm twice.
+        """Compute the sliding windows: relations usage_sliding and usage_sliding_customer; may be called twice.
 
         A row has tenant_id, meter (and customer_id), window_s, window_start, window_end, n, total. Nothing is late: the
         jobs store the same only if their watermark bound covers all disorder of the stream.
@@ -135,22 +135,23 @@ class Oracle:
         self._run(map(statement_named, _SLIDING))
 
     def counts(self) -> Counts:
-        """How many offsets ended in which way."""
-        outcomes = Counter(dict(self.db.execute("FROM outcomes").fetchall()))
-        offsets_in = outcomes.total()
-        counted, duplicates = outcomes.pop("counted", 0), outcomes.pop("duplicate", 0)
+        """How many offsets had each outcome."""
+        counts = Counter(dict(self.db.execute("FROM outcome_counts").fetchall()))
+        offsets_in = counts.total()
+        counted, duplicates = counts.pop("counted", 0), counts.pop("duplicate", 0)
         partial = self.db.execute("SELECT refusal, count(*) FROM partial GROUP BY ALL ORDER BY ALL").fetchall()
-        return Counts(offsets_in, counted, duplicates, dict(sorted(outcomes.items())), dict(partial))
+        return Counts(offsets_in, counted, duplicates, dict(sorted(counts.items())), dict(partial))
 
     def number(self, query: str) -> int:
-        """The one number a query answers with; 0 for none. Read to its end: DuckDB allows nothing else before that."""
+        """The number that a query returns; 0 for no row."""
+        # All rows are fetched: DuckDB runs no other statement before that.
         rows = self.db.execute(query).fetchall()
         return int(rows[0][0] or 0) if rows else 0
 
-    def verdicts(self) -> dict[tuple[int, int], str]:
-        """Say `counted`, `duplicate` or the reason of rejection, by (partition, offset)."""
-        rows = self.db.execute('SELECT partition, "offset", verdict FROM verdicts').fetchall()
-        return {(partition, offset): verdict for partition, offset, verdict in rows}
+    def outcomes(self) -> dict[tuple[int, int], str]:
+        """`counted`, `duplicate` or the reason of rejection, by (partition, offset)."""
+        rows = self.db.execute('SELECT partition, "offset", outcome FROM outcomes').fetchall()
+        return {(partition, offset): outcome for partition, offset, outcome in rows}
 
     def close(self) -> None:
         """Free the database."""

@@ -1,4 +1,4 @@
-"""Property paths as columns: each is looked up once in the JSON of an event, its type and its text."""
+"""Property paths as columns: the type and the text of each are looked up once in the JSON of an event."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ def quoted(text: str) -> str:
 
 
 def chains_of(path: str) -> list[list[str]]:
-    """Names of properties within each other that a path may mean, the first that is there answering.
+    """Chains of nested property names that a path may mean; the first chain that exists is used.
 
     Raises
     ------
     UsageError
-        It is a JSONPath with anything else than names.
+        It is a JSONPath with anything but names.
 
     """
     if path.startswith(("$.", "$[")):
         if not _JSON_PATH.fullmatch(path):
             raise UsageError(f"the oracle does not know the path {path}.", "write names: $.a.b or $['a.b'].")
-        return [[one or two or three for one, two, three in _STEP.findall(path)]]
+        return [["".join(groups) for groups in _STEP.findall(path)]]
     name = path.removeprefix(_PREFIX)
     return [[name], name.split(".")] if "." in name else [[name]]
 
 
 class Paths:
-    """The paths that were asked for; each gets columns p0_kind, p0_text, p1_kind, ... of the table `looked_up`.
+    """The paths in use; each gets columns p0_kind, p0_text, p1_kind, ... of the table `looked_up`.
 
-    A path is the property of that name; with dots in it and no such property, objects inside objects; with neither, the
-    event's own field of that name. After `properties.` and in a JSONPath no field answers. What is null is missing.
+    A path means the property of that name; if it has dots and there is no such property, objects inside objects; if
+    there are neither, the event's own field of that name. A path that starts with `properties.`, or a JSONPath, never
+    means a field. A null counts as missing.
     """
 
     def __init__(self) -> None:
@@ -66,33 +67,33 @@ class Paths:
         return f"{self.kind(path)} IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')"
 
     def scalar(self, path: str) -> str:
-        """Text of what is neither object nor array; else NULL."""
+        """Text of a value that is neither object nor array; else NULL."""
         return f"CASE WHEN {self.kind(path)} NOT IN ('OBJECT', 'ARRAY') THEN {self.text(path)} END"
 
     def number(self, path: str) -> str:
-        """Key by which numbers and numeric texts are ordered; else NULL."""
+        """Key that orders numbers and numeric texts; else NULL."""
         return f"number_key({self.scalar(path)})"
 
     def statement(self) -> str:
         """SQL of the table `looked_up`: the placed events with the columns of all paths."""
-        # Step 1: names first, they may register pointers.
-        found = ["* EXCLUDE (own_types, own_texts" + (", kinds, texts)" if self._columns else ")")]
+        # Step 1: names come first, because they may register pointers.
+        selected = ["* EXCLUDE (own_types, own_texts" + (", kinds, texts)" if self._columns else ")")]
         for path, column in self._columns.items():
             kind, text = self._looked_up(path)
-            found.append(f"nullif({kind}, 'NULL') AS {column}_kind")
-            found.append(f"CASE WHEN {kind} <> 'NULL' THEN {text} END AS {column}_text")
-        # Step 2: one reading of the JSON for all pointers.
+            selected.append(f"nullif({kind}, 'NULL') AS {column}_kind")
+            selected.append(f"CASE WHEN {kind} <> 'NULL' THEN {text} END AS {column}_text")
+        # Step 2: the JSON is read once for all pointers.
         lists = ""
         if self._columns:
             kinds, texts = (self._extracted(call) for call in ("json_type(body", "json_extract_string(numbered"))
             lists = f", {kinds} AS kinds, {texts} AS texts"
         return f"""CREATE TABLE looked_up AS
-SELECT {", ".join(found)}
+SELECT {", ".join(selected)}
 FROM (
-    SELECT a.* EXCLUDE (value, body, numbered, verdict), p.* EXCLUDE (partition, "offset", verdict){lists}
+    SELECT a.* EXCLUDE (value, body, numbered, outcome), p.* EXCLUDE (partition, "offset", outcome){lists}
     FROM amounted AS a
     JOIN placed AS p USING (partition, "offset")
-    WHERE p.verdict IS NULL
+    WHERE p.outcome IS NULL
 )"""
 
     def _column(self, path: str) -> str:
@@ -107,12 +108,12 @@ FROM (
         return f"CASE WHEN is_cloud THEN {lists[0]} ELSE {lists[1]} END"
 
     def _pointer(self, names: list[str]) -> int:
-        """Place in the lists, from 1, of a JSON pointer."""
+        """Index of a JSON pointer in the lists, from 1."""
         pointer = "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
         return self._pointers.setdefault(pointer, len(self._pointers) + 1)
 
     def _looked_up(self, path: str) -> tuple[str, str]:
-        """SQL of type and text of a path, whichever of its meanings is there."""
+        """SQL of type and text of a path, by the first of its meanings that exists."""
         cases = []
         for names in chains_of(path):
             objects = [f"kinds[{self._pointer(names[:size])}] = 'OBJECT'" for size in range(1, len(names))]

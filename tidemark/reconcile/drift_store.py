@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 from tidemark.billing.drift import Drift
 from tidemark.core.errors import StandbyError, TidemarkError, UsageError
 from tidemark.core.names import Names
+from tidemark.core.postgres import try_lock
 from tidemark.reconcile.findings import Finding, Outcome, Subject
 from tidemark.reconcile.sample import Wanted
 
@@ -93,10 +94,7 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
             f"there are no current tables in {names.billing_schema}.",
             "`tidemark db migrate`; a replay is reconciled with the run it is promoted in.",
         )
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"reconcile {names.billing_schema}"]
-    ).fetchone()
-    if row is None or not row[0]:
+    if not try_lock(connection, f"reconcile {names.billing_schema}"):
         raise StandbyError(
             f"another `tidemark reconcile` of {names.billing_schema} is at work.", "wait for it, or end it."
         )

@@ -23,7 +23,7 @@ SELECT a.partition, a."offset", a.tenant_id, a.source, a.voids IS NULL AS origin
     coalesce(a.only_meter, '') AS part, v.declined,
     a."offset" < coalesce(e."offset", 0) AND NOT v.declined AS settled
 FROM amounted AS a
-JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.verdict IN ('counted', 'duplicate')
+JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome IN ('counted', 'duplicate')
 LEFT JOIN edges AS e ON e.partition = a.partition
 """
 # Events, with the partitions their copies are in. Those of which no record is settled may have been counted or not.
@@ -44,9 +44,9 @@ WITH least AS (
     GROUP BY partition
 ), rejected AS (
     SELECT v.partition, count(*) AS records
-    FROM verdicts AS v
+    FROM outcomes AS v
     JOIN edges AS e ON e.partition = v.partition AND v."offset" < e."offset"
-    WHERE v.verdict NOT IN ('counted', 'duplicate')
+    WHERE v.outcome NOT IN ('counted', 'duplicate')
     GROUP BY v.partition
 )
 SELECT partition, coalesce(m.records, 0), coalesce(l.events, 0), coalesce(m.events, 0), coalesce(r.records, 0)

@@ -17,7 +17,7 @@ from tidemark.reconcile.sample import Wanted
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTED = """
 SELECT count(*) FROM amounted AS a
-JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.verdict = 'counted'
+JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome = 'counted'
 WHERE a.voids IS NOT NULL
 """
 # What an event adds and a void takes, of meters that can take back: equal but for the sign where they fit.
@@ -25,7 +25,7 @@ _UNMATCHED = """
 WITH counted AS (
     SELECT a.partition, a."offset", a.tenant_id, a.customer_id, a.source, a.event_id, a.voids, a.event_ms
     FROM amounted AS a
-    JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.verdict = 'counted'
+    JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome = 'counted'
 ),
 void AS (
     SELECT * FROM counted WHERE voids IS NOT NULL
@@ -34,8 +34,8 @@ void AS (
 void_id AS (
     SELECT DISTINCT a.tenant_id, a.source, a.event_id
     FROM amounted AS a
-    JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset"
-    WHERE v.verdict IN ('counted', 'duplicate') AND a.voids IS NOT NULL AND a.voids <> a.event_id
+    JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset"
+    WHERE v.outcome IN ('counted', 'duplicate') AND a.voids IS NOT NULL AND a.voids <> a.event_id
 ),
 effect AS (
     SELECT partition, "offset", list_sort(list(

@@ -1,4 +1,4 @@
-"""The responder: alerts from the topic to one handler, each answered once, and undone with its condition."""
+"""The responder: alerts from the topic to one handler, one response each, undone with its condition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tidemark.alerts.topic import AlertTopic, Place, read
+from tidemark.alerts.topic import AlertTopic, Position, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
@@ -25,8 +25,8 @@ BATCH_TIMEOUT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look did: responses begun and undone, and records that are no alerts."""
+class PollResult:
+    """What one pass did: responses started and undone, and records that are not valid alerts."""
 
     begun: int = 0
     undone: int = 0
@@ -41,23 +41,25 @@ class Responder:
     settings:
         Services, and the run.
     handler:
-        Who answers.
+        Who responds.
     """
 
     def __init__(self, settings: Settings, handler: Handler) -> None:
         self._settings = settings
         self._handler = handler
-        self._database = Database(settings.postgres, settings.names, "respond", claim=f"respond {handler.name}")
+        self._database = Database(
+            settings.postgres, "respond", settings.names.usage_schema, claim=f"respond {handler.name}"
+        )
         self._topic: AlertTopic | None = None
         self._remembered: dict[int, int] = {}
 
-    def look(self, poll_ms: int = POLL_MS) -> Look:
-        """Answer what came, waiting for `poll_ms` at most.
+    def run_once(self, poll_ms: int = POLL_MS) -> PollResult:
+        """Respond to new alerts, waiting for `poll_ms` at most.
 
         Raises
         ------
         UnavailableError
-            Postgres or Kafka is away; the next look begins where the last one that succeeded ended.
+            Postgres or Kafka is unreachable; the next pass starts where the last one that succeeded ended.
         TidemarkError
             The database has no tables, or another responder of this run and handler is at work.
         """
@@ -67,22 +69,22 @@ class Responder:
             records = topic.poll(poll_ms)
             ends = topic.offsets()
             if ends == self._remembered:
-                return Look()
-            # Step 2: effects, the memory of them and the offsets in one transaction.
+                return PollResult()
+            # Step 2: effects, the responses and the offsets in one transaction.
             alerts, refused = _readable(records)
-            done = self._database.ask(lambda connection: self._answer(connection, alerts, ends), BATCH_TIMEOUT_MS)
+            done = self._database.run(lambda connection: self._respond(connection, alerts, ends), BATCH_TIMEOUT_MS)
             self._remembered = ends
         except TidemarkError:
             self.close()
             raise
-        return Look(*done, refused)
+        return PollResult(*done, refused)
 
-    def settle(self) -> int:
-        """Make what the handler keeps outside Postgres level with the tables; raises as the handler does."""
-        return self._database.ask(self._handler.settle, BATCH_TIMEOUT_MS)
+    def sync(self) -> int:
+        """Bring what the handler keeps outside Postgres in line with the tables; raises as the handler does."""
+        return self._database.run(self._handler.sync, BATCH_TIMEOUT_MS)
 
     def close(self) -> None:
-        """Give both connections back, and with them the right to answer."""
+        """Close both connections, and with them give up the claim to this handler."""
         if self._topic is not None:
             self._topic.close()
             self._topic = None
@@ -91,18 +93,20 @@ class Responder:
     def _opened(self) -> AlertTopic:
         if self._topic is None:
             name, alerts = self._handler.name, self._settings.names.alerts
-            offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
+            offsets = self._database.run(lambda connection: store.offsets(connection, name, alerts))
             if not offsets and self._handler.start == "end":
                 with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
                     offsets = topic.ends()
-                self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
+                self._database.run(lambda connection: store.remember(connection, name, alerts, offsets))
             self._topic, self._remembered = (
                 AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
                 offsets,
             )
         return self._topic
 
-    def _answer(self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]) -> tuple[int, int]:
+    def _respond(
+        self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]
+    ) -> tuple[int, int]:
         handler, begun, undone = self._handler, 0, 0
         with connection.transaction():
             for alert in alerts:
@@ -118,14 +122,14 @@ class Responder:
 
 
 class Response:
-    """A responder, and every `responses.check_s` or after an answer a check of what its handler keeps elsewhere.
+    """A responder, and every `responses.check_s` or after a response a sync of what its handler keeps elsewhere.
 
     Parameters
     ----------
     settings:
         Services, and the run.
     handler:
-        Who answers; closed with this.
+        Who responds; closed with this.
     clock:
         Seconds that only grow.
     """
@@ -137,14 +141,14 @@ class Response:
         self._check_at = clock()
         self._responder = Responder(settings, handler)
 
-    def run_once(self) -> tuple[Look, int]:
-        """Answer what came; returns that, and how much had to be changed elsewhere. Raises as `Responder.look` does."""
-        done, changed = self._responder.look(), 0
-        if done != Look() or self._clock() >= self._check_at:
-            # Set before it is tried: a Redis that is down is asked at the same pace.
+    def run_once(self) -> tuple[PollResult, int]:
+        """Respond to what came; that, and how much had to be changed elsewhere. Raises as `Responder.run_once` does."""
+        done, synced = self._responder.run_once(), 0
+        if done != PollResult() or self._clock() >= self._check_at:
+            # Set before it is tried: an unreachable Redis is tried at the same pace.
             self._check_at = self._clock() + self._check_s
-            changed = self._responder.settle()
-        return done, changed
+            synced = self._responder.sync()
+        return done, synced
 
     def close(self) -> None:
         """Give all connections back, those of the handler too."""
@@ -152,20 +156,20 @@ class Response:
         self._handler.close()
 
 
-def service(settings: Settings, name: str, make: Callable[[], Handler]) -> Service[Response, tuple[Look, int]]:
-    """Answers for one handler without a pause: each look waits for what comes."""
+def service(settings: Settings, name: str, make: Callable[[], Handler]) -> Service[Response, tuple[PollResult, int]]:
+    """Responds with one handler without a pause: each poll waits for what comes."""
 
-    def report(result: tuple[Look, int], failing: bool) -> None:
-        done, changed = result
-        if failing or done != Look() or changed:
-            figures = {"begun": done.begun, "undone": done.undone, "refused": done.refused, "settled": changed}
-            log("answered", handler=name, **figures)
+    def report(result: tuple[PollResult, int], failing: bool) -> None:
+        done, synced = result
+        if failing or done != PollResult() or synced:
+            figures = {"begun": done.begun, "undone": done.undone, "refused": done.refused, "synced": synced}
+            log("responded", handler=name, **figures)
 
     return Service(name, 0, lambda: Response(settings, make()), Response.run_once, log, report)
 
 
-def _readable(records: Sequence[tuple[Place, bytes]]) -> tuple[list[Alert], int]:
-    """Alerts in the order of their time, beginnings before ends, and how many records are none."""
+def _readable(records: Sequence[tuple[Position, bytes]]) -> tuple[list[Alert], int]:
+    """Alerts in the order of their time, starts before ends, and how many records are not valid alerts."""
     alerts: list[Alert] = []
     for _, payload in records:
         try:

@@ -16,7 +16,7 @@ from tidemark.archive import archiver
 from tidemark.archive.retention import plan as retention
 from tidemark.billing import close
 from tidemark.core.errors import UsageError
-from tidemark.core.postgres import ask_once
+from tidemark.core.postgres import run_once
 from tidemark.core.service import Service
 from tidemark.core.settings import Settings, WebhookResponse
 from tidemark.core.user import user
@@ -71,8 +71,9 @@ def _suspend(settings: Settings) -> Handler:
 
 def _webhook(settings: Settings, asked: WebhookResponse) -> Handler:
     # Nothing is read from the topic before the receiver is known: an alert that cannot be sent would be passed over.
-    ask_once(settings.postgres, settings.names, "respond", lambda db: webhook.kind_of(db, asked.receiver))
-    return webhook.Tell(asked.known_as, asked.receiver, asked.types, asked.severities, asked.tenants)
+    schema = settings.names.usage_schema
+    run_once(settings.postgres, "respond", lambda db: webhook.kind_of(db, asked.receiver), schema)
+    return webhook.Notify(asked.known_as, asked.receiver, asked.types, asked.severities, asked.tenants)
 
 
 ROLES: Mapping[str, Role] = {

@@ -31,9 +31,9 @@ from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings
 from tidemark.dead_letters import tool as redrive
 from tidemark.dead_letters.fixes import Fixes, parse_fixes
-from tidemark.dead_letters.log import mark_of
-from tidemark.dead_letters.plan import Fate, Plan
-from tidemark.dead_letters.records import Letter, Wanted, dead_letters, position_of
+from tidemark.dead_letters.log import marker_of
+from tidemark.dead_letters.plan import Outcome, Plan
+from tidemark.dead_letters.records import DeadLetter, Wanted, position_of, read_dead_letters
 from tidemark.demo.report import recompute
 from udfs.events.dead_letter import rfc3339
 
@@ -84,15 +84,15 @@ class Run:
     def settings(self) -> Settings:
         return self.pipeline.settings
 
-    def letters(self, **fields: Any) -> list[Letter]:
-        every = list(dead_letters(self.settings))
-        return [one for one in every if all(one[name] == value for name, value in fields.items())]
+    def dead_letters(self, **fields: Any) -> list[DeadLetter]:
+        every = list(read_dead_letters(self.settings))
+        return [record for record in every if all(record[name] == value for name, value in fields.items())]
 
-    def wait_letters(self, count: int, **fields: Any) -> list[Letter]:
-        wait_until(lambda: len(self.letters(**fields)) >= count, WITHIN_S, f"{count} dead letters of {fields}")
-        found = self.letters(**fields)
-        assert len(found) == count
-        return found
+    def wait_dead_letters(self, count: int, **fields: Any) -> list[DeadLetter]:
+        wait_until(lambda: len(self.dead_letters(**fields)) >= count, WITHIN_S, f"{count} dead letters of {fields}")
+        dead_letters = self.dead_letters(**fields)
+        assert len(dead_letters) == count
+        return dead_letters
 
     def plan(self, fixes: Fixes | None = None, *, now_ms: int = NOW_MS, force: bool = False, **wanted: Any) -> Plan:
         chosen: Wanted = wanted  # type: ignore[assignment]
@@ -146,10 +146,10 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         made.send([sent(event("old", "scan", too_old, quantity=1_000), too_old)])
         made.send([sent(event("null", "scan", customer_id=None, quantity=100)), StreamRecord(0, EVENT_MS, b"k", b"?")])
         made.send(sent(event(f"p-{n}", "parcel", properties={"weight": n}), partition=n % 4) for n in range(1, 6))
-        run.wait_letters(5, meter="weight", partial=True)
-        run.wait_letters(51, reason="unknown_event_type")
-        run.wait_letters(1, reason="wrong_type")
-        run.wait_letters(1, reason="malformed_json")
+        run.wait_dead_letters(5, meter="weight", partial=True)
+        run.wait_dead_letters(51, reason="unknown_event_type")
+        run.wait_dead_letters(1, reason="wrong_type")
+        run.wait_dead_letters(1, reason="malformed_json")
         # Judged by the catalog as it is, all of them would be rejected again.
         assert [item.code for item in run.plan(reason="unknown_event_type").items] == ["still_rejected"] * 51
         file = folder / "later.yaml"
@@ -166,7 +166,7 @@ def test_two_redrives_at_once_and_one_more_count_every_event_once(run: Run) -> N
     # Given two people who plan before either has sent
     plans = [run.plan(reason="unknown_event_type", since_ms=EVENT_MS) for _ in range(2)]
     for plan in plans:
-        assert [plan.count(fate) for fate in Fate] == [40, 0, 10, 0]
+        assert [plan.count(outcome) for outcome in Outcome] == [40, 0, 10, 0]
     # When both send at once, and one of them tries again
     threads = [threading.Thread(target=run.send, args=[plan]) for plan in plans]
     for thread in threads:
@@ -175,27 +175,27 @@ def test_two_redrives_at_once_and_one_more_count_every_event_once(run: Run) -> N
         thread.join()
     assert sum(end_offsets(run.settings.kafka, run.settings.topics.redrive).values()) == 80
     again = run.plan(reason="unknown_event_type", since_ms=EVENT_MS)
-    assert [again.count(fate) for fate in Fate] == [0, 50, 0, 0]
+    assert [again.count(outcome) for outcome in Outcome] == [0, 50, 0, 0]
     # Then each is counted once, and no dead letter was added: by the wall clock they are older than grace, by their
     # arrival they are not.
     run.settle("both")
     assert run.pages() == PAGES
-    assert run.letters(topic=run.settings.topics.redrive) == []
+    assert run.dead_letters(topic=run.settings.topics.redrive) == []
 
 
 def test_a_redriven_event_carries_its_arrival_its_origin_and_its_customers_key(run: Run) -> None:
-    wanted = {str(one["event_id"]): one for one in run.letters(reason="unknown_event_type")}
+    wanted = {str(record["event_id"]): record for record in run.dead_letters(reason="unknown_event_type")}
     partitions: dict[bytes, set[int]] = {}
     for record in dump(run.settings.kafka, run.settings.topics.redrive):
-        mark = mark_of(record)
-        if mark is None:
+        marker = marker_of(record)
+        if marker is None:
             continue
         document = json.loads(record.value or b"{}")
         assert record.timestamp_ms == EVENT_MS + SECOND_MS
         assert record.key == f"acme/{document['customer_id']}".encode()
-        assert mark.topic == run.settings.topics.events
-        assert (mark.partition, mark.offset) == (mark.origin.partition, mark.origin.offset)
-        assert mark.dead_letter.topic == run.settings.names.dlq
+        assert marker.topic == run.settings.topics.events
+        assert (marker.partition, marker.offset) == (marker.origin.partition, marker.origin.offset)
+        assert marker.dead_letter.topic == run.settings.names.dlq
         assert document["event_id"] in wanted
         partitions.setdefault(record.key, set()).add(record.partition)
     assert partitions
@@ -203,10 +203,10 @@ def test_a_redriven_event_carries_its_arrival_its_origin_and_its_customers_key(r
 
 
 def test_beyond_its_window_an_event_is_refused_and_a_millisecond_before_it_is_not(run: Run) -> None:
-    old = run.letters(event_id="old")[0]
+    old = run.dead_letters(event_id="old")[0]
     item = run.plan(at=[position_of(old["at"])]).items[0]
-    assert (item.fate, item.code) == (Fate.REFUSED, "window_over")
-    assert run.plan(at=[position_of(old["at"])], now_ms=NOW_MS - 1).items[0].fate is Fate.SEND
+    assert (item.outcome, item.code) == (Outcome.REFUSED, "window_over")
+    assert run.plan(at=[position_of(old["at"])], now_ms=NOW_MS - 1).items[0].outcome is Outcome.SEND
     # A plan that waited for its confirmation until the window was over sends nothing.
     waited = run.plan(at=[position_of(old["at"])], now_ms=NOW_MS - 1)
     assert run.send(waited, NOW_MS) == 0
@@ -219,7 +219,7 @@ def test_a_repaired_event_is_counted_once(run: Run) -> None:
     assert plan.items[0].meters == ("scans",)
     assert run.send(plan) == 1
     assert run.send(plan) == 1
-    assert run.plan(fixes, reason="wrong_type").items[0].fate is Fate.ALREADY
+    assert run.plan(fixes, reason="wrong_type").items[0].outcome is Outcome.ALREADY
     run.settle("repaired")
     assert run.pages() == before + 100
 
@@ -231,35 +231,35 @@ def test_what_is_no_event_is_refused(run: Run) -> None:
 def test_what_fails_again_is_a_dead_letter_of_the_redrive_topic_with_its_first_arrival(run: Run) -> None:
     # Given an event that is sent by force, although no meter takes it
     run.pipeline.send([sent(event("m-1", "mystery", quantity=5))])
-    first = run.wait_letters(1, event_id="m-1")[0]
+    first = run.wait_dead_letters(1, event_id="m-1")[0]
     at = position_of(first["at"])
     assert run.send(run.plan(at=[at], force=True)) == 1
-    wait_until(lambda: len(run.letters(event_id="m-1")) > 1, WITHIN_S, "it to be rejected again")
-    second = run.letters(event_id="m-1", topic=run.settings.topics.redrive)[0]
+    wait_until(lambda: len(run.dead_letters(event_id="m-1")) > 1, WITHIN_S, "it to be rejected again")
+    second = run.dead_letters(event_id="m-1", topic=run.settings.topics.redrive)[0]
     assert second["arrival"] == first["arrival"]
     status = redrive.status(run.settings, at, lambda: NOW_MS)
-    assert status.standing is None
+    assert status.already_redriven is None
     assert [str(position) for position in status.failures] == [f"{second['partition']}:{second['offset']}"]
     # When the second is repaired, it is counted, and the first cannot be sent any more, whatever name it gets.
     before = run.pages()
     fixes = parse_fixes(sets=['event_type="scan"'])
     assert run.send(run.plan(fixes, at=[position_of(second["at"])])) == 1
     renamed = parse_fixes(sets=['event_type="scan"', 'event_id="m-2"'])
-    assert run.plan(renamed, at=[at]).items[0].fate is Fate.ALREADY
+    assert run.plan(renamed, at=[at]).items[0].outcome is Outcome.ALREADY
     run.settle("again")
     assert run.pages() == before + 5
     # Then both show where it stands.
-    for letter in (first, second):
-        status = redrive.status(run.settings, position_of(letter["at"]), lambda: NOW_MS)
-        assert status.mark is not None
-        assert status.mark.origin.topic == run.settings.topics.events
+    for dead_letter in (first, second):
+        status = redrive.status(run.settings, position_of(dead_letter["at"]), lambda: NOW_MS)
+        assert status.marker is not None
+        assert status.marker.origin.topic == run.settings.topics.events
 
 
 def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: Run) -> None:
     # Given trips that one meter refuses and the other counts, one of them sent twice
     trips = [event(f"t-{n}", "trip", customer_id=f"c-{n}") for n in range(3)]
     run.pipeline.send(sent(one, partition=n % 3) for n, one in enumerate([*trips, trips[0]]))
-    run.wait_letters(3, meter="miles", partial=True)
+    run.wait_dead_letters(3, meter="miles", partial=True)
     assert run.plan(meter="miles").refused_by() == {"still_rejected": 3}
     other = parse_fixes(sets=["properties.miles=7", 'event_id="t-9"'])
     assert run.plan(other, meter="miles").refused_by() == {"fix_conflict": 3}
@@ -269,7 +269,7 @@ def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: 
     assert [plan.sends[0].meters for plan in plans] == [("miles",)] * 2
     assert [run.send(plan) for plan in plans] == [3, 3]
     again = run.plan(fixes, meter="miles")
-    assert [again.count(fate) for fate in Fate] == [0, 3, 0, 0]
+    assert [again.count(outcome) for outcome in Outcome] == [0, 3, 0, 0]
     run.settle("trips")
     # ... and a copy that says all of it comes after that,
     copy = event("t-1", "trip", customer_id="c-1", properties={"miles": 100})
@@ -281,9 +281,9 @@ def test_what_a_meter_is_missing_is_redriven_for_it_alone_and_counted_once(run: 
     counted, events, redriven = run.counted(), run.settings.topics.events, run.settings.topics.redrive
     assert (counted["trips", events], counted["trips", redriven]) == (3, 0)
     assert (counted["miles", events], counted["miles", redriven]) == (0, 21)
-    assert len(run.letters(meter="miles")) == 3
-    status = redrive.status(run.settings, position_of(run.letters(meter="miles")[0]["at"]), lambda: NOW_MS)
-    assert status.standing is not None
+    assert len(run.dead_letters(meter="miles")) == 3
+    status = redrive.status(run.settings, position_of(run.dead_letters(meter="miles")[0]["at"]), lambda: NOW_MS)
+    assert status.already_redriven is not None
 
 
 def test_a_meter_that_was_put_right_counts_what_it_refused_once_it_is_redriven(run: Run) -> None:
@@ -306,7 +306,7 @@ def test_a_run_from_the_beginning_by_the_catalog_of_now_comes_to_the_same(run: R
         wait_until(lambda: again.rest.details(meter)["state"] == "FINISHED", 180, "the bounded meter to finish")
         totals = {name: sum(n for (one, _), n in Run(again).counted().items() if one == name) for name in counted}
         assert totals == {"trips": 3, "miles": 21, "parcels": 5, "weight": 15}
-        partial = [one["meter"] for one in Run(again).letters(partial=True)]
+        partial = [record["meter"] for record in Run(again).dead_letters(partial=True)]
         assert partial == ["miles"] * 3
     # The independent recomputation says so too.
     with recompute(run.settings, {name: LATER[name] for name in ("tenants", "meters")}) as oracle:
@@ -360,21 +360,21 @@ def test_the_commands_list_show_plan_and_send_by_the_real_clock(run: Run) -> Non
     spoiled = {**event("live", "scan", now_ms - HOUR_MS, quantity=7), "customer": "bob"}
     del spoiled["customer_id"]
     run.pipeline.send([sent(spoiled, now_ms - HOUR_MS)])
-    letter = run.wait_letters(1, event_id="live")[0]
+    dead_letter = run.wait_dead_letters(1, event_id="live")[0]
     listed = command(run, "list", "--reason", "missing_field", "--since", rfc3339(now_ms - HOUR_MS) or "")
-    assert listed["records"] == [letter]
-    fix = ("redrive", "--at", letter["at"], "--rename", "customer=customer_id")
+    assert listed["records"] == [dead_letter]
+    fix = ("redrive", "--at", dead_letter["at"], "--rename", "customer=customer_id")
     # When it is shown, tried and sent
-    assert command(run, "show", letter["at"])["redrive"]["code"] == "still_rejected"
+    assert command(run, "show", dead_letter["at"])["redrive"]["code"] == "still_rejected"
     tried = command(run, *fix, "--dry-run")
-    assert (tried["fates"]["send"], tried["counted_by"], tried["sent"]) == (1, {"scans": 1}, 0)
+    assert (tried["outcomes"]["send"], tried["counted_by"], tried["sent"]) == (1, {"scans": 1}, 0)
     before = run.pages()
     assert command(run, *fix, "--yes")["sent"] == 1
     # Then it is counted, and shown as redriven.
     again = command(run, *fix, "--yes")
-    assert (again["fates"]["already_redriven"], again["sent"]) == (1, 0)
+    assert (again["outcomes"]["already_redriven"], again["sent"]) == (1, 0)
     run.settle("command")
     assert run.pages() == before + 7
-    shown = command(run, "show", letter["at"])
-    assert shown["redriven"]["header"]["offset"] == letter["offset"]
+    shown = command(run, "show", dead_letter["at"])
+    assert shown["redriven"]["header"]["offset"] == dead_letter["offset"]
     assert json.loads(shown["text"]) == spoiled

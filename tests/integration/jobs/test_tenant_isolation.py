@@ -158,9 +158,10 @@ def test_totals_of_the_others_are_what_they_were_built_to_be(run: Pipeline) -> N
 
 def test_dead_letters_of_the_others_are_those_of_their_stream_alone(run: Pipeline) -> None:
     theirs = {record.value for record in calm()}
-    letters = [(base64.b64decode(letter["raw"] or ""), letter["reason"]) for letter in dlq.dead_letters(run.settings)]
+    records = dlq.read_dead_letters(run.settings)
+    rejected = [(base64.b64decode(record["raw"] or ""), record["reason"]) for record in records]
     expected = Counter((record.value, record.reason) for record in calm() if record.reason is not None)
-    assert Counter(letter for letter in letters if letter[0] in theirs) == expected
+    assert Counter(row for row in rejected if row[0] in theirs) == expected
 
 
 def test_the_flood_was_one_and_none_of_it_was_dropped(run: Pipeline) -> None:
@@ -173,8 +174,8 @@ def test_the_flood_was_one_and_none_of_it_was_dropped(run: Pipeline) -> None:
 
 
 def test_the_loud_tenant_alone_is_alarmed_by_name(run: Pipeline) -> None:
-    with closing(watch.Watch(run.settings)) as watcher:
-        begun = watcher.look().begun
+    with closing(watch.QuotaMonitor(run.settings)) as watcher:
+        begun = watcher.run_once().begun
     assert {(alarm.tenant, alarm.rule) for alarm in begun} == {("loud", rule) for rule in RULES}
     alerts = [json.loads(record.value or b"") for record in dump(run.settings.kafka, run.settings.names.alerts)]
     about = [alert["data"]["evidence"] for alert in alerts if alert["source"] == "tidemark/watch"]

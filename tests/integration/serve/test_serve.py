@@ -100,7 +100,7 @@ def terminate_sessions(run: Settings) -> int:
 
 
 def heartbeats(run: Settings) -> int:
-    records = dump(run.kafka, run.names.nudges, "read_uncommitted")
+    records = dump(run.kafka, run.names.reevaluations, "read_uncommitted")
     return sum(not json.loads(record.value or b"")["tenant_id"] for record in records)
 
 
@@ -117,7 +117,7 @@ def test_all_roles_go_on_after_postgres_ended_their_sessions_and_stop_in_time(
         served.wait("failed", "live")
         count(run, "c2")
         wait_until(lambda: is_live(run, own_redis, "c2"), WITHIN_S, "c2 in Redis")
-        served.wait("looked", "quotas")
+        served.wait("checked", "quotas")
         served.wait("taken", "alerts")
         assert served.stop() < STOP_S
     started = json.loads(served.log.read_text().splitlines()[0])

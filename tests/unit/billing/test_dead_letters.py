@@ -11,8 +11,8 @@ from tests.unit.dead_letters.test_redrive import (
     EVENT_MS,
     REDRIVE,
     TOPIC,
+    dead_letter,
     event,
-    letter,
     only,
     partial,
     plan,
@@ -24,14 +24,14 @@ from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import Letters, count_letters
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import RedriveLog, Source
-from tidemark.dead_letters.records import Letter, Position
+from tidemark.dead_letters.records import DeadLetter, Position
 
 MARCH = PeriodKey("acme", "alice", datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC))
 OWNER = {"tenant_id": "acme", "customer_id": "alice"}
 SETTINGS = Settings(topics={"events": TOPIC})
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, letters: list[Letter], *records: Any) -> Letters:
+def counted(monkeypatch: pytest.MonkeyPatch, letters: list[DeadLetter], *records: Any) -> Letters:
     log = RedriveLog(REDRIVE)
 
     def read_log(_: Settings, rejected: set[Position]) -> RedriveLog:
@@ -40,7 +40,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, letters: list[Letter], *records: An
             log.add(record)
         return log
 
-    monkeypatch.setattr(refusals, "dead_letters", lambda _: iter([one | OWNER for one in letters]))
+    monkeypatch.setattr(refusals, "read_dead_letters", lambda _: iter([one | OWNER for one in letters]))
     monkeypatch.setattr(refusals, "read_log", read_log)
     return count_letters(SETTINGS, [MARCH])
 
@@ -52,16 +52,16 @@ def test_every_meter_that_is_missing_an_event_counts_until_it_was_redriven(monke
     sent = sent_again(only(plan(letters[:1])), 5, Source(TOPIC, 0, 1))
     assert counted(monkeypatch, letters, sent).open == {MARCH: 1}
     # One that was rejected again is still missing, and a single dead letter.
-    again = letter(sent.value, 5, topic=REDRIVE, meter="calls")
+    again = dead_letter(sent.value, 5, topic=REDRIVE, meter="calls")
     assert counted(monkeypatch, [*letters, again], sent).open == {MARCH: 2}
 
 
 def test_a_redriven_event_that_a_meter_refuses_is_missing_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, again = letter(event(), 1), partial(event(), 5, topic=REDRIVE)
+    whole, again = dead_letter(event(), 1), partial(event(), 5, topic=REDRIVE)
     record = redriven(_value(), 5, Source(TOPIC, 0, 1))
     assert counted(monkeypatch, [whole], record).open == {}
     assert counted(monkeypatch, [whole, again], record).open == {MARCH: 1}
 
 
 def _value() -> bytes:
-    return only(plan([letter(event(), 1)])).value
+    return only(plan([dead_letter(event(), 1)])).value

@@ -59,7 +59,7 @@ def test_the_example_becomes_rows(tmp_path: Path) -> None:
     assert found["calendar"][2].values[3] == ("2013-02-03", "2013-03-03", "2013-03-31", "2013-05-05")
     assert found["meter"][0] == Row(
         (None, "tokens"),
-        (("completion", "embedding"), "sum", "quantity", ("model",), "tokens", False, "", "reject", "hour"),
+        (("completion", "embedding"), "sum", "quantity", ("model",), "tokens", False, "", "reject", "hour", "rounded"),
     )
     for table, (keys, values) in TABLES.items():
         assert {(len(row.key), len(row.values)) for row in found[table]} == {(len(keys), len(values))}
@@ -126,6 +126,8 @@ def test_all_faults_are_told_at_once_with_their_path(tmp_path: Path) -> None:
         ({"aggregation": "unique"}, "value", "unique"),
         ({"aggregation": "unique", "value": "quantity"}, "value", "unique"),
         ({"per": "hour"}, "per", "weighted_sum"),
+        ({"aggregation": "count", "precision": "exact"}, "precision", "rounds no value"),
+        ({"aggregation": "unique", "value": "user", "precision": "exact"}, "precision", "rounds no value"),
         ({"aggregation": "weighted_sum", "per": "week"}, "per", "week"),
         ({"on_missing": "ignore"}, "on_missing", "ignore"),
         ({"value": "a..b"}, "value", "path"),

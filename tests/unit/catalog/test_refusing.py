@@ -23,7 +23,7 @@ def meter(**changed: object) -> tuple[object, ...]:
 def warned(new: tuple[object, ...], old: tuple[object, ...] | None = None, *, first: bool = False) -> str:
     stored = OPEN_T | {"meter": {} if old is None else {("t", "m"): (Version(old),)}}
     made = plan(wants(meter=[Row(("t", "m"), new, path="tenants.t.meters.m")]), stored, replace(TERMS, first=first))
-    return "".join(note for note in made.notes if "can refuse" in note)
+    return "".join(note for note in made.warnings if "can refuse" in note)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ TERMS = Terms(now_ms=NOW_MS)
 LATER_MS, LAST_MS = MARCH_MS + 60 * MINUTE_MS, MARCH_MS + 120 * MINUTE_MS
 MONTH: tuple[object, ...] = (None, "P1M", "UTC", ())
 WEEK: tuple[object, ...] = (None, "P1W", "UTC", ())
-SUM: tuple[object, ...] = (("e",), "sum", "quantity", (), "u", False, "", "reject", "hour")
+SUM: tuple[object, ...] = (("e",), "sum", "quantity", (), "u", False, "", "reject", "hour", "rounded")
 MAX: tuple[object, ...] = (("e",), "max", *SUM[2:])
 
 
@@ -233,7 +233,7 @@ def test_the_aggregation_of_a_meter_never_changes(stored: Key, wanted: Key) -> N
 
 
 def test_the_unit_of_time_of_a_weighted_sum_never_changes() -> None:
-    hours, days = (((*SUM[:1], "weighted_sum", *SUM[2:8], per)) for per in ("hour", "day"))
+    hours, days = (((*SUM[:1], "weighted_sum", *SUM[2:8], per, *SUM[9:])) for per in ("hour", "day"))
     before = of(meter={(None, "m"): (Version(hours),)})
     made = plan(wants(meter=[Row((None, "m"), days, path="meters.m")]), before, TERMS)
     assert "day differs from hour" in messages(made)["meters.m.per"]

@@ -11,10 +11,10 @@ from tidemark.cli.main import app
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit
 from tidemark.dead_letters.log import RedriveLog
-from tidemark.dead_letters.plan import Fate, Item, Plan
+from tidemark.dead_letters.plan import Item, Outcome, Plan
 
 
-def letter(offset: int, **changed: Any) -> dict[str, Any]:
+def dead_letter(offset: int, **changed: Any) -> dict[str, Any]:
     return {
         "at": f"0:{offset}", "topic": "usage.events", "partition": 1, "offset": offset, "raw": "e30=",
         "arrival": "2026-03-01T00:00:00.000Z", "reason": "too_late", "tenant_id": "acme", "customer_id": "[eu]c-7",
@@ -29,8 +29,9 @@ def _settings(monkeypatch):
 
 
 def test_the_list_says_whose_events_they_were_and_how_late(monkeypatch):
-    letters = [letter(1), letter(2, tenant_id=None, customer_id=None, reason="invalid_json", detail="no JSON")]
-    monkeypatch.setattr("tidemark.cli.dlq.dead_letters", lambda _: iter(letters))
+    unreadable = dead_letter(2, tenant_id=None, customer_id=None, reason="invalid_json", detail="no JSON")
+    dead_letters = [dead_letter(1), unreadable]
+    monkeypatch.setattr("tidemark.cli.dlq.read_dead_letters", lambda _: iter(dead_letters))
     lines = CliRunner().invoke(app, ["dlq", "list"]).stdout.splitlines()
     head, late, unread = (next(line for line in lines if name in line) for name in ("arrival", "0:1", "0:2"))
     columns = [cell.strip() for cell in head.strip("┃").split("┃")]
@@ -44,9 +45,9 @@ def test_a_redrive_says_sent_as_it_was_of_what_is_sent_alone(monkeypatch):
     mended = [Edit("quantity", '"x"', "1")]
     plan = Plan(
         [
-            Item(letter(1), value=b"{}", deadline_ms=1),
-            Item(letter(2), Fate.REFUSED, "window", "its window has ended.", b"{}"),
-            Item(letter(3), Fate.REFUSED, "reject", "it would be rejected again.", b"{}", edits=mended),
+            Item(dead_letter(1), value=b"{}", deadline_ms=1),
+            Item(dead_letter(2), Outcome.REFUSED, "window", "its window has ended.", b"{}"),
+            Item(dead_letter(3), Outcome.REFUSED, "reject", "it would be rejected again.", b"{}", edits=mended),
         ],
         RedriveLog("usage.events.redrive"),
     )

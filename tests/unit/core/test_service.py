@@ -191,11 +191,11 @@ def test_a_retry_waits_at_least_half_and_never_more_than_its_bound(
 
 
 def test_a_line_of_the_log_is_json_with_an_instant_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
-    logger("limits")("looked", nudged=3, error="ü\n")
+    logger("limits")("synced", requested=3, error="ü\n")
     (text,) = capsys.readouterr().err.splitlines()
     line = json.loads(text)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("at"))
-    assert line == {"level": "info", "component": "limits", "event": "looked", "nudged": 3, "error": "ü\n"}
+    assert line == {"level": "info", "component": "limits", "event": "synced", "requested": 3, "error": "ü\n"}
 
 
 def test_a_log_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

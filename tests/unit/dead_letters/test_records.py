@@ -1,4 +1,4 @@
-"""Dead-letter records: JSON that keeps the original bytes exactly, arrivals that no date can express, choosing some."""
+"""Dead-letter records: JSON that keeps the original bytes, arrivals that no date can express, selections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tidemark.core.errors import UsageError
 from tidemark.dead_letters.records import (
-    Letter,
+    DeadLetter,
     Position,
     arrival_ms,
     instant_ms,
@@ -95,86 +95,94 @@ def test_an_arrival_is_text_in_the_years_1_to_9999_and_null_elsewhere(ms: int, t
     assert rfc3339(ms) == text
 
 
-def letter(at: str = "0:0", **fields: object) -> Letter:
-    """A record as `tidemark.dead_letters.records.dead_letters` gives it."""
+def dead_letter(at: str = "0:0", **fields: object) -> DeadLetter:
+    """A record as `tidemark.dead_letters.records.read_dead_letters` yields it."""
     return {"at": at, **json.loads(to_json(RECORD)), **fields}
 
 
-def arrived(*texts: str | None) -> list[Letter]:
-    return [letter(f"0:{offset}", arrival=text) for offset, text in enumerate(texts)]
+def arrived(*texts: str | None) -> list[DeadLetter]:
+    return [dead_letter(f"0:{offset}", arrival=text) for offset, text in enumerate(texts)]
 
 
-def positions(letters: list[Letter]) -> list[str]:
-    return [one["at"] for one in letters]
+def positions(dead_letters: list[DeadLetter]) -> list[str]:
+    return [dead_letter["at"] for dead_letter in dead_letters]
 
 
 T1, T2, T3 = "2024-01-01T00:00:00.001Z", "2024-01-01T00:00:00.002Z", "2024-01-01T00:00:00.003Z"
 
 
 def test_every_condition_must_hold() -> None:
-    letters = [
-        letter("0:0", reason="too_late", tenant_id="acme", customer_id="bob"),
-        letter("0:1", reason="in_future", tenant_id="acme", customer_id="bob"),
-        letter("0:2", reason="too_late", tenant_id="globex", customer_id="bob"),
-        letter("0:3", reason="too_late", tenant_id="acme", customer_id=None),
+    dead_letters = [
+        dead_letter("0:0", reason="too_late", tenant_id="acme", customer_id="bob"),
+        dead_letter("0:1", reason="in_future", tenant_id="acme", customer_id="bob"),
+        dead_letter("0:2", reason="too_late", tenant_id="globex", customer_id="bob"),
+        dead_letter("0:3", reason="too_late", tenant_id="acme", customer_id=None),
     ]
-    assert positions(select(letters, reason="too_late", tenant="acme", customer="bob")) == ["0:0"]
-    assert positions(select(letters, reason="too_late", tenant="acme")) == ["0:0", "0:3"]
-    assert positions(select(letters, reason=None, tenant="globex")) == ["0:2"]
+    assert positions(select(dead_letters, reason="too_late", tenant="acme", customer="bob")) == ["0:0"]
+    assert positions(select(dead_letters, reason="too_late", tenant="acme")) == ["0:0", "0:3"]
+    assert positions(select(dead_letters, reason=None, tenant="globex")) == ["0:2"]
 
 
 def test_a_range_holds_its_beginning_and_not_its_end() -> None:
-    letters = arrived(T1, T2, T3, None)
-    assert positions(select(letters, since_ms=instant_ms(T2))) == ["0:1", "0:2"]
-    assert positions(select(letters, until_ms=instant_ms(T2))) == ["0:0"]
-    assert positions(select(letters, since_ms=instant_ms(T2), until_ms=instant_ms(T3))) == ["0:1"]
+    dead_letters = arrived(T1, T2, T3, None)
+    assert positions(select(dead_letters, since_ms=instant_ms(T2))) == ["0:1", "0:2"]
+    assert positions(select(dead_letters, until_ms=instant_ms(T2))) == ["0:0"]
+    assert positions(select(dead_letters, since_ms=instant_ms(T2), until_ms=instant_ms(T3))) == ["0:1"]
 
 
 def test_an_arrival_that_no_date_can_say_is_in_no_range_but_in_the_whole() -> None:
-    letters = arrived(None, T1)
-    assert positions(select(letters, since_ms=0)) == ["0:1"]
-    assert positions(select(letters)) == ["0:0", "0:1"]
+    dead_letters = arrived(None, T1)
+    assert positions(select(dead_letters, since_ms=0)) == ["0:1"]
+    assert positions(select(dead_letters)) == ["0:0", "0:1"]
 
 
 def test_positions_choose_exactly_the_records_named() -> None:
-    letters = [letter("0:1"), letter("1:1"), letter("1:11")]
-    assert positions(select(letters, at={Position(1, 1), Position(0, 11)})) == ["1:1"]
-    assert select(letters, at=set()) == []
+    dead_letters = [dead_letter("0:1"), dead_letter("1:1"), dead_letter("1:11")]
+    assert positions(select(dead_letters, at={Position(1, 1), Position(0, 11)})) == ["1:1"]
+    assert select(dead_letters, at=set()) == []
 
 
 def test_the_newest_are_kept_by_arrival_whatever_partition_they_are_in() -> None:
-    letters = arrived(T3, T1, None, T2)
-    assert positions(newest(letters, 2)) == ["0:3", "0:0"]
-    assert positions(newest(letters, 0)) == []
-    assert positions(newest(letters)) == ["0:2", "0:1", "0:3", "0:0"]
+    dead_letters = arrived(T3, T1, None, T2)
+    assert positions(newest(dead_letters, 2)) == ["0:3", "0:0"]
+    assert positions(newest(dead_letters, 0)) == []
+    assert positions(newest(dead_letters)) == ["0:2", "0:1", "0:3", "0:0"]
 
 
 def test_equal_arrivals_are_in_the_order_of_their_source() -> None:
-    letters = [letter("0:0", partition=1, offset=9), letter("0:1", partition=1, offset=10), letter("0:2", partition=0)]
-    assert positions(newest(letters)) == positions(newest(letters, 3)) == ["0:2", "0:0", "0:1"]
+    dead_letters = [
+        dead_letter("0:0", partition=1, offset=9),
+        dead_letter("0:1", partition=1, offset=10),
+        dead_letter("0:2", partition=0),
+    ]
+    assert positions(newest(dead_letters)) == positions(newest(dead_letters, 3)) == ["0:2", "0:0", "0:1"]
 
 
 def test_a_survey_counts_all_that_are_wanted_and_shows_the_newest() -> None:
-    letters = [*arrived(T1, T2, T3), letter("1:0", reason="in_future"), letter("1:1", tenant_id="other")]
-    letters.append(letter("1:2", reason="missing_value", meter="miles", partial=True, arrival=T1))
-    shown, counts, partial = survey(letters, 1, tenant="acme")
+    dead_letters = [*arrived(T1, T2, T3), dead_letter("1:0", reason="in_future"), dead_letter("1:1", tenant_id="other")]
+    dead_letters.append(dead_letter("1:2", reason="missing_value", meter="miles", partial=True, arrival=T1))
+    shown, counts, partial = survey(dead_letters, 1, tenant="acme")
     assert positions(shown) == ["1:0"]
     assert counts == {"too_late": 3, "in_future": 1, "missing_value": 1}
     assert partial == 1
 
 
 def test_dead_letters_of_a_meter_and_partial_or_whole_ones_are_chosen() -> None:
-    letters = [letter("0:0"), letter("0:1", meter="miles"), letter("0:2", meter="miles", partial=True)]
-    assert positions(select(letters, meter="miles")) == ["0:1", "0:2"]
-    assert positions(select(letters, partial=True)) == ["0:2"]
-    assert positions(select(letters, partial=False)) == ["0:0", "0:1"]
+    dead_letters = [
+        dead_letter("0:0"),
+        dead_letter("0:1", meter="miles"),
+        dead_letter("0:2", meter="miles", partial=True),
+    ]
+    assert positions(select(dead_letters, meter="miles")) == ["0:1", "0:2"]
+    assert positions(select(dead_letters, partial=True)) == ["0:2"]
+    assert positions(select(dead_letters, partial=False)) == ["0:0", "0:1"]
 
 
 def test_original_bytes_and_arrival_come_back() -> None:
-    assert raw_of(letter()) == b'{"a":1}'
-    assert raw_of(letter(raw=None)) is None
-    assert arrival_ms(letter()) == 1_709_251_199_999
-    assert arrival_ms(letter(arrival=None)) is None
+    assert raw_of(dead_letter()) == b'{"a":1}'
+    assert raw_of(dead_letter(raw=None)) is None
+    assert arrival_ms(dead_letter()) == 1_709_251_199_999
+    assert arrival_ms(dead_letter(arrival=None)) is None
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
@@ -190,7 +198,7 @@ def test_an_instant_needs_a_zone(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", ":", "1:", ":1", "a:1", "-1:1", "1:1:1"])
 def test_a_position_is_two_numbers(text: str) -> None:
-    with pytest.raises(UsageError, match="no position"):
+    with pytest.raises(UsageError, match="not a position"):
         position_of(text)
 
 
@@ -201,4 +209,4 @@ def test_a_position_is_read_as_it_is_written() -> None:
 
 def test_a_whole_preview_is_not_cut() -> None:
     raw = base64.b64encode(b"y" * 70_000).decode()
-    assert preview(letter(raw=raw), None) == "y" * 70_000
+    assert preview(dead_letter(raw=raw), None) == "y" * 70_000

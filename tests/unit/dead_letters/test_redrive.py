@@ -1,4 +1,4 @@
-"""Redriving dead letters: repairs of JSON, what a plan decides about each, and holds against the redrive topic."""
+"""Redriving dead letters: repairs of JSON, the outcome of each in a plan, and the comparison with the redrive topic."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Record
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, parse_fixes, read_object, write_object
-from tidemark.dead_letters.log import HEADER, Mark, RedriveLog, Source, noting_rejected
-from tidemark.dead_letters.plan import Fate, Item, Plan, Rules, make_plan
-from tidemark.dead_letters.records import Letter, Position
-from tidemark.dead_letters.validate import Judge
+from tidemark.dead_letters.log import HEADER, Marker, RedriveLog, Source, collecting_rejected
+from tidemark.dead_letters.plan import Item, Outcome, Plan, Rules, make_plan
+from tidemark.dead_letters.records import DeadLetter, Position
+from tidemark.dead_letters.validate import Validator
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import InMemoryCatalogSource, Tenant
 from udfs.decode.decoder import DecodePolicy
@@ -45,7 +45,7 @@ def event(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value is not ...}
 
 
-def letter(raw: bytes | dict[str, Any] | None, offset: int = 0, **changed: Any) -> Letter:
+def dead_letter(raw: bytes | dict[str, Any] | None, offset: int = 0, **changed: Any) -> DeadLetter:
     """A dead letter as it is listed; its own offset is that of the event + 100."""
     value = json.dumps(raw).encode() if isinstance(raw, dict) else raw
     record = DlqRecord(
@@ -59,26 +59,28 @@ def redriven(value: bytes, offset: int, origin: Source | None = None, timestamp_
     """A record of the redrive topic."""
     headers: tuple[tuple[str, bytes], ...] = ()
     if origin is not None:
-        mark = Mark(origin.topic, origin.partition, origin.offset, origin, Source("usage.dlq", 0, 0), "now")
-        headers = ((HEADER, msgspec.json.encode(mark)),)
+        marker = Marker(origin.topic, origin.partition, origin.offset, origin, Source("usage.dlq", 0, 0), "now")
+        headers = ((HEADER, msgspec.json.encode(marker)),)
     return Record(0, offset, timestamp_ms, b"acme/alice", value, headers)
 
 
-def judge() -> Judge:
-    """Calls are counted by two meters, charges by one that allows nothing negative."""
+def validator() -> Validator:
+    """Two meters count calls, one counts charges and allows nothing negative."""
     meters = [Meter("calls", ("call",), "count"), Meter("seconds", ("call",), "sum"), Meter("paid", ("charge",), "sum")]
-    return Judge(Catalog(InMemoryCatalogSource([Tenant("acme")], meters), float("inf"), 100), POLICY)
+    return Validator(Catalog(InMemoryCatalogSource([Tenant("acme")], meters), float("inf"), 100), POLICY)
 
 
 def plan(
-    letters: Sequence[Letter],
+    dead_letters: Sequence[DeadLetter],
     fixes: Fixes | None = None,
     log: RedriveLog | None = None,
     now_ms: int = NOW_MS,
     force: bool = False,
 ) -> Plan:
     rules = Rules(GRACE_MS, WINDOW_MS)
-    return make_plan(letters, log or RedriveLog(REDRIVE), judge(), rules, fixes or Fixes(), force=force, now_ms=now_ms)
+    return make_plan(
+        dead_letters, log or RedriveLog(REDRIVE), validator(), rules, fixes or Fixes(), force=force, now_ms=now_ms
+    )
 
 
 def only(made: Plan) -> Item:
@@ -130,7 +132,7 @@ def test_a_repair_changes_the_field_it_names(texts: dict[str, Sequence[str]], be
         ({"renames": ["a=p.q"]}, '{"a":1,"p":5}'),
     ],
 )
-def test_a_repair_never_overwrites_what_it_was_not_told_to(texts: dict[str, Sequence[str]], document: str) -> None:
+def test_a_repair_never_overwrites_another_field(texts: dict[str, Sequence[str]], document: str) -> None:
     with pytest.raises(Unfixable) as caught:
         fixed(document, **texts)
     assert caught.value.code == "fix_conflict"
@@ -201,8 +203,8 @@ def test_numbers_stay_as_they_were_written() -> None:
 )  # fmt: skip
 def test_what_is_no_object_is_never_sent(raw: bytes | None, code: str) -> None:
     for force in (False, True):
-        item = only(plan([letter(raw)], parse_fixes(sets=["a=1"]), force=force))
-        assert (item.fate, item.code) == (Fate.REFUSED, code)
+        item = only(plan([dead_letter(raw)], parse_fixes(sets=["a=1"]), force=force))
+        assert (item.outcome, item.code) == (Outcome.REFUSED, code)
 
 
 # --- what the plan decides
@@ -210,102 +212,104 @@ def test_what_is_no_object_is_never_sent(raw: bytes | None, code: str) -> None:
 
 def test_an_event_that_would_be_counted_now_is_sent_byte_for_byte_with_its_arrival_and_owner() -> None:
     raw = json.dumps(event(), indent=2).encode()
-    item = only(plan([letter(raw)]))
-    assert (item.fate, item.value, item.arrival_ms, item.key) == (Fate.SEND, raw, ARRIVAL_MS, b"acme/alice")
+    item = only(plan([dead_letter(raw)]))
+    assert (item.outcome, item.value, item.arrival_ms, item.key) == (Outcome.SEND, raw, ARRIVAL_MS, b"acme/alice")
     assert item.meters == ("calls", "seconds")
 
 
 def test_an_event_that_would_be_rejected_again_is_refused_with_the_reason_it_would_get() -> None:
-    item = only(plan([letter(event(event_type="other"))]))
-    assert (item.fate, item.code) == (Fate.REFUSED, "still_rejected")
+    item = only(plan([dead_letter(event(event_type="other"))]))
+    assert (item.outcome, item.code) == (Outcome.REFUSED, "still_rejected")
     assert item.detail.startswith("unknown_event_type: ")
 
 
 def test_a_repair_makes_it_count() -> None:
-    item = only(plan([letter(event(event_type="other"))], parse_fixes(sets=['event_type="charge"'])))
-    assert (item.fate, item.meters) == (Fate.SEND, ("paid",))
+    item = only(plan([dead_letter(event(event_type="other"))], parse_fixes(sets=['event_type="charge"'])))
+    assert (item.outcome, item.meters) == (Outcome.SEND, ("paid",))
     assert json.loads(item.value) == event(event_type="charge")
     assert not item.new_identity
 
 
 def test_nan_can_be_repaired() -> None:
     raw = json.dumps(event(quantity=float("nan"))).encode()
-    assert only(plan([letter(raw)])).code == "still_rejected"
-    assert only(plan([letter(raw)], parse_fixes(sets=["quantity=1"]))).fate is Fate.SEND
+    assert only(plan([dead_letter(raw)])).code == "still_rejected"
+    assert only(plan([dead_letter(raw)], parse_fixes(sets=["quantity=1"]))).outcome is Outcome.SEND
 
 
 def test_force_sends_what_would_be_rejected_again_and_says_so() -> None:
-    made = plan([letter(event(event_type="other"))], force=True)
-    assert (only(made).fate, only(made).code) == (Fate.SEND, "still_rejected")
+    made = plan([dead_letter(event(event_type="other"))], force=True)
+    assert (only(made).outcome, only(made).code) == (Outcome.SEND, "still_rejected")
     assert any("--force" in text for text in made.warnings())
 
 
 def test_force_does_not_send_an_event_without_a_time() -> None:
     for timestamp in ("soon", ..., "1969-12-31T23:59:59Z"):
-        item = only(plan([letter(event(timestamp=timestamp))], force=True))
-        assert (item.fate, item.code) == (Fate.REFUSED, "no_event_time")
+        item = only(plan([dead_letter(event(timestamp=timestamp))], force=True))
+        assert (item.outcome, item.code) == (Outcome.REFUSED, "no_event_time")
 
 
-def test_lateness_is_judged_by_the_original_arrival_and_not_by_the_clock() -> None:
+def test_lateness_is_decided_by_the_original_arrival_and_not_by_the_clock() -> None:
     # Arrived in time, long ago by now ...
-    assert only(plan([letter(event())], now_ms=EVENT_MS + GRACE_MS + HOUR_MS)).fate is Fate.SEND
+    assert only(plan([dead_letter(event())], now_ms=EVENT_MS + GRACE_MS + HOUR_MS)).outcome is Outcome.SEND
     # ... and too late, however early it is redriven.
-    late = letter(event(), arrival=rfc3339(EVENT_MS + GRACE_MS + 1))
+    late = dead_letter(event(), arrival=rfc3339(EVENT_MS + GRACE_MS + 1))
     item = only(plan([late], now_ms=EVENT_MS))
-    assert (item.fate, item.code) == (Fate.REFUSED, "still_rejected")
+    assert (item.outcome, item.code) == (Outcome.REFUSED, "still_rejected")
     assert item.detail.startswith("too_late")
 
 
 def test_the_window_ends_grace_and_window_after_the_event_time_to_the_millisecond() -> None:
     #   event ---- grace ----|---- window ----|
     #                                       NOW refused from here on
-    assert only(plan([letter(event())], now_ms=NOW_MS)).fate is Fate.SEND
+    assert only(plan([dead_letter(event())], now_ms=NOW_MS)).outcome is Outcome.SEND
     for force in (False, True):
-        item = only(plan([letter(event())], now_ms=NOW_MS + 1, force=force))
-        assert (item.fate, item.code) == (Fate.REFUSED, "window_over")
+        item = only(plan([dead_letter(event())], now_ms=NOW_MS + 1, force=force))
+        assert (item.outcome, item.code) == (Outcome.REFUSED, "window_over")
         assert "replay" in item.detail
 
 
 def test_a_new_event_time_does_not_lengthen_the_window_of_copies_that_carry_the_old_one() -> None:
-    late = letter(event(), arrival=rfc3339(EVENT_MS + GRACE_MS + HOUR_MS))
+    late = dead_letter(event(), arrival=rfc3339(EVENT_MS + GRACE_MS + HOUR_MS))
     fixes = parse_fixes(sets=[f'timestamp="{rfc3339(EVENT_MS + 2 * HOUR_MS)}"'])
-    assert only(plan([late], fixes, now_ms=NOW_MS)).fate is Fate.SEND
+    assert only(plan([late], fixes, now_ms=NOW_MS)).outcome is Outcome.SEND
     assert only(plan([late], fixes, now_ms=NOW_MS + 1)).code == "window_over"
 
 
 def test_an_unknown_arrival_is_refused() -> None:
     for arrival in (None, rfc3339(-1)):
-        item = only(plan([letter(event(), arrival=arrival)], force=True))
-        assert (item.fate, item.code) == (Fate.REFUSED, "no_arrival")
+        item = only(plan([dead_letter(event(), arrival=arrival)], force=True))
+        assert (item.outcome, item.code) == (Outcome.REFUSED, "no_arrival")
 
 
 def test_copies_in_the_selection_are_sent_once_the_first_that_would_be_counted() -> None:
-    letters = [
-        letter(event(event_type="other"), 1),
-        letter(event(), 2),
-        letter(event(quantity=9), 3),
-        letter(event(event_id="e-2"), 4),
+    dead_letters = [
+        dead_letter(event(event_type="other"), 1),
+        dead_letter(event(), 2),
+        dead_letter(event(quantity=9), 3),
+        dead_letter(event(event_id="e-2"), 4),
     ]
-    made = plan(letters)
-    assert [item.fate for item in made.items] == [Fate.REFUSED, Fate.SEND, Fate.COPY, Fate.SEND]
+    made = plan(dead_letters)
+    assert [item.outcome for item in made.items] == [Outcome.REFUSED, Outcome.SEND, Outcome.COPY, Outcome.SEND]
     assert made.refused_by() == {"still_rejected": 1}
-    assert any("same" in item.detail for item in made.items if item.fate is Fate.COPY)
+    assert any("same" in item.detail for item in made.items if item.outcome is Outcome.COPY)
 
 
 def test_one_that_is_sent_by_force_does_not_keep_back_a_copy_that_would_be_counted() -> None:
-    made = plan([letter(event(event_type="other"), 1), letter(event(), 2), letter(event(), 3)], force=True)
-    assert [item.fate for item in made.items] == [Fate.SEND, Fate.SEND, Fate.COPY]
+    made = plan(
+        [dead_letter(event(event_type="other"), 1), dead_letter(event(), 2), dead_letter(event(), 3)], force=True
+    )
+    assert [item.outcome for item in made.items] == [Outcome.SEND, Outcome.SEND, Outcome.COPY]
 
 
 def test_a_new_identity_is_pointed_out() -> None:
-    made = plan([letter(event())], parse_fixes(sets=['event_id="e-9"']))
-    assert only(made).fate is Fate.SEND
+    made = plan([dead_letter(event())], parse_fixes(sets=['event_id="e-9"']))
+    assert only(made).outcome is Outcome.SEND
     assert any("another identity" in text for text in made.warnings())
-    # An id where there was none makes no second event of it.
-    assert plan([letter(event(event_id=...))], parse_fixes(sets=['event_id="e-9"'])).warnings() == []
+    # A first id makes no second event of it.
+    assert plan([dead_letter(event(event_id=...))], parse_fixes(sets=['event_id="e-9"'])).warnings() == []
 
 
-# --- what is held against the redrive topic
+# --- the comparison with the redrive topic
 
 
 def log_of(*records: Record, rejected: Sequence[Position] = ()) -> RedriveLog:
@@ -318,72 +322,75 @@ def log_of(*records: Record, rejected: Sequence[Position] = ()) -> RedriveLog:
 RAW = json.dumps(event()).encode()
 
 
-def test_what_stands_in_the_redrive_topic_is_not_sent_again() -> None:
+def test_an_event_in_the_redrive_topic_is_not_sent_again() -> None:
     log = log_of(redriven(RAW, 5, Source(TOPIC, 0, 0)))
-    item = only(plan([letter(event())], log=log))
-    assert item.fate is Fate.ALREADY
+    item = only(plan([dead_letter(event())], log=log))
+    assert item.outcome is Outcome.ALREADY
     assert "0:5" in item.detail
 
 
-def test_a_copy_of_what_stands_there_is_not_sent_either() -> None:
-    # Another record of the same event, and one that was put there without a header.
-    assert only(plan([letter(event(), 7)], log=log_of(redriven(RAW, 5, Source(TOPIC, 0, 0))))).fate is Fate.ALREADY
-    assert only(plan([letter(event(), 7)], log=log_of(redriven(RAW, 5)))).fate is Fate.ALREADY
+def test_a_copy_of_an_event_in_the_redrive_topic_is_not_sent_either() -> None:
+    # Another record of the same event, and a record without a header.
+    assert (
+        only(plan([dead_letter(event(), 7)], log=log_of(redriven(RAW, 5, Source(TOPIC, 0, 0))))).outcome
+        is Outcome.ALREADY
+    )
+    assert only(plan([dead_letter(event(), 7)], log=log_of(redriven(RAW, 5)))).outcome is Outcome.ALREADY
 
 
 def test_already_redriven_says_so_also_after_the_window() -> None:
-    item = only(plan([letter(event())], log=log_of(redriven(RAW, 5)), now_ms=NOW_MS + 10**9))
-    assert item.fate is Fate.ALREADY
+    item = only(plan([dead_letter(event())], log=log_of(redriven(RAW, 5)), now_ms=NOW_MS + 10**9))
+    assert item.outcome is Outcome.ALREADY
 
 
 def test_a_void_and_the_event_it_takes_back_are_two_events() -> None:
-    made = plan([letter(event(event_id="v-1", voids="e-1"))], log=log_of(redriven(RAW, 5)))
-    assert only(made).fate is Fate.SEND
+    made = plan([dead_letter(event(event_id="v-1", voids="e-1"))], log=log_of(redriven(RAW, 5)))
+    assert only(made).outcome is Outcome.SEND
 
 
 def test_another_identity_does_not_get_the_same_record_counted_twice() -> None:
     log = log_of(redriven(json.dumps(event(event_id="a")).encode(), 5, Source(TOPIC, 0, 0)))
-    assert only(plan([letter(event())], parse_fixes(sets=['event_id="b"']), log)).fate is Fate.ALREADY
+    assert only(plan([dead_letter(event())], parse_fixes(sets=['event_id="b"']), log)).outcome is Outcome.ALREADY
 
 
 def test_what_was_rejected_again_may_be_sent_again_from_either_dead_letter() -> None:
     # Given an event that was redriven and became a dead letter of the redrive topic
-    first = letter(event())
-    again = letter(event(), 5, topic=REDRIVE)
+    first = dead_letter(event())
+    again = dead_letter(event(), 5, topic=REDRIVE)
     log = log_of(redriven(RAW, 5, Source(TOPIC, 0, 0)), rejected=[Position(0, 5)])
-    assert only(plan([first], log=log)).fate is Fate.SEND
-    assert only(plan([again], log=log)).fate is Fate.SEND
+    assert only(plan([first], log=log)).outcome is Outcome.SEND
+    assert only(plan([again], log=log)).outcome is Outcome.SEND
     assert log.failures(Source(TOPIC, 0, 0)) == log.failures(Source(REDRIVE, 0, 5)) == [Position(0, 5)]
-    # When it is redriven from the second, with another identity, then neither is sent any more.
+    # When it is redriven from the second, with another identity, then neither is sent again.
     log.add(redriven(json.dumps(event(event_id="b")).encode(), 6, log.origin_of(Source(REDRIVE, 0, 5))))
-    assert [item.fate for item in plan([first, again], log=log).items] == [Fate.ALREADY, Fate.ALREADY]
+    assert [item.outcome for item in plan([first, again], log=log).items] == [Outcome.ALREADY, Outcome.ALREADY]
 
 
 def test_a_dead_letter_that_somebody_else_put_into_the_redrive_topic_is_its_own_origin() -> None:
     log = log_of(redriven(RAW, 5), rejected=[Position(0, 5)])
     assert log.origin_of(Source(REDRIVE, 0, 5)) == Source(REDRIVE, 0, 5)
-    assert only(plan([letter(event(), 5, topic=REDRIVE)], log=log)).fate is Fate.SEND
+    assert only(plan([dead_letter(event(), 5, topic=REDRIVE)], log=log)).outcome is Outcome.SEND
 
 
-def test_positions_that_were_rejected_in_the_redrive_topic_are_noted_as_letters_pass() -> None:
+def test_positions_that_were_rejected_in_the_redrive_topic_are_noted_as_dead_letters_pass() -> None:
     rejected: set[Position] = set()
-    letters = [letter(event(), 1), letter(event(), 2, topic=REDRIVE)]
-    assert list(noting_rejected(letters, REDRIVE, rejected)) == letters
+    dead_letters = [dead_letter(event(), 1), dead_letter(event(), 2, topic=REDRIVE)]
+    assert list(collecting_rejected(dead_letters, REDRIVE, rejected)) == dead_letters
     assert rejected == {Position(0, 2)}
 
 
 def test_a_header_of_somebody_else_is_passed_over() -> None:
     log = log_of(Record(0, 5, ARRIVAL_MS, None, RAW, ((HEADER, b"not json"), ("other", b""))))
-    assert only(plan([letter(event())], log=log)).fate is Fate.ALREADY
+    assert only(plan([dead_letter(event())], log=log)).outcome is Outcome.ALREADY
 
 
 def test_redriving_again_and_again_sends_an_event_once() -> None:
-    letters = [letter(event(event_id=f"e-{n % 3}"), n) for n in range(7)]
+    dead_letters = [dead_letter(event(event_id=f"e-{n % 3}"), n) for n in range(7)]
     log, sent = RedriveLog(REDRIVE), []
     for _ in range(3):
-        made = plan(letters, log=log)
+        made = plan(dead_letters, log=log)
         for item in made.sends:
-            source = Source(item.letter["topic"], item.letter["partition"], item.letter["offset"])
+            source = Source(item.dead_letter["topic"], item.dead_letter["partition"], item.dead_letter["offset"])
             log.add(redriven(item.value, len(sent), source))
             sent.append(base64.b64encode(item.value))
     assert len(sent) == len(set(sent)) == 3
@@ -394,18 +401,18 @@ def test_cloud_events_are_known_by_their_own_identity() -> None:
         "specversion": "1.0", "id": "c-1", "source": "/meter/1", "subject": "alice", "type": "call",
         "time": rfc3339(EVENT_MS), "tenantid": "acme",
     }  # fmt: skip
-    item = only(plan([letter(cloud)]))
-    assert (item.fate, item.key) == (Fate.SEND, b"acme/alice")
-    assert only(plan([letter(cloud, 3)], log=log_of(redriven(item.value, 1)))).fate is Fate.ALREADY
-    assert only(plan([letter(cloud)], parse_fixes(sets=['source="/meter/2"']))).new_identity
+    item = only(plan([dead_letter(cloud)]))
+    assert (item.outcome, item.key) == (Outcome.SEND, b"acme/alice")
+    assert only(plan([dead_letter(cloud, 3)], log=log_of(redriven(item.value, 1)))).outcome is Outcome.ALREADY
+    assert only(plan([dead_letter(cloud)], parse_fixes(sets=['source="/meter/2"']))).new_identity
 
 
 # --- what one meter is missing
 
 
-def partial(raw: bytes | dict[str, Any], offset: int = 0, **changed: Any) -> Letter:
-    """A dead letter of a charge that `paid` refused and others counted."""
-    return letter(raw, offset, **{"reason": "negative_quantity", "meter": "paid", "partial": True, **changed})
+def partial(raw: bytes | dict[str, Any], offset: int = 0, **changed: Any) -> DeadLetter:
+    """A dead letter of a charge that `paid` refused and other meters counted."""
+    return dead_letter(raw, offset, **{"reason": "negative_quantity", "meter": "paid", "partial": True, **changed})
 
 
 CHARGE = event(event_type="charge", quantity=-3)
@@ -420,86 +427,86 @@ def sent_again(item: Item, offset: int, origin: Source | None = None) -> Record:
 def test_what_a_meter_is_missing_is_sent_in_an_envelope_with_the_bytes_before_the_repair() -> None:
     first = partial(CHARGE)
     item = only(plan([first], CHARGED))
-    assert (item.fate, item.meters, item.key) == (Fate.SEND, ("paid",), b"acme/alice")
+    assert (item.outcome, item.meters, item.key) == (Outcome.SEND, ("paid",), b"acme/alice")
     envelope = unwrap(item.record_value)
     assert envelope == Envelope("paid", "", item.value, json.dumps(CHARGE).encode())
     assert json.loads(item.value) == CHARGE | {"quantity": 3}
-    # Without a repair the bytes are there once.
+    # Without a repair the envelope holds the bytes once.
     unrepaired = unwrap(only(plan([partial(event(event_type="charge"))])).record_value)
     assert unrepaired == Envelope("paid", "", json.dumps(event(event_type="charge")).encode())
 
 
-def test_only_its_meter_is_asked_whether_it_takes_the_event() -> None:
+def test_only_its_meter_validates_the_event() -> None:
     # `calls` and `seconds` take it; `paid` takes no calls any more.
     item = only(plan([partial(event())]))
-    assert (item.fate, item.code) == (Fate.REFUSED, "still_rejected")
+    assert (item.outcome, item.code) == (Outcome.REFUSED, "still_rejected")
     assert "meter paid does not take" in item.detail
     assert only(plan([partial(CHARGE)])).detail.startswith("negative_quantity: ")
 
 
 def test_what_its_meter_leaves_out_by_now_is_not_sent() -> None:
     meters = [Meter("size", ("call",), "sum", value="size", on_missing="skip")]
-    asked = Judge(Catalog(InMemoryCatalogSource([Tenant("acme")], meters), float("inf"), 100), POLICY)
+    of_size = Validator(Catalog(InMemoryCatalogSource([Tenant("acme")], meters), float("inf"), 100), POLICY)
     rules, log = Rules(GRACE_MS, WINDOW_MS), RedriveLog(REDRIVE)
-    made = make_plan([partial(event(), meter="size")], log, asked, rules, Fixes(), force=True, now_ms=NOW_MS)
-    assert (only(made).fate, only(made).code) == (Fate.REFUSED, "nothing_to_add")
+    made = make_plan([partial(event(), meter="size")], log, of_size, rules, Fixes(), force=True, now_ms=NOW_MS)
+    assert (only(made).outcome, only(made).code) == (Outcome.REFUSED, "nothing_to_add")
 
 
 @pytest.mark.parametrize("fix", ['event_id="other"', 'source="/s"', 'tenant_id="other"'])
 def test_what_others_have_counted_keeps_its_identity(fix: str) -> None:
     item = only(plan([partial(CHARGE)], parse_fixes(sets=["quantity=3", fix]), force=True))
-    assert (item.fate, item.code) == (Fate.REFUSED, "fix_conflict")
+    assert (item.outcome, item.code) == (Outcome.REFUSED, "fix_conflict")
 
 
 def test_meters_of_one_event_are_redriven_each_for_itself_and_once() -> None:
     refusals = [partial(event(), meter=meter) for meter in ("calls", "seconds")]
     made = plan([*refusals, refusals[0]])
-    assert [item.fate for item in made.items] == [Fate.SEND, Fate.SEND, Fate.COPY]
+    assert [item.outcome for item in made.items] == [Outcome.SEND, Outcome.SEND, Outcome.COPY]
     log = log_of(sent_again(made.sends[0], 5))
-    assert [item.fate for item in plan(refusals, log=log).items] == [Fate.ALREADY, Fate.SEND]
-    # The event itself stands there for nobody.
-    assert only(plan([letter(event(), 7)], log=log)).fate is Fate.SEND
+    assert [item.outcome for item in plan(refusals, log=log).items] == [Outcome.ALREADY, Outcome.SEND]
+    # The event itself was not redriven.
+    assert only(plan([dead_letter(event(), 7)], log=log)).outcome is Outcome.SEND
 
 
 def test_what_a_run_is_missing_may_be_counted_by_another() -> None:
     log = log_of(sent_again(only(plan([partial(CHARGE)], CHARGED)), 5))
-    assert only(plan([partial(CHARGE)], CHARGED, log)).fate is Fate.ALREADY
+    assert only(plan([partial(CHARGE)], CHARGED, log)).outcome is Outcome.ALREADY
     log.run_id = "replay"
-    assert only(plan([partial(CHARGE)], CHARGED, log)).fate is Fate.SEND
+    assert only(plan([partial(CHARGE)], CHARGED, log)).outcome is Outcome.SEND
 
 
 def test_a_redriven_event_that_one_meter_refuses_was_not_rejected_there() -> None:
     rejected: set[Position] = set()
     again = partial(CHARGE, 5, topic=REDRIVE)
-    assert list(noting_rejected([again], REDRIVE, rejected)) == [again]
+    assert list(collecting_rejected([again], REDRIVE, rejected)) == [again]
     assert rejected == set()
     log = log_of(redriven(json.dumps(CHARGE).encode(), 5, Source(TOPIC, 0, 0)))
-    assert only(plan([letter(CHARGE)], log=log)).fate is Fate.ALREADY
-    assert only(plan([again], CHARGED, log)).fate is Fate.SEND
+    assert only(plan([dead_letter(CHARGE)], log=log)).outcome is Outcome.ALREADY
+    assert only(plan([again], CHARGED, log)).outcome is Outcome.SEND
 
 
 def test_an_envelope_that_was_rejected_again_is_repaired_inside() -> None:
-    # Given a repair that was none, sent by force
+    # Given a repair that repaired nothing, sent by force
     spoiled = only(plan([partial(CHARGE)], parse_fixes(sets=["quantity=-1"]), force=True))
-    again = letter(spoiled.record_value, 5, topic=REDRIVE, meter="paid")
+    again = dead_letter(spoiled.record_value, 5, topic=REDRIVE, meter="paid")
     log = log_of(sent_again(spoiled, 5), rejected=[Position(0, 5)])
     assert log.failures(Source(TOPIC, 0, 0), log.part_of(partial(CHARGE))) == [Position(0, 5)]
     assert log.failures(Source(TOPIC, 0, 0)) == []
-    for one in (partial(CHARGE), again):
-        item = only(plan([one], CHARGED, log))
-        assert (item.fate, item.meters) == (Fate.SEND, ("paid",))
+    for refusal in (partial(CHARGE), again):
+        item = only(plan([refusal], CHARGED, log))
+        assert (item.outcome, item.meters) == (Outcome.SEND, ("paid",))
         envelope = unwrap(item.record_value)
         assert envelope is not None
         assert envelope.original == json.dumps(CHARGE).encode()
-    # When it is sent from the second, neither is sent any more.
+    # When it is sent from the second, neither is sent again.
     log.add(sent_again(only(plan([again], CHARGED, log)), 6))
-    assert [item.fate for item in plan([partial(CHARGE), again], CHARGED, log).items] == [Fate.ALREADY] * 2
+    assert [item.outcome for item in plan([partial(CHARGE), again], CHARGED, log).items] == [Outcome.ALREADY] * 2
 
 
 def test_an_event_that_looks_like_an_envelope_is_not_sent_as_one() -> None:
     forged = wrap(Envelope("paid", "", json.dumps(event(event_type="charge")).encode()))
-    item = only(plan([letter(forged)], force=True))
-    assert (item.fate, item.code) == (Fate.REFUSED, "no_json_object")
+    item = only(plan([dead_letter(forged)], force=True))
+    assert (item.outcome, item.code) == (Outcome.REFUSED, "no_json_object")
     # Neither with nothing behind the line.
     line = forged.partition(b"\n")[0] + b"\n"
-    assert only(plan([letter(line)], parse_fixes(sets=["a=1"]), force=True)).fate is Fate.REFUSED
+    assert only(plan([dead_letter(line)], parse_fixes(sets=["a=1"]), force=True)).outcome is Outcome.REFUSED

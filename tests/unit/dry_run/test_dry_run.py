@@ -248,7 +248,7 @@ def test_the_text_has_usage_counts_and_rejects(run: Run) -> None:
     assert code == 0
     assert "acme/alice slow 2024-02-29 1 calls" in lines
     assert "acme/alice latency 2024-02-29 p50=12.5 p95=250 p99=250 ms" in lines
-    assert "7 events = 4 counted + 1 duplicates + 2 rejected; 0 of the counted feed no meter" in lines
+    assert "7 events = 4 counted + 1 duplicates + 2 rejected; 0 of the counted have no meter" in lines
     assert "rejected: malformed_json 1" in lines
     assert "voids without their original: 1 (gone)" in lines
     assert any(line.startswith("void v of acme/alice names gone, which is not counted") for line in lines)

@@ -172,12 +172,12 @@ def modelled(source: CatalogSource, records: Sequence[StreamRecord]) -> Model:
 def test_every_record_of_the_stream_becomes_what_it_was_built_for() -> None:
     records = generate(6_000)
     model = modelled(source_of(CATALOG), records)
-    verdicts = {one.offset: one.reason for one in model.rejections if not one.partial}
+    reasons = {rejection.offset: rejection.reason for rejection in model.rejections if not rejection.partial}
     expected, report = expected_of(records), model.voids()
     assert [
-        (record.reason, verdicts.get(place), record.value)
+        (record.reason, reasons.get(place), record.value)
         for place, record in enumerate(records)
-        if verdicts.get(place) != record.reason
+        if reasons.get(place) != record.reason
     ] == []
     assert (model.counts.read, model.counts.counted, model.counts.duplicates, model.counts.unmeasured) == (
         expected.offsets_in, expected.counted, expected.duplicates, expected.unmeasured,

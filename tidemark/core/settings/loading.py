@@ -93,5 +93,5 @@ def _no_section(error: SettingsError) -> str:
 
 def _masked(error: Any) -> str:
     secret = any("password" in str(part) for part in error["loc"]) or "password" in error["msg"]
-    # What stands before the @ of a URL that was not understood may hold one.
-    return "***" if secret else re.sub(r"[^/@]+@", "***@", repr(error["input"]))[:80]
+    # What stands before the @ of a URL that was not understood may hold one, and so may its parameters.
+    return "***" if secret else re.sub(r"\?.+'", "?***'", re.sub(r"[^/@]+@", "***@", repr(error["input"])))[:80]

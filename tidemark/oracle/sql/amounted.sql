@@ -1,5 +1,5 @@
--- Verdict on tenant, lateness (a fact of the log: arrival against event time), type and quantity; the exact quantity.
--- What the catalog says holds for event times: each event has the step of its history that it happened in.
+-- Outcome of the checks of tenant, lateness (arrival compared with event time, both in the log), type and quantity; the
+-- exact quantity. The catalog is valid by event time: each event has the step of the history in which it happened.
 CREATE TABLE amounted AS
 WITH stepped AS (
     SELECT
@@ -9,14 +9,14 @@ WITH stepped AS (
         CASE WHEN quantity_type IS NULL THEN 'BIGINT' ELSE quantity_type END AS kind
     FROM typed AS t
     LEFT JOIN steps AS h ON t.event_ms >= h.from_ms AND t.event_ms < h.to_ms
-    WHERE t.verdict IS NULL
+    WHERE t.outcome IS NULL
 ),
-judged AS (
+classified AS (
     SELECT
         s.*,
         t.tenant_id IS NOT NULL                                              AS known_tenant,
         o.only_meter,
-        -- Redriven for one meter alone, the others do not matter.
+        -- If the event was redriven for one meter alone, the other meters do not matter.
         m.event_type IS NOT NULL AND (o.only_meter IS NULL OR list_contains(m.meters, o.only_meter)) AS known_type,
         number_refusal(kind, written)                                        AS refusal
     FROM stepped AS s
@@ -27,7 +27,7 @@ judged AS (
 SELECT
     partition, "offset", arrival_ms, value, body, numbered, is_cloud, event_id, tenant_id, customer_id, event_type,
     source, voids, event_ms, nanos, step, only_meter, written AS quantity_text, kind AS quantity_kind,
-    -- Fields of the event that answer where no property does. What takes an event back answers with that event's id.
+    -- Fields of the event, used where there is no such property. A void has the id of the event that it takes back.
     [
         coalesce(voids, event_id), tenant_id, customer_id, event_type,
         replace(strftime(make_timestamp_ms(event_ms), '%Y-%m-%dT%H:%M:%S.%gZ'), '.000Z', 'Z'),
@@ -42,5 +42,5 @@ SELECT
         WHEN event_ms - arrival_ms > $future_tolerance_ms                    THEN 'in_future'
         WHEN NOT known_type                                                  THEN 'unknown_event_type'
         ELSE refusal
-    END                                                                      AS verdict
-FROM judged
+    END                                                                      AS outcome
+FROM classified

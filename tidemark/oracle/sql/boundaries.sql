@@ -1,4 +1,4 @@
--- Begin and end of every billing period the events can fall into: anchor + k intervals, each counted from the anchor,
+-- Start and end of every billing period the events can fall into: anchor + k intervals, each counted from the anchor,
 -- so that a clamped 31st comes back; or the listed local times. Hours are elapsed time. Of two boundaries at one
 -- instant the later counts. Without an anchor, periods begin with the year 2000, weeks on its first Monday.
 CREATE TABLE boundaries AS
@@ -7,7 +7,7 @@ WITH span AS (
         coalesce(make_timestamp_ms(min(event_ms)), TIMESTAMP '2013-01-01') AS low,
         coalesce(make_timestamp_ms(max(event_ms)), TIMESTAMP '2013-01-01') AS high
     FROM amounted
-    WHERE verdict IS NULL
+    WHERE outcome IS NULL
 ),
 written AS (
     SELECT DISTINCT

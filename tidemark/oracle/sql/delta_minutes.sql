@@ -1,4 +1,4 @@
--- What all deltas of a minute must add up to: every part, also those that no table of minutes keeps.
+-- The sums that all deltas of a minute must have: every part, also those that no table of minutes keeps.
 CREATE VIEW delta_minutes AS
 SELECT
     tenant_id, customer_id, meter, dims, part,

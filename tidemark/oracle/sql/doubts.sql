@@ -1,11 +1,11 @@
--- What these statements cannot decide with certainty; must be empty, or a comparison says nothing.
+-- Records that these statements cannot decide with certainty; must be empty, or a comparison proves nothing.
 CREATE TABLE doubts AS
 WITH accepted AS (
     SELECT
         a.partition, a."offset", a.tenant_id, a.source, a.voids IS NULL AS original, coalesce(a.voids, a.event_id) AS id,
         a.only_meter, a.customer_id, a.event_ms, a.nanos
     FROM amounted AS a
-    JOIN verdicts AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.verdict IN ('counted', 'duplicate')
+    JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome IN ('counted', 'duplicate')
 ),
 spread AS (
     SELECT tenant_id, source, original, id, coalesce(only_meter, '') AS part, row_number() OVER () AS identity
@@ -19,8 +19,8 @@ copies AS (
     JOIN spread AS s USING (tenant_id, source, original, id)
     WHERE s.part = coalesce(a.only_meter, '')
 ),
--- Nobody knows which of two partitions was read first, so each copy must measure the same. Their bytes may differ.
-said AS (
+-- It is unknown which of two partitions was read first, so all copies must measure the same. Their bytes may differ.
+contents AS (
     SELECT
         c.partition, c."offset", any_value(c.id) AS id, any_value(c.identity) AS identity,
         (any_value(c.customer_id), any_value(c.event_ms), any_value(c.nanos), list_sort(list((m.meter, m.dims, m.value, m.value_text, m.refusal)))) AS content
@@ -30,7 +30,7 @@ said AS (
 )
 SELECT min(partition) AS partition, min("offset") AS "offset",
     'one id, different content in different partitions: ' || any_value(id) AS doubt
-FROM said
+FROM contents
 GROUP BY identity
 HAVING count(DISTINCT content) > 1
 UNION ALL
@@ -40,10 +40,10 @@ FROM usage
 WHERE part LIKE 'b%' AND abs(amount) NOT IN (0, 1, 1.02)
     AND abs(bin_place(amount) - round(bin_place(amount))) < 1e-9
 UNION ALL
-SELECT -1, -1, 'offsets with ' || count(*) || ' verdicts'
-FROM verdicts
+SELECT -1, -1, 'offsets with ' || count(*) || ' outcomes'
+FROM outcomes
 GROUP BY partition, "offset"
 HAVING count(*) > 1
 UNION ALL
-SELECT -1, -1, 'rows without a verdict: ' || ((SELECT count(*) FROM raw) - (SELECT count(*) FROM verdicts))
-WHERE (SELECT count(*) FROM raw) <> (SELECT count(*) FROM verdicts)
+SELECT -1, -1, 'rows without an outcome: ' || ((SELECT count(*) FROM raw) - (SELECT count(*) FROM outcomes))
+WHERE (SELECT count(*) FROM raw) <> (SELECT count(*) FROM outcomes)

@@ -3,14 +3,14 @@
 CREATE TABLE fields AS
 WITH numbered AS (
     SELECT
-        * EXCLUDE (verdict),
-        -- Text before a number: strings as a whole, so that no digit inside one is found. The number put at the end
-        -- makes every search succeed where it begins.
+        * EXCLUDE (outcome),
+        -- Text before a number: strings as a whole, so that digits inside strings are skipped. The number appended at
+        -- the end makes every search succeed where it starts.
         regexp_replace(
             body || ' 0', '((?:[^"0-9-]|"(?:[^"\\]|\\.)*")*)(-?[0-9][0-9.eE+-]*)', '\1"\2"', 'g'
         )[:-5]                                                               AS numbered
     FROM parsed
-    WHERE verdict IS NULL
+    WHERE outcome IS NULL
 ),
 read AS (
     SELECT
@@ -50,7 +50,7 @@ picked AS (
         CASE WHEN is_cloud THEN t[21] ELSE t[6] END                          AS properties_type,
         CASE WHEN NOT is_cloud THEN t[10] END                                AS version_type,
         x[10]                                                                AS schema_version,
-        -- Fields of a native event that say nothing but their text.
+        -- Fields of a native event that are plain text.
         CASE WHEN NOT is_cloud THEN [x[11], x[12], x[13], x[14]] END         AS own_texts,
         CASE WHEN NOT is_cloud THEN [t[11], t[12], t[13], t[14]] END         AS own_types,
         x[9]                                                                 AS source_text,
@@ -66,7 +66,7 @@ picked AS (
 )
 SELECT
     * EXCLUDE (source_text, source_type, unknown_data),
-    -- Producers of version 1 may send a field of that name for themselves.
+    -- Producers of version 1 may use a field of that name for their own purposes.
     CASE
         WHEN is_cloud THEN source_text
         WHEN try_cast(schema_version AS DOUBLE) = 2 AND source_type <> 'NULL' THEN source_text

@@ -1,4 +1,4 @@
--- What a meter finally says, of the measurements of a group: NULL where it is defined for none of them.
+-- The final value of a meter over the measurements of a group: NULL where no measurement defines it.
 CREATE MACRO quotient_floor(a, b) AS a // b - CASE WHEN a % b < 0 THEN 1 ELSE 0 END;
 
 -- a / b in units of 10^-9, rounded half to even; b > 0.
@@ -15,7 +15,7 @@ CREATE MACRO divided(amount, divisor) AS
 -- The smallest value that at least p per cent of the values do not exceed.
 CREATE MACRO ranked(sorted, percent) AS sorted[greatest(1, (len(sorted) * percent + 99) // 100)];
 
--- Voids take nothing back but what can be added: see `samples` and `amount` of usage.
+-- Voids take back only additive amounts: see `samples` and `amount` of usage.
 CREATE TABLE raw_values AS
 SELECT
     tenant_id, customer_id, meter, dims, aggregation, event_ms, nanos, source, event_id, minute_utc, day, period_start, amount,

@@ -97,7 +97,7 @@ lasted AS (
         AND l.dims = w.dims AND l.from_ms < t.to_ms AND l.to_ms > t.from_ms
     GROUP BY ALL
 ),
--- The newest version of a meter says per what; a tenant's own before the common one.
+-- The newest version of a meter sets its time unit; a tenant's own meter comes before the common one.
 per AS (
     SELECT s.tenant_id, s.meter, arg_max(m.per, (m.step, m.tenant_id IS NOT NULL)) AS per
     FROM (SELECT DISTINCT tenant_id, meter FROM series) AS s
@@ -122,5 +122,5 @@ JOIN per AS p ON p.tenant_id = l.tenant_id AND p.meter = l.meter
 LEFT JOIN changes AS c ON c.tenant_id = l.tenant_id AND c.customer_id = l.customer_id AND c.meter = l.meter
     AND c.dims = l.dims AND c.grain = l.grain AND c.on_day IS NOT DISTINCT FROM l.on_day
     AND c.start_at IS NOT DISTINCT FROM l.start_at
--- A bucket with no change and no level says nothing.
+-- A bucket without a change and without a level has no row.
 WHERE c.samples IS NOT NULL OR l.area <> 0;

@@ -1,5 +1,5 @@
--- What the live counters hold: the latest period of each customer and meter that has usage, over all dimensions. Of a
--- unique meter that is how many values there are; what is kept in other parts has no live counter.
+-- What the live counters hold: the latest period of each customer and meter that has usage, over all dimensions. The
+-- counter of a unique meter is its number of distinct values; other parts have no live counter.
 CREATE VIEW live AS
 WITH period AS (
     SELECT

@@ -1,4 +1,4 @@
--- Event types that some meter of a tenant takes, and the names of those meters; a tenant's own meter hides a common one of
+-- Event types that some meter of a tenant accepts, and the names of those meters; a tenant's own meter hides a common one of
 -- the same name.
 CREATE TABLE measured_types AS
 WITH taken AS (

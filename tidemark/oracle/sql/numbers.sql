@@ -1,5 +1,5 @@
--- Exact decimals out of written text: verdict, value, a key that orders numbers of any size, and one text for all that
--- are equal.
+-- Exact decimals from text: reason of refusal, value, a key that orders numbers of any size, and one text for all equal
+-- numbers.
 CREATE MACRO is_number(written) AS regexp_full_match(written, '[+-]?\d+(\.\d+)?([eE][+-]?\d+)?');
 
 -- Sign, digits before and after the point without outer zeros, exponent.
@@ -58,7 +58,7 @@ CREATE MACRO number_value(written) AS
         )
     END;
 
--- Why a JSON value of this type and text is no number that can be counted; NULL if it is one.
+-- Why a JSON value of this type and text is not a number that can be counted; NULL if it is one.
 CREATE MACRO number_refusal(kind, written) AS
     CASE
         WHEN kind NOT IN ('VARCHAR', 'BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')                   THEN 'wrong_type'
@@ -70,7 +70,7 @@ CREATE MACRO number_refusal(kind, written) AS
         WHEN abs(number_value(written)) >= 1000000000000000000                                   THEN 'quantity_out_of_range'
     END;
 
--- Why a number that is not refused so is by a meter that takes no more than 9 decimals.
+-- Why a meter that accepts at most 9 decimals refuses a number that is otherwise accepted.
 CREATE MACRO precision_refusal(written) AS
     CASE
         WHEN significant_of(number_parts(written)) <> '' AND places_after(number_parts(written)) > 9
@@ -100,7 +100,7 @@ CREATE MACRO number_text(written) AS
         -places_after(number_parts(written))
     );
 
--- What a JSON value is grouped by and counted by: equal numbers are one text.
+-- The text by which a JSON value is grouped and counted: equal numbers have the same text.
 CREATE MACRO group_text(kind, written) AS
     CASE WHEN kind IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE') THEN number_text(written) ELSE written END;
 

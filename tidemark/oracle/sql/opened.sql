@@ -1,5 +1,5 @@
--- Records with what is around a redriven event taken off: a first line that is a JSON object with `tidemark_meter` says
--- that the event after it is for that meter alone. Only the redrive topic (partitions below 0) has such lines.
+-- Records without the envelope of a redriven event: a first line that is a JSON object with `tidemark_meter` means that
+-- the event after it is for that meter alone. Only the redrive topic (partitions below 0) has such lines.
 CREATE TABLE opened AS
 WITH read AS (
     SELECT *, CASE WHEN partition < 0 THEN try(decode(value)) END AS text FROM raw

@@ -1,5 +1,5 @@
--- Verdict on syntax. DuckDB's parser tolerates NaN, Infinity and a comma before a bracket: the skeleton shows those.
--- A key that is there twice is looked for in the event and its properties, and at every depth where there is more.
+-- Outcome of the syntax checks. DuckDB's parser tolerates NaN, Infinity and a comma before a bracket: the skeleton shows
+-- those. Duplicate keys are searched in the event and its properties, and at every depth where there is more.
 CREATE TABLE parsed AS
 WITH checked AS (
     SELECT
@@ -40,6 +40,6 @@ SELECT
         WHEN regexp_matches(bones, '(?i)[:\[,]\s*[+-]?(nan|inf)')
             THEN CASE WHEN regexp_matches(body, '"quantity"\s*:\s*-?(NaN|Infinity)')
                 THEN 'non_finite_quantity' ELSE 'malformed_json' END
-    END AS verdict
+    END AS outcome
 FROM checked AS c
 LEFT JOIN deeper AS d USING (partition, "offset")

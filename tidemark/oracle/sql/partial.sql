@@ -1,6 +1,6 @@
--- What single meters refuse of events that others count: a row for each meter, of the first of all copies.
+-- Refusals of single meters where other meters count the event: a row for each meter, for the first of all copies.
 CREATE TABLE partial AS
 SELECT m.partition, m."offset", m.meter, m.refusal
 FROM measured AS m
-JOIN verdicts AS v ON v.partition = m.partition AND v."offset" = m."offset" AND v.verdict = 'counted'
+JOIN outcomes AS v ON v.partition = m.partition AND v."offset" = m."offset" AND v.outcome = 'counted'
 WHERE m.refusal IS NOT NULL

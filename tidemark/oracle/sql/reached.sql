@@ -1,5 +1,5 @@
--- Amounts that the final total of a period has reached, of the limit that holds when the event time of the counter has
--- come furthest: the cap, thresholds in amounts or shares of it, and the multiples of recurring ones.
+-- Amounts that the final total of a period has reached, by the limit in force at the latest event time of the counter:
+-- the cap, thresholds in amounts or shares of it, and the multiples of recurring thresholds.
 CREATE VIEW reached AS
 WITH total AS (
     SELECT

@@ -7,4 +7,4 @@ SELECT
         CASE WHEN contains(body, '\') THEN regexp_replace(body, '\\.', '', 'gs') ELSE body END, '"[^"]*"', '""', 'g'
     ) AS bones
 FROM decoded
-WHERE verdict IS NULL
+WHERE outcome IS NULL

@@ -2,7 +2,7 @@
 -- Neighbouring steps of the history with one and the same calendar are one span: only a real change cuts a period.
 CREATE TABLE spans AS
 WITH pairs AS (
-    SELECT DISTINCT tenant_id, customer_id FROM amounted WHERE verdict IS NULL
+    SELECT DISTINCT tenant_id, customer_id FROM amounted WHERE outcome IS NULL
 ),
 resolved AS (
     SELECT p.tenant_id, p.customer_id, t.step, k.definition

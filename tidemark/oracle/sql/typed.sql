@@ -1,5 +1,5 @@
--- Verdict on fields, and the event time in UTC milliseconds (rounded down), read digit by digit from RFC 3339.
--- A CloudEvent without a time happened when it arrived.
+-- Outcome of the field checks, and the event time in UTC milliseconds (rounded down), read digit by digit from RFC 3339.
+-- The event time of a CloudEvent without a time is its arrival.
 CREATE TABLE typed AS
 WITH split AS (
     SELECT
@@ -69,5 +69,5 @@ SELECT
         )                                                                    THEN 'invalid_id'
         WHEN len(list_filter(ids, lambda x: strlen(x) > $max_id_bytes)) > 0  THEN 'id_too_long'
         WHEN event_ms < 0 OR event_ms >= epoch_ms(TIMESTAMP '2101-01-01')    THEN 'invalid_timestamp'
-    END                                                                      AS verdict
+    END                                                                      AS outcome
 FROM timed

@@ -1,6 +1,6 @@
--- Every counted measurement as the parts it adds to, with its minute, local day and billing period. A void takes back
--- what can be added; of other aggregations it changes nothing but the number of measurements, in a part of its own
--- where a meter has parts.
+-- Every counted measurement as the parts that it adds to, with its minute, local day and billing period. A void takes
+-- back additive amounts; for other aggregations it changes only the number of measurements, in a part of its own where
+-- a meter has parts.
 CREATE TABLE usage AS
 WITH counted AS (
     SELECT
@@ -8,13 +8,13 @@ WITH counted AS (
         m.aggregation IN ('count', 'sum', 'avg', 'weighted_sum')     AS additive,
         CASE WHEN m.is_void THEN -1 ELSE 1 END                       AS sign
     FROM measured AS m
-    JOIN verdicts AS v ON v.partition = m.partition AND v."offset" = m."offset" AND v.verdict = 'counted'
+    JOIN outcomes AS v ON v.partition = m.partition AND v."offset" = m."offset" AND v.outcome = 'counted'
     WHERE m.refusal IS NULL
 ),
 unmeasured AS (
     SELECT e.*
     FROM looked_up AS e
-    JOIN verdicts AS v ON v.partition = e.partition AND v."offset" = e."offset" AND v.verdict = 'counted'
+    JOIN outcomes AS v ON v.partition = e.partition AND v."offset" = e."offset" AND v.outcome = 'counted'
     ANTI JOIN measured AS m ON m.partition = e.partition AND m."offset" = e."offset"
 )
 SELECT

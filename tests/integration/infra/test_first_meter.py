@@ -1,0 +1,60 @@
+"""The first commands of the README, as they stand there, on a run of this test."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.flink.rest import wait_until
+from jobs.flink.submit import submit_all
+from tests.pipeline import HASTY, Pipeline
+from tidemark.core import migrate, topics
+
+ROOT = Path(__file__).parents[3]
+
+
+def commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- first number -->")[2]
+    block = re.search(r"```\n(.+?)```", text, re.DOTALL)
+    assert block is not None
+    return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
+
+
+@pytest.mark.usefixtures("submitted_warm")
+def test_the_first_number_of_ones_own_events(stack: Any) -> None:
+    up, activate, *own = commands()
+    assert (up, activate, len(own)) == ("make up", "source .venv/bin/activate", 3)
+    settings = stack.settings.with_changes({"run_id": "first", "topics.events": "test.first", **HASTY})
+    topics.apply(settings)
+    migrate.migrate(settings)
+    environment = os.environ | settings.environment()
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+
+    def output(command: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=ROOT,
+            env=environment,
+            check=False,
+            text=True,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    try:
+        submit_all(settings)
+        *before, usage = own
+        for command in before:
+            output(command)
+        wait_until(lambda: "1,830" in output(usage), 120, "the usage of the first events")
+        lines = {line.split()[0]: line for line in output(usage).splitlines() if "requests" in line or "tokens" in line}
+        assert len(lines) == 2
+    finally:
+        Pipeline(settings, {}).cancel()

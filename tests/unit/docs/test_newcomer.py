@@ -1,0 +1,79 @@
+"""What a newcomer reads first is true: paths exist, commands exist, the drawing has its source, figures are quoted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from tidemark.cli import figures
+from tidemark.cli.main import app
+
+ROOT = Path(__file__).parents[3]
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+TOPS = ("docs", "infra", "jobs", "schemas", "sdk", "tests", "tidemark", "udfs")
+# A newcomer's change, and the one folder that CONTRIBUTING's map names for it.
+CHANGES = {
+    "a receiver for Teams": ("a receiver", "tidemark/delivery/"),
+    "a new reason code": ("a reason code", "udfs/events/"),
+    "a column in a report view": ("a column of a table or of a view", "schemas/sql/"),
+    "a setting of the archive": ("a setting", "tidemark/core/settings/"),
+    "another aggregation": ("an aggregation", "udfs/meters/"),
+    "a check of reconcile": ("a check against the source", "tidemark/reconcile/"),
+    "a calendar rule": ("billing calendars", "udfs/calendars/"),
+    "an option of `close`": ("a command of `tidemark`", "tidemark/cli/"),
+    "a step of the meter job": ("a step of a job", "jobs/meter/"),
+    "a decision of the limit reader": ("what services call", "sdk/python/"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_paths_that_a_page_names_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(rf"`((?:{'|'.join(TOPS)})/[\w./-]*)`", text))
+    named |= {link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_commands_of_the_readme_exist_with_their_options():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    root = typer.main.get_command(app)
+    for line in re.findall(r"^tidemark (.+?)(?:  +#.*)?$", text, re.MULTILINE):
+        group, words = root, line.split()
+        while words and words[0] in getattr(group, "commands", {}):
+            group = group.commands[words.pop(0)]
+            group = group.load() if hasattr(group, "load") else group
+        options = {option for parameter in group.params for option in parameter.opts}
+        assert not hasattr(group, "commands"), line
+        assert {word for word in words if word.startswith("-") and word != "-"} <= options, line
+
+
+@pytest.mark.parametrize(("about", "folder"), CHANGES.values(), ids=CHANGES)
+def test_the_map_names_one_folder_for_a_change(about, folder):
+    rows = re.findall(
+        r"^\| (.+?) \| (`.+`.*?) \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    places = [where for what, where in rows if about in what]
+    assert len(places) == 1
+    assert f"`{folder}`" in places[0]
+
+
+def test_the_drawing_is_of_its_source():
+    source = (ROOT / "docs" / "flow.dot").read_bytes()
+    drawn = (ROOT / "docs" / "flow.svg").read_text(encoding="utf-8")
+    assert f"source sha256 {hashlib.sha256(source).hexdigest()}" in drawn
+
+
+def test_figures_of_the_readme_are_those_that_were_measured(tmp_path):
+    measured = json.loads(figures.FIGURES.read_text(encoding="utf-8"))
+    assert figures.main(["--check"]) == 0
+    (tmp_path / "page.md").write_text("seen: 5 ms")
+    said = [{"what": "w", "seen": "5 ms", "page": "page.md", "quote": quote} for quote in ("seen: 5 ms", "seen: 4 ms")]
+    assert len(list(figures.unfounded(said, tmp_path))) == 1
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    drifted = figures.table([{**measured[0], "seen": "twice as fast"}, *measured[1:]])
+    assert figures.placed(readme, drifted) != readme
