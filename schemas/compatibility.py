@@ -69,14 +69,14 @@ def breaking_changes(old: Any, new: Any, direction: Direction) -> list[str]:
     """
     before, after = plain(old), plain(new)
     if direction == "accepted":
-        found = _Judge(narrow_name="old", wide_name="new").excess(unmarked(before), unmarked(after), "$")
+        found = _Comparison(narrow_name="old", wide_name="new").excess(unmarked(before), unmarked(after), "$")
     else:
-        found = _Judge(narrow_name="new", wide_name="old").excess(unmarked(after), opened(before), "$")
+        found = _Comparison(narrow_name="new", wide_name="old").excess(unmarked(after), opened(before), "$")
     return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
+class _Comparison:
     """Finds what one plain schema (`narrow`) allows and another (`wide`) does not."""
 
     narrow_name: str
@@ -157,12 +157,12 @@ class _Judge:
             case _ if keyword in _UPPER or keyword in _LOWER:
                 yield from self._bound(keyword, part, wide, path)
             case _ if keyword not in part or not same(part[keyword], wide[keyword]):
-                yield f"{path}: {keyword} differs, which cannot be judged."
+                yield f"{path}: {keyword} differs, which cannot be compared."
 
     def _bound(self, keyword: str, part: Schema, wide: Schema, path: str) -> Iterator[str]:
         own, limit = part.get(keyword), wide[keyword]
         if own is None or (own > limit if keyword in _UPPER else own < limit):
-            written = "none" if own is None else own
+            written = "missing" if own is None else own
             yield f"{path}: {keyword} is {written} in the {self.narrow_name} schema, {limit} in the {self.wide_name}."
 
     def _properties(self, part: Schema, wide: Schema, path: str) -> Iterator[str]:

@@ -24,8 +24,8 @@ CONVERGED_WITHIN_S = 90.0
 
 
 @contextmanager
-def keeper(settings: Settings) -> Iterator[None]:
-    """The keeper of the run's counters, as `tidemark live watch` runs it."""
+def redis_sync(settings: Settings) -> Iterator[None]:
+    """The Redis sync of the run's counters, as `tidemark live watch` runs it."""
     ended = threading.Event()
     thread = threading.Thread(target=watch, args=(settings, ended))
     thread.start()
@@ -54,8 +54,8 @@ def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
         finally:
             stack.local.supervisor.start_program("redis")
         wait_until(lambda: probes.ask("redis", ports, stack.local.paths).ready, 30, "Redis to come back")
-        # No customer sends anything from here on; the keeper alone makes the counters right.
-        with run.oracle() as oracle, keeper(run.settings):
+        # No customer sends anything from here on; the Redis sync alone corrects the counters.
+        with run.oracle() as oracle, redis_sync(run.settings):
             wait_until(
                 lambda: compare_redis(oracle, run.settings) == [], CONVERGED_WITHIN_S, "the counters to be right"
             )

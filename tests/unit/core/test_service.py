@@ -1,4 +1,4 @@
-"""Services that repeat one step: failures are told and tried again, the end is told once."""
+"""Services that repeat one step: failures are logged and retried, the end is logged once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AWAY = UnavailableError("Redis cannot be used", "start it")
 
 
 class Steps:
-    """Does what it is told to, step by step, and stops the loop after the last."""
+    """Runs the given steps, and stops the loop after the last."""
 
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
@@ -48,7 +48,7 @@ def test_each_step_is_reported_with_whether_the_one_before_failed() -> None:
     assert "Redis cannot be used" in steps.lines[0][1]["error"]
 
 
-def test_without_a_report_only_failures_and_the_end_are_told() -> None:
+def test_without_a_report_only_failures_and_the_end_are_logged() -> None:
     steps = Steps(1, 2, AWAY)
     steps.run()
     assert [event for event, _ in steps.lines] == ["failed", "stopped"]
@@ -80,8 +80,8 @@ def test_a_stop_ends_the_pause() -> None:
 
 
 def test_a_line_of_the_log_is_json_with_an_instant_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
-    logger("limits")("looked", nudged=3, error="ü\n")
+    logger("limits")("checked", requested=3, error="ü\n")
     (text,) = capsys.readouterr().err.splitlines()
     line = json.loads(text)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("at"))
-    assert line == {"component": "limits", "event": "looked", "nudged": 3, "error": "ü\n"}
+    assert line == {"component": "limits", "event": "checked", "requested": 3, "error": "ü\n"}

@@ -26,7 +26,7 @@ BAD = {
     ("redis.url", "127.0.0.1:6379"): "write redis://127.0.0.1:6379",
     ("redis.url", "localhost"): "write redis://localhost",
     ("redis.url", "reds://h:1"): "has the scheme 'reds', not redis or rediss or unix; write redis://h:1",
-    ("redis.url", "redis://"): "names no host",
+    ("redis.url", "redis://"): "has no host",
     ("redis.url", "redis://h:port"): "has a port that is no number",
     ("postgres.url", "localhost"): "write postgresql://localhost",
     ("postgres.url", "jdbc:postgresql://h/d"): "write postgresql://h/d",

@@ -19,7 +19,7 @@ def without_password(url: str) -> str:
 
 
 class KafkaSettings(Section):
-    """Where Kafka is."""
+    """Address of Kafka."""
 
     bootstrap: Brokers = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
 
@@ -30,7 +30,7 @@ class KafkaSettings(Section):
 
 
 class TopicSettings(Section):
-    """The topic that is read, and how topics are made."""
+    """The source topic, and how topics are created."""
 
     events: str = Field("usage.events", description="Source topic of raw events.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of a topic that `topics apply` creates.")
@@ -43,7 +43,7 @@ class TopicSettings(Section):
 
 
 class PostgresSettings(Section):
-    """Where Postgres is; the password file is read by psycopg and by the JDBC driver, so none enters a job graph."""
+    """Address of Postgres; psycopg and the JDBC driver read the password file, so no password enters a job graph."""
 
     url: PostgresUrl = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
     passfile: Path | None = Field(None, description="libpq password file; libpq's own default when empty.")
@@ -52,7 +52,7 @@ class PostgresSettings(Section):
 
 
 class RedisSettings(Section):
-    """Where Redis is, and how long the hot path waits for it."""
+    """Address of Redis, and how long the hot path waits for it."""
 
     url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
     password: SecretStr | None = Field(None, description="Password of Redis.")
@@ -68,7 +68,7 @@ class RedisSettings(Section):
 
 
 class FlinkSettings(Section):
-    """Where Flink is and keeps state, and what all jobs have in common."""
+    """Address of Flink, where it keeps state, and options of all jobs."""
 
     rest_url: HttpUrl = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
     conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
