@@ -10,7 +10,7 @@ from psycopg import sql
 
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Book
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.oracle.compare import Difference, compare, schema_of
@@ -74,7 +74,7 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(query).format(
         billing=sql.Identifier(billing), usage=sql.Identifier(usage), schema=sql.Literal(billing)
     )
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return connection.execute(statement).fetchall()
 
 

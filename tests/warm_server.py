@@ -14,6 +14,8 @@ from pyflink.common import Configuration
 from pyflink.table import EnvironmentSettings
 
 ANSWER = "answer: "
+# Functions run in workers of the TaskManager; else PyFlink takes the cluster for its own and runs them here.
+WORKERS = {"_python_worker_execution_mode": "process"}
 
 
 def serve() -> None:
@@ -21,7 +23,7 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         os.environ.clear()
-        os.environ.update(request["environment"])
+        os.environ.update(request["environment"] | WORKERS)
         sys.argv = [request["script"], *request["arguments"]]
         remote = remote_settings(request)
         error = ""

@@ -15,8 +15,10 @@ CONNECT_TIMEOUT_S = 3
 _ANSWER_MARGIN_S = 2.0
 
 
-def connect(url: str, *, statement_timeout_ms: int, application_name: str) -> psycopg.Connection:
-    """Autocommit connection in UTC.
+def connect(
+    url: str, *, statement_timeout_ms: int, application_name: str, lock_timeout_ms: int = 0
+) -> psycopg.Connection:
+    """Autocommit connection in UTC; a timeout of 0 is none.
 
     Raises
     ------
@@ -29,7 +31,8 @@ def connect(url: str, *, statement_timeout_ms: int, application_name: str) -> ps
         connect_timeout=CONNECT_TIMEOUT_S,
         application_name=application_name,
         # Compiling a statement takes longer than any of ours runs.
-        options=f"-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_ms}",
+        options=f"-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_ms} "
+        f"-c lock_timeout={lock_timeout_ms}",
         autocommit=True,
     )
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import psycopg
 import redis
 import requests
-from kafka import KafkaAdminClient
 
 from infra.local.paths import Paths
 from infra.service_settings import DATABASE, ROLE
+from tidemark.core.kafka import clients
+from tidemark.core.settings import KafkaSettings
 
 _TIMEOUT_S = 3.0
 
@@ -32,11 +33,8 @@ def kafka(port: int) -> Answer:
     # The client leaves its sockets open when it cannot connect, and polling would pile them up: ask the port first.
     socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S).close()
     milliseconds = int(_TIMEOUT_S * 1_000)
-    admin = KafkaAdminClient(
-        bootstrap_servers=f"127.0.0.1:{port}",
-        request_timeout_ms=milliseconds,
-        bootstrap_timeout_ms=milliseconds,
-    )
+    waits = {"request_timeout_ms": milliseconds, "bootstrap_timeout_ms": milliseconds}
+    admin = clients.admin_client(KafkaSettings(bootstrap=f"127.0.0.1:{port}"), **waits)
     try:
         topics = admin.list_topics()
         version = ".".join(map(str, admin._manager.broker_version))  # noqa: SLF001 - the client offers no other way

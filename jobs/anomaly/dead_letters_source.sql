@@ -9,7 +9,7 @@ CREATE TEMPORARY TABLE dead_letters (
 ) WITH (
     'connector' = 'kafka',
     'topic' = '$dlq_topic',
-    'properties.bootstrap.servers' = '$kafka_bootstrap',
+    $kafka,
     'properties.group.id' = '$group',
     'properties.isolation.level' = 'read_committed',
     'scan.watermark.idle-timeout' = '$source_idle_s s',

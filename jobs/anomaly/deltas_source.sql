@@ -13,7 +13,7 @@ CREATE TEMPORARY TABLE deltas (
 ) WITH (
     'connector' = 'kafka',
     'topic' = '$deltas_topic',
-    'properties.bootstrap.servers' = '$kafka_bootstrap',
+    $kafka,
     'properties.group.id' = '$group',
     'properties.isolation.level' = 'read_committed',
     'scan.watermark.idle-timeout' = '$source_idle_s s',

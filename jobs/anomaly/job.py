@@ -47,7 +47,7 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
         "deltas_topic": names.deltas,
         "dlq_topic": names.dlq,
         "alerts_topic": names.alerts,
-        "kafka_bootstrap": settings.kafka.bootstrap,
+        "kafka": options.kafka(settings.kafka),
         "group": names.group(JOB),
         "source_idle_s": settings.flink.source_idle_s,
         "range": bounds.options(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,9 +44,13 @@ class Bounds:
         return table_options(pairs)
 
 
-def table_options(pairs: dict[str, str]) -> str:
-    """`'key' = 'value'` lines for a WITH clause."""
-    return ",\n    ".join(f"'{key}' = '{value}'" for key, value in pairs.items())
+def table_options(pairs: Mapping[str, str]) -> str:
+    """`'key' = 'value'` lines for a WITH clause; a quote in a value stays part of it."""
+    return ",\n    ".join(f"'{key}' = '{_quoted(value)}'" for key, value in pairs.items())
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "''")
 
 
 def _is_offsets(text: str) -> bool:

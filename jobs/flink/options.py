@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from pyflink.table import TableEnvironment
 
 from jobs.flink.bounds import table_options
+from jobs.flink.jdbc import jdbc_url
 from jobs.flink.restore import checkpoint_dir
-from tidemark.core.settings import Settings
+from tidemark.core.kafka.security import table_properties
+from tidemark.core.settings import KafkaSettings, Settings
 
 # A transaction that its job left behind must still be committable after the longest outage a restore may follow.
 TRANSACTION_MARGIN_S = 3_600
@@ -38,12 +39,17 @@ def configure(
         env.get_config().set(key, str(value))
 
 
+def kafka(settings: KafkaSettings) -> str:
+    """Brokers and security of a Kafka source; those of a sink are among `exactly_once`."""
+    return table_options(table_properties(settings))
+
+
 def exactly_once(settings: Settings, transactions: str) -> str:
     """Kafka sink options of one transactional sink; `transactions` is its prefix, unique per sink and run."""
     return table_options(
         {
             "connector": "kafka",
-            "properties.bootstrap.servers": settings.kafka.bootstrap,
+            **table_properties(settings.kafka),
             "properties.transaction.timeout.ms": str((settings.events.outage_s + TRANSACTION_MARGIN_S) * 1_000),
             "properties.max.request.size": "3145728",
             "properties.compression.type": "lz4",
@@ -56,13 +62,10 @@ def exactly_once(settings: Settings, transactions: str) -> str:
 
 def upserts(settings: Settings, job: str, *, flush_rows: int) -> str:
     """Options of an upserting JDBC table. The password comes from libpq's password file, so none is in the job."""
-    url = urlsplit(settings.postgres.url)
-    address = f"jdbc:postgresql://{url.hostname}:{url.port or 5432}{url.path}"
-    name = settings.names.job(job)
     return table_options(
         {
             "connector": "jdbc",
-            "url": f"{address}?user={url.username}&reWriteBatchedInserts=true&ApplicationName={name}",
+            "url": jdbc_url(settings.postgres.url, settings.names.job(job)),
             "sink.buffer-flush.max-rows": str(flush_rows),
             "sink.buffer-flush.interval": "1s",
             "sink.max-retries": "3",

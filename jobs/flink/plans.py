@@ -24,8 +24,18 @@ def compile_plan(env: TableEnvironment, inserts: Sequence[str]) -> dict[str, Any
         env.get_config().set("table.plan.compile.catalog-objects", "IDENTIFIER")
         body = ";\n".join(inserts)
         env.execute_sql(f"COMPILE PLAN 'file://{file}' FOR STATEMENT SET BEGIN\n{body};\nEND")
-        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return plan
+        return from_one(json.loads(file.read_text(encoding="utf-8")))
+
+
+def from_one(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan with ids from one on, whatever its process has planned before: state is found by them."""
+    before = min(node["id"] for node in plan["nodes"]) - 1
+    for node in plan["nodes"]:
+        node["id"] -= before
+    for edge in plan["edges"]:
+        edge["source"] -= before
+        edge["target"] -= before
+    return plan
 
 
 def execute_plan(env: TableEnvironment, plan: dict[str, Any]) -> TableResult:

@@ -25,6 +25,11 @@ def _shrank(then: Any, now: Any) -> bool:
     return bool(now < then)
 
 
+def _goes_back_further(then: Any, now: Any) -> bool:
+    """Of a length for which 0 says that there is no end to it."""
+    return bool(then) and (not now or bool(now > then))
+
+
 def _beyond_max_parallelism(then: Any, now: Any) -> bool:
     return bool(now > max_parallelism(then))
 
@@ -84,6 +89,11 @@ SHAPING: Mapping[str, tuple[Shaping, ...]] = {
         Shaping("rollup.customer_windows", _OTHER_OPERATORS, acceptable=False),
         Shaping("rollup.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
         Shaping("rollup.sliding_disorder_s", _WINDOWS),
+        Shaping(
+            "rollup.sliding_history_s",
+            "windows of which minutes were left out would be written with the rest of them",
+            matters=_goes_back_further,
+        ),
         *_BUCKETS,
         _TOTALS,
     ),

@@ -65,14 +65,14 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         "events_topic": settings.topics.events,
         "redrive_topic": settings.topics.redrive,
         "source_topics": source_topics(settings, bounds),
-        "kafka_bootstrap": settings.kafka.bootstrap,
+        "kafka": options.kafka(settings.kafka),
         "group": names.group("meter"),
         "range": bounds.options(),
         "bounded_disorder": interval(settings.meter.bounded_disorder_s),
         # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
         "tick_on": "arrival" if bounds.bounded else "proc_time",
         "tick": interval(settings.meter.bounded_tick_s if bounds.bounded else settings.meter.tick_ms / 1_000),
-        "nudges_topic": names.nudges,
+        "nudges_topic": names.reevaluations,
         "nudged": "" if bounds.bounded else statement("meter", "nudged"),
     }
     env.execute_sql(statement("meter", "raw_events", **values))

@@ -11,7 +11,7 @@ CREATE TEMPORARY TABLE nudges (
 ) WITH (
     'connector' = 'kafka',
     'topic' = '$nudges_topic',
-    'properties.bootstrap.servers' = '$kafka_bootstrap',
+    $kafka,
     'properties.group.id' = '$group',
     'scan.startup.mode' = 'latest-offset',
     'format' = 'json',

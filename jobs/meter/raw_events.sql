@@ -12,7 +12,7 @@ CREATE TEMPORARY TABLE raw_events (
 ) WITH (
     'connector' = 'kafka',
     'topic' = '$source_topics',
-    'properties.bootstrap.servers' = '$kafka_bootstrap',
+    $kafka,
     'properties.group.id' = '$group',
     'format' = 'raw',
     $range

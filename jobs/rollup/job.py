@@ -54,7 +54,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 source=source,
                 watermark=declared,
                 deltas_topic=names.deltas,
-                kafka_bootstrap=settings.kafka.bootstrap,
+                kafka=options.kafka(settings.kafka),
                 group=names.group(f"rollup-{source}"),
                 source_idle_s=settings.flink.source_idle_s,
                 range=bounds.options(),
@@ -93,7 +93,9 @@ def _within(settings: Settings, column: str, more_s: int = 0) -> str:
     were let in.
     """
     history_s = settings.rollup.sliding_history_s
-    return f"{column} > LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TRUE"
+    # Without a bound it is a condition too, which always holds: the job has the same operators with and without.
+    begin = f"LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TIMESTAMP '0001-01-01 00:00:00'"
+    return f"{column} > {begin}"
 
 
 def _bucket_ttl(settings: Settings, column: str, size_s: int) -> TtlRule:

@@ -28,7 +28,7 @@ from tests.bench.stack import bench_stack
 from tidemark.billing import delta_index, explain
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import settle
-from tidemark.core import migrate, topics
+from tidemark.core import migrate, postgres, topics
 from tidemark.core.kafka import Sender, committed_offsets, dump, end_offsets
 from tidemark.core.settings import Settings, load
 
@@ -67,7 +67,7 @@ def measured(settings: Settings, folder: Path | None) -> dict[str, Any]:
     """Seconds by what was done, for the series with most usage."""
     found: dict[str, Any] = {"deltas": sum(1 for _ in dump(settings.kafka, settings.names.deltas))}
     found["index from nothing, s"], found["indexed"] = timed(lambda: delta_index.catch_up(settings, settings.names))
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         row = connection.execute(
             "SELECT tenant_id, customer_id, meter, period_start, sum(n), count(*) FROM billing.delta_range"
             " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3 LIMIT 1"

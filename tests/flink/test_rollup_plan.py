@@ -99,6 +99,12 @@ def test_without_a_bound_every_window_is_written() -> None:
     assert not described(unbounded, "LOCALTIMESTAMP")
 
 
+def test_the_bound_of_what_is_written_changes_no_operator(plan: Plan) -> None:
+    for history_s in (0, 3_600):
+        other = job.plan(new_environment(), Settings(rollup={"sliding_history_s": history_s}), Bounds())
+        assert [node["type"] for node in other["nodes"]] == [node["type"] for node in plan["nodes"]]
+
+
 def test_without_windows_of_customers_minutes_are_kept_per_tenant(plan_of_tenants: Plan) -> None:
     assert windows(plan_of_tenants, job.TENANT_KEYS, "TUMBLE") == ["1 min"]
     assert windows(plan_of_tenants, job.TENANT_KEYS, "HOP") == ["5 min", "1 h", "1 d", "7 d"]

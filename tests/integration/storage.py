@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 from psycopg import sql
 
-from tidemark.core import migrate
+from tidemark.core import migrate, postgres
 from tidemark.core.settings import Settings
 
 
@@ -30,7 +30,7 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
     try:
         yield run
     finally:
-        with migrate.connect(run.postgres) as connection:
+        with postgres.connect(run.postgres) as connection:
             schemas = map(sql.Identifier, (run.names.report_schema, run.names.billing_schema, run.names.usage_schema))
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.SQL(", ").join(schemas)))
 

@@ -1,4 +1,4 @@
-"""Whose alerts about limits people get: those of the version of the usage that they read at the time."""
+"""Which run's alerts about limits are taken: those of the version of the usage that was active at the time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tidemark.core.names import Names
 from udfs.alerts.event import Alert
 
 # Two versions see one crossing at two instants: what the next one saw so shortly before its promotion is taken too. It
-# has the same id, so that it is told once.
+# has the same id, so that it is one alert.
 OVERLAP_MS = 60_000
 LIMITS = "limit."
 _KNOWN = "SELECT to_regclass(%s) IS NOT NULL"
-_STANDS = """
+_ACTIVE = """
 SELECT l.replay_id, l.tenants, (extract(epoch FROM d.since) * 1000)::bigint,
        (extract(epoch FROM coalesce(r.level_at, d.since)) * 1000)::bigint
 FROM {schema}.layer l
@@ -30,7 +30,7 @@ ORDER BY l.position
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class ActiveReplay:
     """A promoted replay that runs on.
 
     Parameters
@@ -38,43 +38,46 @@ class Stand:
     run_id:
         Its run.
     tenants:
-        Those it stands for; none for all.
+        Those it is active for; empty for all.
     since_ms, level_ms:
-        UTC epoch ms: when it was promoted; when it had rebuilt what it was to rebuild.
+        UTC epoch ms: when it was promoted; when it had caught up.
     """
 
     run_id: str
     tenants: tuple[str, ...]
     since_ms: int
-    level_ms: int
+    caught_up_ms: int
 
 
-def read_stands(connection: psycopg.Connection, names: Names) -> list[Stand]:
-    """Promoted replays that run on, the lowest first; none where the run has no ledger."""
+def read_active_replays(connection: psycopg.Connection, names: Names) -> list[ActiveReplay]:
+    """Promoted replays that run on, the lowest first; empty where the run has no ledger."""
     known = connection.execute(_KNOWN, [f'"{names.billing_schema}".replay_decision']).fetchone()
     if not known or not known[0]:
         return []
-    rows = connection.execute(sql.SQL(_STANDS).format(schema=sql.Identifier(names.billing_schema)))
-    return [Stand(names.replay(name), tuple(tenants or ()), since, level) for name, tenants, since, level in rows]
+    rows = connection.execute(sql.SQL(_ACTIVE).format(schema=sql.Identifier(names.billing_schema)))
+    return [
+        ActiveReplay(names.replay(name), tuple(tenants or ()), since, caught_up)
+        for name, tenants, since, caught_up in rows
+    ]
 
 
-def version_at(stands: Sequence[Stand], own: str, tenant: str | None, at_ms: int) -> str:
+def version_at(replays: Sequence[ActiveReplay], run_id: str, tenant: str | None, at_ms: int) -> str:
     """Run that people read of a tenant at an instant: the topmost that was promoted by then, else `own`."""
-    found = own
-    for one in stands:
-        if one.since_ms <= at_ms and (not one.tenants or tenant in one.tenants):
-            found = one.run_id
-    return found
+    active = run_id
+    for replay in replays:
+        if replay.since_ms <= at_ms and (not replay.tenants or tenant in replay.tenants):
+            active = replay.run_id
+    return active
 
 
-def is_taken(stands: Sequence[Stand], own: str, run_id: str, alert: Alert) -> bool:
-    """Whether people get an alert of a run; what a replay said while it was rebuilding they never get.
+def is_taken(replays: Sequence[ActiveReplay], ledger_run_id: str, run_id: str, alert: Alert) -> bool:
+    """Whether an alert of a run is taken; alerts that a replay sent while it was rebuilding never are.
 
-    Of the pipeline, anomalies and the watch the run of the ledger speaks, whichever counts.
+    Alerts about the pipeline, anomalies and quotas are those of the run of the ledger, whichever version is active.
     """
     if not alert.type.startswith(LIMITS):
-        return run_id == own
-    if any(one.run_id == run_id and alert.at_ms < one.level_ms for one in stands):
+        return run_id == ledger_run_id
+    if any(replay.run_id == run_id and alert.at_ms < replay.caught_up_ms for replay in replays):
         return False
     instants = (alert.at_ms, alert.at_ms + OVERLAP_MS)
-    return any(version_at(stands, own, alert.tenant_id, at_ms) == run_id for at_ms in instants)
+    return any(version_at(replays, ledger_run_id, alert.tenant_id, at_ms) == run_id for at_ms in instants)

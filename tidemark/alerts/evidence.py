@@ -1,4 +1,4 @@
-"""What the stored usage says about alerts, as far as it answers in time: weights, rates, dimensions, history."""
+"""What the stored usage says about alerts, as far as Postgres answers in time: weights, rates, dimensions, history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidemark.alerts.grouping import DAY_MS, family
 from tidemark.alerts.impact import Weight
 from udfs.alerts.event import Alert, rfc3339
 
-# All reading for one batch; what is not found by then is left out: alerts go on without.
+# All reading for one batch; what is not read by then is left out: alerts go on without.
 BUDGET_S = 3.0
 # One statement of it.
 TIMEOUT_MS = 2_000
@@ -110,30 +110,32 @@ class Researcher:
         self._totals: dict[tuple[str, str, int], tuple[float, Decimal | None]] = {}
 
     def weights(self, connection: psycopg.Connection, alerts: Sequence[Alert]) -> list[Weight]:
-        """Weight of the customer of each alert; unknown where it is about none, and where Postgres took too long.
+        """Weight of the customer of each alert; unknown without a customer, and where Postgres took too long.
 
         Raises
         ------
         psycopg.Error
-            Postgres is away.
+            Postgres cannot be reached.
 
         """
         clock = _Clock(time.monotonic() + BUDGET_S)
-        found = {index: Weight() for index in range(len(alerts))}
-        for places in _chunks([i for i, one in enumerate(alerts) if one.tenant_id and one.customer_id and one.meter]):
-            some = [alerts[place] for place in places]
-            rows = _asked(connection, clock, _WEIGHTS, _given(some))
+        weights = {index: Weight() for index in range(len(alerts))}
+        for places in _chunks(
+            [i for i, alert in enumerate(alerts) if alert.tenant_id and alert.customer_id and alert.meter]
+        ):
+            chunk = [alerts[place] for place in places]
+            rows = _rows(connection, clock, _WEIGHTS, _given(chunk))
             for place, (total, revenue) in zip(places, rows or [], strict=False):
                 share = self._share(connection, clock, alerts[place], total)
-                found[place] = Weight(share, revenue)
-        return [found[index] for index in range(len(alerts))]
+                weights[place] = Weight(share, revenue)
+        return [weights[index] for index in range(len(alerts))]
 
     def _share(
         self, connection: psycopg.Connection, clock: _Clock, alert: Alert, stored: Decimal | None
     ) -> Decimal | None:
-        """Share of the tenant; what an alert about a limit says is newer than what is stored."""
-        told = _decimal(alert.value) if family(alert.type) == "limit" else None
-        customer = max((one for one in (stored, told) if one is not None), default=None)
+        """Share of the tenant; the value of an alert about a limit is newer than what is stored."""
+        sent = _decimal(alert.value) if family(alert.type) == "limit" else None
+        customer = max((total for total in (stored, sent) if total is not None), default=None)
         tenant = self._total(connection, clock, alert)
         if customer is None or tenant is None or customer < 0:
             return None
@@ -147,35 +149,35 @@ class Researcher:
         if time.monotonic() - read_at < TOTAL_AGE_S:
             return total
         given = {"tenant": key[0], "meter": key[1], "at": _instant(at_ms)}
-        rows = _asked(connection, clock, _TENANT, given)
-        self._totals = {one: kept for one, kept in self._totals.items() if time.monotonic() - kept[0] < TOTAL_AGE_S}
+        rows = _rows(connection, clock, _TENANT, given)
+        self._totals = {key: kept for key, kept in self._totals.items() if time.monotonic() - kept[0] < TOTAL_AGE_S}
         self._totals[key] = (time.monotonic(), rows[0][0] if rows else None)
         return self._totals[key][1]
 
     def enriched(self, connection: psycopg.Connection, alerts: Sequence[Alert]) -> list[Alert]:
-        """Beginnings with recent_rates, top_dimensions and last_similar in their evidence, as far as they are found.
+        """Firing alerts with recent_rates, top_dimensions and last_similar in their evidence, as far as they are known.
 
         Raises
         ------
         psycopg.Error
-            Postgres is away.
+            Postgres cannot be reached.
 
         """
-        clock, found = _Clock(time.monotonic() + BUDGET_S), [*alerts]
-        asked = [i for i, one in enumerate(alerts) if one.status == "firing" and one.tenant_id and one.meter]
+        clock, enriched = _Clock(time.monotonic() + BUDGET_S), [*alerts]
+        indexes = [i for i, alert in enumerate(alerts) if alert.status == "firing" and alert.tenant_id and alert.meter]
         for query, of_customer in ((_OF_CUSTOMER, True), (_OF_TENANT, False)):
-            for places in _chunks([i for i in asked if bool(alerts[i].customer_id) == of_customer]):
-                some = [alerts[place] for place in places]
-                rows = _asked(connection, clock, query, _given(some))
+            for places in _chunks([i for i in indexes if bool(alerts[i].customer_id) == of_customer]):
+                chunk = [alerts[place] for place in places]
+                rows = _rows(connection, clock, query, _given(chunk))
                 for place, row in zip(places, rows or [], strict=False):
-                    found[place] = _with(alerts[place], *row)
-        return found
+                    enriched[place] = _with(alerts[place], *row)
+        return enriched
 
 
-def _asked(
+def _rows(
     connection: psycopg.Connection, clock: _Clock, query: LiteralString, given: dict[str, Any]
 ) -> list[tuple[Any, ...]] | None:
-    """The answer, or None when the time is over, or Postgres ended the statement."""
+    """The rows, or None when the time is over, or Postgres ended the statement."""
     if clock.over:
         return None
     try:
@@ -206,13 +208,13 @@ def _with(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top
 
 def _given(alerts: Sequence[Alert]) -> dict[str, list[Any]]:
     return {
-        "tenants": [one.tenant_id for one in alerts],
-        "customers": [one.customer_id for one in alerts],
-        "meters": [one.meter for one in alerts],
-        "ats": [_instant(_usage_ms(one)) for one in alerts],
-        "seen": [_instant(one.at_ms) for one in alerts],
-        "families": [family(one.type).partition(".")[0] for one in alerts],
-        "ids": [one.id for one in alerts],
+        "tenants": [alert.tenant_id for alert in alerts],
+        "customers": [alert.customer_id for alert in alerts],
+        "meters": [alert.meter for alert in alerts],
+        "ats": [_instant(_usage_ms(alert)) for alert in alerts],
+        "seen": [_instant(alert.at_ms) for alert in alerts],
+        "families": [family(alert.type).partition(".")[0] for alert in alerts],
+        "ids": [alert.id for alert in alerts],
     }
 
 
@@ -222,7 +224,7 @@ def _usage_ms(alert: Alert) -> int:
 
 
 def _chunks(places: Sequence[int]) -> list[Sequence[int]]:
-    return [places[begin : begin + CHUNK] for begin in range(0, len(places), CHUNK)]
+    return [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
 
 
 def _instant(at_ms: int) -> datetime:

@@ -39,7 +39,7 @@ def group_key(alert: Alert, wait_ms: int) -> str:
 
 
 def due_ms(alert: Alert, wait_ms: int, now_ms: int) -> int:
-    """When a group is closed: its window has ended and what it held could be read; from now on for one read late."""
+    """When a group is closed: its window has ended and all of it could be read; counted from now for one read late."""
     return max(window_ms(alert.at_ms, wait_ms)[1], now_ms) + SETTLE_MS
 
 
@@ -48,9 +48,9 @@ def firing_id(receiver: str, key: str, part: int) -> str:
     return fingerprint("firing", receiver, key, str(part))
 
 
-def resolved_id(beginning: str, window_start_ms: int, part: int) -> str:
-    """Id of the notification about ends in one window, of alerts whose beginning one notification told."""
-    return fingerprint("resolved", beginning, str(window_start_ms), str(part))
+def resolved_id(firing: str, window_start_ms: int, part: int) -> str:
+    """Id of the notification about ends in one window, of alerts that one notification announced."""
+    return fingerprint("resolved", firing, str(window_start_ms), str(part))
 
 
 def digest_id(receiver: str, day_ms: int) -> str:
@@ -59,7 +59,7 @@ def digest_id(receiver: str, day_ms: int) -> str:
 
 
 def day_of(at_ms: int) -> int:
-    """Begin of a UTC day, epoch ms."""
+    """Start of a UTC day, epoch ms."""
     return at_ms - at_ms % DAY_MS
 
 
@@ -69,7 +69,7 @@ def worst(severities: Sequence[Severity]) -> Severity:
 
 
 def summary(events: Sequence[dict[str, Any]], count: int, status: Status) -> str:
-    """What a group of `count` alerts is, in words, given the first of them; one alert speaks for itself."""
+    """What a group of `count` alerts is, in words, given the first of them; of one alert, its own summary."""
     first = events[0]
     if count == 1:
         return str(first["data"]["summary"])

@@ -33,7 +33,7 @@ class Weight:
     @property
     def share(self) -> Decimal | None:
         """The greater of the two: either is reason enough to care."""
-        return max((one for one in (self.usage_share, self.revenue_weight) if one is not None), default=None)
+        return max((share for share in (self.usage_share, self.revenue_weight) if share is not None), default=None)
 
 
 def severity_by_impact(alert: Alert, weight: Weight) -> Severity:
@@ -53,5 +53,5 @@ def severity_by_impact(alert: Alert, weight: Weight) -> Severity:
 
 
 def is_denial(alert: Alert) -> bool:
-    """Whether it says that a hard limit was reached: the customer is denied."""
+    """Whether a hard limit was reached, so that the customer is denied."""
     return alert.type == "limit.exceeded" and alert.evidence.get("mode") == "hard"

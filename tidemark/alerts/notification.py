@@ -1,4 +1,4 @@
-"""A notification: what one receiver is told of a group of alerts, open for more of them until it is due."""
+"""A notification: a group of alerts for one receiver, open for more of them until it is due."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Notification:
     notification_id:
         Idempotency key; see `tidemark.alerts.grouping`.
     receiver, kind:
-        To whom, and how it is spoken to.
+        To whom, and by which protocol.
     status:
-        Whether it tells of beginnings or of ends; a digest tells of both and has `firing`.
+        Whether its alerts fire or are resolved; a digest has both kinds and is `firing`.
     group_key:
-        The same for a beginning and for the ends that answer it.
+        The same for a notification and for those that resolve it.
     due_ms:
         When it is to be sent, UTC epoch ms; no alert joins it from then on.
     severity:
         The worst of its alerts.
-    alert_ids, events:
-        All ids; the first LISTED alerts as CloudEvents.
+    alert_ids, sources, events:
+        Ids and sources of all alerts, which are the key of a stored one; the first LISTED alerts as CloudEvents.
     digest:
         Whether it is what was beyond the budget of a day.
     closed, dead:
-        Whether sending was begun; whether it was given up.
-    answers:
-        Id of the notification that told of the beginning of what ends here.
+        Whether sending has started; whether it was given up.
+    resolves:
+        Id of the notification that announced what ends here.
     remaining:
         How many alerts of that notification fire still.
     """
@@ -51,26 +51,28 @@ class Notification:
     due_ms: int
     severity: Severity = "info"
     alert_ids: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     digest: bool = False
     closed: bool = False
     dead: bool = False
-    answers: str | None = None
+    resolves: str | None = None
     remaining: int = 0
 
     def is_open(self, now_ms: int) -> bool:
         """Whether alerts may still join."""
         return not self.closed and not self.dead and self.due_ms > now_ms
 
-    def add(self, alert_id: str, event: dict[str, Any], severity: Severity) -> None:
-        """Tell of one more alert."""
-        self.alert_ids.append(alert_id)
+    def add(self, event: dict[str, Any], severity: Severity) -> None:
+        """Add an alert, as a CloudEvent."""
+        self.alert_ids.append(event["id"])
+        self.sources.append(event["source"])
         if len(self.events) < LISTED:
             self.events.append(event)
         self.severity = worst((self.severity, severity))
 
     def body(self) -> dict[str, Any]:
-        """The neutral document that the mappings to receivers read.
+        """The neutral document that the mappings to receivers read, without its alerts: those are stored once.
 
         Ends of a part of a group have a key of their own: the condition that a receiver keeps under the key of the
         group is over only when nothing of the group fires any more.
@@ -80,7 +82,6 @@ class Notification:
             "severity": self.severity,
             "group_key": f"{self.group_key}|partly" if self.remaining else self.group_key,
             "summary": self._summary(),
-            "alerts": self.events,
             "digest": self.digest,
         }
 
@@ -88,5 +89,5 @@ class Notification:
         count = len(self.alert_ids)
         if self.digest:
             return f"{count} alerts beyond the budget of {rfc3339(self.due_ms - DAY_MS)[:10]}"
-        told = summary(self.events, count, self.status)
-        return f"{told} ({self.remaining} of the group still firing)" if self.remaining else told
+        text = summary(self.events, count, self.status)
+        return f"{text} ({self.remaining} of the group still firing)" if self.remaining else text

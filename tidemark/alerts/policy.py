@@ -1,4 +1,4 @@
-"""The alert policy at work: which rule holds an alert back, and which receivers it is routed to."""
+"""The alert policy at work: which rule suppresses an alert, and which receivers it is routed to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAILY_BUDGET = 20
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Who is told; `daily_budget` notifications a UTC day, the rest of the day in one digest."""
+    """Who is notified; `daily_budget` notifications a UTC day, the rest of the day in one digest."""
 
     name: str
     kind: ReceiverKind
@@ -37,26 +37,26 @@ class Matcher:
 
     def matches(self, alert: Alert, severity: Severity) -> bool:
         """Whether an alert of this severity (after impact) is meant."""
-        found = (
+        criteria = (
             (severity, self.severities),
             (alert.tenant_id, self.tenants),
             (alert.customer_id, self.customers),
             (alert.meter, self.meters),
         )
         by_type = not self.types or any(fnmatchcase(alert.type, pattern) for pattern in self.types)
-        return by_type and all(not wanted or value in wanted for value, wanted in found)
+        return by_type and all(not allowed or value in allowed for value, allowed in criteria)
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class SuppressionRule:
     """A maintenance window or suppression; `label` names rule and version, the window is half-open alert time."""
 
     label: str
     matcher: Matcher
     window_ms: tuple[int, int] | None = None
 
-    def holds(self, alert: Alert, severity: Severity) -> bool:
-        """Whether an alert is held back."""
+    def suppresses(self, alert: Alert, severity: Severity) -> bool:
+        """Whether an alert is suppressed."""
         inside = self.window_ms is None or self.window_ms[0] <= alert.at_ms < self.window_ms[1]
         return inside and self.matcher.matches(alert, severity)
 
@@ -71,7 +71,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that holds at one instant.
+    """The policy at one instant.
 
     Parameters
     ----------
@@ -79,20 +79,20 @@ class Policy:
         By name.
     routes:
         All that match give their receivers.
-    holds:
+    suppression_rules:
         Maintenance windows first, then suppressions, each by name: the first that matches is the one that is recorded.
     """
 
     receivers: Mapping[str, Receiver]
     routes: tuple[Route, ...] = ()
-    holds: tuple[Hold, ...] = ()
+    suppression_rules: tuple[SuppressionRule, ...] = ()
 
-    def held_by(self, alert: Alert, severity: Severity) -> str | None:
-        """Name and version of the rule that holds an alert back; None where none does."""
-        return next((hold.label for hold in self.holds if hold.holds(alert, severity)), None)
+    def suppressed_by(self, alert: Alert, severity: Severity) -> str | None:
+        """Name and version of the rule that suppresses an alert; None where no rule does."""
+        return next((rule.label for rule in self.suppression_rules if rule.suppresses(alert, severity)), None)
 
     def receivers_of(self, alert: Alert, severity: Severity) -> list[Receiver]:
-        """Receivers of an alert, each once, by name; none: it is recorded and told to nobody."""
+        """Receivers of an alert, each once, by name; empty: it is stored and nobody is notified."""
         names = {
             name for route in self.routes if route.matcher.matches(alert, severity) for name in route.receivers
         }  # fmt: skip
@@ -100,7 +100,7 @@ class Policy:
 
 
 def policy_of(rows: Iterable[tuple[str, str, Mapping[str, Any], int]]) -> Policy:
-    """The policy of rows of `catalog.alert_policy`: kind, name, body, and the begin of the version in epoch ms.
+    """The policy of rows of `catalog.alert_policy`: kind, name, body, and the start of the version in epoch ms.
 
     Raises
     ------
@@ -113,8 +113,8 @@ def policy_of(rows: Iterable[tuple[str, str, Mapping[str, Any], int]]) -> Policy
     return Policy(
         receivers={name: _receiver(name, body) for name, body, _ in entries.get("receiver", [])},
         routes=tuple(Route(_matcher(body), tuple(body["receivers"])) for _, body, _ in entries.get("route", [])),
-        holds=tuple(
-            Hold(
+        suppression_rules=tuple(
+            SuppressionRule(
                 f"{kind} {name}@{_version(version_ms)}",
                 _matcher(body),
                 _window(body) if kind == "maintenance" else None,

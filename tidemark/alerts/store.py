@@ -1,4 +1,4 @@
-"""Postgres for the intake of alerts: its connection, the one right to take, offsets, and the policy by alert time."""
+"""Postgres for the intake of alerts: offsets, and the policy by alert time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
 
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.catalog.policy import read_policy
-from tidemark.core.errors import TidemarkError
-from tidemark.core.names import Names
-from tidemark.core.settings import PostgresSettings
-from udfs.postgres import connect
-
-STATEMENT_TIMEOUT_MS = 30_000
 
 _OFFSETS: LiteralString = "SELECT partition, next_offset FROM alert_intake WHERE topic = %s"
 _REMEMBER: LiteralString = """
@@ -33,35 +26,13 @@ ORDER BY changed_at
 """
 
 
-def opened(postgres: PostgresSettings, names: Names) -> psycopg.Connection:
-    """Connection in the schema of the run."""
-    connection = connect(postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark alerts")
-    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(names.usage_schema)))
-    return connection
-
-
-def claim(connection: psycopg.Connection, names: Names) -> None:
-    """Be the one intake of this run; the claim goes with the connection.
-
-    Raises
-    ------
-    TidemarkError
-        Another connection has it.
-
-    """
-    name = f"tidemark alerts {names.usage_schema}"
-    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-    if row is None or not row[0]:
-        raise TidemarkError(f"another intake of {names.alerts} is at work.", "end one of the two.")
-
-
 def offsets(connection: psycopg.Connection, topic: str) -> dict[int, int]:
     """Next offset by partition; empty before the first."""
     return dict(connection.execute(_OFFSETS, [topic]).fetchall())
 
 
 def remember(connection: psycopg.Connection, topic: str, offsets: Mapping[int, int]) -> None:
-    """Keep how far the topic was taken."""
+    """Store how far the topic was taken."""
     with connection.cursor() as cursor:
         cursor.executemany(_REMEMBER, [(topic, partition, offset) for partition, offset in sorted(offsets.items())])
 
@@ -75,11 +46,11 @@ def policy_between(connection: psycopg.Connection, first_ms: int, last_ms: int) 
     """The policy by instant, for instants from the first to the last, UTC epoch ms."""
     first, last = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (first_ms, last_ms))
     changes = [row[0] for row in connection.execute(_CHANGES, {"first": first, "last": last})]
-    begins = [first, *changes]
-    rows = [read_policy(connection, begin) for begin in begins]
-    policies = [policy_of((one.kind, one.name, one.body, one.version_ms) for one in some) for some in rows]
+    starts = [first, *changes]
+    rows = [read_policy(connection, start) for start in starts]
+    policies = [policy_of((row.kind, row.name, row.body, row.version_ms) for row in version) for version in rows]
 
     def policy_at(at_ms: int) -> Policy:
-        return policies[bisect_right(begins, datetime.fromtimestamp(at_ms / 1_000, UTC)) - 1]
+        return policies[bisect_right(starts, datetime.fromtimestamp(at_ms / 1_000, UTC)) - 1]
 
     return policy_at

@@ -1,69 +1,64 @@
-"""The topic of alerts as a reader sees it that keeps its own place: committed alerts only, from any offsets on."""
+"""The topic of alerts for a reader that stores its own offsets: committed alerts only, from any offsets on."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
-from tidemark.core.kafka import BOOTSTRAP_MS
+from tidemark.core.kafka import clients, ends_of
 from tidemark.core.settings import KafkaSettings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
-# Taken in one transaction, which holds up a critical alert behind them: about 2 s.
+# Taken in one transaction, which delays a critical alert behind them: about 2 s.
 POLL_RECORDS = 500
+# Half of a surrogate pair is not a character, and only an escape can spell one.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Postgres indexes no entry above 2 704 bytes, and up to three of these are in one.
 MAX_NAME_BYTES = 600
 
 
-class Place(NamedTuple):
-    """Where a record stands."""
+class Position(NamedTuple):
+    """Partition and offset of a record."""
 
     partition: int
     offset: int
 
 
 class AlertTopic:
-    """Reads alerts in read_committed, without a consumer group: the reader keeps the offsets.
+    """Reads alerts in read_committed, without a consumer group: the reader stores the offsets.
 
     Parameters
     ----------
     kafka, topic:
         Where Kafka is, and the topic of the run whose alerts are read.
     offsets:
-        Next offset by partition; the beginning where there is none, or where it is out of range.
+        Next offset by partition; the earliest where there is none, or where it is out of range.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str, offsets: Mapping[int, int]) -> None:
         self._kafka = kafka
         self._topic = topic
-        try:
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=kafka.servers, isolation_level="read_committed", group_id=None,
-                enable_auto_commit=False, auto_offset_reset="earliest", allow_auto_create_topics=False,
-                max_poll_records=POLL_RECORDS, bootstrap_timeout_ms=BOOTSTRAP_MS,
-            )  # fmt: skip
-        except KafkaError as error:
-            raise self._away(error) from error
-        try:
-            self._seek(offsets)
-        except KafkaError as error:
-            self.close()
-            raise self._away(error) from error
-        except UnavailableError:
-            self.close()
-            raise
+        options = {"isolation_level": "read_committed", "auto_offset_reset": "earliest"}
+        with clients.translated(kafka):
+            self._consumer = clients.consumer(kafka, max_poll_records=POLL_RECORDS, **options)
+            try:
+                self._seek(offsets)
+            except (KafkaError, UnavailableError):
+                self.close()
+                raise
 
     @property
     def name(self) -> str:
         """Name of the topic."""
         return self._topic
 
-    def poll(self, timeout_ms: int) -> list[tuple[Place, bytes]]:
-        """Records that came, at most POLL_RECORDS, in offset order per partition; none while no broker answers.
+    def poll(self, timeout_ms: int) -> list[tuple[Position, bytes]]:
+        """Records that came, at most POLL_RECORDS, in offset order per partition; empty while no broker answers.
 
         Raises
         ------
@@ -71,26 +66,23 @@ class AlertTopic:
             Kafka refuses to be read.
 
         """
-        try:
-            found = self._consumer.poll(timeout_ms)
-        except KafkaError as error:
-            raise self._away(error) from error
-        return [(Place(one.partition, one.offset), one.value or b"") for records in found.values() for one in records]
+        with clients.translated(self._kafka):
+            polled = self._consumer.poll(timeout_ms)
+        return [
+            (Position(record.partition, record.offset), record.value or b"")
+            for records in polled.values()
+            for record in records
+        ]
 
     def offsets(self) -> dict[int, int]:
         """Next offset by partition, after all that `poll` returned."""
-        try:
+        with clients.translated(self._kafka):
             return {part.partition: self._consumer.position(part) for part in self._parts}
-        except KafkaError as error:
-            raise self._away(error) from error
 
     def ends(self) -> dict[int, int]:
         """Offset by partition behind the last alert that can be read now."""
-        try:
-            ends = self._consumer.end_offsets(self._parts)
-        except KafkaError as error:
-            raise self._away(error) from error
-        return {part.partition: offset for part, offset in ends.items()}
+        with clients.translated(self._kafka):
+            return ends_of(self._consumer.end_offsets(self._parts))
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -115,11 +107,6 @@ class AlertTopic:
             # Behind what was deleted, or ahead of a topic that was made anew: an alert that is known is taken once.
             self._consumer.seek(part, wanted if begins[part] <= wanted <= ends[part] else begins[part])
 
-    def _away(self, error: KafkaError) -> UnavailableError:
-        return UnavailableError(
-            f"Kafka at {self._kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        )
-
 
 def read(payload: bytes) -> Alert:
     """The alert of a record, fit to be stored.
@@ -127,15 +114,16 @@ def read(payload: bytes) -> Alert:
     Raises
     ------
     AlertError
-        It is no alert, or one that no table can hold.
+        It is not a valid alert, or one that no table can hold.
 
     """
     # Postgres has no NUL in texts.
     alert = parse(payload.replace(b"\\u0000", b"\\ufffd"))
-    try:
-        to_json(alert).encode()
-    except UnicodeEncodeError as error:
-        raise AlertError(f"no alert: {error}"[:300]) from error
+    if _SURROGATE.search(payload):
+        try:
+            to_json(alert).encode()
+        except UnicodeEncodeError as error:
+            raise AlertError(f"no alert: {error}"[:300]) from error
     names: dict[str, Any] = {name: getattr(alert, name) for name in _NAMES}
     long = [name for name, value in names.items() if len((value or "").encode()) > MAX_NAME_BYTES]
     if long or not alert.id:

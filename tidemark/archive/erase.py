@@ -41,12 +41,19 @@ SET path = %s, bytes = %s, sha256 = %s, written_at = clock_timestamp()
 WHERE topic = %s AND partition = %s AND first_offset = %s AND path = %s
 """
 _BLANK: LiteralString = """
-UPDATE {alert} SET evidence = evidence - %(values)s::text[]
-WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND evidence ?| %(values)s::text[]
+UPDATE {alert} SET event = jsonb_set(event, '{{data,evidence}}', event #> '{{data,evidence}}' - %(values)s::text[])
+WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND event #> '{{data,evidence}}' ?| %(values)s::text[]
+"""
+# A notification of a response holds its one alert itself.
+_BLANK_COPIES: LiteralString = """
+UPDATE {notification}
+SET body = jsonb_set(body, '{{alerts,0,data,evidence}}', body #> '{{alerts,0,data,evidence}}' - %(values)s::text[])
+WHERE body #>> '{{alerts,0,data,tenant_id}}' = %(tenant)s AND body #>> '{{alerts,0,data,customer_id}}' = %(customer)s
+  AND body #> '{{alerts,0,data,evidence}}' ?| %(values)s::text[]
 """
 _COUNT: LiteralString = """
 SELECT count(*) FROM {alert}
-WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND evidence ?| %(values)s::text[]
+WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND event #> '{{data,evidence}}' ?| %(values)s::text[]
 """
 _TOLD: LiteralString = """
 INSERT INTO erasure (tenant_id, customer_id, erased_by, files, events, unreadable, alerts, kept, kafka)
@@ -142,6 +149,7 @@ class _Erasure:
         self._events = self._unreadable = 0
         self._kafka = held_until(settings)
         self._alert = sql.Identifier(settings.names.usage_schema, "alert")
+        self._notification = sql.Identifier(settings.names.usage_schema, "notification")
 
     def planned(self) -> Erased:
         """Count what there is to erase."""
@@ -158,6 +166,8 @@ class _Erasure:
             for old, new in pairs:
                 self._replace(old, new)
             alerts = self._index.connection.execute(sql.SQL(_BLANK).format(alert=self._alert), self._given()).rowcount
+            copies = sql.SQL(_BLANK_COPIES).format(notification=self._notification)
+            self._index.connection.execute(copies, self._given())
             told = self._told([new.path for _, new in pairs], alerts)
             row = self._index.connection.execute(_TOLD, self._row(told, by)).fetchone()
         # Step 4

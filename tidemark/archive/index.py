@@ -11,9 +11,9 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from tidemark.core import migrate
 from tidemark.core.errors import TidemarkError
 from tidemark.core.names import Names
+from tidemark.core.postgres import LOCK_TIMEOUT_S, connect, lock, use_schema
 from tidemark.core.settings import PostgresSettings
 
 # A writer that was killed may hold its turn until Postgres has noticed; a longer wait is for somebody who is at work.
@@ -175,9 +175,8 @@ def opened(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
     TidemarkError
         The tables are not there.
     """
-    with migrate.connect(postgres) as connection:
-        schema = sql.Identifier(names.billing_schema)
-        connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
+    with connect(postgres) as connection:
+        use_schema(connection, names.billing_schema)
         known = connection.execute("SELECT to_regclass('archive_file')").fetchone()
         if not known or known[0] is None:
             raise TidemarkError(f"schema {names.billing_schema} has no index of an archive.", "`tidemark db migrate`.")
@@ -197,12 +196,12 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_WAIT))
         name = f"archive of {names.billing_schema}"
         try:
-            index.connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+            lock(index.connection, name)
         except psycopg.errors.LockNotAvailable:
             raise TidemarkError(
                 f"the {name} is being changed by somebody else.", "wait until that archive, erase or retention is done."
             ) from None
-        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{migrate.LOCK_TIMEOUT_S}s"))
+        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_TIMEOUT_S}s"))
         yield index
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError
 
 from tidemark.archive.index import Gap, opened
 from tidemark.archive.reader import lost, records
 from tidemark.archive.source import reading
-from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.kafka import Sender, last_header
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Sender, clients, last_header
+from tidemark.core.postgres import try_lock
 from tidemark.core.settings import Settings
 from tidemark.core.topics import MAX_RECORD_BYTES
 
@@ -107,9 +105,7 @@ def publish(
 def _alone(settings: Settings, topic: str) -> Iterator[None]:
     """Two at once would each send what the other has not sent yet."""
     with opened(settings.postgres, settings.names) as index:
-        name = f"publishing to {topic}"
-        row = index.connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-        if not row or not row[0]:
+        if not try_lock(index.connection, f"publishing to {topic}"):
             raise UsageError(f"another call is publishing to {topic}.", "wait until it is done, or stop it.")
         yield
 
@@ -122,7 +118,7 @@ def _partitions(settings: Settings, source: str) -> int:
 
 def _prepare(settings: Settings, topic: str, partitions: int) -> dict[int, int]:
     """Make the topic fit for archived records; the offset last published, by partition."""
-    with _admin(settings) as admin:
+    with clients.admin(settings.kafka) as admin:
         if topic not in admin.list_topics():
             admin.create_topics([NewTopic(topic, partitions, settings.topics.replication, topic_configs=_CONFIG)])
         last = {
@@ -147,17 +143,3 @@ def _check(
             f"topic {topic} has {', '.join(wrong)}: it would not hold archived records as they were.",
             "let this call make the topic, under a name that is free.",
         )
-
-
-@contextmanager
-def _admin(settings: Settings) -> Iterator[Any]:
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
-        try:
-            yield admin
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise UnavailableError(
-            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        ) from error

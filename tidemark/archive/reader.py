@@ -8,9 +8,8 @@ from tidemark.archive.index import File, Gap, Index, opened
 from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import read
 from tidemark.core.errors import TidemarkError
-from tidemark.core.kafka import Record
+from tidemark.core.kafka import RawRecord, Record
 from tidemark.core.settings import Settings
-from tidemark.oracle.oracle import RawRecord
 
 
 def records(

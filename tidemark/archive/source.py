@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import OffsetOutOfRangeError
 
 from tidemark.archive.index import Gap
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.kafka import STALL_S, Record
+from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.kafka import STALL_S, Record, clients
 from tidemark.core.settings import KafkaSettings
 
 _POLL_MS = 500
@@ -127,28 +127,13 @@ def reading(kafka: KafkaSettings) -> Iterator[Source]:
     UnavailableError
         Kafka does not answer.
     """
-    servers = kafka.servers
-    try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=servers, isolation_level="read_committed", group_id=None, enable_auto_commit=False,
-            # What Kafka has removed must be told, not passed over.
-            auto_offset_reset="none", allow_auto_create_topics=False, max_poll_records=_POLL_RECORDS,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
-        )  # fmt: skip
-        try:
-            admin = KafkaAdminClient(bootstrap_servers=servers)
-            try:
-                yield Source(consumer, admin)
-            finally:
-                admin.close()
-        finally:
-            consumer.close()
-    except TidemarkError:
-        raise
-    except KafkaError as error:
-        raise UnavailableError(
-            f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        ) from error
+    # What Kafka has removed must be reported, not passed over.
+    options = {"isolation_level": "read_committed", "auto_offset_reset": "none", "max_poll_records": _POLL_RECORDS}
+    with (
+        clients.consuming(kafka, **options, max_partition_fetch_bytes=4 * 1024 * 1024) as consumer,
+        clients.admin(kafka) as admin,
+    ):
+        yield Source(consumer, admin)
 
 
 def _record(record: Any) -> Record:

@@ -23,7 +23,7 @@ from tidemark.billing.watermark import committed, reached
 from tidemark.core import rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import end_offsets
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 

@@ -15,8 +15,8 @@ from tidemark.archive.source import reading
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
 from tidemark.core.kafka import Record, dump
-from tidemark.core.migrate import connect
 from tidemark.core.names import Names
+from tidemark.core.postgres import connect, lock, try_lock
 from tidemark.core.settings import Settings
 
 # Offsets that are kept as one range: few enough to be read in a tenth of a second, and a busy series has a row for as
@@ -208,12 +208,11 @@ def _starts(connection: psycopg.Connection, names: Names, topic: str, topic_id: 
 
 def _claim(connection: psycopg.Connection, names: Names, *, wait: bool) -> bool:
     """Whether nobody else is at it, until the connection ends; a first call may take minutes, so waiting has no end."""
-    lock = [f"delta index {names.billing_schema}"]
+    name = f"delta index {names.billing_schema}"
     if not wait:
-        rows = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock).fetchall()
-        return bool(rows[0][0])
+        return try_lock(connection, name)
     connection.execute("SET lock_timeout = 0")
-    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", lock)
+    lock(connection, name)
     return True
 
 

@@ -24,7 +24,7 @@ from tidemark.dead_letters.log import marker_of
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.cache import Catalog
 from udfs.decode.decoder import Decoder, key_of
-from udfs.events.envelope import unwrap
+from udfs.events.envelope import Envelope, part_key, unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import Packed, unpack
 
@@ -99,7 +99,7 @@ def read_events(
     size = sum(end - start for ranges in window.values() for spans in ranges.values() for start, end in spans)
     complete = all_copies or size <= COPIES_AT_ONCE
     copies = _count_copies(settings, reader, window) if complete else reader.copies
-    events = [replace(one, copies=copies[event]) for event, one in reader.events]
+    events = [replace(one, copies=copies[event]) for event, one in reader.events if not reader.was_refused(one)]
     return Read(events, complete)
 
 
@@ -113,6 +113,8 @@ class _Reader:
         self.names = texts_of(key.customer_id)
         self.first: dict[bytes, _Place] = {}
         self.origins: set[_Place] = set()
+        # Where the meter refused what it counted when it was redriven.
+        self.refused: set[_Place] = set()
         self.copies: Counter[bytes] = Counter()
         self.events: list[tuple[bytes, Event]] = []
         self.arrivals: list[int] = []
@@ -127,10 +129,17 @@ class _Reader:
                 found = [one for one in unpack(text) if self._is_own(one)]
                 self.first[event] = topic, record.partition, record.offset
                 if (mark := marker_of(record)) is not None:
-                    self.origins.add((mark.origin.topic, mark.origin.partition, mark.origin.offset))
+                    origin = mark.origin.topic, mark.origin.partition, mark.origin.offset
+                    self.origins.add(origin)
+                    if found and envelope_in(self._settings, topic, record) is not None:
+                        self.refused.add(origin)
                 if found:
                     self.arrivals.append(record.timestamp_ms)
                 self.events += [(event, made(self._settings, topic, record, one)) for one in found]
+
+    def was_refused(self, event: Event) -> bool:
+        """Whether the meter took it only when it was redriven, although the catalog of today would take it at once."""
+        return (event.topic, event.partition, event.offset) in self.refused
 
     def _is_own(self, one: Packed) -> bool:
         return (one.tenant, one.customer, one.meter, one.period_start_ms) == self._owner and one.part != MOMENT
@@ -172,6 +181,16 @@ def event_of(settings: Settings, record: Record) -> Parsed | None:
     envelope = unwrap(record.value)
     raw = record.value if envelope is None else envelope.event
     return read_event(raw, record.timestamp_ms, settings.events.default_tenant)
+
+
+def envelope_in(settings: Settings, topic: str, record: Record) -> Envelope | None:
+    """The envelope of a record; the redrive topic alone has any."""
+    return unwrap(record.value) if topic == settings.topics.redrive else None
+
+
+def _dedupe_key(settings: Settings, topic: str, record: Record, event: Parsed) -> bytes:
+    envelope = envelope_in(settings, topic, record)
+    return key_of(event) if envelope is None else part_key(envelope.meter, key_of(event))
 
 
 def properties_of(event: Parsed) -> dict[str, Any]:
@@ -231,6 +250,9 @@ def _count_copies(settings: Settings, reader: _Reader, window: Mapping[str, Rang
             if not may_hold(record.value, reader.names) or place in reader.origins:
                 continue
             event = event_of(settings, record)
-            if event is not None and (key := key_of(event)) in wanted and reader.first[key] != place:
+            if event is None:
+                continue
+            key = _dedupe_key(settings, topic, record, event)
+            if key in wanted and reader.first[key] != place:
                 copies[key] += 1
     return copies

@@ -19,7 +19,7 @@ from tidemark.billing.sources import feeding
 from tidemark.billing.true_up import Change
 from tidemark.core import rollup_views as versions
 from tidemark.core.errors import UsageError
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair

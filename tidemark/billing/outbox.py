@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.kafka import end_offsets, last_records
-from tidemark.core.migrate import connect
+from tidemark.core.kafka import clients, end_offsets, last_records
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from tidemark.core.topics import MAX_RECORD_BYTES
 
@@ -145,11 +144,10 @@ def _address(settings: Settings, topic: str) -> str:
 @contextmanager
 def _producer(settings: Settings, topic: str) -> Iterator[Any]:
     try:
-        producer = KafkaProducer(
-            bootstrap_servers=settings.kafka.servers,
-            transactional_id=f"{settings.names.job('tell')}-{topic}", transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            acks="all", enable_idempotence=True, compression_type="lz4", max_request_size=MAX_RECORD_BYTES,
-            max_block_ms=_WAIT_MS, allow_auto_create_topics=False,
+        producer = clients.producer(
+            settings.kafka, transactional_id=f"{settings.names.job('tell')}-{topic}",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS, acks="all", enable_idempotence=True,
+            compression_type="lz4", max_request_size=MAX_RECORD_BYTES, max_block_ms=_WAIT_MS,
         )  # fmt: skip
         try:
             yield producer

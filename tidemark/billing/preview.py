@@ -15,7 +15,7 @@ from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import Refusal
 from tidemark.billing.sources import Feed, Say, settled
 from tidemark.billing.true_up import true_up
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 
 _USED = """

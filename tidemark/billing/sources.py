@@ -11,7 +11,7 @@ from tidemark.billing.lines import PeriodKey
 from tidemark.billing.watermark import Watermark, as_text, settle
 from tidemark.core import rollup_views
 from tidemark.core.errors import UnavailableError
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
 

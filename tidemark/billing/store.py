@@ -16,6 +16,7 @@ from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash
 from tidemark.billing.messages import Context, close_message, correction_message, key_of
 from tidemark.billing.true_up import Cause, Change, Entry, TrueUp, cause_of
 from tidemark.core.names import Names
+from tidemark.core.postgres import lock_in_transaction
 
 BATCH = 1_000
 _Item = TypeVar("_Item")
@@ -99,7 +100,7 @@ _SO_FAR = {"value": sql.SQL("v.value"), "upto": sql.SQL("greatest(a.period_start
 
 def take_turn(connection: psycopg.Connection, names: Names) -> None:
     """Wait for all other writers of this ledger, until the end of the transaction: the outbox ascends with commits."""
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"ledger {names.billing_schema}"])
+    lock_in_transaction(connection, f"ledger {names.billing_schema}")
 
 
 def now(connection: psycopg.Connection) -> datetime:

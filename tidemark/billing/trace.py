@@ -20,8 +20,8 @@ from tidemark.billing.events import event_of, may_hold, source_partition, texts_
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.watermark import Offsets, committed
 from tidemark.core.kafka import Record, dump, offsets_at, read_ranges
-from tidemark.core.migrate import connect
 from tidemark.core.policy import policy_of
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from udfs.decode.decoder import Decoder
 from udfs.events.dead_letter import from_json
@@ -98,6 +98,12 @@ class Hit:
     def place(self) -> tuple[str, int, int]:
         """Topic, partition, offset."""
         return self.topic, self.partition, self.offset
+
+    @property
+    def meter(self) -> str:
+        """The one meter that it is for: a partial dead letter that was redriven; '' for all."""
+        envelope = unwrap(self.value)
+        return "" if envelope is None else envelope.meter
 
     @property
     def order(self) -> tuple[int, str, int, int]:
@@ -270,8 +276,13 @@ def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[
         # Partial dead letters of a counted record are in the topic already.
         if key is None and reject is not None and (letter := from_json(reject)) is not None:
             hit.refused.append(Refused(letter.reason, f"by the catalog of today: {letter.detail}"))
+        if hit.meter and key is not None and text is None:
+            # Its meter has the event itself in this run.
+            hit.outcome = "copy"
+        # The catalog of today may take what it refused then.
+        refusing = {letter.meter for letter in hit.refused}
         for one in unpack(text) if text else ():
-            if one.part == MOMENT:
+            if one.part == MOMENT or one.meter in refusing:
                 continue
             start, end = periods.instant(one.period_start_ms), periods.instant(one.period_end_ms)
             period = PeriodKey(one.tenant, one.customer, start, end)
@@ -301,8 +312,7 @@ def _identity(hit: Hit) -> tuple[str, str, str, bool, str]:
         return "", "", "", False, ""
     takes_back = isinstance(event.voids, str)
     event_id = (event.voids if takes_back else event.event_id) or ""
-    envelope = unwrap(hit.value)
-    return event.tenant_id, event.source or "", event_id, takes_back, "" if envelope is None else envelope.meter
+    return event.tenant_id, event.source or "", event_id, takes_back, hit.meter
 
 
 def _sentences(one: Traced) -> Iterator[str]:
@@ -322,9 +332,12 @@ def _sentences(one: Traced) -> Iterator[str]:
         yield f"{_times(rejected, 'record', 'records')} of it became a dead letter."
     if waiting:
         yield f"{_times(waiting, 'record is', 'records are')} not read by `meter` yet."
-    meters = sorted({letter.meter for hit in one.hits for letter in hit.refused if letter.meter})
-    if meters:
-        yield f"Refused by {', '.join(meters)} alone."
+    redriven = {hit.meter for hit in one.hits if hit.meter and hit.outcome == "counted"}
+    refusing = {letter.meter for hit in one.hits for letter in hit.refused if letter.meter}
+    if refusing - redriven:
+        yield f"Refused by {', '.join(sorted(refusing - redriven))} alone."
+    if redriven:
+        yield f"Refused at first, redriven and counted by {', '.join(sorted(redriven))}."
     if one.voided_by is not None and one.voided_by.event is not None:
         yield f"It was taken back by {one.voided_by.event.event_id}."
 

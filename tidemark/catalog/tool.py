@@ -28,7 +28,7 @@ from tidemark.catalog.schema_faults import suggestion
 from tidemark.catalog.timeline import Stored
 from tidemark.core import access
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import NOT_MIGRATED, connect
 from tidemark.core.settings import Settings
 from udfs.postgres import first_line
 
@@ -42,12 +42,6 @@ FROM catalog.revision
 # Locks the one row: applies follow each other, and each sees what the one before it wrote.
 _LOCK: LiteralString = f"{_BEGIN} FOR UPDATE"
 _SNAPSHOT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-_NOT_MIGRATED = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.InvalidSchemaName,
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -260,7 +254,7 @@ def _transaction(settings: Settings) -> Iterator[psycopg.Connection]:
             connection.transaction(),
         ):
             yield connection
-    except _NOT_MIGRATED as error:
+    except NOT_MIGRATED as error:
         raise TidemarkError("the database has no current catalog tables.", "run `tidemark db migrate`.") from error
     except psycopg.errors.IntegrityError as error:
         raise TidemarkError(

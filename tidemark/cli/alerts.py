@@ -1,4 +1,4 @@
-"""`tidemark alerts`: take them from the topic, look at them, answer to them, and see which rules are noise."""
+"""`tidemark alerts`: take them from the topic, print them, acknowledge them, and see which rules are noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.alerts import intake
-from tidemark.alerts.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
+from tidemark.alerts.acknowledgement import Acknowledged, Outcome, RuleStats, acknowledge, shown, stats
 from tidemark.alerts.topic import AlertTopic, read
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, put, safe_json, say
@@ -30,7 +30,7 @@ RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
-    group = typer.Typer(help="Alerts: intake, tail, answers, statistics.", no_args_is_help=True)
+    group = typer.Typer(help="Alerts: intake, tail, acknowledgements, statistics.", no_args_is_help=True)
     group.command("run")(run)
     group.command("tail")(tail)
     group.command("ack")(ack)
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(run_id: RunId = None) -> None:
-    """Take alerts from the topic and decide whom to tell, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    """Take alerts from the topic and decide whom to notify, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
     settings = load(run_id=run_id)
     intake.run(settings, until_stopped())
 
@@ -47,13 +47,13 @@ def run(run_id: RunId = None) -> None:
 def tail(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Only types that match, for example 'limit.*'.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All there are, not the newest.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="How many of those that are there already.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new alerts too, until Ctrl-C.")] = False,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All of the topic, not the newest.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="How many of those that were sent before.")] = 20,
     run_id: RunId = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each alert as one CloudEvent a line.")] = False,
 ) -> None:
-    """Print alerts of the topic, committed ones alone: the newest, then those that come."""
+    """Print alerts of the topic, only committed ones: the newest, then new ones."""
     settings = load(run_id=run_id)
     if tenant is not None:
         known(settings, tenant)
@@ -74,17 +74,17 @@ def ack(
     name: Annotated[str, typer.Argument(metavar="ID|FINGERPRINT", help="Id of an alert, or its fingerprint.")],
     acted: Annotated[bool, typer.Option("--acted", help="Something was done because of it.")] = False,
     ignored: Annotated[bool, typer.Option("--ignored", help="Nothing had to be done: it was noise.")] = False,
-    by: Annotated[str | None, typer.Option(help="Who says so; your login name if not given.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who acknowledges it; your login name if not given.")] = None,
     note: Annotated[str | None, typer.Option(help="What was done, or why nothing.")] = None,
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Acknowledge an alert, and say whether it led to an action: that is what `stats` counts."""
+    """Acknowledge an alert, and record whether it led to an action: that is what `stats` counts."""
     if acted and ignored:
         raise UsageError("--acted and --ignored contradict each other.", "give one of them.")
     outcome: Outcome | None = "acted" if acted else "ignored" if ignored else None
-    found = acknowledge(load(run_id=run_id), name, by=by or getpass.getuser(), outcome=outcome, note=note)
-    emit([_document(one) for one in found], _answered(found), as_json=as_json)
+    acknowledged = acknowledge(load(run_id=run_id), name, by=by or getpass.getuser(), outcome=outcome, note=note)
+    emit([_document(alert) for alert in acknowledged], _answered(acknowledged), as_json=as_json)
 
 
 def stats_(
@@ -93,8 +93,8 @@ def stats_(
     as_json: Json = False,
 ) -> None:
     """Print per rule how many alerts fired, were suppressed, acknowledged, acted on and ignored."""
-    found = stats(load(run_id=run_id), days)
-    emit([asdict(one) for one in found], _drawn(found), as_json=as_json)
+    rules = stats(load(run_id=run_id), days)
+    emit([asdict(rule) for rule in rules], _drawn(rules), as_json=as_json)
 
 
 def _there(topic: AlertTopic) -> Iterator[Alert]:
@@ -113,11 +113,11 @@ def _there(topic: AlertTopic) -> Iterator[Alert]:
 
 
 def _polled(topic: AlertTopic) -> Iterator[Alert]:
-    for place, payload in topic.poll(POLL_MS):
+    for position, payload in topic.poll(POLL_MS):
         try:
             yield read(payload)
         except AlertError as error:
-            say(f"passed over {place.partition}:{place.offset}: {error}")
+            say(f"skipped {position.partition}:{position.offset}: {error}")
 
 
 def _wanted(alert: Alert, tenant: str | None, pattern: str | None) -> bool:
@@ -134,24 +134,24 @@ def _line(alert: Alert) -> str:
     return "  ".join((*words, f"[{alert.id}]"))
 
 
-def _document(one: Answered) -> dict[str, Any]:
-    return {**asdict(one), "at": shown(one.at), "acknowledged_at": shown(one.acknowledged_at)}
+def _document(alert: Acknowledged) -> dict[str, Any]:
+    return {**asdict(alert), "at": shown(alert.at), "acknowledged_at": shown(alert.acknowledged_at)}
 
 
-def _answered(found: list[Answered]) -> list[str]:
+def _answered(acknowledged: list[Acknowledged]) -> list[str]:
     return [
-        f"{one.alert_id} {one.type}: acknowledged by {one.acknowledged_by}"
-        + (f", {one.outcome} by {one.outcome_by}" if one.outcome else "")
-        for one in found
+        f"{alert.alert_id} {alert.type}: acknowledged by {alert.acknowledged_by}"
+        + (f", {alert.outcome} by {alert.outcome_by}" if alert.outcome else "")
+        for alert in acknowledged
     ]
 
 
-def _drawn(found: list[RuleStats]) -> Any:
-    if not found:
+def _drawn(rules: list[RuleStats]) -> Any:
+    if not rules:
         return "no alerts"
-    table = Table("type", "rule", "fired", "held", "acked", "acted", "ignored", "ratio")
-    for one in found:
-        ratio = "" if one.action_ratio is None else f"{one.action_ratio:.1%}"
-        figures = (one.fired, one.suppressed, one.acknowledged, one.acted, one.ignored)
-        table.add_row(one.type, one.rule, *(f"{figure:,}" for figure in figures), ratio)
+    table = Table("type", "rule", "fired", "suppressed", "acked", "acted", "ignored", "ratio")
+    for rule in rules:
+        ratio = "" if rule.action_ratio is None else f"{rule.action_ratio:.1%}"
+        figures = (rule.fired, rule.suppressed, rule.acknowledged, rule.acted, rule.ignored)
+        table.add_row(rule.type, rule.rule, *(f"{figure:,}" for figure in figures), ratio)
     return table

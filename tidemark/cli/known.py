@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.errors import UsageError
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
-from udfs.postgres import connect, deadline, first_line
 
 _TIMEOUT_MS = 10_000
 # Names compared for a suggestion: comparing more would take longer than typing it again.
@@ -51,19 +51,7 @@ def known(settings: Settings, tenant: str, customer: str | None = None, meter: s
         Postgres cannot be reached.
     """
     asked: dict[str, Any] = {"tenant": tenant, "customer": customer, "most": _COMPARED}
-    try:
-        with (
-            connect(settings.postgres.url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark") as db,
-            deadline(db, _TIMEOUT_MS),
-        ):
-            _check(db, settings, asked, meter)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-        raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
-    except psycopg.Error as error:
-        raise UnavailableError(
-            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-        ) from error
+    run_once(settings.postgres, "known", lambda db: _check(db, settings, asked, meter), timeout_ms=_TIMEOUT_MS)
 
 
 def suggestion(wrong: str, names: Iterable[str]) -> str:

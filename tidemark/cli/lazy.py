@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "live": ("live", "Live counters in Redis."),
     "watch": ("watch", "Volume, series and unique values of tenants."),
-    "alerts": ("alerts", "Alerts: intake, tail, answers, statistics."),
+    "alerts": ("alerts", "Alerts: intake, tail, acknowledgements, statistics."),
     "deliver": ("responses", "Notifications to receivers."),
     "respond": ("responses", "Automated responses to alerts."),
     "dlq": ("dlq", "Events that were not counted."),

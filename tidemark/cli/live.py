@@ -1,4 +1,4 @@
-"""`tidemark live`: keep the live counters in Redis level with the stored totals."""
+"""`tidemark live`: keep the live counters in Redis in sync with the stored totals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.settings import load
 from tidemark.live import counters, leaderboard, limits
 
-# A step that waits for a service when it is told to stop is left behind.
+# A step that waits for a service at a stop is left behind.
 STOP_WITHIN_S = 5.0
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
@@ -28,12 +28,12 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(run_id: RunId = None) -> None:
-    """Keep counters, limits and leaderboards in Redis level, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    """Keep counters, limits and leaderboards in Redis in sync, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
     settings = load(run_id=run_id)
     stop = until_stopped()
-    # Threads of their own: a Kafka that is away must not hold up what Redis gets from Postgres.
-    keepers = (limits.watch, leaderboard.watch)
-    others = [threading.Thread(target=keep, args=(settings, stop), daemon=True) for keep in keepers]
+    # Threads of their own: an unreachable Kafka must not delay what Redis gets from Postgres.
+    syncs = (limits.watch, leaderboard.watch)
+    others = [threading.Thread(target=sync, args=(settings, stop), daemon=True) for sync in syncs]
     for thread in others:
         thread.start()
     counters.watch(settings, stop)

@@ -13,7 +13,7 @@ from tidemark.billing.drift import Drift, open_drift
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.cli.until_stopped import until_stopped
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.settings import load
 from tidemark.reconcile import invoices, manifests, run, shadow
@@ -90,7 +90,7 @@ def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) ->
     settings = load(run_id=run_id)
     if tenant is not None:
         known(settings, tenant)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         found = open_drift(connection, settings.names, tenant)
     emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)
 
@@ -113,7 +113,7 @@ def shadow_(
 ) -> None:
     """Compare with another system's numbers and print the parity per customer; exit code 4 when one is below 99.9 %."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         found = shadow.compare(connection, settings.names, theirs)
     below = [one for one in found if not one.reached]
     document = {
@@ -131,14 +131,14 @@ def shadow_(
 def import_manifests(file: Imported, run_id: RunId = None) -> None:
     """Import producers' manifests, a line per tenant, source and hour (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         say(f"{manifests.load(connection, settings.names, file)} manifests imported")
 
 
 def import_invoices(file: Imported, run_id: RunId = None) -> None:
     """Import invoiced quantities, a line per invoice, customer, meter and period (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         say(f"{invoices.load(connection, settings.names, file)} lines imported")
 
 

@@ -14,7 +14,7 @@ from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings, load
 from tidemark.live import active_version
@@ -100,7 +100,7 @@ def status(replay_id: Name, run_id: RunId = None, as_json: Json = False) -> None
 def list_all(run_id: RunId = None, as_json: Json = False) -> None:
     """Print all replays, the newest first."""
     settings = load(run_id=run_id)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         found = record.every(connection, settings.names)
     emit([_document(one) for one in found], [*map(_line, found)] or "no replay", as_json=as_json)
 
@@ -218,7 +218,7 @@ def _switched(replay_id: str, verb: str, done: switch.Switched, *, as_json: bool
 
 
 def _find(settings: Settings, replay_id: str) -> Replay:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return record.find(connection, settings.names, replay_id)
 
 

@@ -12,7 +12,7 @@ import typer
 from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.postgres import ask_once
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings, load
 from tidemark.delivery import store, worker
 from tidemark.responses import suspend, webhook
@@ -55,14 +55,26 @@ def dead_list(
 ) -> None:
     """List notifications that were given up, and why."""
     settings = load(run_id=run_id)
-    found = ask_once(
-        settings.postgres, settings.names, "deliver", lambda connection: store.dead(connection, receiver, limit)
+    notifications = run_once(
+        settings.postgres,
+        "deliver",
+        lambda connection: store.dead(connection, receiver, limit),
+        settings.names.usage_schema,
     )
     table = Table("id", "receiver", "kind", "attempts", "given up", "why", "summary")
-    for one in found:
-        shown = (str(one.attempts), _instant(one.dead_at), one.last_error, one.summary)
-        table.add_row(one.notification_id, one.receiver, one.kind, *shown)
-    emit([asdict(one) for one in found], table if found else "no notification is dead", as_json=as_json)
+    for notification in notifications:
+        shown = (
+            str(notification.attempts),
+            _instant(notification.dead_at),
+            notification.last_error,
+            notification.summary,
+        )
+        table.add_row(notification.notification_id, notification.receiver, notification.kind, *shown)
+    emit(
+        [asdict(notification) for notification in notifications],
+        table if notifications else "no notification is dead",
+        as_json=as_json,
+    )
 
 
 def dead_retry(
@@ -72,7 +84,9 @@ def dead_retry(
 ) -> None:
     """Make dead notifications due again, with all their attempts before them."""
     settings = load(run_id=run_id)
-    revived = ask_once(settings.postgres, settings.names, "deliver", lambda connection: store.revive(connection, ids))
+    revived = run_once(
+        settings.postgres, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
+    )
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - set(revived)))
@@ -80,8 +94,8 @@ def dead_retry(
 
 
 def respond_run(
-    handler: Annotated[Kind, typer.Option(help="suspend: deny customers at a hard limit; webhook: tell a receiver.")],
-    receiver: Annotated[str | None, typer.Option(help="webhook: receiver of the alert policy that is told.")] = None,
+    handler: Annotated[Kind, typer.Option(help="suspend: deny customers at a hard limit; webhook: notify a receiver.")],
+    receiver: Annotated[str | None, typer.Option(help="webhook: notified receiver of the alert policy.")] = None,
     name: Annotated[str | None, typer.Option(help="webhook: names the response; the receiver when absent.")] = None,
     types: Annotated[list[str] | None, typer.Option("--type", help="webhook: glob of types; repeatable.")] = None,
     severities: Annotated[
@@ -92,13 +106,13 @@ def respond_run(
     ] = None,
     run_id: RunId = None,
 ) -> None:
-    """Answer alerts, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
+    """Respond to alerts, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
     settings = load(run_id=run_id)
-    told = {"types": types or [], "severities": severities or [], "tenants": tenants or []}
+    selected = {"types": types or [], "severities": severities or [], "tenants": tenants or []}
     if handler == "webhook":
-        responder.run(settings, _tell(settings, receiver, name, told), until_stopped())
+        responder.run(settings, _webhook(settings, receiver, name, selected), until_stopped())
         return
-    if receiver or name or any(told.values()):
+    if receiver or name or any(selected.values()):
         raise UsageError("suspend takes no receiver, name, type, severity or tenant.", "leave them out.")
     with closing(Flags(settings.redis, settings.names)) as flags:
         responder.run(settings, suspend.Suspend(flags), until_stopped())
@@ -112,17 +126,23 @@ def respond_list(
 ) -> None:
     """List customers that are suspended, since when, until when, and why."""
     settings = load(run_id=run_id)
-    found = ask_once(
+    suspensions = run_once(
         settings.postgres,
-        settings.names,
         "respond",
         lambda connection: suspend.suspensions(connection, everything=everything, limit=limit),
+        settings.names.usage_schema,
     )
     table = Table("tenant", "customer", "reason", "since", "until", "lifted", "by")
-    for one in found:
-        times = (_instant(one.since), _instant(one.until), _instant(one.lifted_at))
-        table.add_row(one.tenant_id, one.customer_id, one.reason, *times, one.lifted_by or "")
-    emit([asdict(one) for one in found], table if found else "nobody is suspended", as_json=as_json)
+    for suspension in suspensions:
+        times = (_instant(suspension.since), _instant(suspension.until), _instant(suspension.lifted_at))
+        table.add_row(
+            suspension.tenant_id, suspension.customer_id, suspension.reason, *times, suspension.lifted_by or ""
+        )
+    emit(
+        [asdict(suspension) for suspension in suspensions],
+        table if suspensions else "nobody is suspended",
+        as_json=as_json,
+    )
 
 
 def respond_undo(
@@ -135,31 +155,39 @@ def respond_undo(
     """Lift all suspensions of a customer; the same condition suspends no second time."""
     settings = load(run_id=run_id)
     who = by or getpass.getuser()
-    lifted = ask_once(
-        settings.postgres, settings.names, "respond", lambda connection: suspend.lift(connection, tenant, customer, who)
+    lifted = run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: suspend.lift(connection, tenant, customer, who),
+        settings.names.usage_schema,
     )
     if not lifted:
         raise UsageError(f"customer {customer} of {tenant} is not suspended.", "`tidemark respond list` shows who is.")
     with closing(Flags(settings.redis, settings.names)) as flags:
         try:
-            ask_once(settings.postgres, settings.names, "respond", flags.level)
+            run_once(settings.postgres, "respond", flags.sync, settings.names.usage_schema)
         except UnavailableError as error:
             raise UnavailableError(
-                f"the suspension is lifted, but its flag still stands: {error.what}",
+                f"the suspension is lifted, but its flag is still in Redis: {error.what}",
                 "`tidemark respond run --handler suspend` deletes it as soon as Redis is back.",
             ) from error
     emit({"lifted": list(lifted), "by": who}, f"lifted {len(lifted)} suspension(s) of {customer}", as_json=as_json)
 
 
-def _tell(settings: Settings, receiver: str | None, name: str | None, told: dict[str, list[Any]]) -> Handler:
+def _webhook(settings: Settings, receiver: str | None, name: str | None, selected: dict[str, list[Any]]) -> Handler:
     if not receiver:
         raise UsageError("the handler webhook needs a receiver.", "name one of the alert policy: --receiver NAME.")
-    wrong = sorted(set(told["severities"]) - {"info", "warning", "critical"})
+    wrong = sorted(set(selected["severities"]) - {"info", "warning", "critical"})
     if wrong:
         raise UsageError(f"severity {', '.join(wrong)} is unknown.", "use info, warning or critical.")
-    ask_once(settings.postgres, settings.names, "respond", lambda connection: webhook.kind_of(connection, receiver))
-    severities: list[Severity] = told["severities"]
-    return webhook.Tell(f"webhook:{name or receiver}", receiver, told["types"], severities, told["tenants"])
+    run_once(
+        settings.postgres,
+        "respond",
+        lambda connection: webhook.kind_of(connection, receiver),
+        settings.names.usage_schema,
+    )
+    severities: list[Severity] = selected["severities"]
+    return webhook.Notify(f"webhook:{name or receiver}", receiver, selected["types"], severities, selected["tenants"])
 
 
 def _instant(at: Any) -> str:

@@ -18,7 +18,7 @@ from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
 from tidemark.live import leaderboard, usage_rows
 from tidemark.live import usage as live_usage
-from tidemark.live.usage import Asked
+from tidemark.live.usage import UsageQuery
 from udfs.decimals import plain
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
@@ -55,42 +55,43 @@ def usage(
     settings = load(run_id=run_id)
     days = _days(from_, to, period)
     if as_csv and as_json:
-        raise UsageError("--csv and --json are two forms of one answer.", "give one of them.")
+        raise UsageError("--csv and --json are two forms of one result.", "give one of them.")
     known(settings, tenant, customer, meter)
-    asked = Asked(tenant, customer, meter, None if period is None else _at(settings, tenant, customer, period))
+    query = UsageQuery(tenant, customer, meter, None if period is None else _at(settings, tenant, customer, period))
     if days is not None or by_dims:
         rows = (
-            usage_rows.by_dims(settings, asked)
+            usage_rows.by_dims(settings, query)
             if days is None
-            else usage_rows.by_day(settings, asked, days, dims=by_dims)
+            else usage_rows.by_day(settings, query, days, dims=by_dims)
         )
         document = {"tenant_id": tenant, "customer_id": customer, "rows": rows}
         _print(document, rows, as_csv=as_csv, as_json=as_json)
         return
-    found = live_usage.usage(settings, asked)
-    for reason in found.unavailable.values():
+    result = live_usage.usage(settings, query)
+    for reason in result.unavailable.values():
         say(reason)
     if as_csv:
-        _print_csv(_flat(found))
+        _print_csv(_flat(result))
     else:
-        emit(found.document(), _text(found), as_json=as_json)
-    if found.unavailable:
+        emit(result.document(), _text(result), as_json=as_json)
+    if result.unavailable:
         raise typer.Exit(UnavailableError.exit_code)
 
 
 def top(tenant: str, meter: str, run_id: RunId = None, as_json: Json = False) -> None:
     """Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard."""
     settings = load(run_id=run_id)
-    found = leaderboard.top(settings, tenant, meter)
-    if found is None:
+    leaderboard_of = leaderboard.top(settings, tenant, meter)
+    if leaderboard_of is None:
         known(settings, tenant, meter=meter)
         why = leaderboard.why_none(settings)
         nothing = {"tenant_id": tenant, "meter": meter, "customers": [], "why": why}
         emit(nothing, f"no leaderboard of {tenant}, {meter}: {why}", as_json=as_json)
         return
-    customers = [{"customer_id": customer, "total": plain(total)} for customer, total in found.totals]
+    customers = [{"customer_id": customer, "total": plain(total)} for customer, total in leaderboard_of.totals]
     start, end = (
-        at.isoformat(timespec="seconds").replace("+00:00", "Z") for at in (found.window_start, found.window_end)
+        at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        for at in (leaderboard_of.window_start, leaderboard_of.window_end)
     )
     document = {"tenant_id": tenant, "meter": meter, "window_start": start, "window_end": end, "customers": customers}
     table = Table("place", "customer", "total", title=f"{start} - {end}")
@@ -116,7 +117,7 @@ def _day(option: str, text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{option}: {text!r} is no day.", "write for example 2026-03-01.") from None
+        raise UsageError(f"{option}: {text!r} is not a day.", "write for example 2026-03-01.") from None
 
 
 def _at(settings: Settings, tenant: str, customer: str, text: str) -> datetime:
@@ -145,19 +146,19 @@ def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
     draw(out.getvalue().removesuffix("\n"))
 
 
-def _flat(found: live_usage.Usage) -> list[dict[str, Any]]:
+def _flat(result: live_usage.Usage) -> list[dict[str, Any]]:
     """A row per meter: the stored side, or the live one where there is no other, and the live value beside it."""
     rows = []
-    for one in found.meters:
-        side = one.stored or one.live
+    for meter in result.meters:
+        side = meter.stored or meter.live
         if side is not None:
             rows.append(
                 {
-                    "meter": one.meter, "period_start": side.period_start, "period_end": side.period_end,
-                    "samples": side.samples, "value": None if one.stored is None else one.stored.value,
-                    "projected_value": side.projected, "unit": one.unit,
-                    "live_value": None if one.live is None else one.live.value,
-                    "equal": _answer(one.equal),
+                    "meter": meter.meter, "period_start": side.period_start, "period_end": side.period_end,
+                    "samples": side.samples, "value": None if meter.stored is None else meter.stored.value,
+                    "projected_value": side.projected, "unit": meter.unit,
+                    "live_value": None if meter.live is None else meter.live.value,
+                    "equal": _answer(meter.equal),
                 }
             )  # fmt: skip
     return rows
@@ -167,11 +168,11 @@ def _answer(equal: bool | None) -> str:
     return "-" if equal is None else "yes" if equal else "no"
 
 
-def _text(found: live_usage.Usage) -> Any:
-    if not found.meters:
-        return f"no usage of {found.tenant}/{found.customer}"
+def _text(result: live_usage.Usage) -> Any:
+    if not result.meters:
+        return f"no usage of {result.tenant}/{result.customer}"
     table = Table("meter", "side", "period", "samples", "value", "projected", "equal")
-    for meter in found.meters:
+    for meter in result.meters:
         for side, total in (("live", meter.live), ("stored", meter.stored)):
             cells = (
                 ("-", "-", "-", "-")

@@ -25,18 +25,18 @@ def register(app: typer.Typer) -> None:
 
 
 def run(run_id: RunId = None) -> None:
-    """Raise and end alarms over tenants, until SIGTERM or Ctrl-C; logs JSON lines to stderr, drops nothing."""
+    """Raise and end alarms about tenants, until SIGTERM or Ctrl-C; logs JSON lines to stderr, drops nothing."""
     settings = load(run_id=run_id)
     daemon.run(settings, until_stopped())
 
 
 def check(run_id: RunId = None, as_json: Json = False) -> None:
     """Print which tenants are over a bound and how far the biggest ones are; exit code 0 either way."""
-    found = daemon.check(load(run_id=run_id))
-    emit(_document(found), _text(found), as_json=as_json)
+    result = daemon.check(load(run_id=run_id))
+    emit(_document(result), _text(result), as_json=as_json)
 
 
-def _document(found: daemon.Check) -> dict[str, Any]:
+def _document(result: daemon.Check) -> dict[str, Any]:
     running = [
         {
             "tenant_id": alarm.tenant,
@@ -46,18 +46,18 @@ def _document(found: daemon.Check) -> dict[str, Any]:
             "bound": alarm.bound,
             "hour": rfc3339(alarm.hour) if alarm.hour else "",
         }
-        for alarm in found.running
+        for alarm in result.running
     ]
-    return {"tenants": [{**asdict(one), "over": one.over} for one in found.standings], "firing": running}
+    return {"tenants": [{**asdict(rank), "over": rank.over} for rank in result.ranks], "firing": running}
 
 
-def _text(found: daemon.Check) -> Any:
-    if not found.standings:
+def _text(result: daemon.Check) -> Any:
+    if not result.ranks:
         return "no usage was written lately"
-    firing = {(alarm.tenant, alarm.rule) for alarm in found.running}
+    firing = {(alarm.tenant, alarm.rule) for alarm in result.running}
     table = Table("tenant", "rule", "value", "bound", "share", "hour", "")
-    for one in found.standings:
-        state = "firing" if (one.tenant_id, one.rule) in firing else "over" if one.over else ""
-        share = f"{one.value / one.bound:.1%}"
-        table.add_row(one.tenant_id, one.rule, f"{one.value:,}", f"{one.bound:,}", share, one.hour, state)
+    for rank in result.ranks:
+        state = "firing" if (rank.tenant_id, rank.rule) in firing else "over" if rank.over else ""
+        share = f"{rank.value / rank.bound:.1%}"
+        table.add_row(rank.tenant_id, rank.rule, f"{rank.value:,}", f"{rank.bound:,}", share, rank.hour, state)
     return table

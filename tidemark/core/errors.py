@@ -37,6 +37,10 @@ class UnavailableError(TidemarkError):
     exit_code = 3
 
 
+class StandbyError(TidemarkError):
+    """Another instance does this already, and only one may; the same call succeeds when it is gone."""
+
+
 class DifferenceError(TidemarkError):
     """Two numbers that must be equal are not."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -12,17 +11,16 @@ from psycopg import sql
 
 from schemas import SqlFile, sql_files
 from tidemark.core import access, rollup_views
-from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import PostgresSettings, Settings
-from udfs.postgres import CONNECT_TIMEOUT_S, first_line
+from tidemark.core.errors import TidemarkError
+from tidemark.core.postgres import connect
+from tidemark.core.settings import Settings
+from udfs.postgres import first_line
 
-# A migration waits this long for another one, or for a table that a job holds; longer means somebody should look.
-LOCK_TIMEOUT_S = 60
 # Any fixed number: all migrations of one database take the same advisory lock.
 _LOCK_ID = 8_462_001
 
-# Its views and functions stand on rollups by name alone, so they serve the rollups of one run and those of the switch.
-VALUES_FILE = "0007_values.sql"
+# It names the rollups without a schema, so it serves the tables of one run and the views of the active versions.
+VALUES_FILE = "0002_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
     "report": "Views for finance",
@@ -47,36 +45,6 @@ class Applied:
 
     schema: str
     name: str
-
-
-@contextmanager
-def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
-    """Autocommit connection in UTC; a statement may take `statement_timeout_s` (0: any time).
-
-    Raises
-    ------
-    UnavailableError
-        Postgres cannot be reached, or went away meanwhile.
-
-    """
-    # Compiling a statement takes longer than any of ours runs.
-    options = (
-        f"-c TimeZone=UTC -c jit=off -c statement_timeout={statement_timeout_s}s -c lock_timeout={LOCK_TIMEOUT_S}s"
-    )
-    try:
-        with psycopg.connect(
-            postgres.url,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="tidemark",
-            options=options,
-            autocommit=True,
-        ) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise UnavailableError(
-            f"Postgres at {postgres.url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-        ) from error
 
 
 def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:

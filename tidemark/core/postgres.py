@@ -1,22 +1,32 @@
-"""Postgres as delivery and responses use it: in the schema of the run, errors in words, one at a time by name."""
+"""Postgres for everything beside the jobs: one connection remade after failures, errors in words, locks by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import psycopg
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.names import Names
+from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.settings import PostgresSettings
-from udfs.postgres import connect, deadline, first_line
+from udfs import postgres as low_level
+from udfs.postgres import deadline, first_line
 
 STATEMENT_TIMEOUT_MS = 15_000
+# A tool waits this long for a lock that another one, or a job, holds; longer means somebody should see to it.
+LOCK_TIMEOUT_S = 60
 
-Answer = TypeVar("Answer")
+# The tables, or what they are made of, are not those that the statement was written for.
+NOT_MIGRATED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
+
+Result = TypeVar("Result")
 
 
 class Database:
@@ -24,36 +34,52 @@ class Database:
 
     Parameters
     ----------
-    postgres, names:
-        Where Postgres is, and the run whose usage schema is meant.
+    postgres:
+        Where Postgres is.
     part:
         Which part of Tidemark it is, shown in pg_stat_activity.
+    schema:
+        Where tables without a schema are; empty where statements name theirs.
     claim:
-        Name that only one connection has at a time; empty for no such right.
+        Name that only one connection of a schema has at a time; empty for no such right.
+    timeout_ms:
+        Longest time of a statement and, unless `run` says otherwise, of an operation.
     """
 
-    def __init__(self, postgres: PostgresSettings, names: Names, part: str, claim: str = "") -> None:
+    def __init__(
+        self, postgres: PostgresSettings, part: str, schema: str = "", *, claim: str = "",
+        timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    ) -> None:  # fmt: skip
         self._postgres = postgres
-        self._schema = names.usage_schema
         self._part = part
+        self._schema = schema
         self._claim = claim
+        self._timeout_ms = timeout_ms
         self._connection: psycopg.Connection | None = None
 
-    def ask(self, question: Callable[[psycopg.Connection], Answer], timeout_ms: int = STATEMENT_TIMEOUT_MS) -> Answer:
-        """The answer to a question, within `timeout_ms` and a margin.
+    def run(self, operation: Callable[[psycopg.Connection], Result], timeout_ms: int | None = None) -> Result:
+        """The result of an operation, which ends within `timeout_ms` and a margin.
 
         Raises
         ------
         UnavailableError
-            Postgres is away; the next question opens a new connection.
+            Postgres cannot be used; the next operation opens a new connection.
+        StandbyError
+            Another connection has the claim.
         TidemarkError
-            The database has no tables, or another connection has the claim.
+            The database has no current tables.
         """
+        with self.using(timeout_ms) as connection:
+            return operation(connection)
+
+    @contextmanager
+    def using(self, timeout_ms: int | None = None) -> Iterator[psycopg.Connection]:
+        """The connection, for a body that ends within `timeout_ms` and a margin; raises as `run` does."""
         try:
             if self._connection is None:
-                self._connection = self._opened()
-            with deadline(self._connection, timeout_ms):
-                return question(self._connection)
+                self._connection = self._open()
+            with deadline(self._connection, self._timeout_ms if timeout_ms is None else timeout_ms):
+                yield self._connection
         except psycopg.Error as error:
             self.close()
             raise translated(self._postgres, error) from error
@@ -64,36 +90,80 @@ class Database:
             self._connection.close()
             self._connection = None
 
-    def _opened(self) -> psycopg.Connection:
-        connection = connect(
-            self._postgres.url,
-            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
-            application_name=f"tidemark {self._part}",
+    def _open(self) -> psycopg.Connection:
+        connection = low_level.connect(
+            self._postgres.url, statement_timeout_ms=self._timeout_ms, application_name=f"tidemark {self._part}"
         )
-        connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(self._schema)))
-        if self._claim and not _claimed(connection, f"tidemark {self._claim} {self._schema}"):
+        try:
+            self._prepare(connection)
+        except BaseException:
             connection.close()
-            raise TidemarkError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
+            raise
         return connection
 
-
-def ask_once(
-    postgres: PostgresSettings, names: Names, part: str, question: Callable[[psycopg.Connection], Answer]
-) -> Answer:
-    """The answer to one question, over a connection of its own; raises as `Database.ask` does."""
-    with closing(Database(postgres, names, part)) as database:
-        return database.ask(question)
+    def _prepare(self, connection: psycopg.Connection) -> None:
+        if self._schema:
+            use_schema(connection, self._schema)
+        if self._claim and not try_lock(connection, f"tidemark {self._claim} {self._schema}"):
+            raise StandbyError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
 
 
-def _claimed(connection: psycopg.Connection, name: str) -> bool:
+def run_once(
+    postgres: PostgresSettings, part: str, operation: Callable[[psycopg.Connection], Result], schema: str = "",
+    *, timeout_ms: int = STATEMENT_TIMEOUT_MS,
+) -> Result:  # fmt: skip
+    """The result of one operation, over a connection of its own; parameters and errors are those of `Database`."""
+    with closing(Database(postgres, part, schema, timeout_ms=timeout_ms)) as database:
+        return database.run(operation)
+
+
+@contextmanager
+def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
+    """Autocommit connection in UTC for a tool; a statement may take `statement_timeout_s` (0: any time).
+
+    Raises
+    ------
+    UnavailableError
+        Postgres cannot be reached, or went away meanwhile.
+    """
+    waits = {"statement_timeout_ms": statement_timeout_s * 1_000, "lock_timeout_ms": LOCK_TIMEOUT_S * 1_000}
+    try:
+        with low_level.connect(postgres.url, application_name="tidemark", **waits) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise translated(postgres, error) from error
+
+
+def use_schema(connection: psycopg.Connection, schema: str) -> None:
+    """Look for tables without a schema in this one first."""
+    connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(schema)))
+
+
+def try_lock(connection: psycopg.Connection, name: str) -> bool:
+    """Take the lock of a name until the connection ends; False when another connection has it."""
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     return row is not None and bool(row[0])
 
 
+def lock(connection: psycopg.Connection, name: str) -> None:
+    """Wait for the lock of a name, as long as `lock_timeout` says, and keep it until the connection ends."""
+    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+
+
+def lock_in_transaction(connection: psycopg.Connection, name: str) -> None:
+    """Wait for the lock of a name, and keep it until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+
+
 def translated(postgres: PostgresSettings, error: psycopg.Error) -> TidemarkError:
     """Say what a person can do about a database error."""
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        return TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.")
+    if isinstance(error, NOT_MIGRATED):
+        return TidemarkError(f"the database has no current tables: {first_line(error)}", "run `tidemark db migrate`.")
+    return unavailable(postgres, error)
+
+
+def unavailable(postgres: PostgresSettings, error: BaseException) -> UnavailableError:
+    """Say that Postgres cannot be used, and why."""
     return UnavailableError(
         f"Postgres at {postgres.url} cannot be used: {first_line(error)}",
         "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",

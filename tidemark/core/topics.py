@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import TopicAlreadyExistsError
 
-from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.kafka import BOOTSTRAP_MS
+from tidemark.core.errors import UsageError
+from tidemark.core.kafka import clients
 from tidemark.core.settings import KafkaSettings, Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
@@ -22,8 +22,8 @@ TimestampType = Literal["LogAppendTime", "CreateTime"]
 # there already is not sent again. By age they would go at once, since their timestamps are old when they are written.
 _REDRIVE_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
 
-# A nudge is of use for seconds; a job that starts begins with the newest.
-_NUDGES_CONFIG = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
+# A re-evaluation request is of use for seconds; a job that starts begins with the newest.
+_REEVALUATIONS_CONFIG = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Applied:
     created: bool
 
 
-# What finance was told is kept; in one partition, because the order of closes and corrections is part of what they say.
+# What was published to finance is kept; in one partition, because the order of closes and corrections carries meaning.
 _LEDGER_CONFIG = {"retention.ms": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
 
 
@@ -67,12 +67,11 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
         settings.topics.redrive: _REDRIVE_CONFIG,
         names.deltas: {},
         names.alerts: {},
-        names.nudges: _NUDGES_CONFIG,
+        names.reevaluations: _REEVALUATIONS_CONFIG,
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
         **({names.closes: _LEDGER_CONFIG, names.corrections: _LEDGER_CONFIG} if ledger else {}),
     }
-    admin = _admin(settings.kafka)
-    try:
+    with _admin(settings.kafka) as admin:
         applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
         _check_timestamps(
             admin, settings.topics.events, kind, "or call `tidemark topics apply` with (or without) --create-time."
@@ -80,10 +79,6 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
         _check_timestamps(
             admin, settings.topics.redrive, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
         )
-    except KafkaError as error:
-        raise _away(settings.kafka, error) from error
-    finally:
-        admin.close()
     return applied
 
 
@@ -102,24 +97,12 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
 
 def has_create_time(kafka: KafkaSettings, topic: str) -> bool:
     """Whether the producer sets the arrival of records of a topic, instead of the broker; raises UnavailableError."""
-    admin = _admin(kafka)
-    try:
+    with _admin(kafka) as admin:
         return _timestamps(admin, topic) == "CreateTime"
-    except KafkaError as error:
-        raise _away(kafka, error) from error
-    finally:
-        admin.close()
 
 
-def _admin(kafka: KafkaSettings) -> Any:
-    try:
-        return KafkaAdminClient(
-            bootstrap_servers=kafka.servers,
-            bootstrap_timeout_ms=BOOTSTRAP_MS,
-            request_timeout_ms=_TIMEOUT_MS,
-        )
-    except KafkaError as error:
-        raise _away(kafka, error) from error
+def _admin(kafka: KafkaSettings) -> AbstractContextManager[Any]:
+    return clients.admin(kafka, request_timeout_ms=_TIMEOUT_MS)
 
 
 def _timestamps(admin: Any, topic: str) -> str:
@@ -135,7 +118,3 @@ def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: 
             f"topic {topic} has {actual} timestamps, not {expected}: lateness would be decided by the wrong clock.",
             f"use another topics.events, {or_else}",
         )
-
-
-def _away(kafka: KafkaSettings, error: Exception) -> UnavailableError:
-    return UnavailableError(f"Kafka at {kafka.bootstrap} does not answer: {error!r}.", "start it: `tidemark up`.")

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import Sender
-from tidemark.core.migrate import connect
+from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Fixes
 from tidemark.dead_letters.log import (

@@ -1,1 +1,1 @@
-"""Notifications on their way to receivers: what each kind is sent, signatures, and what an answer means."""
+"""Notifications on their way to receivers: what each kind is sent, signatures, and what a response means."""

@@ -31,18 +31,18 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 
 def _labels(alert: Alert) -> dict[str, str]:
-    """What identifies a condition, no more: the end of an alert must have the labels of its beginning.
+    """What identifies a condition, no more: the end of an alert must have the labels of its start.
 
     Therefore the severity is an annotation, and the name of all alerts of limits is one: `limit.resolved` ends both
     `limit.threshold` and `limit.exceeded`.
     """
     family = "limit" if alert.type.startswith("limit.") else alert.type
     name = "".join(word[:1].upper() + word[1:] for word in family.replace("_", ".").split("."))
-    found = {
+    labels = {
         "alertname": f"Tidemark{name}", "fingerprint": alert.fingerprint, "tenant_id": alert.tenant_id,
         "customer_id": alert.customer_id, "meter": alert.meter,
     }  # fmt: skip
-    return {label: cut(value, TEXT_LENGTH) for label, value in found.items() if value}
+    return {label: cut(value, TEXT_LENGTH) for label, value in labels.items() if value}
 
 
 def _annotations(alert: Alert) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A notification as it is stored, in the terms of every mapping: its alerts, its identity, its words."""
+"""A notification as it is stored, in the terms of every mapping: its alerts, its identity, its summary."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, parse, rfc3339
+from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, from_event, rfc3339
 
 _MORE = "…"
 
 
 class NotificationError(ValueError):
-    """A stored body is no notification; says what is wrong with it."""
+    """A stored body is not a valid notification; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What one receiver is told at one time.
+    """What one receiver is sent at one time.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class Notification:
     status, severity:
         Of all its alerts together.
     group_key:
-        Names what its alerts have in common; the same for the beginning and the ends of it.
+        Names what its alerts have in common; the same for the start and the ends of it.
     summary:
-        In words.
+        One sentence for people.
     events, alerts:
         At least one: as they came (CloudEvents), and parsed.
     digest:
@@ -56,9 +56,9 @@ def of_body(notification_id: str, body: Mapping[str, Any]) -> Notification:
     """
     try:
         events = tuple(body["alerts"])
-        alerts = tuple(parse(json.dumps(event)) for event in events)
+        alerts = tuple(map(from_event, events))
         if not alerts or body["status"] not in get_args(Status) or body["severity"] not in SEVERITIES:
-            raise ValueError("no alerts, or no status or severity that is known")  # noqa: TRY301  told like the others
+            raise ValueError("no alerts, or no status or severity that is known")  # noqa: TRY301  reported like the others
         return Notification(
             id=notification_id,
             status=body["status"],
@@ -70,19 +70,19 @@ def of_body(notification_id: str, body: Mapping[str, Any]) -> Notification:
             digest=bool(body["digest"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise NotificationError(f"no notification: {type(error).__name__}: {error}"[:300]) from error
+        raise NotificationError(f"not a valid notification: {type(error).__name__}: {error}"[:300]) from error
 
 
 def facts(alert: Alert) -> dict[str, str]:
-    """What an alert says in short texts, named as in its contract; only what it says."""
+    """Fields of an alert as short texts, named as in its contract; only those it has."""
     period = " to ".join(map(rfc3339, alert.period_ms)) if alert.period_ms else None
-    found = {
+    texts = {
         "type": alert.type, "severity": alert.severity, "tenant_id": alert.tenant_id, "customer_id": alert.customer_id,
         "meter": alert.meter, "value": alert.value, "threshold": alert.threshold, "period": period, "rule": alert.rule,
         "rule_version": alert.rule_version, "at": rfc3339(alert.at_ms), "suggested_action": alert.suggested_action,
         "runbook": alert.runbook,
     }  # fmt: skip
-    return {name: text for name, text in found.items() if text}
+    return {name: text for name, text in texts.items() if text}
 
 
 def cut(text: str, length: int) -> str:

@@ -1,4 +1,4 @@
-"""One POST to a receiver, and what it answers in words that hold no secret."""
+"""One POST to a receiver, and its response in a text without secrets."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from urllib3.exceptions import HTTPError
 from tidemark.delivery.message import Message
 
 # Of a body that says what is wrong, enough to see it.
-SAID_BYTES = 400
+EXCERPT_BYTES = 400
 
 
 class SendError(Exception):
-    """No answer: the network, the name, the certificate, the time; says which, without the address."""
+    """No response: the network, the name, the certificate, the time; the text says which, without the address."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, header `Retry-After` (empty: none), and the beginning of the body of a refusal, secrets masked."""
+class Response:
+    """Status, header `Retry-After` (empty: none), and the first bytes of the body of a refusal, secrets masked."""
 
     status: int
     retry_after: str = ""
-    said: str = ""
+    excerpt: str = ""
 
 
-def post(session: requests.Session, message: Message, secret: str, timeout_s: float) -> Answer:
+def post(session: requests.Session, message: Message, secret: str, timeout_s: float) -> Response:
     """Send a message once; redirects are not followed.
 
     Parameters
@@ -36,26 +36,26 @@ def post(session: requests.Session, message: Message, secret: str, timeout_s: fl
     secret:
         Masked where the receiver repeats it.
     timeout_s:
-        Longest wait for a connection, and between two parts of an answer.
+        Longest wait for a connection, and between two parts of a response.
 
     Raises
     ------
     SendError
-        There was no answer.
+        There was no response.
     """
     try:
         with session.post(
             message.url, data=message.body, headers=dict(message.headers), timeout=timeout_s, allow_redirects=False,
             stream=True,
         ) as response:  # fmt: skip
-            said = b"" if response.ok else response.raw.read(SAID_BYTES, decode_content=True)
-            return Answer(response.status_code, response.headers.get("Retry-After", ""), _shown(said, secret))
+            excerpt = b"" if response.ok else response.raw.read(EXCERPT_BYTES, decode_content=True)
+            return Response(response.status_code, response.headers.get("Retry-After", ""), _shown(excerpt, secret))
     except (requests.RequestException, HTTPError, ValueError, OSError) as error:
         # The text of these errors holds the address, and with it the secret of some receivers.
         raise SendError(f"{message.host}: {type(error).__name__}") from None
 
 
-def _shown(said: bytes, secret: str) -> str:
-    text = said.decode("utf-8", "replace").replace("\x00", "")
+def _shown(excerpt: bytes, secret: str) -> str:
+    text = excerpt.decode("utf-8", "replace").replace("\x00", "")
     masked = text.replace(secret, "***") if secret else text
     return " ".join(masked.split())

@@ -1,4 +1,4 @@
-"""The request that tells a receiver: address, headers and body, by the kind of the receiver."""
+"""The request to a receiver: address, headers and body, by the kind of the receiver."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tidemark.delivery import alertmanager, pagerduty, signed_webhook, slack
 from tidemark.delivery.document import Notification, encoded
 
 Kind = Literal["pagerduty", "alertmanager", "slack", "webhook"]
-# Kinds that say nothing without their secret.
+# Kinds that cannot be used without their secret.
 NEEDS_SECRET: tuple[Kind, ...] = ("pagerduty", "webhook")
 
 
 class ReceiverError(ValueError):
-    """A receiver cannot be told as it is set up; says what to change."""
+    """A receiver cannot be reached as it is set up; the text says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Who is told, as the alert policy has it.
+    """Who is notified, as the alert policy has it.
 
     Parameters
     ----------
     name, kind:
-        Name in the policy, and what it understands.
+        Name in the policy, and its protocol.
     url:
         Where it listens.
     secret_env:
@@ -50,7 +50,7 @@ class Message:
     @property
     def host(self) -> str:
         """Where it goes, without the parts of an address that may be secret."""
-        return place(self.url)
+        return origin(self.url)
 
 
 def receiver_of(name: str, body: Mapping[str, Any]) -> Receiver:
@@ -59,7 +59,7 @@ def receiver_of(name: str, body: Mapping[str, Any]) -> Receiver:
     Raises
     ------
     ReceiverError
-        Its kind is none of ours, or it has no url.
+        Its kind is unknown, or it has no url.
     """
     kind, url = body.get("kind"), body.get("url")
     if kind not in get_args(Kind) or not url:
@@ -70,12 +70,12 @@ def receiver_of(name: str, body: Mapping[str, Any]) -> Receiver:
 
 
 def secret_of(receiver: Receiver, environment: Mapping[str, str]) -> str:
-    """The secret of a receiver, from the environment variable that it names; empty where it needs none.
+    """The secret of a receiver, from the environment variable that it names; empty where it needs no secret.
 
     Raises
     ------
     ReceiverError
-        The variable is missing or empty, or none is named and the kind needs one.
+        The variable is missing or empty, or the kind needs a secret and no variable is named.
     """
     if not receiver.secret_env:
         if receiver.kind in NEEDS_SECRET:
@@ -88,7 +88,7 @@ def secret_of(receiver: Receiver, environment: Mapping[str, str]) -> str:
 
 
 def message_of(receiver: Receiver, notification: Notification, secret: str, at_s: int) -> Message:
-    """The request that tells `receiver`; `at_s` is the time of its signature, unix seconds."""
+    """The request to `receiver`; `at_s` is the time of its signature, unix seconds."""
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "tidemark",
@@ -108,7 +108,7 @@ def message_of(receiver: Receiver, notification: Notification, secret: str, at_s
     )
 
 
-def place(url: str) -> str:
+def origin(url: str) -> str:
     """Scheme, host and port of an address; paths, queries and users may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""What follows from an answer, or from none: delivered, tried again and when, or given up."""
+"""What follows from a response, or from its absence: delivered, tried again and when, or given up."""
 
 from __future__ import annotations
 
@@ -60,21 +60,21 @@ class Attempt:
     limit: int
 
 
-def of_answer(attempt: Attempt, status: int, retry_after: str, said: str, now: datetime) -> Outcome:
-    """What an answer means.
+def of_response(attempt: Attempt, status: int, retry_after: str, excerpt: str, now: datetime) -> Outcome:
+    """What a response means.
 
     Parameters
     ----------
     attempt:
-        Which attempt was answered.
-    status, retry_after, said:
-        HTTP status, header `Retry-After` (empty: none), and the beginning of the body, without secrets.
+        Which attempt it responds to.
+    status, retry_after, excerpt:
+        HTTP status, header `Retry-After` (empty: none), and the first bytes of the body, without secrets.
     now:
-        Aware time that an HTTP date in `retry_after` is held against.
+        Aware time that an HTTP date in `retry_after` is compared with.
     """
     if status in _SUCCESS:
         return Delivered()
-    error = f"answered {status}: {said}" if said else f"answered {status}"
+    error = f"answered {status}: {excerpt}" if excerpt else f"answered {status}"
     if status in _RETRIED or status >= _SERVER_ERROR:
         return of_failure(attempt, error, at_least_s=retry_after_s(retry_after, now))
     # Asking again changes nothing: the address, the secret or the message is wrong. A redirect is not followed: a
@@ -83,7 +83,7 @@ def of_answer(attempt: Attempt, status: int, retry_after: str, said: str, now: d
 
 
 def of_failure(attempt: Attempt, error: str, *, at_least_s: float = 0.0) -> Retry | Dead:
-    """What a failure means that may pass: another attempt, or none after the last."""
+    """What a temporary failure means: another attempt, or no more after the last."""
     if attempt.number >= attempt.limit:
         return Dead(f"given up after {attempt.number} attempts: {error}"[:_ERROR_LENGTH])
     return Retry(error[:_ERROR_LENGTH], timedelta(seconds=max(pause_s(attempt), at_least_s)))
@@ -98,7 +98,7 @@ def pause_s(attempt: Attempt) -> float:
 
 
 def retry_after_s(text: str, now: datetime) -> float:
-    """Seconds of a `Retry-After` header, a number or an HTTP date; 0 where it says nothing, at most a day."""
+    """Seconds of a `Retry-After` header, a number or an HTTP date; 0 where it is empty or not valid, at most a day."""
     text = text.strip()
     if text.isdecimal() and text.isascii():
         return min(float(text), LONGEST_RETRY_AFTER_S)

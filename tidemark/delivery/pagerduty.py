@@ -25,7 +25,7 @@ def event(notification: Notification, routing_key: str) -> dict[str, Any]:
     Parameters
     ----------
     notification:
-        What is told; resolved ones carry no more than the key.
+        What is sent; resolved ones carry no more than the key.
     routing_key:
         Integration key of a service, the secret.
     """
@@ -86,5 +86,5 @@ def _detail(alert: Alert) -> dict[str, Any]:
 
 
 def _common(values: list[str | None]) -> str:
-    """The value that all have; empty where they differ or have none."""
+    """The value that all have; empty where they differ or have no value."""
     return cut(values[0], SUMMARY_LENGTH) if values[0] and set(values) == {values[0]} else ""

@@ -25,7 +25,7 @@ def message(notification: Notification) -> dict[str, Any]:
     state = "RESOLVED" if notification.status == "resolved" else notification.severity.upper()
     kind = "digest, " if notification.digest else ""
     heading = escaped(f"[{kind}{state}] {notification.summary}", _HEADING_LENGTH)
-    lines = _one(notification.alerts[0]) if len(notification.alerts) == 1 else _many(notification.alerts)
+    lines = _single(notification.alerts[0]) if len(notification.alerts) == 1 else _many(notification.alerts)
     texts = [f"*{heading}*", *_packed(lines)]
     return {"text": heading, "blocks": [_section(text) for text in texts]}
 
@@ -43,9 +43,9 @@ def escaped(text: str, length: int) -> str:
     return "".join(pieces)
 
 
-def _one(alert: Alert) -> list[str]:
-    found = facts(alert)
-    shown = [escaped(f"{name}: {found[name]}", _LINE_LENGTH) for name in _SHOWN if name in found]
+def _single(alert: Alert) -> list[str]:
+    texts = facts(alert)
+    shown = [escaped(f"{name}: {texts[name]}", _LINE_LENGTH) for name in _SHOWN if name in texts]
     advice = [alert.suggested_action, f"runbook: {alert.runbook}"]
     return [*shown, *(escaped(text, _LINE_LENGTH) for text in advice if text)]
 

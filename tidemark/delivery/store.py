@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row
 
+from tidemark.alerts.notification import LISTED
+from tidemark.alerts.stored_events import events_of
 from tidemark.delivery.outcome import Dead, Delivered, Outcome
 
 _WAITING: LiteralString = "delivered_at IS NULL AND dead_at IS NULL"
 _RECEIVERS: LiteralString = f"""
 SELECT receiver FROM notification WHERE {_WAITING} AND due_at <= now() GROUP BY receiver ORDER BY min(due_at), receiver
 """
-_TURN: LiteralString = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
-# A beginning that waits for its next attempt holds back the end of the same group (whose key is that of the beginning,
-# or begins with it): told the other way round, the receiver would keep an incident for ever.
+_LOCK: LiteralString = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+# A start that waits for its next attempt delays the end of the same group (whose key is that of the start, or begins
+# with it): sent in the other order, the receiver would keep an incident for ever.
 _NEXT: LiteralString = f"""
 SELECT notification_id, receiver, body, attempts
-FROM notification AS one
+FROM notification AS due
 WHERE receiver = %s AND {_WAITING} AND due_at <= now() AND NOT EXISTS (
     SELECT FROM notification AS earlier
-    WHERE earlier.receiver = one.receiver AND earlier.delivered_at IS NULL AND earlier.dead_at IS NULL
-      AND (earlier.created_at, earlier.notification_id) < (one.created_at, one.notification_id)
-      AND starts_with(one.body ->> 'group_key', earlier.body ->> 'group_key')
+    WHERE earlier.receiver = due.receiver AND earlier.delivered_at IS NULL AND earlier.dead_at IS NULL
+      AND (earlier.created_at, earlier.notification_id) < (due.created_at, due.notification_id)
+      AND starts_with(due.body ->> 'group_key', earlier.body ->> 'group_key')
 )
 ORDER BY due_at, created_at, notification_id
 LIMIT 1
-FOR UPDATE OF one SKIP LOCKED
+FOR UPDATE OF due SKIP LOCKED
 """
 _DELIVERED: LiteralString = """
 UPDATE notification SET attempts = attempts + 1, last_error = NULL, delivered_at = clock_timestamp()
@@ -82,21 +84,21 @@ class DeadLetter:
 
 
 def take(connection: psycopg.Connection, schema: str) -> Due | None:
-    """The next due notification of a receiver that nobody is telling anything right now; inside a transaction.
+    """The next due notification of a receiver that no other worker is sending to; inside a transaction.
 
-    A receiver is told one thing at a time: a slow one holds up its own notifications and one thread.
+    A receiver is sent one notification at a time: a slow one delays its own notifications and one thread.
     """
     for (receiver,) in connection.execute(_RECEIVERS).fetchall():
-        with connection.transaction() as turn:
+        with connection.transaction() as attempt:
             due = _next(connection, schema, receiver)
             if due is not None:
                 return due
-            # Its notifications wait for others: give the turn back, or it would be kept while another one is told.
-            raise psycopg.Rollback(turn)
+            # Its notifications wait for others: release its lock before the next receiver.
+            raise psycopg.Rollback(attempt)
     return None
 
 
-def settle(connection: psycopg.Connection, due: Due, outcome: Outcome) -> None:
+def record_outcome(connection: psycopg.Connection, due: Due, outcome: Outcome) -> None:
     """Write what became of an attempt."""
     if isinstance(outcome, Delivered):
         connection.execute(_DELIVERED, [due.notification_id])
@@ -118,8 +120,13 @@ def revive(connection: psycopg.Connection, ids: Sequence[str]) -> list[str]:
 
 
 def _next(connection: psycopg.Connection, schema: str, receiver: str) -> Due | None:
-    turn = connection.execute(_TURN, [f"tidemark deliver {schema} {receiver}"]).fetchone()
-    if turn is None or not turn[0]:
+    lock = connection.execute(_LOCK, [f"tidemark deliver {schema} {receiver}"]).fetchone()
+    if lock is None or not lock[0]:
         return None
     row = connection.execute(_NEXT, [receiver]).fetchone()
-    return None if row is None else Due(*row)
+    if row is None:
+        return None
+    due = Due(*row)
+    if "alerts" in due.body:
+        return due
+    return replace(due, body={**due.body, "alerts": events_of(connection, due.notification_id, LISTED)})

@@ -22,7 +22,7 @@ from tidemark.delivery import store
 from tidemark.delivery.document import of_body
 from tidemark.delivery.http import SendError, post
 from tidemark.delivery.message import Message, Receiver, ReceiverError, message_of, receiver_of, secret_of
-from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_answer, of_failure
+from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_failure, of_response
 
 log = logger("deliver")
 
@@ -41,10 +41,10 @@ class Sent:
     outcome: Outcome
 
 
-class Courier:
-    """Sends notifications of a run one after the other; any number of couriers may work at once.
+class DeliveryWorker:
+    """Sends notifications of a run one after the other; any number of workers may run at once.
 
-    A notification is locked while it is sent, and what became of it is stored in the same transaction. A courier that
+    A notification is locked while it is sent, and what became of it is stored in the same transaction. A worker that
     dies between the two leaves it due: it is sent again with the same `Idempotency-Key` (PagerDuty: the same dedup_key,
     Alertmanager: the same labels). A Slack message may then be seen twice.
 
@@ -59,7 +59,7 @@ class Courier:
     def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._environment = os.environ if environment is None else environment
-        self._database = Database(settings.postgres, settings.names, "deliver")
+        self._database = Database(settings.postgres, "deliver", settings.names.usage_schema)
         self._session = requests.Session()
 
     def step(self) -> Sent | None:
@@ -68,12 +68,12 @@ class Courier:
         Raises
         ------
         UnavailableError
-            Postgres is away; what was sent meanwhile is sent again.
+            Postgres cannot be reached; what was sent meanwhile is sent again.
         TidemarkError
             The database has no tables.
         """
-        # A connection and an answer may each take the time-out, beside what Postgres takes.
-        return self._database.ask(self._attempt, 2 * self._settings.delivery.timeout_ms + STATEMENT_TIMEOUT_MS)
+        # A connection and a response may each take the time-out, beside what Postgres takes.
+        return self._database.run(self._attempt, 2 * self._settings.delivery.timeout_ms + STATEMENT_TIMEOUT_MS)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -87,10 +87,10 @@ class Courier:
             if due is None:
                 return None
             attempt = Attempt(due.notification_id, due.attempts + 1, self._settings.delivery.attempts)
-            # Step 2: tell the receiver, as the policy describes it now.
+            # Step 2: send it to the receiver, as the policy describes it now.
             outcome = self._outcome(connection, due, attempt)
-            # Step 3: remember; lock and memory end together.
-            store.settle(connection, due, outcome)
+            # Step 3: store the outcome; the lock ends with the transaction.
+            store.record_outcome(connection, due, outcome)
         return Sent(due.notification_id, due.receiver, attempt.number, outcome)
 
     def _outcome(self, connection: psycopg.Connection, due: store.Due, attempt: Attempt) -> Outcome:
@@ -103,35 +103,35 @@ class Courier:
         try:
             message = message_of(receiver, of_body(due.notification_id, due.body), secret, int(now.timestamp()))
         except (ValueError, TypeError, KeyError) as error:
-            return Dead(f"cannot be said to {receiver.kind}: {error}"[:300])
-        return self._told(message, secret, attempt)
+            return Dead(f"cannot be sent as {receiver.kind}: {error}"[:300])
+        return self._sent(message, secret, attempt)
 
-    def _told(self, message: Message, secret: str, attempt: Attempt) -> Outcome:
+    def _sent(self, message: Message, secret: str, attempt: Attempt) -> Outcome:
         try:
-            answer = post(self._session, message, secret, self._settings.delivery.timeout_ms / 1_000)
+            response = post(self._session, message, secret, self._settings.delivery.timeout_ms / 1_000)
         except SendError as error:
             return of_failure(attempt, str(error))
-        return of_answer(attempt, answer.status, answer.retry_after, answer.said, datetime.now(UTC))
+        return of_response(attempt, response.status, response.retry_after, response.excerpt, datetime.now(UTC))
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Deliver until `stop` is set, on `delivery.threads` threads; failures are logged and tried again, never raised."""
     log("started", threads=settings.delivery.threads, schema=settings.names.usage_schema)
     with ThreadPoolExecutor(settings.delivery.threads) as pool:
-        working = [pool.submit(_work, settings, stop) for _ in range(settings.delivery.threads)]
-        wait(working, return_when=FIRST_EXCEPTION)
+        futures = [pool.submit(_work, settings, stop) for _ in range(settings.delivery.threads)]
+        wait(futures, return_when=FIRST_EXCEPTION)
         # One that fails unexpectedly ends all, and its error the process: whoever supervises it sees it.
         stop.set()
-    for one in working:
-        one.result()
+    for future in futures:
+        future.result()
     log("stopped")
 
 
 def _work(settings: Settings, stop: threading.Event) -> None:
-    with closing(Courier(settings)) as courier:
+    with closing(DeliveryWorker(settings)) as worker:
         while not stop.is_set():
             try:
-                sent = courier.step()
+                sent = worker.step()
             except TidemarkError as error:
                 log("failed", error=str(error))
                 stop.wait(RETRY_S)

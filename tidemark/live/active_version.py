@@ -1,4 +1,4 @@
-"""What follows the switch outside Postgres: a key in Redis says, tenant by tenant, whose counters people read."""
+"""The active version of live counters: a key in Redis says, tenant by tenant, which run's counters are read."""
 
 from __future__ import annotations
 
@@ -9,38 +9,35 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
-import redis
+from redis import Redis
 
-from tidemark.core import migrate, rollup_views
+from tidemark.core import postgres, redis, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
 from tidemark_client.keys import heartbeat_key, marker_key, switch_key
 from tidemark_client.switch import EVERY_TENANT, tenant_name
-from udfs.live.counters import client
-from udfs.postgres import first_line
 
-REDIS_TIMEOUT_S = 5.0
-# Readers take an older heartbeat for a pipeline that stands still, unless told otherwise.
+# Readers take an older heartbeat for a pipeline that has stopped, unless set otherwise.
 MAX_AGE_S = 60.0
 
 
 def prefixes(stack: Sequence[Layer]) -> dict[str, str]:
-    """Whose keys stand for which tenants, given the promoted replays, the lowest first; empty: those of the run.
+    """Key prefix by tenant, given the promoted replays, the lowest first; empty: those of the run.
 
-    Counters are of open periods, so replays with an end have no say.
+    Counters are of open periods, so replays with an end are left out.
     """
-    found: dict[str, str] = {}
+    by_tenant: dict[str, str] = {}
     for layer in stack:
         if layer.end is not None:
             continue
         if not layer.tenants:
             # It covers what lies below for every tenant.
-            found.clear()
-        whose = map(tenant_name, layer.tenants) if layer.tenants else [EVERY_TENANT]
-        found |= dict.fromkeys(whose, prefix_of(layer))
-    return found
+            by_tenant.clear()
+        tenants = map(tenant_name, layer.tenants) if layer.tenants else [EVERY_TENANT]
+        by_tenant |= dict.fromkeys(tenants, prefix_of(layer))
+    return by_tenant
 
 
 def prefix_of(layer: Layer) -> str:
@@ -48,10 +45,10 @@ def prefix_of(layer: Layer) -> str:
     return f"{layer.usage_schema}:"
 
 
-def prefix_read(stack: Sequence[Layer], names: Names, tenant: str) -> str:
-    """First part of the keys that people read of a tenant."""
-    found = prefixes(stack)
-    return found.get(tenant_name(tenant), found.get(EVERY_TENANT, names.redis_prefix))
+def active_prefix(stack: Sequence[Layer], names: Names, tenant: str) -> str:
+    """First part of the keys of the active version of a tenant."""
+    by_tenant = prefixes(stack)
+    return by_tenant.get(tenant_name(tenant), by_tenant.get(EVERY_TENANT, names.redis_prefix))
 
 
 def promoted(connection: psycopg.Connection, names: Names) -> list[Layer] | None:
@@ -61,58 +58,55 @@ def promoted(connection: psycopg.Connection, names: Names) -> list[Layer] | None
     return rollup_views.layers(connection, names) if known and known[0] else None
 
 
-def level(connection: psycopg.Connection, connected: redis.Redis, names: Names) -> bool:
-    """Write the switch as the layers have it; False when it was so already. Autocommit, outside a transaction.
+def sync(connection: psycopg.Connection, connected: Redis, names: Names) -> bool:
+    """Write the active-version pointer; False when it was up to date. Autocommit, outside a transaction.
 
     Raises
     ------
     psycopg.Error, redis.RedisError
-        One of the two is away.
+        One of the two cannot be reached.
     """
     with connection.transaction():
-        # One at a time, from the look to the write: who looked earlier must not write later.
-        lock = f"tidemark switch {names.billing_schema}"
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
-        found = prefixes(promoted(connection, names) or [])
-        wanted = json.dumps(found, sort_keys=True) if found else None
+        # One at a time, from read to write: who read earlier must not write later.
+        postgres.lock_in_transaction(connection, f"tidemark switch {names.billing_schema}")
+        by_tenant = prefixes(promoted(connection, names) or [])
+        pointer = json.dumps(by_tenant, sort_keys=True) if by_tenant else None
         key = switch_key(names.redis_prefix)
-        there: Any = connected.get(key)
-        if there == wanted:
+        stored: Any = connected.get(key)
+        if stored == pointer:
             return False
-        if wanted is None:
+        if pointer is None:
             connected.delete(key)
         else:
-            connected.set(key, wanted)
+            connected.set(key, pointer)
         return True
 
 
 def publish(settings: Settings) -> bool:
-    """Let readers follow a promotion or its taking back; False when they did.
+    """Make readers use the version that a promotion or revert made active; False when they did already.
 
     Raises
     ------
     UnavailableError
-        Postgres or Redis is away.
+        Postgres or Redis cannot be reached.
     """
-    try:
-        with closing(_redis(settings)) as connected, migrate.connect(settings.postgres) as connection:
-            return level(connection, connected, settings.names)
-    except (redis.RedisError, OSError) as error:
-        raise UnavailableError(
-            f"Redis at {settings.redis.url} does not answer: {first_line(error)}",
-            "start it: `tidemark live watch` then lets readers follow.",
-        ) from error
+    with (
+        redis.translated(settings.redis),
+        closing(redis.client(settings.redis)) as connected,
+        postgres.connect(settings.postgres) as connection,
+    ):
+        return sync(connection, connected, settings.names)
 
 
 def unready(settings: Settings, replay_id: str) -> str:
-    """Why readers would not trust the counters of a replay that runs on, in words; empty: they would."""
+    """Why readers would not trust the counters of a replay that runs on; empty: they would."""
     run = Names(settings.names.replay(replay_id))
     fix = f"start `tidemark live watch --run-id {run.run_id}` and wait a minute."
     try:
-        with closing(_redis(settings)) as connected:
+        with redis.translated(settings.redis), closing(redis.client(settings.redis)) as connected:
             marks: Any = connected.mget(marker_key(run.redis_prefix), heartbeat_key(run.redis_prefix))
-    except (redis.RedisError, OSError) as error:
-        return f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
+    except UnavailableError as error:
+        return error.what
     marker, beat = marks
     if marker is None:
         return f"the counters of run {run.run_id} were never written whole: {fix}"
@@ -121,8 +115,3 @@ def unready(settings: Settings, replay_id: str) -> str:
         age = "none" if age_s is None else f"{age_s:.0f} s old"
         return f"the heartbeat of run {run.run_id} is {age}, readers take up to {MAX_AGE_S:.0f} s: {fix}"
     return ""
-
-
-def _redis(settings: Settings) -> redis.Redis:
-    password = settings.redis.secret
-    return client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Keeper of the live counters: stored totals into Redis, so that nothing the hot path dropped stays wrong."""
+"""Sync of the live counters: stored totals into Redis, so that nothing the hot path dropped stays wrong."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import redis
+from tidemark.core.errors import UnavailableError
+from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
@@ -22,16 +23,13 @@ from tidemark_client.keys import marker_key
 from udfs.limits.cache import LimitBook
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, queue, standing_of
-from udfs.postgres import connect, deadline, first_line
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, queue, standing_of
 
 log = logger("live")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
 PIPELINE_ROWS = 1_000
-STATEMENT_TIMEOUT_MS = 15_000
-REDIS_TIMEOUT_S = 5.0
 
 # Over all dims, the latest period of each counter that was touched; all of them when `since` is null. A unique meter is
 # the number of its values, of which each is a part; other parts than the plain one have no live counter.
@@ -64,9 +62,9 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What one refresh did; `read` counters were looked at, `refused` ones were already as new in Redis.
+    """What one refresh did; `read` counters were compared, `refused` ones were already as new in Redis.
 
-    `switched`: readers were sent to the counters of another version.
+    `switched`: another version became active for readers.
     """
 
     full: bool
@@ -79,7 +77,7 @@ class Refresh:
 
 @dataclass(slots=True)
 class Progress:
-    """What the keeper knows between refreshes.
+    """State of the sync between refreshes.
 
     Parameters
     ----------
@@ -103,14 +101,14 @@ def since(progress: Progress, *, redis_has_data: bool) -> datetime | None:
 
 
 def plan(totals: Sequence[LiveTotal], pushed: Mapping[Key, Version]) -> tuple[list[LiveTotal], dict[Key, Version]]:
-    """Totals that were not written before as they are now, and the versions to remember for the next refresh."""
+    """Totals that were not written before as they are now, and the versions to keep for the next refresh."""
     versions = {key_of(total): (total.period_start_ms, total.n, total.revision) for total in totals}
     return [total for total in totals if pushed.get(key_of(total)) != versions[key_of(total)]], versions
 
 
 def chunks(totals: Sequence[LiveTotal], size: int = PIPELINE_ROWS) -> Iterator[Sequence[LiveTotal]]:
     """Parts of at most `size`."""
-    return (totals[begin : begin + size] for begin in range(0, len(totals), size))
+    return (totals[start : start + size] for start in range(0, len(totals), size))
 
 
 def key_of(total: LiveTotal) -> Key:
@@ -118,54 +116,53 @@ def key_of(total: LiveTotal) -> Key:
     return total.tenant, total.customer, total.meter
 
 
-class Keeper:
+class CounterSync:
     """Refreshes Redis from `usage_period`; one Postgres and one Redis connection, made again after each failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._progress = Progress()
-        password = settings.redis.secret
-        self._redis = client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
-        self._postgres: psycopg.Connection | None = None
+        self._redis = redis.client(settings.redis)
+        self._database = Database(settings.postgres, "live")
         self._marker = marker_key(settings.names.redis_prefix)
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
-        self._book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
+        self._limits = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
         self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
 
     def refresh(self) -> Refresh:
         """Write what was touched since the last refresh; everything, the first time and after Redis lost its data.
 
-        Each total is written with its standing, so that a cap is known again without waiting for the job.
+        Each total is written with its limit status, so that a cap is known again without waiting for the job.
 
         Raises
         ------
         UnavailableError
-            Redis or Postgres is away; the next refresh begins where this one did.
+            Redis or Postgres is unreachable; the next refresh starts where this one did.
         TidemarkError
-            Redis refuses what it is asked, or the database has no tables.
+            Redis refuses a command, or the database has no tables.
 
         """
-        # Step 1: which Redis is this, and does it still hold what was written?
-        run_id, marker = self._ask_redis(self._identity)
-        begin = since(self._progress, redis_has_data=marker == run_id)
-        full = begin is None
+        # Step 1: which Redis is this, and does it still have what was written?
+        run_id, marker = self._in_redis(self._identity)
+        written_since = since(self._progress, redis_has_data=marker == run_id)
+        full = written_since is None
         if full and marker is not None:
-            # An old snapshot says of itself that it is whole: readers must not believe it meanwhile.
-            self._ask_redis(lambda: self._redis.delete(self._marker))
-        # The switch, before the marker says that all is there: readers must not take the counters of another version.
-        switched = self._ask_postgres(self._follow)
+            # An old snapshot still has the marker of a whole one: readers must not trust it meanwhile.
+            self._in_redis(lambda: self._redis.delete(self._marker))
+        # The active version, before the marker says that all is there: readers must not mix versions.
+        switched = self._database.run(self._sync_active_version)
         # Step 2: totals, and the clock they are later than.
-        cursor, totals = self._ask_postgres(lambda connection: self._read(connection, begin))
-        standing = self._standing(totals)
-        rows, versions = plan(standing, {} if full else self._progress.pushed)
+        cursor, totals = self._database.run(lambda connection: self._read(connection, written_since))
+        with_status = self._with_status(totals)
+        rows, versions = plan(with_status, {} if full else self._progress.pushed)
         # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
-        results = self._ask_redis(lambda: self._push(rows))
+        results = self._in_redis(lambda: self._push(rows))
         failed = [result for result in results if result not in {WRITTEN, REFUSED}]
-        if full and any(total.standing is None for total in standing):
+        if full and any(total.standing is None for total in with_status):
             raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
         if full:
-            self._ask_redis(lambda: self._redis.set(self._marker, run_id))
+            self._in_redis(lambda: self._redis.set(self._marker, run_id))
         # Step 4: only now is it done.
         self._progress = Progress(cursor, versions)
         return Refresh(full, len(totals), results.count(WRITTEN), results.count(REFUSED), len(failed), switched)
@@ -174,7 +171,7 @@ class Keeper:
         """Give both connections back."""
         self._redis.close()
         self._limit_source.close()
-        self._drop_postgres()
+        self._database.close()
 
     def _identity(self) -> tuple[str, str | None]:
         # The run id changes with every start: a Redis that came back with an old snapshot still has a marker, of the
@@ -183,31 +180,31 @@ class Keeper:
         marker: Any = self._redis.get(self._marker)
         return str(run_id["run_id"]), marker
 
-    def _follow(self, connection: psycopg.Connection) -> bool:
-        switched: bool = self._ask_redis(lambda: active_version.level(connection, self._redis, self._settings.names))
+    def _sync_active_version(self, connection: psycopg.Connection) -> bool:
+        switched: bool = self._in_redis(lambda: active_version.sync(connection, self._redis, self._settings.names))
         return switched
 
-    def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[LiveTotal]]:
+    def _read(self, connection: psycopg.Connection, written_since: datetime | None) -> tuple[datetime, list[LiveTotal]]:
         with connection.transaction():
             cursor: datetime = connection.execute("SELECT now()").fetchall()[0][0]
-            rows = connection.execute(self._totals, {"since": begin}).fetchall()
+            rows = connection.execute(self._totals, {"since": written_since}).fetchall()
         return cursor, [live_total(row) for row in rows]
 
-    def _standing(self, totals: Sequence[LiveTotal]) -> list[LiveTotal]:
+    def _with_status(self, totals: Sequence[LiveTotal]) -> list[LiveTotal]:
         now_ms = int(datetime.now(UTC).timestamp() * 1_000)
-        self._book.refresh()
-        self._book.prefetch({(total.tenant, total.customer) for total in totals})
-        return [self._stands(total, now_ms) for total in totals]
+        self._limits.refresh()
+        self._limits.prefetch({(total.tenant, total.customer) for total in totals})
+        return [self._status_of(total, now_ms) for total in totals]
 
-    def _stands(self, total: LiveTotal, now_ms: int) -> LiveTotal:
-        stretches = self._book.stretches(total.tenant, total.customer, total.meter)
+    def _status_of(self, total: LiveTotal, now_ms: int) -> LiveTotal:
+        stretches = self._limits.stretches(total.tenant, total.customer, total.meter)
         if stretches is None:
             return total
-        # Of a period that has ended, what held at its end.
+        # Of a period that has ended, the limit at its end.
         at_ms = min(now_ms, total.period_end_ms - 1)
         limit = stretch_at(stretches, at_ms).limit if stretches else None
-        standing = standing_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
-        return replace(total, standing=standing, revision=self._book.revision)
+        status = standing_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
+        return replace(total, standing=status, revision=self._limits.revision)
 
     def _push(self, rows: Sequence[LiveTotal]) -> list[Any]:
         results: list[Any] = []
@@ -219,45 +216,15 @@ class Keeper:
             results += pipeline.execute()[1:]
         return results
 
-    def _ask_redis(self, question: Callable[[], Any]) -> Any:
-        try:
-            return question()
-        except (redis.RedisError, OSError) as error:
-            self._redis.connection_pool.disconnect()
-            raise UnavailableError(
-                f"Redis at {self._settings.redis.url} cannot be written: {first_line(error)}",
-                "start it (`tidemark up`) or correct redis.url and redis.password.",
-            ) from error
-
-    def _ask_postgres(self, question: Callable[[psycopg.Connection], Any]) -> Any:
-        try:
-            if self._postgres is None:
-                self._postgres = connect(
-                    self._settings.postgres.url,
-                    statement_timeout_ms=STATEMENT_TIMEOUT_MS,
-                    application_name="tidemark live",
-                )
-            with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
-                return question(self._postgres)
-        except psycopg.errors.UndefinedTable as error:
-            raise TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.") from error
-        except psycopg.Error as error:
-            self._drop_postgres()
-            raise UnavailableError(
-                f"Postgres at {self._settings.postgres.url} cannot be read: {first_line(error)}",
-                "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-            ) from error
-
-    def _drop_postgres(self) -> None:
-        if self._postgres is not None:
-            self._postgres.close()
-            self._postgres = None
+    def _in_redis(self, operation: Callable[[], Any]) -> Any:
+        with redis.translated(self._settings.redis, self._redis):
+            return operation()
 
 
 def refresh(settings: Settings) -> Refresh:
     """One full refresh."""
-    with closing(Keeper(settings)) as keeper:
-        return keeper.refresh()
+    with closing(CounterSync(settings)) as counter_sync:
+        return counter_sync.refresh()
 
 
 def watch(settings: Settings, stop: threading.Event) -> None:
@@ -269,8 +236,8 @@ def watch(settings: Settings, stop: threading.Event) -> None:
             figures = {"read": done.read, "written": done.written, "failed": done.failed}
             log("refreshed", full=done.full, **figures, switched=done.switched)
 
-    with closing(Keeper(settings)) as keeper:
-        repeat(keeper.refresh, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
+    with closing(CounterSync(settings)) as counter_sync:
+        repeat(counter_sync.refresh, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
 
 
 def live_total(row: Sequence[Any]) -> LiveTotal:
@@ -281,5 +248,5 @@ def live_total(row: Sequence[Any]) -> LiveTotal:
 
 
 def plain(value: Decimal | None) -> str:
-    """Decimal as text without an exponent, all digits kept; empty for none."""
+    """Decimal as text without an exponent, all digits kept; empty for None."""
     return "" if value is None else format(value, "f")

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import redis
+from tidemark.core.postgres import Database
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.live.board import (
@@ -31,15 +31,11 @@ from tidemark.live.board import (
     read,
 )
 from tidemark_client.keys import leaderboard_keys, leaderboard_marker_key
-from udfs.live.counters import client
-from udfs.postgres import connect, deadline, first_line
 
 log = logger("leaderboard")
 
 # Rows committed this long after they were stamped are still seen, and windows whose last rows came this late.
 OVERLAP = timedelta(seconds=60)
-STATEMENT_TIMEOUT_MS = 15_000
-REDIS_TIMEOUT_S = 5.0
 
 # The newest two windows of each pair among those written since: the newest may not be complete yet.
 _WRITTEN = """
@@ -55,7 +51,7 @@ WHERE age <= 2
 """
 # Windows are named as well as joined, so that chunks and pages of all others are left out.
 _TOP = """
-WITH asked AS (
+WITH wanted AS (
     SELECT *
     FROM unnest(%(tenants)s::text[], %(meters)s::text[], %(ends)s::timestamptz[]) AS a (tenant_id, meter, window_end)
 ), ranked AS (
@@ -64,7 +60,7 @@ WITH asked AS (
            sum(n) OVER board AS n,
            max(updated_at) OVER board AS stored_at
     FROM {schema}.usage_sliding_customer
-    JOIN asked USING (tenant_id, meter, window_end)
+    JOIN wanted USING (tenant_id, meter, window_end)
     WHERE window_s = %(window_s)s AND window_end = ANY(%(ends)s)
     WINDOW board AS (PARTITION BY tenant_id, meter, window_end)
 )
@@ -85,8 +81,8 @@ class Leaderboard:
         self._settings = settings
         self._cursor: datetime | None = None
         self._pushed: dict[Pair, Version] = {}
-        self._redis = _redis(settings)
-        self._postgres: psycopg.Connection | None = None
+        self._redis = redis.client(settings.redis)
+        self._database = Database(settings.postgres, "top")
         self._marker = leaderboard_marker_key(settings.names.redis_prefix)
         schema = sql.Identifier(settings.names.usage_schema)
         self._written, self._top = (sql.SQL(text).format(schema=schema) for text in (_WRITTEN, _TOP))
@@ -101,23 +97,23 @@ class Leaderboard:
         Raises
         ------
         UnavailableError
-            Redis or Postgres is away; the next refresh begins where this one did.
+            Redis or Postgres is unreachable; the next refresh starts where this one did.
         TidemarkError
             The database has no current tables.
 
         """
-        # Step 1: which Redis is this, and does it still hold what was written?
-        run_id, marker = self._ask_redis(self._identity)
-        begin = self._cursor if marker == run_id else None
+        # Step 1: which Redis is this, and does it still have what was written?
+        run_id, marker = self._in_redis(self._identity)
+        written_since = self._cursor if marker == run_id else None
         # Step 2: rows of the windows that were written since, and the clock they are later than.
-        now, entries = self._ask_postgres(lambda connection: self._read(connection, begin))
+        now, entries = self._database.run(lambda connection: self._read(connection, written_since))
         boards = choose(entries, self._settings.live.leaderboard_size)
-        pushed = self._pushed if begin else {}
+        pushed = self._pushed if written_since else {}
         todo = changed(boards, pushed)
         # Step 3: write; the marker last, so that an interrupted refresh of all is repeated.
-        written = self._ask_redis(lambda: self._push(todo, now))
-        if begin is None:
-            self._ask_redis(lambda: self._redis.set(self._marker, run_id))
+        written = self._in_redis(lambda: self._push(todo, now))
+        if written_since is None:
+            self._in_redis(lambda: self._redis.set(self._marker, run_id))
         # Step 4: only now is it done.
         self._cursor = now
         self._pushed = {**pushed, **{board.pair: board.version for board in todo}}
@@ -126,7 +122,7 @@ class Leaderboard:
     def close(self) -> None:
         """Give both connections back."""
         self._redis.close()
-        self._drop_postgres()
+        self._database.close()
 
     def _identity(self) -> tuple[str, str | None]:
         # The run id changes with every start: an old snapshot still has the marker of the process that wrote it.
@@ -134,18 +130,18 @@ class Leaderboard:
         marker: Any = self._redis.get(self._marker)
         return str(run_id["run_id"]), marker
 
-    def _read(self, connection: psycopg.Connection, begin: datetime | None) -> tuple[datetime, list[Entry]]:
+    def _read(self, connection: psycopg.Connection, written_since: datetime | None) -> tuple[datetime, list[Entry]]:
         window_s, size = int(WINDOW.total_seconds()), self._settings.live.leaderboard_size
         with connection.transaction():
             now: datetime = connection.execute("SELECT now()").fetchall()[0][0]
             # What was stored longer ago would have expired.
-            since = max(begin - OVERLAP, now - LIFE) if begin else now - LIFE
+            since = max(written_since - OVERLAP, now - LIFE) if written_since else now - LIFE
             windows = connection.execute(self._written, {"window_s": window_s, "since": since}).fetchall()
             if not windows:
                 return now, []
             tenants, meters, ends = map(list, zip(*windows, strict=True))
-            asked = {"tenants": tenants, "meters": meters, "ends": ends, "window_s": window_s, "size": size}
-            return now, [Entry(*row) for row in connection.execute(self._top, asked).fetchall()]
+            given = {"tenants": tenants, "meters": meters, "ends": ends, "window_s": window_s, "size": size}
+            return now, [Entry(*row) for row in connection.execute(self._top, given).fetchall()]
 
     def _push(self, boards: Sequence[Board], now: datetime) -> int:
         prefix = self._settings.names.redis_prefix
@@ -156,35 +152,9 @@ class Leaderboard:
             pipeline.execute_command("EVALSHA", SCRIPT_SHA, 2, *arguments(prefix, board, now))
         return sum(map(int, pipeline.execute()[1:]))
 
-    def _ask_redis(self, question: Callable[[], Any]) -> Any:
-        try:
-            return question()
-        except (redis.RedisError, OSError) as error:
-            self._redis.connection_pool.disconnect()
-            raise _redis_away(self._settings, error) from error
-
-    def _ask_postgres(self, question: Callable[[psycopg.Connection], Any]) -> Any:
-        settings = self._settings
-        try:
-            if self._postgres is None:
-                self._postgres = connect(
-                    settings.postgres.url, statement_timeout_ms=STATEMENT_TIMEOUT_MS, application_name="tidemark top"
-                )
-            with deadline(self._postgres, STATEMENT_TIMEOUT_MS):
-                return question(self._postgres)
-        except psycopg.errors.UndefinedTable as error:
-            raise TidemarkError("the database has no current usage tables.", "run `tidemark db migrate`.") from error
-        except psycopg.Error as error:
-            self._drop_postgres()
-            raise UnavailableError(
-                f"Postgres at {settings.postgres.url} cannot be read: {first_line(error)}",
-                "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-            ) from error
-
-    def _drop_postgres(self) -> None:
-        if self._postgres is not None:
-            self._postgres.close()
-            self._postgres = None
+    def _in_redis(self, operation: Callable[[], Any]) -> Any:
+        with redis.translated(self._settings.redis, self._redis):
+            return operation()
 
 
 def top(settings: Settings, tenant: str, meter: str) -> Top | None:
@@ -196,12 +166,9 @@ def top(settings: Settings, tenant: str, meter: str) -> Top | None:
         Redis does not answer.
 
     """
-    try:
-        with closing(_redis(settings)) as connection:
-            # Typed for both the blocking and the asyncio client; this one blocks.
-            fields: Any = connection.hgetall(leaderboard_keys(settings.names.redis_prefix, tenant, meter)[1])
-    except (redis.RedisError, OSError) as error:
-        raise _redis_away(settings, error) from error
+    with redis.translated(settings.redis), closing(redis.client(settings.redis)) as connection:
+        # Typed for both the blocking and the asyncio client; this one blocks.
+        fields: Any = connection.hgetall(leaderboard_keys(settings.names.redis_prefix, tenant, meter)[1])
     return read(fields) if fields else None
 
 
@@ -216,18 +183,6 @@ def why_none(settings: Settings) -> str:
     return (
         f"nothing that a customer used in a complete hour was stored in the last {hours} hours; "
         "if events came, `rollup` or `tidemark live watch` does not run."
-    )
-
-
-def _redis(settings: Settings) -> redis.Redis:
-    password = settings.redis.secret
-    return client(settings.redis.url, password, timeout_s=REDIS_TIMEOUT_S)
-
-
-def _redis_away(settings: Settings, error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"Redis at {settings.redis.url} does not answer as it should: {first_line(error)}",
-        "start it (`tidemark up`) or correct redis.url and redis.password.",
     )
 
 

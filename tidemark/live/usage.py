@@ -10,12 +10,13 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
 from tidemark.billing import periods, store
 from tidemark.billing.lines import Lines
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import redis
+from tidemark.core.errors import UnavailableError
+from tidemark.core.postgres import Database
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
@@ -23,8 +24,6 @@ from tidemark.live import active_version
 from tidemark_client.keys import counter_key
 from udfs.calendars.calendar import SEPARATOR
 from udfs.decimals import EXACT
-from udfs.live.counters import client
-from udfs.postgres import connect, deadline, first_line
 
 _TIMEOUT_MS = 10_000
 
@@ -70,14 +69,14 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class MeterUsage:
-    """One meter of one customer; None on a side that has nothing, as the live one of what has no counter.
+    """One meter of one customer; None on a side without a value, such as the live side of a meter without a counter.
 
     Parameters
     ----------
     meter, unit, aggregation:
         As the catalog has it.
     live, stored:
-        What the two sides say.
+        The totals of both sides.
     compared:
         Whether there is something to compare: a counter, a Redis that answers, and a period that it counts.
     """
@@ -91,7 +90,7 @@ class MeterUsage:
 
     @property
     def equal(self) -> bool | None:
-        """Whether both sides say the same, None where nothing was compared; with events under way live is ahead.
+        """Whether both sides are equal, None where nothing was compared; with events under way live is ahead.
 
         Of `unique` meters the stored side has measurements as samples, the live one values: they are not compared.
         """
@@ -107,7 +106,7 @@ class MeterUsage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """All meters of one customer that have usage, and the sides that could not be asked, with the reason."""
+    """All meters of one customer that have usage, and the sides that could not be read, with the reason."""
 
     tenant: str
     customer: str
@@ -128,8 +127,8 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Whose usage is asked for: of all meters or one, in the latest period of each or the one an instant is in."""
+class UsageQuery:
+    """Whose usage: of all meters or one, in the latest period of each or the one an instant is in."""
 
     tenant: str
     customer: str
@@ -142,37 +141,37 @@ class Asked:
         return self.tenant, self.customer
 
 
-def usage(settings: Settings, asked: Asked) -> Usage:
-    """Live and stored totals of a period of each meter, of the version that people read.
+def usage(settings: Settings, query: UsageQuery) -> Usage:
+    """Live and stored totals of a period of each meter, of the active version.
 
     Raises
     ------
     UnavailableError
-        Postgres could not be asked, which also knows the names of the meters. Redis away is told in the answer.
+        Postgres cannot be read, which also knows the names of the meters. A Redis that is down is in the result.
 
     """
-    prefix, kinds, stored = _read_stored(settings, asked)
+    prefix, kinds, stored = _read_stored(settings, query)
     unavailable: dict[str, str] = {}
     live: Mapping[str, Total] = {}
     try:
-        live = _read_live(settings, prefix, asked.pair, kinds)
-    except (redis.RedisError, OSError) as error:
-        unavailable["live"] = f"Redis at {settings.redis.url} does not answer: {first_line(error)}"
-    if asked.at is not None:
+        live = _read_live(settings, prefix, query.pair, kinds)
+    except UnavailableError as error:
+        unavailable["live"] = error.what
+    if query.at is not None:
         # A counter is of the latest period alone.
         live = {name: total for name, total in live.items() if name in stored and _same_period(total, stored[name])}
     meters = tuple(
         MeterUsage(
             name, kinds[name].unit, kinds[name].aggregation, live.get(name), stored.get(name),
-            compared=not unavailable and kinds[name].has_counter and (asked.at is None or name in live),
+            compared=not unavailable and kinds[name].has_counter and (query.at is None or name in live),
         )
         for name in sorted({*live, *stored})
     )  # fmt: skip
-    return Usage(asked.tenant, asked.customer, meters, unavailable)
+    return Usage(query.tenant, query.customer, meters, unavailable)
 
 
-def _same_period(one: Total, other: Total) -> bool:
-    return one.period_start == other.period_start
+def _same_period(total: Total, other: Total) -> bool:
+    return total.period_start == other.period_start
 
 
 def normal(value: str | Decimal) -> str:
@@ -184,7 +183,7 @@ def normal(value: str | Decimal) -> str:
 
 
 def live_total(aggregation: str, fields: Mapping[str, str]) -> Total | None:
-    """Read a counter from the fields of its Redis hash; None when it is not complete, or says nothing of this meter."""
+    """Read a counter from the fields of its Redis hash; None when it is incomplete, or has no value of it."""
     try:
         start, end, samples = (fields[name] for name in ("period_start", "period_end", "samples"))
         value = _live_value(aggregation, fields)
@@ -211,66 +210,55 @@ def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
             return ""
 
 
-def _read_stored(settings: Settings, asked: Asked) -> tuple[str, dict[str, Kind], dict[str, Total]]:
+def _read_stored(settings: Settings, query: UsageQuery) -> tuple[str, dict[str, Kind], dict[str, Total]]:
     """Prefix of the live counters that go with them, kinds by meter, and totals by meter."""
     names = settings.names
     with reading(settings) as db:
         stack = active_version.promoted(db, names)
-        schema = sql.Identifier(schema_read(settings, stack))
-        prefix = active_version.prefix_read(stack or [], names, asked.tenant)
-        kinds = {row[0]: Kind(*row[1:]) for row in db.execute(sql.SQL(_METERS).format(schema=schema), [asked.tenant])}
-        if asked.meter is not None:
-            kinds = {name: kind for name, kind in kinds.items() if name == asked.meter}
-        rows = db.execute(sql.SQL(_STORED).format(schema=schema), asdict(asked)).fetchall()
+        schema = sql.Identifier(active_schema(settings, stack))
+        prefix = active_version.active_prefix(stack or [], names, query.tenant)
+        kinds = {row[0]: Kind(*row[1:]) for row in db.execute(sql.SQL(_METERS).format(schema=schema), [query.tenant])}
+        if query.meter is not None:
+            kinds = {name: kind for name, kind in kinds.items() if name == query.meter}
+        rows = db.execute(sql.SQL(_STORED).format(schema=schema), asdict(query)).fetchall()
         stored = {row[0]: _total(*row[1:]) for row in rows}
         levels = [name for name, kind in kinds.items() if kind.aggregation == "weighted_sum"]
         if stack is not None and levels:
-            stored |= _held(db, settings, asked, {name: stored.get(name) for name in levels})
+            stored |= _carried(db, settings, query, {name: stored.get(name) for name in levels})
     return prefix, kinds, stored
 
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection for questions of people.
+    """A connection for queries of people.
 
     Raises
     ------
     UnavailableError, TidemarkError
         Postgres does not answer, or has no current tables.
     """
-    try:
-        with (
-            connect(settings.postgres.url, statement_timeout_ms=_TIMEOUT_MS, application_name="tidemark usage") as db,
-            deadline(db, _TIMEOUT_MS),
-        ):
-            yield db
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-        raise TidemarkError("the database has no current tables.", "run `tidemark db migrate`.") from error
-    except psycopg.Error as error:
-        raise UnavailableError(
-            f"Postgres at {settings.postgres.url} does not answer: {first_line(error)}",
-            "start it (`tidemark up`) or correct postgres.url and postgres.passfile.",
-        ) from error
+    with closing(Database(settings.postgres, "usage", timeout_ms=_TIMEOUT_MS)) as database, database.using() as db:
+        yield db
 
 
-def schema_read(settings: Settings, stack: Sequence[Layer] | None) -> str:
-    """The schema people read: that of the ledger, or of a replay, which has none, its own rollups."""
+def active_schema(settings: Settings, stack: Sequence[Layer] | None) -> str:
+    """The schema of the active version: that of the ledger; of a replay, which has no ledger, its own rollups."""
     names = settings.names
     return names.usage_schema if stack is None else names.billing_schema
 
 
-def _held(
-    db: psycopg.Connection, settings: Settings, asked: Asked, known: Mapping[str, Total | None]
+def _carried(
+    db: psycopg.Connection, settings: Settings, query: UsageQuery, known: Mapping[str, Total | None]
 ) -> dict[str, Total]:
     """Levels that no event of the period changed, which have no row of it: what earlier periods have left."""
     now: datetime = db.execute("SELECT clock_timestamp()").fetchall()[0][0]
-    at = asked.at or now
-    if all(one is not None and one.period_start <= _text(at) < one.period_end for one in known.values()):
+    at = query.at or now
+    if all(total is not None and total.period_start <= _text(at) < total.period_end for total in known.values()):
         return {}
     catalog = periods.catalog_of(settings)
-    catalog.prefetch([asked.pair])
+    catalog.prefetch([query.pair])
     try:
-        key = next(periods.walk(catalog, asked.pair, at, periods.FOREVER, None))
+        key = next(periods.walk(catalog, query.pair, at, periods.FOREVER, None))
     except periods.CALENDAR_ERRORS:
         return {}
     so_far, to_the_end = (
@@ -285,27 +273,29 @@ def _held(
 
 def _summed(lines: Lines) -> dict[str, Decimal]:
     """Values of levels by meter, over all dimensions."""
-    found: dict[str, Decimal] = {}
+    sums: dict[str, Decimal] = {}
     for key, line in lines.items():
         if line.aggregation == "weighted_sum":
-            found[key.meter] = EXACT.add(found.get(key.meter, Decimal(0)), line.value)
-    return found
+            sums[key.meter] = EXACT.add(sums.get(key.meter, Decimal(0)), line.value)
+    return sums
 
 
 def _total(start: datetime, end: datetime, samples: int, value: Decimal, projected: Decimal | None) -> Total:
-    """`projected` only where it says something else: the period runs."""
+    """`projected` only where it differs: the period runs."""
     ahead = None if projected is None or projected == value else normal(projected)
     return Total(_text(start), _text(end), samples, normal(value), ahead)
 
 
-def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: Mapping[str, Kind]) -> dict[str, Total]:
-    password = settings.redis.secret
-    with closing(client(settings.redis.url, password, timeout_s=_TIMEOUT_MS / 1_000)) as connection:
+def _read_live(settings: Settings, prefix: str, pair: tuple[str, str], kinds: Mapping[str, Kind]) -> dict[str, Total]:
+    with (
+        redis.translated(settings.redis),
+        closing(redis.client(settings.redis, timeout_s=_TIMEOUT_MS / 1_000)) as connection,
+    ):
         pipeline = connection.pipeline(transaction=False)
         for meter in kinds:
-            pipeline.hgetall(counter_key(prefix, *whose, meter))
-        answers = pipeline.execute()
-    totals = {meter: live_total(kinds[meter].aggregation, fields) for meter, fields in zip(kinds, answers, strict=True)}
+            pipeline.hgetall(counter_key(prefix, *pair, meter))
+        replies = pipeline.execute()
+    totals = {meter: live_total(kinds[meter].aggregation, fields) for meter, fields in zip(kinds, replies, strict=True)}
     return {meter: total for meter, total in totals.items() if total is not None}
 
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from tidemark.billing.lines import rfc3339
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
-from tidemark.live.usage import Asked, normal, reading, schema_read
+from tidemark.live.usage import UsageQuery, active_schema, normal, reading
 
 # The zone of a customer: that of the calendar it has at a date.
 _ZONE = """
@@ -28,7 +28,7 @@ SELECT coalesce((
       AND l.valid_from <= %(day)s AND l.valid_to > %(day)s
 ), 'UTC')
 """
-_BEGIN = "SELECT %(day)s::date::timestamp AT TIME ZONE %(zone)s"
+_START = "SELECT %(day)s::date::timestamp AT TIME ZONE %(zone)s"
 _WHO = "tenant_id = %(tenant)s AND customer_id = %(customer)s AND (%(meter)s::text IS NULL OR meter = %(meter)s)"
 # Like the totals beside the live counters: of each meter the latest period, or the one an instant is in.
 _PERIODS = f"""
@@ -37,7 +37,7 @@ FROM (
     SELECT *, max(period_start) OVER (PARTITION BY meter) AS latest
     FROM {{schema}}.usage_period_value
     WHERE {_WHO} AND (%(at)s::timestamptz IS NULL OR (period_start <= %(at)s AND period_end > %(at)s))
-) found
+) latest_periods
 WHERE period_start = latest
 ORDER BY meter, dims
 """
@@ -60,41 +60,41 @@ class Days:
 def instant_of(settings: Settings, tenant: str, customer: str, day: date) -> datetime:
     """The first instant of a local day of a customer."""
     with reading(settings) as db:
-        asked = {"tenant": tenant, "customer": customer, "day": day}
-        zone = _one(db, _ZONE, asked)
-        found: datetime = _one(db, _BEGIN, {"day": day, "zone": zone})
-        return found
+        given = {"tenant": tenant, "customer": customer, "day": day}
+        zone = _scalar(db, _ZONE, given)
+        start: datetime = _scalar(db, _START, {"day": day, "zone": zone})
+        return start
 
 
-def by_dims(settings: Settings, asked: Asked) -> list[dict[str, Any]]:
+def by_dims(settings: Settings, query: UsageQuery) -> list[dict[str, Any]]:
     """A row per meter and dimensions of a period; decimals and instants are text, `projected_value` may be None."""
     with reading(settings) as db:
-        rows = db.execute(_statement(db, settings, _PERIODS), _given(asked)).fetchall()
+        rows = db.execute(_statement(db, settings, _PERIODS), _given(query)).fetchall()
     names = "meter", "dims", "period_start", "period_end", "samples", "value", "projected_value", "unit", "aggregation"
     return [_text(dict(zip(names, row, strict=True))) for row in rows]
 
 
-def by_day(settings: Settings, asked: Asked, days: Days, *, dims: bool) -> list[dict[str, Any]]:
+def by_day(settings: Settings, query: UsageQuery, days: Days, *, dims: bool) -> list[dict[str, Any]]:
     """A row per meter and local day, and per dimensions with `dims`; levels have no days."""
     parts = {
         "relation": sql.Identifier("usage_day_value" if dims else "usage_day_total"),
         "dims": sql.SQL("dims") if dims else sql.SQL("NULL::text"),
     }
     with reading(settings) as db:
-        given = {**_given(asked), "first": days.first, "last": days.last}
+        given = {**_given(query), "first": days.first, "last": days.last}
         rows = db.execute(_statement(db, settings, _DAYS, **parts), given).fetchall()
     names = "meter", "dims", "day", "samples", "value", "unit", "aggregation"
-    found = [_text(dict(zip(names, row, strict=True))) for row in rows]
-    return found if dims else [{name: value for name, value in row.items() if name != "dims"} for row in found]
+    days_rows = [_text(dict(zip(names, row, strict=True))) for row in rows]
+    return days_rows if dims else [{name: value for name, value in row.items() if name != "dims"} for row in days_rows]
 
 
 def _statement(db: psycopg.Connection, settings: Settings, text: str, **parts: Any) -> sql.Composed:
-    schema = schema_read(settings, active_version.promoted(db, settings.names))
+    schema = active_schema(settings, active_version.promoted(db, settings.names))
     return sql.SQL(text).format(schema=sql.Identifier(schema), **parts)
 
 
-def _given(asked: Asked) -> dict[str, Any]:
-    return {"tenant": asked.tenant, "customer": asked.customer, "meter": asked.meter, "at": asked.at}
+def _given(query: UsageQuery) -> dict[str, Any]:
+    return {"tenant": query.tenant, "customer": query.customer, "meter": query.meter, "at": query.at}
 
 
 def _text(row: dict[str, Any]) -> dict[str, Any]:
@@ -111,5 +111,5 @@ def _shown(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int) else normal(value)
 
 
-def _one(db: psycopg.Connection, statement: str, given: dict[str, Any]) -> Any:
+def _scalar(db: psycopg.Connection, statement: str, given: dict[str, Any]) -> Any:
     return db.execute(statement.encode(), given).fetchall()[0][0]

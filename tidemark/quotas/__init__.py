@@ -1,1 +1,1 @@
-"""Quotas: tenants that send more than expected are alarmed, never held back."""
+"""Quotas: tenants that send more than expected raise an alarm; their usage is never dropped."""

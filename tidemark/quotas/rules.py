@@ -1,4 +1,4 @@
-"""Volume of tenants: which alarms begin, go on and end, given figures of the stored usage. Nothing is dropped."""
+"""Volume of tenants: which alarms start, go on and end, given figures of the stored usage. Nothing is dropped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import get_args
 from udfs.alerts.pipeline import Rule
 
 RULES: tuple[Rule, ...] = get_args(Rule)
-# An alarm ends when nothing was news for this long: a whole hour bucket has then passed without an excess.
-HOLD = timedelta(hours=1)
+# An alarm ends when there was no news for this long: a whole hour bucket has then passed without an excess.
+QUIET = timedelta(hours=1)
 # What an hour over its bound must grow by to be news again, as a share of the bound: stragglers, which may come until
-# grace ends, would otherwise hold an alarm for days or begin it anew.
+# grace ends, would otherwise keep an alarm for days or start it again.
 NEWS_DIVISOR = 100
-# Hours an alarm remembers, the latest of event time: more than grace and redrive window together can be (62 days).
+# Hours an alarm keeps, the latest of event time: more than grace and redrive window together can be (62 days).
 MAX_HOURS = 1_500
 
 Key = tuple[str, Rule]
@@ -29,9 +29,9 @@ class Reading:
     Parameters
     ----------
     tenant, rule:
-        Whose, and which bound it is held against.
+        Whose, and which bound it is compared with.
     value:
-        Measurements or series of one hour, which only grow; or unique values held in open periods, which may fall.
+        Measurements or series of one hour, which only grow; or unique values of open periods, which may fall.
     hour:
         Start of the hour of event time, UTC; None for unique values.
 
@@ -56,7 +56,7 @@ class Alarm:
     bound, value, hour:
         The bound, the greatest value seen, and the hour it was in.
     seen_at:
-        When something was news last.
+        When there was news last.
     hours:
         Value of each hour over the bound when it was news last; of the latest MAX_HOURS hours.
     resolved_at:
@@ -77,7 +77,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Alarms that begin, that run on with new figures, and that end; all others stay as they are."""
+    """Alarms that start, that go on with new figures, and that end; all others stay as they are."""
 
     begun: tuple[Alarm, ...]
     grown: tuple[Alarm, ...]
@@ -89,9 +89,9 @@ def decide(
     alarms: Iterable[Alarm],
     bounds: Mapping[Rule, int],
     now: datetime,
-    hold: timedelta = HOLD,
+    quiet: timedelta = QUIET,
 ) -> Decision:
-    """Hold readings against bounds.
+    """Compare readings with bounds.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def decide(
         Greatest value of each rule that raises no alarm.
     now:
         One clock for all decisions.
-    hold:
-        How long nothing must be news before an alarm ends.
+    quiet:
+        How long there must be no news before an alarm ends.
 
     """
     read: dict[Key, list[Reading]] = defaultdict(list)
@@ -120,10 +120,10 @@ def decide(
         fresh = [reading for reading in read[key] if is_news(reading, bounds[key[1]], recorded)]
         running = next((alarm for alarm in known[key] if alarm.resolved_at is None), None)
         if running is None and fresh:
-            begun.append(_begin(fresh, bounds[key[1]], now))
+            begun.append(_start(fresh, bounds[key[1]], now))
         elif running is not None and fresh:
             grown.append(_grow(running, fresh, bounds[key[1]], now))
-        elif running is not None and now - running.seen_at >= hold:
+        elif running is not None and now - running.seen_at >= quiet:
             ended.append(replace(running, resolved_at=now))
     return Decision(tuple(begun), tuple(grown), tuple(ended))
 
@@ -145,16 +145,16 @@ def _recorded(alarms: Sequence[Alarm]) -> dict[datetime, int]:
     return recorded
 
 
-def _begin(fresh: Sequence[Reading], bound: int, now: datetime) -> Alarm:
+def _start(fresh: Sequence[Reading], bound: int, now: datetime) -> Alarm:
     worst = max(fresh, key=_size)
     hours = {reading.hour: reading.value for reading in fresh if reading.hour is not None}
     return Alarm(worst.tenant, worst.rule, now, bound, worst.value, worst.hour, now, _latest(hours))
 
 
 def _grow(running: Alarm, fresh: Sequence[Reading], bound: int, now: datetime) -> Alarm:
-    found = _begin(fresh, bound, now)
-    hours = _latest({**running.hours, **found.hours})
-    worst = found if found.value > running.value else running
+    grown = _start(fresh, bound, now)
+    hours = _latest({**running.hours, **grown.hours})
+    worst = grown if grown.value > running.value else running
     return replace(running, bound=bound, value=worst.value, hour=worst.hour, seen_at=now, hours=hours)
 
 

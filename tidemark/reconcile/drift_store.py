@@ -13,8 +13,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tidemark.billing.drift import Drift
-from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.errors import StandbyError, TidemarkError, UsageError
 from tidemark.core.names import Names
+from tidemark.core.postgres import try_lock
 from tidemark.reconcile.findings import Finding, Outcome, Subject
 from tidemark.reconcile.sample import Wanted
 
@@ -82,8 +83,10 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
 
     Raises
     ------
+    StandbyError
+        Another connection has it.
     TidemarkError
-        Another connection has it, or the database has no tables for it (a replay has none of its own).
+        The database has no tables for it (a replay has none of its own).
     """
     there = connection.execute("SELECT to_regclass(format('%%I.drift', %s::text))", [names.billing_schema]).fetchone()
     if there is None or there[0] is None:
@@ -91,11 +94,8 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
             f"there are no current tables in {names.billing_schema}.",
             "`tidemark db migrate`; a replay is reconciled with the run it is promoted in.",
         )
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"reconcile {names.billing_schema}"]
-    ).fetchone()
-    if row is None or not row[0]:
-        raise TidemarkError(
+    if not try_lock(connection, f"reconcile {names.billing_schema}"):
+        raise StandbyError(
             f"another `tidemark reconcile` of {names.billing_schema} is at work.", "wait for it, or end it."
         )
 

@@ -9,12 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
 
-from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
-from tidemark.oracle.compare import live_rows
+from tidemark.reconcile.counters import live_rows
 from tidemark.reconcile.findings import Finding, Outcome, Subject, capped, row_finding
 from tidemark.reconcile.sample import Wanted
 
@@ -82,10 +80,7 @@ def _look(settings: Settings, connection: psycopg.Connection, wanted: Wanted) ->
         wanted=sql.SQL("true" if wanted.tenant is None else "tenant_id = %(tenant)s"),
     )
     given = {"grace": timedelta(seconds=settings.events.grace_s), "tenant": wanted.tenant}
-    try:
-        live = {tuple(row[:3]): tuple(row[3:]) for row in live_rows(settings) if wanted.takes(row[0], row[1])}
-    except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {settings.redis.url}: {error}.", "`tidemark up`.") from error
+    live = {tuple(row[:3]): tuple(row[3:]) for row in live_rows(settings) if wanted.takes(row[0], row[1])}
     stored: Side = {}
     for row in connection.execute(statement, given):
         key, alive = (row[0], row[1], row[2]), row[-1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka import TopicPartition
 
-from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import clients, ends_of
 from tidemark.core.settings import Settings
 
 Begins = dict[str, dict[int, int]]
@@ -21,23 +21,13 @@ def begins(settings: Settings, topics: Iterable[str]) -> Begins:
     UnavailableError
         Kafka does not answer.
     """
-    try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka.servers, group_id=None, allow_auto_create_topics=False
-        )
-        try:
-            return {topic: _of_topic(consumer, topic) for topic in topics}
-        finally:
-            consumer.close()
-    except KafkaError as error:
-        raise UnavailableError(
-            f"Kafka at {settings.kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        ) from error
+    with clients.consuming(settings.kafka) as consumer:
+        return {topic: _of_topic(consumer, topic) for topic in topics}
 
 
-def _of_topic(consumer: KafkaConsumer, topic: str) -> dict[int, int]:
+def _of_topic(consumer: Any, topic: str) -> dict[int, int]:
     parts = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-    return {part.partition: offset for part, offset in consumer.beginning_offsets(parts).items()} if parts else {}
+    return ends_of(consumer.beginning_offsets(parts)) if parts else {}
 
 
 def first_gone(found: Begins) -> str:

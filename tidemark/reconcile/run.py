@@ -16,7 +16,7 @@ import psycopg
 
 from tidemark.billing.drift import Drift, open_drift
 from tidemark.billing.watermark import settle
-from tidemark.core import migrate, rollup_views
+from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.service import logger, repeat
@@ -96,7 +96,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         Another run is at work, or the recomputation cannot decide every record.
     """
     _check_request(request)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
         before = open_drift(connection, settings.names, request.wanted.tenant)
@@ -122,7 +122,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
 
 def explain(settings: Settings, number: int, because: str, by: str) -> int:
     """Mark a difference as explained, and end the alarm if it was the last; how many alerts were sent."""
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         with connection.transaction():
             drift_store.explain(connection, settings.names, number, because, by)
             alarm.follow(connection, settings.names)

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.billing.lines import rfc3339
-from tidemark.core import migrate, rollup_views
+from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError
 from tidemark.core.migrate import values_files
 from tidemark.core.settings import Settings
@@ -95,7 +95,7 @@ def diff(settings: Settings, replay_id: str) -> list[Line]:
     TidemarkError
         The replay is still rebuilding, or is the version that is read now.
     """
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
         if replay.state not in {"level", "reverted"}:
             raise TidemarkError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import redis
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import UnknownTopicOrPartitionError
 from psycopg import sql
 
 from jobs.flink.rest import FlinkRest, wait_until
@@ -17,12 +17,12 @@ from jobs.flink.restore import checkpoint_dir, savepoint_dir
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
 from tidemark.catalog import known
-from tidemark.core import migrate
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core import postgres, redis
+from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka import clients
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay, run_settings
-from udfs.live.counters import client
 
 _KEYS_AT_ONCE = 1_000
 
@@ -37,7 +37,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     TidemarkError
         It is promoted: people read it.
     """
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
@@ -48,7 +48,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
-    with migrate.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
@@ -71,40 +71,23 @@ def _end_jobs(run: Settings) -> None:
 
 
 def _topics(run: Settings, replay: Replay) -> list[str]:
-    own = [run.names.deltas, run.names.alerts, run.names.nudges, run.names.dlq]
+    own = [run.names.deltas, run.names.alerts, run.names.reevaluations, run.names.dlq]
     return [*own, run.topics.events, run.topics.redrive] if replay.from_archive else own
 
 
 def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=run.kafka.servers)
-        try:
-            there = set(admin.list_topics())
-            for topic in topics:
-                if topic in there:
-                    admin.delete_topics([topic])
-        except UnknownTopicOrPartitionError:
-            pass
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise UnavailableError(f"Kafka at {run.kafka.bootstrap}: {error!r}.", "`tidemark up`, then again.") from error
+    with clients.admin(run.kafka) as admin:
+        for topic in set(topics) & set(admin.list_topics()):
+            # Somebody else removed it meanwhile.
+            with suppress(UnknownTopicOrPartitionError):
+                admin.delete_topics([topic])
 
 
 def _drop_keys(run: Settings) -> None:
-    password = run.redis.secret
-    try:
-        with client(run.redis.url, password, timeout_s=10) as connected:
-            batch: list[str] = []
-            for key in connected.scan_iter(match=f"{run.names.redis_prefix}*", count=_KEYS_AT_ONCE):
-                batch.append(key)
-                if len(batch) == _KEYS_AT_ONCE:
-                    connected.unlink(*batch)
-                    batch = []
-            if batch:
-                connected.unlink(*batch)
-    except redis.RedisError as error:
-        raise UnavailableError(f"Redis at {run.redis.url}: {error}.", "`tidemark up`, then again.") from error
+    with redis.translated(run.redis), redis.client(run.redis, timeout_s=10) as connected:
+        keys = connected.scan_iter(match=f"{run.names.redis_prefix}*", count=_KEYS_AT_ONCE)
+        while batch := list(islice(keys, _KEYS_AT_ONCE)):
+            connected.unlink(*batch)
 
 
 def _drop_state(run: Settings) -> None:

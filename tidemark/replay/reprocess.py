@@ -11,7 +11,7 @@ from psycopg import sql
 from tidemark.catalog import tool as catalog_tool
 from tidemark.catalog.plan import Plan
 from tidemark.catalog.timeline import Change
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
 
@@ -76,7 +76,7 @@ def concern(settings: Settings, file: Path) -> Concern:
     since = _EPOCH + timedelta(milliseconds=since_ms)
     tenants = _tenants(changes)
     statement = sql.SQL(_BEGIN).format(schema=sql.Identifier(settings.names.billing_schema))
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         asked = {"tenants": list(tenants) or None, "since": since}
         start, periods, closed = connection.execute(statement, asked).fetchall()[0]
     return Concern(made, since, min(start or since, since), tenants, periods, closed)

@@ -13,7 +13,7 @@ from tidemark.archive.publish import publish
 from tidemark.billing import store
 from tidemark.billing.watermark import Watermark, as_text, reached, settle
 from tidemark.catalog import known
-from tidemark.core import migrate, topics
+from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
 from tidemark.core.service import logger
@@ -91,7 +91,7 @@ def start(settings: Settings, request: Request) -> Replay:
     """
     _check(settings, request)
     replay = _planned(settings, request)
-    with migrate.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
         store.take_turn(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
@@ -111,7 +111,7 @@ def resume(settings: Settings, replay: Replay) -> Replay:
         return replay
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
-        with migrate.connect(settings.postgres) as connection:
+        with postgres.connect(settings.postgres) as connection:
             known.materialize(connection, replay.catalog_at, run.catalog.schema_name)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
@@ -139,7 +139,7 @@ def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], No
     if replay.bounded:
         for job in JOBS:
             stop(run, job)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         record.update(
             connection, settings.names, replay.replay_id, state="level", reached=as_text(watermark.offsets),
             watermark=watermark.at, level_at=datetime.now(UTC),
@@ -273,6 +273,6 @@ def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
             # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
             log("lost", replay=replay.replay_id, **asdict(gap))
     starts, target = _range(run, None, _last(run))
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
     return replace(replay, starts=starts, target=target)

@@ -16,7 +16,7 @@ from tidemark.billing.messages import Context
 from tidemark.billing.sources import run_of
 from tidemark.billing.true_up import Cause, TrueUp, still_periods, true_up
 from tidemark.billing.watermark import as_text, committed
-from tidemark.core import migrate, rollup_views
+from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.rollup_views import Layer
 from tidemark.core.settings import Settings
@@ -107,7 +107,7 @@ def revert(settings: Settings, replay_id: str, by: str) -> Switched:
 def _switch(
     settings: Settings, replay: Replay, by: str, switch: Callable[[psycopg.Connection], None], cause: Cause
 ) -> Switched:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         for _ in range(_LOCK_ATTEMPTS):
             # Within the connection: what leaves it is told as a database that is away.
             with suppress(psycopg.errors.LockNotAvailable):
@@ -186,7 +186,7 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
     run = run_settings(settings, replay)
     watermark = applied(run, replay.starts, as_text(committed(_below(settings, replay))))
     reached = as_text(watermark.offsets)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         record.update(connection, settings.names, replay.replay_id, reached=reached, watermark=watermark.at)
         return record.find(connection, settings.names, replay.replay_id)
 
@@ -194,7 +194,7 @@ def _level_now(settings: Settings, replay: Replay) -> Replay:
 def _below(settings: Settings, replay: Replay) -> Settings:
     """Settings of the run that feeds open periods without this replay: a replay promoted earlier, or the live run."""
     own = replay.layer(settings.names)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         running_on = [one for one in rollup_views.layers(connection, settings.names) if one.end is None]
     others = [one for one in running_on if one != own and _meets(one, replay)]
     return settings.with_changes({"run_id": run_of(others[-1])}) if others else settings
@@ -253,7 +253,7 @@ def _remove_layer(connection: psycopg.Connection, settings: Settings, replay: Re
 
 
 def _found(settings: Settings, replay_id: str) -> Replay:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         raise UsageError(f"replay {replay_id!r} was discarded.", "start another one.")

@@ -1,4 +1,4 @@
-"""Flags of suspended customers in Redis: hashes that readers of limits look at, kept level with the table."""
+"""Flags of suspended customers in Redis: hashes that readers of limits read, kept in sync with the table."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
-import redis
 
-from tidemark.core.errors import UnavailableError
+from tidemark.core import redis
 from tidemark.core.names import Names
 from tidemark.core.settings import RedisSettings
 from tidemark_client.keys import suspension_key
-from udfs.live.counters import client
-from udfs.postgres import first_line
 
-REDIS_TIMEOUT_S = 5.0
 PIPELINE_FLAGS = 1_000
-# What the flag says of its writer.
+# Who wrote the flag, as it says itself.
 BY = "tidemark/suspend"
 
 # Every customer that has, or may still have, a flag: a flag is gone with the last period that it was written for, so
-# that lifted suspensions of ended periods need no look. Without an end they are looked at for a day.
+# that lifted suspensions of ended periods need no check. Without an end they are checked for a day.
 _WANTED: LiteralString = """
 SELECT tenant_id, customer_id,
        (array_agg(reason ORDER BY until DESC NULLS FIRST, since) FILTER (WHERE lifted_at IS NULL))[1],
@@ -38,60 +34,54 @@ _ALONE: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended('tidemark
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A flag as the table wants it: its key and its fields, none for no flag."""
+class Flag:
+    """A flag as it should be: its key and its fields, empty for no flag."""
 
     key: str
     fields: dict[str, str]
 
 
 class Flags:
-    """Redis of a run, as far as it holds flags; connected when needed."""
+    """Redis of a run, for its flags; connected when needed."""
 
     def __init__(self, server: RedisSettings, names: Names) -> None:
-        self._url = server.url
+        self._server = server
         self._prefix = names.redis_prefix
-        self._redis = client(server.url, server.secret, timeout_s=REDIS_TIMEOUT_S)
+        self._redis = redis.client(server)
 
-    def level(self, connection: psycopg.Connection) -> int:
-        """Make all flags what the table says; returns how many were not.
+    def sync(self, connection: psycopg.Connection) -> int:
+        """Make all flags what the table says; returns how many were changed.
 
         Raises
         ------
         UnavailableError
-            Redis is away, or takes no writes.
+            Redis cannot be reached, or takes no writes.
         """
         with connection.transaction():
             connection.execute(_ALONE)
-            wanted = [self._wanted(row) for row in connection.execute(_WANTED)]
-            try:
-                return sum(self._write(part) for part in _parts(wanted))
-            except (redis.RedisError, OSError) as error:
-                self._redis.connection_pool.disconnect()
-                raise UnavailableError(
-                    f"Redis at {self._url} cannot be used: {first_line(error)}",
-                    "start it (`tidemark up`) or correct redis.url and redis.password.",
-                ) from error
+            flags = [self._flag(row) for row in connection.execute(_WANTED)]
+            with redis.translated(self._server, self._redis):
+                return sum(self._write(part) for part in _parts(flags))
 
     def close(self) -> None:
         """Give the connection back."""
         self._redis.close()
 
-    def _wanted(self, row: Sequence[Any]) -> Wanted:
+    def _flag(self, row: Sequence[Any]) -> Flag:
         tenant, customer, reason, at_ms, until_ms = row
         key = suspension_key(self._prefix, tenant, customer)
         if reason is None:
-            return Wanted(key, {})
+            return Flag(key, {})
         until = "" if until_ms is None else str(until_ms)
-        return Wanted(key, {"reason": reason, "by": BY, "at": str(at_ms), "until": until})
+        return Flag(key, {"reason": reason, "by": BY, "at": str(at_ms), "until": until})
 
-    def _write(self, wanted: Sequence[Wanted]) -> int:
+    def _write(self, flags: Sequence[Flag]) -> int:
         reads = self._redis.pipeline(transaction=False)
-        for flag in wanted:
+        for flag in flags:
             reads.hgetall(flag.key)
-        wrong = [flag for flag, found in zip(wanted, reads.execute(), strict=True) if found != flag.fields]
+        wrong = [flag for flag, fields in zip(flags, reads.execute(), strict=True) if fields != flag.fields]
         if wrong:
-            # In a transaction of Redis: no reader sees a flag without its fields, none stays without its end.
+            # In a transaction of Redis: no reader sees a flag without its fields, and each has its end.
             writes = self._redis.pipeline(transaction=True)
             for flag in wrong:
                 writes.delete(flag.key)
@@ -103,5 +93,5 @@ class Flags:
         return len(wrong)
 
 
-def _parts(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
-    return (wanted[begin : begin + PIPELINE_FLAGS] for begin in range(0, len(wanted), PIPELINE_FLAGS))
+def _parts(flags: Sequence[Flag]) -> Iterator[Sequence[Flag]]:
+    return (flags[start : start + PIPELINE_FLAGS] for start in range(0, len(flags), PIPELINE_FLAGS))

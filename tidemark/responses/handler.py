@@ -1,4 +1,4 @@
-"""What an automated response is: a handler says which alerts it answers, what it does, and how that is undone."""
+"""What an automated response is: a handler says which alerts it responds to, what it does, and how that is undone."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import psycopg
 
 from udfs.alerts.event import Alert
 
-# Where a handler that has never read begins: where conditions of the past still hold, or where only news counts.
+# Where a handler starts that has never read: at alerts of the past, or at new ones.
 Start = Literal["beginning", "end"]
 
 
 class Handler(Protocol):
-    """An automated response; the responder calls it once per alert, and remembers that it did.
+    """An automated response; the responder calls it once per alert, and stores that it did.
 
-    `begin` and `undo` write to Postgres alone, inside the transaction that also keeps the offset: all of it happens, or
-    none. What is done elsewhere is made level with the tables by `settle`, which is repeated and may fail.
+    `begin` and `undo` write to Postgres alone, in the transaction that also stores the offset: all of it happens, or
+    nothing. `sync` brings what is elsewhere in line with the tables; it is repeated and may fail.
     """
 
     @property
     def name(self) -> str:
-        """Names it among all handlers; its offsets and responses are kept under it."""
+        """Name among all handlers; its offsets and responses are stored under it."""
 
     @property
     def start(self) -> Start:
-        """Where it begins to read when it has never read."""
+        """Where it starts to read when it has never read."""
 
     def wants(self, alert: Alert) -> bool:
-        """Whether it answers this beginning of a condition; pure, and the same whenever it is asked."""
+        """Whether it responds to this firing alert; pure, and always the same for an alert."""
 
     def begin(self, connection: psycopg.Connection, alert: Alert) -> None:
-        """Answer a condition that began; called once per alert id, and not while an answer to the condition stands."""
+        """Respond to a firing alert; called once per alert id, and not while a response to its condition is active."""
 
     def undo(self, connection: psycopg.Connection, alert: Alert) -> None:
-        """Take the answer back: `alert` is the end of a condition whose beginning was answered."""
+        """Undo the response: `alert` is the end of a condition that was responded to."""
 
-    def settle(self, connection: psycopg.Connection) -> int:
-        """Make what is outside Postgres level with the tables; returns how much had to be changed.
+    def sync(self, connection: psycopg.Connection) -> int:
+        """Bring what is outside Postgres in line with the tables; returns how much had to be changed.
 
         Raises
         ------
         UnavailableError
-            It cannot be reached; asked again in a few seconds.
+            It cannot be reached; called again in a few seconds.
         """

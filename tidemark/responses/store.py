@@ -20,12 +20,12 @@ _LAPSE: LiteralString = """
 UPDATE response SET ended_at = until, ended_by = 'end of the period'
 WHERE handler = %s AND fingerprint = %s AND ended_at IS NULL AND until <= %s
 """
-# Nothing happens where the alert was answered before, or its condition is being answered.
+# Nothing happens where the alert has a response, or its condition has an active one.
 _BEGIN: LiteralString = """
 INSERT INTO response (handler, source, alert_id, fingerprint, begun_at, until) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING
 """
-# An end that is older than the beginning is of an earlier time that the condition held.
+# An end that is older than the response belongs to an earlier start of the condition.
 _END: LiteralString = """
 UPDATE response SET ended_at = %(at)s, ended_by = %(by)s
 WHERE handler = %(handler)s AND fingerprint = %(fingerprint)s AND ended_at IS NULL AND begun_at <= %(at)s
@@ -48,7 +48,7 @@ def remember(connection: psycopg.Connection, handler: str, topic: str, ends: Map
 
 
 def begin(connection: psycopg.Connection, handler: str, alert: Alert) -> bool:
-    """Write that an alert is answered; False where it was before, or its condition is being answered."""
+    """Store a response to an alert; False where it has one, or its condition has an active one."""
     at, until = instant(alert.at_ms), instant(alert.period_ms[1]) if alert.period_ms else None
     connection.execute(_LAPSE, [handler, alert.fingerprint, at])
     row = [handler, alert.source, alert.id, alert.fingerprint, at, until]
@@ -56,13 +56,13 @@ def begin(connection: psycopg.Connection, handler: str, alert: Alert) -> bool:
 
 
 def end(connection: psycopg.Connection, handler: str, alert: Alert) -> bool:
-    """Write that the answer to a condition is undone; False where there is none."""
+    """Store that the response to a condition is undone; False where there is no response."""
     given = {"at": instant(alert.at_ms), "by": alert.type, "handler": handler, "fingerprint": alert.fingerprint}
     return connection.execute(_END, given).rowcount == 1
 
 
 def end_by_hand(connection: psycopg.Connection, handler: str, fingerprints: Sequence[str], by: str) -> None:
-    """Write that a person undid the answers to some conditions."""
+    """Store that a person undid the responses to some conditions."""
     connection.execute(_END_BY_HAND, [by, handler, list(fingerprints)])
 
 

@@ -59,8 +59,8 @@ class Suspension:
 class Suspend:
     """Handler: `limit.exceeded` of a hard limit suspends, its end lifts.
 
-    The table is the truth. The flag in Redis that readers look at is a copy: written after the transaction, and again
-    whenever it is missing or other than the table says.
+    The table is the truth. The flag in Redis that readers use is a copy: written after the transaction, and again
+    whenever it is missing or differs from the table.
 
     Parameters
     ----------
@@ -96,13 +96,13 @@ class Suspend:
         """Lift the suspension of this condition; others of the customer stay."""
         connection.execute(_LIFT, [alert.type, alert.tenant_id, alert.customer_id, alert.fingerprint])
 
-    def settle(self, connection: psycopg.Connection) -> int:
+    def sync(self, connection: psycopg.Connection) -> int:
         """Write missing flags and delete those of lifted suspensions."""
-        return self._flags.level(connection)
+        return self._flags.sync(connection)
 
 
 def lift(connection: psycopg.Connection, tenant: str, customer: str, by: str) -> Sequence[str]:
-    """Lift all open suspensions of a customer by hand; returns the conditions they answered.
+    """Lift all open suspensions of a customer by hand; returns their conditions.
 
     The same condition suspends no second time: only another one does, as that of the next period.
     """

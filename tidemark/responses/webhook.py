@@ -1,8 +1,7 @@
-"""Handler that answers an alert by telling another system: dunning, a task for somebody, a hold on payments."""
+"""Handler that responds to an alert by notifying another system: dunning, a task for somebody, a hold on payments."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,30 +14,30 @@ from psycopg.types.json import Jsonb
 from tidemark.catalog.policy import read_policy
 from tidemark.core.errors import UsageError
 from tidemark.responses.handler import Start
-from udfs.alerts.event import Alert, Severity, fingerprint, to_json
+from udfs.alerts.event import Alert, Severity, fingerprint, to_event
 
-_TELL: LiteralString = """
-INSERT INTO notification (notification_id, receiver, kind, alert_ids, body, due_at)
-VALUES (%s, %s, %s, %s, %s, clock_timestamp())
+_NOTIFY: LiteralString = """
+INSERT INTO notification (notification_id, receiver, kind, alert_ids, alert_sources, body, due_at)
+VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (notification_id) DO NOTHING
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Notify:
     """Handler: an alert of some types becomes a notification to one receiver, and so does the end of its condition.
 
     It is delivered as every notification is: signed, retried, with an idempotency key; it takes nothing from the
-    budget of the receiver, and no route, maintenance window or suppression holds it back.
+    budget of the receiver, and no route, maintenance window or suppression applies to it.
 
     Parameters
     ----------
     name:
         Names this response.
     receiver:
-        Receiver of the alert policy that is told.
+        Receiver of the alert policy that is notified.
     types, severities, tenants:
-        Which alerts: globs of types, and names; none given means any.
+        Which alerts: globs of types, and names; an empty list means any.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Tell:
 
     @property
     def start(self) -> Start:
-        """Old alerts are no reason to bother anybody."""
+        """Nobody is notified of old alerts."""
         return "end"
 
     def wants(self, alert: Alert) -> bool:
@@ -59,29 +58,30 @@ class Tell:
         return typed and severe and (not self.tenants or alert.tenant_id in self.tenants)
 
     def begin(self, connection: psycopg.Connection, alert: Alert) -> None:
-        """Tell the receiver that the condition began."""
-        self._tell(connection, alert)
+        """Notify the receiver that the condition started."""
+        self._notify(connection, alert)
 
     def undo(self, connection: psycopg.Connection, alert: Alert) -> None:
-        """Tell the receiver that it ended; what it made of the beginning is for it to undo."""
-        self._tell(connection, alert)
+        """Notify the receiver that it ended; the receiver undoes what it did at the start."""
+        self._notify(connection, alert)
 
-    def settle(self, connection: psycopg.Connection) -> int:  # noqa: ARG002  the protocol's
-        """Nothing: `tidemark deliver run` sends what stands in the table."""
+    def sync(self, connection: psycopg.Connection) -> int:  # noqa: ARG002  the protocol's
+        """Nothing: `tidemark deliver run` sends what is in the table."""
         return 0
 
-    def _tell(self, connection: psycopg.Connection, alert: Alert) -> None:
+    def _notify(self, connection: psycopg.Connection, alert: Alert) -> None:
         key = fingerprint("response", self.name, self.receiver, alert.source, alert.id, alert.status)
         body = {
             "status": alert.status,
             "severity": alert.severity,
             "group_key": f"{self.name}/{alert.fingerprint}",
             "summary": alert.summary,
-            "alerts": [json.loads(to_json(alert))],
+            # The intake of alerts may not have stored it yet.
+            "alerts": [to_event(alert)],
             "digest": False,
         }
         kind = kind_of(connection, self.receiver)
-        connection.execute(_TELL, [key, self.receiver, kind, [alert.id], Jsonb(body)])
+        connection.execute(_NOTIFY, [key, self.receiver, kind, [alert.id], [alert.source], Jsonb(body)])
 
 
 def kind_of(connection: psycopg.Connection, receiver: str) -> str:
@@ -90,7 +90,7 @@ def kind_of(connection: psycopg.Connection, receiver: str) -> str:
     Raises
     ------
     UsageError
-        There is no receiver of that name; nothing is passed over meanwhile.
+        There is no receiver of that name; no alert is skipped meanwhile.
     """
     rows = read_policy(connection, datetime.now(UTC))
     kinds = [str(row.body["kind"]) for row in rows if row.kind == "receiver" and row.name == receiver]

@@ -1,4 +1,4 @@
-"""The responder: alerts from the topic to one handler, each answered once, and undone with its condition."""
+"""The responder: alerts from the topic to one handler, one response each, undone with its condition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tidemark.alerts.topic import AlertTopic, Place, read
+from tidemark.alerts.topic import AlertTopic, Position, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
 from tidemark.core.service import logger
@@ -28,8 +28,8 @@ RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one look did: responses begun and undone, and records that are no alerts."""
+class PollResult:
+    """What one pass did: responses started and undone, and records that are not valid alerts."""
 
     begun: int = 0
     undone: int = 0
@@ -44,23 +44,25 @@ class Responder:
     settings:
         Services, and the run.
     handler:
-        Who answers.
+        Who responds.
     """
 
     def __init__(self, settings: Settings, handler: Handler) -> None:
         self._settings = settings
         self._handler = handler
-        self._database = Database(settings.postgres, settings.names, "respond", claim=f"respond {handler.name}")
+        self._database = Database(
+            settings.postgres, "respond", settings.names.usage_schema, claim=f"respond {handler.name}"
+        )
         self._topic: AlertTopic | None = None
         self._remembered: dict[int, int] = {}
 
-    def look(self, poll_ms: int = POLL_MS) -> Look:
-        """Answer what came, waiting for `poll_ms` at most.
+    def run_once(self, poll_ms: int = POLL_MS) -> PollResult:
+        """Respond to new alerts, waiting for `poll_ms` at most.
 
         Raises
         ------
         UnavailableError
-            Postgres or Kafka is away; the next look begins where the last one that succeeded ended.
+            Postgres or Kafka is unreachable; the next pass starts where the last one that succeeded ended.
         TidemarkError
             The database has no tables, or another responder of this run and handler is at work.
         """
@@ -70,22 +72,22 @@ class Responder:
             records = topic.poll(poll_ms)
             ends = topic.offsets()
             if ends == self._remembered:
-                return Look()
-            # Step 2: effects, the memory of them and the offsets in one transaction.
+                return PollResult()
+            # Step 2: effects, the responses and the offsets in one transaction.
             alerts, refused = _readable(records)
-            done = self._database.ask(lambda connection: self._answer(connection, alerts, ends), BATCH_TIMEOUT_MS)
+            done = self._database.run(lambda connection: self._respond(connection, alerts, ends), BATCH_TIMEOUT_MS)
             self._remembered = ends
         except TidemarkError:
             self.close()
             raise
-        return Look(*done, refused)
+        return PollResult(*done, refused)
 
-    def settle(self) -> int:
-        """Make what the handler keeps outside Postgres level with the tables; raises as the handler does."""
-        return self._database.ask(self._handler.settle, BATCH_TIMEOUT_MS)
+    def sync(self) -> int:
+        """Bring what the handler keeps outside Postgres in line with the tables; raises as the handler does."""
+        return self._database.run(self._handler.sync, BATCH_TIMEOUT_MS)
 
     def close(self) -> None:
-        """Give both connections back, and with them the right to answer."""
+        """Close both connections, and with them give up the claim to this handler."""
         if self._topic is not None:
             self._topic.close()
             self._topic = None
@@ -94,18 +96,20 @@ class Responder:
     def _opened(self) -> AlertTopic:
         if self._topic is None:
             name, alerts = self._handler.name, self._settings.names.alerts
-            offsets = self._database.ask(lambda connection: store.offsets(connection, name, alerts))
+            offsets = self._database.run(lambda connection: store.offsets(connection, name, alerts))
             if not offsets and self._handler.start == "end":
                 with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
                     offsets = topic.ends()
-                self._database.ask(lambda connection: store.remember(connection, name, alerts, offsets))
+                self._database.run(lambda connection: store.remember(connection, name, alerts, offsets))
             self._topic, self._remembered = (
                 AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
                 offsets,
             )
         return self._topic
 
-    def _answer(self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]) -> tuple[int, int]:
+    def _respond(
+        self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]
+    ) -> tuple[int, int]:
         handler, begun, undone = self._handler, 0, 0
         with connection.transaction():
             for alert in alerts:
@@ -121,37 +125,37 @@ class Responder:
 
 
 def run(settings: Settings, handler: Handler, stop: threading.Event) -> None:
-    """Answer alerts until `stop` is set; failures are logged and tried again, never raised."""
+    """Respond to alerts until `stop` is set; failures are logged and tried again, never raised."""
     log("started", handler=handler.name, topic=settings.names.alerts, schema=settings.names.usage_schema)
     check_at = time.monotonic()
     with closing(Responder(settings, handler)) as responder:
         while not stop.is_set():
             try:
-                done = responder.look()
-                if done != Look() or time.monotonic() >= check_at:
-                    # Set before it is tried: a Redis that is away is asked at the same pace.
+                done = responder.run_once()
+                if done != PollResult() or time.monotonic() >= check_at:
+                    # Set before it is tried: an unreachable Redis is tried at the same pace.
                     check_at = time.monotonic() + settings.responses.check_s
-                    _report(handler, done, responder.settle())
+                    _report(handler, done, responder.sync())
             except TidemarkError as error:
                 log("failed", handler=handler.name, error=str(error))
                 stop.wait(RETRY_S)
     log("stopped", handler=handler.name)
 
 
-def _report(handler: Handler, done: Look, settled: int) -> None:
-    if done != Look() or settled:
+def _report(handler: Handler, done: PollResult, synced: int) -> None:
+    if done != PollResult() or synced:
         log(
-            "answered",
+            "responded",
             handler=handler.name,
             begun=done.begun,
             undone=done.undone,
             refused=done.refused,
-            settled=settled,
+            synced=synced,
         )
 
 
-def _readable(records: Sequence[tuple[Place, bytes]]) -> tuple[list[Alert], int]:
-    """Alerts in the order of their time, beginnings before ends, and how many records are none."""
+def _readable(records: Sequence[tuple[Position, bytes]]) -> tuple[list[Alert], int]:
+    """Alerts in the order of their time, starts before ends, and how many records are not valid alerts."""
     alerts: list[Alert] = []
     for _, payload in records:
         try:

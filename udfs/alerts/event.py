@@ -89,13 +89,13 @@ def fingerprint(*parts: str) -> str:
     return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
-def to_json(alert: Alert) -> str:
-    """An alert as JSON text, its id first (`without_id` relies on it)."""
+def to_event(alert: Alert) -> dict[str, Any]:
+    """An alert as a CloudEvent, its id first (`without_id` relies on it)."""
     data: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(alert, name)) is not None}
     if alert.period_ms is not None:
         data["period"] = dict(zip(("start", "end"), map(rfc3339, alert.period_ms), strict=True))
     data["evidence"] = dict(alert.evidence)
-    event = {
+    return {
         "id": alert.id,
         "specversion": "1.0",
         "source": alert.source,
@@ -104,7 +104,11 @@ def to_json(alert: Alert) -> str:
         "datacontenttype": "application/json",
         "data": data,
     }
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def to_json(alert: Alert) -> str:
+    """The JSON text of `to_event`."""
+    return json.dumps(to_event(alert), ensure_ascii=False, separators=(",", ":"))
 
 
 def without_id(alert: Alert) -> str:
@@ -122,6 +126,20 @@ def parse(text: str | bytes) -> Alert:
     """
     try:
         event = json.loads(text)
+    except ValueError as error:
+        raise AlertError(f"no alert: {type(error).__name__}: {error}"[:300]) from error
+    return from_event(event)
+
+
+def from_event(event: Any) -> Alert:
+    """The alert of a CloudEvent, as `to_event` makes it.
+
+    Raises
+    ------
+    AlertError
+        It lacks what every alert has.
+    """
+    try:
         data = event["data"]
         kind, source = str(event["type"]), str(event["source"])
         named = {name: str(data[name]) for name in _OPTIONAL_TEXTS if data.get(name) is not None}

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.flink.rest import wait_until
-from tests.integration.alerts.test_alerting import look, put_policy, readable, rows, send
+from tests.integration.alerts.test_alerting import put_policy, readable, rows, run_until, send
 from tests.integration.receivers import LocalReceiver, local_receiver
 from tests.integration.storage import own_run
 from tests.unit.alerts.alerting import an_alert
 from tidemark.alerts.intake import Intake
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.settings import Settings
 from tidemark.delivery import signed_webhook
-from tidemark.delivery.worker import Courier
+from tidemark.delivery.worker import DeliveryWorker
 
 KEY = "s3cret-of-the-hook"
 
@@ -25,13 +25,13 @@ KEY = "s3cret-of-the-hook"
 def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
     """Send what is due; the document that the receiver got."""
     before = len(receiver.requests)
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         # What waits for its group is due now.
         connection.execute(
             f"UPDATE {run.names.usage_schema}.notification SET due_at = now() WHERE attempts = 0".encode()
         )
-    with closing(Courier(run, {"HOOK_KEY": KEY})) as courier:
-        assert courier.step() is not None
+    with closing(DeliveryWorker(run, {"HOOK_KEY": KEY})) as worker:
+        assert worker.step() is not None
     (request,) = receiver.requests[before:]
     now_s = int(datetime.now(UTC).timestamp())
     signed_webhook.verify(KEY, request.headers["Tidemark-Signature"], request.body, now_s=now_s)
@@ -52,19 +52,19 @@ def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(s
             with closing(Intake(run)) as intake:
                 # When a cap is reached, then the receiver gets one signed document with the alert in it.
                 send(run, begun)
-                look(intake, 1)
+                run_until(intake, 1)
                 told = deliver(run, receiver)
                 assert [alert["id"] for alert in told["alerts"]] == ["begin"]
                 # When the cap is raised, then the same receiver is told that this is over.
                 send(
                     run, replace(begun, id="end", type="limit.resolved", status="resolved", at_ms=begun.at_ms + 60_000)
                 )
-                look(intake, 1)
+                run_until(intake, 1)
             over = deliver(run, receiver)
             assert [alert["id"] for alert in over["alerts"]] == ["end"]
             assert (told["status"], over["status"]) == ("firing", "resolved")
             assert over["group_key"] == told["group_key"]
             assert rows(run, "SELECT count(*) FROM notification WHERE delivered_at IS NULL") == [(0,)]
         finally:
-            with migrate.connect(run.postgres) as connection:
+            with postgres.connect(run.postgres) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [run.run_id])

@@ -23,13 +23,14 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
 from tests.unit.alerts.alerting import TEN, an_alert
-from tidemark.alerts.answers import acknowledge, stats
+from tidemark.alerts.acknowledgement import acknowledge, stats
 from tidemark.alerts.intake import Batch, Intake
-from tidemark.core import migrate, topics
+from tidemark.alerts.stored_events import events_of
+from tidemark.core import postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender, end_offsets
 from tidemark.core.settings import Settings
-from udfs.alerts.event import Alert, to_json
+from udfs.alerts.event import Alert, from_event, to_json
 
 COMMAND = "import typer; from tidemark.cli.alerts import register; app = typer.Typer(); register(app); app()"
 PAGER = {"kind": "pagerduty", "url": "https://events.example/v2", "secret_env": "PD_KEY", "daily_budget": 20}
@@ -48,7 +49,7 @@ def run(stack: Any) -> Iterator[Settings]:
             put_policy(made, "route", "", {"tenants": [made.run_id], "receivers": [made.run_id]})
             yield made
         finally:
-            with migrate.connect(made.postgres) as connection:
+            with postgres.connect(made.postgres) as connection:
                 connection.execute("DELETE FROM catalog.alert_policy WHERE starts_with(name, %s)", [made.run_id])
                 connection.execute("DELETE FROM catalog.customer WHERE tenant_id = %s", [made.run_id])
 
@@ -61,7 +62,7 @@ def readable(run: Settings) -> bool:
 
 
 def put_policy(run: Settings, kind: str, name: str, body: dict[str, Any], valid_from: str = "-infinity") -> None:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             "UPDATE catalog.alert_policy SET valid_to = %s WHERE kind = %s AND name = %s AND valid_to = 'infinity'",
             [valid_from, kind, run.run_id + name],
@@ -74,7 +75,7 @@ def put_policy(run: Settings, kind: str, name: str, body: dict[str, Any], valid_
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -95,7 +96,7 @@ def send(run: Settings, *alerts: Alert | bytes, tenant: str = "") -> None:
 def promoted(run: Settings, replayed: Settings, level_ms: int, since_ms: int) -> None:
     """Enter a promoted replay of all tenants that runs on."""
     level, since = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (level_ms, since_ms))
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(run.names.billing_schema)))
         connection.execute(
             "INSERT INTO replay (replay_id, state, scope_start, events_topic, late_until, starts, target, started_by, "
@@ -111,13 +112,13 @@ def promoted(run: Settings, replayed: Settings, level_ms: int, since_ms: int) ->
         )
 
 
-def look(intake: Intake, expected: int) -> list[Batch]:
+def run_until(intake: Intake, expected: int) -> list[Batch]:
     """Look until so many records are taken or refused; a poll returns what one fetch brought."""
     found: list[Batch] = []
 
     def enough() -> bool:
-        found.append(intake.look(100))
-        return sum(batch.fates.total() + len(batch.refused) for batch in found) >= expected
+        found.append(intake.run_once(100))
+        return sum(batch.outcomes.total() + len(batch.refused) for batch in found) >= expected
 
     wait_until(enough, timeout_s=60, what=f"{expected} records are taken")
     return found
@@ -126,12 +127,12 @@ def look(intake: Intake, expected: int) -> list[Batch]:
 def take(run: Settings, *alerts: Alert | bytes) -> list[Batch]:
     send(run, *alerts)
     with closing(Intake(run)) as intake:
-        return look(intake, len(alerts))
+        return run_until(intake, len(alerts))
 
 
-def fates(batches: list[Batch]) -> dict[str, int]:
-    names = {name for batch in batches for name in batch.fates}
-    return {name: sum(batch.fates[name] for batch in batches) for name in sorted(names)}
+def outcomes(batches: list[Batch]) -> dict[str, int]:
+    names = {name for batch in batches for name in batch.outcomes}
+    return {name: sum(batch.outcomes[name] for batch in batches) for name in sorted(names)}
 
 
 def told(run: Settings) -> list[tuple[Any, ...]]:
@@ -147,33 +148,33 @@ def test_alerts_become_rows_and_notifications_and_what_is_held_says_by_what(run:
     put_policy(run, "maintenance", "-upgrade", window)
     put_policy(run, "suppression", "-storage", {"tenants": [run.run_id], "meters": ["storage"], "reason": "x"})
     first, second = an_alert("c1"), an_alert("c2", at_ms=TEN + SECOND)
-    held, quiet = an_alert("c3", at_ms=TEN + 3_600 * SECOND), an_alert("c4", meter="storage")
+    suppressed, quiet = an_alert("c3", at_ms=TEN + 3_600 * SECOND), an_alert("c4", meter="storage")
     nobody = replace(an_alert("c5"), tenant_id="nobody")
-    batches = take(run, first, second, held, quiet, to_json(nobody).encode())
-    assert fates(batches) == {"held": 2, "told": 2, "unrouted": 1}
+    batches = take(run, first, second, suppressed, quiet, to_json(nobody).encode())
+    assert outcomes(batches) == {"suppressed": 2, "notified": 2, "unrouted": 1}
     assert rows(run, "SELECT alert_id, suppressed_by FROM alert ORDER BY customer_id") == [
         (first.id, None),
         (second.id, None),
-        (held.id, f"maintenance {run.run_id}-upgrade@beginning"),
+        (suppressed.id, f"maintenance {run.run_id}-upgrade@beginning"),
         (quiet.id, f"suppression {run.run_id}-storage@beginning"),
         (nobody.id, None),
     ]
     ((receiver, kind, ids, body),) = rows(run, "SELECT receiver, kind, alert_ids, body FROM notification")
     assert (receiver, kind, sorted(ids)) == (run.run_id, "pagerduty", sorted([first.id, second.id]))
-    assert set(body) == {"status", "severity", "group_key", "summary", "alerts", "digest"}
-    assert body["alerts"][0]["specversion"] == "1.0"
+    assert set(body) == {"status", "severity", "group_key", "summary", "digest"}
     assert rows(run, "SELECT sent, digested FROM notification_budget") == [(1, 0)]
     ((kept,),) = rows(run, "SELECT row_to_json(alert) FROM alert WHERE alert_id = %s", first.id)
-    assert (kept["value"], kept["threshold"], kept["rule"], kept["evidence"]["mode"]) == (5, 4, "customer/c1", "hard")
+    assert (kept["value"], kept["threshold"], kept["rule"]) == (5, 4, "customer/c1")
+    assert from_event(kept["event"]) == first
     assert kept["period_end"].startswith("2126-08-01T00:00:00")
 
 
 def test_a_restart_goes_on_where_the_tables_end_and_an_alert_that_is_sent_again_is_known(run: Settings) -> None:
     take(run, an_alert("c1"), an_alert("c2"))
     before = told(run)
-    assert fates(take(run, an_alert("c1"), an_alert("c3", at_ms=TEN + 60 * SECOND))) == {"known": 1, "told": 1}
+    assert outcomes(take(run, an_alert("c1"), an_alert("c3", at_ms=TEN + 60 * SECOND))) == {"known": 1, "notified": 1}
     with closing(Intake(run)) as intake:
-        assert [intake.look(200).fates.total() for _ in range(3)] == [0, 0, 0]
+        assert [intake.run_once(200).outcomes.total() for _ in range(3)] == [0, 0, 0]
     assert told(run)[: len(before)] == before
     assert rows(run, "SELECT count(*) FROM alert") == [(3,)]
     assert rows(run, "SELECT sum(next_offset)::int FROM alert_intake") == [(4,)]
@@ -190,7 +191,7 @@ def test_reading_the_topic_again_into_empty_tables_gives_the_same_notifications(
     with connected(run) as connection:
         connection.execute("TRUNCATE alert, alert_intake, notification, notification_budget")
     with closing(Intake(run)) as intake:
-        look(intake, len(alerts) + len(ends))
+        run_until(intake, len(alerts) + len(ends))
     assert [(name, sorted(ids), body["group_key"]) for name, ids, body in rows(run, query)] == before
 
 
@@ -201,11 +202,11 @@ def test_alerts_notifications_and_offsets_are_written_together_or_not_at_all(run
         # Given a database that fails after the alerts are written, at the offsets ...
         connection.execute("ALTER TABLE alert_intake ADD CONSTRAINT broken CHECK (next_offset < 0) NOT VALID")
         with pytest.raises(UnavailableError):
-            wait_until(lambda: intake.look(100).fates.total() > 0, timeout_s=30, what="alerts are read")
+            wait_until(lambda: intake.run_once(100).outcomes.total() > 0, timeout_s=30, what="alerts are read")
         assert rows(run, everything) == [(0, 0)]
         # ... then all of it comes with the next look.
         connection.execute("ALTER TABLE alert_intake DROP CONSTRAINT broken")
-        look(intake, 2)
+        run_until(intake, 2)
     assert rows(run, everything) == [(2, 2)]
 
 
@@ -224,31 +225,31 @@ def test_limits_of_a_promoted_replay_are_told_instead_of_those_of_the_run_it_sta
     send(run, before, after, other, same)
     send(replayed, rebuilt, same, replace(other, id="of the replay"), tenant=run.run_id)
     with closing(Intake(run)) as intake:
-        batches = look(intake, 7)
+        batches = run_until(intake, 7)
         # Passed over: the run of the ledger on limits, the replay on anything else, and before it was level.
-        assert fates(batches) == {"told": 3, "version": 4}
+        assert outcomes(batches) == {"notified": 3, "other_version": 4}
         assert rows(run, "SELECT alert_id FROM alert ORDER BY customer_id") == [(before.id,), (other.id,), (same.id,)]
-        with migrate.connect(run.postgres) as connection:
+        with postgres.connect(run.postgres) as connection:
             connection.execute(sql.SQL("DELETE FROM {}.layer").format(sql.Identifier(run.names.billing_schema)))
         again = an_alert("c6", at_ms=since + 900 * SECOND)
         send(run, again)
         send(replayed, an_alert("c7", at_ms=since + 900 * SECOND), tenant=run.run_id)
-        assert fates(look(intake, 1)) == {"told": 1}
+        assert outcomes(run_until(intake, 1)) == {"notified": 1}
     assert rows(run, "SELECT count(*) FROM alert") == [(4,)]
 
 
 def test_the_intake_survives_the_loss_of_its_session_without_a_double(run: Settings) -> None:
     with closing(Intake(run)) as intake:
         send(run, an_alert("c1"))
-        look(intake, 1)
+        run_until(intake, 1)
         with connected(run) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark alerts'"
             )
         send(run, an_alert("c2"))
         with pytest.raises(UnavailableError):
-            wait_until(lambda: intake.look(100).fates.total() > 0, timeout_s=30, what="alerts are read")
-        assert fates(look(intake, 1)) == {"told": 1}
+            wait_until(lambda: intake.run_once(100).outcomes.total() > 0, timeout_s=30, what="alerts are read")
+        assert outcomes(run_until(intake, 1)) == {"notified": 1}
     assert rows(run, "SELECT count(*) FROM alert") == [(2,)]
 
 
@@ -267,7 +268,7 @@ def test_only_committed_alerts_are_taken(run: Settings) -> None:
     finally:
         producer.close()
     with closing(Intake(run)) as intake:
-        look(intake, 1)
+        run_until(intake, 1)
     assert rows(run, "SELECT customer_id FROM alert") == [("committed",)]
 
 
@@ -297,13 +298,13 @@ def test_a_notification_a_sender_holds_does_not_hold_up_the_intake(run: Settings
         with connected(run) as other:
             other.execute("SET lock_timeout = '1s'")
         # The alert of another group is told while the first is being sent.
-        assert fates(take(run, an_alert("c2", meter="storage"))) == {"told": 1}
+        assert outcomes(take(run, an_alert("c2", meter="storage"))) == {"notified": 1}
 
 
 def test_the_policy_is_the_one_of_the_time_of_the_alert(run: Settings) -> None:
     put_policy(run, "route", "", {"tenants": ["nobody"], "receivers": [run.run_id]}, valid_from="2126-07-01T10:00:30Z")
     before, after = an_alert("c1"), an_alert("c2", at_ms=TEN + 30 * SECOND)
-    assert fates(take(run, after, before)) == {"told": 1, "unrouted": 1}
+    assert outcomes(take(run, after, before)) == {"notified": 1, "unrouted": 1}
     assert [ids for _, ids, _ in told(run)] == [[before.id]]
 
 
@@ -345,7 +346,8 @@ def store_usage(run: Settings, customer: str, total: int) -> None:
 
 
 def kept(run: Settings, alert: Alert) -> tuple[Any, ...]:
-    (row,) = rows(run, "SELECT severity, impact_severity, evidence FROM alert WHERE alert_id = %s", alert.id)
+    query = "SELECT severity, impact_severity, event #> '{data,evidence}' FROM alert WHERE alert_id = %s"
+    (row,) = rows(run, query, alert.id)
     return row
 
 
@@ -366,14 +368,16 @@ def test_an_alert_is_enriched_from_the_stored_usage_and_weighed_by_it(run: Setti
     assert (evidence["last_similar"]["outcome"], evidence["last_similar"]["note"]) == ("ignored", "known peak")
     # The figures of the sender stay, and receivers see all of it.
     assert evidence["cap"] == "4"
-    ((body,),) = rows(run, "SELECT body FROM notification WHERE %s = ANY(alert_ids)", alert.id)
+    ((name, body),) = rows(run, "SELECT notification_id, body FROM notification WHERE %s = ANY(alert_ids)", alert.id)
     assert body["severity"] == "critical"
-    assert body["alerts"][0]["data"]["evidence"]["recent_rates"]["last_hour"] == "4"
+    with connected(run) as connection:
+        (event,) = events_of(connection, name, 1)
+    assert event["data"]["evidence"] == evidence
 
 
 def test_a_declared_weight_raises_and_a_small_share_lowers(run: Settings) -> None:
     store_usage(run, "giant", 10_000_000)
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             "INSERT INTO catalog.customer (tenant_id, customer_id, revenue_weight) VALUES (%s, 'payer', 0.25)",
             [run.run_id],
@@ -396,7 +400,7 @@ def test_a_slow_database_costs_the_evidence_and_not_the_alert(run: Settings) -> 
     with connected(run) as connection, connection.transaction():
         connection.execute("LOCK TABLE usage_hour, usage_period IN ACCESS EXCLUSIVE MODE")
         alert = an_alert("big")
-        assert fates(take(run, alert)) == {"told": 1}
+        assert outcomes(take(run, alert)) == {"notified": 1}
         severity, impact, evidence = kept(run, alert)
     assert severity == impact
     assert "recent_rates" not in evidence
@@ -440,11 +444,11 @@ def test_answers_are_kept_and_counted_per_rule(run: Settings) -> None:
 
 def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
     with closing(Intake(run)) as first, closing(Intake(run)) as second:
-        first.look(0)
-        with pytest.raises(TidemarkError, match="another intake"):
-            second.look(0)
+        first.run_once(0)
+        with pytest.raises(TidemarkError, match="another `alerts`"):
+            second.run_once(0)
         first.close()
-        second.look(0)
+        second.run_once(0)
 
 
 def environment(run: Settings) -> dict[str, str]:
@@ -517,4 +521,4 @@ def test_missing_tables_are_said_with_the_command_that_makes_them(run: Settings)
         closing(Intake(run.with_changes({"run_id": "nothere"}))) as intake,
         pytest.raises(TidemarkError, match="migrate"),
     ):
-        intake.look(0)
+        intake.run_once(0)

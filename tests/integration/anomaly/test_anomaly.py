@@ -12,7 +12,7 @@ from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import stop, submit
 from tests.anomaly_stream import DISORDER_S, Usage, expected, send, usage
 from tests.conftest import by_flink_run
-from tidemark.core import migrate, topics
+from tidemark.core import migrate, postgres, topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from udfs.anomaly.alerts import AlertRow
@@ -55,7 +55,7 @@ def wait_said(run: Settings, count: int) -> None:
 def stored(run: Settings) -> list[tuple[Any, ...]]:
     """Rows of the table, in order of their key."""
     columns = "tenant_id, customer_id, meter, kind, (extract(epoch FROM since) * 1000)::bigint, status, observed, score"
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         return connection.execute(
             f'SELECT {columns} FROM "{run.names.usage_schema}".anomaly ORDER BY 1, 2, 3, 4, 5'  # type: ignore[arg-type]
         ).fetchall()

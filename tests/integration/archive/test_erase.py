@@ -101,21 +101,38 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
         ).fetchall()
         assert all(row[:3] == ("acme", "alice", "dpo") for row in told)
         assert max(row[4] for row in told) == expected.events >= 33
-        evidence = index.connection.execute(f"SELECT evidence FROM usage_{run.run_id}.alert").fetchone()
-        assert evidence == ({"expected": "5"},)
+        schema = f"usage_{run.run_id}"
+        evidence = index.connection.execute(
+            f"""
+            SELECT event #> '{{data,evidence}}' FROM {schema}.alert
+            UNION ALL
+            SELECT body #> '{{alerts,0,data,evidence}}' FROM {schema}.notification
+            """
+        ).fetchall()
+        assert evidence == [({"expected": "5"},)] * 2
     assert done.kafka[run.topics.redrive] is None
     assert done.kafka[run.names.dlq] is not None
 
 
 def _store_alert(connection: Any, run: Settings) -> None:
     evidence = {"expected": "5", "top_dimensions": [{"dims": '{"plan":"pro"}', "value": "3"}]}
+    event = {"id": "1", "source": "s", "data": {"summary": "", "evidence": evidence}}
     connection.execute(
         f"""
         INSERT INTO usage_{run.run_id}.alert (alert_id, source, fingerprint, type, status, severity, impact_severity,
-            tenant_id, customer_id, summary, suggested_action, runbook, evidence, at, group_key)
-        VALUES ('1', 's', 'f', 'anomaly.spike', 'firing', 'info', 'info', 'acme', 'alice', '', '', '', %s, now(), 'g')
+            tenant_id, customer_id, event, at, group_key)
+        VALUES ('1', 's', 'f', 'anomaly.spike', 'firing', 'info', 'info', 'acme', 'alice', %s, now(), 'g')
         """,
-        [json.dumps(evidence)],
+        [json.dumps(event)],
+    )
+    copied = event | {"data": event["data"] | {"tenant_id": "acme", "customer_id": "alice"}}
+    connection.execute(
+        f"""
+        INSERT INTO usage_{run.run_id}.notification (notification_id, receiver, kind, alert_ids, alert_sources, body,
+            due_at)
+        VALUES ('n', 'r', 'webhook', '{{1}}', '{{s}}', %s, now())
+        """,
+        [json.dumps({"alerts": [copied]})],
     )
 
 

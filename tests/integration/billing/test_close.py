@@ -30,7 +30,7 @@ from tidemark.billing.periods import millis
 from tidemark.billing.preview import preview
 from tidemark.billing.scope import Scope
 from tidemark.billing.watermark import committed, reached, settle
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings
@@ -108,7 +108,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
 
 @pytest.fixture
 def connection(run: Pipeline) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.settings.postgres) as connection:
+    with postgres.connect(run.settings.postgres) as connection:
         yield connection
 
 

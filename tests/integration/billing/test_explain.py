@@ -26,9 +26,11 @@ from tidemark.billing.moments import moment
 from tidemark.billing.periods import millis
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import committed, reached
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.kafka import Sender, dump, end_offsets
-from tidemark.core.settings import ENV_PREFIX, Settings
+from tidemark.core.settings import Settings, flat, variable_of
+from tidemark.dead_letters import tool as redrive
+from tidemark.dead_letters.fixes import parse_fixes
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -37,7 +39,7 @@ CATALOG: dict[str, Any] = {
         "fifth": {"anchor": "2024-01-05T00:00:00", "interval": "P1M", "timezone": "America/New_York"},
     },
     "tenants": {
-        "acme": {"customers": {"alice": None, "bob": {"calendar": "fifth"}}},
+        "acme": {"customers": {"alice": None, "bob": {"calendar": "fifth"}, "carol": None}},
         "globex": {"customers": {"alice": None}},
         "beats": {
             "meters": {"heartbeats": {"event_types": [heartbeat.EVENT_TYPE], "aggregation": "count", "unit": "beats"}}
@@ -80,8 +82,10 @@ def stream() -> list[StreamRecord]:
     ]
     void = record({**event(4), "event_id": "v-5", "voids": "e-4"}, EVENTS + 4)
     bad = record({**event(EVENTS + 1), "quantity": "many"}, EVENTS + 5)
+    # One meter refuses it, the others do not.
+    partly = record({**event(EVENTS + 2, "carol"), "properties": {"region": "eu"}}, EVENTS + 5.5)
     unreadable = StreamRecord(0, millis(START + timedelta(minutes=EVENTS + 6)), b"x", b'{"event_id": "torn", "tena')
-    return sorted([*sent, *late, *soon, *others, void, bad, unreadable], key=lambda one: one.timestamp_ms)
+    return sorted([*sent, *late, *soon, *others, void, bad, partly, unreadable], key=lambda one: one.timestamp_ms)
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +96,9 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
         "rollup.customer_windows": False,
     }  # fmt: skip
     with pipeline(stack.settings, "explaining", CATALOG, tmp_path_factory.mktemp("explaining"), **changes) as made:
-        made.submit("meter")
-        made.submit("rollup")
+        made.start()
         made.send(stream())
-        made.wait_drained()
+        made.wait_offsets()
         # Everything is in the rollups; March is not over.
         ledger_close.close(made.settings, "test")
         yield made
@@ -103,10 +106,11 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
 
 def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
     """Exit code and stdout of `tidemark` with the settings of the run."""
-    own = settings.model_dump(mode="json", include={
+    own = flat(settings.model_dump(mode="json"))
+    named = (
         "run_id", "topics.events", "events.grace_s", "meter.bounded_disorder_s", "heartbeat.tenant", "close.settle_s",
-    })  # fmt: skip
-    env = {**os.environ, **{f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in own.items()}}
+    )  # fmt: skip
+    env = {**os.environ, **{variable_of(name): str(own[name]) for name in named}}
     command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
     done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
     return done.returncode, (done.stdout or done.stderr).decode()
@@ -114,7 +118,7 @@ def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
 
 def rows(settings: Settings, table: str, columns: str) -> list[tuple[Any, ...]]:
     statement = sql.SQL(f"SELECT {columns} FROM {{}} ORDER BY 1, 2, 3, 4")
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return connection.execute(statement.format(sql.Identifier(settings.names.billing_schema, table))).fetchall()
 
 
@@ -173,7 +177,7 @@ def test_the_index_of_a_topic_that_was_made_again_begins_again(run: Pipeline) ->
     settings = run.settings
     delta_index.catch_up(settings, settings.names)
     before = indexed(settings)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         schema = sql.Identifier(settings.names.billing_schema)
         connection.execute(sql.SQL("UPDATE {}.delta_position SET topic_id = gen_random_uuid()").format(schema))
     assert delta_index.catch_up(settings, settings.names) > 0
@@ -257,6 +261,20 @@ def test_one_event_is_traced_through_copies_voids_and_other_events_of_its_id(run
     assert len(late.hits) == 1
 
 
+def wait_redriven(settings: Settings) -> None:
+    ends = {settings.topics.redrive: end_offsets(settings.kafka, settings.topics.redrive)}
+    wait_until(lambda: reached(settings, committed(settings), ends), 60, "what was redriven to be counted")
+
+
+def stored(settings: Settings, customer: str, meter: str) -> int:
+    """Measurements of a meter in the stored totals of the customer."""
+    statement = sql.SQL("SELECT coalesce(sum(samples), 0) FROM {}.usage_period WHERE customer_id = %s AND meter = %s")
+    with postgres.connect(settings.postgres) as connection:
+        schema = sql.Identifier(settings.names.usage_schema)
+        row = connection.execute(statement.format(schema), [customer, meter]).fetchone()
+    return int(row[0]) if row else 0
+
+
 def test_a_dead_letter_is_traced_before_and_after_it_is_redriven(run: Pipeline) -> None:
     settings, name = run.settings, f"e-{EVENTS + 1}"
     (before,) = trace(settings, name)
@@ -265,14 +283,35 @@ def test_a_dead_letter_is_traced_before_and_after_it_is_redriven(run: Pipeline) 
     arrival = millis(START + timedelta(minutes=EVENTS + 5))
     with Sender(settings.kafka) as sender:
         sender.send(settings.topics.redrive, json.dumps(bad).encode(), partition=0, timestamp_ms=arrival)
-    ends = {settings.topics.redrive: end_offsets(settings.kafka, settings.topics.redrive)}
-    wait_until(lambda: reached(settings, committed(settings), ends), 60, "the event to be counted")
+    wait_redriven(settings)
     (after,) = trace(settings, name)
     assert after.answer == f"{name} of acme was counted once. 1 record of it became a dead letter."
     assert after.counted is not None
     assert after.counted.topic == settings.topics.redrive
     (torn,) = trace(settings, "torn")
     assert torn.answer == "torn of an unknown tenant was not counted: 1 record is a dead letter (truncated_json)."
+
+
+def test_what_one_meter_refused_is_traced_and_explained_before_and_after_it_is_redriven(run: Pipeline) -> None:
+    settings, name = run.settings, f"e-{EVENTS + 2}"
+    (before,) = trace(settings, name)
+    assert before.answer == f"{name} of acme was counted once. Refused by users alone."
+    assert before.counted is not None
+    assert {one.meter for one in before.counted.fed} == {"calls", "bytes", "storage"}
+    now_ms = millis(START + timedelta(minutes=EVENTS + 10))
+    plan = redrive.load_plan(settings, {"meter": "users"}, parse_fixes(['properties.user="u9"']), clock=lambda: now_ms)
+    assert redrive.send(settings, plan, clock=lambda: now_ms).sent == 1
+    wait_redriven(settings)
+    (after,) = trace(settings, name)
+    assert after.answer == f"{name} of acme was counted once. Refused at first, redriven and counted by users."
+    assert (after.count("counted"), after.count("copy"), after.count("rejected")) == (2, 0, 0)
+    (again,) = [hit for hit in after.hits if hit.topic == settings.topics.redrive]
+    assert [(one.meter, one.amount) for one in again.fed] == [("users", 1)]
+    for meter, topic in (("users", settings.topics.redrive), ("calls", settings.topics.events)):
+        wait_until(lambda meter=meter: stored(settings, "carol", meter) == 1, 60, "the total to be stored")  # type: ignore[misc]
+        found = explain.explain(settings, "acme", "carol", meter, START, events=True)
+        assert found.adds_up
+        assert [(one.event_id, one.topic, one.copies) for one in found.events or ()] == [(name, topic, 0)]
 
 
 def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline) -> None:
@@ -300,7 +339,7 @@ def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline)
 def test_a_traced_event_says_when_its_period_was_closed(run: Pipeline) -> None:
     settings = run.settings
     assert heartbeat.beat(settings, START + timedelta(days=33)) == 2
-    run.wait_drained()
+    run.wait_offsets()
     assert ledger_close.close(settings, "test").closes > 0
     found = trace(settings, "e-1")
     assert found[0].counted is not None

@@ -31,7 +31,7 @@ from tidemark.billing.sources import Feed
 from tidemark.billing.true_up import Cause, Close, TrueUp, still_periods, true_up
 from tidemark.billing.watermark import Watermark
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import migrate, rollup_views, topics
+from tidemark.core import migrate, postgres, rollup_views, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import dump, end_offsets
 from tidemark.core.settings import Settings
@@ -62,7 +62,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
         try:
             yield settings
         finally:
-            with migrate.connect(settings.postgres) as connection:
+            with postgres.connect(settings.postgres) as connection:
                 for one in replays:
                     statement = sql.SQL("DROP SCHEMA {} CASCADE")
                     connection.execute(statement.format(sql.Identifier(one.names.usage_schema)))
@@ -88,7 +88,7 @@ class Dying:
     def _count(self) -> None:
         self._left -= 1
         if self._left == 0:
-            with migrate.connect(self._settings.postgres) as other:
+            with postgres.connect(self._settings.postgres) as other:
                 other.execute("SELECT pg_terminate_backend(%s)", [self._connection.info.backend_pid])
 
 
@@ -126,17 +126,17 @@ class Machine:
     def close(self) -> None:
         """The watermark passes a day."""
         self.watermark = min(self.watermark + 1, DAYS)
-        with migrate.connect(self.settings.postgres) as connection:
+        with postgres.connect(self.settings.postgres) as connection:
             self._close(connection)
 
     def correct(self) -> None:
-        with migrate.connect(self.settings.postgres) as connection:
+        with postgres.connect(self.settings.postgres) as connection:
             ledger_close.correct(connection, self.settings, self._feed(connection), "test")
             self.check(connection)
 
     def switch(self) -> None:
         """Promote a replay, or revert the one promoted last."""
-        with migrate.connect(self.settings.postgres) as connection:
+        with postgres.connect(self.settings.postgres) as connection:
             self._switch(connection)
             # What came since the last look is in it as well, of the periods it reaches; the rest is the next look's.
             ledger_close.correct(connection, self.settings, self._feed(connection), "test")
@@ -149,9 +149,9 @@ class Machine:
         """Do one of them on a connection that is ended in the middle, then all again."""
         promoted = list(self.promoted)
         act = self.rng.choice([self._close, self._correct_alone, self._switch])
-        with suppress(UnavailableError, TidemarkError), migrate.connect(self.settings.postgres) as connection:
+        with suppress(UnavailableError, TidemarkError), postgres.connect(self.settings.postgres) as connection:
             act(Dying(self.settings, connection, self.rng.randrange(2, 14)))
-        with migrate.connect(self.settings.postgres) as connection:
+        with postgres.connect(self.settings.postgres) as connection:
             stack = [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
             self.promoted = [one for one in ("r1", "r2") if self.schemas[one] in stack]
             self.promoted.sort(key=lambda one: stack.index(self.schemas[one]))
@@ -233,7 +233,7 @@ class Machine:
         store.append(connection, names, due, context, cause=cause, replay_id=replay)
 
     def _write(self, event: Event) -> None:
-        with migrate.connect(self.settings.postgres) as connection:
+        with postgres.connect(self.settings.postgres) as connection:
             for schema in (self.settings.names.usage_schema, *self.schemas.values()):
                 self.world.write(connection, schema, event.customer, event.start)
 
@@ -261,7 +261,7 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
     machine.close()
     machine.correct()
     outbox.tell(run)
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         entries = store.read_entries(connection, run.names, ALL)
         assert entries.keys() == set(ALL)
         assert sum(entry.corrections for entry in entries.values()) > 10
@@ -277,7 +277,7 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
 
 def test_what_was_closed_or_corrected_is_never_changed(run: Settings) -> None:
     key = ALL[0]
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         fill(connection, run, [key])
         lines = {LineKey("bytes", ""): Line("sum", "B", 2, 2, Decimal(2))}
         due = true_up(store.read_entries(connection, run.names, [key]), {key: lines})
@@ -293,7 +293,7 @@ def test_what_was_closed_or_corrected_is_never_changed(run: Settings) -> None:
 def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Settings) -> None:
     rng = random.Random(3)
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_000)]
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         fill(connection, run, keys)
         lines = {LineKey("bytes", ""): Line("sum", "B", 2, 2, Decimal(2))}
         due = true_up(store.read_entries(connection, run.names, keys), dict.fromkeys(keys, lines))
@@ -318,14 +318,14 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
     book = told(run)
     assert book.entries.keys() == set(keys)
     assert {entry.corrections for entry in book.entries.values()} == {1}
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         assert outbox.untold(connection, run) == 0
     assert outbox.tell(run) == 0
 
 
 def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_500)]
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         fill(connection, run, keys)
     failures: list[Exception] = []
 
@@ -346,7 +346,7 @@ def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
 
 
 def test_a_row_that_was_sent_and_not_noted_is_not_sent_again(run: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         fill(connection, run, ALL)
 
     def crash(*_: Any) -> None:
@@ -369,7 +369,7 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
     at = START + 2 * DAY + timedelta(seconds=run.events.grace_s)
     feed = Feed([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
     monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         # Of "old", which has usage of its first day alone, the calendar ends after it.
         world.events.append(Event("old", START + timedelta(hours=1), Decimal(1), 0))
         for event in [*events, world.events[-1]]:
@@ -410,7 +410,7 @@ def test_a_close_of_many_periods_takes_seconds(run: Settings) -> None:
     # A measure for people to read, not a bound: see the durations of the tests.
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(5_000)]
     mark = Watermark(START + DAY, "", {run.topics.events: {0: 7}}, {})
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         done = ledger_close._close(
             connection, run, Feed([], {run.run_id: mark}), "test", keys, NO_LETTERS, lambda _: None
         )

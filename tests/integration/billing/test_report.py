@@ -22,10 +22,11 @@ from tidemark.billing.messages import Context
 from tidemark.billing.true_up import true_up
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
-from tidemark.core import access, migrate, usage_rows
+from tidemark.core import access, postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
-from tidemark.live.usage import Asked, usage
+from tidemark.live import usage_rows
+from tidemark.live.usage import UsageQuery, usage
 
 HOUR = timedelta(hours=1)
 # A month that ended long ago, in New York.
@@ -61,7 +62,7 @@ def settings(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute("SET search_path TO usage, public")
         yield connection
 
@@ -187,7 +188,7 @@ def test_a_level_says_what_was_used_so_far_and_what_it_comes_to(
         ((value, projected),) = connection.execute(statement).fetchall()
         assert held(before) <= value + Decimal("0.001")
         assert value < projected == 150
-    (meter,) = usage(settings, Asked("acme", "runs")).meters
+    (meter,) = usage(settings, UsageQuery("acme", "runs")).meters
     assert meter.stored is not None
     assert (meter.equal, meter.stored.projected) == (None, "150")
     # A close is to the end, whenever it is asked for.
@@ -202,13 +203,13 @@ def test_a_level_that_nobody_changed_this_period_is_shown_as_held(
     connection: psycopg.Connection, settings: Settings
 ) -> None:
     level(connection, "held", NOVEMBER, 2, NOVEMBER[0])
-    (meter,) = usage(settings, Asked("acme", "held")).meters
+    (meter,) = usage(settings, UsageQuery("acme", "held")).meters
     assert meter.stored is not None
     start, end = (datetime.fromisoformat(text) for text in (meter.stored.period_start, meter.stored.period_end))
     assert start <= store.now(connection) < end
     assert meter.stored.projected is not None
     assert Decimal(meter.stored.projected) == 2 * Decimal((end - start) / HOUR)
-    (then,) = usage(settings, Asked("acme", "held", at=NOVEMBER[0])).meters
+    (then,) = usage(settings, UsageQuery("acme", "held", at=NOVEMBER[0])).meters
     assert then.stored is not None
     assert (then.stored.value, then.stored.projected) == (str(2 * (30 * 24 + 1)), None)
 
@@ -223,9 +224,9 @@ def test_days_are_of_the_customer_and_over_all_dimensions(connection: psycopg.Co
     assert {name: str(row["value"]) for name, row in found.items()} == {"most": "5", "tails": "1"}
     assert (found["most"]["day"], found["most"]["time_zone"]) == (day, "America/New_York")
     days = usage_rows.Days(day, date.max)
-    asked = Asked("acme", "daily", "most")
-    assert [row["value"] for row in usage_rows.by_day(settings, asked, days, dims=False)] == ["5"]
-    assert [row["value"] for row in usage_rows.by_day(settings, asked, days, dims=True)] == ["3", "5"]
+    query = UsageQuery("acme", "daily", "most")
+    assert [row["value"] for row in usage_rows.by_day(settings, query, days, dims=False)] == ["5"]
+    assert [row["value"] for row in usage_rows.by_day(settings, query, days, dims=True)] == ["3", "5"]
 
 
 def test_the_first_instant_of_a_day_is_the_customers(settings: Settings) -> None:
@@ -273,7 +274,7 @@ def many(settings: Settings) -> Iterator[Settings]:
         f"FROM generate_series(1, {tenants}) t, generate_series(1, {customers}) c, generate_series(0, {months - 1}) m)"
         " s (t, c, b, e)"
     )
-    with migrate.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
         connection.execute(
             "INSERT INTO catalog.meter (meter, event_types, aggregation, unit) VALUES ('hits', '{x}', 'count', 'u')"
         )
@@ -300,7 +301,7 @@ def many(settings: Settings) -> Iterator[Settings]:
             "aggregation, unit, n, samples, value) "
             f"SELECT s.t, s.c, s.b, s.e, 'hits', '', 'count', 'u', 1, 1, 1 FROM {series}".encode()
         )
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute("ANALYZE usage.usage_period, usage.usage_day")
         connection.execute("ANALYZE billing.period_close, billing.period_close_line, billing.correction_line")
         connection.execute("ANALYZE catalog.tenant, catalog.meter")
@@ -328,7 +329,7 @@ MONTH = "period_end >= '2013-03-01' AND period_end < '2013-03-31'"
     ],
 )
 def test_a_question_of_finance_reads_by_index(many: Settings, question: str, count: int | None) -> None:
-    with migrate.connect(many.postgres) as connection:
+    with postgres.connect(many.postgres) as connection:
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {question}".encode()).fetchall())
         whole = [line for line in plan.splitlines() if "Seq Scan on " in line]
         big = ("usage_period", "_hyper_", "period_close", "period_close_line")

@@ -26,7 +26,7 @@ from tidemark.catalog import tool as catalog_tool
 from tidemark.catalog.file import TABLES
 from tidemark.catalog.policy import PolicyRow, read_policy
 from tidemark.catalog.timeline import Change
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings
 from udfs.calendars.calendar import MINUTE_MS
@@ -51,7 +51,7 @@ def database(stack: Any) -> Iterator[Settings]:
 @pytest.fixture
 def settings(database: Settings) -> Settings:
     """A catalog into which nothing was ever applied."""
-    with migrate.connect(database.postgres) as connection:
+    with postgres.connect(database.postgres) as connection:
         for table in TABLES:
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier("catalog", table)))
         connection.execute("UPDATE catalog.revision SET revision = 0, applied_at = '2026-01-01T00:00:00Z'")
@@ -153,7 +153,7 @@ def test_customers_are_looked_up_in_one_batch(
 def test_a_look_up_among_many_customers_uses_the_index(settings: Settings, source: PostgresCatalogSource) -> None:
     count, batch = 100_000, 1_000
     copy = "COPY catalog.customer (tenant_id, customer_id, valid_from) FROM STDIN"
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         with connection.cursor().copy(copy) as rows:
             for number in range(count):
                 rows.write_row(("many", f"customer-{number:06d}", "-infinity"))
@@ -332,7 +332,7 @@ def test_a_version_written_by_somebody_else_meanwhile_is_refused_as_a_whole(
             raised.append(error)
 
     thread = threading.Thread(target=run)
-    with migrate.connect(settings.postgres) as other, other.transaction():
+    with postgres.connect(settings.postgres) as other, other.transaction():
         other.execute("INSERT INTO catalog.customer (tenant_id, customer_id) VALUES ('acme', 'new')")
         thread.start()
         _wait_until_blocked(settings)
@@ -345,7 +345,7 @@ def _wait_until_blocked(settings: Settings) -> None:
     """Wait until a session waits for what another has written."""
     blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     deadline = time.monotonic() + 30
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         while connection.execute(blocked).fetchall() == [(0,)]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -500,7 +500,7 @@ def test_a_new_calendar_of_a_customer_that_has_no_usage_cuts_nothing(settings: S
     new = {"tenants": {"acme": {"customers": {"new": {"calendar": "quarter"}, "used": {"calendar": "quarter"}}}}}
     file = write(tmp_path, {**new, "valid_from": "2098-11-28T13:25:00Z"})
     columns = "tenant_id, customer_id, meter, dims, part, period_start, period_end, n, total"
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute("DELETE FROM usage.usage_period")
         assert catalog_tool.preview(settings, file).plan.asks == ()
         connection.execute(
@@ -510,7 +510,7 @@ def test_a_new_calendar_of_a_customer_that_has_no_usage_cuts_nothing(settings: S
     assert [one.text for one in catalog_tool.preview(settings, file).plan.asks] == [
         "customer acme/used: the period 2098-11-01..2098-12-01 is cut on 2098-11-28 08:25 (America/New_York)"
     ]
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute("DELETE FROM usage.usage_period")
 
 
@@ -576,7 +576,7 @@ def test_the_catalog_is_shown_as_a_file_that_changes_nothing(settings: Settings,
 
 def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source: PostgresCatalogSource) -> None:
     revision = source.revision()
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark catalog' "
             "AND datname = current_database()"
@@ -600,7 +600,7 @@ def test_a_database_that_never_answers_is_unavailable_within_its_time_out() -> N
 def test_the_table_refuses_overlapping_versions(settings: Settings, tmp_path: Path) -> None:
     catalog_tool.apply(settings, write(tmp_path, document()))
     twice = "INSERT INTO catalog.customer (tenant_id, customer_id, valid_from) VALUES ('acme', 'ua', now())"
-    with migrate.connect(settings.postgres) as connection, pytest.raises(psycopg.errors.ExclusionViolation):
+    with postgres.connect(settings.postgres) as connection, pytest.raises(psycopg.errors.ExclusionViolation):
         connection.execute(twice)
 
 
@@ -636,7 +636,7 @@ def caps(settings: Settings, scope: str = "tenant") -> list[tuple[Decimal, str, 
     statement = """
         SELECT cap, valid_from::text, valid_to::text FROM catalog.usage_limit WHERE scope = %s ORDER BY valid_from
     """
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         return connection.execute(statement, [scope]).fetchall()
 
 
@@ -651,7 +651,7 @@ def test_limits_and_alert_policy_are_applied_once_and_read_back(
         assert (again.plan.changes, again.plan.unchanged, again.revision) == ((), 15, 1)
 
     columns = "scope, scope_id, meter, cap, mode, thresholds, on_unknown"
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         limits = connection.execute(f"SELECT {columns} FROM catalog.usage_limit ORDER BY cap".encode()).fetchall()
     assert limits == [
         ("customer", "aa", "seats", Decimal("0.000000001"), "soft", [], "fail_open"),
@@ -724,7 +724,7 @@ def test_the_policy_is_read_as_it_holds_at_an_instant(settings: Settings, tmp_pa
     catalog_tool.apply(settings, write(tmp_path, content))
 
     def policy(at: datetime) -> list[PolicyRow]:
-        with migrate.connect(settings.postgres) as connection:
+        with postgres.connect(settings.postgres) as connection:
             return read_policy(connection, at)
 
     future = datetime(2099, 3, 1, tzinfo=UTC)
@@ -789,5 +789,5 @@ def test_the_tables_refuse_what_no_file_may_say(
     catalog_tool.apply(settings, write(tmp_path, with_limits()))
     columns = ", ".join(sum(TABLES[table], ()))
     statement = f"INSERT INTO catalog.{table} ({columns}, valid_from) VALUES ({values}, now())"
-    with migrate.connect(settings.postgres) as connection, pytest.raises(getattr(psycopg.errors, error)):
+    with postgres.connect(settings.postgres) as connection, pytest.raises(getattr(psycopg.errors, error)):
         connection.execute(statement.encode())

@@ -19,7 +19,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.catalog.own_database import own_database
 from tidemark.catalog import known
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.validate import open_validator
@@ -42,7 +42,7 @@ def settings(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         yield connection
 
 
@@ -171,7 +171,7 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
 
     apply(settings, counting("call"), tmp_path)
     schema = f"catalog_{secrets.token_hex(5)}"
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         first_at = applied_at(connection)
         apply(settings, counting("query"), tmp_path)
         revision = known.materialize(connection, first_at, schema)
@@ -189,7 +189,7 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
     for known_at, expected in ((None, "query"), (first_at, "call")):
         (meter,) = (one for one in catalog_tool.show(settings, at, known_at)["meters"] if one["tenant_id"] == tenant)
         assert meter["event_types"] == [expected]
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         known.drop(connection, schema)
         known.drop(connection, schema)
 

@@ -21,12 +21,12 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.receivers import LocalReceiver, Script, local_receiver
 from tests.integration.storage import own_run
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.delivery import signed_webhook, store
 from tidemark.delivery.outcome import Dead, Delivered, Retry
-from tidemark.delivery.worker import Courier, Sent
+from tidemark.delivery.worker import DeliveryWorker, Sent
 
 COMMAND = "from tidemark.cli.main import main; main()"
 HOOK_KEY = "s3cret-of-the-hook"
@@ -43,22 +43,22 @@ class World:
 
     def policy(self, name: str, kind: str = "webhook", path: str = "/hook", **body: Any) -> str:
         """Put a receiver into the alert policy; its name is of this run alone, because the catalog is shared."""
-        own = f"{self.run.run_id}-{name}"
+        receiver = f"{self.run.run_id}-{name}"
         entry = {"kind": kind, "url": self.receiver.url + path, "secret_env": "HOOK_KEY", **body}
         self.sql(
             """INSERT INTO catalog.alert_policy (kind, name, body) VALUES ('receiver', %s, %s)
                ON CONFLICT (kind, name, valid_from) DO UPDATE SET body = EXCLUDED.body""",
-            [own, Jsonb(entry)],
+            [receiver, Jsonb(entry)],
         )
-        return own
+        return receiver
 
     def notify(self, name: str, receiver: str, case: str = "firing", **change: Any) -> None:
         body = json.loads((BODIES / f"{case}.json").read_text()) | change
-        ids = [event["id"] for event in body["alerts"]]
+        ids, sources = zip(*((event["id"], event.get("source", "")) for event in body["alerts"]), strict=True)
         self.sql(
-            """INSERT INTO notification (notification_id, receiver, kind, alert_ids, body, due_at)
-               VALUES (%s, %s, 'webhook', %s, %s, now())""",
-            [name, receiver, ids, Jsonb(body)],
+            """INSERT INTO notification (notification_id, receiver, kind, alert_ids, alert_sources, body, due_at)
+               VALUES (%s, %s, 'webhook', %s, %s, %s, now())""",
+            [name, receiver, [*ids], [*sources], Jsonb(body)],
         )
 
     def due(self) -> None:
@@ -71,11 +71,11 @@ class World:
         return dict(zip(("attempts", "error", "delivered", "dead", "due_at"), row, strict=True))
 
     def step(self, **change: Any) -> Sent | None:
-        with closing(Courier(self.run.with_changes(change), ENVIRONMENT)) as courier:
-            return courier.step()
+        with closing(DeliveryWorker(self.run.with_changes(change), ENVIRONMENT)) as worker:
+            return worker.step()
 
     def sql(self, query: Any, given: Any = None) -> list[tuple[Any, ...]]:
-        with migrate.connect(self.run.postgres) as connection:
+        with postgres.connect(self.run.postgres) as connection:
             schema = sql.Identifier(self.run.names.usage_schema)
             connection.execute(sql.SQL("SET search_path TO {}, public").format(schema))
             cursor = connection.execute(query, given)
@@ -207,8 +207,8 @@ def test_nobody_there_is_tried_again_until_the_attempts_are_used_up(world: World
 def test_a_secret_that_is_not_set_is_named_and_waited_for(world: World) -> None:
     name = world.policy("hook")
     world.notify("n-1", name)
-    with closing(Courier(world.run, {})) as courier:
-        courier.step()
+    with closing(DeliveryWorker(world.run, {})) as worker:
+        worker.step()
     assert world.row("n-1")["error"] == f"environment variable HOOK_KEY of receiver {name} is not set."
     assert world.receiver.requests == []
     world.due()
@@ -327,9 +327,9 @@ def test_many_couriers_send_each_notification_once(world: World) -> None:
         world.notify(f"n-{number}", names[number % 4], group_key=f"g{number:02}")
 
     def drain() -> None:
-        with closing(Courier(world.run, ENVIRONMENT)) as courier:
+        with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
             while world.sql("SELECT count(*) FROM notification WHERE delivered_at IS NULL")[0][0]:
-                courier.step()
+                worker.step()
 
     threads = [threading.Thread(target=drain, daemon=True) for _ in range(4)]
     for thread in threads:
@@ -362,7 +362,7 @@ def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
     assert world.row("n-1") | {"due_at": None} == {
         "attempts": 1, "error": None, "delivered": True, "dead": False, "due_at": None,
     }  # fmt: skip
-    with migrate.connect(world.run.postgres) as connection:
+    with postgres.connect(world.run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
         assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
 
@@ -386,11 +386,11 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
 
 
 def test_a_courier_survives_a_database_session_that_is_dropped(world: World) -> None:
-    with closing(Courier(world.run, ENVIRONMENT)) as courier:
-        assert courier.step() is None
+    with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
+        assert worker.step() is None
         world.notify("n-1", world.policy("hook"))
         world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark deliver'")
         with pytest.raises(UnavailableError, match="Postgres"):
-            courier.step()
-        courier.step()
+            worker.step()
+        worker.step()
     assert world.row("n-1")["delivered"]

@@ -33,7 +33,7 @@ def test_the_first_number_of_ones_own_events(stack: Any) -> None:
     settings = stack.settings.with_changes({"run_id": "first", "topics.events": "test.first", **HASTY})
     topics.apply(settings)
     migrate.migrate(settings)
-    environment = os.environ | settings.environment
+    environment = os.environ | settings.environment()
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
 
     def output(command: str) -> str:

@@ -18,7 +18,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 from tidemark.oracle.compare import SLIDING, compare_postgres
@@ -95,7 +95,7 @@ def send_deltas(run: Pipeline, values: Iterable[bytes]) -> None:
 
 
 def rows(run: Pipeline, query: str) -> list[tuple[Any, ...]]:
-    with migrate.connect(run.settings.postgres) as connection:
+    with postgres.connect(run.settings.postgres) as connection:
         connection.execute(
             sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.settings.names.usage_schema))
         )
@@ -146,7 +146,7 @@ def ratios(stack: Any) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(ratios: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(ratios.postgres) as connection:
+    with postgres.connect(ratios.postgres) as connection:
         # Functions find their tables wherever they are called from.
         connection.execute("SELECT set_config('search_path', %s, false)", [f"pg_catalog, {ratios.names.usage_schema}"])
         yield connection

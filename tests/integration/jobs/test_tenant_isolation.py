@@ -174,8 +174,8 @@ def test_the_flood_was_one_and_none_of_it_was_dropped(run: Pipeline) -> None:
 
 
 def test_the_loud_tenant_alone_is_alarmed_by_name(run: Pipeline) -> None:
-    with closing(watch.Watch(run.settings)) as watcher:
-        begun = watcher.look().begun
+    with closing(watch.QuotaMonitor(run.settings)) as watcher:
+        begun = watcher.run_once().begun
     assert {(alarm.tenant, alarm.rule) for alarm in begun} == {("loud", rule) for rule in RULES}
     alerts = [json.loads(record.value or b"") for record in dump(run.settings.kafka, run.settings.names.alerts)]
     about = [alert["data"]["evidence"] for alert in alerts if alert["source"] == "tidemark/watch"]

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from tests.integration.storage import own_run
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.settings import Settings
 
 SEPARATOR = "\x1f"
@@ -48,7 +48,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
 
 @pytest.fixture
 def connection(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         for grain in ("minute", "hour", "day", "period"):
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(f"usage_{grain}")))

@@ -18,7 +18,7 @@ from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
-from tidemark.live import counters as keeper
+from tidemark.live import counters as counter_sync
 from tidemark.live import limits
 from tidemark_client import LimitReader
 
@@ -91,7 +91,9 @@ def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
         )
         run.start()
         stop = threading.Event()
-        threads = [threading.Thread(target=one, args=(run.settings, stop)) for one in (keeper.watch, limits.watch)]
+        threads = [
+            threading.Thread(target=one, args=(run.settings, stop)) for one in (counter_sync.watch, limits.watch)
+        ]
         for thread in threads:
             thread.start()
         yield made

@@ -14,12 +14,12 @@ from psycopg import sql
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.replay import _let_follow
-from tidemark.core import migrate, rollup_views
+from tidemark.core import migrate, postgres, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
-from tidemark.live import counters as keeper
-from tidemark.live.usage import Asked, usage
+from tidemark.live import counters as counter_sync
+from tidemark.live.usage import UsageQuery, usage
 from tidemark_client import LimitReader
 from udfs.live.counters import LiveTotal, queue
 
@@ -40,13 +40,13 @@ def replayed(run: Settings) -> Iterator[Settings]:
     settings = run.with_changes({"run_id": run.names.replay("r")})
     migrate.migrate(settings, ledger=False)
     yield settings
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(settings.names.usage_schema)))
 
 
 def promote(run: Settings, replayed: Settings, end: datetime | None = None, tenants: list[str] | None = None) -> None:
     """What a promotion does to the views."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         table = sql.Identifier(run.names.billing_schema, "layer")
         connection.execute(
             sql.SQL(
@@ -58,14 +58,14 @@ def promote(run: Settings, replayed: Settings, end: datetime | None = None, tena
 
 
 def revert(run: Settings) -> None:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "layer")))
         rollup_views.follow(connection, run.names)
 
 
 def store(run: Settings, n: int) -> None:
     """A stored total of n measurements and the live counter of it."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, "
@@ -118,12 +118,12 @@ def test_a_promoted_replay_with_an_end_leaves_readers_where_they_are(
     assert switch_of(run, own_redis) is None
 
 
-def test_the_keeper_repairs_the_switch_before_it_says_that_all_is_there(
+def test_the_sync_repairs_the_active_version_before_the_marker(
     run: Settings, replayed: Settings, own_redis: OwnRedis
 ) -> None:
     promote(run, replayed, tenants=["EWR"])
     wanted = f'{{"EWR": "{replayed.names.redis_prefix}"}}'
-    live = keeper.Keeper(run)
+    live = counter_sync.CounterSync(run)
     assert live.refresh().switched
     assert switch_of(run, own_redis) == wanted
     assert not live.refresh().switched
@@ -134,7 +134,7 @@ def test_the_keeper_repairs_the_switch_before_it_says_that_all_is_there(
     assert live.refresh().switched
     assert switch_of(run, own_redis) == wanted
     # A replay has no ledger, and so no switch of its own.
-    assert not keeper.refresh(replayed).switched
+    assert not counter_sync.refresh(replayed).switched
     revert(run)
     assert live.refresh().switched
     assert switch_of(run, own_redis) is None
@@ -152,7 +152,7 @@ def test_usage_is_that_of_the_version_people_read(
         count(one, own_redis, n)
 
     def shown(settings: Settings) -> tuple[str, str, bool]:
-        (meter,) = usage(settings, Asked(*WHO[:2])).meters
+        (meter,) = usage(settings, UsageQuery(*WHO[:2])).meters
         assert meter.live is not None
         assert meter.stored is not None
         return meter.live.value, meter.stored.value, meter.equal
@@ -177,7 +177,7 @@ def test_a_replay_that_readers_would_not_trust_is_told_and_a_redis_that_is_away_
     count(replayed, own_redis, 1)
     assert active_version.unready(run, "r") == ""
     own_redis.kill()
-    assert "does not answer" in active_version.unready(run, "r")
+    assert "cannot be used" in active_version.unready(run, "r")
     with pytest.raises(UnavailableError, match="readers follow"):
         active_version.publish(run)
     _let_follow(run)

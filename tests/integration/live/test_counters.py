@@ -20,11 +20,11 @@ from psycopg import sql
 from tests.integration.storage import OwnRedis, own_run
 from tests.unit.limits.limit_parts import NOW_MS, Clock, Limits, limit
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
-from tidemark.live import counters as keeper
-from tidemark.live.usage import Asked, usage
+from tidemark.live import counters as counter_sync
+from tidemark.live.usage import UsageQuery, usage
 from tidemark_client.keys import heartbeat_key
 from udfs.limits.watch import LimitWatch
 from udfs.live.counters import LIMIT_FIELDS, LiveTotal, queue
@@ -45,7 +45,7 @@ def change(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) ->
     return Change(total(n, customer=customer, start=start, end=end), Decimal(1), start + 1, "")
 
 
-def told(outcome: Outcome) -> list[str]:
+def redis_alerts(outcome: Outcome) -> list[str]:
     """Whether Redis was lost or came back with a batch."""
     return [one.status for row in outcome.alerts for one in row if one.type == "pipeline.live_counters"]
 
@@ -65,7 +65,7 @@ def run(stack: Any, own_redis: OwnRedis) -> Iterator[Settings]:
 
 def store(run: Settings, rows: str) -> None:
     """Put rows into usage_period: an SQL text of (customer, dims, period_start, period_end, n, total) tuples."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, "
@@ -139,23 +139,23 @@ def test_a_key_of_another_type_costs_its_own_row_alone(own_redis: OwnRedis, publ
 def test_a_redis_out_of_memory_fires_and_resolves(own_redis: OwnRedis, publisher: LivePublisher) -> None:
     own_redis.client.config_set("maxmemory", 1)
     lost = publisher.publish([change(1)])
-    assert (lost.dropped, told(lost)) == (1, ["firing"])
+    assert (lost.dropped, redis_alerts(lost)) == (1, ["firing"])
     assert "OutOfMemory" in lost.detail
     own_redis.client.config_set("maxmemory", 0)
     back = published(publisher, change(2))
-    assert told(back) == ["resolved"]
+    assert redis_alerts(back) == ["resolved"]
 
 
 def test_a_read_only_replica_is_a_failure(own_redis: OwnRedis, publisher: LivePublisher) -> None:
     own_redis.client.replicaof("127.0.0.1", 9)
-    assert told(publisher.publish([change(1)])) == ["firing"]
+    assert redis_alerts(publisher.publish([change(1)])) == ["firing"]
 
 
 def test_the_first_success_after_a_start_resolves_what_an_earlier_worker_may_have_said(
     publisher: LivePublisher,
 ) -> None:
-    assert told(publisher.publish([change(1)])) == ["resolved"]
-    assert told(publisher.publish([change(2)])) == []
+    assert redis_alerts(publisher.publish([change(1)])) == ["resolved"]
+    assert redis_alerts(publisher.publish([change(2)])) == []
 
 
 def published(publisher: LivePublisher, row: Change) -> Outcome:
@@ -173,10 +173,10 @@ def test_a_restarted_redis_is_found_again_without_help(own_redis: OwnRedis, publ
     publisher.publish([change(1)])
     own_redis.kill()
     lost = publisher.publish([change(2), change(1, customer="AA")])
-    assert (lost.dropped, told(lost)) == (2, ["firing"])
+    assert (lost.dropped, redis_alerts(lost)) == (2, ["firing"])
     own_redis.start()
     back = published(publisher, change(3))
-    assert told(back) == ["resolved"]
+    assert redis_alerts(back) == ["resolved"]
     assert back.alerts[0][0].evidence["dropped"] >= 2
 
 
@@ -325,7 +325,7 @@ def test_a_heartbeat_that_redis_refuses_does_not_say_that_it_is_back(own_redis: 
     found = []
     for _ in range(3):
         clock.now += 1
-        found += told(live.publish([beat]))
+        found += redis_alerts(live.publish([beat]))
     assert found == ["firing"]
     live.close()
 
@@ -340,30 +340,30 @@ def test_alerts_of_limits_come_while_redis_is_frozen(own_redis: OwnRedis) -> Non
     live.close()
 
 
-def test_the_keeper_writes_the_latest_period_summed_over_dimensions(run: Settings, own_redis: OwnRedis) -> None:
+def test_the_sync_writes_the_latest_period_summed_over_dimensions(run: Settings, own_redis: OwnRedis) -> None:
     store(
         run,
         """VALUES ('UA', 'a', '2013-01-01', '2013-02-01', 90, 90.5), ('UA', 'a', '2013-02-01', '2013-03-01', 2, 2.25),
                   ('UA', 'b', '2013-02-01', '2013-03-01', 3, 0.000000001)""",
     )
-    done = keeper.refresh(run)
+    done = counter_sync.refresh(run)
     assert (done.full, done.read, done.written, done.failed) == (True, 1, 1, 0)
     fields: Any = own_redis.client.hgetall(f"{run.names.redis_prefix}{{EWR/UA}}:miles")
     assert (fields["period_start"], fields["n"], fields["total"]) == (str(FEB), "5", "2.250000001")
-    assert keeper.refresh(run).refused == 1, "what Redis has is not written again"
+    assert counter_sync.refresh(run).refused == 1, "what Redis has is not written again"
 
 
-def test_the_keeper_never_turns_a_live_counter_back(run: Settings, own_redis: OwnRedis) -> None:
+def test_the_sync_never_turns_a_live_counter_back(run: Settings, own_redis: OwnRedis) -> None:
     settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
     LivePublisher(settings).publish([change(7)])
     store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 5, 5)")
-    assert keeper.refresh(run).refused == 1
+    assert counter_sync.refresh(run).refused == 1
     assert live_n(run, own_redis, "UA") == "7"
 
 
-def test_the_keeper_follows_changes_and_leaves_the_rest_alone(run: Settings, own_redis: OwnRedis) -> None:
+def test_the_sync_follows_changes_and_leaves_the_rest_alone(run: Settings, own_redis: OwnRedis) -> None:
     store(run, many(1, customers=50))
-    watcher = keeper.Keeper(run)
+    watcher = counter_sync.CounterSync(run)
     assert watcher.refresh().written == 50
     store(run, many(2, customers=3))
     done = watcher.refresh()
@@ -377,7 +377,7 @@ def test_ten_thousand_idle_customers_are_back_after_redis_lost_them(
     run: Settings, own_redis: OwnRedis, loss: str
 ) -> None:
     store(run, many(1))
-    watcher = keeper.Keeper(run)
+    watcher = counter_sync.CounterSync(run)
     assert watcher.refresh().written == 10_000
     if loss == "restarted with an old snapshot":
         own_redis.client.save()
@@ -399,9 +399,9 @@ def test_ten_thousand_idle_customers_are_back_after_redis_lost_them(
     watcher.close()
 
 
-def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_redis: OwnRedis) -> None:
+def test_the_sync_begins_again_where_a_failure_stopped_it(run: Settings, own_redis: OwnRedis) -> None:
     store(run, many(1, customers=5))
-    watcher = keeper.Keeper(run)
+    watcher = counter_sync.CounterSync(run)
     watcher.refresh()
     own_redis.freeze()
     store(run, many(2, customers=5))
@@ -413,9 +413,9 @@ def test_the_keeper_begins_again_where_a_failure_stopped_it(run: Settings, own_r
 
 
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
-    watcher = keeper.Keeper(run)
+    watcher = counter_sync.CounterSync(run)
     watcher.refresh()
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
         )
@@ -457,22 +457,22 @@ def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnR
     settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
     publisher = LivePublisher(settings)
     publisher.publish([change(3)])
-    (meter,) = usage(run, Asked("EWR", "UA")).meters
+    (meter,) = usage(run, UsageQuery("EWR", "UA")).meters
     assert meter.equal
     assert meter.live is not None
     assert (meter.meter, meter.live.samples, meter.live.value) == ("miles", 3, "3.5")
     publisher.publish([change(4)])
-    assert not usage(run, Asked("EWR", "UA")).meters[0].equal
+    assert not usage(run, UsageQuery("EWR", "UA")).meters[0].equal
     publisher.close()
 
 
 def test_usage_of_an_unknown_customer_is_empty(run: Settings) -> None:
-    assert usage(run, Asked("EWR", "nobody")).meters == ()
+    assert usage(run, UsageQuery("EWR", "nobody")).meters == ()
 
 
 def test_usage_says_that_redis_is_away_and_shows_what_is_stored(run: Settings, own_redis: OwnRedis) -> None:
     store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
     own_redis.kill()
-    found = usage(run, Asked("EWR", "UA"))
+    found = usage(run, UsageQuery("EWR", "UA"))
     assert found.meters[0].stored is not None
-    assert "does not answer" in found.unavailable["live"]
+    assert "cannot be used" in found.unavailable["live"]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.usage import register
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.settings import Settings
 from tidemark.live.leaderboard import Leaderboard, top
@@ -42,7 +42,7 @@ def store(run: Settings, end: str, *, tenant_n: int = 0, meter: str = "calls", a
     schema = run.names.usage_schema
     columns = "meter, window_s, window_start, window_end, n, total"
     values = "%(meter)s, 3600, %(end)s::timestamptz - interval '1 hour', %(end)s, %(n)s, %(total)s"
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         for customer, total in totals.items():
             connection.execute(
                 f"INSERT INTO {schema}.usage_sliding_customer (tenant_id, customer_id, updated_at, {columns}) "  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from psycopg import sql
 
 import schemas
 from tests.integration.storage import own_run
-from tidemark.core import migrate, topics
+from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -44,7 +44,7 @@ def run(stack: Any) -> Iterator[Settings]:
 
 @contextmanager
 def connected(run: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         yield connection
 
@@ -81,10 +81,10 @@ def store_values(
 
 def sent(run: Settings) -> list[dict[str, Any]]:
     """Alerts in the order they were sent; of one tenant they are in one partition."""
-    found = [json.loads(record.value or b"") for record in dump(run.kafka, run.names.alerts)]
+    alerts = [json.loads(record.value or b"") for record in dump(run.kafka, run.names.alerts)]
     validator = Draft202012Validator(schemas.topic_schema("usage.alerts"))
-    assert [error.message for alert in found for error in validator.iter_errors(alert)] == []
-    return found
+    assert [error.message for alert in alerts for error in validator.iter_errors(alert)] == []
+    return alerts
 
 
 def statuses(run: Settings) -> list[tuple[str, str, str]]:
@@ -94,22 +94,22 @@ def statuses(run: Settings) -> list[tuple[str, str, str]]:
 def alarms(run: Settings) -> list[tuple[Any, ...]]:
     """Tenant, rule, and whether it was announced, has ended, and its end was announced."""
     query = """SELECT tenant_id, rule, announced_at IS NOT NULL, resolved_at IS NOT NULL,
-                      resolved_announced_at IS NOT NULL FROM guard_alarm ORDER BY since, tenant_id, rule"""
+                      resolved_announced_at IS NOT NULL FROM quota_alarm ORDER BY since, tenant_id, rule"""
     with connected(run) as connection:
         return connection.execute(query).fetchall()
 
 
-def look(run: Settings, hold: timedelta = LATER) -> watch.Look:
-    """One look of a watch that has just been started."""
-    with closing(watch.Watch(run, hold)) as watcher:
-        return watcher.look()
+def run_once(run: Settings, quiet: timedelta = LATER) -> watch.PollResult:
+    """One pass of a monitor that has just been started."""
+    with closing(watch.QuotaMonitor(run, quiet)) as monitor:
+        return monitor.run_once()
 
 
 def test_a_tenant_over_a_bound_is_named_with_hour_meters_and_customers(run: Settings) -> None:
     store_hours(run, "EWR", 501, series=2)
     store_hours(run, "EWR", 7, meter="flights")
     store_hours(run, "JFK", 1_000)
-    assert look(run).sent == 1
+    assert run_once(run).sent == 1
     (alert,) = sent(run)
     assert (alert["source"], alert["type"], alert["data"]["status"]) == (
         "tidemark/watch", "pipeline.tenant_volume", "firing",
@@ -128,12 +128,12 @@ def test_a_tenant_over_a_bound_is_named_with_hour_meters_and_customers(run: Sett
 def test_the_second_row_of_a_weighted_sum_is_no_second_measurement(run: Settings) -> None:
     store_hours(run, "EWR", 600, meter="gigabyte_hours")
     store_hours(run, "EWR", 600, meter="gigabyte_hours", part="m")
-    assert look(run).begun == ()
+    assert run_once(run).begun == ()
 
 
 def test_many_series_raise_an_alarm_of_their_own(run: Settings) -> None:
     store_hours(run, "EWR", 1, series=101)
-    assert look(run).sent == 1
+    assert run_once(run).sent == 1
     (alert,) = sent(run)
     assert alert["type"] == "pipeline.tenant_series"
     assert alert["data"]["evidence"]["value"] == 101
@@ -143,9 +143,9 @@ def test_many_series_raise_an_alarm_of_their_own(run: Settings) -> None:
 def test_unique_values_of_open_periods_are_summed_and_those_of_closed_ones_left_out(run: Settings) -> None:
     store_values(run, "EWR", 30, days_left=3)
     store_values(run, "EWR", 40, days_left=-3, hours_ago=2)
-    assert look(run).begun == ()
+    assert run_once(run).begun == ()
     store_values(run, "EWR", 21, days_left=5, customer="AA")
-    assert look(run).sent == 1
+    assert run_once(run).sent == 1
     evidence = sent(run)[0]["data"]["evidence"]
     assert evidence["value"] == 51
     assert evidence["top_customers"] == [{"customer_id": "UA", "value": 30}, {"customer_id": "AA", "value": 21}]
@@ -153,34 +153,34 @@ def test_unique_values_of_open_periods_are_summed_and_those_of_closed_ones_left_
 
 def test_a_period_of_loaded_history_counts_as_long_as_it_is_written_to(run: Settings) -> None:
     store_values(run, "EWR", 51, days_left=-3_000)
-    assert [alarm.rule for alarm in look(run).begun] == ["tenant_unique"]
+    assert [alarm.rule for alarm in run_once(run).begun] == ["tenant_unique"]
 
 
-def test_an_alarm_is_announced_once_however_often_it_is_looked_at(run: Settings) -> None:
+def test_an_alarm_is_announced_once_however_often_it_is_checked(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
-    with closing(watch.Watch(run)) as watcher:
-        assert watcher.look().sent == 1
+    with closing(watch.QuotaMonitor(run)) as monitor:
+        assert monitor.run_once().sent == 1
         store_hours(run, "EWR", 3_000)
-        again = watcher.look()
+        again = monitor.run_once()
         assert (len(again.grown), again.sent) == (1, 0)
-    assert look(run).sent == 0, "a watch that was started again knows what was announced"
+    assert run_once(run).sent == 0, "a monitor that was started again knows what was announced"
     assert statuses(run) == [("pipeline.tenant_volume", "EWR", "firing")]
 
 
 def test_an_alarm_ends_after_the_quiet_time_and_says_since_when_it_was(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
-    look(run)
-    assert look(run, LATER).ended == ()
+    run_once(run)
+    assert run_once(run, LATER).ended == ()
     store_hours(run, "EWR", 2_005)
-    assert len(look(run, AT_ONCE).ended) == 1
+    assert len(run_once(run, AT_ONCE).ended) == 1
     first, last = sent(run)
     assert (first["data"]["status"], last["data"]["status"]) == ("firing", "resolved")
     assert first["id"] != last["id"]
     assert last["data"]["evidence"]["since"] == first["time"]
     store_hours(run, "EWR", 2_009)
-    assert look(run).begun == (), "stragglers do not begin it anew"
+    assert run_once(run).begun == (), "stragglers do not start it again"
     store_hours(run, "EWR", 4_000)
-    assert look(run).sent == 1
+    assert run_once(run).sent == 1
     assert len({alert["id"] for alert in sent(run)}) == 3
 
 
@@ -190,16 +190,16 @@ def test_a_crash_between_sending_and_storing_repeats_the_same_alert(run: Setting
     with connected(run) as connection:
         connection.execute(
             """CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'gone'; END $$;
-               CREATE TRIGGER fail BEFORE UPDATE ON guard_alarm FOR EACH ROW EXECUTE FUNCTION fail();"""
+               CREATE TRIGGER fail BEFORE UPDATE ON quota_alarm FOR EACH ROW EXECUTE FUNCTION fail();"""
         )
     with pytest.raises(UnavailableError, match="gone"):
-        look(run)
+        run_once(run)
     assert alarms(run) == [("EWR", "tenant_volume", False, False, False)]
     # ... when it is back, and more usage has come meanwhile ...
     with connected(run) as connection:
         connection.execute("DROP FUNCTION fail CASCADE")
     store_hours(run, "EWR", 9_000)
-    assert look(run).sent == 1
+    assert run_once(run).sent == 1
     # ... then the alert is the same to the byte, so a reader that takes an id once has seen one.
     first, second = sent(run)
     assert first == second
@@ -210,42 +210,42 @@ def test_what_could_not_be_sent_is_sent_when_kafka_is_back_also_its_end(run: Set
     store_hours(run, "EWR", 2_000)
     away = run.with_changes({"kafka.bootstrap": "127.0.0.1:9"})
     with pytest.raises(UnavailableError, match="Kafka"):
-        look(away)
+        run_once(away)
     assert alarms(run) == [("EWR", "tenant_volume", False, False, False)]
-    assert look(run, AT_ONCE).sent == 2
+    assert run_once(run, AT_ONCE).sent == 2
     assert [status for _, _, status in statuses(run)] == ["firing", "resolved"]
     assert alarms(run) == [("EWR", "tenant_volume", True, True, True)]
 
 
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
-    with closing(watch.Watch(run)) as watcher:
-        watcher.look()
+    with closing(watch.QuotaMonitor(run)) as monitor:
+        monitor.run_once()
         with connected(run) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark watch'"
             )
         with pytest.raises(UnavailableError, match="Postgres"):
-            watcher.look()
+            monitor.run_once()
         store_hours(run, "EWR", 2_000)
-        assert watcher.look().sent == 1
+        assert monitor.run_once().sent == 1
 
 
-def test_a_second_watch_of_a_run_says_so_and_waits(run: Settings) -> None:
+def test_a_second_monitor_of_a_run_is_refused(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
-    with closing(watch.Watch(run)) as first, closing(watch.Watch(run)) as second:
-        first.look()
-        with pytest.raises(TidemarkError, match="another watch"):
-            second.look()
+    with closing(watch.QuotaMonitor(run)) as first, closing(watch.QuotaMonitor(run)) as second:
+        first.run_once()
+        with pytest.raises(TidemarkError, match="another `quotas`"):
+            second.run_once()
         first.close()
-        assert second.look().sent == 0
+        assert second.run_once().sent == 0
 
 
-def test_missing_tables_are_said_with_the_command_that_makes_them(run: Settings) -> None:
+def test_missing_tables_are_reported_with_the_command_that_makes_them(run: Settings) -> None:
     with pytest.raises(TidemarkError, match="db migrate"):
-        look(run.with_changes({"run_id": "nothere"}))
+        run_once(run.with_changes({"run_id": "nothere"}))
 
 
-def test_the_watch_never_changes_usage(run: Settings) -> None:
+def test_the_monitor_never_changes_usage(run: Settings) -> None:
     def usage() -> list[tuple[Any, ...]]:
         with connected(run) as connection:
             query = "SELECT tenant_id, customer_id, n, total, updated_at FROM usage_hour ORDER BY 1, 2"
@@ -253,8 +253,8 @@ def test_the_watch_never_changes_usage(run: Settings) -> None:
 
     store_hours(run, "EWR", 2_000, series=3)
     before = usage()
-    look(run)
-    look(run, AT_ONCE)
+    run_once(run)
+    run_once(run, AT_ONCE)
     assert usage() == before
 
 
@@ -262,7 +262,7 @@ def environment(run: Settings) -> dict[str, str]:
     return {**os.environ, **run.with_changes({"quotas.watch_interval_s": 1}).environment()}
 
 
-def test_the_running_watch_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Settings, tmp_path: Path) -> None:
+def test_the_running_monitor_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Settings, tmp_path: Path) -> None:
     log = tmp_path / "watch.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen([sys.executable, "-c", COMMAND, "watch", "run"], env=environment(run), stderr=stderr)
@@ -278,12 +278,12 @@ def test_the_running_watch_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Sett
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["started", "firing", "looked", "stopped"]
+    assert [line["event"] for line in lines] == ["started", "firing", "checked", "stopped"]
     assert (lines[1]["tenant_id"], lines[1]["rule"], lines[1]["value"]) == ("EWR", "tenant_volume", 2_000)
     assert statuses(run) == [("pipeline.tenant_volume", "EWR", "firing")]
 
 
-def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_path: Path) -> None:
+def test_the_running_monitor_goes_on_when_the_tables_come_later(stack: Any, tmp_path: Path) -> None:
     # Given a watch that is started before anything is migrated, as a supervisor would ...
     run = stack.settings.with_changes({"run_id": "tbeforetables", **BOUNDS})
     log = tmp_path / "watch.log"
@@ -293,13 +293,13 @@ def test_the_running_watch_goes_on_when_the_tables_come_later(stack: Any, tmp_pa
             wait_for(log, "failed")
             migrate.migrate(run)
             # ... then it fails until the tables are there, and not after.
-            wait_for(log, "looked")
+            wait_for(log, "checked")
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         finally:
             process.kill()
             process.wait()
-            with migrate.connect(run.postgres) as connection:
+            with postgres.connect(run.postgres) as connection:
                 connection.execute("DROP SCHEMA IF EXISTS usage_tbeforetables CASCADE")
 
 
@@ -313,7 +313,7 @@ def wait_for(log: Path, event: str) -> None:
 def test_check_prints_the_biggest_tenants_and_what_fires(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     store_hours(run, "JFK", 10)
-    look(run)
+    run_once(run)
     call = [sys.executable, "-c", COMMAND, "watch", "check", "--json"]
     done = subprocess.run(call, env=environment(run), check=True, capture_output=True, text=True)
     document = json.loads(done.stdout)

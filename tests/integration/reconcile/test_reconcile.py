@@ -28,7 +28,7 @@ from tests.streams import BEGIN_MS, GRACE_MS, HISTORY, StreamRecord, generate
 from tidemark.billing.drift import open_drift
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
-from tidemark.core import migrate, rollup_views, topics
+from tidemark.core import migrate, postgres, rollup_views, topics
 from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
 from tidemark.core.kafka import Record, Sender, dump, end_offsets
 from tidemark.core.settings import Settings
@@ -149,7 +149,7 @@ def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[psycopg.Connection]:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         path = map(sql.Identifier, (settings.names.billing_schema, settings.names.usage_schema))
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.SQL(", ").join(path)))
         yield connection
@@ -202,7 +202,7 @@ class StoredRow:
 @contextmanager
 def changed(settings: Settings, table: str, change: str) -> Iterator[dict[str, Any]]:
     """One row of a rollup, changed; yields it as it was."""
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         stored = StoredRow(connection, settings, table)
         stored.write(change)
         try:
@@ -257,7 +257,7 @@ def test_an_exact_run_has_no_drift_in_any_check(settings: Settings, tmp_path: Pa
 
 
 def test_the_stored_catalog_is_read_as_the_file_says_it(counted: Pipeline) -> None:
-    with migrate.connect(counted.settings.postgres) as connection:
+    with postgres.connect(counted.settings.postgres) as connection:
         steps = catalog.history(connection)
     assert [step["valid_from"] for step in steps] == [step["valid_from"] for step in HISTORY]
     asked, _ = recompute(counted.settings, steps, Wanted(), {})
@@ -280,7 +280,7 @@ def test_one_changed_row_of_any_grain_fails_grains_and_rollups(settings: Setting
 
 
 def test_a_missing_and_a_surplus_row_are_both_found(settings: Settings) -> None:
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         stored = StoredRow(connection, settings, "usage_hour")
         stored.delete()
         report = look(settings, "grains", "rollups")
@@ -369,7 +369,7 @@ def test_a_manifest_without_one_of_its_lines_or_events_is_not_the_topic(
     # An event that the producer has sent, and that is not there.
     stated[1] |= {"events": stated[1]["events"] + 1, "hash": "0" * 32}
     file.write_text("".join(json.dumps(line) + "\n" for line in stated))
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         assert manifests.load(connection, settings.names, file) == 4
     (drift,) = look(settings, "manifests").open
     assert (drift.tenant_id, drift.delta, drift.actual) == (
@@ -380,7 +380,7 @@ def test_a_manifest_without_one_of_its_lines_or_events_is_not_the_topic(
 def test_a_file_with_faults_names_them_all_and_imports_nothing(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("tenant_id,hour_start,events\nt,2024-03-01T00:30:00Z,1\nt,2024-03-01T00:00:00Z,-1\n,x,1\n")
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         with pytest.raises(UsageError, match=r"3 faulty line.*\n.*line 2: hour_start.*\n.*line 3: events.*\n.*line 4"):
             manifests.load(connection, settings.names, file)
         with pytest.raises(UsageError, match="cannot be read"):
@@ -477,7 +477,7 @@ def test_a_sample_finds_what_is_in_it_and_nothing_else(settings: Settings) -> No
         assert differing(look(settings, "rollups", wanted=Wanted(owner[0]))) == {"rollups": 1}
     # What a sample or another tenant's run does not look at stays open; the same sample clears it.
     assert differing(look(settings, "grains", "rollups", wanted=Wanted("initech"))) == {}
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         assert {one.check_name for one in open_drift(connection, settings.names)} >= {"grains", "rollups"}
     assert look(settings, "live", "grains", "rollups").open == []
 
@@ -524,7 +524,7 @@ def test_drift_is_told_once_and_its_end_once_and_an_explanation_ends_it_too(
 def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Settings) -> None:
     with (
         changed(settings, "usage_minute", "total = total + 1") as row,
-        migrate.connect(settings.postgres) as connection,
+        postgres.connect(settings.postgres) as connection,
     ):
         look(settings, "grains")
         own = open_drift(connection, settings.names, row["tenant_id"])
@@ -613,7 +613,7 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
         found = command(settings, monkeypatch, *arguments).exception
         assert isinstance(found, UsageError)
         assert message in str(found)
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
         with pytest.raises(TidemarkError, match="is at work"):
             look(settings, "grains")
@@ -643,7 +643,7 @@ def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(
     assert "begins at offset" in report.outcomes["offsets"].not_checked
     assert (report.outcomes["rollups"].compared > 500, report.open) == (True, [])
     assert "no longer holds" in report.outcomes["rollups"].notes[0]
-    with migrate.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres) as connection:
         latest, earliest = (StoredRow(connection, settings, "usage_hour", f"hour_start {way}") for way in ("DESC", ""))
         earliest.write("total = total + 1")
         assert differing(look(settings, "rollups")) == {}

@@ -29,7 +29,7 @@ from tidemark.billing.decide import Wish
 from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
-from tidemark.core import migrate
+from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import Settings
@@ -216,8 +216,8 @@ def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, mo
     monkeypatch.setattr("tidemark.replay.switch.LOCK_TIMEOUT_S", 1)
     with (
         ThreadPoolExecutor(1) as pool,
-        migrate.connect(settings.postgres) as reader,
-        migrate.connect(settings.postgres) as connection,
+        postgres.connect(settings.postgres) as reader,
+        postgres.connect(settings.postgres) as connection,
     ):
         view = sql.Identifier(settings.names.billing_schema, "usage_period")
         with reader.transaction():
@@ -242,7 +242,7 @@ def test_killed_in_the_middle_of_a_switch_it_was_never_begun(live: Pipeline, com
         promote(settings, "again", "test")
     before = state_of(settings)
     # Given a switch that has replaced the views and written corrections, and waits to note its decision ...
-    with migrate.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
         table = sql.Identifier(settings.names.billing_schema, "replay_decision")
         connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(table))
         process = subprocess.Popen(

@@ -22,15 +22,15 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.cli.responses import respond_run
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from tidemark.responses.suspend import Suspend
-from tidemark.responses.webhook import Tell
-from tidemark.responses.worker import Look, Responder
+from tidemark.responses.webhook import Notify
+from tidemark.responses.worker import PollResult, Responder
 from tidemark_client.keys import suspension_key
 from udfs.alerts.event import Alert, fingerprint, to_json
 
@@ -84,19 +84,19 @@ def answer(responder: Responder, count: int) -> None:
 
     def looked() -> bool:
         nonlocal done
-        look = responder.look(200)
-        done += look.begun + look.undone + look.refused
+        result = responder.run_once(200)
+        done += result.begun + result.undone + result.refused
         return done >= count
 
     wait_until(looked, timeout_s=60, what=f"{count} responses", every_s=0.0)
     assert done == count
-    responder.settle()
+    responder.sync()
 
 
 def read_all(responder: Responder) -> None:
     """Look until the topic has nothing more; the first look only finds its place."""
     for _ in range(3):
-        responder.look(300)
+        responder.run_once(300)
 
 
 def answered(run: Settings, count: int) -> None:
@@ -115,7 +115,7 @@ def flag(run: Settings, customer: str = "c-1") -> dict[str, str]:
 
 
 def query(run: Settings, text: Any, given: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}, public").format(sql.Identifier(run.names.usage_schema)))
         cursor = connection.execute(text, given or None)
         return cursor.fetchall() if cursor.description else []
@@ -222,9 +222,9 @@ def test_effect_and_offset_are_stored_together_or_not_at_all(run: Settings) -> N
 
 def test_a_second_responder_of_a_handler_says_so(run: Settings) -> None:
     with suspending(run) as first, suspending(run) as second:
-        first.look(0)
+        first.run_once(0)
         with pytest.raises(TidemarkError, match="another `respond suspend`"):
-            second.look(0)
+            second.run_once(0)
 
 
 def test_flags_are_written_again_after_redis_lost_them_and_wrong_ones_corrected(stack: Any, tmp_path: Path) -> None:
@@ -235,18 +235,18 @@ def test_flags_are_written_again_after_redis_lost_them_and_wrong_ones_corrected(
         produce(run, exceeded(), exceeded("c-2"))
         with suspending(run) as responder:
             answer(responder, 2)
-            assert responder.settle() == 0
+            assert responder.sync() == 0
             # Given a Redis that is away while one of two is lifted ...
             server.kill()
             produce(run, resolved(exceeded("c-2")))
-            wait_until(lambda: responder.look(200).undone == 1, timeout_s=60, what="the end", every_s=0.0)
+            wait_until(lambda: responder.run_once(200).undone == 1, timeout_s=60, what="the end", every_s=0.0)
             with pytest.raises(UnavailableError, match="Redis"):
-                responder.settle()
+                responder.sync()
             # ... and one that comes back empty, with a flag that should not be there.
             server.start()
             key = suspension_key(run.names.redis_prefix, "acme", "c-2")
             server.client.hset(key, mapping={"reason": "old", "until": ""})
-            assert responder.settle() == 2
+            assert responder.sync() == 2
             assert flag(run)["until"] == str(PERIOD[1])
             assert flag(run, "c-2") == {}
     server.kill()
@@ -316,13 +316,13 @@ def told(run: Settings) -> list[tuple[str, str, list[str]]]:
 
 
 def telling(receiver: str, **change: Any) -> Handler:
-    return Tell("webhook:dunning", receiver, **{"types": ["limit.exceeded"], **change})
+    return Notify("webhook:dunning", receiver, **{"types": ["limit.exceeded"], **change})
 
 
 def test_beginning_and_end_of_what_another_system_asked_for_are_told_to_it_once(run: Settings, billing: str) -> None:
     produce(run, exceeded("old"))
     with closing(Responder(run, telling(billing))) as responder:
-        assert responder.look(200) == Look(), "what was before its first start is old"
+        assert responder.run_once(200) == PollResult(), "what was before its first start is old"
         produce(run, exceeded(), exceeded(), exceeded("t", type="limit.threshold"), resolved(exceeded("old")))
         produce(run, resolved(exceeded()), resolved(exceeded("t")))
         answer(responder, 2)
@@ -335,7 +335,7 @@ def test_beginning_and_end_of_what_another_system_asked_for_are_told_to_it_once(
 
 def test_nothing_is_passed_over_while_the_receiver_is_not_in_the_policy(run: Settings, billing: str) -> None:
     with closing(Responder(run, telling(billing))) as responder:
-        responder.look(0)
+        responder.run_once(0)
     query(run, "UPDATE catalog.alert_policy SET name = name || '?' WHERE name = %s", [billing])
     produce(run, exceeded())
     with closing(Responder(run, telling(billing))) as responder, pytest.raises(UsageError, match="alert policy"):

@@ -1,4 +1,4 @@
-"""A desk in memory for the tests of noise control, and alerts for it."""
+"""A store in memory for the tests of the alert router, and alerts for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemark.alerts.notification import Notification
 from tidemark.alerts.policy import Policy, policy_of
-from tidemark.alerts.router import Budget, Desk, Earlier
+from tidemark.alerts.router import AlertRouter, Budget, Earlier
 from udfs.alerts.event import Alert, Severity, Status, epoch_ms, fingerprint
 
 # A century ahead: no group is closed by the clock while a test runs.
@@ -26,7 +26,7 @@ EVERYTHING: dict[str, Any] = {"types": [], "severities": [], "tenants": [], "rec
 
 
 @dataclass
-class MemoryLedger:
+class MemoryAlertStore:
     """What the tables hold; `reopened` is what a restart finds."""
 
     alerts: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -34,36 +34,43 @@ class MemoryLedger:
     budgets: dict[tuple[str, int], Budget] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
 
-    def record(self, alert: Alert, severity: Severity, key: str, held: str | None) -> bool:
+    def record(self, alert: Alert, severity: Severity, key: str, suppressed_by: str | None) -> bool:
         if (alert.id, alert.source) in self.alerts:
             return False
-        self.alerts[alert.id, alert.source] = {"alert": alert, "severity": severity, "key": key, "held": held}
+        self.alerts[alert.id, alert.source] = {
+            "alert": alert,
+            "severity": severity,
+            "key": key,
+            "suppressed_by": suppressed_by,
+        }
         return True
 
-    def suppress(self, alert: Alert, held: str) -> None:
-        self.alerts[alert.id, alert.source]["held"] = held
+    def suppress(self, alert: Alert, suppressed_by: str) -> None:
+        self.alerts[alert.id, alert.source]["suppressed_by"] = suppressed_by
 
     def earlier(self, fingerprint: str) -> Sequence[Earlier]:
         rows = (row for row in self.alerts.values() if row["alert"].fingerprint == fingerprint)
-        return [Earlier(r["alert"].id, r["alert"].status, r["alert"].at_ms, r["key"], r["held"]) for r in rows]
+        return [Earlier(r["alert"].id, r["alert"].status, r["alert"].at_ms, r["key"], r["suppressed_by"]) for r in rows]
 
     def still_firing(self, alert_ids: Sequence[str], at_ms: int) -> int:
         alerts = [row["alert"] for row in self.alerts.values()]
-        over = {(one.fingerprint, one.at_ms) for one in alerts if one.status == "resolved"}
+        over = {(alert.fingerprint, alert.at_ms) for alert in alerts if alert.status == "resolved"}
         return sum(
             1
-            for one in alerts
-            if one.id in alert_ids
-            and one.status == "firing"
-            and (one.period_ms is None or one.period_ms[1] > at_ms)
-            and not any(name == one.fingerprint and ended >= one.at_ms for name, ended in over)
+            for alert in alerts
+            if alert.id in alert_ids
+            and alert.status == "firing"
+            and (alert.period_ms is None or alert.period_ms[1] > at_ms)
+            and not any(name == alert.fingerprint and ended >= alert.at_ms for name, ended in over)
         )
 
     def find(self, notification_id: str) -> Notification | None:
         return self.notifications.get(notification_id)
 
-    def telling(self, alert_id: str) -> Sequence[Notification]:
-        return [one for _, one in sorted(self.notifications.items()) if alert_id in one.alert_ids]
+    def containing(self, alert_id: str) -> Sequence[Notification]:
+        return [
+            notification for _, notification in sorted(self.notifications.items()) if alert_id in notification.alert_ids
+        ]
 
     def put(self, notification: Notification) -> None:
         self.notifications[notification.notification_id] = notification
@@ -75,24 +82,28 @@ class MemoryLedger:
     def budget(self, receiver: str, day_ms: int) -> Budget:
         return self.budgets.setdefault((receiver, day_ms), Budget())
 
-    def reopened(self) -> MemoryLedger:
+    def reopened(self) -> MemoryAlertStore:
         notifications = {
             name: replace(
-                one,
-                group_key=one.body()["group_key"],
-                alert_ids=[*one.alert_ids],
-                events=[*one.events],
-                answers=None,
+                notification,
+                group_key=notification.body()["group_key"],
+                alert_ids=[*notification.alert_ids],
+                sources=[*notification.sources],
+                events=[*notification.events],
+                resolves=None,
                 remaining=0,
             )
-            for name, one in self.notifications.items()
+            for name, notification in self.notifications.items()
         }
-        budgets = {key: replace(one) for key, one in self.budgets.items()}
-        return MemoryLedger({key: {**row} for key, row in self.alerts.items()}, notifications, budgets)
+        budgets = {key: replace(notification) for key, notification in self.budgets.items()}
+        return MemoryAlertStore({key: {**row} for key, row in self.alerts.items()}, notifications, budgets)
 
-    def told(self) -> dict[str, tuple[str, frozenset[str]]]:
+    def alerts_by_notification(self) -> dict[str, tuple[str, frozenset[str]]]:
         """Receiver and alerts of each notification, by id."""
-        return {name: (one.receiver, frozenset(one.alert_ids)) for name, one in self.notifications.items()}
+        return {
+            name: (notification.receiver, frozenset(notification.alert_ids))
+            for name, notification in self.notifications.items()
+        }
 
 
 def an_alert(
@@ -132,12 +143,12 @@ def a_policy(*rows: tuple[str, str, dict[str, Any]], oncall: dict[str, Any] | No
 
 
 def taken(
-    alerts: Iterable[Alert], policy: Policy, ledger: MemoryLedger | None = None, *, now_ms: int | None = None
-) -> MemoryLedger:
-    """What the desk makes of alerts in their order, at a clock that follows them (or stands at `now_ms`)."""
-    ledger = ledger or MemoryLedger()
-    desk = Desk(ledger, lambda _: policy, WAIT_MS)
+    alerts: Iterable[Alert], policy: Policy, alert_store: MemoryAlertStore | None = None, *, now_ms: int | None = None
+) -> MemoryAlertStore:
+    """What the router makes of alerts in order, at a clock that follows them (or is always `now_ms`)."""
+    alert_store = alert_store or MemoryAlertStore()
+    router = AlertRouter(alert_store, lambda _: policy, WAIT_MS)
     for alert in alerts:
-        desk.take(alert, alert.severity, alert.at_ms + 1_000 if now_ms is None else now_ms)
-    desk.finish()
-    return ledger
+        router.take(alert, alert.severity, alert.at_ms + 1_000 if now_ms is None else now_ms)
+    router.finish()
+    return alert_store

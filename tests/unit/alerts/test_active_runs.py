@@ -1,4 +1,4 @@
-"""Whose alerts about limits people get, before, at and after a promotion."""
+"""Which run's alerts about limits are taken, before, at and after a promotion."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.alerts.alerting import TEN, an_alert
-from tidemark.alerts.active_runs import OVERLAP_MS, Stand, is_taken, version_at
+from tidemark.alerts.active_runs import OVERLAP_MS, ActiveReplay, is_taken, version_at
 
 HOUR = 3_600_000
-# |---- r: rebuilding ----| level |---- r stands ---->|---- s stands for acme ---->
-LEVEL, R, S = TEN, TEN + HOUR, TEN + 2 * HOUR
-STANDS = [Stand("r", (), R, LEVEL), Stand("s", ("acme",), S, LEVEL)]
+# |---- r: rebuilding ----| caught up |---- r active ---->|---- s active for acme ---->
+CAUGHT_UP, R, S = TEN, TEN + HOUR, TEN + 2 * HOUR
+REPLAYS = [ActiveReplay("r", (), R, CAUGHT_UP), ActiveReplay("s", ("acme",), S, CAUGHT_UP)]
 
 
 def taken(at_ms: int, tenant: str = "acme", kind: str = "limit.exceeded") -> list[str]:
     alert = replace(an_alert("c", at_ms=at_ms), tenant_id=tenant, type=kind)
-    return [run_id or "live" for run_id in ("", "r", "s") if is_taken(STANDS, "", run_id, alert)]
+    return [run_id or "live" for run_id in ("", "r", "s") if is_taken(REPLAYS, "", run_id, alert)]
 
 
 @pytest.mark.parametrize(
     ("at_ms", "runs"),
     [
-        (LEVEL - 1, ["live"]),
+        (CAUGHT_UP - 1, ["live"]),
         (R - OVERLAP_MS - 1, ["live"]),
-        # Both may have seen one crossing around the promotion: it is taken from each, and told once.
+        # Both may have seen one crossing around the promotion: it is taken from each, and stored once.
         (R - OVERLAP_MS, ["live", "r"]),
         (R - 1, ["live", "r"]),
         (R, ["r"]),
@@ -35,29 +35,29 @@ def taken(at_ms: int, tenant: str = "acme", kind: str = "limit.exceeded") -> lis
         (S, ["s"]),
     ],
 )
-def test_the_version_that_people_read_is_heard(at_ms: int, runs: list[str]) -> None:
+def test_alerts_of_the_active_version_are_taken(at_ms: int, runs: list[str]) -> None:
     assert taken(at_ms) == runs
 
 
 def test_a_tenant_that_a_replay_does_not_hold_stays_with_the_one_below() -> None:
     assert taken(S, tenant="globex") == ["r"]
-    assert [version_at(STANDS, "", tenant, S) for tenant in ("acme", "globex", None)] == ["s", "r", "r"]
+    assert [version_at(REPLAYS, "", tenant, S) for tenant in ("acme", "globex", None)] == ["s", "r", "r"]
 
 
 @pytest.mark.parametrize("kind", ["pipeline.live_counters", "anomaly.volume", "watch.hourly"])
-def test_of_anything_but_limits_the_run_of_the_ledger_speaks(kind: str) -> None:
+def test_all_but_limits_are_taken_from_the_run_of_the_ledger(kind: str) -> None:
     assert taken(S, kind=kind) == ["live"]
 
 
-def test_what_a_replay_said_while_it_was_rebuilding_is_never_told() -> None:
-    # Promoted as soon as it was level.
+def test_alerts_of_a_replay_that_was_rebuilding_are_never_taken() -> None:
+    # Promoted as soon as it had caught up.
     alert = an_alert("c", at_ms=TEN - 1)
-    assert not is_taken([Stand("r", (), TEN, TEN)], "", "r", alert)
-    assert is_taken([Stand("r", (), TEN, TEN - 1)], "", "r", alert)
+    assert not is_taken([ActiveReplay("r", (), TEN, TEN)], "", "r", alert)
+    assert is_taken([ActiveReplay("r", (), TEN, TEN - 1)], "", "r", alert)
 
 
-stands = st.builds(
-    Stand,
+active_replays = st.builds(
+    ActiveReplay,
     st.sampled_from("rs"),
     st.sampled_from([(), ("acme",), ("globex",)]),
     st.integers(TEN, TEN + HOUR),
@@ -65,10 +65,15 @@ stands = st.builds(
 )
 
 
-@given(st.lists(stands, max_size=3, unique_by=lambda one: one.run_id), st.integers(TEN - HOUR, TEN + 2 * HOUR))
-def test_there_is_always_a_run_that_is_heard(some: list[Stand], at_ms: int) -> None:
-    runs = ["", *(one.run_id for one in some)]
+@given(
+    st.lists(active_replays, max_size=3, unique_by=lambda replay: replay.run_id),
+    st.integers(TEN - HOUR, TEN + 2 * HOUR),
+)
+def test_alerts_of_some_run_are_always_taken(replays: list[ActiveReplay], at_ms: int) -> None:
+    runs = ["", *(replay.run_id for replay in replays)]
     heard = [
-        run_id for run_id in runs if is_taken(some, "", run_id, replace(an_alert("c", at_ms=at_ms), tenant_id="acme"))
+        run_id
+        for run_id in runs
+        if is_taken(replays, "", run_id, replace(an_alert("c", at_ms=at_ms), tenant_id="acme"))
     ]
     assert 1 <= len(heard) <= 2

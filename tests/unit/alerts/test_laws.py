@@ -1,4 +1,4 @@
-"""Laws of grouping: a restart changes nothing, reading again invents nothing, every alert is told once each."""
+"""Laws of grouping: a restart changes nothing, reading again invents nothing, every receiver gets an alert once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.alerts.alerting import TEN, MemoryLedger, a_policy, an_alert, taken
+from tests.unit.alerts.alerting import TEN, MemoryAlertStore, a_policy, an_alert, taken
 from tidemark.alerts.policy import Policy
 from udfs.alerts.event import Alert
 
@@ -18,7 +18,7 @@ MANY = {"daily_budget": 1_000}
 @st.composite
 def streams(draw: st.DrawFn) -> list[Alert]:
     """Beginnings and ends of a few conditions, in the order of their time."""
-    found = []
+    alerts = []
     for number in range(draw(st.integers(1, 12))):
         at_ms = TEN + draw(st.integers(0, 40)) * 1_000
         about = {
@@ -28,26 +28,36 @@ def streams(draw: st.DrawFn) -> list[Alert]:
             "severity": draw(st.sampled_from(["warning", "critical"])),
             "cycle": str(number),
         }
-        found.append(an_alert(at_ms=at_ms, **about))
+        alerts.append(an_alert(at_ms=at_ms, **about))
         if draw(st.booleans()):
-            found.append(an_alert(at_ms=at_ms + draw(st.integers(1, 30_000)), status="resolved", **about))
-    return sorted(found, key=lambda alert: (alert.at_ms, alert.id))
+            alerts.append(an_alert(at_ms=at_ms + draw(st.integers(1, 30_000)), status="resolved", **about))
+    return sorted(alerts, key=lambda alert: (alert.at_ms, alert.id))
 
 
-def state(ledger: MemoryLedger) -> object:
+def state(alert_store: MemoryAlertStore) -> object:
     notifications = {
-        name: (one.alert_ids, one.due_ms, one.digest, one.status, one.body())
-        for name, one in ledger.notifications.items()
+        name: (
+            notification.alert_ids,
+            notification.due_ms,
+            notification.digest,
+            notification.status,
+            notification.body(),
+        )
+        for name, notification in alert_store.notifications.items()
     }
-    return notifications, ledger.budgets, {key: (row["key"], row["held"]) for key, row in ledger.alerts.items()}
+    return (
+        notifications,
+        alert_store.budgets,
+        {key: (row["key"], row["suppressed_by"]) for key, row in alert_store.alerts.items()},
+    )
 
 
-def in_parts(alerts: list[Alert], cuts: list[int], policy: Policy, repeat: int = 0) -> MemoryLedger:
-    """What a desk makes of them that is started anew at each cut, and then reads the last `repeat` alerts again."""
-    ledger = MemoryLedger()
+def in_parts(alerts: list[Alert], cuts: list[int], policy: Policy, repeat: int = 0) -> MemoryAlertStore:
+    """What a router makes of them that is started anew at each cut, and then reads the last `repeat` alerts again."""
+    alert_store = MemoryAlertStore()
     for begin, end in zip([0, *cuts], [*cuts, len(alerts)], strict=True):
-        ledger = taken(alerts[max(0, begin - repeat) : end], policy, ledger.reopened())
-    return ledger
+        alert_store = taken(alerts[max(0, begin - repeat) : end], policy, alert_store.reopened())
+    return alert_store
 
 
 @settings(max_examples=80, deadline=None)
@@ -56,7 +66,7 @@ def test_restarts_at_any_place_give_the_same_notifications(alerts: list[Alert], 
     policy = a_policy(oncall={"daily_budget": data.draw(st.sampled_from([1, 3, 1_000]))})
     cuts = sorted(data.draw(st.lists(st.integers(0, len(alerts)), max_size=4)))
     whole, parts = taken(alerts, policy), in_parts(alerts, cuts, policy, data.draw(st.integers(0, 3)))
-    assert parts.told() == whole.told()
+    assert parts.alerts_by_notification() == whole.alerts_by_notification()
     assert state(parts)[1:] == state(whole)[1:]  # type: ignore[index]
 
 
@@ -65,7 +75,7 @@ def test_restarts_at_any_place_give_the_same_notifications(alerts: list[Alert], 
 def test_reading_again_later_invents_no_notification_and_loses_no_alert(alerts: list[Alert], seed: int) -> None:
     policy = a_policy(oncall=MANY)
     # Given alerts that were read as they came, some of them so late that their group was closed ...
-    rng, live = random.Random(seed), MemoryLedger()
+    rng, live = random.Random(seed), MemoryAlertStore()
     clock = TEN
     for alert in alerts:
         clock = max(clock, alert.at_ms) + rng.choice([500, 500, 20_000])
@@ -73,10 +83,10 @@ def test_reading_again_later_invents_no_notification_and_loses_no_alert(alerts: 
     # ... when all is read again into empty tables, long after ...
     again = taken(alerts, policy, now_ms=clock + 3_600_000)
     # ... then ids are some of those that were sent (ends follow the part of their beginning: without stragglers, they
-    # too), and each alert is told to each receiver as often: once.
+    # too), and each receiver gets each alert as often: once.
     assert begun(again) <= begun(live)
-    if all(one.group_key.split("|")[3] in "01" for one in live.notifications.values()):
-        assert set(again.told()) <= set(live.told())
+    if all(notification.group_key.split("|")[3] in "01" for notification in live.notifications.values()):
+        assert set(again.alerts_by_notification()) <= set(live.alerts_by_notification())
     assert counted(again) == counted(live)
     assert set(counted(live).values()) <= {1}
 
@@ -88,23 +98,30 @@ def test_what_is_not_urgent_is_grouped_the_same_in_any_order(alerts: list[Alert]
     mixed = [*calm]
     rng.shuffle(mixed)
     policy = a_policy(oncall=MANY)
-    assert taken(mixed, policy, now_ms=TEN).told() == taken(calm, policy, now_ms=TEN).told()
+    assert (
+        taken(mixed, policy, now_ms=TEN).alerts_by_notification()
+        == taken(calm, policy, now_ms=TEN).alerts_by_notification()
+    )
 
 
 @settings(deadline=None)
 @given(streams(), st.integers(1, 5))
 def test_no_day_has_more_beginnings_than_its_budget_and_one_digest(alerts: list[Alert], budget: int) -> None:
-    ledger = taken(alerts, a_policy(oncall={"daily_budget": budget}))
-    kinds = Counter((one.status, one.digest) for one in ledger.notifications.values())
+    alert_store = taken(alerts, a_policy(oncall={"daily_budget": budget}))
+    kinds = Counter((notification.status, notification.digest) for notification in alert_store.notifications.values())
     assert kinds["firing", False] <= budget
     assert kinds["firing", True] <= 1
     beginnings = {alert.id for alert in alerts if alert.status == "firing"}
-    assert beginnings <= {name for one in ledger.notifications.values() for name in one.alert_ids}
+    assert beginnings <= {
+        name for notification in alert_store.notifications.values() for name in notification.alert_ids
+    }
 
 
-def begun(ledger: MemoryLedger) -> set[str]:
-    return {name for name, one in ledger.notifications.items() if one.status == "firing"}
+def begun(alert_store: MemoryAlertStore) -> set[str]:
+    return {name for name, notification in alert_store.notifications.items() if notification.status == "firing"}
 
 
-def counted(ledger: MemoryLedger) -> Counter[tuple[str, str]]:
-    return Counter((receiver, alert) for receiver, alerts in ledger.told().values() for alert in alerts)
+def counted(alert_store: MemoryAlertStore) -> Counter[tuple[str, str]]:
+    return Counter(
+        (receiver, alert) for receiver, alerts in alert_store.alerts_by_notification().values() for alert in alerts
+    )

@@ -1,4 +1,4 @@
-"""Who is told: routes, suppressions and maintenance windows by what they name; severity by the weight of a customer."""
+"""Who is notified: routes, suppressions and maintenance windows by what they name; severity by weight."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from udfs.meters.meter import BEGINNING_MS
 
 def names(policy: object, **changed: object) -> list[str]:
     alert = replace(an_alert(), **changed)
-    return [one.name for one in policy.receivers_of(alert, alert.severity)]  # type: ignore[attr-defined]
+    return [receiver.name for receiver in policy.receivers_of(alert, alert.severity)]  # type: ignore[attr-defined]
 
 
 def routed(**route: list[str]) -> object:
@@ -67,11 +67,11 @@ def test_the_budget_of_a_receiver_is_20_unless_it_says_otherwise() -> None:
 WINDOW = {"from": rfc3339(TEN), "until": rfc3339(TEN + 1_000), "reason": "upgrade"}
 
 
-@pytest.mark.parametrize(("offset_ms", "held"), [(-1, False), (0, True), (999, True), (1_000, False)])
-def test_a_maintenance_window_is_half_open_in_alert_time(offset_ms: int, held: bool) -> None:
+@pytest.mark.parametrize(("offset_ms", "suppressed"), [(-1, False), (0, True), (999, True), (1_000, False)])
+def test_a_maintenance_window_is_half_open_in_alert_time(offset_ms: int, suppressed: bool) -> None:
     policy = a_policy(("maintenance", "upgrade", WINDOW))
-    found = policy.held_by(an_alert(at_ms=TEN + offset_ms), "warning")
-    assert found == (f"maintenance upgrade@{rfc3339(VERSION_MS)}" if held else None)
+    rule = policy.suppressed_by(an_alert(at_ms=TEN + offset_ms), "warning")
+    assert rule == (f"maintenance upgrade@{rfc3339(VERSION_MS)}" if suppressed else None)
 
 
 def test_what_is_named_is_maintenance_before_suppression_and_the_first_by_name() -> None:
@@ -80,13 +80,13 @@ def test_what_is_named_is_maintenance_before_suppression_and_the_first_by_name()
         ("maintenance", "z", WINDOW),
         ("maintenance", "b", WINDOW),
     )
-    assert policy.held_by(an_alert(), "warning") == f"maintenance b@{rfc3339(VERSION_MS)}"
-    assert policy.held_by(an_alert(at_ms=TEN + 5_000), "warning") == f"suppression a@{rfc3339(VERSION_MS)}"
+    assert policy.suppressed_by(an_alert(), "warning") == f"maintenance b@{rfc3339(VERSION_MS)}"
+    assert policy.suppressed_by(an_alert(at_ms=TEN + 5_000), "warning") == f"suppression a@{rfc3339(VERSION_MS)}"
 
 
 def test_a_first_version_has_no_begin() -> None:
     policy = policy_of([("suppression", "a", {"tenants": ["acme"], "reason": "sandbox"}, BEGINNING_MS)])
-    assert policy.held_by(an_alert(), "warning") == "suppression a@beginning"
+    assert policy.suppressed_by(an_alert(), "warning") == "suppression a@beginning"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tidemark.billing.delta_index import STRETCH, WIDE, Delta, summed
 from tidemark.billing.events import may_hold, texts_of
 from tidemark.billing.trace import Hit, Refused, grouped, settle
+from udfs.events.envelope import Envelope, wrap
 from udfs.events.parse import parse
 
 TOPIC = "usage.events"
@@ -54,6 +56,24 @@ def test_a_dead_letter_gives_way_to_the_next_record_and_a_partial_one_does_not()
     assert answer == (
         "e-1 of acme was counted once. 1 copy of it came later and was dropped. 1 record of it became a dead letter. "
         "Refused by bytes alone."
+    )
+
+
+def redriven(original: Hit, meter: str) -> Hit:
+    value = wrap(Envelope(meter, "", original.value))
+    return Hit(f"{TOPIC}.redrive", 0, 0, original.arrival_ms, False, original.event, value)
+
+
+def test_what_one_meter_refused_is_counted_beside_the_event_when_it_is_redriven() -> None:
+    first = hit(1)
+    letters = {first.place: [Refused("invalid_value", "x", "bytes"), Refused("missing_value", "x", "users")]}
+    hits = [first, hit(2), redriven(first, "bytes"), replace(redriven(first, "bytes"), offset=1)]
+    settle(hits, letters, DONE | {f"{TOPIC}.redrive": {0: 2}})
+    assert [one.outcome for one in hits] == ["counted", "copy", "counted", "copy"]
+    (answer,) = answers(*hits)
+    assert answer == (
+        "e-1 of acme was counted once. 2 copies of it came later and were dropped. Refused by users alone. "
+        "Refused at first, redriven and counted by bytes."
     )
 
 

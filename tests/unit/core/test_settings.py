@@ -18,7 +18,11 @@ from tidemark.core.settings.variables import unknown, variables
 
 GOOD = {
     "redis.url": ["redis://h", "rediss://h:6380/1", "redis://[::1]:6379/0", "unix:///run/redis.sock"],
-    "postgres.url": ["postgresql://u@h:5432/d", "postgres://h/d"],
+    "postgres.url": [
+        "postgresql://u@h:5432/d",
+        "postgres://h/d",
+        "postgresql://u@h1:5432,h2,[::1]:6432/d?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+    ],
     "flink.rest_url": ["http://h:8081", "https://flink.example/path"],
     "kafka.bootstrap": ["h:9092", "a:1,b:65535", "[::1]:9092", "b-1.x.kafka.eu-west-1.amazonaws.com:9098"],
 }
@@ -30,6 +34,16 @@ BAD = {
     ("redis.url", "redis://h:port"): "has a port that is not a number",
     ("postgres.url", "localhost"): "write postgresql://localhost",
     ("postgres.url", "jdbc:postgresql://h/d"): "write postgresql://h/d",
+    ("postgres.url", "postgresql:///d?host=/run/postgresql"): "names no host",
+    ("postgres.url", "postgresql://h:port/d"): "has a port that is no number",
+    ("postgres.url", "postgresql://h1,h2:70000/d"): "has a port that is no number",
+    ("postgres.url", "postgresql://h'/d"): "a host that is not one",
+    ("postgres.url", "postgresql://h/d?connect_timeout=5"): "has the parameter 'connect_timeout'",
+    ("postgres.url", "postgresql://h/d?sslmode=verify"): "has a sslmode that is not disable,",
+    ("postgres.url", "postgresql://h/d?sslmode=require&sslmode=disable"): "has the parameter sslmode twice",
+    ("postgres.url", "postgresql://h/d?sslrootcert=ca.pem"): "has a sslrootcert that is no absolute path",
+    ("postgres.url", "postgresql://h/d?sslcert=/c.pem"): "has one of sslcert and sslkey",
+    ("postgres.url", "postgresql://h/d?target_session_attrs=standby"): "not any, read-write, primary",
     ("flink.rest_url", "127.0.0.1:8081"): "write http://127.0.0.1:8081",
     ("flink.rest_url", "http://h:99999"): "has a port that is not a number",
     ("kafka.bootstrap", "localhost"): "did you mean localhost:9092?",
@@ -63,6 +77,18 @@ def test_a_password_in_what_is_no_url_is_not_repeated(name):
         load(**{name: "somebody:hunter2@h:1"})
     assert "hunter2" not in str(refused.value)
     assert "://h:1" in str(refused.value)
+
+
+def test_a_password_among_the_parameters_is_refused_and_not_repeated():
+    with pytest.raises(UsageError, match="has the parameter 'password'") as refused:
+        load(**{"postgres.url": "postgresql://u@h/d?password=hunter2"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_parameters_that_are_not_known_are_named_without_their_values():
+    with pytest.raises(UsageError, match="has the parameter 'passwd'") as refused:
+        load(**{"postgres.url": "postgresql://u@h/d?passwd=hunter2"})
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

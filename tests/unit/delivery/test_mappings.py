@@ -187,7 +187,7 @@ def test_a_body_that_is_no_notification_is_refused(change: Mapping[str, Any]) ->
     if change == {"digest": None}:
         del body["digest"]
         change = {}
-    with pytest.raises(NotificationError, match="no notification"):
+    with pytest.raises(NotificationError, match="not a valid notification"):
         of_body("n", {**body, **change})
 
 

@@ -16,8 +16,8 @@ from tidemark.delivery.outcome import (
     Dead,
     Delivered,
     Retry,
-    of_answer,
     of_failure,
+    of_response,
     pause_s,
     retry_after_s,
 )
@@ -28,12 +28,12 @@ FIRST = Attempt("n-1", 1, 10)
 
 @pytest.mark.parametrize("status", [200, 202, 204])
 def test_any_success_is_delivered(status: int) -> None:
-    assert of_answer(FIRST, status, "", "", NOW) == Delivered()
+    assert of_response(FIRST, status, "", "", NOW) == Delivered()
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
 def test_what_may_pass_is_tried_again(status: int) -> None:
-    outcome = of_answer(FIRST, status, "", "busy", NOW)
+    outcome = of_response(FIRST, status, "", "busy", NOW)
     assert isinstance(outcome, Retry)
     assert outcome.error == f"answered {status}: busy"
     assert FIRST_PAUSE_S / 2 <= outcome.pause.total_seconds() <= FIRST_PAUSE_S
@@ -41,13 +41,13 @@ def test_what_may_pass_is_tried_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 403, 404, 410, 413, 422])
 def test_what_does_not_pass_by_itself_is_given_up_at_once(status: int) -> None:
-    assert of_answer(FIRST, status, "30", "", NOW) == Dead(f"answered {status}")
+    assert of_response(FIRST, status, "30", "", NOW) == Dead(f"answered {status}")
 
 
 def test_a_receiver_that_names_a_time_is_left_alone_until_then() -> None:
-    assert of_answer(FIRST, 429, "120", "", NOW) == Retry("answered 429", timedelta(seconds=120))
+    assert of_response(FIRST, 429, "120", "", NOW) == Retry("answered 429", timedelta(seconds=120))
     # An earlier time than our own pause does not hurry us.
-    hurried = of_answer(FIRST, 429, "0", "", NOW)
+    hurried = of_response(FIRST, 429, "0", "", NOW)
     assert isinstance(hurried, Retry)
     assert hurried.pause.total_seconds() >= FIRST_PAUSE_S / 2
 
@@ -88,6 +88,6 @@ def test_ten_attempts_take_two_hours_at_most() -> None:
 
 
 def test_errors_are_cut() -> None:
-    outcome = of_answer(FIRST, 500, "", "x" * 1_000, NOW)
+    outcome = of_response(FIRST, 500, "", "x" * 1_000, NOW)
     assert isinstance(outcome, Retry)
     assert len(outcome.error) == 300

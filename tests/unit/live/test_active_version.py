@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Layer
-from tidemark.live.active_version import prefix_of, prefix_read, prefixes
+from tidemark.live.active_version import active_prefix, prefix_of, prefixes
 from tidemark_client.switch import version_of
 
 JANUARY, MARCH = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
@@ -23,7 +23,7 @@ def layer(run_id: str, *tenants: str, end: datetime | None = None) -> Layer:
 
 
 @pytest.mark.parametrize(
-    ("stack", "found"),
+    ("stack", "by_tenant"),
     [
         ([], {}),
         ([layer("r")], {"*": "usage_r:"}),
@@ -37,8 +37,8 @@ def layer(run_id: str, *tenants: str, end: datetime | None = None) -> Layer:
         ([layer("s", "acme", end=MARCH)], {}),
     ],
 )
-def test_the_topmost_replay_that_runs_on_is_read(stack: list[Layer], found: dict[str, str]) -> None:
-    assert prefixes(stack) == found
+def test_the_topmost_replay_that_runs_on_is_read(stack: list[Layer], by_tenant: dict[str, str]) -> None:
+    assert prefixes(stack) == by_tenant
 
 
 layers = st.builds(
@@ -53,7 +53,7 @@ layers = st.builds(
 def test_readers_and_tools_take_the_same_version_and_it_is_that_of_the_views(stack: list[Layer], tenant: str) -> None:
     holding = [one for one in stack if one.end is None and (not one.tenants or tenant in one.tenants)]
     expected = prefix_of(holding[-1]) if holding else "usage:"
-    assert prefix_read(stack, LIVE, tenant) == expected
+    assert active_prefix(stack, LIVE, tenant) == expected
     assert version_of(json.dumps(prefixes(stack)), tenant, LIVE.redis_prefix) == expected
 
 

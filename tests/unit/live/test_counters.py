@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.limits.limit_parts import limit
-from tidemark.live import counters as keeper
+from tidemark.live import counters as counter_sync
 from tidemark_client.keys import counter_key, heartbeat_key, limits_key
 from udfs.live.counters import LiveTotal, latest, queue, standing_of
 
@@ -113,47 +113,47 @@ def test_a_write_carries_the_standing_or_says_that_it_is_unknown() -> None:
 NOW = datetime(2013, 1, 2, tzinfo=UTC)
 
 
-def test_the_keeper_reads_everything_at_the_start() -> None:
-    assert keeper.since(keeper.Progress(), redis_has_data=True) is None
+def test_the_sync_reads_everything_at_the_start() -> None:
+    assert counter_sync.since(counter_sync.Progress(), redis_has_data=True) is None
 
 
-def test_the_keeper_reads_everything_after_redis_lost_its_data() -> None:
-    assert keeper.since(keeper.Progress(NOW), redis_has_data=False) is None
+def test_the_sync_reads_everything_after_redis_lost_its_data() -> None:
+    assert counter_sync.since(counter_sync.Progress(NOW), redis_has_data=False) is None
 
 
-def test_the_keeper_goes_on_a_minute_before_its_last_success() -> None:
+def test_the_sync_goes_on_a_minute_before_its_last_success() -> None:
     #  ……|-- 60 s again --|cursor|-- new --|
-    assert keeper.since(keeper.Progress(NOW), redis_has_data=True) == NOW - timedelta(seconds=60)
+    assert counter_sync.since(counter_sync.Progress(NOW), redis_has_data=True) == NOW - timedelta(seconds=60)
 
 
-def test_the_keeper_leaves_out_what_it_wrote_before_as_it_is_now() -> None:
-    rows, versions = keeper.plan([total(1), total(1, customer="AA")], {})
+def test_the_sync_leaves_out_what_it_wrote_before_as_it_is_now() -> None:
+    rows, versions = counter_sync.plan([total(1), total(1, customer="AA")], {})
     assert len(rows) == 2
-    rows, versions = keeper.plan([total(2), total(1, customer="AA")], versions)
+    rows, versions = counter_sync.plan([total(2), total(1, customer="AA")], versions)
     assert rows == [total(2)]
     assert versions == {("EWR", "UA", "miles"): (JAN, 2, -1), ("EWR", "AA", "miles"): (JAN, 1, -1)}
 
 
-def test_the_keeper_writes_an_equal_total_again_when_the_limits_are_newer() -> None:
-    _, versions = keeper.plan([replace(total(1), revision=3)], {})
-    rows, _ = keeper.plan([replace(total(1), revision=4)], versions)
+def test_the_sync_writes_an_equal_total_again_when_the_limits_are_newer() -> None:
+    _, versions = counter_sync.plan([replace(total(1), revision=3)], {})
+    rows, _ = counter_sync.plan([replace(total(1), revision=4)], versions)
     assert [row.revision for row in rows] == [4]
-    assert keeper.plan([replace(total(1), revision=3)], versions)[0] == []
+    assert counter_sync.plan([replace(total(1), revision=3)], versions)[0] == []
 
 
-def test_the_keeper_forgets_what_it_no_longer_reads() -> None:
-    _, versions = keeper.plan([total(1)], {("EWR", "AA", "miles"): (JAN, 9, -1)})
+def test_the_sync_forgets_what_it_no_longer_reads() -> None:
+    _, versions = counter_sync.plan([total(1)], {("EWR", "AA", "miles"): (JAN, 9, -1)})
     assert versions == {("EWR", "UA", "miles"): (JAN, 1, -1)}
 
 
 def test_chunks_cover_every_row_once() -> None:
     rows = [total(n) for n in range(1, 2_502)]
-    parts = list(keeper.chunks(rows))
+    parts = list(counter_sync.chunks(rows))
     assert [len(part) for part in parts] == [1_000, 1_000, 501]
     assert [row for part in parts for row in part] == rows
 
 
 @pytest.mark.parametrize("text", ["0E-9", "1E+3", "123456789012345678901234567890.123456789", "-0.000000001"])
 def test_a_stored_decimal_keeps_its_digits_and_has_no_exponent(text: str) -> None:
-    assert Decimal(keeper.plain(Decimal(text))) == Decimal(text)
-    assert "E" not in keeper.plain(Decimal(text))
+    assert Decimal(counter_sync.plain(Decimal(text))) == Decimal(text)
+    assert "E" not in counter_sync.plain(Decimal(text))

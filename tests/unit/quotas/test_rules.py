@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tidemark.core.settings import Settings
 from tidemark.quotas import daemon as watch
-from tidemark.quotas.rules import HOLD, MAX_HOURS, NEWS_DIVISOR, RULES, Alarm, Decision, Reading, decide
+from tidemark.quotas.rules import MAX_HOURS, NEWS_DIVISOR, QUIET, RULES, Alarm, Decision, Reading, decide
 from tidemark.quotas.store import Stored
 from udfs.alerts.pipeline import Rule
 
@@ -37,14 +37,14 @@ def applied(alarms: Iterable[Alarm], decision: Decision) -> list[Alarm]:
     return list(table.values())
 
 
-def looks(steps: Sequence[tuple[datetime, Sequence[Reading]]], bounds: dict[Rule, int] = BOUNDS) -> list[str]:
-    """What each look decides: `+` begins, `~` grows, `-` ends, `.` nothing; one letter per changed alarm."""
+def story_of(steps: Sequence[tuple[datetime, Sequence[Reading]]], bounds: dict[Rule, int] = BOUNDS) -> list[str]:
+    """What each pass decides: `+` starts, `~` grows, `-` ends, `.` nothing; one character per changed alarm."""
     alarms: list[Alarm] = []
     story = []
     for now, readings in steps:
         decision = decide(readings, alarms, bounds, now)
-        letters = "+" * len(decision.begun) + "~" * len(decision.grown) + "-" * len(decision.ended)
-        story.append(letters or ".")
+        changes = "+" * len(decision.begun) + "~" * len(decision.grown) + "-" * len(decision.ended)
+        story.append(changes or ".")
         alarms = applied(alarms, decision)
     return story
 
@@ -83,42 +83,42 @@ def test_one_tenant_never_ends_or_grows_the_alarm_of_another() -> None:
 def test_an_alarm_ends_a_whole_quiet_hour_after_it_was_news_and_not_before() -> None:
     #  10:00 over   10:59:59 nothing   11:00 ends
     second = timedelta(seconds=1)
-    assert looks([(TEN, [volume(2_000)]), (TEN + HOUR - second, []), (TEN + HOUR, []), (TEN + 2 * HOUR, [])]) == [
+    assert story_of([(TEN, [volume(2_000)]), (TEN + HOUR - second, []), (TEN + HOUR, []), (TEN + 2 * HOUR, [])]) == [
         "+", ".", "-", ".",
     ]  # fmt: skip
 
 
 def test_a_flood_over_many_hours_is_one_alarm() -> None:
     steps = [(TEN + n * HOUR + 59 * MINUTE, [volume(5_000, TEN + n * HOUR)]) for n in range(24)]
-    assert looks(steps) == ["+"] + ["~"] * 23
+    assert story_of(steps) == ["+"] + ["~"] * 23
 
 
-def test_stragglers_of_an_hour_neither_hold_the_alarm_nor_begin_it_anew() -> None:
+def test_stragglers_of_an_hour_neither_keep_the_alarm_nor_start_it_again() -> None:
     #  10:00 over, then one late event every half hour, as long as grace lasts
     steps = [(TEN + n * HOUR / 2, [volume(2_000 + n)]) for n in range(10)]
-    assert looks(steps) == ["+", ".", "-", *["."] * 7]
+    assert story_of(steps) == ["+", ".", "-", *["."] * 7]
 
 
 def test_a_second_flood_into_the_same_hour_begins_anew() -> None:
     steps = [(TEN, [volume(2_000)]), (TEN + HOUR, []), (TEN + 2 * HOUR, [volume(4_000)])]
-    assert looks(steps) == ["+", "-", "+"]
+    assert story_of(steps) == ["+", "-", "+"]
 
 
 def test_a_trickle_is_news_once_it_has_grown_by_a_hundredth_of_the_bound() -> None:
     step = BOUNDS["tenant_volume"] // NEWS_DIVISOR
     steps = [(TEN, [volume(2_000)]), (TEN + MINUTE, [volume(2_000 + step)]), (TEN + HOUR, [volume(2_001 + step)])]
-    assert looks(steps) == ["+", ".", "~"]
+    assert story_of(steps) == ["+", ".", "~"]
 
 
-def test_unique_values_fire_as_long_as_they_are_held_and_end_an_hour_after_the_period() -> None:
+def test_unique_values_fire_as_long_as_they_are_stored_and_end_an_hour_after_the_period() -> None:
     #  10:00 - 12:30 held    13:00 the period has ended    13:30 ends
-    held = [(TEN + n * HOUR / 2, [values(60)]) for n in range(6)]
-    assert looks([*held, (TEN + 3 * HOUR, [values(3)]), (TEN + 3.5 * HOUR, [])]) == ["+", *["~"] * 5, ".", "-"]
+    steps = [(TEN + n * HOUR / 2, [values(60)]) for n in range(6)]
+    assert story_of([*steps, (TEN + 3 * HOUR, [values(3)]), (TEN + 3.5 * HOUR, [])]) == ["+", *["~"] * 5, ".", "-"]
 
 
 def test_values_that_go_up_and_down_around_the_bound_are_one_alarm() -> None:
     steps = [(TEN + n * MINUTE, [values(50 + n % 2)]) for n in range(240)]
-    assert looks(steps).count("+") == 1
+    assert story_of(steps).count("+") == 1
 
 
 def test_a_raised_bound_ends_the_alarm_after_the_hour() -> None:
@@ -145,7 +145,7 @@ def test_an_alarm_that_lasts_for_months_remembers_the_latest_hours_only() -> Non
     st.lists(st.tuples(st.integers(1, 90), st.integers(0, 5), st.integers(0, 700)), max_size=60),
     st.lists(st.integers(0, 100), max_size=60),
 )
-def test_alarms_begin_and_end_in_turn_and_never_end_early(sent: list[tuple[int, int, int]], levels: list[int]) -> None:
+def test_alarms_start_and_end_in_order_and_never_early(sent: list[tuple[int, int, int]], levels: list[int]) -> None:
     now, alarms, totals = TEN, [], dict.fromkeys(range(6), 0)
     over_at: dict[str, datetime] = {}
     for number, (minutes, hour, amount) in enumerate(sent):
@@ -159,9 +159,9 @@ def test_alarms_begin_and_end_in_turn_and_never_end_early(sent: list[tuple[int, 
         for rule in RULES:
             running = [alarm for alarm in alarms if alarm.rule == rule and alarm.resolved_at is None]
             assert len(running) <= 1
-        assert all(alarm.resolved_at is None or alarm.resolved_at - alarm.seen_at >= HOLD for alarm in alarms)
+        assert all(alarm.resolved_at is None or alarm.resolved_at - alarm.seen_at >= QUIET for alarm in alarms)
         unique = any(alarm.rule == "tenant_unique" and alarm.resolved_at is None for alarm in alarms)
-        assert unique == ("tenant_unique" in over_at and now - over_at["tenant_unique"] < HOLD)
+        assert unique == ("tenant_unique" in over_at and now - over_at["tenant_unique"] < QUIET)
     flooded = {TEN + hour * HOUR for hour, total in totals.items() if total > BOUNDS["tenant_volume"]}
     assert flooded == {hour for alarm in alarms for hour in alarm.hours}, "no hour over the bound goes unseen"
 
@@ -209,12 +209,12 @@ def test_alerts_of_other_tenants_rules_times_and_runs_have_other_ids() -> None:
     assert len(texts | {other_run.split('"id":"')[1][:36]}) == 5
 
 
-def test_standings_show_all_that_are_over_and_the_biggest_of_the_rest() -> None:
+def test_ranks_show_all_that_are_over_and_the_biggest_of_the_rest() -> None:
     rows = [volume(10 * n, tenant=f"t{n}") for n in range(1, 8)]
     rows += [volume(5_000 + n, TEN + n * HOUR, tenant="big") for n in range(3)]
-    found = watch.standings(rows, BOUNDS, top=2)
-    assert [(s.tenant_id, s.value, s.over, s.hour) for s in found] == [
+    ranks = watch.ranks(rows, BOUNDS, top=2)
+    assert [(s.tenant_id, s.value, s.over, s.hour) for s in ranks] == [
         ("big", 5_002, True, "2013-01-01T12:00:00Z"),
         ("t7", 70, False, "2013-01-01T10:00:00Z"),
     ]
-    assert [s.tenant_id for s in watch.standings(rows, {"tenant_volume": 49}, top=1)] == ["big", "t7", "t6", "t5"]
+    assert [s.tenant_id for s in watch.ranks(rows, {"tenant_volume": 49}, top=1)] == ["big", "t7", "t6", "t5"]

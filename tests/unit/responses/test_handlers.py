@@ -9,7 +9,7 @@ import pytest
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from tidemark.responses.suspend import Suspend
-from tidemark.responses.webhook import Tell
+from tidemark.responses.webhook import Notify
 from tidemark_client.keys import suspension_key
 from udfs.alerts.event import Alert
 
@@ -44,19 +44,19 @@ def test_only_a_customer_at_a_hard_limit_of_a_running_period_is_suspended(change
 
 
 def test_a_webhook_answers_what_its_globs_and_names_say() -> None:
-    anything: Handler = Tell("t", "billing")
+    anything: Handler = Notify("t", "billing")
     assert anything.wants(alert())
-    some = Tell("t", "billing", types=["anomaly.*", "limit.exceeded"], severities=["critical"], tenants=["acme"])
-    assert some.wants(alert())
-    assert some.wants(alert(type="anomaly.customer_spike"))
-    assert not some.wants(alert(type="limit.threshold"))
-    assert not some.wants(alert(severity="warning"))
-    assert not some.wants(alert(tenant_id="other"))
-    assert not some.wants(alert(tenant_id=None))
+    selective = Notify("t", "billing", types=["anomaly.*", "limit.exceeded"], severities=["critical"], tenants=["acme"])
+    assert selective.wants(alert())
+    assert selective.wants(alert(type="anomaly.customer_spike"))
+    assert not selective.wants(alert(type="limit.threshold"))
+    assert not selective.wants(alert(severity="warning"))
+    assert not selective.wants(alert(tenant_id="other"))
+    assert not selective.wants(alert(tenant_id=None))
 
 
 def test_old_conditions_suspend_but_are_told_to_nobody() -> None:
-    handlers: list[Handler] = [Suspend(cast("Flags", None)), Tell("t", "billing")]
+    handlers: list[Handler] = [Suspend(cast("Flags", None)), Notify("t", "billing")]
     assert [one.start for one in handlers] == ["beginning", "end"]
 
 

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 
-from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
 
 from tidemark.archive.index import EPOCH, Index
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.archive.source import Source
-from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import clients
 from tidemark.core.settings import KafkaSettings, Settings
 
 DAY_MS = 86_400_000
@@ -83,15 +81,9 @@ def _not_archived(source: Source, index: Index, topic: str, now: datetime, wante
 
 
 def _alter(kafka: KafkaSettings, topic: str, wanted_ms: int) -> None:
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
-        try:
-            configs = {"retention.ms": str(wanted_ms)}
-            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise UnavailableError(f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`.") from error
+    configs = {"retention.ms": str(wanted_ms)}
+    with clients.admin(kafka) as admin:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
 
 
 def shown(ms: int) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
-_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:,/\[\]@]+):(\d{1,5})", re.ASCII)
+from tidemark.core.settings.postgres_url import parse
+
+_BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
+_PATH = re.compile(r"[\w/.+@-]+", re.ASCII)
 _KAFKA_PORT = 9_092
 _MAX_PORT = 65_535
 # A local socket: it has a path and no host.
@@ -20,13 +24,7 @@ def url_of(*schemes: str) -> Callable[[str], str]:
     """A check that a URL has one of these schemes, a host, and a valid port if any."""
 
     def check(url: str) -> str:
-        scheme, separator, rest = url.partition("://")
-        if not separator:
-            raise ValueError(f"has no scheme; write {_example(schemes[0], url)}")
-        if scheme not in schemes:
-            raise ValueError(
-                f"has the scheme {scheme!r}, not {' or '.join(schemes)}; write {_example(schemes[0], rest)}"
-            )
+        scheme = _check_scheme(url, schemes)
         try:
             host, port = urlsplit(url).hostname, urlsplit(url).port
         except ValueError:
@@ -36,6 +34,22 @@ def url_of(*schemes: str) -> Callable[[str], str]:
         return url
 
     return check
+
+
+def postgres_url(url: str) -> str:
+    """Check that a URL is one of Postgres that tools and jobs understand alike."""
+    _check_scheme(url, ("postgresql", "postgres"))
+    parse(url)
+    return url
+
+
+def _check_scheme(url: str, schemes: Sequence[str]) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ValueError(f"has no scheme; write {_example(schemes[0], url)}")
+    if scheme not in schemes:
+        raise ValueError(f"has the scheme {scheme!r}, not {' or '.join(schemes)}; write {_example(schemes[0], rest)}")
+    return scheme
 
 
 def _example(scheme: str, rest: str) -> str:
@@ -56,7 +70,17 @@ def brokers(text: str) -> str:
     return text
 
 
-PostgresUrl = Annotated[str, AfterValidator(url_of("postgresql", "postgres"))]
+def plain_path(path: Path) -> Path:
+    """Check that a path is absolute, and has nothing that the options of a table would read as something else."""
+    if not path.is_absolute():
+        raise ValueError("is not absolute, and workers run in other folders; write the whole path")
+    if not _PATH.fullmatch(str(path)):
+        raise ValueError("has a character other than letters, digits and /._+@-")
+    return path
+
+
+PlainPath = Annotated[Path, AfterValidator(plain_path)]
+PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
 RedisUrl = Annotated[str, AfterValidator(url_of("redis", "rediss", _SOCKET))]
 HttpUrl = Annotated[str, AfterValidator(url_of("http", "https"))]
 Brokers = Annotated[str, AfterValidator(brokers)]

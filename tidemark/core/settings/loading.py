@@ -93,5 +93,5 @@ def _no_section(error: SettingsError) -> str:
 
 def _masked(error: Any) -> str:
     secret = any("password" in str(part) for part in error["loc"]) or "password" in error["msg"]
-    # The text before the @ of an invalid URL may hold a password.
-    return "***" if secret else re.sub(r"[^/@]+@", "***@", repr(error["input"]))[:80]
+    # The text before the @ of an invalid URL, and its parameters, may hold a password.
+    return "***" if secret else re.sub(r"\?.+'", "?***'", re.sub(r"[^/@]+@", "***@", repr(error["input"])))[:80]

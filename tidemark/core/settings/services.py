@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from tidemark.core.settings.addresses import Brokers, HttpUrl, PostgresUrl, RedisUrl
+from tidemark.core.settings.addresses import Brokers, HttpUrl, PlainPath, PostgresUrl, RedisUrl
 from tidemark.core.settings.section import Section
 
 
@@ -18,10 +20,55 @@ def without_password(url: str) -> str:
     return url
 
 
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
 class KafkaSettings(Section):
-    """Address of Kafka."""
+    """Address of Kafka, and how clients and brokers authenticate each other; paths as workers see them."""
 
     bootstrap: Brokers = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
+    security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."
+    )
+    sasl_mechanism: SaslMechanism | None = Field(
+        None, description="`PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; needed by SASL."
+    )
+    sasl_username: str | None = Field(
+        None, pattern=r"^[!#%-\[\]-~]+$", description='User of SASL; printable ASCII without space, `"`, `$` or `\\`.'
+    )
+    sasl_password_file: PlainPath | None = Field(
+        None, description="File with one line `password=…`, read by tools and by Flink's workers; needed by SASL."
+    )
+    ssl_ca_file: PlainPath | None = Field(
+        None, description="PEM file of the authorities that brokers are checked against; the system's when empty."
+    )
+    ssl_cert_file: PlainPath | None = Field(None, description="PEM file of the client's certificate, for mutual TLS.")
+    ssl_key_file: PlainPath | None = Field(
+        None, description="PEM file of the client's private key, PKCS#8 without a password."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        sasl = {
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_username": self.sasl_username,
+            "sasl_password_file": self.sasl_password_file,
+        }
+        files = {
+            "ssl_ca_file": self.ssl_ca_file,
+            "ssl_cert_file": self.ssl_cert_file,
+            "ssl_key_file": self.ssl_key_file,
+        }
+        faults = [
+            *_needed_with(self.security_protocol, "SASL", sasl, complete=True),
+            *_needed_with(self.security_protocol, "SSL", files, complete=False),
+        ]
+        if (self.ssl_cert_file is None) != (self.ssl_key_file is None):
+            faults.append("ssl_cert_file and ssl_key_file go together")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     @property
     def servers(self) -> list[str]:
@@ -29,10 +76,19 @@ class KafkaSettings(Section):
         return self.bootstrap.split(",")
 
 
+def _needed_with(protocol: str, kind: str, values: Mapping[str, object], *, complete: bool) -> Iterator[str]:
+    given = [name for name, value in values.items() if value is not None]
+    missing = [name for name in values if name not in given]
+    if kind in protocol.split("_") and complete and missing:
+        yield f"security_protocol {protocol} needs {', '.join(missing)}"
+    if kind not in protocol.split("_") and given:
+        yield f"{', '.join(given)} without effect under security_protocol {protocol}"
+
+
 class TopicSettings(Section):
     """The source topic, and how topics are created."""
 
-    events: str = Field("usage.events", description="Source topic of raw events.")
+    events: str = Field("usage.events", pattern=r"^[A-Za-z0-9._-]{1,241}$", description="Source topic of raw events.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of a topic that `topics apply` creates.")
     replication: int = Field(1, ge=1, le=9, description="Replication factor of a topic that is created.")
 

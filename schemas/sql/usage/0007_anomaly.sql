@@ -29,7 +29,7 @@ $$;
 COMMENT ON FUNCTION anomaly_written() IS 'Stamps a row of anomaly whenever it is written.';
 CREATE TRIGGER anomaly_written BEFORE UPDATE ON anomaly FOR EACH ROW EXECUTE FUNCTION anomaly_written();
 
-COMMENT ON TABLE anomaly IS 'Anomalies of usage: one row each, with the figures of its begin until it ends, then with those of its end.';
+COMMENT ON TABLE anomaly IS 'Anomalies of usage: one row each, with the figures of its start until it ends, then with those of its end.';
 COMMENT ON COLUMN anomaly.tenant_id IS 'Tenant whose usage it is.';
 COMMENT ON COLUMN anomaly.customer_id IS 'Customer of the tenant, for customer_spike; empty for the others.';
 COMMENT ON COLUMN anomaly.meter IS 'Meter that measured it, as named in the catalog; empty for error_rate.';

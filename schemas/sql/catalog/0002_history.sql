@@ -13,7 +13,7 @@ CREATE TABLE catalog.change (
 -- Rows lie in the order of their instants; a tree would make a large apply slower.
 CREATE INDEX change_changed_at ON catalog.change USING brin (changed_at);
 
--- What stands at this instant was known since its apply: the history begins there.
+-- What the catalog holds now was known since its last apply: the history begins there.
 INSERT INTO catalog.change (revision, changed_at, table_name, after)
 SELECT r.revision, r.applied_at, 'revision', to_jsonb(r)
 FROM catalog.revision r;
@@ -31,30 +31,30 @@ CREATE TRIGGER append_only
     FOR EACH STATEMENT EXECUTE FUNCTION catalog.refuse_change();
 
 -- JSON has instants as text in the time zone of the session: one zone, so that equal rows are equal JSON.
-CREATE FUNCTION catalog.remember() RETURNS trigger
+CREATE FUNCTION catalog.record_change() RETURNS trigger
     LANGUAGE plpgsql SET TimeZone = 'UTC' AS
 $$
 DECLARE
-    stands catalog.revision;
+    latest catalog.revision;
     moment timestamptz;
 BEGIN
-    SELECT * INTO STRICT stands FROM catalog.revision;
-    -- The instant of an apply, which writes its revision first; what is written past it is of its transaction's begin.
-    moment := greatest(stands.applied_at, date_trunc('milliseconds', transaction_timestamp()));
+    SELECT * INTO STRICT latest FROM catalog.revision;
+    -- The instant of an apply, which writes its revision first; a write past it has the start of its transaction.
+    moment := greatest(latest.applied_at, date_trunc('milliseconds', transaction_timestamp()));
     CASE TG_OP
         WHEN 'INSERT' THEN
             INSERT INTO catalog.change (revision, changed_at, table_name, after)
-            SELECT stands.revision, moment, TG_TABLE_NAME, to_jsonb(r)
+            SELECT latest.revision, moment, TG_TABLE_NAME, to_jsonb(r)
             FROM new_rows r;
         WHEN 'DELETE' THEN
             INSERT INTO catalog.change (revision, changed_at, table_name, before)
-            SELECT stands.revision, moment, TG_TABLE_NAME, to_jsonb(r)
+            SELECT latest.revision, moment, TG_TABLE_NAME, to_jsonb(r)
             FROM old_rows r;
         WHEN 'UPDATE' THEN
             -- Both lists are in the order of the update. Were they not, the pairs would mislead, and nothing else:
             -- rows are read back from what was taken and what was added, not from pairs.
             INSERT INTO catalog.change (revision, changed_at, table_name, before, after)
-            SELECT stands.revision, moment, TG_TABLE_NAME, o.content, n.content
+            SELECT latest.revision, moment, TG_TABLE_NAME, o.content, n.content
             FROM (SELECT row_number() OVER () AS place, to_jsonb(r) AS content FROM old_rows r) o
             JOIN (SELECT row_number() OVER () AS place, to_jsonb(r) AS content FROM new_rows r) n USING (place)
             WHERE o.content <> n.content;
@@ -62,13 +62,13 @@ BEGIN
             EXECUTE format(
                 'INSERT INTO catalog.change (revision, changed_at, table_name, before)
                  SELECT $1, $2, $3, to_jsonb(r) FROM %I.%I r', TG_TABLE_SCHEMA, TG_TABLE_NAME
-            ) USING stands.revision, moment, TG_TABLE_NAME;
+            ) USING latest.revision, moment, TG_TABLE_NAME;
     END CASE;
     RETURN NULL;
 END
 $$;
 
-CREATE FUNCTION catalog.remembered() RETURNS text[]
+CREATE FUNCTION catalog.recorded_tables() RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
 $$
     SELECT ARRAY['revision', 'tenant', 'calendar', 'customer', 'meter', 'usage_limit', 'alert_policy']
@@ -79,17 +79,17 @@ $$
 DECLARE
     relation text;
 BEGIN
-    FOREACH relation IN ARRAY catalog.remembered() LOOP
+    FOREACH relation IN ARRAY catalog.recorded_tables() LOOP
         EXECUTE format(
-            'CREATE TRIGGER remember_insert AFTER INSERT ON catalog.%1$I REFERENCING NEW TABLE AS new_rows
-                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.remember();
-             CREATE TRIGGER remember_update AFTER UPDATE ON catalog.%1$I
+            'CREATE TRIGGER record_insert AFTER INSERT ON catalog.%1$I REFERENCING NEW TABLE AS new_rows
+                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.record_change();
+             CREATE TRIGGER record_update AFTER UPDATE ON catalog.%1$I
                  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.remember();
-             CREATE TRIGGER remember_delete AFTER DELETE ON catalog.%1$I REFERENCING OLD TABLE AS old_rows
-                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.remember();
-             CREATE TRIGGER remember_truncate BEFORE TRUNCATE ON catalog.%1$I
-                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.remember()', relation
+                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.record_change();
+             CREATE TRIGGER record_delete AFTER DELETE ON catalog.%1$I REFERENCING OLD TABLE AS old_rows
+                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.record_change();
+             CREATE TRIGGER record_truncate BEFORE TRUNCATE ON catalog.%1$I
+                 FOR EACH STATEMENT EXECUTE FUNCTION catalog.record_change()', relation
         );
     END LOOP;
 END
@@ -122,11 +122,11 @@ CREATE FUNCTION catalog.rows_known_at(example anyelement, moment timestamptz) RE
 $$
 DECLARE
     relation regclass := (SELECT typrelid FROM pg_type WHERE oid = pg_typeof(example));
-    wanted   bigint;
-    found    bigint;
+    expected bigint;
+    returned bigint;
 BEGIN
     PERFORM catalog.require_known(moment);
-    -- Rows that stand, less those added since, and those taken since: in whatever order they came and went.
+    -- Rows that are there now, less those added since, and those taken since: in whatever order they came and went.
     RETURN QUERY EXECUTE format(
         'WITH since AS MATERIALIZED (
              SELECT side.content, sum(side.sign) AS sign
@@ -142,15 +142,15 @@ BEGIN
          CROSS JOIN LATERAL jsonb_populate_record(NULL::%1$s, since.content) AS r
          WHERE since.sign > 0', relation
     ) USING moment, (SELECT relname FROM pg_class WHERE oid = relation);
-    GET DIAGNOSTICS found = ROW_COUNT;
+    GET DIAGNOSTICS returned = ROW_COUNT;
     EXECUTE format(
         'SELECT (SELECT count(*) FROM %s)
               + (SELECT count(before) - count(after) FROM catalog.change WHERE changed_at > $1 AND table_name = $2)',
         relation
-    ) INTO wanted USING moment, (SELECT relname FROM pg_class WHERE oid = relation);
-    IF found <> wanted THEN
+    ) INTO expected USING moment, (SELECT relname FROM pg_class WHERE oid = relation);
+    IF returned <> expected THEN
         RAISE EXCEPTION 'the history of % gives % rows instead of %: rows were written past its triggers.',
-            relation, found, wanted USING HINT = 'name an instant after that.';
+            relation, returned, expected USING HINT = 'name an instant after that.';
     END IF;
 END
 $$;
@@ -177,7 +177,7 @@ BEGIN
     ELSE
         EXECUTE format('CREATE SCHEMA %I', target);
         EXECUTE format('COMMENT ON SCHEMA %I IS %L', target, 'Catalog of Tidemark as known at an earlier instant.');
-        FOREACH relation IN ARRAY catalog.remembered() LOOP
+        FOREACH relation IN ARRAY catalog.recorded_tables() LOOP
             PERFORM catalog.copy_known_at(moment, target, relation);
         END LOOP;
         EXECUTE format('CREATE INDEX ON %I.usage_limit (tenant_id) WHERE scope <> ''customer''', target);
@@ -217,8 +217,8 @@ COMMENT ON COLUMN catalog.change.table_name IS 'Table of the row, in this schema
 COMMENT ON COLUMN catalog.change.before IS 'The row before; null for a new one.';
 COMMENT ON COLUMN catalog.change.after IS 'The row after; null for one that was removed.';
 COMMENT ON FUNCTION catalog.refuse_change() IS 'Keeps the history append-only, for every user and tool.';
-COMMENT ON FUNCTION catalog.remember() IS 'Writes the rows that a statement changed into the history.';
-COMMENT ON FUNCTION catalog.remembered() IS 'Tables whose changes are remembered.';
+COMMENT ON FUNCTION catalog.record_change() IS 'Writes the rows that a statement changed into the history.';
+COMMENT ON FUNCTION catalog.recorded_tables() IS 'Tables whose changes are recorded.';
 COMMENT ON FUNCTION catalog.require_known(timestamptz) IS 'Refuses an instant before the history, or in the future.';
 COMMENT ON FUNCTION catalog.rows_known_at(anyelement, timestamptz) IS 'Rows of a table of the catalog as known at an instant: SELECT * FROM catalog.rows_known_at(NULL::catalog.meter, moment).';
 COMMENT ON FUNCTION catalog.known_at(timestamptz, text) IS 'Makes a schema with the catalog as known at an instant, and returns its revision; one that is there already is kept.';

@@ -256,7 +256,7 @@ FROM (
             JOIN meter_kind USING (tenant_id, meter)
             WHERE aggregation = 'weighted_sum'
             GROUP BY tenant_id, customer_id, meter, dims, period_start, unit, per
-        ) held
+        ) integrated
         WINDOW before AS (PARTITION BY tenant_id, customer_id, meter, dims ORDER BY period_start)
     ) carried
 ) bucket
@@ -361,7 +361,7 @@ FROM (
             JOIN meter_kind USING (tenant_id, meter)
             WHERE aggregation = 'weighted_sum'
             GROUP BY tenant_id, customer_id, meter, period_start, unit, per
-        ) held
+        ) integrated
         WINDOW before AS (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start)
     ) carried
 ) bucket

@@ -1,4 +1,4 @@
--- What automated responses did about alerts, and how far each of them has read the topic.
+-- What automated responses did about alerts, whom they suspended, and how far each of them has read the topic.
 
 CREATE TABLE response (
     handler     text        NOT NULL,
@@ -38,3 +38,28 @@ COMMENT ON COLUMN response_offset.handler IS 'Handler that reads.';
 COMMENT ON COLUMN response_offset.topic IS 'Topic that is read.';
 COMMENT ON COLUMN response_offset.partition IS 'Partition of it.';
 COMMENT ON COLUMN response_offset.next_offset IS 'Offset to read next.';
+
+CREATE TABLE suspension (
+    tenant_id          text        NOT NULL,
+    customer_id        text        NOT NULL,
+    source_fingerprint text        NOT NULL,
+    reason             text        NOT NULL,
+    since              timestamptz NOT NULL,
+    until              timestamptz,
+    lifted_at          timestamptz,
+    lifted_by          text,
+    PRIMARY KEY (tenant_id, customer_id, source_fingerprint, since),
+    CONSTRAINT suspension_half_open CHECK (since < until),
+    CONSTRAINT suspension_lifted CHECK ((lifted_at IS NULL) = (lifted_by IS NULL))
+);
+CREATE INDEX suspension_open ON suspension (tenant_id, customer_id) WHERE lifted_at IS NULL;
+
+COMMENT ON TABLE suspension IS 'Customers that an automated response suspended, and who lifted it.';
+COMMENT ON COLUMN suspension.tenant_id IS 'Tenant of the customer.';
+COMMENT ON COLUMN suspension.customer_id IS 'Customer that is denied.';
+COMMENT ON COLUMN suspension.source_fingerprint IS 'Fingerprint of the alert it answers; its end lifts it.';
+COMMENT ON COLUMN suspension.reason IS 'Why, in words.';
+COMMENT ON COLUMN suspension.since IS 'From when on.';
+COMMENT ON COLUMN suspension.until IS 'First instant after it; null until it is lifted.';
+COMMENT ON COLUMN suspension.lifted_at IS 'When it was lifted before its end; null otherwise.';
+COMMENT ON COLUMN suspension.lifted_by IS 'Who lifted it.';

@@ -17,11 +17,8 @@ CREATE TABLE alert (
     period_end       timestamptz,
     rule             text,
     rule_version     text,
-    summary          text        NOT NULL,
-    suggested_action text        NOT NULL,
-    runbook          text        NOT NULL,
-    evidence         jsonb       NOT NULL,
     at               timestamptz NOT NULL,
+    event            jsonb       NOT NULL CHECK (jsonb_typeof(event #> '{data,evidence}') = 'object'),
     received_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     group_key        text        NOT NULL,
     suppressed_by    text,
@@ -44,33 +41,30 @@ CREATE INDEX alert_at ON alert USING brin (at) WITH (pages_per_range = 32, autos
 COMMENT ON TABLE alert IS 'One row per alert of the topic usage.alerts, suppressed ones too.';
 COMMENT ON COLUMN alert.alert_id IS 'Id of the CloudEvent; an alert that is sent twice is one row.';
 COMMENT ON COLUMN alert.source IS 'Who saw it.';
-COMMENT ON COLUMN alert.fingerprint IS 'The same for the beginning and the end of one condition, and for no other.';
+COMMENT ON COLUMN alert.fingerprint IS 'The same for the start and the end of one condition, and for no other.';
 COMMENT ON COLUMN alert.type IS 'What is watched: limit.*, anomaly.* or pipeline.*.';
 COMMENT ON COLUMN alert.status IS 'firing when it begins, resolved when it ends.';
 COMMENT ON COLUMN alert.severity IS 'How bad it is, as sent.';
 COMMENT ON COLUMN alert.impact_severity IS 'How bad it is, given the weight of the customer; routes go by it.';
-COMMENT ON COLUMN alert.tenant_id IS 'Tenant it is about; null where it is about none.';
-COMMENT ON COLUMN alert.customer_id IS 'Customer it is about; null where it is about none.';
-COMMENT ON COLUMN alert.meter IS 'Meter it is about; null where it is about none.';
+COMMENT ON COLUMN alert.tenant_id IS 'Tenant it is about; null where there is none.';
+COMMENT ON COLUMN alert.customer_id IS 'Customer it is about; null where there is none.';
+COMMENT ON COLUMN alert.meter IS 'Meter it is about; null where there is none.';
 COMMENT ON COLUMN alert.value IS 'What was seen, in the unit of the meter.';
-COMMENT ON COLUMN alert.threshold IS 'What the value is held against.';
+COMMENT ON COLUMN alert.threshold IS 'What the value is compared with.';
 COMMENT ON COLUMN alert.period_start IS 'First instant of the billing period it belongs to.';
 COMMENT ON COLUMN alert.period_end IS 'First instant after it: the condition is over then, also unannounced.';
 COMMENT ON COLUMN alert.rule IS 'What decided: the limit or the detector.';
 COMMENT ON COLUMN alert.rule_version IS 'Version of the rule.';
-COMMENT ON COLUMN alert.summary IS 'What it is, in words.';
-COMMENT ON COLUMN alert.suggested_action IS 'What to do first; empty where nothing is suggested.';
-COMMENT ON COLUMN alert.runbook IS 'Where it says what to do.';
-COMMENT ON COLUMN alert.evidence IS 'Figures it was decided by, and those found in the stored usage when it was taken.';
 COMMENT ON COLUMN alert.at IS 'When it was seen: the time that routes, windows and groups go by.';
+COMMENT ON COLUMN alert.event IS 'The CloudEvent that receivers get: as sent, with the evidence that the stored usage added when it was taken.';
 COMMENT ON COLUMN alert.received_at IS 'When it was stored here, by the clock of the database.';
-COMMENT ON COLUMN alert.group_key IS 'Which alerts it belongs to: tenant, cause and window of alert time; of an end, those of its beginning.';
-COMMENT ON COLUMN alert.suppressed_by IS 'Why it was held back from receivers: maintenance or suppression with version, or the budget of receivers; null otherwise.';
+COMMENT ON COLUMN alert.group_key IS 'Which alerts it belongs to: tenant, cause and window of alert time; of an end, those of its start.';
+COMMENT ON COLUMN alert.suppressed_by IS 'Why receivers do not get it: maintenance or suppression with version, or the budget of receivers; null otherwise.';
 COMMENT ON COLUMN alert.acknowledged_at IS 'When somebody took notice of it.';
 COMMENT ON COLUMN alert.acknowledged_by IS 'Who did.';
 COMMENT ON COLUMN alert.outcome IS 'acted: somebody did something because of it; ignored: nothing had to be done.';
-COMMENT ON COLUMN alert.outcome_at IS 'When that was said.';
-COMMENT ON COLUMN alert.outcome_by IS 'Who said so.';
+COMMENT ON COLUMN alert.outcome_at IS 'When the outcome was recorded.';
+COMMENT ON COLUMN alert.outcome_by IS 'Who recorded it.';
 COMMENT ON COLUMN alert.note IS 'What was done, or why nothing, in words.';
 
 CREATE TABLE alert_intake (
@@ -90,6 +84,7 @@ CREATE TABLE notification (
     receiver        text        NOT NULL,
     kind            text        NOT NULL CHECK (kind IN ('pagerduty', 'alertmanager', 'slack', 'webhook')),
     alert_ids       text[]      NOT NULL CHECK (cardinality(alert_ids) > 0),
+    alert_sources   text[]      NOT NULL,
     body            jsonb       NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     due_at          timestamptz NOT NULL,
@@ -97,18 +92,20 @@ CREATE TABLE notification (
     last_error      text,
     delivered_at    timestamptz,
     dead_at         timestamptz,
+    CONSTRAINT notification_alert_keys CHECK (cardinality(alert_ids) = cardinality(alert_sources)),
     CONSTRAINT notification_one_end CHECK (delivered_at IS NULL OR dead_at IS NULL)
 );
 CREATE INDEX notification_due ON notification (due_at) WHERE delivered_at IS NULL AND dead_at IS NULL;
--- Which notifications told of an alert.
+-- Which notifications contain an alert.
 CREATE INDEX notification_alerts ON notification USING gin (alert_ids);
 
 COMMENT ON TABLE notification IS 'What goes to a receiver; open for more alerts of its group until it is due, then sent and never changed.';
 COMMENT ON COLUMN notification.notification_id IS 'The same for the same receiver, group and status, also when the topic is read again: the idempotency key.';
 COMMENT ON COLUMN notification.receiver IS 'Receiver, as named in the alert policy.';
-COMMENT ON COLUMN notification.kind IS 'How the receiver is spoken to.';
-COMMENT ON COLUMN notification.alert_ids IS 'Ids of all alerts it tells of.';
-COMMENT ON COLUMN notification.body IS 'status, severity, group_key, summary, alerts (CloudEvents, at most 500), digest. A beginning and the end of its last alert share the group_key; ends of some of its alerts have another.';
+COMMENT ON COLUMN notification.kind IS 'Protocol of the receiver.';
+COMMENT ON COLUMN notification.alert_ids IS 'Ids of all its alerts; the first 500 are sent whole.';
+COMMENT ON COLUMN notification.alert_sources IS 'Sources of the same alerts, in the same order: id and source are the key of alert.';
+COMMENT ON COLUMN notification.body IS 'status, severity, group_key, summary, digest; a notification of a response also has its alert in alerts, since the table alert may not have it yet. A firing group and the end of its last alert share the group_key; ends of some of its alerts have another.';
 COMMENT ON COLUMN notification.created_at IS 'When its first alert was taken.';
 COMMENT ON COLUMN notification.due_at IS 'When it is to be sent, or sent again; no alert joins it from then on.';
 COMMENT ON COLUMN notification.attempts IS 'How often sending was tried.';
@@ -130,36 +127,11 @@ COMMENT ON COLUMN notification_budget.day IS 'UTC day in which the notifications
 COMMENT ON COLUMN notification_budget.sent IS 'Notifications made for the day, ends too, digests not.';
 COMMENT ON COLUMN notification_budget.digested IS 'Alerts that went into the digest of the day.';
 
-CREATE TABLE suspension (
-    tenant_id          text        NOT NULL,
-    customer_id        text        NOT NULL,
-    source_fingerprint text        NOT NULL,
-    reason             text        NOT NULL,
-    since              timestamptz NOT NULL,
-    until              timestamptz,
-    lifted_at          timestamptz,
-    lifted_by          text,
-    PRIMARY KEY (tenant_id, customer_id, source_fingerprint, since),
-    CONSTRAINT suspension_half_open CHECK (since < until),
-    CONSTRAINT suspension_lifted CHECK ((lifted_at IS NULL) = (lifted_by IS NULL))
-);
-CREATE INDEX suspension_open ON suspension (tenant_id, customer_id) WHERE lifted_at IS NULL;
-
-COMMENT ON TABLE suspension IS 'Customers that an automated response suspended, and who lifted it.';
-COMMENT ON COLUMN suspension.tenant_id IS 'Tenant of the customer.';
-COMMENT ON COLUMN suspension.customer_id IS 'Customer that is denied.';
-COMMENT ON COLUMN suspension.source_fingerprint IS 'Fingerprint of the alert it answers; its end lifts it.';
-COMMENT ON COLUMN suspension.reason IS 'Why, in words.';
-COMMENT ON COLUMN suspension.since IS 'From when on.';
-COMMENT ON COLUMN suspension.until IS 'First instant after it; null until it is lifted.';
-COMMENT ON COLUMN suspension.lifted_at IS 'When it was lifted before its end; null otherwise.';
-COMMENT ON COLUMN suspension.lifted_by IS 'Who lifted it.';
-
 CREATE VIEW alert_current AS
 SELECT *
 FROM (
-    -- A beginning and an end seen at one instant: it has ended.
-    SELECT DISTINCT ON (fingerprint) *
+    -- A start and an end seen at one instant: it has ended.
+    SELECT DISTINCT ON (fingerprint) *, event #>> '{data,summary}' AS summary
     FROM alert
     ORDER BY fingerprint, at DESC, status DESC, received_at DESC
 ) latest
@@ -169,17 +141,18 @@ COMMENT ON VIEW alert_current IS 'Conditions that are firing now: not resolved, 
 -- The columns are those of the table, and mean the same.
 DO $$
 DECLARE
-    one record;
+    documented record;
 BEGIN
-    FOR one IN
+    FOR documented IN
         SELECT attname, col_description(attrelid, attnum) AS words
         FROM pg_attribute
         WHERE attrelid = 'alert'::regclass AND attnum > 0 AND NOT attisdropped
     LOOP
-        EXECUTE format('COMMENT ON COLUMN alert_current.%I IS %L', one.attname, one.words);
+        EXECUTE format('COMMENT ON COLUMN alert_current.%I IS %L', documented.attname, documented.words);
     END LOOP;
 END
 $$;
+COMMENT ON COLUMN alert_current.summary IS 'What it is, in words.';
 
 CREATE FUNCTION alert_stats(since timestamptz)
     RETURNS TABLE (
@@ -212,8 +185,8 @@ CREATE VIEW alert_rule_stats AS SELECT * FROM alert_stats('-infinity');
 COMMENT ON VIEW alert_rule_stats IS 'What became of all alerts that fired, by type and rule: a rule nobody acts on is noise.';
 COMMENT ON COLUMN alert_rule_stats.type IS 'What is watched.';
 COMMENT ON COLUMN alert_rule_stats.rule IS 'What decided; empty where nothing is named.';
-COMMENT ON COLUMN alert_rule_stats.fired IS 'Alerts of a beginning, suppressed ones too.';
-COMMENT ON COLUMN alert_rule_stats.suppressed IS 'Those held back by maintenance, suppression or a budget.';
+COMMENT ON COLUMN alert_rule_stats.fired IS 'Alerts that fired, suppressed ones too.';
+COMMENT ON COLUMN alert_rule_stats.suppressed IS 'Those suppressed by maintenance, a suppression or a budget.';
 COMMENT ON COLUMN alert_rule_stats.acknowledged IS 'Those somebody took notice of.';
 COMMENT ON COLUMN alert_rule_stats.acted IS 'Those somebody did something about.';
 COMMENT ON COLUMN alert_rule_stats.ignored IS 'Those about which nothing had to be done.';

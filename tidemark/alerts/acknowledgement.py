@@ -1,8 +1,7 @@
-"""What people say about alerts, and what their answers say about the rules."""
+"""Acknowledgements of alerts by people, and statistics of the rules."""
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,14 +10,16 @@ from typing import Literal, LiteralString
 import psycopg
 from psycopg.rows import class_row
 
-from tidemark.alerts import store
 from tidemark.core.errors import UsageError
-from tidemark.core.postgres import translated
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
 
 Outcome = Literal["acted", "ignored"]
 
-# The end of a condition stands for its beginning; of a fingerprint, the newest beginning is meant.
+# `stats` may count every stored alert.
+STATEMENT_TIMEOUT_MS = 30_000
+
+# The id of an end acknowledges its start; a fingerprint acknowledges its newest start.
 _ACK: LiteralString = """
 WITH meant AS (
     SELECT alert_id, source FROM alert WHERE alert_id = %(name)s AND status = 'firing'
@@ -42,7 +43,7 @@ SET acknowledged_at = coalesce(acknowledged_at, now()),
 FROM meant
 WHERE alert.alert_id = meant.alert_id AND alert.source = meant.source
 RETURNING alert.alert_id, type, at, coalesce(tenant_id, '') AS tenant_id, coalesce(customer_id, '') AS customer_id,
-          summary, acknowledged_at, acknowledged_by, outcome, outcome_by, note
+          event #>> '{data,summary}' AS summary, acknowledged_at, acknowledged_by, outcome, outcome_by, note
 """
 _STATS: LiteralString = """
 SELECT type, rule, fired, suppressed, acknowledged, acted, ignored, action_ratio
@@ -52,8 +53,8 @@ ORDER BY fired DESC, type, rule
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An alert somebody answered to, as it is now."""
+class Acknowledged:
+    """An acknowledged alert, as it is now."""
 
     alert_id: str
     type: str
@@ -84,8 +85,8 @@ class RuleStats:
 
 def acknowledge(
     settings: Settings, name: str, *, by: str, outcome: Outcome | None = None, note: str | None = None
-) -> list[Answered]:
-    """Say that an alert was noticed, and what came of it; who noticed first stays, the last outcome counts.
+) -> list[Acknowledged]:
+    """Acknowledge an alert and record its outcome; the first acknowledgement stays, the last outcome counts.
 
     Parameters
     ----------
@@ -103,21 +104,19 @@ def acknowledge(
     UsageError
         There is no such alert.
     UnavailableError
-        Postgres is away.
+        Postgres cannot be reached.
 
     """
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
-    try:
-        with (
-            closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(Answered)) as cursor,
-        ):
-            found = cursor.execute(_ACK, given).fetchall()
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
-    if not found:
+
+    def updated(connection: psycopg.Connection) -> list[Acknowledged]:
+        with connection.cursor(row_factory=class_row(Acknowledged)) as cursor:
+            return cursor.execute(_ACK, given).fetchall()
+
+    acknowledged = run_once(settings.postgres, "alerts", updated, settings.names.usage_schema)
+    if not acknowledged:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
-    return found
+    return acknowledged
 
 
 def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
@@ -126,17 +125,15 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
     Raises
     ------
     UnavailableError
-        Postgres is away.
+        Postgres cannot be reached.
 
     """
-    try:
-        with (
-            closing(store.opened(settings.postgres, settings.names)) as connection,
-            connection.cursor(row_factory=class_row(RuleStats)) as cursor,
-        ):
+
+    def counted(connection: psycopg.Connection) -> list[RuleStats]:
+        with connection.cursor(row_factory=class_row(RuleStats)) as cursor:
             return cursor.execute(_STATS, [days]).fetchall()
-    except psycopg.Error as error:
-        raise translated(settings.postgres, error) from error
+
+    return run_once(settings.postgres, "alerts", counted, settings.names.usage_schema, timeout_ms=STATEMENT_TIMEOUT_MS)
 
 
 def shown(at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Kafka for the tools: send so that no loss goes unseen, read a topic from its first record to the end it has now."""
+"""Reads a topic from its first record to the end it has now, and single records and ranges of it."""
 
 from __future__ import annotations
 
@@ -7,29 +7,21 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, RetriableError
+from kafka import TopicPartition
 
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import UnavailableError
+from tidemark.core.kafka import clients
+from tidemark.core.kafka.clients import RETRY_S, STALL_S
 from tidemark.core.settings import KafkaSettings
 
 Isolation = Literal["read_committed", "read_uncommitted"]
-Headers = Sequence[tuple[str, bytes]]
 
-# Records handed to the producer between two flushes: it has no memory bound of its own; worst case 20 000 x 64 KiB.
-FLUSH_EVERY = 20_000
-# A broker restart takes about 10 s; a read or write without any progress for longer than this is given up.
-STALL_S = 60.0
-# Longest wait for the first answer of any broker: about a restart of one.
-BOOTSTRAP_MS = 10_000
 # A topic that was made just now is not known to all brokers for a moment.
 _NEW_TOPIC_S = 2.0
 _POLL_RECORDS = 5_000
 _POLL_MS = 500
-_RETRY_S = 0.2
 
 
 class Record(NamedTuple):
@@ -43,94 +35,9 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class Sender:
-    """Producer with acks=all and idempotence that raises the first failed delivery instead of losing it.
-
-    Use as a context manager: leaving it flushes. Not safe for use from several threads.
-    """
-
-    def __init__(self, kafka: KafkaSettings, stall_s: float = STALL_S) -> None:
-        self._stall_s = stall_s
-        self._failure: BaseException | None = None
-        self._pending = 0
-        self._topics: set[str] = set()
-        self.sent = 0
-        with _translated(kafka):
-            self._producer = KafkaProducer(
-                bootstrap_servers=kafka.servers, bootstrap_timeout_ms=BOOTSTRAP_MS, acks="all",
-                enable_idempotence=True, compression_type="lz4", linger_ms=20, batch_size=256 * 1024,
-                max_in_flight_requests_per_connection=5, delivery_timeout_ms=int(stall_s * 1000),
-                request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000), allow_auto_create_topics=False,
-            )  # fmt: skip
-        self._kafka = kafka
-
-    def send(
-        self, topic: str, value: bytes | None, *, key: bytes | None = None, partition: int | None = None,
-        timestamp_ms: int | None = None, headers: Headers = (),
-    ) -> None:  # fmt: skip
-        """Queue one record; without `partition` the key's hash decides, as in the Java client.
-
-        Raises
-        ------
-        UnavailableError
-            An earlier record could not be delivered, or there is no such topic.
-
-        """
-        self._raise_failure()
-        if topic not in self._topics:
-            # The producer itself would wait for the topic to appear, and then blame the brokers.
-            with _consumer(self._kafka, "read_uncommitted") as consumer:
-                _partitions(consumer, topic)
-            self._topics.add(topic)
-        with _translated(self._kafka):
-            future = self._producer.send(
-                topic, value=value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=list(headers)
-            )
-        future.add_errback(self._failed)
-        self.sent += 1
-        self._pending += 1
-        if self._pending >= FLUSH_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Wait until every queued record is acknowledged by the brokers.
-
-        Raises
-        ------
-        UnavailableError
-            A record could not be delivered.
-
-        """
-        with _translated(self._kafka):
-            self._producer.flush(timeout=self._stall_s)
-        self._pending = 0
-        self._raise_failure()
-
-    def abandon(self) -> None:
-        """Close without waiting for what is queued."""
-        self._producer.close(timeout=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self.flush()
-        finally:
-            self._producer.close(timeout=5)
-
-    def _failed(self, error: BaseException) -> None:
-        self._failure = self._failure or error
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise UnavailableError(
-                f"Kafka did not take a record: {self._failure!r}.",
-                "check the topic and the brokers with `tidemark status`, then send again.",
-            )
+# Partition, offset, arrival in epoch ms, value: an event as recomputation takes it. Partition p of the redrive topic is
+# -1 - p, so that one number names a place of both topics.
+RawRecord = tuple[int, int, int, bytes | None]
 
 
 def dump(
@@ -295,72 +202,23 @@ def _range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Any]:
             raise UnavailableError(_stalled(part.topic, {part: position}, {part: end}, STALL_S), "`tidemark status`.")
 
 
+def require_topic(kafka: KafkaSettings, topic: str) -> None:
+    """Raise UnavailableError unless there is such a topic."""
+    with _consumer(kafka, "read_uncommitted") as consumer:
+        _partitions(consumer, topic)
+
+
 def end_offsets(kafka: KafkaSettings, topic: str, isolation: Isolation = "read_uncommitted") -> dict[int, int]:
     """Offset after the last record (or after the last stable one) of each partition."""
     with _consumer(kafka, isolation) as consumer:
         return ends_of(consumer.end_offsets(_partitions(consumer, topic)))
 
 
-class GroupOffsets:
-    """What a consumer group has committed, over one kept connection (asked for often while pacing)."""
-
-    def __init__(self, kafka: KafkaSettings, group: str, topic: str) -> None:
-        self._kafka, self._group, self._topic = kafka, group, topic
-        with _translated(kafka):
-            self._admin = KafkaAdminClient(bootstrap_servers=kafka.servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
-
-    def committed(self) -> dict[int, int]:
-        """Next offset to read by partition; empty for a group that never committed. Waits as `by_topic` does."""
-        return self.by_topic().get(self._topic, {})
-
-    def by_topic(self) -> dict[str, dict[int, int]]:
-        """Next offset to read of all topics of the group, by topic and partition.
-
-        The group coordinator is missing for a moment on a new cluster and while a broker restarts: asked again until
-        `STALL_S` have passed.
-        """
-        deadline = time.monotonic() + STALL_S
-        with _translated(self._kafka):
-            while True:
-                try:
-                    offsets = self._admin.list_group_offsets({self._group: None})[self._group]
-                    break
-                except RetriableError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(_RETRY_S)
-        found: dict[str, dict[int, int]] = {}
-        for part, offset in offsets.items():
-            if offset.offset >= 0:
-                found.setdefault(part.topic, {})[part.partition] = offset.offset
-        return found
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._admin.close()
-
-
-def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
-    """Next offset to read by partition as `group` has committed it; empty for a group that never committed."""
-    offsets = GroupOffsets(kafka, group, topic)
-    try:
-        return offsets.committed()
-    finally:
-        offsets.close()
-
-
 @contextmanager
 def _consumer(kafka: KafkaSettings, isolation: Isolation) -> Iterator[Any]:
-    with _translated(kafka):
-        consumer = KafkaConsumer(
-            bootstrap_servers=kafka.servers, bootstrap_timeout_ms=BOOTSTRAP_MS,
-            isolation_level=isolation, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-            allow_auto_create_topics=False, max_poll_records=_POLL_RECORDS, max_partition_fetch_bytes=4 * 1024 * 1024,
-        )  # fmt: skip
-        try:
-            yield consumer
-        finally:
-            consumer.close()
+    options = {"isolation_level": isolation, "auto_offset_reset": "earliest", "max_poll_records": _POLL_RECORDS}
+    with clients.consuming(kafka, **options, max_partition_fetch_bytes=4 * 1024 * 1024) as consumer:
+        yield consumer
 
 
 def _partitions(consumer: Any, topic: str) -> list[Any]:
@@ -368,7 +226,7 @@ def _partitions(consumer: Any, topic: str) -> list[Any]:
     while not (numbers := consumer.partitions_for_topic(topic)):
         if time.monotonic() > until:
             raise UnavailableError(f"topic {topic} does not exist.", _meant(topic, consumer.topics()))
-        time.sleep(_RETRY_S)
+        time.sleep(RETRY_S)
     return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
@@ -380,15 +238,3 @@ def _meant(topic: str, topics: Collection[str]) -> str:
 def _stalled(topic: str, now: Mapping[Any, int], ends: Mapping[Any, int], stall_s: float) -> str:
     left = ", ".join(f"{part.partition} at {now[part]} of {ends[part]}" for part in sorted(now))
     return f"reading {topic} made no progress for {stall_s:.0f} s (partition {left})."
-
-
-@contextmanager
-def _translated(kafka: KafkaSettings) -> Iterator[None]:
-    try:
-        yield
-    except TidemarkError:
-        raise
-    except KafkaError as error:
-        raise UnavailableError(
-            f"Kafka at {kafka.bootstrap}: {error!r}.", "`tidemark up`, or correct kafka.bootstrap."
-        ) from error
