@@ -1,4 +1,4 @@
-"""What supervisord runs: one description per service, with its command and environment."""
+"""The programs that supervisord runs: a description of each, with its command and environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POSTGRES_BIN = f"/usr/lib/postgresql/{POSTGRES_MAJOR}/bin"
 _POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf")
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 DAEMONS = ("live", "watch", "alerts", "deliver")
-# Marks every process of a stack, so that strays of a killed supervisor or TaskManager can be told from all others.
+# Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
 
@@ -41,7 +41,7 @@ class Program:
 
 
 def programs(paths: Paths, parts: Provisioned) -> list[Program]:
-    """Every program of a stack; DAEMONS wait until they are asked for, because they need the migrated database."""
+    """Every program of a stack; DAEMONS are started later, because they need the migrated database."""
     reap = f"{sys.executable} -m infra.local.reap {paths.root} taskmanager"
     tidemark = str(Path(sys.prefix) / "bin/tidemark")
     return [

@@ -1,4 +1,4 @@
-"""Redis killed while events flow: counting goes on, and counters of idle customers are right again within 30 s."""
+"""Redis killed while events flow: counting continues, and counters of idle customers are right again within 30 s."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_an_empty_value_is_there(literal: str) -> None:
     ],
 )
 @pytest.mark.parametrize("bound", [5, 5.0, "5", "5.0"])
-def test_numbers_compare_exactly_and_what_is_none_never(
+def test_numbers_compare_exactly_and_other_values_never(
     literal: str, expected: tuple[bool, bool, bool, bool], bound: Any
 ) -> None:
     names = ("gt", "gte", "lt", "lte")

@@ -52,7 +52,7 @@ def test_a_count_adds_one_whatever_the_quantity(quantity: Any) -> None:
 
 
 @pytest.mark.parametrize(("quantity", "amount"), [(..., "1"), ("1e2", "100"), (-0.0, "0"), (0, "0")])
-def test_a_sum_adds_the_quantity_and_one_when_there_is_none(quantity: Any, amount: str) -> None:
+def test_a_sum_adds_the_quantity_and_one_without_a_quantity(quantity: Any, amount: str) -> None:
     assert measured(BY_PLACE, quantity=quantity)[0].amount == amount
 
 
@@ -322,7 +322,7 @@ def test_what_a_filter_excludes_is_neither_measured_nor_refused() -> None:
     assert measured(flown, properties={"flown": 1, "n": 2}) == [Measurement("2", '{"n":"2"}')]
 
 
-def test_a_filter_that_is_none_hurts_only_the_events_of_its_meter() -> None:
+def test_an_invalid_filter_hurts_only_the_events_of_its_meter() -> None:
     broken = Meter("m", ("call",), "count", filter='{"property":"x"}')
     with pytest.raises(ValueError, match="filter"):
         measured(broken)

@@ -75,7 +75,7 @@ def plain_path(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("is not absolute, and workers run in other folders; write the whole path")
     if not _PATH.fullmatch(str(path)):
-        raise ValueError("has a character other than letters, digits and /._+@-")
+        raise ValueError("has a character outside a-z, A-Z, 0-9 and /._+@-")
     return path
 
 
