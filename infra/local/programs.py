@@ -1,4 +1,4 @@
-"""What supervisord runs: one description per service, with its command and environment."""
+"""The programs that supervisord runs: a description of each, with its command and environment."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Program:
 
 
 def programs(paths: Paths, parts: Provisioned) -> list[Program]:
-    """Every program of a stack; DAEMONS wait until they are asked for, because they need the migrated database."""
+    """Every program of a stack; DAEMONS are started later, because they need the migrated database."""
     reap = f"{sys.executable} -m infra.local.reap {paths.root} taskmanager"
     tidemark = str(Path(sys.prefix) / "bin/tidemark")
     return [

@@ -1,4 +1,4 @@
-"""Settings: a small typed class for each component, and one that holds them all."""
+"""Settings: a small typed class for each component, and a class with all of them."""
 
 from tidemark.core.settings.billing import (
     ArchiveSettings,

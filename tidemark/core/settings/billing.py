@@ -1,4 +1,4 @@
-"""Options of what bills rest on: closing, heartbeats, reconciliation, the archive and retention."""
+"""Options of billing: closing, heartbeats, reconciliation, the archive and retention."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from tidemark.core.settings.section import Section
 
 
 class CloseSettings(Section):
-    """When a period is closed, and when that is refused."""
+    """When a period is closed, and when closing is refused."""
 
-    settle_s: int = Field(
-        5, ge=1, le=600, description="Longest delay of a tick's timer past a checkpoint barrier that is allowed for."
-    )
+    settle_s: int = Field(5, ge=1, le=600, description="Longest delay of a tick's timer past a checkpoint barrier.")
     max_lag_s: int = Field(
-        900, ge=1, description="Time behind the clock at which a period that is due is refused instead of waited for."
+        900, ge=1, description="Lag behind the clock above which a period that is due is refused; below, closing waits."
     )
     max_dead_letters: int = Field(
         100, ge=0, description="Dead letters of a customer in a period above which it is not closed."
     )
     max_periods: int = Field(
-        100, ge=1, description="Periods of one customer that are closed at once; more wait for `close --yes`."
+        100, ge=1, description="Most periods of a customer that are closed at once; more need `close --yes`."
     )
     max_jump_days: int = Field(
         35,
         ge=1,
         le=36_500,
-        description="Days the arrival watermark may move between two closes; what is due by a greater jump waits for "
+        description="Days the arrival watermark may move between two closes; periods due by a greater jump need "
         "`close --yes`.",
     )
     interval_s: int = Field(60, ge=1, le=86_400, description="How often the role `close` closes what is due.")
@@ -39,7 +37,7 @@ class HeartbeatSettings(Section):
     """Events that let idle partitions close."""
 
     tenant: str = Field(
-        "", max_length=256, description="Tenant of heartbeats, which let idle partitions close; empty: none are sent."
+        "", max_length=256, description="Tenant of heartbeats, which let idle partitions close; empty: no heartbeats."
     )
     idle_s: int = Field(60, ge=1, le=86_400, description="Silence of a partition after which it gets a heartbeat.")
 
@@ -48,7 +46,7 @@ class ReconcileSettings(Section):
     """What reconciliation lets pass, and how the role `reconcile` runs."""
 
     tolerance: Decimal = Field(
-        Decimal(0), ge=0, description="Difference of two quantities that reconciliation lets pass; counts have none."
+        Decimal(0), ge=0, description="Difference of two quantities that reconciliation accepts; counts must be equal."
     )
     interval_s: int = Field(86_400, ge=1, description="How often the role `reconcile` runs its checks.")
     checks: tuple[str, ...] = Field((), description="Checks of the role `reconcile`; empty: all.")
@@ -59,7 +57,7 @@ class ReconcileSettings(Section):
 
 
 class ArchiveSettings(Section):
-    """Where raw records are archived, and in what portions."""
+    """Where raw records are archived, and in files of which size."""
 
     dir: str = Field("", description="Folder, or file: URI, of the archive of raw records; empty: nothing is archived.")
     file_rows: int = Field(
@@ -68,6 +66,7 @@ class ArchiveSettings(Section):
     interval_s: int = Field(
         3_600, ge=1, le=86_400, description="How often the role `archive` archives what has arrived."
     )
+    interval_s: int = Field(3_600, ge=1, le=86_400, description="Interval of `archive run --watch`.")
 
 
 class RetentionSettings(Section):
@@ -76,9 +75,9 @@ class RetentionSettings(Section):
     minute_days: int = Field(0, ge=0, description="Age at which usage_minute is dropped; 0: never.")
     hour_days: int = Field(0, ge=0, description="Age at which usage_hour is dropped; 0: never.")
     sliding_days: int = Field(0, ge=0, description="Age at which sliding windows are dropped; 0: never.")
-    events_days: int = Field(0, ge=0, description="Retention of the events topic in Kafka; 0: left as it is.")
-    deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: left as it is.")
-    dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: left as it is.")
+    events_days: int = Field(0, ge=0, description="Retention of the events topic in Kafka; 0: unchanged.")
+    deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: unchanged.")
+    dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: unchanged.")
     archive_days: int = Field(0, ge=0, description="Age at which archived records are removed; 0: never.")
     interval_s: int = Field(86_400, ge=1, description="How often the role `retention` takes the steps that are due.")
 

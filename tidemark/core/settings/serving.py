@@ -1,4 +1,4 @@
-"""Options of what is shown and sent: live totals, alerts, notifications and responses."""
+"""Options of live totals, alerts, notifications and responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidemark.core.settings.section import Section
 
 
 class LiveTotalSettings(Section):
-    """How totals in Redis are kept up."""
+    """How totals in Redis are kept current."""
 
     refresh_s: int = Field(5, ge=1, le=25, description="How often stored totals are written into Redis again.")
     leaderboard_size: int = Field(10, ge=1, le=1_000, description="Customers in the leaderboard of a tenant and meter.")
@@ -25,7 +25,7 @@ class AlertSettings(Section):
 
 
 class DeliverySettings(Section):
-    """How notifications get to their receivers."""
+    """How notifications are delivered to their receivers."""
 
     attempts: int = Field(
         10,
@@ -34,9 +34,9 @@ class DeliverySettings(Section):
         description="Attempts at a notification before it is a dead letter: 10 take two hours at most.",
     )
     timeout_ms: int = Field(
-        10_000, ge=100, le=60_000, description="Longest wait for a connection to a receiver, and for its answer."
+        10_000, ge=100, le=60_000, description="Longest wait for a connection to a receiver, and for its response."
     )
-    threads: int = Field(4, ge=1, le=64, description="Receivers that are told at the same time.")
+    threads: int = Field(4, ge=1, le=64, description="Receivers that are notified at the same time.")
 
 
 class WebhookResponse(Section):
