@@ -25,7 +25,7 @@ CONVERGED_WITHIN_S = 90.0
 
 
 @contextmanager
-def keeper(settings: Settings) -> Iterator[None]:
+def redis_sync(settings: Settings) -> Iterator[None]:
     """What keeps the run's counters right, as `tidemark serve --roles live` runs it."""
     ended = threading.Event()
     thread = threading.Thread(target=Supervisor({"live": [service(settings)]}, ended).run)

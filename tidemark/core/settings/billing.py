@@ -66,7 +66,6 @@ class ArchiveSettings(Section):
     interval_s: int = Field(
         3_600, ge=1, le=86_400, description="How often the role `archive` archives what has arrived."
     )
-    interval_s: int = Field(3_600, ge=1, le=86_400, description="Interval of `archive run --watch`.")
 
 
 class RetentionSettings(Section):
