@@ -51,7 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("ledger", "Show what a number is made of: its versions, and the offsets of the events in it."),
     "trace": (
         "trace",
-        "Show every record with an event id, which one was counted, and which totals it is in; exit code 1 without a record.",
+        "Show every record with an event id, which one was counted, and its totals; exit code 1 without a record.",
     ),
     "period": (
         "period",
