@@ -48,7 +48,7 @@ class Batch:
 
     Parameters
     ----------
-    fates:
+    outcomes:
         How many alerts were notified, suppressed, unrouted, known before, or of a version that is not active.
     notifications:
         How many are new or have more alerts.

@@ -22,7 +22,7 @@ from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_fail
 
 log = logger("deliver")
 
-# How often due notifications are looked for when there were none.
+# Pause when no notification is due.
 POLL_S = 1.0
 
 

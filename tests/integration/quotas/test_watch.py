@@ -168,7 +168,7 @@ def test_an_alarm_is_announced_once_however_often_it_is_checked(run: Settings) -
     assert statuses(run) == [("pipeline.tenant_volume", "EWR", "firing")]
 
 
-def test_an_alarm_ends_after_the_quiet_time_and_says_since_when_it_was(run: Settings) -> None:
+def test_an_alarm_ends_after_the_quiet_time_and_has_its_start(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     run_once(run)
     assert run_once(run, LATER).ended == ()

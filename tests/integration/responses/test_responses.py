@@ -94,7 +94,7 @@ def answer(responder: Responder, count: int) -> None:
 
 
 def read_all(responder: Responder) -> None:
-    """Look until the topic has nothing more; the first look only finds its place."""
+    """Run until the topic has nothing more; the first pass only finds its offsets."""
     for _ in range(3):
         responder.run_once(300)
 
@@ -220,7 +220,7 @@ def test_effect_and_offset_are_stored_together_or_not_at_all(run: Settings) -> N
     assert flag(run) != {}
 
 
-def test_a_second_responder_of_a_handler_says_so(run: Settings) -> None:
+def test_a_second_responder_of_a_handler_is_refused(run: Settings) -> None:
     with suspending(run) as first, suspending(run) as second:
         first.run_once(0)
         with pytest.raises(StandbyError, match="another `respond suspend`"):
@@ -320,7 +320,7 @@ def telling(receiver: str, **change: Any) -> Handler:
     return Notify("webhook:dunning", receiver, **{"types": ["limit.exceeded"], **change})
 
 
-def test_beginning_and_end_of_what_another_system_asked_for_are_told_to_it_once(run: Settings, billing: str) -> None:
+def test_another_system_is_notified_of_start_and_end_once(run: Settings, billing: str) -> None:
     produce(run, exceeded("old"))
     with closing(Responder(run, telling(billing))) as responder:
         assert responder.run_once(200) == PollResult(), "what was before its first start is old"
