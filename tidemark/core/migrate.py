@@ -21,7 +21,7 @@ LOCK_TIMEOUT_S = 60
 # Any fixed number: all migrations of one database take the same advisory lock.
 _LOCK_ID = 8_462_001
 
-# Its views and functions stand on rollups by name alone, so they serve the rollups of one run and those of the switch.
+# Its views and functions refer to rollups by name only, so they serve those of one run and the active version alike.
 VALUES_FILE = "0007_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
@@ -102,7 +102,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             done += _migrate_schema(connection, schema, sql_files(kind))
         if ledger:
             _create_schema(connection, names.billing_schema, "billing")
-            rollup_views.follow(connection, names)
+            rollup_views.apply(connection, names)
             done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
             rollup_views.set_grace(connection, names, settings.events.grace_s)
             _create_schema(connection, names.report_schema, "report")
@@ -163,7 +163,7 @@ def _create_extension(connection: psycopg.Connection) -> None:
 
 
 def values_files() -> list[SqlFile]:
-    """The migration that says what meters finally say: applied to the rollups, and again to the views over versions."""
+    """The migration with the values of meters: applied to the rollups, and again to the views over the versions."""
     return [file for file in sql_files("usage") if file.name == VALUES_FILE]
 
 

@@ -14,7 +14,7 @@ import redis
 from tidemark.core import migrate, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 from tidemark_client.keys import heartbeat_key, marker_key, switch_key
 from tidemark_client.switch import EVERY_TENANT, tenant_name
@@ -26,43 +26,43 @@ REDIS_TIMEOUT_S = 5.0
 MAX_AGE_S = 60.0
 
 
-def prefixes(stack: Sequence[Layer]) -> dict[str, str]:
+def prefixes(stack: Sequence[Overlay]) -> dict[str, str]:
     """Whose keys stand for which tenants, given the promoted replays, the lowest first; empty: those of the run.
 
     Counters are of open periods, so replays with an end have no say.
     """
     found: dict[str, str] = {}
-    for layer in stack:
-        if layer.end is not None:
+    for overlay in stack:
+        if overlay.end is not None:
             continue
-        if not layer.tenants:
+        if not overlay.tenants:
             # It covers what lies below for every tenant.
             found.clear()
-        whose = map(tenant_name, layer.tenants) if layer.tenants else [EVERY_TENANT]
-        found |= dict.fromkeys(whose, prefix_of(layer))
+        whose = map(tenant_name, overlay.tenants) if overlay.tenants else [EVERY_TENANT]
+        found |= dict.fromkeys(whose, prefix_of(overlay))
     return found
 
 
-def prefix_of(layer: Layer) -> str:
-    """First part of every key of the run whose rollups a layer is: it has the name of their schema."""
-    return f"{layer.usage_schema}:"
+def prefix_of(overlay: Overlay) -> str:
+    """First part of every key of the run whose rollups an overlay is: it has the name of their schema."""
+    return f"{overlay.usage_schema}:"
 
 
-def prefix_read(stack: Sequence[Layer], names: Names, tenant: str) -> str:
+def prefix_read(stack: Sequence[Overlay], names: Names, tenant: str) -> str:
     """First part of the keys that people read of a tenant."""
     found = prefixes(stack)
     return found.get(tenant_name(tenant), found.get(EVERY_TENANT, names.redis_prefix))
 
 
-def promoted(connection: psycopg.Connection, names: Names) -> list[Layer] | None:
+def promoted(connection: psycopg.Connection, names: Names) -> list[Overlay] | None:
     """Promoted replays, the lowest first; None where the run has no ledger, as a replay itself."""
-    name = f'"{names.billing_schema}".layer'
+    name = f'"{names.billing_schema}".overlay'
     known = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
-    return rollup_views.layers(connection, names) if known and known[0] else None
+    return rollup_views.overlays(connection, names) if known and known[0] else None
 
 
 def level(connection: psycopg.Connection, connected: redis.Redis, names: Names) -> bool:
-    """Write the switch as the layers have it; False when it was so already. Autocommit, outside a transaction.
+    """Write the switch as the overlays have it; False when it was so already. Autocommit, outside a transaction.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from psycopg import sql
 from tidemark.billing import periods, store
 from tidemark.billing.lines import Lines
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
 from tidemark.live import active_version
@@ -253,7 +253,7 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection]:
         ) from error
 
 
-def schema_read(settings: Settings, stack: Sequence[Layer] | None) -> str:
+def schema_read(settings: Settings, stack: Sequence[Overlay] | None) -> str:
     """The schema people read: that of the ledger, or of a replay, which has none, its own rollups."""
     names = settings.names
     return names.usage_schema if stack is None else names.billing_schema

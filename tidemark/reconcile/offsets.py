@@ -86,7 +86,7 @@ _DELTAS, _LETTERS = msgspec.json.Decoder(_Delta), msgspec.json.Decoder(_Letter)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JobCounts:
     """What the jobs say: events in the deltas and whole dead letters, by the partition they came from; partial ones."""
 
     counted: Mapping[Place, int]
@@ -94,7 +94,7 @@ class Told:
     partial: int = 0
 
 
-def told(settings: Settings, edges: Mapping[int, int]) -> Told:
+def read_counts(settings: Settings, edges: Mapping[int, int]) -> JobCounts:
     """Read deltas and dead letters as a `read_committed` consumer sees them; letters of records before the edges."""
     counted: Counter[Place] = Counter()
     dead: Counter[Place] = Counter()
@@ -110,10 +110,10 @@ def told(settings: Settings, edges: Mapping[int, int]) -> Told:
                 partial += 1
             elif letter.offset < edges.get(_number(settings, letter.topic, letter.partition), 0):
                 dead[Place(letter.topic, letter.partition)] += 1
-    return Told(counted, dead, partial)
+    return JobCounts(counted, dead, partial)
 
 
-def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], said: Told, gone: str) -> Outcome:
+def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], said: JobCounts, gone: str) -> Outcome:
     """Hold the equation of every partition; the oracle must have been made after `said` was read.
 
     `gone` says which topic no longer holds its first records; '' for none.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tidemark.billing.watermark import settle
+from tidemark.billing.watermark import drain
 from tidemark.core import rollup_views
 from tidemark.core.names import Names
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 
@@ -21,7 +21,7 @@ class Promoted:
 
     Parameters
     ----------
-    layer:
+    overlay:
         What it holds.
     above:
         Replays that stand for it where they reach.
@@ -33,8 +33,8 @@ class Promoted:
         Whether it measures by the present catalog; one that was known earlier cannot be recomputed here.
     """
 
-    layer: Layer
-    above: Sequence[Layer]
+    overlay: Overlay
+    above: Sequence[Overlay]
     settings: Settings
     edges: Mapping[str, Mapping[int, int]]
     known_catalog: bool
@@ -48,17 +48,17 @@ def promoted(connection: psycopg.Connection, settings: Settings) -> list[Promote
     UnavailableError
         The jobs of one that runs on are away, or do not come to an end.
     """
-    stack = rollup_views.layers(connection, settings.names)
+    stack = rollup_views.overlays(connection, settings.names)
     by_schema = {
         Names(settings.names.replay(one.replay_id)).usage_schema: one
         for one in (record.every(connection, settings.names) if stack else ())
     }
     found = []
-    for place, layer in enumerate(stack):
-        replay = by_schema[layer.usage_schema]
+    for place, overlay in enumerate(stack):
+        replay = by_schema[overlay.usage_schema]
         own = record.run_settings(settings, replay)
-        edges = _numbers(replay.reached) if replay.bounded and replay.reached else settle(own).offsets
-        found.append(Promoted(layer, stack[place + 1 :], own, edges, replay.catalog_at is None))
+        edges = _numbers(replay.reached) if replay.bounded and replay.reached else drain(own).offsets
+        found.append(Promoted(overlay, stack[place + 1 :], own, edges, replay.catalog_at is None))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.oracle.compare import GRAINS, load, schema_of
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
@@ -69,7 +69,7 @@ class Scope:
         Customers.
     since:
         First event time that the source topic still holds whole; None: all.
-    layers:
+    overlays:
         Promoted replays whose rows are left out: their own rules are compared with them.
     inside:
         The promoted replay whose rows alone are compared; None: those of the live run.
@@ -78,12 +78,12 @@ class Scope:
     schema: str
     wanted: Wanted
     since: datetime | None = None
-    layers: Sequence[Layer] = ()
-    inside: Layer | None = None
+    overlays: Sequence[Overlay] = ()
+    inside: Overlay | None = None
 
     def holds(self, relation: str) -> str:
         """SQL, for both databases, of the rows that are compared."""
-        left_out = f"NOT ({_covered(relation, self.layers)})" if self.layers else "true"
+        left_out = f"NOT ({_covered(relation, self.overlays)})" if self.overlays else "true"
         return left_out if self.inside is None else f"{left_out} AND ({_covered(relation, [self.inside])})"
 
 
@@ -202,19 +202,19 @@ def _since(relation: str, scope: Scope) -> str:
     return (scope.since + _WHOLE_DAY).date().isoformat() if relation == "usage_day" else scope.since.isoformat()
 
 
-def _covered(relation: str, layers: Sequence[Layer]) -> str:
+def _covered(relation: str, overlays: Sequence[Overlay]) -> str:
     """SQL, for both databases, of the rows that promoted replays hold; false for none."""
     conditions = []
-    for layer in layers:
-        start = f"TIMESTAMPTZ '{layer.start.astimezone(UTC).isoformat()}'"
-        end = f"TIMESTAMPTZ '{layer.end.astimezone(UTC).isoformat()}'" if layer.end else "TIMESTAMPTZ 'infinity'"
+    for overlay in overlays:
+        start = f"TIMESTAMPTZ '{overlay.start.astimezone(UTC).isoformat()}'"
+        end = f"TIMESTAMPTZ '{overlay.end.astimezone(UTC).isoformat()}'" if overlay.end else "TIMESTAMPTZ 'infinity'"
         bucket = BUCKETS[relation]
         bounds = f"{bucket} >= {start} AND {bucket} < {end}"
         if relation == "usage_day":
             bounds = f"{bucket} >= ({start} AT TIME ZONE 'UTC')::DATE AND {bucket} < ({end} AT TIME ZONE 'UTC')::DATE"
         if relation == "usage_period":
             bounds = f"period_start >= {start} AND period_end <= {end}"
-        names = ", ".join("'" + tenant.replace("'", "''") + "'" for tenant in layer.tenants)
+        names = ", ".join("'" + tenant.replace("'", "''") + "'" for tenant in overlay.tenants)
         conditions.append(f"({bounds}{f' AND tenant_id IN ({names})' if names else ''})")
     return " OR ".join(conditions) or "false"
 

@@ -1,4 +1,4 @@
-"""One reconciliation: settle, look, recompute, compare, store, tell."""
+"""One reconciliation: drain, look, recompute, compare, store, tell."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 import psycopg
 
 from tidemark.billing.drift import Drift, open_drift
-from tidemark.billing.watermark import settle
+from tidemark.billing.watermark import drain
 from tidemark.core import migrate, rollup_views
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups, voids
+from tidemark.reconcile.earliest import begins, first_lost
 from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
 from tidemark.reconcile.metrics import exposition
 from tidemark.reconcile.promoted import Promoted, promoted
 from tidemark.reconcile.raw import edges_of, recompute
-from tidemark.reconcile.reach import begins, first_gone
 from tidemark.reconcile.sample import Wanted
 
 log = logger("reconcile")
@@ -172,13 +172,13 @@ class _Look:
         if "grains" in self.request.checks:
             self.say("comparing grains …")
             schemas = [self.settings.names.usage_schema]
-            schemas += [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
+            schemas += [overlay.usage_schema for overlay in rollup_views.overlays(connection, self.settings.names)]
             wanted, once = self.request.wanted, [*dict.fromkeys(schemas)]
             found["grains"] = grains.check(connection, once, wanted, self.tolerance, patience_s)
         told = None
         if "offsets" in self.request.checks:
             if self.request.wanted.everything:
-                told = offsets.told(self.settings, self._numbered)
+                told = offsets.read_counts(self.settings, self._numbered)
             else:
                 found["offsets"] = Outcome(not_checked="partitions hold the events of all customers")
         # One snapshot for all else. The source is read after it, so that it holds all that the snapshot rests on.
@@ -197,7 +197,7 @@ class _Look:
         return edges_of(self.settings, self.edges)
 
     def _recomputed(
-        self, connection: psycopg.Connection, told: offsets.Told | None
+        self, connection: psycopg.Connection, told: offsets.JobCounts | None
     ) -> tuple[dict[str, Outcome], datetime | None]:
         """What is held against the independent recomputation."""
         settings, request, names = self.settings, self.request, self.settings.names
@@ -210,10 +210,10 @@ class _Look:
         with closing(oracle):
             self.say("comparing with the recomputation …")
             if told is not None:
-                found["offsets"] = offsets.check(settings, oracle, self._numbered, told, first_gone(reach))
+                found["offsets"] = offsets.check(settings, oracle, self._numbered, told, first_lost(reach))
             if "rollups" in request.checks:
-                layers = [one.layer for one in self.replays]
-                scope = rollups.Scope(names.billing_schema, request.wanted, since, layers)
+                overlays = [one.overlay for one in self.replays]
+                scope = rollups.Scope(names.billing_schema, request.wanted, since, overlays)
                 found["rollups"] = rollups.check(connection, oracle, self._numbered, scope, self.tolerance)
             if "manifests" in request.checks:
                 found["manifests"] = manifests.check(connection, names, oracle, request.wanted, self.tolerance, since)
@@ -226,7 +226,7 @@ class _Look:
 
     def _promoted(self, connection: psycopg.Connection, one: Promoted, history: list[dict[str, Any]]) -> Outcome:
         """What a promoted replay shows, by its own rules."""
-        name, schema, wanted = one.layer.usage_schema, self.settings.names.billing_schema, self.request.wanted
+        name, schema, wanted = one.overlay.usage_schema, self.settings.names.billing_schema, self.request.wanted
         if not one.known_catalog:
             return Outcome(
                 notes=[f"rows of {name} are not compared: it measures by an earlier knowledge of the catalog"]
@@ -235,7 +235,7 @@ class _Look:
         reach = begins(one.settings, [one.settings.topics.events, one.settings.topics.redrive])
         oracle, known_from_ms = recompute(one.settings, history, wanted, reach)
         with closing(oracle):
-            scope = rollups.Scope(schema, wanted, self._since(known_from_ms), one.above, one.layer)
+            scope = rollups.Scope(schema, wanted, self._since(known_from_ms), one.above, one.overlay)
             return rollups.check(connection, oracle, edges_of(one.settings, one.edges), scope, self.tolerance)
 
     def _since(self, known_from_ms: int | None) -> datetime | None:
@@ -262,7 +262,7 @@ def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
     if request.settled:
         topics = (settings.topics.events, settings.topics.redrive)
         return {topic: end_offsets(settings.kafka, topic) for topic in topics}
-    return settle(settings, say).offsets
+    return drain(settings, say).offsets
 
 
 def _with_kept(before: Sequence[Drift], name: str, outcome: Outcome) -> Outcome:

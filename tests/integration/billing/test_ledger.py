@@ -25,10 +25,10 @@ from tidemark.billing import close as ledger_close
 from tidemark.billing import outbox, periods, store
 from tidemark.billing.drift import open_drift
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
-from tidemark.billing.messages import Book, Context
-from tidemark.billing.refusals import Letters
-from tidemark.billing.sources import Feed
-from tidemark.billing.true_up import Cause, Close, TrueUp, still_periods, true_up
+from tidemark.billing.messages import Context, LedgerReader
+from tidemark.billing.refusals import DeadLetterCounts
+from tidemark.billing.sources import ActiveVersions
+from tidemark.billing.true_up import Cause, Close, TrueUp, current_periods, true_up
 from tidemark.billing.watermark import Watermark
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, rollup_views, topics
@@ -43,8 +43,8 @@ from tidemark.reconcile.sample import Wanted
 STEPS = 60
 REPLAYS = ("r1", "r2")
 ALL = [PeriodKey(TENANT, one, START + n * DAY, START + (n + 1) * DAY) for one in CUSTOMERS for n in range(DAYS)]
-NO_LETTERS = Letters({}, {})
-_LAYER = "INSERT INTO {}.layer (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES (%s, %s, %s, %s, %s)"
+NO_DEAD_LETTERS = DeadLetterCounts({}, {})
+_OVERLAY = "INSERT INTO {}.overlay (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES (%s, %s, %s, %s, %s)"
 LEDGER_TABLES = ("period_close", "period_close_line", "correction", "correction_line", "outbox")
 
 
@@ -143,7 +143,7 @@ class Machine:
             self.check(connection)
 
     def tell(self) -> None:
-        outbox.tell(self.settings)
+        outbox.publish(self.settings)
 
     def crash(self) -> None:
         """Do one of them on a connection that is ended in the middle, then all again."""
@@ -152,7 +152,7 @@ class Machine:
         with suppress(UnavailableError, TidemarkError), migrate.connect(self.settings.postgres) as connection:
             act(Dying(self.settings, connection, self.rng.randrange(2, 14)))
         with migrate.connect(self.settings.postgres) as connection:
-            stack = [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
+            stack = [overlay.usage_schema for overlay in rollup_views.overlays(connection, self.settings.names)]
             self.promoted = [one for one in ("r1", "r2") if self.schemas[one] in stack]
             self.promoted.sort(key=lambda one: stack.index(self.schemas[one]))
             assert self.promoted == promoted or act == self._switch
@@ -165,7 +165,7 @@ class Machine:
         for key, entry in entries.items():
             expected = self.world.right(key, self.schema_of)
             assert same(entry.lines, expected), (key, self.promoted)
-            assert entry.stands
+            assert entry.is_current
         at, rows = self._seen(connection)
         assert rows == {
             (key.customer_id, key.start, line.meter, value.value)
@@ -191,15 +191,15 @@ class Machine:
         statement = sql.SQL("SELECT customer_id, period_start, meter, value FROM {}.{}{}")
         return set(connection.execute(statement.format(schema, sql.Identifier(relation), arguments), values))
 
-    def _feed(self, connection: Any) -> Feed:
+    def _feed(self, connection: Any) -> ActiveVersions:
         mark = Watermark(START + self.watermark * DAY, "", {"usage.events": {0: 7}}, {})
-        return Feed(rollup_views.layers(connection, self.settings.names), {self.settings.run_id: mark})
+        return ActiveVersions(rollup_views.overlays(connection, self.settings.names), {self.settings.run_id: mark})
 
     def _close(self, connection: Any) -> None:
         keys = [key for key in ALL if key.end <= START + self.watermark * DAY]
         feed = self._feed(connection)
         if keys:
-            ledger_close.bring_up(connection, self.settings, feed, self.settings.run_id, "test", keys, NO_LETTERS)
+            ledger_close.update_ledger(connection, self.settings, feed, self.settings.run_id, "test", keys, NO_DEAD_LETTERS)
 
     def _correct_alone(self, connection: Any) -> None:
         ledger_close.correct(connection, self.settings, self._feed(connection), "test")
@@ -211,12 +211,12 @@ class Machine:
         begin, end, tenants = self.scopes[replay]
         names, schema = self.settings.names, sql.Identifier(self.settings.names.billing_schema)
         with connection.transaction():
-            store.take_turn(connection, names)
+            store.lock_ledger(connection, names)
             if promotes:
-                connection.execute(sql.SQL(_LAYER).format(schema), [replay, self.schemas[replay], tenants, begin, end])
+                connection.execute(sql.SQL(_OVERLAY).format(schema), [replay, self.schemas[replay], tenants, begin, end])
             else:
-                connection.execute(sql.SQL("DELETE FROM {}.layer WHERE replay_id = %s").format(schema), [replay])
-            rollup_views.follow(connection, names)
+                connection.execute(sql.SQL("DELETE FROM {}.overlay WHERE replay_id = %s").format(schema), [replay])
+            rollup_views.apply(connection, names)
             cause: Cause = "replay" if promotes else "revert"
             self._true_up(connection, begin, cause, replay)
         self.promoted = [*self.promoted, replay] if promotes else self.promoted[:-1]
@@ -227,7 +227,7 @@ class Machine:
         entries = store.read_entries(connection, names, [key for key in ALL if key.start >= begin])
         catalog = periods.catalog_of(self.settings)
         used = periods.with_usage(connection, names, catalog, [TENANT], begin, None, START + DAYS * DAY)
-        final = still_periods(entries, used & entries.keys())
+        final = current_periods(entries, used & entries.keys())
         due = true_up(entries, store.wanted_lines(connection, names, sorted(final)))
         context = Context(store.now(connection), "test", "", {}, START, store.catalog_revision(connection))
         store.append(connection, names, due, context, cause=cause, replay_id=replay)
@@ -238,17 +238,17 @@ class Machine:
                 self.world.write(connection, schema, event.customer, event.start)
 
 
-def told(settings: Settings) -> Book:
+def told(settings: Settings) -> LedgerReader:
     """What a consumer of both topics knows; every seq once and in order."""
-    book = Book()
-    for topic, take in ((settings.names.closes, book.close), (settings.names.corrections, book.correct)):
+    reader = LedgerReader()
+    for topic, take in ((settings.names.closes, reader.close), (settings.names.corrections, reader.correct)):
         last = 0
         for record in dump(settings.kafka, topic):
             seq = int(dict(record.headers)["seq"])
             assert seq > last
             last = seq
             take(record.value or b"")
-    return book
+    return reader
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -260,16 +260,16 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
     machine.watermark = DAYS
     machine.close()
     machine.correct()
-    outbox.tell(run)
+    outbox.publish(run)
     with migrate.connect(run.postgres) as connection:
         entries = store.read_entries(connection, run.names, ALL)
         assert entries.keys() == set(ALL)
         assert sum(entry.corrections for entry in entries.values()) > 10
-        book = told(run)
-        assert book.entries.keys() == entries.keys()
+        reader = told(run)
+        assert reader.entries.keys() == entries.keys()
         for key, entry in entries.items():
-            assert same(book.entries[key].lines, entry.lines)
-            assert book.entries[key].corrections == entry.corrections
+            assert same(reader.entries[key].lines, entry.lines)
+            assert reader.entries[key].corrections == entry.corrections
         # What was known at an instant is known of it for ever.
         for at, rows in machine.known[:: max(1, len(machine.known) // 8)]:
             assert machine.rows(connection, "usage_known_at", at) == rows
@@ -301,7 +301,7 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
     # Small transactions, killed wherever they are as soon as a few more records were written.
     script = (
         "from tidemark.billing import outbox; from tidemark.core.settings import load; outbox.BATCH = 20; "
-        f"outbox.tell(load(run_id={run.run_id!r}))"
+        f"outbox.publish(load(run_id={run.run_id!r}))"
     )
     for _ in range(5):
         before, more = written(run), rng.randrange(1, 300)
@@ -314,13 +314,13 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
         finally:
             process.kill()
             process.wait(30)
-    outbox.tell(run)
-    book = told(run)
-    assert book.entries.keys() == set(keys)
-    assert {entry.corrections for entry in book.entries.values()} == {1}
+    outbox.publish(run)
+    reader = told(run)
+    assert reader.entries.keys() == set(keys)
+    assert {entry.corrections for entry in reader.entries.values()} == {1}
     with migrate.connect(run.postgres) as connection:
-        assert outbox.untold(connection, run) == 0
-    assert outbox.tell(run) == 0
+        assert outbox.pending(connection, run) == 0
+    assert outbox.publish(run) == 0
 
 
 def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
@@ -331,7 +331,7 @@ def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
 
     def teller() -> None:
         try:
-            outbox.tell(run)
+            outbox.publish(run)
         except TidemarkError as error:
             failures.append(error)
 
@@ -340,7 +340,7 @@ def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
         thread.start()
     for thread in threads:
         thread.join(90)
-    outbox.tell(run)
+    outbox.publish(run)
     assert told(run).entries.keys() == set(keys)
     assert len(failures) <= 1
 
@@ -355,8 +355,8 @@ def test_a_row_that_was_sent_and_not_noted_is_not_sent_again(run: Settings, monk
     with monkeypatch.context() as patched:
         patched.setattr(outbox, "_note", crash)
         with pytest.raises(RuntimeError):
-            outbox.tell(run)
-    assert outbox.tell(run) == 0
+            outbox.publish(run)
+    assert outbox.publish(run) == 0
     assert told(run).entries.keys() == set(ALL)
 
 
@@ -367,8 +367,8 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
     world = World(random.Random(5), {run.names.usage_schema: lambda event: event.value})
     events = [world.happen(range(DAYS)) for _ in range(40)]
     at = START + 2 * DAY + timedelta(seconds=run.events.grace_s)
-    feed = Feed([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
-    monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
+    feed = ActiveVersions([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
+    monkeypatch.setattr(ledger_close, "drained", lambda *_: (feed, None))
     with migrate.connect(run.postgres) as connection:
         # Of "old", which has usage of its first day alone, the calendar ends after it.
         world.events.append(Event("old", START + timedelta(hours=1), Decimal(1), 0))
@@ -412,17 +412,17 @@ def test_a_close_of_many_periods_takes_seconds(run: Settings) -> None:
     mark = Watermark(START + DAY, "", {run.topics.events: {0: 7}}, {})
     with migrate.connect(run.postgres) as connection:
         done = ledger_close._close(
-            connection, run, Feed([], {run.run_id: mark}), "test", keys, NO_LETTERS, lambda _: None
+            connection, run, ActiveVersions([], {run.run_id: mark}), "test", keys, NO_DEAD_LETTERS, lambda _: None
         )
         assert done == len(keys)
-        assert outbox.tell(run) == len(keys)
+        assert outbox.publish(run) == len(keys)
 
 
 def fill(connection: psycopg.Connection, settings: Settings, keys: list[PeriodKey]) -> None:
     """Close periods with a line each."""
     lines: Lines = {LineKey("bytes", ""): Line("sum", "B", 1, 1, Decimal(1))}
     with connection.transaction():
-        store.take_turn(connection, settings.names)
+        store.lock_ledger(connection, settings.names)
         store.append(connection, settings.names, TrueUp([Close(key, lines) for key in keys]), context(connection))
 
 

@@ -555,13 +555,13 @@ def replayed(settings: Settings) -> Iterator[Settings]:
             [*scope, settings.topics.events, json.dumps(ends)],
         )
         connection.execute(
-            "INSERT INTO layer (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
+            "INSERT INTO overlay (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
             [own, *scope],
         )
-        rollup_views.follow(connection, names)
+        rollup_views.apply(connection, names)
         yield replay
-        connection.execute("DELETE FROM layer")
-        rollup_views.follow(connection, names)
+        connection.execute("DELETE FROM overlay")
+        rollup_views.apply(connection, names)
         connection.execute("DELETE FROM replay")
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(own)))
 

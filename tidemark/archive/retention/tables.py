@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.core.names import Names
-from tidemark.core.rollup_views import layers
+from tidemark.core.rollup_views import overlays
 from tidemark.core.settings import RetentionSettings
 
 # Whole chunks alone are dropped, so what is named goes up to a chunk later.
@@ -23,8 +23,8 @@ _DROP: LiteralString = "SELECT count(*) FROM drop_chunks({table}, older_than => 
 _OPEN: LiteralString = """
 SELECT tenant_id, customer_id, period_start FROM {schema}.usage_period p
 WHERE period_start < %s AND NOT EXISTS (
-    SELECT FROM {schema}.period_standing s
-    WHERE (s.tenant_id, s.customer_id, s.period_start) = (p.tenant_id, p.customer_id, p.period_start) AND s.stands
+    SELECT FROM {schema}.period_status s
+    WHERE (s.tenant_id, s.customer_id, s.period_start) = (p.tenant_id, p.customer_id, p.period_start) AND s.is_current
 )
 ORDER BY period_start, tenant_id, customer_id LIMIT 1
 """
@@ -40,7 +40,7 @@ _SLIDING = ("usage_sliding", "usage_sliding_customer")
 
 def steps(connection: psycopg.Connection, names: Names, retention: RetentionSettings, now: datetime) -> Iterator[Step]:
     """Steps for all tables that have a retention, of this run and of its promoted replays."""
-    schemas = [names.usage_schema, *(layer.usage_schema for layer in layers(connection, names))]
+    schemas = [names.usage_schema, *(overlay.usage_schema for overlay in overlays(connection, names))]
     for table, days in (
         ("usage_minute", retention.minute_days),
         ("usage_hour", retention.hour_days),

@@ -40,7 +40,7 @@ def _of_topic(consumer: KafkaConsumer, topic: str) -> dict[int, int]:
     return {part.partition: offset for part, offset in consumer.beginning_offsets(parts).items()} if parts else {}
 
 
-def first_gone(found: Begins) -> str:
+def first_lost(found: Begins) -> str:
     """In words, a partition whose first records are gone; '' when there is none."""
     for topic, partitions in found.items():
         for partition, offset in sorted(partitions.items()):
