@@ -1,4 +1,4 @@
-"""The plan of retention: all steps at one instant; a dry run prints what a run does."""
+"""The plan of retention: all steps for one instant; a dry run prints what a run does."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from tidemark.core.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order they are taken; good while `planned` is open."""
+    """Steps in the order of execution; valid while `planned` is open."""
 
     at: datetime
     steps: tuple[Step, ...]
 
     def act(self) -> list[Step]:
-        """Take the steps that are due and not refused; those taken."""
+        """Execute the steps that are due and not refused; returns them."""
         due = [step for step in self.steps if step.is_due]
         for step in due:
             step.act()
         return due
 
     def raise_if_refused(self) -> None:
-        """Raise TidemarkError when a step was refused, after the others were taken."""
+        """Raise TidemarkError if a step was refused, after the others were executed."""
         refused = [f"{step.target}: {step.refused}" for step in self.steps if step.refused]
         if refused:
-            raise TidemarkError("; ".join(refused) + ".", "change the settings of `retention`, or what they wait for.")
+            raise TidemarkError("; ".join(refused) + ".", "change the settings of `retention`, or remove the reason.")
 
 
 @contextmanager
 def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
-    """What is due at an instant (None: now, by the clock of the database); the archive is not changed meanwhile.
+    """What is due at an instant (None: now, by the clock of the database); the archive is locked meanwhile.
 
     Raises
     ------
     UnavailableError
         Kafka or Postgres does not answer.
     TidemarkError
-        Somebody else changes the archive.
+        Another process changes the archive.
     """
     with writing(settings.postgres, settings.names) as index, reading(settings.kafka) as source:
         connection = index.connection
