@@ -226,7 +226,7 @@ def test_archived_files_go_when_kafka_and_open_periods_no_longer_need_them(run: 
     archiver.run(run)
     kept = set_days(run, archive=50)
     with planned(kept, NOW) as plan:
-        assert step_of(plan, run.topics.events).refused == "Kafka keeps the topic for ever, that is longer"
+        assert step_of(plan, run.topics.events).refused == "Kafka keeps the topic for ever, which is longer"
     # Given a topic that keeps 20 days, and a period of 100 days ago that is not closed, ...
     with planned(set_days(run, events=20), NOW) as plan:
         plan.act()
