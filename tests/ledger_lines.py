@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from tidemark.billing.lines import PeriodKey
-from tidemark.billing.messages import Book
+from tidemark.billing.messages import LedgerReader
 from tidemark.core import postgres
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -34,7 +34,7 @@ def standing(settings: Settings) -> set[PeriodKey]:
     """Closed periods that are periods now."""
     rows = ask(
         settings,
-        "SELECT tenant_id, customer_id, period_start, period_end FROM {billing}.period_standing WHERE stands",
+        "SELECT tenant_id, customer_id, period_start, period_end FROM {billing}.period_status WHERE stands",
     )
     return {PeriodKey(*row) for row in rows}
 
@@ -78,10 +78,10 @@ def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def read_book(settings: Settings) -> Book:
+def read_ledger(settings: Settings) -> LedgerReader:
     """What a consumer of both topics of the ledger knows, from their first records on."""
-    book = Book()
-    for topic, take in ((settings.names.closes, book.close), (settings.names.corrections, book.correct)):
+    reader = LedgerReader()
+    for topic, take in ((settings.names.closes, reader.close), (settings.names.corrections, reader.correct)):
         for one in dump(settings.kafka, topic):
             take(one.value or b"")
-    return book
+    return reader

@@ -27,7 +27,7 @@ from tests.bench.drain import LIMIT_S
 from tests.bench.stack import bench_stack
 from tidemark.billing import delta_index, explain
 from tidemark.billing.trace import trace
-from tidemark.billing.watermark import settle
+from tidemark.billing.watermark import drain
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.kafka import Sender, committed_offsets, dump, end_offsets
 from tidemark.core.settings import Settings, load
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             LIMIT_S,
             "the topic to be read",
         )
-        settle(settings)
+        drain(settings)
         sys.stdout.write(json.dumps(measured(settings, asked.other), indent=2, ensure_ascii=False) + "\n")
     return 0
 

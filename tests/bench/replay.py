@@ -23,7 +23,7 @@ from tests.bench import load as events
 from tests.bench.drain import LIMIT_S
 from tests.bench.latency import measure
 from tests.bench.stack import bench_stack, wait_ended
-from tidemark.billing.watermark import settle
+from tidemark.billing.watermark import drain
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender, committed_offsets, end_offsets
 from tidemark.core.settings import Settings, load
@@ -67,7 +67,7 @@ def timed(settings: Settings, run: Settings) -> dict[str, Any]:
         every_s=0.1,
     )  # fmt: skip
     read_s = time.monotonic() - started
-    settle(run)
+    drain(run)
     stored_s = time.monotonic() - started
     return {
         "left": left, "read_s": round(read_s, 1), "read_per_s": round(left / read_s), "stored_s": round(stored_s, 1),

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.ledger_lines import closed_lines, current_differences, final_periods, oracle_lines, read_book, standing
+from tests.ledger_lines import closed_lines, current_differences, final_periods, oracle_lines, read_ledger, standing
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing.close import close
-from tidemark.billing.decide import Wish
+from tidemark.billing.decide import CloseRequest
 from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.demo import DEMO_SETTINGS
@@ -24,7 +24,7 @@ from tidemark.demo.flights import demo_stream
 from tidemark.demo.report import demo_catalog
 from tidemark.replay import run as replay_run
 from tidemark.replay.diff import diff
-from tidemark.replay.switch import promote, revert
+from tidemark.replay.promotion import promote, revert
 
 pytestmark = pytest.mark.drill
 
@@ -76,8 +76,8 @@ def assert_reads_as(made: Pipeline, catalog: dict[str, Any]) -> None:
         assert closed_lines(made.settings) == oracle_lines(oracle, made.settings)
         assert final_periods(oracle, AFTER - timedelta(days=3)) <= standing(made.settings)
     tell(made.settings)
-    told = read_book(made.settings)
-    assert {key for key, entry in told.entries.items() if entry.stands} == standing(made.settings)
+    told = read_ledger(made.settings)
+    assert {key for key, entry in told.entries.items() if entry.is_current} == standing(made.settings)
 
 
 def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_version(
@@ -89,7 +89,7 @@ def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_v
         before = closed_lines(settings)
         year.send(part)
         year.wait_offsets()
-        done = close(settings, "drill", Wish(yes=True))
+        done = close(settings, "drill", CloseRequest(approved=True))
         assert not done.refused
         assert done.corrections == 0
         assert closed_lines(settings).items() >= before.items()

@@ -18,8 +18,8 @@ LIMITS = "limit."
 _KNOWN = "SELECT to_regclass(%s) IS NOT NULL"
 _ACTIVE = """
 SELECT l.replay_id, l.tenants, (extract(epoch FROM d.since) * 1000)::bigint,
-       (extract(epoch FROM coalesce(r.level_at, d.since)) * 1000)::bigint
-FROM {schema}.layer l
+       (extract(epoch FROM coalesce(r.caught_up_at, d.since)) * 1000)::bigint
+FROM {schema}.overlay l
 JOIN {schema}.replay r USING (replay_id)
 JOIN (
     SELECT replay_id, max(at) AS since FROM {schema}.replay_decision WHERE decision = 'promote' GROUP BY replay_id

@@ -1,1 +1,1 @@
-"""The archive: raw records in Parquet files, each once, for replays and audits beyond what Kafka keeps."""
+"""The archive: raw records in Parquet files, each once, for replays and audits beyond the retention of Kafka."""

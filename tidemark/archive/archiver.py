@@ -1,10 +1,10 @@
-"""Archives what has arrived: each record once, in files that are whole or not there, whenever it is killed.
+"""Archives committed records: each record once, in files that are complete or absent, even after a crash.
 
-One file comes to be in this order, and every crash leaves one of these states:
+A file is made in this order, and every crash leaves one of these states:
 
 1. it is written under an unfinished name           left over: removed by the next run
-2. it is forced to the disk, then renamed           in no index: readers do not see it, the next run removes it
-3. its row is inserted, with the gaps it explains   done: the next run goes on behind it
+2. it is synced to disk, then renamed               in no index: readers do not see it, the next run removes it
+3. its row is inserted, with the gaps it explains   done: the next run continues behind it
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Archived:
         Records and files written, and bytes of the files.
     gaps:
         Offsets found without a record; those with the reason `retention` are lost.
-    removed, aside:
-        Left-overs of runs that were killed: removed, and put aside because Kafka no longer has their records.
+    removed, quarantined:
+        Left-overs of runs that were killed: removed, or quarantined because Kafka no longer has their records.
     """
 
     rows: int = 0
@@ -45,7 +45,7 @@ class Archived:
     size: int = 0
     gaps: list[Gap] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    aside: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
@@ -54,26 +54,26 @@ class Archived:
 
 
 def topics_of(topics: TopicSettings) -> tuple[str, str]:
-    """Topics that are archived: all that a replay reads."""
+    """Topics that are archived: those that a replay reads."""
     return topics.events, topics.redrive
 
 
 def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Archived:
-    """Archive all that is committed now, in the events topic and the redrive topic.
+    """Archive everything committed by now in the events topic and the redrive topic.
 
     Raises
     ------
     UnavailableError
-        Kafka or Postgres does not answer; what was done stays done.
+        Kafka or Postgres does not answer; what was archived stays archived.
     TidemarkError
-        Somebody else changes the archive, the folder belongs to another one, or a topic was made anew.
+        Another process changes the archive, the folder belongs to another archive, or a topic was created again.
     """
     with writing(settings.postgres, settings.names) as index:
         return run_with(settings, index, progress)
 
 
 def run_with(settings: Settings, index: Index, progress: Callable[[int], None] | None = None) -> Archived:
-    """`run` for one whose turn it is already."""
+    """`run` for a caller that holds the lock of the archive."""
     folder = Folder.of(settings.archive)
     folder.claim(index.archive_id(), known_files=index.count())
     done = Archived()
@@ -98,13 +98,13 @@ def service(settings: Settings) -> Service[Stateless, Archived]:
 
 def _report(done: Archived, recovered: bool) -> None:
     lost = [f"{gap.topic} {gap.partition}:{gap.first}-{gap.last}" for gap in done.gaps if gap.reason == "retention"]
-    if done.rows or lost or done.removed or done.aside or recovered:
+    if done.rows or lost or done.removed or done.quarantined or recovered:
         log("archived", level="warning" if lost else "info", rows=done.rows, files=done.files, bytes=done.size,
-            lost=lost, removed=done.removed, aside=done.aside)  # fmt: skip
+            lost=lost, removed=done.removed, quarantined=done.quarantined)  # fmt: skip
 
 
 class _Archiver:
-    """One topic."""
+    """Archives one topic."""
 
     def __init__(
         self, settings: Settings, index: Index, folder: Folder, source: Source, topic: str, done: Archived,
@@ -120,58 +120,57 @@ class _Archiver:
     def run(self) -> None:
         """Archive the topic up to its present end."""
         self._source.refuse_compacted(self._topic)
-        self._index.know_topic(self._topic, self._source.topic_id(self._topic))
-        begins, ends, nexts = (
-            self._source.begins(self._topic), self._source.ends(self._topic), self._index.next_offsets(self._topic)
-        )  # fmt: skip
-        self._clear(begins)
+        self._index.register_topic(self._topic, self._source.topic_id(self._topic))
+        earliest, ends = self._source.earliest_offsets(self._topic), self._source.ends(self._topic)
+        nexts = self._index.next_offsets(self._topic)
+        self._clear(earliest)
         for partition, end in ends.items():
             start = nexts.get(partition, 0)
             if start > end:
                 raise TidemarkError(
-                    f"partition {partition} of {self._topic} ends at {end}, and the archive holds it up to {start}.",
-                    "Kafka has lost records: see what its brokers were restored from.",
+                    f"partition {partition} of {self._topic} ends at {end}, but the archive has it up to {start}.",
+                    "Kafka has lost records: check what its brokers were restored from.",
                 )
             try:
                 self._partition(partition, start, end)
             finally:
                 self._abandon()
 
-    def _clear(self, begins: dict[int, int]) -> None:
-        """Take away what killed runs have left, and what was replaced or has expired."""
+    def _clear(self, earliest: dict[int, int]) -> None:
+        """Remove files that killed runs have left, and files that were replaced or have expired."""
         files, nexts = self._index.files(self._topic), self._index.next_offsets(self._topic)
         known = {file.path for file in files}
-        held = [(file.partition, file.first, file.last) for file in files]
-        held += [(gap.partition, gap.first, gap.last) for gap in self._index.gaps(self._topic)]
+        covered = [(file.partition, file.first, file.last) for file in files]
+        covered += [(gap.partition, gap.first, gap.last) for gap in self._index.gaps(self._topic)]
         for path in self._folder.files(self._topic):
             place = layout.place_of(path)
             if path in known:
                 continue
             if (
                 place is None
-                or _is_held(place, held)
-                or place[1] >= max(nexts.get(place[0], 0), begins.get(place[0], 0))
+                or _is_covered(place, covered)
+                or place[1] >= max(nexts.get(place[0], 0), earliest.get(place[0], 0))
             ):
                 self._folder.remove(path)
                 self._done.removed.append(path)
             else:
-                # Finished, in no index, and not to be had again.
-                self._done.aside.append(self._folder.put_aside(path))
+                # Finished, in no index, and Kafka no longer has its records.
+                self._done.quarantined.append(self._folder.quarantine(path))
 
     def _partition(self, partition: int, start: int, end: int) -> None:
-        for found in self._source.read(self._topic, partition, start, end):
-            if isinstance(found, Gap):
-                self._miss(found)
+        for entry in self._source.read(self._topic, partition, start, end):
+            if isinstance(entry, Gap):
+                self._add_gap(entry)
             else:
-                self._add(found)
+                self._add(entry)
         self._finish()
-        # A tail without records.
+        # Gaps after the last record.
         if self._gaps:
             self._index.add(None, self._gaps)
-            self._note()
+            self._report_gaps()
 
-    def _miss(self, gap: Gap) -> None:
-        """Note a gap; what Kafka tells in pieces is one."""
+    def _add_gap(self, gap: Gap) -> None:
+        """Remember a gap; adjacent gaps with the same reason become one."""
         last = self._gaps[-1] if self._gaps else None
         if last and (last.last + 1, last.reason) == (gap.first, gap.reason):
             self._gaps[-1] = replace(last, last=gap.last)
@@ -181,7 +180,7 @@ class _Archiver:
     def _add(self, record: Record) -> None:
         day = instant(record.timestamp_ms).date()
         if self._writer is not None and (
-            # Records of an earlier day, which only other clocks than the broker's bring, stay with those before them.
+            # Records of an earlier day, possible only without the broker's clock, stay with those before them.
             day > self._day or self._writer.rows >= self._file_rows or self._writer.size >= FILE_BYTES
         ):
             self._finish()
@@ -191,7 +190,7 @@ class _Archiver:
         self._writer.add(record)
 
     def _finish(self) -> None:
-        """Close the file, make it visible, and put it into the index."""
+        """Close the file, make it visible, and add it to the index."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -199,7 +198,7 @@ class _Archiver:
         file = self._described(writer)
         self._folder.finish(writer.path, file.path)
         self._index.add(file, self._gaps)
-        self._note()
+        self._report_gaps()
         self._done.rows += file.rows
         self._done.files += 1
         self._done.size += file.size
@@ -222,7 +221,7 @@ class _Archiver:
             path=layout.file_name(self._topic, self._day, partition, writer.first, writer.last),
         )
 
-    def _note(self) -> None:
+    def _report_gaps(self) -> None:
         self._done.gaps += self._gaps
         self._gaps = []
 
@@ -233,6 +232,6 @@ class _Archiver:
             writer.close()
 
 
-def _is_held(place: tuple[int, int], held: list[tuple[int, int, int]]) -> bool:
-    """Whether partition and offset are in one of the ranges: another file, or none any more, stands for it."""
-    return any(partition == place[0] and first <= place[1] <= last for partition, first, last in held)
+def _is_covered(place: tuple[int, int], covered: list[tuple[int, int, int]]) -> bool:
+    """Whether partition and offset are in one of the ranges: the index has another file or a gap for them."""
+    return any(partition == place[0] and first <= place[1] <= last for partition, first, last in covered)

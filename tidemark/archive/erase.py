@@ -1,9 +1,9 @@
-"""Erases what the archive holds of one customer beyond what metering reads; totals stay as they are.
+"""Erases data of one customer from the archive, except what metering reads; totals stay as they are.
 
-1. What has arrived is archived, so that nothing old comes into the archive afterwards.
-2. Files that hold events of the customer are written again, beside the old ones, which stay in the index.
-3. One transaction points the index to the new files, takes values of events out of alerts, and says who erased what.
-4. The old files are removed. After a crash before that, the next archive or erase removes what is in no index.
+1. Everything that has arrived is archived, so that no older record enters the archive afterwards.
+2. Files with events of the customer are rewritten beside the old files, which stay in the index.
+3. One transaction points the index to the new files, removes values of events from alerts, and records the erasure.
+4. The old files are removed. After a crash before that, the next archive run or erasure removes files in no index.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.meters.meter import Meter
 
-# What alerts hold of events: group-by values, and samples.
+# Values of events in alerts: group-by values, and samples.
 _EVENT_VALUES = ["top_dimensions", "samples"]
 _REPLACE: LiteralString = """
 UPDATE archive_file
@@ -55,13 +55,13 @@ _COUNT: LiteralString = """
 SELECT count(*) FROM {alert}
 WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND event #> '{{data,evidence}}' ?| %(values)s::text[]
 """
-_TOLD: LiteralString = """
+_RECORD: LiteralString = """
 INSERT INTO erasure (tenant_id, customer_id, erased_by, files, events, unreadable, alerts, kept, kafka)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING erasure_id, erased_at
 """
 
 
-_ONCE_KNOWN: LiteralString = """
+_ALL_VERSIONS: LiteralString = """
 SELECT DISTINCT meter->>'tenant_id', coalesce(meter->'group_by', '[]'), meter->>'value',
        nullif(meter->'filter', 'null')::text
 FROM catalog.change
@@ -72,22 +72,22 @@ WHERE table_name = 'meter' AND meter IS NOT NULL
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was, or with `dry_run` would be, erased.
+    """What was erased or, with `dry_run`, would be.
 
     Parameters
     ----------
     files:
-        Paths of files that hold something to be erased.
+        Paths of files with data to erase.
     events:
-        Records of the customer that lose something; of these `unreadable` are no events.
+        Records of the customer that lose data; `unreadable` of them are not valid events.
     alerts:
         Alerts whose evidence loses values of events.
     kept:
-        Paths that meters of the tenant read.
+        Paths of properties that meters of the tenant read.
     kafka:
-        When each topic has removed what it holds now; None for never. Nothing can be erased there.
+        When each topic will have removed its present records; None for never. Nothing can be erased there.
     erasure_id, erased_at:
-        The row that tells of it; None when there is none.
+        The row that records the erasure; None for a dry run.
     """
 
     files: tuple[str, ...]
@@ -104,16 +104,16 @@ def erase(
     settings: Settings, tenant_id: str, customer_id: str, *, by: str, dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Erased:  # fmt: skip
-    """Erase a customer; see above. Repeated, it changes no file, and tells of itself again.
+    """Erase a customer; see above. A repeated call changes no file, and is recorded again.
 
     Parameters
     ----------
     settings:
-        Of the run whose archive is meant.
+        Settings of the run with the archive.
     tenant_id, customer_id:
         The customer; ids, times, types and quantities of its events stay, and what meters read.
     by:
-        Who asks for it.
+        Who requests it.
     dry_run:
         Read and count only.
     progress:
@@ -126,10 +126,10 @@ def erase(
     UnavailableError
         Kafka, Postgres or the catalog does not answer.
     TidemarkError
-        A file cannot be read, or an event would not be counted as before: then nothing was changed.
+        A file cannot be read, or an event would be counted differently; nothing was changed.
     """
     if not by.strip():
-        raise UsageError("nobody is named who erases.", "add --by with a name that will be understood in years.")
+        raise UsageError("the name of who erases is missing.", "add --by with a name that is still clear in years.")
     if dry_run:
         with opened(settings.postgres, settings.names) as index:
             return _Erasure(settings, index, (tenant_id, customer_id), progress).planned()
@@ -147,15 +147,15 @@ class _Erasure:
         self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.events.default_tenant)
         self._progress = progress
         self._events = self._unreadable = 0
-        self._kafka = held_until(settings)
+        self._kafka = kafka_keeps_until(settings)
         self._alert = sql.Identifier(settings.names.usage_schema, "alert")
         self._notification = sql.Identifier(settings.names.usage_schema, "notification")
 
     def planned(self) -> Erased:
         """Count what there is to erase."""
         files = [file.path for file in self._files() if self._concerns(file)]
-        row = self._index.connection.execute(sql.SQL(_COUNT).format(alert=self._alert), self._given()).fetchone()
-        return self._told(files, int(row[0]) if row else 0)
+        row = self._index.connection.execute(sql.SQL(_COUNT).format(alert=self._alert), self._values()).fetchone()
+        return self._erased(files, int(row[0]) if row else 0)
 
     def done(self, by: str) -> Erased:
         """Erase."""
@@ -165,37 +165,37 @@ class _Erasure:
         with self._index.connection.transaction():
             for old, new in pairs:
                 self._replace(old, new)
-            alerts = self._index.connection.execute(sql.SQL(_BLANK).format(alert=self._alert), self._given()).rowcount
+            alerts = self._index.connection.execute(sql.SQL(_BLANK).format(alert=self._alert), self._values()).rowcount
             copies = sql.SQL(_BLANK_COPIES).format(notification=self._notification)
-            self._index.connection.execute(copies, self._given())
-            told = self._told([new.path for _, new in pairs], alerts)
-            row = self._index.connection.execute(_TOLD, self._row(told, by)).fetchone()
+            self._index.connection.execute(copies, self._values())
+            erased = self._erased([new.path for _, new in pairs], alerts)
+            row = self._index.connection.execute(_RECORD, self._row(erased, by)).fetchone()
         # Step 4
         for old, _ in pairs:
             self._folder.remove(old.path)
-        return replace(told, erasure_id=row[0], erased_at=row[1]) if row else told
+        return replace(erased, erasure_id=row[0], erased_at=row[1]) if row else erased
 
     def _files(self) -> list[File]:
         return [file for topic in topics_of(self._settings.topics) for file in self._index.files(topic)]
 
     def _concerns(self, file: File) -> bool:
-        """Whether a file holds something to erase; counts it."""
-        found = False
+        """Whether a file has data to erase; counts it."""
+        concerned = False
         for record in read_file(self._folder, self._index, file):
             if self._redacted(record) != record:
-                found = True
+                concerned = True
                 self._events += 1
                 self._unreadable += self._subject.is_unreadable(record.value, record.timestamp_ms)
         if self._progress is not None:
             self._progress(file.rows)
-        return found
+        return concerned
 
     def _redacted(self, record: Record) -> Record:
         try:
             value = self._subject.redacted(record.value, record.timestamp_ms)
         except RedactionError as error:
             raise TidemarkError(
-                f"offset {record.offset} of partition {record.partition} cannot be reduced: {error}.",
+                f"offset {record.offset} of partition {record.partition} cannot be redacted: {error}.",
                 "nothing was changed; report the event.",
             ) from error
         if value is None:
@@ -222,36 +222,36 @@ class _Erasure:
         row = (new.path, new.size, new.sha256, old.topic, old.partition, old.first, old.path)
         self._index.connection.execute(_REPLACE, row)
 
-    def _given(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         return {
             "tenant": self._subject.tenant_id, "customer": self._subject.customer_id, "values": _EVENT_VALUES,
         }  # fmt: skip
 
-    def _told(self, files: list[str], alerts: int) -> Erased:
+    def _erased(self, files: list[str], alerts: int) -> Erased:
         return Erased(tuple(files), self._events, self._unreadable, alerts, self._subject.paths, self._kafka)
 
-    def _row(self, told: Erased, by: str) -> tuple[Any, ...]:
-        kafka = {topic: None if until is None else until.isoformat() for topic, until in told.kafka.items()}
+    def _row(self, erased: Erased, by: str) -> tuple[Any, ...]:
+        kafka = {topic: None if until is None else until.isoformat() for topic, until in erased.kafka.items()}
         return (
-            self._subject.tenant_id, self._subject.customer_id, by, len(told.files), told.events, told.unreadable,
-            told.alerts, [*told.kept], Jsonb(kafka),
+            self._subject.tenant_id, self._subject.customer_id, by, len(erased.files), erased.events, erased.unreadable,
+            erased.alerts, [*erased.kept], Jsonb(kafka),
         )  # fmt: skip
 
 
-def held_until(settings: Settings) -> dict[str, datetime | None]:
-    """When each topic that may hold events has removed what it holds now, by its retention; None for never."""
-    found: dict[str, datetime | None] = {}
+def kafka_keeps_until(settings: Settings) -> dict[str, datetime | None]:
+    """When each topic with events will have removed its present records, by its retention; None for never."""
+    until: dict[str, datetime | None] = {}
     with reading(settings.kafka) as source, opened(settings.postgres, settings.names) as index:
         row = index.connection.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000").fetchone()
         now_ms = int(row[0]) if row else 0
         for topic in (*topics_of(settings.topics), settings.names.dlq):
             kept_ms = int(source.configs(topic)["retention.ms"])
-            found[topic] = None if kept_ms < 0 else instant(now_ms + kept_ms)
-    return found
+            until[topic] = None if kept_ms < 0 else instant(now_ms + kept_ms)
+    return until
 
 
 def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
-    """Paths that meters read, or have read: a replay may measure by the catalog as it was known once."""
+    """Paths that meters read or have read: a replay may measure by the catalog as it was known earlier."""
     source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
     try:
         meters = [*source.snapshot().meters]
@@ -259,6 +259,6 @@ def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
         raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
     finally:
         source.close()
-    for tenant, group_by, value, condition in index.connection.execute(_ONCE_KNOWN):
+    for tenant, group_by, value, condition in index.connection.execute(_ALL_VERSIONS):
         meters.append(Meter("", (), "sum", tuple(group_by), tenant_id=tenant, value=value, filter=condition or ""))
     return paths_of(meters, tenant_id)

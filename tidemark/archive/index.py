@@ -1,4 +1,4 @@
-"""The index of the archive in Postgres: which files there are, and which offsets are in none."""
+"""The index of the archive in Postgres: its files, and the offsets that no file holds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tidemark.core.names import Names
 from tidemark.core.postgres import LOCK_TIMEOUT_S, connect, lock, use_schema
 from tidemark.core.settings import PostgresSettings
 
-# A writer that was killed may hold its turn until Postgres has noticed; a longer wait is for somebody who is at work.
-_TURN_WAIT = "10s"
+# A killed writer may hold the lock until Postgres notices; a longer wait means that another writer works.
+_LOCK_WAIT = "10s"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FILES: LiteralString = """
@@ -37,7 +37,7 @@ FROM (
     SELECT partition, last_offset FROM archive_file WHERE topic = %(topic)s
     UNION ALL
     SELECT partition, last_offset FROM archive_gap WHERE topic = %(topic)s
-) held
+) covered
 GROUP BY partition
 """
 _ADD_FILE: LiteralString = """
@@ -84,7 +84,7 @@ class Index:
     Parameters
     ----------
     connection:
-        Whose search path begins with the schema of the ledger.
+        Its search path begins with the schema of the ledger.
     """
 
     def __init__(self, connection: psycopg.Connection) -> None:
@@ -104,25 +104,25 @@ class Index:
         """Topics that have been archived."""
         return [str(row[0]) for row in self.connection.execute("SELECT topic FROM archive_topic ORDER BY topic")]
 
-    def know_topic(self, topic: str, topic_id: str) -> None:
-        """Remember a topic, or see that it still is the same.
+    def register_topic(self, topic: str, topic_id: str) -> None:
+        """Store the id of a topic, or check that it is still the same.
 
         Raises
         ------
         TidemarkError
-            It was deleted and made again: its offsets begin anew, and those of the archive mean other records.
+            It was deleted and created again: its offsets start again, and those of the archive mean other records.
         """
         add = "INSERT INTO archive_topic (topic, topic_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"
         self.connection.execute(add, [topic, topic_id])
         row = self.connection.execute("SELECT topic_id FROM archive_topic WHERE topic = %s", [topic]).fetchone()
         if row and str(row[0]) != topic_id:
             raise TidemarkError(
-                f"topic {topic} was deleted and made again (id {topic_id}, not {row[0]}): its offsets mean others.",
+                f"topic {topic} was deleted and created again (id {topic_id}, not {row[0]}): offsets differ.",
                 "archive it under another topics.events, or with another database and archive.dir.",
             )
 
     def next_offsets(self, topic: str) -> dict[int, int]:
-        """Offset to go on with by partition; absent where nothing was archived."""
+        """Offset to continue with, by partition; absent where nothing was archived."""
         rows = self.connection.execute(_NEXT, {"topic": topic})
         return {int(partition): int(offset) for partition, offset in rows}
 
@@ -133,7 +133,7 @@ class Index:
         since_ms: int | None = None,
         until_ms: int | None = None,
     ) -> list[File]:
-        """Files by partition and offset; given a range of arrivals [since_ms, until_ms), those that may hold some."""
+        """Files by partition and offset; with a range of arrivals [since_ms, until_ms), those that may have some."""
         given = {
             "topic": topic,
             "partitions": None if partitions is None else [*partitions],
@@ -144,15 +144,15 @@ class Index:
 
     def file_at(self, topic: str, partition: int, first: int) -> File | None:
         """The file that begins with an offset."""
-        found = self.files(topic, [partition])
-        return next((one for one in found if one.first == first), None)
+        files = self.files(topic, [partition])
+        return next((file for file in files if file.first == first), None)
 
     def gaps(self, topic: str) -> list[Gap]:
         """Gaps in the order of partition and offset."""
         return [Gap(*row) for row in self.connection.execute(_GAPS, {"topic": topic})]
 
     def add(self, file: File | None, gaps: Sequence[Gap]) -> None:
-        """Remember a file and the gaps around and within it, all or nothing."""
+        """Add a file and the gaps around and within it, all or nothing."""
         with self.connection.transaction():
             if file is not None:
                 row = (
@@ -173,7 +173,7 @@ def opened(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
     UnavailableError
         Postgres does not answer.
     TidemarkError
-        The tables are not there.
+        The tables do not exist.
     """
     with connect(postgres) as connection:
         use_schema(connection, names.billing_schema)
@@ -185,7 +185,7 @@ def opened(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
 
 @contextmanager
 def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
-    """The index, for the one who changes the archive: no two at a time, and none after the connection is gone.
+    """The index, locked for a process that changes the archive; the lock goes with the connection.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
         As for `opened`.
     """
     with opened(postgres, names) as index:
-        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_WAIT))
+        index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_LOCK_WAIT))
         name = f"archive of {names.billing_schema}"
         try:
             lock(index.connection, name)

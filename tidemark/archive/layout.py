@@ -1,4 +1,4 @@
-"""Where files of the archive are: folders by topic, day and partition, and the mark that says whose folder it is."""
+"""The layout of the archive: folders by topic, day and partition, and a marker file with the id of the archive."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from urllib.parse import unquote, urlsplit
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import ArchiveSettings
 
-MARK = "archive.json"
-# Files that lie in no index and may be the only copy of their records are put here, never removed.
-ASIDE = "aside"
+MARKER = "archive.json"
+# Files in no index that may be the only copy of their records are moved here, never removed.
+QUARANTINE = "quarantine"
 _SUFFIX = ".parquet"
-# What is being written; never read.
+# A file that is being written; never read.
 _UNFINISHED = ".unfinished"
 
 
@@ -40,7 +40,7 @@ class Folder:
         Raises
         ------
         UsageError
-            None is named, or one that is no folder of this machine.
+            No folder is named, or one that is not on this machine.
         """
         text = archive.dir
         if not text:
@@ -58,41 +58,41 @@ class Folder:
         return self.root / relative
 
     def claim(self, archive_id: str, *, known_files: int) -> None:
-        """Take the folder for an index, or see that it is taken for it.
+        """Claim the folder for an index, or check that it belongs to the index.
 
         Raises
         ------
         TidemarkError
-            It belongs to another index, whose files would all look like left-overs; or the index has files, and the
-            folder was never taken.
+            It belongs to another index, whose files would all seem to be left over; or the index has files, and the
+            folder was never claimed.
         """
-        mark = self.root / MARK
-        if mark.is_file():
-            found = json.loads(mark.read_text("utf-8"))["archive_id"]
-            if found != archive_id:
+        marker = self.root / MARKER
+        if marker.is_file():
+            known_id = json.loads(marker.read_text("utf-8"))["archive_id"]
+            if known_id != archive_id:
                 raise TidemarkError(
-                    f"{self.root} is the archive {found}, not {archive_id}, which this database knows.",
+                    f"{self.root} is archive {known_id}, not {archive_id}, the archive of this database.",
                     "set archive.dir to another folder, or restore the database that belongs to this one.",
                 )
             return
         if known_files:
             raise TidemarkError(
-                f"{self.root} is no archive, and the index knows {known_files} files in it.",
+                f"{self.root} is not an archive, but the index has {known_files} files in it.",
                 "mount or restore what archive.dir names.",
             )
         self.root.mkdir(parents=True, exist_ok=True)
-        unfinished = self.root / f"{MARK}{_UNFINISHED}"
+        unfinished = self.root / f"{MARKER}{_UNFINISHED}"
         unfinished.write_text(json.dumps({"archive_id": archive_id}) + "\n", "utf-8")
-        self.finish(unfinished, MARK)
+        self.finish(unfinished, MARKER)
 
     def unfinished(self, topic: str, day: date, partition: int, first: int) -> Path:
-        """Where to write a file whose last offset is not known yet; its folder is there afterwards."""
+        """Where to write a file whose last offset is not known yet; creates its folder."""
         folder = self.path(_folder(topic, day, partition))
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{first}{_UNFINISHED}"
 
     def finish(self, unfinished: Path, relative: str) -> None:
-        """Make a written file visible under its name, so that it is whole after any crash."""
+        """Make a written file visible under its name; after any crash it is complete."""
         target = self.path(relative)
         _sync(unfinished)
         unfinished.rename(target)
@@ -112,22 +112,22 @@ class Folder:
                 yield path.relative_to(self.root).as_posix()
 
     def remove(self, relative: str) -> None:
-        """Remove a file; one that is gone is gone."""
+        """Remove a file; nothing if it does not exist."""
         path = self.path(relative)
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
             _sync(path.parent)
 
-    def put_aside(self, relative: str) -> str:
-        """Take a file out of the way without losing it; where it is now."""
-        aside = f"{ASIDE}/{relative}"
-        self.path(aside).parent.mkdir(parents=True, exist_ok=True)
-        self.path(relative).rename(self.path(aside))
-        return aside
+    def quarantine(self, relative: str) -> str:
+        """Move a file into the quarantine; returns its new path."""
+        quarantined = f"{QUARANTINE}/{relative}"
+        self.path(quarantined).parent.mkdir(parents=True, exist_ok=True)
+        self.path(relative).rename(self.path(quarantined))
+        return quarantined
 
 
 def file_name(topic: str, day: date, partition: int, first: int, last: int, version: int = 0) -> str:
-    """Relative path of a file; a later version replaces the one before."""
+    """Relative path of a file; a later version replaces the earlier one."""
     tail = f".{version}" if version else ""
     return f"{_folder(topic, day, partition)}/{first}-{last}{tail}{_SUFFIX}"
 
@@ -139,7 +139,7 @@ def version_of(relative: str) -> int:
 
 
 def place_of(relative: str) -> tuple[int, int] | None:
-    """Partition and first offset that a path names; None for an unfinished file, or another's."""
+    """Partition and first offset in the name of a file; None for an unfinished or foreign file."""
     parts = relative.split("/")
     first = parts[-1].partition("-")[0]
     if not relative.endswith(_SUFFIX) or len(parts) < 2 or not first.isdecimal():  # noqa: PLR2004

@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         pa.field("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())])), nullable=False),
     ]
 )
-# A row group is what a writer and a reader hold in memory: whichever comes first.
+# A writer and a reader hold one row group in memory; a group ends at the first of these limits.
 _GROUP_ROWS = 20_000
 _GROUP_BYTES = 16 * 1024 * 1024
 # Size of the records, before compression, at which a file is full.
@@ -36,7 +36,7 @@ class Writer:
     Parameters
     ----------
     path:
-        The file; replaced when it is there.
+        The file; replaced if it exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class Writer:
             self._write_group()
 
     def close(self) -> None:
-        """Write what is left; the file is whole then, but maybe not on the disk."""
+        """Write what is left; the file is then complete, but maybe not synced to disk."""
         self._write_group()
         self._parquet.close()
 
@@ -90,7 +90,7 @@ def read(path: Path, partition: int) -> Iterator[Record]:
     Raises
     ------
     OSError, pyarrow.ArrowException
-        The file is not there, or is none.
+        The file does not exist, or is not a Parquet file.
     """
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):

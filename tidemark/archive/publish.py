@@ -1,4 +1,4 @@
-"""Publishes archived records into a topic again, as they were: for replays that reach beyond what Kafka keeps."""
+"""Publishes archived records to a topic again, unchanged: for replays of records that Kafka no longer has."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tidemark.core.postgres import try_lock
 from tidemark.core.settings import Settings
 from tidemark.core.topics import MAX_RECORD_BYTES
 
-# Every published record carries its offset in the archive, decimal text: the topic itself says where to go on.
+# Every published record carries its offset in the archive, as decimal text: the topic shows where to continue.
 OFFSET_HEADER = "archive-offset"
 _KIND = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete"}
-# Arrivals are old: by age the records would go at once.
+# Arrivals are old: retention by age would remove the records at once.
 _KEPT = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
 _CONFIG = {**_KIND, **_KEPT}
 
@@ -33,14 +33,14 @@ class Published:
     ----------
     sent:
         Records sent, all acknowledged.
-    there:
-        Records that the topic held from an earlier call.
+    existing:
+        Records that the topic had from an earlier call.
     lost:
-        Gaps of the archive (of any time): offsets that held records once, and that nobody can publish.
+        Gaps of the archive (of any time): offsets whose records are lost and cannot be published.
     """
 
     sent: int
-    there: int
+    existing: int
     lost: list[Gap]
 
 
@@ -56,20 +56,20 @@ def publish(
     """Send the archived records of `source` to `topic`: same partition, key, value, headers, and arrival as timestamp.
 
     Each record gets the header OFFSET_HEADER. Within a partition the order is that of the archive, so the last record
-    tells all that was sent before: a call that was killed is continued, a second one sends nothing.
+    shows everything that was sent before: a call after a crash continues, a second call sends nothing.
 
     Parameters
     ----------
     settings:
-        Of the run whose archive is meant.
+        Settings of the run with the archive.
     source:
         Archived topic.
     topic:
-        Where to; made when it is not there. Its records are kept for ever, however old their timestamps are.
+        Target; created if it does not exist. Its records are kept for ever, however old their timestamps are.
     since_ms, until_ms:
         Arrivals in [since_ms, until_ms), UTC epoch ms; the same for every call on one topic.
     progress:
-        Called with a number of records that are done.
+        Called with the number of records that are done.
 
     Raises
     ------
@@ -80,13 +80,13 @@ def publish(
     TidemarkError
         A file of the archive cannot be read.
     """
-    with _alone(settings, topic):
+    with _locked(settings, topic):
         last = _prepare(settings, topic, _partitions(settings, source))
-        sent = there = 0
+        sent = existing = 0
         with Sender(settings.kafka) as sender:
             for record in records(settings, source, since_ms=since_ms, until_ms=until_ms):
                 if record.offset <= last.get(record.partition, -1):
-                    there += 1
+                    existing += 1
                 else:
                     sender.send(
                         topic, record.value,
@@ -98,12 +98,12 @@ def publish(
                     sent += 1
                 if progress is not None:
                     progress(1)
-    return Published(sent, there, lost(settings, source))
+    return Published(sent, existing, lost(settings, source))
 
 
 @contextmanager
-def _alone(settings: Settings, topic: str) -> Iterator[None]:
-    """Two at once would each send what the other has not sent yet."""
+def _locked(settings: Settings, topic: str) -> Iterator[None]:
+    """Two calls at once would each send records that the other is about to send."""
     with opened(settings.postgres, settings.names) as index:
         if not try_lock(index.connection, f"publishing to {topic}"):
             raise UsageError(f"another call is publishing to {topic}.", "wait until it is done, or stop it.")
@@ -140,6 +140,6 @@ def _check(
         wrong.append("records that are not from the archive")
     if wrong:
         raise UsageError(
-            f"topic {topic} has {', '.join(wrong)}: it would not hold archived records as they were.",
-            "let this call make the topic, under a name that is free.",
+            f"topic {topic} has {', '.join(wrong)}: it would not keep archived records unchanged.",
+            "choose a topic name that does not exist: this call creates it.",
         )

@@ -1,4 +1,4 @@
-"""Reads the archive: raw records as Kafka had them, for the oracle and for replays."""
+"""Reads the archive: raw records as they were in Kafka, for the oracle and for replays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def records(
     Parameters
     ----------
     settings:
-        Of the run whose archive is meant.
+        Settings of the run with the archive.
     topic:
         None for the events topic.
     since_ms, until_ms:
@@ -36,7 +36,7 @@ def records(
     Raises
     ------
     TidemarkError
-        A file is gone or cannot be read: `tidemark archive verify` says which.
+        A file is missing or cannot be read: `tidemark archive verify` shows which.
     UnavailableError
         Postgres does not answer.
     """
@@ -51,7 +51,7 @@ def records(
 
 
 def raw_records(settings: Settings, *, since_ms: int | None = None, until_ms: int | None = None) -> Iterator[RawRecord]:
-    """Archived records of both topics as the oracle takes them: partition p of the redrive topic is -1 - p.
+    """Archived records of both topics in the form of the oracle: partition p of the redrive topic is -1 - p.
 
     Arrivals and errors are those of `records`.
     """
@@ -62,23 +62,23 @@ def raw_records(settings: Settings, *, since_ms: int | None = None, until_ms: in
 
 
 def lost(settings: Settings, topic: str | None = None) -> list[Gap]:
-    """Offsets that held records once and are in no file: a replay from the archive lacks them."""
+    """Offsets whose records existed and are in no file: a replay from the archive lacks them."""
     with opened(settings.postgres, settings.names) as index:
         return [gap for gap in index.gaps(topic or settings.topics.events) if gap.reason != "not_committed"]
 
 
 def read_file(folder: Folder, index: Index, file: File) -> Iterator[Record]:
-    """Records of one file; an erasure may have put another in its place since the index was read.
+    """Records of one file; an erasure may have replaced it since the index was read.
 
     Raises
     ------
     TidemarkError
-        It is gone, or no Parquet file.
+        It is missing, or not a Parquet file.
     """
     path = folder.path(file.path)
     if not path.is_file():
-        now = index.file_at(file.topic, file.partition, file.first)
-        path = folder.path(now.path) if now is not None else path
+        replacement = index.file_at(file.topic, file.partition, file.first)
+        path = folder.path(replacement.path) if replacement is not None else path
     try:
         yield from read(path, file.partition)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Takes out of an event all that metering does not read, so that it is counted exactly as before. Pure."""
+"""Removes from an event everything that metering does not read; it is counted exactly as before. Pure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from udfs.events.upcast import DEFAULT_VERSION, LATEST_VERSION
 from udfs.meters.meter import Meter
 from udfs.meters.paths import Path, path_of, text_of
 
-# Fields of the event that decide what it is and what it counts.
+# Fields that decide the identity of the event and what it counts.
 _NATIVE = (
     "event_id", "tenant_id", "customer_id", "event_type", "timestamp", "quantity", "voids", "schema_version",
 )  # fmt: skip
-# Those that count nothing, unless a meter reads them.
+# Fields that count nothing, unless a meter reads them.
 _OPTIONAL = ("resource_id", "user_id", "session_id", "region")
 _CLOUD = ("specversion", "id", "source", "type", "subject", "time", "tenantid", "voids", "datacontenttype")
 _QUANTITY = "quantity"
@@ -32,7 +32,7 @@ _encode = msgspec.json.encode
 
 
 class _Named(msgspec.Struct):
-    """Who may be named where an event is none: keys there twice, fields of wrong types, too much of something."""
+    """Ids in a record that is not a valid event: keys that occur twice, fields of wrong types, exceeded limits."""
 
     tenant_id: Any = None
     customer_id: Any = None
@@ -41,21 +41,21 @@ class _Named(msgspec.Struct):
 
 
 class RedactionError(ValueError):
-    """The event would not be counted as before; nothing may be written."""
+    """The event would be counted differently; nothing may be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose events are meant, and what metering reads of them.
+    """The customer of the events, and what metering reads of them.
 
     Parameters
     ----------
     tenant_id, customer_id:
         The customer.
     paths:
-        Paths that any version of the tenant's meters names, see `paths_of`.
+        Paths in any version of the tenant's meters, see `paths_of`.
     default_tenant:
-        Tenant of CloudEvents that name none.
+        Tenant of CloudEvents without a tenant.
     """
 
     tenant_id: str
@@ -64,31 +64,31 @@ class Subject:
     default_tenant: str = ""
 
     def redacted(self, raw: bytes | None, arrival_ms: int) -> bytes | None:
-        """The value without what metering does not read; None when it is not the customer's.
+        """The value without what metering does not read; None if it does not belong to the customer.
 
-        A record that is no event but names the customer becomes a stub that names its fault: it was not counted, and
-        never will be.
+        A record that is not a valid event but names the customer becomes a stub with its fault: it was not counted,
+        and never will be.
 
         Raises
         ------
         RedactionError
-            A check found that the event would not be counted as before.
+            A check found that the event would be counted differently.
         """
         envelope = unwrap(raw)
         if envelope is not None:
             return self._redacted_inside(envelope, arrival_ms)
         try:
             event = parse(raw, self.default_tenant, arrival_ms)
-        except Rejected as verdict:
-            return self._stub(raw or b"", verdict)
+        except Rejected as rejected:
+            return self._stub(raw or b"", rejected)
         if (event.tenant_id, event.customer_id) != (self.tenant_id, self.customer_id):
             return None
-        made = redacted(event, raw or b"", self.paths)
-        self._check(event, raw or b"", made, arrival_ms)
-        return made
+        reduced = redacted(event, raw or b"", self.paths)
+        self._check(event, raw or b"", reduced, arrival_ms)
+        return reduced
 
     def is_unreadable(self, raw: bytes | None, arrival_ms: int) -> bool:
-        """Whether the value is no event."""
+        """Whether the value is not a valid event."""
         envelope = unwrap(raw)
         try:
             parse(raw if envelope is None else envelope.event, self.default_tenant, arrival_ms)
@@ -97,9 +97,9 @@ class Subject:
         return False
 
     def key(self, key: bytes | None) -> bytes | None:
-        """The key of a record of the customer, if it is made of the ids alone; else none."""
+        """The key of a record of the customer, if it consists of the ids only; else None."""
         ids = (self.customer_id, self.tenant_id, f"{self.tenant_id}/{self.customer_id}")
-        return key if key in {one.encode() for one in ids} else None
+        return key if key in {text.encode() for text in ids} else None
 
     def _redacted_inside(self, envelope: Envelope, arrival_ms: int) -> bytes | None:
         """An envelope of the redrive topic, whose event may have had another customer before its repair."""
@@ -110,16 +110,16 @@ class Subject:
         kept = envelope.event if event is None else event
         return wrap(envelope._replace(event=kept, original=original if original is not None else envelope.original))
 
-    def _stub(self, raw: bytes, verdict: Rejected) -> bytes | None:
-        if self._named(raw, verdict.ids) != (self.tenant_id, self.customer_id):
+    def _stub(self, raw: bytes, rejected: Rejected) -> bytes | None:
+        if self._named(raw, rejected.ids) != (self.tenant_id, self.customer_id):
             return None
-        stub = {"tenant_id": self.tenant_id, "customer_id": self.customer_id, "erased": str(verdict.reason)}
-        made = _encode(stub)
-        # Of a stub there is none: it says why its original was no event.
-        return raw if raw.rpartition(b":")[0] == made.rpartition(b":")[0] else made
+        stub = {"tenant_id": self.tenant_id, "customer_id": self.customer_id, "erased": str(rejected.reason)}
+        reduced = _encode(stub)
+        # A stub stays as it is: it gives the fault of the original record.
+        return raw if raw.rpartition(b":")[0] == reduced.rpartition(b":")[0] else reduced
 
     def _named(self, raw: bytes, ids: Mapping[str, str]) -> tuple[Any, Any]:
-        """Tenant and customer that bytes name which are no event; None where they name none."""
+        """Tenant and customer in bytes that are not a valid event; None where there is no name."""
         if "customer_id" in ids:
             return ids.get("tenant_id"), ids["customer_id"]
         try:
@@ -128,31 +128,31 @@ class Subject:
             return None, None
         return fields.tenant_id or fields.tenantid or self.default_tenant, fields.customer_id or fields.subject
 
-    def _check(self, event: Event, raw: bytes, made: bytes, arrival_ms: int) -> None:
-        """Everything that metering asks of an event is answered as before."""
+    def _check(self, event: Event, raw: bytes, reduced: bytes, arrival_ms: int) -> None:
+        """Check that everything metering reads from the event is as before."""
         try:
-            again = parse(made, self.default_tenant, arrival_ms)
-        except Rejected as verdict:
-            raise RedactionError(f"event {event.event_id} would be rejected: {verdict.detail}") from None
-        if _answers(event, raw, self.paths) != _answers(again, made, self.paths):
-            raise RedactionError(f"event {event.event_id} would be counted otherwise")
+            again = parse(reduced, self.default_tenant, arrival_ms)
+        except Rejected as rejected:
+            raise RedactionError(f"event {event.event_id} would be rejected: {rejected.detail}") from None
+        if _metered(event, raw, self.paths) != _metered(again, reduced, self.paths):
+            raise RedactionError(f"event {event.event_id} would be counted differently")
 
 
 def paths_of(meters: Iterable[Meter], tenant_id: str) -> tuple[str, ...]:
-    """Paths in value, group_by and filter of all versions of the meters that the tenant has, in order."""
-    found: set[str] = set()
+    """Paths in value, group_by and filter of all versions of the tenant's meters, in order."""
+    paths: set[str] = set()
     for meter in meters:
         if meter.tenant_id in {None, tenant_id}:
-            found.update(meter.group_by)
+            paths.update(meter.group_by)
             if meter.value != _QUANTITY:
-                found.add(meter.value)
+                paths.add(meter.value)
             if meter.filter:
-                found.update(_properties(json.loads(meter.filter)))
-    return tuple(sorted(found))
+                paths.update(_properties(json.loads(meter.filter)))
+    return tuple(sorted(paths))
 
 
 def redacted(event: Event, raw: bytes, paths: Iterable[str]) -> bytes:
-    """The JSON of an event with the fields and properties that are read, each as it was written.
+    """The JSON of an event with only the fields and properties that are read, each as it was written.
 
     `raw` are the bytes that `event` was parsed from.
     """
@@ -162,23 +162,23 @@ def redacted(event: Event, raw: bytes, paths: Iterable[str]) -> bytes:
     if isinstance(event, CloudEvent):
         if _QUANTITY in properties:
             kept[_QUANTITY] = _bare(properties[_QUANTITY])
-        made: dict[str, Any] = {name: fields[name] for name in _CLOUD if name in fields}
-        return _encode(made | ({"data": kept} if kept else {}))
-    made = {name: _bare(fields[name]) for name in _NATIVE if name in fields}
-    # Until version 2 a field of that name is the producer's own, and not read.
+        reduced: dict[str, Any] = {name: fields[name] for name in _CLOUD if name in fields}
+        return _encode(reduced | ({"data": kept} if kept else {}))
+    reduced = {name: _bare(fields[name]) for name in _NATIVE if name in fields}
+    # Before version 2, a field of that name belongs to the producer and is not read.
     version = msgspec.json.decode(fields.get("schema_version", b"null"), type=float | None) or DEFAULT_VERSION
     if "source" in fields and version == LATEST_VERSION:
-        made["source"] = fields["source"]
-    own = {path.own_field for path in read if path.own_field and path.own_field not in properties}
-    made |= {name: fields[name] for name in _OPTIONAL if name in own and name in fields}
-    return _encode(made | ({"properties": kept} if kept else {}))
+        reduced["source"] = fields["source"]
+    read_fields = {path.own_field for path in read if path.own_field and path.own_field not in properties}
+    reduced |= {name: fields[name] for name in _OPTIONAL if name in read_fields and name in fields}
+    return _encode(reduced | ({"properties": kept} if kept else {}))
 
 
 def _kept(properties: Mapping[str, Raw], paths: Iterable[Path]) -> dict[str, Any]:
-    """Properties that paths lead to; of objects the members alone that are read, of what is no text that it is none."""
+    """Properties on the paths; of objects only the members that are read, of other containers only their kind."""
     kept: dict[str, Any] = {}
-    # Nested paths first: a whole object that is read, too, must not hide what is read in it.
-    for path in sorted(paths, key=lambda one: -max(map(len, one.chains))):
+    # Nested paths first: an object that is read as a whole must not hide the members that are read.
+    for path in sorted(paths, key=lambda path: -max(map(len, path.chains))):
         for chain in path.chains:
             _keep_inner(properties, chain, kept)
             if len(chain) == 1 and chain[0] in properties:
@@ -199,7 +199,7 @@ def _keep_inner(level: Mapping[str, Raw], steps: tuple[str, ...], kept: dict[str
 
 
 def _bare(raw: Raw) -> Any:
-    """A value as it is; of an object or array only that it is one."""
+    """A value as it is; an object or array becomes empty."""
     first = bytes(raw)[:1]
     return {} if first == b"{" else [] if first == b"[" else raw
 
@@ -212,10 +212,10 @@ def _properties(document: Mapping[str, Any]) -> Iterable[str]:
             yield from _properties(member)
 
 
-def _answers(event: Event, raw: bytes, paths: Iterable[str]) -> tuple[Any, ...]:
-    """What metering asks of an event: identity, type, time, quantity, and the values of paths."""
-    found = [path_of(path).find(event) for path in paths]
-    values = [None if value is None else _read(value) for value in found]
+def _metered(event: Event, raw: bytes, paths: Iterable[str]) -> tuple[Any, ...]:
+    """What metering reads from an event: identity, type, time, quantity, and the values of paths."""
+    raw_values = [path_of(path).find(event) for path in paths]
+    values = [None if value is None else _read(value) for value in raw_values]
     voids = isinstance(event.voids, str)
     return (
         key_of(event), event.event_id, event.customer_id, event.event_type, voids,
@@ -227,10 +227,10 @@ def _answers(event: Event, raw: bytes, paths: Iterable[str]) -> tuple[Any, ...]:
 def _or_reason(read: Any, *arguments: Any) -> Any:
     try:
         return read(*arguments)
-    except Rejected as verdict:
-        return verdict.reason
+    except Rejected as rejected:
+        return rejected.reason
 
 
 def _read(value: bytes) -> tuple[bytes, str | None]:
-    """What can be asked of a JSON value: its kind, and its text."""
+    """What metering can read from a JSON value: its kind, and its text."""
     return value[:1], text_of(value)

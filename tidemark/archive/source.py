@@ -1,4 +1,4 @@
-"""Reads a range of one partition for the archive: every record, and a note for every offset that has none."""
+"""Reads a range of one partition for the archive: every record, and a gap for every offset without one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _POLL_RECORDS = 5_000
 
 
 class Source:
-    """Committed records of topics, over one connection; for `reading` alone."""
+    """Committed records of topics, over one connection; created by `reading`."""
 
     def __init__(self, consumer: Any, admin: Any) -> None:
         self._consumer = consumer
         self._admin = admin
 
     def topic_id(self, topic: str) -> str:
-        """What tells a topic from another of the same name.
+        """Id of a topic, which distinguishes it from another of the same name.
 
         Raises
         ------
@@ -40,7 +40,7 @@ class Source:
         return str(self._admin.describe_topics([topic])[0]["topic_id"])
 
     def refuse_compacted(self, topic: str) -> None:
-        """Raise `UsageError` for a topic whose records go because of others: offsets without a record mean nothing."""
+        """Raise `UsageError` for a compacted topic: its offsets without a record would mean nothing."""
         policy = self.configs(topic)["cleanup.policy"]
         if "compact" in policy:
             raise UsageError(
@@ -49,29 +49,29 @@ class Source:
             )
 
     def configs(self, topic: str) -> dict[str, str]:
-        """Settings of a topic in force, defaults too."""
+        """Effective settings of a topic, with defaults."""
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-        found = self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
-        return {name: str(entry["value"]) for name, entry in found.items()}
+        configs = self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
+        return {name: str(entry["value"]) for name, entry in configs.items()}
 
     def ends(self, topic: str) -> dict[int, int]:
         """Offset after the last committed record, by partition."""
         parts = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
         return {part.partition: offset for part, offset in sorted(self._consumer.end_offsets(parts).items())}
 
-    def begins(self, topic: str) -> dict[int, int]:
+    def earliest_offsets(self, topic: str) -> dict[int, int]:
         """First offset that Kafka still has, by partition."""
         parts = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
         return {part.partition: offset for part, offset in sorted(self._consumer.beginning_offsets(parts).items())}
 
     def offsets_at(self, topic: str, at_ms: int) -> dict[int, int]:
-        """First offset whose record arrived at an instant or later; the end where there is none."""
-        found = dict(self.ends(topic))
-        asked = {TopicPartition(topic, number): at_ms for number in found}
-        for part, place in self._consumer.offsets_for_times(asked).items():
+        """First offset whose record arrived at an instant or later; the end if there is none."""
+        offsets = dict(self.ends(topic))
+        times = {TopicPartition(topic, number): at_ms for number in offsets}
+        for part, place in self._consumer.offsets_for_times(times).items():
             if place is not None:
-                found[part.partition] = place.offset
-        return found
+                offsets[part.partition] = place.offset
+        return offsets
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Record | Gap]:
         """Every offset from `start` to `end`, once and in order: records, and gaps for those without one.
@@ -90,12 +90,12 @@ class Source:
                 batches = self._consumer.poll(_POLL_MS)
             except OffsetOutOfRangeError:
                 # Removed by Kafka before it was read.
-                begin = self._consumer.beginning_offsets([part])[part]
-                if begin <= expected:
+                earliest = self._consumer.beginning_offsets([part])[part]
+                if earliest <= expected:
                     raise
-                yield Gap(topic, partition, expected, min(begin, end) - 1, "retention")
-                expected = min(begin, end)
-                self._consumer.seek(part, begin)
+                yield Gap(topic, partition, expected, min(earliest, end) - 1, "retention")
+                expected = min(earliest, end)
+                self._consumer.seek(part, earliest)
                 continue
             before = expected
             for record in (record for records in batches.values() for record in records if record.offset < end):
@@ -103,7 +103,7 @@ class Source:
                     yield Gap(topic, partition, expected, record.offset - 1, "not_committed")
                 expected = record.offset + 1
                 yield _record(record)
-            # Markers and aborted records are passed over without a word; what is before the end holds nothing else.
+            # The consumer skips markers and aborted records silently; there is nothing else before the end.
             position = min(self._consumer.position(part), end)
             if position > expected:
                 yield Gap(topic, partition, expected, position - 1, "not_committed")

@@ -1,4 +1,4 @@
-"""Verifies the archive: every file is there and unchanged, and every offset is in one file or explained."""
+"""Verifies the archive: every file exists unchanged, and every offset is in one file or in a gap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tidemark.core.settings import Settings
 
 @dataclass(slots=True)
 class Verified:
-    """What was found.
+    """The result of a verification.
 
     Parameters
     ----------
@@ -23,9 +23,9 @@ class Verified:
     lost, expired, not_committed:
         Offsets that are in no file, by the reason of their gap.
     left_over:
-        Files in no index; the next `archive run` takes them away.
+        Files in no index; the next `archive run` removes them.
     faults:
-        What is wrong, in words.
+        What is wrong, as text.
     """
 
     files: int = 0
@@ -46,7 +46,7 @@ class Verified:
 
 
 def verify(settings: Settings) -> Verified:
-    """Read all of the archive and hold it against its index; changes nothing.
+    """Read the whole archive and compare it with its index; changes nothing.
 
     Raises
     ------
@@ -55,49 +55,49 @@ def verify(settings: Settings) -> Verified:
     UsageError
         There is no archive.
     """
-    folder, found = Folder.of(settings.archive), Verified()
+    folder, verified = Folder.of(settings.archive), Verified()
     with opened(settings.postgres, settings.names) as index:
         for topic in index.topics():
-            _topic(index, folder, topic, found)
-    return found
+            _topic(index, folder, topic, verified)
+    return verified
 
 
-def _topic(index: Index, folder: Folder, topic: str, found: Verified) -> None:
+def _topic(index: Index, folder: Folder, topic: str, verified: Verified) -> None:
     files, gaps = index.files(topic), index.gaps(topic)
     known = {file.path for file in files}
-    found.left_over += [path for path in folder.files(topic) if path not in known]
+    verified.left_over += [path for path in folder.files(topic) if path not in known]
     for gap in gaps:
         size = gap.last - gap.first + 1
         if gap.reason == "retention":
-            found.lost += size
+            verified.lost += size
         elif gap.reason == "expired":
-            found.expired += size
+            verified.expired += size
         else:
-            found.not_committed += size
-    held: dict[int, list[tuple[int, int]]] = defaultdict(list)
+            verified.not_committed += size
+    covered: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for file in files:
-        found.files += 1
-        found.rows += file.rows
-        found.size += file.size
+        verified.files += 1
+        verified.rows += file.rows
+        verified.size += file.size
         if fault := _unlike(folder, file):
-            found.faults.append(f"{file.path}: {fault}.")
-            # Said once: its offsets are not missing for another reason.
-            held[file.partition].append((file.first, file.last))
+            verified.faults.append(f"{file.path}: {fault}.")
+            # Reported once: its offsets count as covered.
+            covered[file.partition].append((file.first, file.last))
         else:
             runs = _runs(folder, file)
-            held[file.partition] += runs
-            found.faults += [f"{file.path}: {fault}." for fault in _miscounted(file, runs)]
+            covered[file.partition] += runs
+            verified.faults += [f"{file.path}: {fault}." for fault in _miscounted(file, runs)]
     for gap in gaps:
-        held[gap.partition].append((gap.first, gap.last))
-    for partition, ranges in sorted(held.items()):
-        found.faults += [f"{topic} partition {partition}: {fault}." for fault in uneven(ranges)]
+        covered[gap.partition].append((gap.first, gap.last))
+    for partition, ranges in sorted(covered.items()):
+        verified.faults += [f"{topic} partition {partition}: {fault}." for fault in uneven(ranges)]
 
 
 def _unlike(folder: Folder, file: File) -> str:
     """How a file differs from its row; empty if it does not."""
     path = folder.path(file.path)
     if not path.is_file():
-        return "it is not there"
+        return "it does not exist"
     size = path.stat().st_size
     if size != file.size:
         return f"it has {size} bytes, not {file.size}"
@@ -117,7 +117,7 @@ def _runs(folder: Folder, file: File) -> list[tuple[int, int]]:
 
 
 def _miscounted(file: File, runs: list[tuple[int, int]]) -> list[str]:
-    """How the records of a file differ from its row, in words."""
+    """How the records of a file differ from its row, as text."""
     rows = sum(last - first + 1 for first, last in runs)
     faults = [] if rows == file.rows else [f"it has {rows} records, not {file.rows}"]
     if runs and (runs[0][0], runs[-1][1]) != (file.first, file.last):
@@ -126,11 +126,11 @@ def _miscounted(file: File, runs: list[tuple[int, int]]) -> list[str]:
 
 
 def uneven(ranges: list[tuple[int, int]]) -> list[str]:
-    """Where ranges (first, last) do not tile the offsets from 0 on: holes and overlaps, in words."""
+    """Where ranges (first, last) do not tile the offsets from 0 on: holes and overlaps, as text."""
     faults, expected = [], 0
     for first, last in sorted(ranges):
         if first > expected:
-            faults.append(f"offsets {expected}-{first - 1} are in no file, and no gap says why")
+            faults.append(f"offsets {expected}-{first - 1} are in no file and in no gap")
         elif first < expected:
             faults.append(f"offsets {first}-{min(last, expected - 1)} are there twice")
         expected = max(expected, last + 1)

@@ -1,4 +1,4 @@
-"""Tells `usage.alerts` once when closing needs somebody's yes, and once when it does not any more."""
+"""Sends one alert when closing needs an approval, and one when it no longer does."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from tidemark.core.settings import Settings
 from udfs.alerts import pipeline as alerts
 
 _ALARM = Alarm("close_alarm", alerts.CLOSE, alerts.close, {"periods": 0})
-# Refusals that hold until a person has decided; the others end by themselves, or have an alert of their own.
-NEEDS_YES = frozenset({"watermark_jump", "max_periods"})
+# Refusals that last until a person decides; the others end by themselves, or have an alert of their own.
+NEEDS_APPROVAL = frozenset({"watermark_jump", "max_periods"})
 
 
 def follow(connection: psycopg.Connection, names: Names, refused: Iterable[Refusal]) -> None:
-    """Begin or end the alarm as the refusals of a close of everybody say. Nothing is sent yet."""
-    mine = [one for one in refused if one.cause in NEEDS_YES]
+    """Start or end the alarm by the refusals of a close of all customers. Nothing is sent yet."""
+    waiting = [refusal for refusal in refused if refusal.cause in NEEDS_APPROVAL]
     counts: Counter[str] = Counter()
-    for one in mine:
-        counts[one.cause] += len(one.periods)
-    evidence = {"periods": counts.total(), "by_cause": counts, "detail": " | ".join(one.detail for one in mine)}
-    _ALARM.follow(connection, names, evidence if mine else None)
+    for refusal in waiting:
+        counts[refusal.cause] += len(refusal.periods)
+    evidence = {
+        "periods": counts.total(),
+        "by_cause": counts,
+        "detail": " | ".join(refusal.detail for refusal in waiting),
+    }
+    _ALARM.follow(connection, names, evidence if waiting else None)
 
 
 def announce(connection: psycopg.Connection, settings: Settings) -> int:
-    """Send what is stored and not told, and say how many; raises UnavailableError when Kafka is away."""
+    """Send the alerts that are stored and not sent yet; returns how many. Raises UnavailableError if Kafka is down."""
     return _ALARM.announce(connection, settings)

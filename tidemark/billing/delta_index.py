@@ -1,4 +1,4 @@
-"""Which offsets the events of a number lie in: an index of the deltas in Postgres, kept up as they come."""
+"""The offsets of the events behind a number: an index of the deltas in Postgres, updated as they arrive."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tidemark.core.names import Names
 from tidemark.core.postgres import connect, lock, try_lock
 from tidemark.core.settings import Settings
 
-# Offsets that are kept as one range: few enough to be read in a tenth of a second, and a busy series has a row for as
-# many events as that instead of one for each tick.
+# Offsets that are kept as one range: few enough to be read in a tenth of a second, and a busy series has one row for
+# that many events instead of a row for each tick.
 STRETCH = 10_000
 # Deltas of one transaction.
 BATCH = 50_000
-# A weighted sum has beside each change of the level its moment, which is an amount of nothing.
+# A weighted sum has a time moment beside each change of the level; the moment is not an amount of usage.
 MOMENT = "m"
 # Enough digits for the sum of any number of amounts.
 WIDE = Context(prec=60)
 
 _POSITIONS = "SELECT partition, next_offset, topic_id FROM {schema}.delta_position WHERE deltas_topic = %s"
-_FORGET = (
+_DELETE = (
     "DELETE FROM {schema}.delta_range WHERE deltas_topic = %s",
     "DELETE FROM {schema}.delta_position WHERE deltas_topic = %s",
 )
-_MOVE = """
+_SET_POSITION = """
 INSERT INTO {schema}.delta_position (deltas_topic, topic_id, partition, next_offset) VALUES (%s, %s, %s, %s)
 ON CONFLICT (deltas_topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
 """
@@ -68,7 +68,7 @@ ORDER BY dims, source_topic, source_partition, first_offset
 
 
 class Delta(msgspec.Struct):
-    """What the index takes of a delta."""
+    """The fields of a delta that the index uses."""
 
     tenant_id: str
     customer_id: str
@@ -91,14 +91,14 @@ _Key = tuple[Any, ...]
 
 @dataclass(slots=True)
 class Source:
-    """What the deltas of one topic and partition add to the meter for some dimensions.
+    """The sum of the deltas from one topic and partition for a meter and its dimensions.
 
     Parameters
     ----------
     dims, topic, partition:
-        Of which; `ranges` are the first and last offset of stretches that hold events of it.
+        Which source; `ranges` are the first and last offset of each stretch with events of it.
     n, samples, total:
-        Sums; the total of amounts is the value for counts and sums alone.
+        Sums; the total of amounts is the value only for counts and sums.
     """
 
     dims: str
@@ -113,17 +113,17 @@ class Source:
 def catch_up(
     settings: Settings, names: Names, *, limit: int | None = None, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Take the deltas of the run of `settings` that came since into the index of the ledger `names`; how many.
+    """Add the new deltas of the run of `settings` to the index of the ledger `names`; returns how many.
 
-    One at a time does it: another call waits, or does nothing where it has a limit. Killed anywhere, it goes on where
-    it stopped, each delta once.
+    Only one call works at a time: another one waits, or returns at once if it has a limit. After a crash the next
+    call continues where this one stopped, and adds each delta once.
 
     Parameters
     ----------
     settings, names:
-        Whose deltas; in the schema of which ledger.
+        The run of the deltas; the ledger whose schema has the index.
     limit:
-        Most deltas of this call; None: all there are.
+        Most deltas of this call; None: all.
     progress:
         Called with the number of deltas so far.
 
@@ -140,9 +140,9 @@ def catch_up(
             topic_id = source.topic_id(topic)
         connection.execute(_STAGE)
         starts = _starts(connection, names, topic, topic_id)
-        for some in batches(_limited(dump(settings.kafka, topic, starts=starts), limit), BATCH):
-            _take(connection, names, topic, topic_id, some)
-            done += len(some)
+        for batch in batches(_limited(dump(settings.kafka, topic, starts=starts), limit), BATCH):
+            _store(connection, names, topic, topic_id, batch)
+            done += len(batch)
             if progress is not None:
                 progress(done)
     return done
@@ -151,40 +151,40 @@ def catch_up(
 def sources(
     connection: psycopg.Connection, settings: Settings, names: Names, key: PeriodKey, meter: str
 ) -> list[Source]:
-    """Where the events of a meter and period lie, by dimensions, topic and partition; as far as the index is."""
-    asked = [key.tenant_id, key.customer_id, meter, key.start, settings.names.deltas]
-    found: dict[tuple[str, str, int], Source] = {}
-    for dims, topic, partition, first, last, n, samples, total in connection.execute(_sql(_SOURCES, names), asked):
-        source = found.setdefault((dims, topic, partition), Source(dims, topic, partition))
+    """Where the events of a meter and period are, by dimensions, topic and partition, as far as the index goes."""
+    values = [key.tenant_id, key.customer_id, meter, key.start, settings.names.deltas]
+    sources: dict[tuple[str, str, int], Source] = {}
+    for dims, topic, partition, first, last, n, samples, total in connection.execute(_sql(_SOURCES, names), values):
+        source = sources.setdefault((dims, topic, partition), Source(dims, topic, partition))
         source.n += n
         source.samples += samples
         source.total = WIDE.add(source.total, total)
         source.ranges.append((first, last))
-    return list(found.values())
+    return list(sources.values())
 
 
 def summed(deltas: Iterable[Delta]) -> dict[_Key, list[Any]]:
     """Deltas by series, period, place and stretch: first and last offset, n, samples and total. No moments."""
     rows: dict[_Key, list[Any]] = {}
-    for one in deltas:
-        if one.part == MOMENT:
+    for delta in deltas:
+        if delta.part == MOMENT:
             continue
         key = (
-            one.tenant_id, one.customer_id, one.meter, one.period_start, one.dims, one.source_topic,
-            one.source_partition, one.first_offset // STRETCH,
+            delta.tenant_id, delta.customer_id, delta.meter, delta.period_start, delta.dims, delta.source_topic,
+            delta.source_partition, delta.first_offset // STRETCH,
         )  # fmt: skip
         row = rows.get(key)
         if row is None:
-            rows[key] = [one.first_offset, one.last_offset, one.n, one.samples, Decimal(one.total)]
+            rows[key] = [delta.first_offset, delta.last_offset, delta.n, delta.samples, Decimal(delta.total)]
             continue
-        row[0], row[1] = min(row[0], one.first_offset), max(row[1], one.last_offset)
-        row[2] += one.n
-        row[3] += one.samples
-        row[4] = WIDE.add(row[4], Decimal(one.total))
+        row[0], row[1] = min(row[0], delta.first_offset), max(row[1], delta.last_offset)
+        row[2] += delta.n
+        row[3] += delta.samples
+        row[4] = WIDE.add(row[4], Decimal(delta.total))
     return rows
 
 
-def _take(connection: psycopg.Connection, names: Names, topic: str, topic_id: str, records: Sequence[Record]) -> None:
+def _store(connection: psycopg.Connection, names: Names, topic: str, topic_id: str, records: Sequence[Record]) -> None:
     rows = summed(_decode(record.value) for record in records if record.value is not None)
     ends = {record.partition: record.offset + 1 for record in records}
     with connection.transaction(), connection.cursor() as cursor:
@@ -192,15 +192,17 @@ def _take(connection: psycopg.Connection, names: Names, topic: str, topic_id: st
             for key, row in rows.items():
                 copy.write_row((*key, *row))
         cursor.execute(_sql(_MERGE, names), [topic])
-        cursor.executemany(_sql(_MOVE, names), [(topic, topic_id, part, end) for part, end in sorted(ends.items())])
+        cursor.executemany(
+            _sql(_SET_POSITION, names), [(topic, topic_id, part, end) for part, end in sorted(ends.items())]
+        )
 
 
 def _starts(connection: psycopg.Connection, names: Names, topic: str, topic_id: str) -> dict[int, int]:
-    """Next offset by partition; the rows of another topic of that name are forgotten."""
+    """Next offset by partition; rows of an earlier topic of the same name are deleted."""
     rows = connection.execute(_sql(_POSITIONS, names), [topic]).fetchall()
     if any(str(known) != topic_id for _, _, known in rows):
         with connection.transaction():
-            for statement in _FORGET:
+            for statement in _DELETE:
                 connection.execute(_sql(statement, names), [topic])
         return {}
     return {partition: offset for partition, offset, _ in rows}

@@ -1,4 +1,4 @@
-"""Open differences that reconciliation found: what a close, and whoever answers for numbers, has to look at."""
+"""Open differences that reconciliation found: they block a close until somebody explains them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ORDER BY id
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An open difference: unexplained, and not looked at again by a later run of the same check.
+    """An open difference: unexplained, and not checked again by a later run of the same check.
 
-    `tenant_id` None: it concerns everybody, as a partition does; `customer_id` None: the whole tenant. `subject` is
-    JSON text; the rest as `Finding` has it.
+    `tenant_id` None: it concerns all tenants, as a partition does; `customer_id` None: the whole tenant. `subject` is
+    JSON text; the other fields are those of `Finding`.
     """
 
     id: int
@@ -45,13 +45,13 @@ class Drift:
 
     @property
     def text(self) -> str:
-        """The difference in words."""
+        """The difference as text."""
         expected, actual = (side or "nothing" for side in (self.expected, self.actual))
         return f"drift {self.id} ({self.check_name}): {self.subject} is {actual}, expected {expected}"
 
 
 def open_drift(connection: psycopg.Connection, names: Names, tenant: str | None = None) -> list[Drift]:
-    """What is open, the oldest first: all of it, or what concerns one tenant or everybody."""
+    """Open differences, the oldest first: all, or those that concern one tenant or all tenants."""
     statement = sql.SQL(_OPEN).format(schema=sql.Identifier(names.billing_schema))
     with connection.cursor(row_factory=class_row(Drift)) as cursor:
         return cursor.execute(statement, {"tenant": tenant}).fetchall()

@@ -1,4 +1,4 @@
-"""The raw events that a number is made of, and how many copies of each were dropped."""
+"""The raw events behind a number, and how many copies of each were dropped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from udfs.meters.packing import Packed, unpack
 _BATCH = 5_000
 # Ranges with fewer offsets between them are read as one: a seek costs about as much as so many records.
 _NEAR = 2_000
-# Records that are looked through for copies without being asked for: about ten seconds.
+# Records that are searched for copies without an explicit request: about ten seconds.
 COPIES_AT_ONCE = 1_000_000
 
 # Offsets [start, end) by partition, ascending and apart.
@@ -41,18 +41,18 @@ _Place = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One measurement of an event that is in the number.
+    """One measurement that is part of a number, with its event.
 
     Parameters
     ----------
     topic, partition, offset, arrival_ms:
-        Where and when it came; arrival in UTC epoch ms.
+        Where and when it arrived; arrival in UTC epoch ms.
     event_id, source, voids, time_ms, properties:
-        What it says of itself: `source` and `voids` are '' where it has none, the time is in UTC epoch ms.
+        Fields of the event: `source` and `voids` are '' if absent, the time is in UTC epoch ms.
     dims, part, samples, amount:
-        What the meter makes of it.
+        What the meter measures.
     copies:
-        Copies of it that were dropped, as far as they were looked for; None: not looked for.
+        Copies of it that were dropped, as far as they were searched; None: not searched.
     """
 
     topic: str
@@ -73,7 +73,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Events of a number, and whether all copies that could be dropped were looked for."""
+    """Events of a number, and whether the search for dropped copies was complete."""
 
     events: Sequence[Event]
     copies_complete: bool
@@ -84,8 +84,8 @@ def read_events(
 ) -> Read:
     """Measurements in the offsets of the sources, decoded as `meter` does with the catalog of today.
 
-    Copies may stand in any partition, for as long as keys are remembered. They are looked for in all of that where it
-    is COPIES_AT_ONCE records or fewer, or `all_copies` says so; else among the offsets of the sources.
+    Copies may be in any partition, for as long as dedupe keys are kept. All these records are searched if they are
+    COPIES_AT_ONCE or fewer, or if `all_copies` is set; otherwise only the offsets of the sources.
 
     Raises
     ------
@@ -99,12 +99,12 @@ def read_events(
     size = sum(end - start for ranges in window.values() for spans in ranges.values() for start, end in spans)
     complete = all_copies or size <= COPIES_AT_ONCE
     copies = _count_copies(settings, reader, window) if complete else reader.copies
-    events = [replace(one, copies=copies[event]) for event, one in reader.events if not reader.was_refused(one)]
+    events = [replace(event, copies=copies[key]) for key, event in reader.events if not reader.was_refused(event)]
     return Read(events, complete)
 
 
 class _Reader:
-    """Reads ranges of offsets, and keeps what is in the number: of copies of an event the first."""
+    """Reads ranges of offsets, and keeps the events of the number: of several copies, the first."""
 
     def __init__(self, settings: Settings, catalog: Catalog, key: PeriodKey, meter: str) -> None:
         self._settings, self._key, self._meter = settings, key, meter
@@ -120,29 +120,31 @@ class _Reader:
         self.arrivals: list[int] = []
 
     def read(self, topic: str, ranges: Ranges) -> None:
-        records = (one for one in read_ranges(self._settings.kafka, topic, ranges) if may_hold(one.value, self.names))
-        while some := list(islice(records, _BATCH)):
-            for record, event, text in decoded(self._decoder, self._settings, topic, some):
-                if event in self.first:
-                    self.copies[event] += 1
+        ranged = read_ranges(self._settings.kafka, topic, ranges)
+        records = (record for record in ranged if may_hold(record.value, self.names))
+        while batch := list(islice(records, _BATCH)):
+            for record, key, text in decoded(self._decoder, self._settings, topic, batch):
+                if key in self.first:
+                    self.copies[key] += 1
                     continue
-                found = [one for one in unpack(text) if self._is_own(one)]
-                self.first[event] = topic, record.partition, record.offset
-                if (mark := marker_of(record)) is not None:
-                    origin = mark.origin.topic, mark.origin.partition, mark.origin.offset
+                measured = [packed for packed in unpack(text) if self._is_own(packed)]
+                self.first[key] = topic, record.partition, record.offset
+                if (marker := marker_of(record)) is not None:
+                    origin = marker.origin.topic, marker.origin.partition, marker.origin.offset
                     self.origins.add(origin)
-                    if found and envelope_in(self._settings, topic, record) is not None:
+                    if measured and envelope_in(self._settings, topic, record) is not None:
                         self.refused.add(origin)
-                if found:
+                if measured:
                     self.arrivals.append(record.timestamp_ms)
-                self.events += [(event, made(self._settings, topic, record, one)) for one in found]
+                self.events += [(key, made(self._settings, topic, record, packed)) for packed in measured]
 
     def was_refused(self, event: Event) -> bool:
         """Whether the meter took it only when it was redriven, although the catalog of today would take it at once."""
         return (event.topic, event.partition, event.offset) in self.refused
 
-    def _is_own(self, one: Packed) -> bool:
-        return (one.tenant, one.customer, one.meter, one.period_start_ms) == self._owner and one.part != MOMENT
+    def _is_own(self, packed: Packed) -> bool:
+        series = packed.tenant, packed.customer, packed.meter, packed.period_start_ms
+        return series == self._owner and packed.part != MOMENT
 
 
 def decoded(
@@ -160,13 +162,13 @@ def decoded(
 
 
 def source_partition(settings: Settings, topic: str, partition: int) -> int:
-    """A partition as the decoder knows it: partition p of the redrive topic is -1 - p."""
+    """The decoder's number of a partition: partition p of the redrive topic is -1 - p."""
     return -1 - partition if topic == settings.topics.redrive else partition
 
 
-def made(settings: Settings, topic: str, record: Record, one: Packed) -> Event:
-    """A measurement of an event that was decoded, with what the event says of itself."""
-    place = topic, record.partition, record.offset, one.dims, one.part, one.samples, Decimal(one.amount)
+def made(settings: Settings, topic: str, record: Record, packed: Packed) -> Event:
+    """A measurement of a decoded event, with the fields of the event."""
+    place = topic, record.partition, record.offset, packed.dims, packed.part, packed.samples, Decimal(packed.amount)
     event = event_of(settings, record)
     if event is None:
         return Event(*place, arrival_ms=record.timestamp_ms)
@@ -201,34 +203,34 @@ def properties_of(event: Parsed) -> dict[str, Any]:
 
 
 def texts_of(name: str) -> tuple[bytes, ...]:
-    """How JSON may write a name without escapes; with escapes there is a backslash."""
+    """How JSON writes a name without escapes; with escapes there is a backslash."""
     return (msgspec.json.encode(name)[1:-1],)
 
 
 def may_hold(value: bytes | None, names: Iterable[bytes]) -> bool:
-    """Whether a record can hold one of the names: a cheap look at its bytes, before it is decoded."""
+    """Whether a record can contain one of the names: a cheap check of its bytes, before it is decoded."""
     return value is not None and (b"\\" in value or any(name in value for name in names))
 
 
 def merged(sources: Iterable[Source]) -> dict[int, list[tuple[int, int]]]:
     """Ranges [start, end) by partition, ascending and apart."""
-    found: dict[int, list[tuple[int, int]]] = {}
+    ranges: dict[int, list[tuple[int, int]]] = {}
     spans = sorted((source.partition, *span) for source in sources for span in source.ranges)
     for partition, first, last in spans:
-        mine = found.setdefault(partition, [])
-        if mine and first <= mine[-1][1] + _NEAR:
-            mine[-1] = mine[-1][0], max(mine[-1][1], last + 1)
+        merged_spans = ranges.setdefault(partition, [])
+        if merged_spans and first <= merged_spans[-1][1] + _NEAR:
+            merged_spans[-1] = merged_spans[-1][0], max(merged_spans[-1][1], last + 1)
         else:
-            mine.append((first, last + 1))
-    return found
+            merged_spans.append((first, last + 1))
+    return ranges
 
 
 def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
-    """Where copies may stand: as long around the events as keys are remembered.
+    """Where copies may be: before and after the events for as long as dedupe keys are kept.
 
-    Partitions are read at their own pace, so a copy that was dropped may have arrived before the one that was counted.
+    Partitions are read at their own pace, so a dropped copy may have arrived before the counted event.
     """
-    found: dict[str, Ranges] = {}
+    window: dict[str, Ranges] = {}
     for topic in (settings.topics.events, settings.topics.redrive):
         disorder_ms = settings.meter.bounded_disorder_s * 1_000 if has_create_time(settings.kafka, topic) else 0
         around_ms = settings.events.dedupe_ttl_ms + disorder_ms
@@ -236,13 +238,13 @@ def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
         until = periods.instant(max(arrivals) + around_ms)
         starts, stops = offsets_at(settings.kafka, topic, since), offsets_at(settings.kafka, topic, until)
         ends = end_offsets(settings.kafka, topic)
-        found[topic] = {part: [(start, stops.get(part, ends[part]))] for part, start in starts.items()}
-    return found
+        window[topic] = {part: [(start, stops.get(part, ends[part]))] for part, start in starts.items()}
+    return window
 
 
 def _count_copies(settings: Settings, reader: _Reader, window: Mapping[str, Ranges]) -> Counter[bytes]:
-    """Copies of the events that were read, in a window; what became a dead letter and was redriven is no copy."""
-    wanted = {event for event, _ in reader.events}
+    """Copies of the events that were read, in a window; a dead letter that was redriven is not a copy."""
+    wanted = {key for key, _ in reader.events}
     copies: Counter[bytes] = Counter()
     for topic, ranges in window.items():
         for record in read_ranges(settings.kafka, topic, ranges):

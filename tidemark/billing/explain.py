@@ -1,4 +1,4 @@
-"""Explains a number of a bill: its versions in the ledger, the deltas it is made of, and the events in them."""
+"""Explains a number on a bill: its versions in the ledger, the deltas behind it, and the events in them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tidemark.billing import delta_index, periods, store
 from tidemark.billing.delta_index import WIDE, Source
 from tidemark.billing.events import Event, read_events
 from tidemark.billing.lines import Line, LineKey, PeriodKey, rfc3339
-from tidemark.billing.moments import Moment, begin_of
-from tidemark.billing.sources import feeding
+from tidemark.billing.moments import Moment, day_start
+from tidemark.billing.sources import source_run
 from tidemark.billing.true_up import Change
-from tidemark.core import rollup_views as versions
+from tidemark.core import rollup_views
 from tidemark.core.errors import UsageError
 from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
@@ -28,9 +28,9 @@ CURRENT = "current"
 
 _PERIOD = """
 SELECT period_start, period_end
-FROM {schema}.period_standing
+FROM {schema}.period_status
 WHERE tenant_id = %s AND customer_id = %s AND period_start <= %s AND period_end > %s
-ORDER BY stands DESC, closed_at DESC
+ORDER BY is_current DESC, closed_at DESC
 LIMIT 1
 """
 _HISTORY = """
@@ -54,7 +54,7 @@ ORDER BY 1
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What the ledger said of the meter after a close (0) or a correction (its number); lines by dimensions."""
+    """The lines of the meter in the ledger after a close (0) or a correction (its number), by dimensions."""
 
     number: int
     cause: str
@@ -66,9 +66,9 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A meter of a period: its versions, what the rollups say now, and where that is from.
+    """A meter of a period: its versions in the ledger, its present value in the rollups, and its sources.
 
-    `current` is what has been used so far; `projected` what a level comes to at the end of a period that runs.
+    `current` is the usage so far; `projected` the value of a level at the end of an open period.
     """
 
     key: PeriodKey
@@ -83,31 +83,31 @@ class Explained:
 
     @property
     def adds_up(self) -> bool:
-        """Whether the events that were read are, per dimensions, as many and as much as the deltas say."""
+        """Whether the events that were read have, per dimensions, the same count and sum as the deltas."""
         if self.events is None:
             return True
-        stated = _sums((one.dims, one.n, one.samples, one.total) for one in self.sources)
-        return stated == _sums((one.dims, 1, one.samples, one.amount) for one in self.events)
+        indexed = _sums((source.dims, source.n, source.samples, source.total) for source in self.sources)
+        return indexed == _sums((event.dims, 1, event.samples, event.amount) for event in self.events)
 
 
 def explain(
     settings: Settings, tenant: str, customer: str, meter: str, at: Moment | datetime | None = None, *,
     events: bool = False, copies: bool = False, progress: Callable[[int], None] | None = None,
 ) -> Explained:  # fmt: skip
-    """Everything about a meter of a period, from Postgres and from the index of the deltas, which is brought up first.
+    """Everything about a meter of a period, from Postgres and from the delta index, which is updated first.
 
     Parameters
     ----------
     settings, tenant, customer, meter:
-        Of which; the names are not checked.
+        Which meter of which customer; the names are not checked.
     at:
         A moment in the period, see `period_at`; None: now.
     events:
-        Read the raw records too, and find those that were counted with the catalog of today.
+        Also read the raw records, and find those that count by the catalog of today.
     copies:
-        Look for their copies however many records that takes.
+        Search all records for their copies, however many there are.
     progress:
-        Called with the number of deltas that were taken into the index.
+        Called with the number of deltas that were added to the index.
 
     Raises
     ------
@@ -119,53 +119,53 @@ def explain(
     catalog = periods.catalog_of(settings)
     with connect(settings.postgres) as connection:
         key = period_at(connection, settings, catalog, (tenant, customer), at)
-        run = feeding(versions.layers(connection, settings.names), settings, key)
+        run = source_run(rollup_views.overlays(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)
         lines = store.wanted_lines(connection, settings.names, [key], so_far=True)[key]
         ends = store.wanted_lines(connection, settings.names, [key])[key]
-        own = settings.with_changes({"run_id": run})
-        delta_index.catch_up(own, settings.names, progress=progress)
-        found = delta_index.sources(connection, own, settings.names, key, meter)
-    read = read_events(own, catalog, key, meter, found, all_copies=copies) if events else None
+        run_settings = settings.with_changes({"run_id": run})
+        delta_index.catch_up(run_settings, settings.names, progress=progress)
+        sources = delta_index.sources(connection, run_settings, settings.names, key, meter)
+    read = read_events(run_settings, catalog, key, meter, sources, all_copies=copies) if events else None
     current, projected = (
-        {line.dims: value for line, value in some.items() if line.meter == meter} for some in (lines, ends)
+        {line.dims: value for line, value in values.items() if line.meter == meter} for values in (lines, ends)
     )
     projected = {dims: line for dims, line in projected.items() if current.get(dims) != line}
     if read is None:
-        return Explained(key, meter, run, history, current, projected, found)
-    return Explained(key, meter, run, history, current, projected, found, read.events, read.copies_complete)
+        return Explained(key, meter, run, history, current, projected, sources)
+    return Explained(key, meter, run, history, current, projected, sources, read.events, read.copies_complete)
 
 
-def between(found: Explained, one: str, other: str) -> dict[LineKey, Change]:
-    """What changed from version `one` to `other`: 0 as closed, k after correction k, `current` what the rollups say.
+def between(explained: Explained, older: str, newer: str) -> dict[LineKey, Change]:
+    """What changed between two versions: 0 as closed, k after correction k, `current` from the rollups.
 
     Raises
     ------
     UsageError
         There is no such version.
     """
-    before, after = _lines(found, one), _lines(found, other)
+    before, after = _lines(explained, older), _lines(explained, newer)
     changes = {dims: Change(before.get(dims), after.get(dims)) for dims in sorted({*before, *after})}
-    return {LineKey(found.meter, dims): change for dims, change in changes.items() if change.before != change.after}
+    return {LineKey(explained.meter, dims): change for dims, change in changes.items() if change.before != change.after}
 
 
-def _lines(found: Explained, name: str) -> Mapping[str, Line]:
+def _lines(explained: Explained, name: str) -> Mapping[str, Line]:
     if name == CURRENT:
-        return found.current
-    for version in found.versions:
+        return explained.current
+    for version in explained.versions:
         if str(version.number) == name:
             return version.lines
-    known = ", ".join([*(str(version.number) for version in found.versions), CURRENT])
+    known = ", ".join([*(str(version.number) for version in explained.versions), CURRENT])
     raise UsageError(f"there is no version {name!r} of this period.", f"take one of {known}.")
 
 
 def period_at(
     connection: psycopg.Connection, settings: Settings, catalog: Catalog, pair: Pair, at: Moment | datetime | None
 ) -> PeriodKey:
-    """The period that somebody means: a closed one first, else by the calendar.
+    """The period at a moment: a closed period first, else the period by the calendar.
 
-    A local day means the period that holds its first instant. A month means the first period that begins in it, else
-    the one that it begins in. None means the period that is running.
+    A local day means the period that contains its first instant. A month means the first period that begins in it,
+    else the period in which the month begins. None means the open period.
 
     Raises
     ------
@@ -178,9 +178,9 @@ def period_at(
             return _find(connection, settings, catalog, pair, at or store.now(connection))
         if at.day is None:
             return _find(connection, settings, catalog, pair, at.at or store.now(connection))
-        begin = begin_of(catalog, pair, at.day)
-        key = _find(connection, settings, catalog, pair, begin)
-        if at.month and key.start < begin and key.end < begin_of(catalog, pair, _next_month(at.day)):
+        start = day_start(catalog, pair, at.day)
+        key = _find(connection, settings, catalog, pair, start)
+        if at.month and key.start < start and key.end < day_start(catalog, pair, _next_month(at.day)):
             key = _find(connection, settings, catalog, pair, key.end)
     except periods.CALENDAR_ERRORS as error:
         text = at.text if isinstance(at, Moment) else rfc3339(at or store.now(connection))
@@ -202,20 +202,20 @@ def _next_month(day: date) -> date:
 
 def _history(connection: psycopg.Connection, settings: Settings, key: PeriodKey, meter: str) -> list[Version]:
     statement = sql.SQL(_HISTORY).format(schema=sql.Identifier(settings.names.billing_schema))
-    asked = {
+    values = {
         "tenant": key.tenant_id, "customer": key.customer_id, "start": key.start, "end": key.end, "meter": meter
     }  # fmt: skip
-    found: list[Version] = []
+    versions: list[Version] = []
     lines: dict[str, Line] = {}
-    for number, cause, replay, at, by, name, dims, *line in connection.execute(statement, asked):
-        if not found or found[-1].number != number:
+    for number, cause, replay, at, by, name, dims, *line in connection.execute(statement, values):
+        if not versions or versions[-1].number != number:
             lines = dict(lines)
-            found.append(Version(number, cause, replay, at, by, lines))
+            versions.append(Version(number, cause, replay, at, by, lines))
         if name is not None and line[-1] is None:
             lines.pop(dims, None)
         elif name is not None:
             lines[dims] = Line(*line)
-    return found
+    return versions
 
 
 def _sums(rows: Iterable[tuple[str, int, int, Decimal]]) -> dict[str, tuple[int, int, Decimal]]:

@@ -1,4 +1,4 @@
-"""Heartbeats: ordinary events of a tenant of their own that say how late it is in partitions where nothing happens."""
+"""Heartbeats: ordinary events of a separate tenant that advance the watermark in partitions without other events."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ EVENT_TYPE = "tidemark.heartbeat"
 
 
 def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[int] | None = None) -> int:
-    """Send a heartbeat into each partition (None: into all) and return how many.
+    """Send a heartbeat into each partition (None: into all); returns how many.
 
-    `at` is their time, and their arrival on a topic where producers set it; None: now.
+    `at` is their event time, and their arrival on a topic where producers set it; None: now.
 
     Raises
     ------
     UsageError
         No heartbeat tenant is set, the catalog does not count its heartbeats, or the topic loads history and no time
-        is given: now would say that all of it has arrived.
+        is given: a heartbeat of now would claim that all of it has arrived.
     UnavailableError
         Kafka or the catalog does not answer.
     """
     if at is None and has_create_time(settings.kafka, settings.topics.events):
         raise UsageError(
             f"producers set the arrivals of {settings.topics.events}: a heartbeat of now would end its history.",
-            "say of when it is: `tidemark ledger heartbeat --at INSTANT`.",
+            "give its time: `tidemark ledger heartbeat --at INSTANT`.",
         )
     moment = at or datetime.now(UTC)
     check(settings, moment)
@@ -45,7 +45,7 @@ def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[in
 
 
 def silent(settings: Settings, now: datetime) -> list[int]:
-    """Partitions whose last record, if any, arrived `heartbeat.idle_s` ago or earlier."""
+    """Partitions whose last record arrived `heartbeat.idle_s` ago or earlier, or that have none."""
     ends = end_offsets(settings.kafka, settings.topics.events)
     last = last_records(settings.kafka, settings.topics.events, "read_uncommitted")
     limit_ms = millis(now) - settings.heartbeat.idle_s * 1_000
@@ -53,12 +53,12 @@ def silent(settings: Settings, now: datetime) -> list[int]:
 
 
 def wanted(settings: Settings) -> bool:
-    """Whether idle partitions get heartbeats by themselves: a tenant is set, and arrival is the broker's clock."""
+    """Whether idle partitions get heartbeats automatically: a tenant is set, and arrival is the broker's clock."""
     return bool(settings.heartbeat.tenant) and not has_create_time(settings.kafka, settings.topics.events)
 
 
 def event(settings: Settings, moment: datetime) -> bytes:
-    """A heartbeat, with an id that no other has."""
+    """A heartbeat with a unique id."""
     return json.dumps(
         {
             "event_id": str(uuid.uuid4()),

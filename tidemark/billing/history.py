@@ -1,4 +1,4 @@
-"""The newest records of the ledger, for people."""
+"""The newest records of the ledger."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def newest(settings: Settings, tenant: str | None, customer: str | None, limit: 
         Postgres does not answer.
     """
     statement = sql.SQL(_NEWEST).format(schema=sql.Identifier(settings.names.billing_schema))
-    asked = {"tenant": tenant, "customer": customer, "limit": limit}
+    values = {"tenant": tenant, "customer": customer, "limit": limit}
     with connect(settings.postgres) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(statement, asked).fetchall()
+        rows = cursor.execute(statement, values).fetchall()
     return [{name: _shown(value) for name, value in row.items()} for row in rows]
 
 

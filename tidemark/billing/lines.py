@@ -1,4 +1,4 @@
-"""What a billing period comes to: lines per meter and dimensions, and the hash that names a state of them."""
+"""The content of a billing period: lines per meter and dimensions, and the hash that identifies a state of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udfs.decimals import plain
 
 
 class PeriodKey(NamedTuple):
-    """A billing period of a customer; half-open, instants with a zone. Another end is another period."""
+    """A billing period of a customer; half-open, instants with a zone. A different end is a different period."""
 
     tenant_id: str
     customer_id: str
@@ -31,16 +31,16 @@ class LineKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one meter came to.
+    """The value of one meter.
 
     Parameters
     ----------
     aggregation, unit:
-        How it adds up, and the unit of `value`.
+        How the meter adds up, and the unit of `value`.
     n:
-        Measurements applied, voids too; 0 for a level that was only held.
+        Measurements applied, voids too; 0 for a level that no event changed.
     samples:
-        Measurements, less those taken back.
+        Measurements, less those taken back by voids.
     value:
         Exact, at most nine decimals.
     """
@@ -66,16 +66,16 @@ def content_hash(key: PeriodKey, lines: Lines) -> str:
     return sha256(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
-def same(one: Lines, other: Lines) -> bool:
-    """Whether two states say the same to who is billed: values, samples and units; not how many events it took."""
-    return stated(one) == stated(other)
+def same(before: Lines, after: Lines) -> bool:
+    """Whether two states bill the same: equal values, samples and units; the number of events may differ."""
+    return stated(before) == stated(after)
 
 
 def stated(lines: Lines) -> dict[LineKey, tuple[Any, ...]]:
-    """What the lines say, for comparing."""
+    """What the lines bill, for comparing."""
     return {at: (line.aggregation, line.unit, line.samples, line.value) for at, line in lines.items()}
 
 
 def rfc3339(moment: datetime) -> str:
-    """Instant in UTC with seconds, as the messages and the hash have it."""
+    """Instant in UTC with seconds, as in the messages and the hash."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Closes and corrections as the records of `usage.closes` and `usage.corrections`, and as a consumer adds them up."""
+"""Closes and corrections as records of `usage.closes` and `usage.corrections`, and a consumer that adds them up."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from udfs.decimals import plain
 
 
 class LedgerGapError(ValueError):
-    """A record does not fit to those before it: one is missing, or the numbers were changed on their way."""
+    """A record does not follow from those before it: a record is missing, or a number was changed on the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What closes and corrections of one act share.
+    """What the closes and corrections of one transaction share.
 
     Parameters
     ----------
     at:
-        Instant of the act, by the clock of the database.
+        Its instant, by the clock of the database.
     by:
-        Who or what acts.
+        Who or what made them.
     run_id:
-        Run whose rollups are read; '' for the live one.
+        Run whose rollups are read; '' for the live run.
     rests_on:
         Next offset by topic, then partition: every record before was applied.
     watermark:
@@ -86,7 +86,7 @@ def correction_message(correction: Correction, context: Context, cause: Cause, r
             "correction_no": correction.number,
             "cause": cause,
             "replay_id": replay_id,
-            "stands": correction.stands,
+            "stands": correction.is_current,
             "made_at": _instant(context.at),
             "made_by": context.by,
             "run_id": context.run_id,
@@ -97,10 +97,10 @@ def correction_message(correction: Correction, context: Context, cause: Cause, r
     )
 
 
-class Book:
-    """What a consumer of both topics knows: add up the records, in the order of each topic.
+class LedgerReader:
+    """The ledger as a consumer of both topics sees it: adds up the records, in the order of each topic.
 
-    Corrections may be read before the close they belong to; they wait for it.
+    A correction may be read before its close; it then waits for it.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Book:
         Raises
         ------
         LedgerGapError
-            The period was closed before, or its hash is not that of its lines.
+            The period was closed before, or the hash does not match its lines.
         """
         record = json.loads(value)
         key = _read_period(record)
@@ -131,7 +131,7 @@ class Book:
         Raises
         ------
         LedgerGapError
-            A correction before it is missing, what it changes is not what is known, or the hash is not of the lines.
+            An earlier correction is missing, the value before it differs, or the hash does not match the lines.
         """
         record = json.loads(value)
         key = _read_period(record)

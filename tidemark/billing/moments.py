@@ -1,4 +1,4 @@
-"""Instants as people write them: RFC 3339, or a date or month by the clock of a customer."""
+"""Instants as people write them: RFC 3339, or a date or month in the time zone of a customer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MS = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What somebody wrote: an instant, or else a local day, which is the first one of a month where `month` says so."""
+    """A parsed text: an instant, or a local day; with `month`, the first day of that month."""
 
     text: str
     at: datetime | None = None
@@ -35,7 +35,7 @@ def moment(text: str) -> Moment:
     Raises
     ------
     UsageError
-        It is none of them.
+        The text is neither.
     """
     month = bool(_MONTH.fullmatch(text))
     if not month and not _DAY.fullmatch(text):
@@ -43,15 +43,15 @@ def moment(text: str) -> Moment:
     try:
         return Moment(text, day=date.fromisoformat(f"{text}-01" if month else text), month=month)
     except ValueError as error:
-        raise UsageError(f"{text!r} is no {'month' if month else 'day'} of the calendar: {error}.", "") from None
+        raise UsageError(f"{text!r} is not a {'month' if month else 'day'} of the calendar: {error}.", "") from None
 
 
-def begin_of(catalog: Catalog, pair: Pair, day: date) -> datetime:
-    """First instant of a local day of a prefetched customer; raises what its calendar does."""
+def day_start(catalog: Catalog, pair: Pair, day: date) -> datetime:
+    """First instant of a local day of a prefetched customer; raises the errors of its calendar."""
     name = day.isoformat()
     midnight = instant(0) + (day - date(1970, 1, 1))
     low, high = midnight - _FARTHEST, midnight + _FARTHEST
-    # Local days only ascend, so the first instant that is not before the day is found by halving.
+    # Local days only ascend, so a binary search finds the first instant that is not before the day.
     while high - low > _MS:
         middle = instant(millis(low + (high - low) / 2))
         before = catalog.calendar_at(pair, millis(middle)).day_at(millis(middle)) < name
@@ -64,5 +64,5 @@ def _instant_ms(text: str) -> int:
         return instant_ms(text)
     except UsageError as error:
         raise UsageError(
-            f"{text!r} is no instant, day or month.", "write 2026-11, 2026-11-01 or 2026-11-01T00:00:00Z."
+            f"{text!r} is not an instant, day or month.", "write 2026-11, 2026-11-01 or 2026-11-01T00:00:00Z."
         ) from error

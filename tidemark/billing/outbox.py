@@ -1,4 +1,4 @@
-"""Tells Kafka of closes and corrections: outbox rows in their order, each exactly once for read_committed consumers."""
+"""Publishes closes and corrections to Kafka: outbox rows in order, exactly once for read_committed consumers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPICS = ("closes", "corrections")
 # Rows of one Kafka transaction.
 BATCH = 500
 HEADER = "seq"
-# A transaction of ours takes less than a second; one whose teller is gone is ended by the broker after this.
+# A transaction takes less than a second; if its publisher is gone, the broker aborts it after this time.
 TRANSACTION_TIMEOUT_MS = 60_000
 _WAIT_MS = 60_000
 _DECIDED_S = 90.0
@@ -37,65 +37,65 @@ class Row(NamedTuple):
     body: str
 
 
-def tell(settings: Settings, progress: Step | None = None) -> int:
-    """Send what the outbox has and the topics do not; returns how many records.
+def publish(settings: Settings, progress: Step | None = None) -> int:
+    """Publish the rows of the outbox that the topics do not have yet; returns how many.
 
-    1. Take the transactional id of the topic: a teller that has it already is fenced, its open transaction aborted.
-    2. Read the last committed record: its seq says how far the topic is. No record of the ledger can be sent twice,
-       whatever happened to tellers before, because only one that is not fenced commits.
-    3. Send the rows after it, a transaction each batch, and note how far it is (for a topic whose records went).
+    1. Take the transactional id of the topic: any earlier publisher is fenced, and its open transaction aborted.
+    2. Read the last committed record: its seq is the position of the topic. No row can be sent twice, whatever
+       happened to earlier publishers, because a fenced publisher cannot commit.
+    3. Send the rows after it, a transaction for each batch, and store the position (for a topic whose records expired).
 
     Raises
     ------
     UnavailableError
         Kafka or Postgres does not answer.
     TidemarkError
-        Another teller took over meanwhile; it sends the rest.
+        Another publisher took over meanwhile; it sends the rest.
     """
     with connect(settings.postgres) as connection:
-        return sum(_tell(connection, settings, topic, progress or (lambda _: None)) for topic in TOPICS)
+        return sum(_publish(connection, settings, topic, progress or (lambda _: None)) for topic in TOPICS)
 
 
-def untold(connection: psycopg.Connection, settings: Settings) -> int:
-    """Rows that are not noted as told."""
+def pending(connection: psycopg.Connection, settings: Settings) -> int:
+    """Number of rows after the stored position."""
     statement = (
-        "SELECT count(*) FROM {schema}.outbox JOIN {schema}.outbox_told t USING (topic) WHERE outbox.seq > t.seq"
+        "SELECT count(*) FROM {schema}.outbox JOIN {schema}.outbox_position t USING (topic) WHERE outbox.seq > t.seq"
     )
-    return int(_ask(connection, settings, statement)[0][0])
+    return int(_query(connection, settings, statement)[0][0])
 
 
-def _tell(connection: psycopg.Connection, settings: Settings, topic: str, progress: Step) -> int:
-    noted, last = _ask(
+def _publish(connection: psycopg.Connection, settings: Settings, topic: str, progress: Step) -> int:
+    stored, last = _query(
         connection,
         settings,
         "SELECT t.seq, coalesce((SELECT max(seq) FROM {schema}.outbox o WHERE o.topic = t.topic), 0)"
-        " FROM {schema}.outbox_told t WHERE t.topic = %s",
+        " FROM {schema}.outbox_position t WHERE t.topic = %s",
         [topic],
     )[0]
-    if noted == last:
+    if stored == last:
         return 0
     sent = 0
     with _producer(settings, topic) as producer:
         # Step 1
         producer.init_transactions()
         # Step 2
-        told = max(noted, _committed(settings, topic))
+        position = max(stored, _committed(settings, topic))
         # Step 3
-        while rows := _rows(connection, settings, topic, told):
+        while rows := _rows(connection, settings, topic, position):
             _send(producer, _address(settings, topic), rows)
-            told = rows[-1].seq
-            _note(connection, settings, topic, told)
+            position = rows[-1].seq
+            _store_position(connection, settings, topic, position)
             sent += len(rows)
             progress(len(rows))
-        _note(connection, settings, topic, told)
+        _store_position(connection, settings, topic, position)
     return sent
 
 
 def _committed(settings: Settings, topic: str) -> int:
     """Seq of the last committed record of a topic, 0 without one."""
     name = _address(settings, topic)
-    # Ours is the only transaction there may be, and it was just ended: until its marker is written, records before the
-    # end may seem to be absent.
+    # The publisher has the only transactional id of the topic, and its last transaction just ended: until the marker
+    # is written, records before the end may seem to be absent.
     wait_until(
         lambda: end_offsets(settings.kafka, name, "read_committed") == end_offsets(settings.kafka, name),
         _DECIDED_S,
@@ -121,15 +121,15 @@ def _send(producer: Any, address: str, rows: Sequence[Row]) -> None:
 
 def _rows(connection: psycopg.Connection, settings: Settings, topic: str, after: int) -> list[Row]:
     statement = "SELECT seq, key, body FROM {schema}.outbox WHERE topic = %s AND seq > %s ORDER BY seq LIMIT %s"
-    return [Row(*row) for row in _ask(connection, settings, statement, [topic, after, BATCH])]
+    return [Row(*row) for row in _query(connection, settings, statement, [topic, after, BATCH])]
 
 
-def _note(connection: psycopg.Connection, settings: Settings, topic: str, seq: int) -> None:
-    statement = "UPDATE {schema}.outbox_told SET seq = %s WHERE topic = %s AND seq < %s"
+def _store_position(connection: psycopg.Connection, settings: Settings, topic: str, seq: int) -> None:
+    statement = "UPDATE {schema}.outbox_position SET seq = %s WHERE topic = %s AND seq < %s"
     connection.execute(_statement(settings, statement), [seq, topic, seq])
 
 
-def _ask(connection: psycopg.Connection, settings: Settings, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+def _query(connection: psycopg.Connection, settings: Settings, statement: str, values: Sequence[Any] = ()) -> list[Any]:
     return connection.execute(_statement(settings, statement), values).fetchall()
 
 
@@ -156,10 +156,10 @@ def _producer(settings: Settings, topic: str) -> Iterator[Any]:
     except KafkaError as error:
         if type(error).__name__ in {"ProducerFencedError", "InvalidProducerEpochError"}:
             raise TidemarkError(
-                f"another teller of {_address(settings, topic)} took over.",
-                "it sends the rest; or `tidemark ledger tell`.",
+                f"another publisher of {_address(settings, topic)} took over.",
+                "it sends the rest; or run `tidemark ledger publish`.",
             ) from error
         raise UnavailableError(
             f"{_address(settings, topic)} cannot be written: {error!r}.",
-            "`tidemark status`, then `tidemark ledger tell`.",
+            "run `tidemark status`, then `tidemark ledger publish`.",
         ) from error

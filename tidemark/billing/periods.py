@@ -1,4 +1,4 @@
-"""Which billing periods are due: walked along the calendar of every customer, and whatever has usage besides."""
+"""Which billing periods are due: those of every customer's calendar, and any other period with usage."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 # Customer of heartbeats: usage that nobody is billed for.
 HEARTBEAT_CUSTOMER = "tidemark.heartbeat"
-# What asking for the calendar of a customer may raise.
+# Errors of the calendar of a customer.
 CALENDAR_ERRORS = (CalendarError, CalendarMissingError, NoPeriodError)
 
-# Customers with usage or closes: where the last closed period that stands ended, else where their own usage began; and
-# until when the catalog knows them. Pairs are jumped to through the indexes, so that the rows of each are not read.
+# Customers with usage or closes: where the last current closed period ended, else where their own usage began; and
+# until when the catalog knows them. The query jumps from pair to pair in the index, without reading all their rows.
 _CUSTOMERS = """
 WITH RECURSIVE used AS (
     (SELECT tenant_id, customer_id FROM {schema}.usage_period
@@ -60,21 +60,21 @@ WITH RECURSIVE used AS (
     ) next
     WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
 )
-SELECT tenant_id, customer_id, begin.first_start, last.period_end, nullif(known.until, 'infinity')
+SELECT tenant_id, customer_id, started.first_start, last.period_end, nullif(known.until, 'infinity')
 FROM (SELECT * FROM used UNION SELECT * FROM closed) pair
 LEFT JOIN LATERAL (
     SELECT s.period_end
-    FROM {schema}.period_standing s
-    WHERE s.tenant_id = pair.tenant_id AND s.customer_id = pair.customer_id AND s.stands
+    FROM {schema}.period_status s
+    WHERE s.tenant_id = pair.tenant_id AND s.customer_id = pair.customer_id AND s.is_current
     ORDER BY s.period_end DESC
     LIMIT 1
 ) last ON true
 LEFT JOIN LATERAL (
-    -- Once something was closed, where usage began decides nothing any more.
+    -- Once a period was closed, the start of usage no longer matters.
     SELECT min(u.period_start) AS first_start
     FROM {schema}.usage_period u
     WHERE u.tenant_id = pair.tenant_id AND u.customer_id = pair.customer_id AND last.period_end IS NULL
-) begin ON true
+) started ON true
 LEFT JOIN LATERAL (
     SELECT max(k.valid_to) AS until
     FROM catalog.customer k
@@ -84,7 +84,7 @@ WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
   AND (%(customer)s::text IS NULL OR customer_id = %(customer)s)
 ORDER BY tenant_id, customer_id
 """
-# Usage that no close stands for, by the start of its period: the end that the rollups know may be an older one.
+# Usage without a current close, by the start of its period: the end in the rollups may be that of an older calendar.
 _UNCLOSED = """
 SELECT u.tenant_id, u.customer_id, u.period_start, min(u.period_end)
 FROM {schema}.usage_period u
@@ -92,12 +92,12 @@ WHERE u.period_start < %(cutoff)s
   AND (%(tenant)s::text IS NULL OR u.tenant_id = %(tenant)s)
   AND (%(customer)s::text IS NULL OR u.customer_id = %(customer)s)
   AND NOT EXISTS (
-      SELECT FROM {schema}.period_standing s
-      WHERE (s.tenant_id, s.customer_id, s.period_start) = (u.tenant_id, u.customer_id, u.period_start) AND s.stands
+      SELECT FROM {schema}.period_status s
+      WHERE (s.tenant_id, s.customer_id, s.period_start) = (u.tenant_id, u.customer_id, u.period_start) AND s.is_current
   )
 GROUP BY u.tenant_id, u.customer_id, u.period_start
 """
-# The smallest end of a period is the one that holds: a change of calendar cut it.
+# The smallest end of a period is the right one: a change of calendar cut the period.
 _ROWS = """
 SELECT tenant_id, customer_id, period_start, min(period_end)
 FROM {schema}.usage_period
@@ -105,10 +105,10 @@ WHERE (%(tenants)s::text[] IS NULL OR tenant_id = ANY(%(tenants)s))
   AND period_start >= %(start)s AND period_start < %(end)s
 GROUP BY tenant_id, customer_id, period_start
 """
-_HELD = """
+_CLOSED_WITH_LEVELS = """
 SELECT tenant_id, customer_id, period_start, period_end
-FROM {schema}.period_standing
-WHERE stands AND period_start >= %(start)s
+FROM {schema}.period_status
+WHERE is_current AND period_start >= %(start)s
   AND (%(tenants)s::text[] IS NULL OR tenant_id = ANY(%(tenants)s))
   AND tenant_id IN (SELECT tenant_id FROM {schema}.meter_kind WHERE aggregation = 'weighted_sum')
 """
@@ -116,7 +116,7 @@ WHERE stands AND period_start >= %(start)s
 
 @dataclass(slots=True)
 class Due:
-    """Periods to be closed, and customers whose calendar cannot be used, with the reason."""
+    """Periods to close, and customers whose calendar cannot be used, with the reason."""
 
     keys: set[PeriodKey] = field(default_factory=set)
     broken: dict[Pair, str] = field(default_factory=dict)
@@ -124,18 +124,18 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """What is known of a customer before its calendar is asked; None where nothing is.
+    """What is known of a customer before its calendar is used; None where unknown.
 
     Parameters
     ----------
     pair:
         Tenant and customer.
     first_start:
-        Start of the first period with usage of its own; not asked for once a period was closed.
+        Start of the first period with usage of its own; not queried once a period was closed.
     last_end:
-        End of the last closed period that stands.
+        End of the last closed period that is current.
     until:
-        Event time from which on the catalog knows it no longer.
+        Event time from which on the catalog no longer has it.
     """
 
     pair: Pair
@@ -144,13 +144,13 @@ class Customer:
     until: datetime | None
 
     @property
-    def begin(self) -> datetime | None:
-        """An instant of the first period that was not closed yet; None when there was no usage to begin with."""
+    def start(self) -> datetime | None:
+        """An instant of the first period that was not closed yet; None while there was no usage."""
         return self.first_start if self.last_end is None else self.last_end
 
 
 class _Closing:
-    """The stored catalog by a connection for each question: there are few, and nobody has to give it back."""
+    """The stored catalog, with a connection for each query: there are few, and no caller has to close one."""
 
     def __init__(self, url: str) -> None:
         self._source = PostgresCatalogSource(url)
@@ -169,7 +169,7 @@ class _Closing:
 
 
 def catalog_of(settings: Settings) -> Catalog:
-    """The catalog as it is now, to ask for calendars and meters.
+    """The present catalog, for calendars and meters.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def catalog_of(settings: Settings) -> Catalog:
     """
     source = _Closing(settings.postgres.url)
     try:
-        # Asked here, because a catalog waits for its first snapshot without end.
+        # Checked here, because a catalog waits for its first snapshot without a limit.
         source.revision()
     except CatalogUnavailable as error:
         raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
@@ -196,43 +196,44 @@ def due(
     customer: str | None = None,
     most: int | None = None,
 ) -> Due:
-    """Periods that end at `cutoff` (watermark less grace) or before and are not closed, of all or of whom is named.
+    """Periods that end at `cutoff` (watermark less grace) or before and are not closed, of all or the named customers.
 
-    At `most` so many of a customer are walked, the oldest: a cutoff that is wrong by decades is walked to by nobody.
+    At most `most` periods of a customer are walked, the oldest: a cutoff that is wrong by decades costs nothing.
 
-    1. Walk the calendar of each customer from the end of its last closed period, else from its own first usage: periods
-       without usage are closed too, from then on.
-    2. Add each period with usage that neither was walked nor stands closed, for example from before a change of
-       calendar: nothing with usage is never closed.
+    1. Walk the calendar of each customer from the end of its last closed period, else from its first usage: from then
+       on, periods without usage are closed too.
+    2. Add each period with usage that was not walked and is not closed, for example from before a change of
+       calendar: every period with usage is closed at some time.
     """
-    names, found = settings.names, Due()
+    names, result = settings.names, Due()
     wanted = {"tenant": tenant, "customer": customer, "first": tenant or "", "cutoff": cutoff}
-    customers = [Customer(row[:2], *row[2:]) for row in _ask(connection, names, _CUSTOMERS, wanted)]
+    customers = [Customer(row[:2], *row[2:]) for row in _query(connection, names, _CUSTOMERS, wanted)]
     beats = settings.heartbeat.tenant, HEARTBEAT_CUSTOMER
-    customers = [one for one in customers if one.pair != beats]
+    customers = [owner for owner in customers if owner.pair != beats]
     # Step 1
-    for walkers in batches(customers):
-        catalog.prefetch(one.pair for one in walkers)
-        for one in walkers:
-            _walk_into(found, catalog, one, cutoff, most)
+    for batch in batches(customers):
+        catalog.prefetch(owner.pair for owner in batch)
+        for owner in batch:
+            _walk_into(result, catalog, owner, cutoff, most)
     # Step 2
-    walked = {key[:3] for key in found.keys}
-    rows = (row for row in _ask(connection, names, _UNCLOSED, wanted) if row[:2] != beats and row[:3] not in walked)
-    for some in batches(rows):
-        catalog.prefetch(row[:2] for row in some)
-        more = (period_of(catalog, row[:2], row[2], row[3]) for row in some)
-        found.keys |= {key for key in more if key.end <= cutoff}
-    return found
+    walked = {key[:3] for key in result.keys}
+    rows = (row for row in _query(connection, names, _UNCLOSED, wanted) if row[:2] != beats and row[:3] not in walked)
+    for unclosed in batches(rows):
+        catalog.prefetch(row[:2] for row in unclosed)
+        keys = (period_of(catalog, row[:2], row[2], row[3]) for row in unclosed)
+        result.keys |= {key for key in keys if key.end <= cutoff}
+    return result
 
 
 def walk(
-    catalog: Catalog, pair: Pair, begin: datetime, cutoff: datetime, until: datetime | None
+    catalog: Catalog, pair: Pair, start: datetime, cutoff: datetime, until: datetime | None
 ) -> Iterator[PeriodKey]:
-    """Periods of a prefetched customer from the one that holds `begin`, while they end at `cutoff` or before.
+    """Periods of a prefetched customer from the one that contains `start`, while they end at `cutoff` or before.
 
-    None begins at `until`, where the catalog knows the customer no longer. Raises what its calendar does.
+    No period begins at `until` or later, where the catalog no longer has the customer. Raises the errors of its
+    calendar.
     """
-    at = begin
+    at = start
     while at < cutoff and (until is None or at < until):
         period = _period(catalog, pair, at)
         if period.end > cutoff:
@@ -250,29 +251,29 @@ def with_usage(
     end: datetime | None,
     cutoff: datetime,
 ) -> set[PeriodKey]:
-    """Periods that the rollups people read have usage of, begin in [start, end) and end at `cutoff` or before.
+    """Periods with usage in the active rollups that begin in [start, end) and end at `cutoff` or before.
 
     `tenants`, `start`, `end` None: all.
     """
     wanted = {"tenants": list(tenants) if tenants else None, "start": start or _EPOCH, "end": end or cutoff}
-    rows = [(row[:2], row[2], row[3]) for row in _ask(connection, names, _ROWS, wanted)]
-    found = set()
-    for some in batches(rows):
-        catalog.prefetch(pair for pair, *_ in some)
-        found |= {period_of(catalog, *row) for row in some}
-    return {key for key in found if key.end <= cutoff}
+    rows = [(row[:2], row[2], row[3]) for row in _query(connection, names, _ROWS, wanted)]
+    keys = set()
+    for batch in batches(rows):
+        catalog.prefetch(pair for pair, *_ in batch)
+        keys |= {period_of(catalog, *row) for row in batch}
+    return {key for key in keys if key.end <= cutoff}
 
 
-def held_after(
+def closed_with_levels_after(
     connection: psycopg.Connection, names: Names, tenants: Sequence[str] | None, start: datetime
 ) -> set[PeriodKey]:
-    """Closed periods that begin at `start` or later, of tenants with levels: usage before may change what they hold."""
+    """Closed periods that begin at `start` or later, of tenants with levels: earlier usage may change their values."""
     wanted = {"tenants": list(tenants) if tenants else None, "start": start}
-    return {PeriodKey(*row) for row in _ask(connection, names, _HELD, wanted)}
+    return {PeriodKey(*row) for row in _query(connection, names, _CLOSED_WITH_LEVELS, wanted)}
 
 
 def period_of(catalog: Catalog, pair: Pair, start: datetime, end: datetime) -> PeriodKey:
-    """The period of a stored row of a prefetched customer: it may have been written before its period was cut."""
+    """The period of a stored row of a prefetched customer: the row may be older than a change that cut the period."""
     try:
         known = _period(catalog, pair, start)
     except CALENDAR_ERRORS:
@@ -290,14 +291,14 @@ def millis(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _walk_into(found: Due, catalog: Catalog, one: Customer, cutoff: datetime, most: int | None) -> None:
-    if one.begin is None:
+def _walk_into(due: Due, catalog: Catalog, customer: Customer, cutoff: datetime, most: int | None) -> None:
+    if customer.start is None:
         return
     try:
-        for key in islice(walk(catalog, one.pair, one.begin, cutoff, one.until), most):
-            found.keys.add(key)
+        for key in islice(walk(catalog, customer.pair, customer.start, cutoff, customer.until), most):
+            due.keys.add(key)
     except CALENDAR_ERRORS as error:
-        found.broken[one.pair] = str(error)
+        due.broken[customer.pair] = str(error)
 
 
 def _period(catalog: Catalog, pair: Pair, at: datetime) -> PeriodKey:
@@ -306,6 +307,6 @@ def _period(catalog: Catalog, pair: Pair, at: datetime) -> PeriodKey:
     return PeriodKey(*pair, instant(period.start_ms), instant(period.end_ms))
 
 
-def _ask(connection: psycopg.Connection, names: Names, statement: str, values: Any = None) -> list[Any]:
+def _query(connection: psycopg.Connection, names: Names, statement: str, values: Any = None) -> list[Any]:
     text = sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema))
     return connection.execute(text, values).fetchall()

@@ -1,4 +1,4 @@
-"""What a close would write, without writing any of it."""
+"""Shows what a close would write, and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from tidemark.billing import close, guard, heartbeat, store
-from tidemark.billing.decide import Wish, decide
+from tidemark.billing.decide import CloseRequest, decide
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import Refusal
-from tidemark.billing.sources import Feed, Say, settled
+from tidemark.billing.sources import ActiveVersions, Say, drained
 from tidemark.billing.true_up import true_up
 from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
@@ -21,10 +21,10 @@ from tidemark.core.settings import Settings
 _USED = """
 SELECT tenant_id, customer_id, period_start, period_end
 FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-    AS asked (tenant_id, customer_id, period_start, period_end)
+    AS given (tenant_id, customer_id, period_start, period_end)
 WHERE EXISTS (
     SELECT FROM {schema}.usage_period u
-    WHERE u.tenant_id = asked.tenant_id AND u.customer_id = asked.customer_id AND u.period_start = asked.period_start
+    WHERE u.tenant_id = given.tenant_id AND u.customer_id = given.customer_id AND u.period_start = given.period_start
 )
 """
 
@@ -38,17 +38,17 @@ class Preview:
     watermark:
         Arrival watermark; None when there is none.
     accepted:
-        The one that periods were closed by last; None before the first close.
+        The watermark of the last close; None before the first.
     keys:
         Periods it would close, in order.
     used:
-        Those of them with usage; the others would be closed with no lines, or with a level that is only held.
+        Those of them with usage; the others would be closed without lines, or with an unchanged level.
     corrections:
         Closed periods it would correct.
     refused:
-        Why others that are due would stay open.
+        Why other due periods would stay open.
     silent:
-        Partitions that a close would send a heartbeat into first: the watermark may go on then.
+        Partitions that a close would first send a heartbeat into; that may advance the watermark.
     """
 
     watermark: datetime | None
@@ -60,24 +60,24 @@ class Preview:
     silent: Sequence[int]
 
 
-def preview(settings: Settings, wish: Wish, progress: Say | None = None) -> Preview:
+def preview(settings: Settings, request: CloseRequest, progress: Say | None = None) -> Preview:
     """Decide as `close` does, and change nothing: no heartbeat, close, correction, message or alarm.
 
     Raises
     ------
     UnavailableError
-        Postgres or Kafka does not answer. A job that does not run is a refusal.
+        Postgres or Kafka does not answer. A job that does not run is reported as a refusal.
     """
     silent = heartbeat.silent(settings, datetime.now(UTC)) if heartbeat.wanted(settings) else []
-    feed, why = settled(settings, progress or (lambda _: None))
+    active, why = drained(settings, progress or (lambda _: None))
     with connect(settings.postgres) as connection:
-        decision = decide(connection, settings, feed, why, wish)
+        decision = decide(connection, settings, active, why, request)
         return Preview(
-            watermark=feed.at if feed else None,
+            watermark=active.at if active else None,
             accepted=guard.accepted(connection, settings.names),
             keys=decision.keys,
             used=_used(connection, settings, decision.keys),
-            corrections=_corrections(connection, settings, feed, wish),
+            corrections=_corrections(connection, settings, active, request),
             refused=decision.refused,
             silent=silent,
         )
@@ -85,16 +85,18 @@ def preview(settings: Settings, wish: Wish, progress: Say | None = None) -> Prev
 
 def _used(connection: psycopg.Connection, settings: Settings, keys: Iterable[PeriodKey]) -> frozenset[PeriodKey]:
     statement = sql.SQL(_USED).format(schema=sql.Identifier(settings.names.billing_schema))
-    found: set[PeriodKey] = set()
-    for some in store.batches(keys):
-        columns = [list(column) for column in zip(*some, strict=True)]
-        found |= {PeriodKey(*row) for row in connection.execute(statement, columns)}
-    return frozenset(found)
+    used: set[PeriodKey] = set()
+    for batch in store.batches(keys):
+        columns = [list(column) for column in zip(*batch, strict=True)]
+        used |= {PeriodKey(*row) for row in connection.execute(statement, columns)}
+    return frozenset(used)
 
 
-def _corrections(connection: psycopg.Connection, settings: Settings, feed: Feed | None, wish: Wish) -> int:
+def _corrections(
+    connection: psycopg.Connection, settings: Settings, active: ActiveVersions | None, request: CloseRequest
+) -> int:
     count = 0
-    for some in store.batches(close.changed(connection, settings, wish.scope)) if feed else ():
-        entries = store.read_entries(connection, settings.names, some)
-        count += len(true_up(entries, store.wanted_lines(connection, settings.names, some)).corrections)
+    for batch in store.batches(close.changed(connection, settings, request.scope)) if active else ():
+        entries = store.read_entries(connection, settings.names, batch)
+        count += len(true_up(entries, store.wanted_lines(connection, settings.names, batch)).corrections)
     return count

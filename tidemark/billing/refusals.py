@@ -1,4 +1,4 @@
-"""Why a period that is due is not closed: lag, checkpoints, drift, dead letters, a broken calendar; in words."""
+"""Reasons why a due period is not closed: lag, checkpoints, drift, dead letters, a broken calendar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Cause = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Periods that were due and stay open, with the cause, in words, and what to do."""
+    """Due periods that stay open, with the cause, a description, and what to do."""
 
     cause: Cause
     detail: str
@@ -37,84 +37,84 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Letters:
-    """Dead letters of the periods that are due: all of them, and those that may still be counted after all."""
+class DeadLetterCounts:
+    """Dead letters of the due periods: all, and those that may still be redriven and counted."""
 
     counts: Mapping[PeriodKey, int]
     open: Mapping[PeriodKey, int]
 
 
 def failed_checkpoints(settings: Settings) -> str:
-    """Which job failed its last checkpoint, in words; empty for none."""
+    """Which job failed its last checkpoint, as text; empty for none."""
     rest = FlinkRest(settings.flink.rest_url)
     failed = [job for job in ("meter", "rollup") if rest.progress(running(settings, job).id).last_failed]
     return f"the last checkpoint of {' and '.join(failed)} failed: see `tidemark status`" if failed else ""
 
 
-def count_letters(settings: Settings, keys: Iterable[PeriodKey]) -> Letters:
-    """Dead letters by period; those that were redriven and counted are none any more.
+def count_dead_letters(settings: Settings, keys: Iterable[PeriodKey]) -> DeadLetterCounts:
+    """Dead letters by period, without those that were redriven and counted.
 
-    A letter belongs to the period its event time is in; where it cannot be read, its arrival. A partial one counts as
-    any: its meter is missing the event. `too_late` ones are counted, but are not open: that they stay out is what final
-    means, and only a replay counts them.
+    A dead letter belongs to the period of its event time or, if that cannot be read, of its arrival. A partial one
+    counts like any other: its meter is missing the event. `too_late` ones are counted, but are not open: a final
+    period excludes them, and only a replay counts them.
     """
     of_pair: dict[Pair, list[PeriodKey]] = {}
     for key in keys:
         of_pair.setdefault(key[:2], []).append(key)
     counts: Counter[PeriodKey] = Counter()
-    still: Counter[PeriodKey] = Counter()
-    for letter, key in _standing(settings, of_pair):
+    still_open: Counter[PeriodKey] = Counter()
+    for letter, key in _still_rejected(settings, of_pair):
         counts[key] += 1
-        still[key] += letter["reason"] != Reason.TOO_LATE
-    return Letters(counts, still)
+        still_open[key] += letter["reason"] != Reason.TOO_LATE
+    return DeadLetterCounts(counts, still_open)
 
 
-def over_bound(settings: Settings, letters: Letters, accepted: Collection[Pair]) -> list[Refusal]:
+def over_bound(settings: Settings, counts: DeadLetterCounts, accepted: Collection[Pair]) -> list[Refusal]:
     """A refusal for each customer that has more open dead letters in a period than is allowed."""
     bound = settings.close.max_dead_letters
     over: dict[Pair, list[PeriodKey]] = {}
-    for key, count in sorted(letters.open.items()):
+    for key, count in sorted(counts.open.items()):
         if count > bound and key[:2] not in accepted:
             over.setdefault(key[:2], []).append(key)
-    return [_too_many(settings, letters, pair, keys) for pair, keys in over.items()]
+    return [_too_many(settings, counts, pair, keys) for pair, keys in over.items()]
 
 
 def drifting(connection: psycopg.Connection, settings: Settings, keys: Collection[PeriodKey]) -> list[Refusal]:
-    """A refusal for each tenant, customer or everybody with differences that reconciliation found and nobody explained.
+    """Refusals for differences that reconciliation found and nobody explained, by tenant and customer.
 
-    A period is refused by the first of them that concerns it.
+    A period is refused by the first difference that concerns it.
     """
     of_scope: dict[tuple[str | None, str | None], list[Drift]] = {}
     for drift in open_drift(connection, settings.names) if keys else ():
         of_scope.setdefault((drift.tenant_id, drift.customer_id), []).append(drift)
-    found, left = [], set(keys)
+    refused, left = [], set(keys)
     for (tenant, customer), drifts in of_scope.items():
         hit = {key for key in left if tenant in {None, key.tenant_id} and customer in {None, key.customer_id}}
         if hit:
             more = f", and {len(drifts) - 1:,} more" if len(drifts) > 1 else ""
             detail = f"{drifts[0].text}{more}; `tidemark reconcile drift`"
-            found.append(Refusal("drift", detail, tuple(sorted(hit))))
+            refused.append(Refusal("drift", detail, tuple(sorted(hit))))
             left -= hit
-    return found
+    return refused
 
 
-def _too_many(settings: Settings, letters: Letters, pair: Pair, keys: list[PeriodKey]) -> Refusal:
-    numbers = ", ".join(f"{letters.open[key]:,} in the period from {rfc3339(key.start)}" for key in keys)
+def _too_many(settings: Settings, counts: DeadLetterCounts, pair: Pair, keys: list[PeriodKey]) -> Refusal:
+    numbers = ", ".join(f"{counts.open[key]:,} in the period from {rfc3339(key.start)}" for key in keys)
     name = "/".join(pair)
     detail = (
-        f"dead letters of {name}: {numbers}, over close.max_dead_letters {settings.close.max_dead_letters}; look with "
+        f"dead letters of {name}: {numbers}, over close.max_dead_letters {settings.close.max_dead_letters}; check with "
         f"`tidemark dlq list --tenant {pair[0]} --customer {pair[1]}`, redrive them, or `--accept-dead-letters {name}`"
     )
     return Refusal("dead_letters", detail, tuple(keys))
 
 
-def _standing(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[DeadLetter, PeriodKey]]:
+def _still_rejected(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[DeadLetter, PeriodKey]]:
     """Letters in these periods that were not counted after all; what was redriven and failed again is there once."""
     rejected: set[Position] = set()
     found = []
     for letter in collecting_rejected(read_dead_letters(settings), settings.topics.redrive, rejected):
         keys = of_pair.get((letter.get("tenant_id") or "", letter.get("customer_id") or ""), [])
-        # What was rejected whole there is a second dead letter of one event.
+        # An event that is rejected as a whole in the redrive topic has a second dead letter.
         again = letter["topic"] == settings.topics.redrive and not letter.get("partial")
         if keys and not again and (key := _period_of(settings, letter, keys)):
             found.append((letter, key))

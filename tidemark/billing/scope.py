@@ -1,4 +1,4 @@
-"""Which of the periods that are due somebody wants to close."""
+"""Selects which of the due periods to close."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from udfs.catalog.cache import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Periods of a tenant, of a customer of it, that end at or before a moment; what is None takes all."""
+    """Periods of a tenant and customer that end at or before a moment; None means all."""
 
     tenant: str | None = None
     customer: str | None = None
@@ -24,11 +24,11 @@ class Scope:
         return self.tenant is None and self.customer is None
 
     def names(self, key: PeriodKey) -> bool:
-        """Whether the period is of a tenant and customer that are meant, whenever it ends."""
+        """Whether the period belongs to the selected tenant and customer, whenever it ends."""
         return self.tenant in {None, key.tenant_id} and self.customer in {None, key.customer_id}
 
     def holds(self, catalog: Catalog, key: PeriodKey) -> bool:
-        """Whether a period of a prefetched customer is meant; a day begins where the customer has midnight."""
+        """Whether a period of a prefetched customer is selected; a day begins at midnight of the customer."""
         return self.names(key) and (self.until is None or _ends_by(catalog, key, self.until))
 
 
@@ -37,7 +37,7 @@ def _ends_by(catalog: Catalog, key: PeriodKey, until: Moment) -> bool:
         return until.at is None or key.end <= until.at
     last_ms = millis(key.end) - 1
     try:
-        # The last instant of the period lies on an earlier day: it ends at that midnight or before.
+        # If the last instant of the period lies on an earlier day, the period ends at that midnight or before.
         return catalog.calendar_at(key[:2], last_ms).day_at(last_ms) < until.day.isoformat()
     except CALENDAR_ERRORS:
         return key.end.date() < until.day

@@ -1,4 +1,4 @@
-"""Which runs feed the rollups that people read, and how far each of them is."""
+"""The active versions of the rollups: which runs they come from, and how far each run is."""
 
 from __future__ import annotations
 
@@ -8,95 +8,101 @@ from datetime import datetime
 
 from tidemark.billing import refusals
 from tidemark.billing.lines import PeriodKey
-from tidemark.billing.watermark import Watermark, as_text, settle
+from tidemark.billing.watermark import Watermark, as_text, drain
 from tidemark.core import rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.postgres import connect
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 
 Say = Callable[[str], None]
 # Watermark by run id.
-Marks = Mapping[str, Watermark]
+Watermarks = Mapping[str, Watermark]
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
-    """Versions that people read, and how far each run is that feeds open periods."""
+class ActiveVersions:
+    """The overlays in use, and the watermark of each run that open periods come from."""
 
-    layers: Sequence[Layer]
-    marks: Marks
+    overlays: Sequence[Overlay]
+    watermarks: Watermarks
 
     @property
     def at(self) -> datetime | None:
-        """The least watermark; None when one of the runs has none."""
-        found = [mark.at for mark in self.marks.values()]
-        return None if None in found else min((at for at in found if at is not None), default=None)
+        """The least watermark; None if one of the runs has none."""
+        instants = [watermark.at for watermark in self.watermarks.values()]
+        return None if None in instants else min((at for at in instants if at is not None), default=None)
 
     @property
     def reason(self) -> str:
-        """Why there is none."""
-        return next((mark.reason for mark in self.marks.values() if mark.at is None), "")
+        """Why there is no watermark."""
+        return next((watermark.reason for watermark in self.watermarks.values() if watermark.at is None), "")
 
     def rests_on(self, run: str) -> dict[str, dict[str, int]]:
-        """Offsets that the rollups of a run hold; of one that feeds no open period, those of one that does."""
-        mark = self.marks.get(run) or next(iter(self.marks.values()))
-        return as_text(mark.offsets)
+        """Offsets that the rollups of a run include; for a run without open periods, those of a run that has them."""
+        watermark = self.watermarks.get(run) or next(iter(self.watermarks.values()))
+        return as_text(watermark.offsets)
 
 
-def settled(settings: Settings, say: Say) -> tuple[Feed | None, tuple[refusals.Cause, str] | None]:
-    """How far the runs are; otherwise, or besides, why nothing may be closed; raises UnavailableError for Postgres."""
-    layers = _layers(settings)
-    runs = {run: settings.with_changes({"run_id": run}) for run in runs_of(layers, settings)}
+def drained(settings: Settings, say: Say) -> tuple[ActiveVersions | None, tuple[refusals.Cause, str] | None]:
+    """Drain the active runs; returns how far they are, and why nothing may be closed, if so.
+
+    Raises
+    ------
+    UnavailableError
+        Postgres does not answer.
+    """
+    overlays = _overlays(settings)
+    runs = {run: settings.with_changes({"run_id": run}) for run in open_runs_of(overlays, settings)}
     try:
-        marks = {run: settle(own, say) for run, own in runs.items()}
+        watermarks = {run: drain(run_settings, say) for run, run_settings in runs.items()}
         failed = next(filter(None, map(refusals.failed_checkpoints, runs.values())), "")
     except UnavailableError as error:
         return None, ("jobs", str(error))
-    feed = Feed(layers, marks)
+    active = ActiveVersions(overlays, watermarks)
     if failed:
-        return feed, ("checkpoints", failed)
-    return feed, None if feed.at else ("watermark", feed.reason)
+        return active, ("checkpoints", failed)
+    return active, None if active.at else ("watermark", active.reason)
 
 
-def feeds_of(settings: Settings) -> list[str]:
-    """Run ids that feed open periods now; raises UnavailableError for Postgres."""
-    return runs_of(_layers(settings), settings)
+def open_runs(settings: Settings) -> list[str]:
+    """Ids of the runs that open periods come from now; raises UnavailableError for Postgres."""
+    return open_runs_of(_overlays(settings), settings)
 
 
-def runs_of(layers: Sequence[Layer], settings: Settings) -> list[str]:
-    """Run ids that feed open periods: replays that run on, and the live run unless one of them holds all tenants."""
-    found: list[str] = []
-    for layer in reversed(layers):
-        if layer.end is None:
-            found.append(run_of(layer))
-            if not layer.tenants:
-                return found
-    return [*found, settings.run_id]
+def open_runs_of(overlays: Sequence[Overlay], settings: Settings) -> list[str]:
+    """Ids of the runs that open periods come from: replays without an end, and the live run unless one covers all."""
+    runs: list[str] = []
+    for overlay in reversed(overlays):
+        if overlay.end is None:
+            runs.append(run_of(overlay))
+            if not overlay.tenants:
+                return runs
+    return [*runs, settings.run_id]
 
 
-def run_of(layer: Layer) -> str:
-    """Run id of a layer."""
-    return layer.usage_schema.removeprefix("usage").removeprefix("_")
+def run_of(overlay: Overlay) -> str:
+    """Run id of an overlay."""
+    return overlay.usage_schema.removeprefix("usage").removeprefix("_")
 
 
-def feeding(layers: Sequence[Layer], settings: Settings, key: PeriodKey) -> str:
-    """Run id whose rollups people read of a period."""
-    for layer in reversed(layers):
-        held = layer.start <= key.start and (layer.end is None or key.end <= layer.end)
-        if held and (not layer.tenants or key.tenant_id in layer.tenants):
-            return run_of(layer)
+def source_run(overlays: Sequence[Overlay], settings: Settings, key: PeriodKey) -> str:
+    """Id of the run that the active rollups of a period come from."""
+    for overlay in reversed(overlays):
+        covered = overlay.start <= key.start and (overlay.end is None or key.end <= overlay.end)
+        if covered and (not overlay.tenants or key.tenant_id in overlay.tenants):
+            return run_of(overlay)
     return settings.run_id
 
 
-def by_run(settings: Settings, feed: Feed, keys: Iterable[PeriodKey]) -> dict[str, list[PeriodKey]]:
-    """Periods by the run whose rollups people read of them."""
-    found: dict[str, list[PeriodKey]] = {}
+def by_run(settings: Settings, active: ActiveVersions, keys: Iterable[PeriodKey]) -> dict[str, list[PeriodKey]]:
+    """Periods by the run that their active rollups come from."""
+    keys_of: dict[str, list[PeriodKey]] = {}
     for key in keys:
-        found.setdefault(feeding(feed.layers, settings, key), []).append(key)
-    return found
+        keys_of.setdefault(source_run(active.overlays, settings, key), []).append(key)
+    return keys_of
 
 
-def _layers(settings: Settings) -> list[Layer]:
+def _overlays(settings: Settings) -> list[Overlay]:
     with connect(settings.postgres) as connection:
-        return rollup_views.layers(connection, settings.names)
+        return rollup_views.overlays(connection, settings.names)

@@ -1,4 +1,4 @@
-"""The ledger in Postgres: what it says, what the rollups say, and the one way anything is added to it."""
+"""The ledger in Postgres: its entries, the lines the rollups give, and the only function that adds to it."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ BATCH = 1_000
 _Item = TypeVar("_Item")
 # In the order of their references.
 _TABLES = ("period_close", "period_close_line", "correction", "correction_line", "outbox")
-_ASKED = """
-asked AS (
+_GIVEN = """
+given AS (
     SELECT * FROM unnest(%(tenants)s::text[], %(customers)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-        AS asked (tenant_id, customer_id, period_start, period_end)
+        AS given (tenant_id, customer_id, period_start, period_end)
 )
 """
 _KEY = "tenant_id, customer_id, period_start, period_end"
 
-# What was said last of each line of a period; a line that was taken away has no value.
+# The newest record of each line of a period; a line that was removed has no value.
 _ENTRIES = f"""
-WITH {_ASKED}
-SELECT {_KEY}, s.corrections, s.stands, l.meter, l.dims, l.aggregation, l.unit, l.n, l.samples, l.value
-FROM asked
-JOIN {{schema}}.period_standing s USING ({_KEY})
+WITH {_GIVEN}
+SELECT {_KEY}, s.corrections, s.is_current, l.meter, l.dims, l.aggregation, l.unit, l.n, l.samples, l.value
+FROM given
+JOIN {{schema}}.period_status s USING ({_KEY})
 LEFT JOIN LATERAL (
     SELECT DISTINCT ON (meter, dims) meter, dims, aggregation, unit, n, samples, value
     FROM (
-        SELECT meter, dims, aggregation, unit, n, samples, value, 0 AS turn
+        SELECT meter, dims, aggregation, unit, n, samples, value, 0 AS correction_no
         FROM {{schema}}.period_close_line c
         WHERE (c.tenant_id, c.customer_id, c.period_start, c.period_end)
-            = (asked.tenant_id, asked.customer_id, asked.period_start, asked.period_end)
+            = (given.tenant_id, given.customer_id, given.period_start, given.period_end)
         UNION ALL
         SELECT meter, dims, aggregation, unit, after_n, after_samples, after, correction_no
         FROM {{schema}}.correction_line c
         WHERE (c.tenant_id, c.customer_id, c.period_start, c.period_end)
-            = (asked.tenant_id, asked.customer_id, asked.period_start, asked.period_end)
-    ) said
-    ORDER BY meter, dims, turn DESC
+            = (given.tenant_id, given.customer_id, given.period_start, given.period_end)
+    ) history
+    ORDER BY meter, dims, correction_no DESC
 ) l ON l.value IS NOT NULL
 """
 
-# A level that is only held has no rows in the period: what earlier periods have left, all the time.
+# A level that no event changed has no rows in the period: it keeps the value that earlier periods left.
 _WANTED = f"""
-WITH {_ASKED}
+WITH {_GIVEN}
 SELECT a.tenant_id, a.customer_id, a.period_start, a.period_end,
-       -- Bins stand for values with more decimals than the ledger keeps.
+       -- The values of percentile bins have more decimals than the ledger keeps.
        v.meter, v.dims, v.aggregation, v.unit, u.n, v.samples, round({{value}}, 9)
-FROM asked a
+FROM given a
 CROSS JOIN LATERAL (
     SELECT meter, dims, aggregation, unit, samples, value, projected_value
     FROM {{schema}}.usage_period_value v
@@ -76,7 +76,7 @@ SELECT a.tenant_id, a.customer_id, a.period_start, a.period_end, h.meter, h.dims
        {{schema}}.divide_half_even(
            h.level * floor(extract(epoch FROM {{upto}} - a.period_start) * 1000), h.per_ms
        )
-FROM asked a
+FROM given a
 CROSS JOIN LATERAL (
     SELECT u.meter, u.dims, k.unit, sum(u.total) AS level,
            CASE k.per WHEN 'second' THEN 1000 WHEN 'minute' THEN 60000 WHEN 'day' THEN 86400000 ELSE 3600000 END
@@ -98,42 +98,42 @@ _TO_THE_END = {"value": sql.SQL("coalesce(v.projected_value, v.value)"), "upto":
 _SO_FAR = {"value": sql.SQL("v.value"), "upto": sql.SQL("greatest(a.period_start, least(a.period_end, now()))")}
 
 
-def take_turn(connection: psycopg.Connection, names: Names) -> None:
+def lock_ledger(connection: psycopg.Connection, names: Names) -> None:
     """Wait for all other writers of this ledger, until the end of the transaction: the outbox ascends with commits."""
     lock_in_transaction(connection, f"ledger {names.billing_schema}")
 
 
 def now(connection: psycopg.Connection) -> datetime:
     """Instant by the clock of the database."""
-    moment: datetime = _one(connection, "SELECT clock_timestamp()")
+    moment: datetime = _value(connection, "SELECT clock_timestamp()")
     return moment
 
 
 def catalog_revision(connection: psycopg.Connection) -> int:
     """Revision of the catalog."""
-    return int(_one(connection, "SELECT revision FROM catalog.revision"))
+    return int(_value(connection, "SELECT revision FROM catalog.revision"))
 
 
 def read_entries(connection: psycopg.Connection, names: Names, keys: Iterable[PeriodKey]) -> dict[PeriodKey, Entry]:
-    """What the ledger says of these periods; those that were never closed are absent."""
-    found: dict[PeriodKey, tuple[int, bool, dict[LineKey, Line]]] = {}
-    for row in _ask(connection, names, _ENTRIES, keys):
-        key, (corrections, stands), line = PeriodKey(*row[:4]), row[4:6], row[6:]
-        _, _, lines = found.setdefault(key, (corrections, stands, {}))
+    """The ledger's entries of these periods; periods that were never closed are absent."""
+    entries: dict[PeriodKey, tuple[int, bool, dict[LineKey, Line]]] = {}
+    for row in _query(connection, names, _ENTRIES, keys):
+        key, (corrections, is_current), line = PeriodKey(*row[:4]), row[4:6], row[6:]
+        _, _, lines = entries.setdefault(key, (corrections, is_current, {}))
         if line[0] is not None:
             lines[LineKey(*line[:2])] = Line(*line[2:])
-    return {key: Entry(lines, corrections, stands) for key, (corrections, stands, lines) in found.items()}
+    return {key: Entry(lines, corrections, is_current) for key, (corrections, is_current, lines) in entries.items()}
 
 
 def wanted_lines(
     connection: psycopg.Connection, names: Names, keys: Sequence[PeriodKey], *, so_far: bool = False
 ) -> dict[PeriodKey, Lines]:
-    """What the rollups that people read say of these periods, each by its start; without usage there are no lines.
+    """Lines of these periods by the active rollups, matched by their start; a period without usage has no lines.
 
-    Levels are held to the end of the period; `so_far`: to the clock of the database, where that is earlier.
+    Levels last to the end of the period; with `so_far`, to the clock of the database if that is earlier.
     """
     wanted: dict[PeriodKey, dict[LineKey, Line]] = {key: {} for key in keys}
-    for row in _ask(connection, names, _WANTED, keys, _SO_FAR if so_far else _TO_THE_END):
+    for row in _query(connection, names, _WANTED, keys, _SO_FAR if so_far else _TO_THE_END):
         wanted[PeriodKey(*row[:4])][LineKey(*row[4:6])] = Line(*row[6:])
     return dict(wanted)
 
@@ -148,36 +148,36 @@ def append(
     replay_id: str | None = None,
     dead_letters: Mapping[PeriodKey, int] | None = None,
 ) -> None:
-    """Add closes and corrections, and what is to be told of them; in a transaction of the caller, after `take_turn`.
+    """Add closes and corrections, and their outbox rows; in a transaction of the caller, after `lock_ledger`.
 
-    Without a `cause` each correction gets the one that its lines show.
+    Without a `cause` each correction gets the cause that its lines show.
     """
-    letters = dead_letters or {}
+    counts = dead_letters or {}
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in _TABLES}
     for close in due.closes:
-        count = letters.get(close.key, 0)
-        own = {
+        count = counts.get(close.key, 0)
+        row = {
             **_columns(close.key),
             "closed_at": context.at, "closed_by": context.by, "catalog_revision": context.catalog_revision,
             "watermark": context.watermark, "dead_letters": count, "lines": len(close.lines),
             **_shared(close.key, close.lines, context),
         }  # fmt: skip
-        rows["period_close"].append(own)
+        rows["period_close"].append(row)
         rows["period_close_line"] += _close_lines(close.key, close.lines)
-        rows["outbox"].append(_told("closes", close.key, close_message(close, context, count)))
-    for one in due.corrections:
-        why = cause or ("catalog_change" if not one.stands else cause_of(one.changes))
-        number = {"correction_no": one.number}
-        own = {
-            **_columns(one.key), **number,
-            "cause": why, "replay_id": replay_id, "stands": one.stands, "made_at": context.at, "made_by": context.by,
-            **_shared(one.key, one.lines, context),
+        rows["outbox"].append(_outbox_row("closes", close.key, close_message(close, context, count)))
+    for correction in due.corrections:
+        key, changes = correction.key, correction.changes
+        why = cause or ("catalog_change" if not correction.is_current else cause_of(changes))
+        number = {"correction_no": correction.number}
+        row = {
+            **_columns(key), **number, "cause": why, "replay_id": replay_id, "is_current": correction.is_current,
+            "made_at": context.at, "made_by": context.by, **_shared(key, correction.lines, context),
         }  # fmt: skip
-        rows["correction"].append(own)
-        rows["correction_line"] += [{**_columns(one.key), **number, **_change(*item)} for item in one.changes.items()]
-        rows["outbox"].append(_told("corrections", one.key, correction_message(one, context, why, replay_id)))
-    for table, some in rows.items():
-        _insert(connection, names, table, some)
+        rows["correction"].append(row)
+        rows["correction_line"] += [{**_columns(key), **number, **_change(*change)} for change in changes.items()]
+        rows["outbox"].append(_outbox_row("corrections", key, correction_message(correction, context, why, replay_id)))
+    for table, table_rows in rows.items():
+        _insert(connection, names, table, table_rows)
 
 
 def batches(items: Iterable[_Item], size: int = BATCH) -> Iterator[list[_Item]]:
@@ -187,15 +187,15 @@ def batches(items: Iterable[_Item], size: int = BATCH) -> Iterator[list[_Item]]:
         yield part
 
 
-def _ask(
+def _query(
     connection: psycopg.Connection, names: Names, statement: str, keys: Iterable[PeriodKey],
     parts: Mapping[str, sql.SQL] = MappingProxyType({}),
 ) -> Iterator[Any]:  # fmt: skip
     text = sql.SQL(statement).format(schema=sql.Identifier(names.billing_schema), **parts)
     for part in batches(keys):
         tenants, customers, starts, ends = (list(column) for column in zip(*part, strict=True))
-        asked = {"tenants": tenants, "customers": customers, "starts": starts, "ends": ends}
-        yield from connection.execute(text, asked).fetchall()
+        values = {"tenants": tenants, "customers": customers, "starts": starts, "ends": ends}
+        yield from connection.execute(text, values).fetchall()
 
 
 def _insert(connection: psycopg.Connection, names: Names, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -211,7 +211,7 @@ def _insert(connection: psycopg.Connection, names: Names, table: str, rows: Sequ
         cursor.executemany(statement, rows)
 
 
-def _told(topic: str, key: PeriodKey, body: str) -> dict[str, str]:
+def _outbox_row(topic: str, key: PeriodKey, body: str) -> dict[str, str]:
     return {"topic": topic, "key": key_of(key), "body": body}
 
 
@@ -245,5 +245,5 @@ def _change(at: LineKey, change: Change) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _one(connection: psycopg.Connection, statement: str) -> Any:
+def _value(connection: psycopg.Connection, statement: str) -> Any:
     return connection.execute(statement.encode()).fetchall()[0][0]

@@ -1,4 +1,4 @@
-"""What became of one event: every record with its id, which of them was counted, and what it fed."""
+"""What happened to one event: every record with its id, which one was counted, and what it adds to which meter."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import unpack
 
 Outcome = Literal["counted", "copy", "rejected", "waiting"]
-# How often the progress of a scan is said.
-_SAY_EVERY = 500_000
+# Records between two progress messages of a scan.
+_REPORT_EVERY = 500_000
 
 _CLOSED = """
 SELECT s.closed_at, s.corrections
-FROM {schema}.period_standing s
-WHERE s.tenant_id = %s AND s.customer_id = %s AND s.period_start = %s AND s.stands
+FROM {schema}.period_status s
+WHERE s.tenant_id = %s AND s.customer_id = %s AND s.period_start = %s AND s.is_current
 ORDER BY s.closed_at DESC
 LIMIT 1
 """
@@ -44,7 +44,7 @@ LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A dead letter: why, in words, and of which meter alone; '' for all."""
+    """A dead letter: the reason, a description, and the meter if only one rejected it ('': all)."""
 
     reason: str
     detail: str
@@ -52,8 +52,8 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
-    """What a record adds to a meter, and whether the period is closed: since when, with how many corrections."""
+class Contribution:
+    """What a record adds to a meter; if the period is closed, since when and with how many corrections."""
 
     key: PeriodKey
     meter: str
@@ -72,15 +72,15 @@ class Hit:
     Parameters
     ----------
     topic, partition, offset, arrival_ms, archived:
-        Where and when it came, UTC epoch ms; whether the archive alone has it still.
+        Where and when it arrived, UTC epoch ms; whether only the archive still has it.
     event:
-        None where it cannot be read.
+        None if it cannot be read.
     outcome:
-        What became of it.
+        What happened to it.
     refused:
         Its dead letters.
-    fed:
-        What it adds by the catalog of today; of copies and dead letters nothing.
+    contributions:
+        What it adds by the catalog of today; nothing for copies and dead letters.
     """
 
     topic: str
@@ -92,7 +92,7 @@ class Hit:
     value: bytes = b""
     outcome: Outcome = "waiting"
     refused: list[Refused] = field(default_factory=list)
-    fed: list[Fed] = field(default_factory=list)
+    contributions: list[Contribution] = field(default_factory=list)
 
     @property
     def place(self) -> tuple[str, int, int]:
@@ -107,13 +107,13 @@ class Hit:
 
     @property
     def order(self) -> tuple[int, str, int, int]:
-        """Of copies the first one counts: by arrival."""
+        """Order of arrival: the first copy counts."""
         return self.arrival_ms, *self.place
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """One event, as its tenant and source tell it from others of that id: its records, and those that take it back."""
+    """One event, identified by tenant, source and id: its records, and the records that take it back."""
 
     event_id: str
     tenant: str
@@ -122,7 +122,7 @@ class Traced:
     voids: Sequence[Hit]
 
     def count(self, outcome: Outcome) -> int:
-        """How many of its records came to that."""
+        """How many of its records have this outcome."""
         return sum(hit.outcome == outcome for hit in self.hits)
 
     @property
@@ -136,8 +136,8 @@ class Traced:
         return next((hit for hit in self.voids if hit.outcome == "counted"), None)
 
     @property
-    def answer(self) -> str:
-        """Whether it was billed, and how often it came, in a sentence or two."""
+    def summary(self) -> str:
+        """Whether it was billed, and how often it arrived, in a sentence or two."""
         return " ".join(_sentences(self))
 
 
@@ -145,23 +145,23 @@ def trace(
     settings: Settings, event_id: str, *, tenant: str | None = None, since: datetime | None = None,
     until: datetime | None = None, progress: Callable[[str], None] = lambda _: None,
 ) -> list[Traced]:  # fmt: skip
-    """Find all records with an id, and say what became of each.
+    """Find all records with an id, and their outcomes.
 
-    1. Read both topics, and the archive where Kafka begins later, for records that arrived in [since, until).
-    2. Read the dead letters of these places.
+    1. Read both topics, and the archive where Kafka starts later, for records that arrived in [since, until).
+    2. Read the dead letters of these records.
     3. Of the others that `meter` has read, the first of each event was counted; the rest are copies.
-    4. Decode those that were counted with the catalog of today, and ask the ledger about their periods.
+    4. Decode the counted records with the catalog of today, and read the state of their periods from the ledger.
 
     Parameters
     ----------
     settings, event_id:
-        Of which run, which id, compared code point by code point.
+        Which run, which id; ids are compared code point by code point.
     tenant:
-        Only events of it.
+        Only events of this tenant.
     since, until:
         Arrivals; None: no bound.
     progress:
-        Called with words for people.
+        Called with text for people.
 
     Raises
     ------
@@ -174,9 +174,9 @@ def trace(
         return []
     # Step 2
     progress("reading the dead letters …")
-    letters = _letters(settings, hits)
+    refusals = _dead_letters(settings, hits)
     # Step 3
-    settle(hits, letters, committed(settings))
+    record_outcomes(hits, refusals, committed(settings))
     # Step 4
     counted = [hit for hit in hits if hit.outcome == "counted"]
     with connect(settings.postgres) as connection:
@@ -184,12 +184,14 @@ def trace(
     return grouped(event_id, hits)
 
 
-def settle(hits: Sequence[Hit], letters: Mapping[tuple[str, int, int], Sequence[Refused]], done: Offsets) -> None:
-    """Say of each record what became of it; `done` is the next offset that `meter` reads, by topic and partition."""
+def record_outcomes(
+    hits: Sequence[Hit], refusals: Mapping[tuple[str, int, int], Sequence[Refused]], done: Offsets
+) -> None:
+    """Set the outcome of each record; `done` is the next offset that `meter` reads, by topic and partition."""
     taken: set[tuple[str, str, str, bool, str]] = set()
     for hit in sorted(hits, key=lambda hit: hit.order):
-        hit.refused = list(letters.get(hit.place, ()))
-        whole = hit.event is None or any(not one.meter for one in hit.refused)
+        hit.refused = list(refusals.get(hit.place, ()))
+        whole = hit.event is None or any(not refused.meter for refused in hit.refused)
         if hit.offset >= done.get(hit.topic, {}).get(hit.partition, 0) and not hit.refused:
             hit.outcome = "waiting"
         elif whole:
@@ -202,14 +204,14 @@ def settle(hits: Sequence[Hit], letters: Mapping[tuple[str, int, int], Sequence[
 
 
 def grouped(event_id: str, hits: Iterable[Hit]) -> list[Traced]:
-    """Records by event, those that take it back apart; unreadable ones go with the tenant that is not known."""
-    found: dict[tuple[str, str], tuple[list[Hit], list[Hit]]] = {}
+    """Records by event, apart from records that take it back; unreadable records have no known tenant."""
+    events: dict[tuple[str, str], tuple[list[Hit], list[Hit]]] = {}
     for hit in sorted(hits, key=lambda hit: hit.order):
         event = hit.event
-        mine = found.setdefault((_tenant(hit) or "", (event and event.source) or ""), ([], []))
+        records = events.setdefault((_tenant(hit) or "", (event and event.source) or ""), ([], []))
         takes_back = event is not None and event.event_id != event_id
-        mine[takes_back].append(hit)
-    return [Traced(event_id, *who, *mine) for who, mine in sorted(found.items())]
+        records[takes_back].append(hit)
+    return [Traced(event_id, *owner, *records) for owner, records in sorted(events.items())]
 
 
 def _hits(
@@ -223,10 +225,10 @@ def _hits(
                 continue
             event = event_of(settings, record)
             if event is None:
-                mine = any(b'"' + name + b'"' in (record.value or b"") for name in names)
+                matches = any(b'"' + name + b'"' in (record.value or b"") for name in names)
             else:
-                mine = event_id in {event.event_id, event.voids}
-            if mine:
+                matches = event_id in {event.event_id, event.voids}
+            if matches:
                 place = topic, record.partition, record.offset, record.timestamp_ms
                 yield Hit(*place, archived, event, record.value or b"")
 
@@ -234,35 +236,36 @@ def _hits(
 def _records(
     settings: Settings, topic: str, since: datetime | None, until: datetime | None, progress: Callable[[str], None]
 ) -> Iterator[tuple[Record, bool]]:
-    """Records that arrived in the bounds, and whether they are from the archive: what Kafka no longer has."""
-    begins, starts = offsets_at(settings.kafka, topic, None), offsets_at(settings.kafka, topic, since)
+    """Records that arrived in the bounds, and whether they come from the archive because Kafka no longer has them."""
+    earliest, starts = offsets_at(settings.kafka, topic, None), offsets_at(settings.kafka, topic, since)
     ends = offsets_at(settings.kafka, topic, until or periods.FOREVER)
-    if settings.archive.dir and any(begins.values()):
+    if settings.archive.dir and any(earliest.values()):
         since_ms, until_ms = (None if at is None else periods.millis(at) for at in (since, until))
         for record in archive.records(settings, topic, since_ms=since_ms, until_ms=until_ms):
-            if record.offset < begins.get(record.partition, 0):
+            if record.offset < earliest.get(record.partition, 0):
                 yield record, True
     ranges = {part: [(start, ends.get(part, start))] for part, start in starts.items()}
     for number, record in enumerate(read_ranges(settings.kafka, topic, ranges), 1):
         yield record, False
-        if number % _SAY_EVERY == 0:
+        if number % _REPORT_EVERY == 0:
             progress(f"read {number:,} records of {topic}")
 
 
-def _letters(settings: Settings, hits: Sequence[Hit]) -> dict[tuple[str, int, int], list[Refused]]:
-    """Dead letters of these places, whole and partial ones."""
+def _dead_letters(settings: Settings, hits: Sequence[Hit]) -> dict[tuple[str, int, int], list[Refused]]:
+    """Dead letters of these records, whole and partial ones."""
     places = {hit.place for hit in hits}
-    looks = {str(hit.offset).encode() for hit in hits}
-    found: dict[tuple[str, int, int], list[Refused]] = {}
+    wanted = {str(hit.offset).encode() for hit in hits}
+    refusals: dict[tuple[str, int, int], list[Refused]] = {}
     for record in dump(settings.kafka, settings.names.dlq):
-        if record.value is None or not any(look in record.value for look in looks):
+        if record.value is None or not any(offset in record.value for offset in wanted):
             continue
-        letter: dict[str, Any] = json.loads(record.value)
-        place = letter.get("topic", ""), letter.get("partition", -1), letter.get("offset", -1)
+        dead_letter: dict[str, Any] = json.loads(record.value)
+        place = dead_letter.get("topic", ""), dead_letter.get("partition", -1), dead_letter.get("offset", -1)
         if place in places:
-            meter = letter.get("meter") if letter.get("partial") else None
-            found.setdefault(place, []).append(Refused(letter["reason"], letter["detail"], meter or ""))
-    return found
+            meter = dead_letter.get("meter") if dead_letter.get("partial") else None
+            refused = Refused(dead_letter["reason"], dead_letter["detail"], meter or "")
+            refusals.setdefault(place, []).append(refused)
+    return refusals
 
 
 def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[Hit]) -> None:
@@ -274,20 +277,22 @@ def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[
     )  # fmt: skip
     for hit, key, text, reject in zip(hits, batch.keys, batch.measurements, batch.rejects, strict=True):
         # Partial dead letters of a counted record are in the topic already.
-        if key is None and reject is not None and (letter := from_json(reject)) is not None:
-            hit.refused.append(Refused(letter.reason, f"by the catalog of today: {letter.detail}"))
+        if key is None and reject is not None and (dead_letter := from_json(reject)) is not None:
+            hit.refused.append(Refused(dead_letter.reason, f"by the catalog of today: {dead_letter.detail}"))
         if hit.meter and key is not None and text is None:
             # Its meter has the event itself in this run.
             hit.outcome = "copy"
         # The catalog of today may take what it refused then.
-        refusing = {letter.meter for letter in hit.refused}
-        for one in unpack(text) if text else ():
-            if one.part == MOMENT or one.meter in refusing:
+        refusing = {refused.meter for refused in hit.refused}
+        for row in unpack(text) if text else ():
+            if row.part == MOMENT or row.meter in refusing:
                 continue
-            start, end = periods.instant(one.period_start_ms), periods.instant(one.period_end_ms)
-            period = PeriodKey(one.tenant, one.customer, start, end)
+            start, end = periods.instant(row.period_start_ms), periods.instant(row.period_end_ms)
+            period = PeriodKey(row.tenant, row.customer, start, end)
             closed = _closed(connection, settings, period)
-            hit.fed.append(Fed(period, one.meter, one.dims, one.part, one.samples, Decimal(one.amount), *closed))
+            hit.contributions.append(
+                Contribution(period, row.meter, row.dims, row.part, row.samples, Decimal(row.amount), *closed)
+            )
 
 
 def _closed(connection: psycopg.Connection, settings: Settings, key: PeriodKey) -> tuple[datetime | None, int]:
@@ -306,7 +311,7 @@ def _tenant(hit: Hit) -> str | None:
 
 
 def _identity(hit: Hit) -> tuple[str, str, str, bool, str]:
-    """What tells an event from others: all voids of one event are one, what is redriven for one meter is its own."""
+    """Identity of an event: all voids of one event are the same, an event redriven for one meter is another."""
     event = hit.event
     if event is None:
         return "", "", "", False, ""
@@ -315,35 +320,36 @@ def _identity(hit: Hit) -> tuple[str, str, str, bool, str]:
     return event.tenant_id, event.source or "", event_id, takes_back, hit.meter
 
 
-def _sentences(one: Traced) -> Iterator[str]:
-    name, copies, rejected = _name(one), one.count("copy"), one.count("rejected")
-    waiting = one.count("waiting")
-    if one.counted is not None:
+def _sentences(traced: Traced) -> Iterator[str]:
+    name, copies, rejected = _name(traced), traced.count("copy"), traced.count("rejected")
+    waiting = traced.count("waiting")
+    if traced.counted is not None:
         yield f"{name} was counted once."
         if copies:
-            yield f"{_times(copies, 'copy', 'copies')} of it came later and {'was' if copies == 1 else 'were'} dropped."
+            yield f"{_times(copies, 'copy of it was', 'copies of it were')} dropped."
     elif rejected:
-        reasons = sorted({letter.reason for hit in one.hits for letter in hit.refused}) or ["not read"]
-        letters = _times(rejected, "record is a dead letter", "records are dead letters")
-        yield f"{name} was not counted: {letters} ({', '.join(reasons)})."
+        reasons = sorted({refused.reason for hit in traced.hits for refused in hit.refused}) or ["not read"]
+        dead_letters = _times(rejected, "record is a dead letter", "records are dead letters")
+        yield f"{name} was not counted: {dead_letters} ({', '.join(reasons)})."
     elif not waiting:
         yield f"{name} did not arrive."
-    if one.counted is not None and rejected:
+    if traced.counted is not None and rejected:
         yield f"{_times(rejected, 'record', 'records')} of it became a dead letter."
     if waiting:
         yield f"{_times(waiting, 'record is', 'records are')} not read by `meter` yet."
-    redriven = {hit.meter for hit in one.hits if hit.meter and hit.outcome == "counted"}
-    refusing = {letter.meter for hit in one.hits for letter in hit.refused if letter.meter}
+    redriven = {hit.meter for hit in traced.hits if hit.meter and hit.outcome == "counted"}
+    refusing = {refused.meter for hit in traced.hits for refused in hit.refused if refused.meter}
     if refusing - redriven:
-        yield f"Refused by {', '.join(sorted(refusing - redriven))} alone."
+        yield f"Rejected by {', '.join(sorted(refusing - redriven))} only."
     if redriven:
-        yield f"Refused at first, redriven and counted by {', '.join(sorted(redriven))}."
-    if one.voided_by is not None and one.voided_by.event is not None:
-        yield f"It was taken back by {one.voided_by.event.event_id}."
+        yield f"Rejected at first, redriven and counted by {', '.join(sorted(redriven))}."
+    if traced.voided_by is not None and traced.voided_by.event is not None:
+        yield f"It was taken back by {traced.voided_by.event.event_id}."
 
 
-def _name(one: Traced) -> str:
-    return f"{one.event_id} of {one.tenant or 'an unknown tenant'}{f' from {one.source}' if one.source else ''}"
+def _name(traced: Traced) -> str:
+    source = f" from {traced.source}" if traced.source else ""
+    return f"{traced.event_id} of {traced.tenant or 'an unknown tenant'}{source}"
 
 
 def _times(count: int, single: str, plural: str) -> str:

@@ -1,4 +1,4 @@
-"""Which closes and corrections make the ledger say what the rollups say: for closing, promoting and reverting alike."""
+"""Which closes and corrections bring the ledger in line with the rollups: for closing, promoting and reverting."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Cause = Literal["late_events", "void", "catalog_change", "replay", "revert"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the ledger says of a closed period: its lines with all corrections, their number, whether it stands."""
+    """The ledger's entry of a closed period: its lines with all corrections, their number, whether it is current."""
 
     lines: Lines
     corrections: int = 0
-    stands: bool = True
+    is_current: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A period to be closed with these lines."""
+    """A period to close with these lines."""
 
     key: PeriodKey
     lines: Lines
@@ -31,58 +31,58 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a correction; None where there is none on that side."""
+    """One line of a correction; None: there is no such line before, or after."""
 
     before: Line | None
     after: Line | None
 
     @property
     def delta(self) -> Decimal:
-        """After less before, none counting as 0."""
+        """After less before; a missing line counts as 0."""
         return _value(self.after) - _value(self.before)
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A closed period to be changed.
+    """A change of a closed period.
 
     Parameters
     ----------
     key, number:
         The period, and the number of the correction in it: 1, 2, 3 …
     changes:
-        Lines that change, all of them and no other.
+        All lines that change, and no others.
     lines:
-        All lines after it.
-    stands:
-        Whether the period is one after it.
+        All lines after the correction.
+    is_current:
+        Whether the period is current after the correction.
     """
 
     key: PeriodKey
     number: int
     changes: Mapping[LineKey, Change]
     lines: Lines
-    stands: bool = True
+    is_current: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class TrueUp:
-    """What is due, each in the order of the periods."""
+    """The closes and corrections that are due, each in the order of the periods."""
 
     closes: list[Close] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
 
 
 def true_up(ledger: Mapping[PeriodKey, Entry], wanted: Mapping[PeriodKey, Lines]) -> TrueUp:
-    """What has to be added to the ledger so that it says `wanted`; nothing when it does already.
+    """What to add to the ledger so that it equals `wanted`; nothing if it already does.
 
     Parameters
     ----------
     ledger:
-        Closed periods that are looked at. One that `wanted` does not have is no period any more: another calendar put
-        others in its place. It loses its lines and no longer stands.
+        Closed periods to compare. A period that `wanted` does not have does not exist any more: a change of the
+        calendar replaced it. It loses its lines and is no longer current.
     wanted:
-        Periods that are final, with the lines they have to have.
+        Final periods, with the lines they must have.
     """
     due = TrueUp()
     for key in sorted(ledger.keys() | wanted.keys()):
@@ -96,42 +96,42 @@ def true_up(ledger: Mapping[PeriodKey, Entry], wanted: Mapping[PeriodKey, Lines]
     return due
 
 
-def still_periods(ledger: Iterable[PeriodKey], found: Iterable[PeriodKey]) -> set[PeriodKey]:
-    """Periods that are final, of all that have usage (`found`) or were closed.
+def current_periods(ledger: Iterable[PeriodKey], used: Iterable[PeriodKey]) -> set[PeriodKey]:
+    """Periods that exist by the present calendar, of those with usage (`used`) and those that were closed.
 
-    A closed period without usage is still one, unless another with usage lies across it: then the calendar is another.
+    A closed period without usage still exists, unless a period with usage overlaps it: then the calendar changed.
     """
-    periods = set(found)
+    periods = set(used)
     of_customer: dict[tuple[str, str], list[PeriodKey]] = {}
     for key in periods:
         of_customer.setdefault(key[:2], []).append(key)
     for key in set(ledger) - periods:
-        if not any(one.start < key.end and key.start < one.end for one in of_customer.get(key[:2], [])):
+        if not any(other.start < key.end and key.start < other.end for other in of_customer.get(key[:2], [])):
             periods.add(key)
     return periods
 
 
 def cause_of(changes: Mapping[LineKey, Change]) -> Cause:
-    """Why a closed period changed by itself: events were taken back, or were counted late."""
-    taken_back = any(_samples(one.after) < _samples(one.before) for one in changes.values())
+    """Why a closed period changed without a decision: events were taken back, or were counted late."""
+    taken_back = any(_samples(change.after) < _samples(change.before) for change in changes.values())
     return "void" if taken_back else "late_events"
 
 
 def _correction(key: PeriodKey, entry: Entry, lines: Lines | None) -> Correction | None:
-    after, stands = lines if lines is not None else {}, lines is not None
-    if same(entry.lines, after) and entry.stands == stands:
+    after, is_current = lines if lines is not None else {}, lines is not None
+    if same(entry.lines, after) and entry.is_current == is_current:
         return None
     changes = {
         at: Change(entry.lines.get(at), after.get(at))
         for at in sorted(entry.lines.keys() | after.keys())
         if not _same_line(entry.lines.get(at), after.get(at))
     }
-    return Correction(key, entry.corrections + 1, changes, after, stands)
+    return Correction(key, entry.corrections + 1, changes, after, is_current)
 
 
-def _same_line(one: Line | None, other: Line | None) -> bool:
+def _same_line(before: Line | None, after: Line | None) -> bool:
     at = LineKey("", "")
-    return same({at: one} if one else {}, {at: other} if other else {})
+    return same({at: before} if before else {}, {at: after} if after else {})
 
 
 def _value(line: Line | None) -> Decimal:

@@ -1,4 +1,4 @@
-"""The arrival watermark: up to which arrival everything is in the stored totals; measured, never published ahead."""
+"""The arrival watermark: the arrival up to which every event is in the stored totals; measured, never ahead of them."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ Say = Callable[[str], None]
 Offsets = dict[str, dict[int, int]]
 
 
-class JobAwayError(UnavailableError):
-    """A job that the totals rest on does not run, or was restarted while it was looked at."""
+class JobNotRunningError(UnavailableError):
+    """A job that the totals depend on does not run, or was restarted during the check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """What the stored totals rest on.
+    """What the stored totals include.
 
     Parameters
     ----------
     at:
-        Every event that arrived earlier was applied; None when a partition has no say yet, see `reason`.
+        Every event that arrived earlier was applied; None while a partition has no counted record, see `reason`.
     reason:
-        Why there is none, and what to do; empty otherwise.
+        Why there is no watermark, and what to do; empty otherwise.
     offsets:
         Next offset by topic and partition: every record before was applied.
     arrivals:
-        Arrival of the last applied record of each partition of the events topic; None where there is none.
+        Arrival of the last applied record of each partition of the events topic; None if there is no such record.
     """
 
     at: datetime | None
@@ -51,31 +51,31 @@ class Watermark:
     arrivals: Mapping[int, datetime | None]
 
 
-def settle(settings: Settings, progress: Say | None = None, timeout_s: float = TIMEOUT_S) -> Watermark:
-    """Wait until all that `meter` has committed by now is in the stored totals, and say what that is.
+def drain(settings: Settings, progress: Say | None = None, timeout_s: float = TIMEOUT_S) -> Watermark:
+    """Wait until all that `meter` has committed by now is in the stored totals; returns the watermark.
 
-    docs/billing.md has the proof that the answer never runs ahead of the totals.
+    docs/billing.md has the proof that the result never runs ahead of the totals.
 
     Raises
     ------
-    JobAwayError
+    JobNotRunningError
         `meter` or `rollup` does not run, or was restarted from an older state meanwhile.
     UnavailableError
         Kafka or Flink does not answer, or a step took longer than `timeout_s`.
     """
     say = progress or (lambda _: None)
-    # Step 1: what a completed checkpoint of `meter` has behind it. Its tick may still hold the deltas of these records.
+    # Step 1: what a completed checkpoint of `meter` covers. Its tick may still buffer the deltas of these records.
     job = running(settings, "meter")
     running(settings, "rollup")
     begun = committed(settings)
-    # Step 2: a checkpoint triggered so long after that one ended that every tick it held has fired.
-    say("waiting for a checkpoint of meter that has every tick behind it …")
+    # Step 2: a checkpoint triggered so long after that one ended that every buffered tick has fired.
+    say("waiting for a checkpoint of meter that covers every tick …")
     _await_checkpoint(settings, job, timeout_s)
     if any(now < begun[topic][part] for topic, part, now in _flat(committed(settings)) if part in begun[topic]):
-        raise JobAwayError(f"{job.name} went back to an older state just now.", "call again.")
+        raise JobNotRunningError(f"{job.name} went back to an older state just now.", "call again.")
     # Step 3: every delta of these records lies below the ends that the topic has now.
     ends = end_offsets(settings.kafka, settings.names.deltas)
-    # Step 4: the transactions below the ends are decided, and `rollup` has stored the last record below each.
+    # Step 4: the transactions below the ends are decided, and `rollup` has stored the last record below each end.
     say("waiting for rollup to store what meter has sent …")
     _await_rollup(settings, ends, timeout_s)
     return _watermark(settings, begun)
@@ -97,27 +97,26 @@ def reached(settings: Settings, offsets: Mapping[str, Mapping[int, int]], target
 
 
 def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int]]:
-    """Offsets as JSON has them: partitions are text."""
+    """Offsets for JSON: partitions are text."""
     return {topic: {str(part): offset for part, offset in parts.items()} for topic, parts in offsets.items()}
 
 
 def running(settings: Settings, job: str) -> Job:
-    """The running job `meter` or `rollup` of this run; raises JobAwayError."""
+    """The running job `meter` or `rollup` of this run; raises JobNotRunningError."""
     name = settings.names.job(job)
-    found = FlinkRest(settings.flink.rest_url).active(name)
-    if found is None or found.state != "RUNNING":
-        raise JobAwayError(
-            f"{name} is {'not there' if found is None else found.state}, not RUNNING.", f"`tidemark submit {job}`."
-        )
-    return found
+    active = FlinkRest(settings.flink.rest_url).active(name)
+    if active is None or active.state != "RUNNING":
+        state = "not submitted" if active is None else active.state
+        raise JobNotRunningError(f"{name} is {state}, not RUNNING.", f"`tidemark submit {job}`.")
+    return active
 
 
 def committed(settings: Settings) -> Offsets:
-    """What completed checkpoints of `meter` have behind them: next offset by topic and partition."""
+    """What completed checkpoints of `meter` cover: next offset by topic and partition."""
     topics = (settings.topics.events, settings.topics.redrive)
     with closing(GroupOffsets(settings.kafka, settings.names.group("meter"), settings.topics.events)) as group:
-        found = group.by_topic()
-    return {topic: found.get(topic, {}) for topic in topics}
+        offsets = group.by_topic()
+    return {topic: offsets.get(topic, {}) for topic in topics}
 
 
 def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
@@ -126,22 +125,26 @@ def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
 
 def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
     rest = FlinkRest(settings.flink.rest_url)
-    held_ms = settings.meter.tick_ms + settings.close.settle_s * 1_000
+    buffered_ms = settings.meter.tick_ms + settings.close.settle_s * 1_000
     quiet_ms: int | None = None
 
     def passed() -> bool:
         nonlocal quiet_ms
         if (state := running(settings, "meter")).id != job.id:
-            raise JobAwayError(f"{state.name} was submitted anew just now.", "call again.")
-        found = rest.progress(job.id)
+            raise JobNotRunningError(f"{state.name} was submitted again just now.", "call again.")
+        progress = rest.progress(job.id)
         if quiet_ms is None:
-            # Read after the offsets were: the checkpoint that committed them is this one or an earlier one.
-            quiet_ms = found.ended_ms
-        # A restored job fires what it held; its delay counts from then on.
-        since_ms = max(quiet_ms or 0, found.restored_ms or 0)
-        return quiet_ms is not None and found.triggered_ms is not None and found.triggered_ms >= since_ms + held_ms
+            # Read after the offsets: the checkpoint that committed them is this one or an earlier one.
+            quiet_ms = progress.ended_ms
+        # A restored job fires what it buffered; its delay starts at the restore.
+        since_ms = max(quiet_ms or 0, progress.restored_ms or 0)
+        return (
+            quiet_ms is not None
+            and progress.triggered_ms is not None
+            and progress.triggered_ms >= since_ms + buffered_ms
+        )
 
-    wait_until(passed, timeout_s, f"a checkpoint of {job.name} triggered {held_ms / 1000:.2f} s after the last")
+    wait_until(passed, timeout_s, f"a checkpoint of {job.name} triggered {buffered_ms / 1000:.2f} s after the last")
 
 
 def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float) -> None:
@@ -153,7 +156,7 @@ def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float)
         return all(stable.get(part, 0) >= end for part, end in ends.items())
 
     wait_until(decided, timeout_s, f"the open transactions of {topic} below {dict(ends)}")
-    # Transaction markers are no records: nobody commits an offset after them before a record follows.
+    # Transaction markers are not records: no consumer commits an offset after them before a record follows.
     last = {part: record.offset for part, record in last_records(settings.kafka, topic, "read_committed", ends).items()}
 
     with closing(GroupOffsets(settings.kafka, group, topic)) as offsets:
@@ -172,7 +175,7 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
     last = last_records(
         settings.kafka, topic, "read_uncommitted", {part: committed[topic].get(part, 0) for part in ends}
     )
-    # The broker's clock ascends; what producers set may come in any order within the bound.
+    # The broker's clock ascends; timestamps that producers set may come in any order within the bound.
     disorder = timedelta(seconds=settings.meter.bounded_disorder_s if has_create_time(settings.kafka, topic) else 0)
     arrivals: dict[int, datetime | None] = dict.fromkeys(sorted(ends))
     for part, record in last.items():
@@ -183,7 +186,7 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
 
 
 def arrival_of(timestamp_ms: int) -> datetime:
-    """The timestamp of a record as an instant that calendars know, the nearest one: producers may set any 64 bits."""
+    """The timestamp of a record as the nearest instant that calendars support: producers may set any 64 bits."""
     return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, MIN_MS), MAX_MS))
 
 
@@ -191,6 +194,6 @@ def _why(topic: str, silent: list[int]) -> str:
     if not silent:
         return ""
     return (
-        f"partitions {silent} of {topic} have no record that was counted, so nothing says how far they are: set "
+        f"partitions {silent} of {topic} have no counted record, so their progress is not known: set "
         "heartbeat.tenant, or send `tidemark ledger heartbeat`."
     )

@@ -1,4 +1,4 @@
-"""`tidemark archive` and `tidemark erase`: raw records in files of their own, and what is taken out of them."""
+"""`tidemark archive` and `tidemark erase`: raw records in Parquet files, and the erasure of personal data in them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core.settings import load
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger, and so an archive, of its own.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger and an archive of its own.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
-    group = typer.Typer(help="Raw records in Parquet, beyond what Kafka keeps.", no_args_is_help=True)
+    group = typer.Typer(help="Raw records in Parquet, beyond the retention of Kafka.", no_args_is_help=True)
     group.command("run")(run)
     group.command("verify")(verify)
     app.add_typer(group, name="archive")
@@ -33,26 +33,26 @@ def run(run_id: RunId = None, as_json: Json = False) -> None:
 
 
 def verify(run_id: RunId = None, as_json: Json = False) -> None:
-    """Read every file of the archive: there, unchanged, every offset in one file or explained; exit code 4 if not."""
-    found = archive_verify.verify(load(run_id=run_id))
-    emit(_verified_document(found), _verified_text(found), as_json=as_json)
-    found.raise_if_faulty()
+    """Check that every file exists unchanged and every offset is in one file or a gap; exit code 4 if not."""
+    verified = archive_verify.verify(load(run_id=run_id))
+    emit(_verified_document(verified), _verified_text(verified), as_json=as_json)
+    verified.raise_if_faulty()
 
 
 def erase(
     tenant: Annotated[str, typer.Argument(help="Tenant id.")],
     customer: Annotated[str, typer.Argument(help="Customer id.")],
-    by: Annotated[str, typer.Option("--by", help="Who asks for it; stays in the account of erasures.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be erased.")] = False,
+    by: Annotated[str, typer.Option("--by", help="Who requests it; kept in the record of erasures.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be erased.")] = False,
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Erase from the archive what metering does not read of a customer's events; totals stay as they are."""
+    """Erase the parts of a customer's events that metering does not read from the archive; totals stay as they are."""
     say("reading the archive …")
     settings = load(run_id=run_id)
     done = archive_erase.erase(settings, tenant, customer, by=by, dry_run=dry_run)
     emit(_erased_document(done, dry_run=dry_run), _erased_text(done, dry_run=dry_run), as_json=as_json)
-    # Whoever has neither usage nor an entry may still have records, so this is not asked before.
+    # A customer without usage and without a catalog entry may still have records, so this check comes last.
     if not (done.events or done.alerts):
         known(settings, tenant, customer)
 
@@ -61,7 +61,7 @@ def _archived_document(done: archiver.Archived) -> dict[str, Any]:
     gaps = [as_json(gap) for gap in done.gaps]
     return {
         "rows": done.rows, "files": done.files, "bytes": done.size, "lost": done.lost, "gaps": gaps,
-        "removed": done.removed, "aside": done.aside,
+        "removed": done.removed, "quarantined": done.quarantined,
     }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def _archived_text(done: archiver.Archived) -> list[str]:
     lines = [f"{done.rows:,} records in {done.files:,} files, {done.size:,} bytes"]
     lines += [_gap_text(gap) for gap in done.gaps if gap.reason == "retention"]
     lines += [f"removed a left-over: {path}" for path in done.removed]
-    return [*lines, *(f"put aside, Kafka no longer has its records: {path}" for path in done.aside)]
+    return [*lines, *(f"quarantined, Kafka no longer has its records: {path}" for path in done.quarantined)]
 
 
 def _gap_text(gap: Gap) -> str:
@@ -77,21 +77,23 @@ def _gap_text(gap: Gap) -> str:
     return f"LOST: {size:,} offsets of {gap.topic} {gap.partition}:{gap.first}; Kafka had removed them"
 
 
-def _verified_document(found: archive_verify.Verified) -> dict[str, Any]:
+def _verified_document(verified: archive_verify.Verified) -> dict[str, Any]:
     return {
-        "files": found.files, "rows": found.rows, "bytes": found.size, "lost": found.lost, "expired": found.expired,
-        "not_committed": found.not_committed, "left_over": found.left_over, "faults": found.faults,
+        "files": verified.files, "rows": verified.rows, "bytes": verified.size, "lost": verified.lost,
+        "expired": verified.expired, "not_committed": verified.not_committed, "left_over": verified.left_over,
+        "faults": verified.faults,
     }  # fmt: skip
 
 
-def _verified_text(found: archive_verify.Verified) -> list[str]:
+def _verified_text(verified: archive_verify.Verified) -> list[str]:
+    missing = f"{verified.lost:,} lost, {verified.expired:,} expired, {verified.not_committed:,} never committed"
     lines = [
-        f"{found.rows:,} records in {found.files:,} files, {found.size:,} bytes",
-        f"offsets in no file: {found.lost:,} lost, {found.expired:,} expired, {found.not_committed:,} never committed",
+        f"{verified.rows:,} records in {verified.files:,} files, {verified.size:,} bytes",
+        f"offsets in no file: {missing}",
     ]
-    lines += [f"left over, in no index: {path}" for path in found.left_over]
-    lines += [f"FAULT: {fault}" for fault in found.faults]
-    return lines if found.faults else [*lines, "archive: whole"]
+    lines += [f"left over, in no index: {path}" for path in verified.left_over]
+    lines += [f"FAULT: {fault}" for fault in verified.faults]
+    return lines if verified.faults else [*lines, "archive: complete"]
 
 
 def _erased_document(done: archive_erase.Erased, *, dry_run: bool) -> dict[str, Any]:
@@ -105,12 +107,12 @@ def _erased_document(done: archive_erase.Erased, *, dry_run: bool) -> dict[str, 
 
 def _erased_text(done: archive_erase.Erased, *, dry_run: bool) -> Table:
     table = Table("", "would be" if dry_run else "was", show_header=True)
-    table.add_row("files written again", f"{len(done.files):,}")
-    table.add_row("events that lose something", f"{done.events:,} ({done.unreadable:,} were no events)")
+    table.add_row("files rewritten", f"{len(done.files):,}")
+    table.add_row("events that lose data", f"{done.events:,} ({done.unreadable:,} were not valid events)")
     table.add_row("alerts that lose values of events", f"{done.alerts:,}")
     table.add_row("properties that meters read, kept", ", ".join(done.kept) or "none")
     for topic, until in done.kafka.items():
-        table.add_row(f"not erased: {topic}", f"Kafka keeps what it holds until {_shown(until) or 'for ever'}")
+        table.add_row(f"not erased: {topic}", f"Kafka keeps its records until {_shown(until) or 'for ever'}")
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.billing import close as billing_close
-from tidemark.billing.decide import Wish
+from tidemark.billing.decide import CloseRequest
 from tidemark.billing.lines import PeriodKey, rfc3339
 from tidemark.billing.moments import moment
 from tidemark.billing.preview import Preview, preview
@@ -59,30 +59,32 @@ def close(
 ) -> None:
     """Close every period whose end + grace lies behind the arrival watermark; exit code 1 when one is refused."""
     settings = load(run_id=run_id)
-    wish = _wish(tenant, customer, until, accept_dead_letters or (), yes=yes)
+    request = _request(tenant, customer, until, accept_dead_letters or (), yes=yes)
     if tenant is not None:
         known(settings, tenant, customer)
     if dry_run:
         if reconcile:
             raise UsageError("--reconcile stores what it finds, --dry-run changes nothing.", "leave out one of them.")
-        _show(preview(settings, wish, say), as_json=as_json)
+        _show(preview(settings, request, say), as_json=as_json)
         return
-    # What is found before is refused below; what is found after names a close that must not be signed.
+    # Drift found before the close refuses periods below; drift found after it means that the close is not safe.
     checked = [run.run(settings, run.Request(), say)] if reconcile else []
-    found = billing_close.close(settings, by or user(), wish, progress=say)
+    closed = billing_close.close(settings, by or user(), request, progress=say)
     checked += [run.run(settings, run.Request(), say)] if reconcile else []
-    emit(_document(found), _text(found), as_json=as_json)
+    emit(_document(closed), _text(closed), as_json=as_json)
     for report in checked[1:]:
         report.raise_if_open()
-    if found.refused:
+    if closed.refused:
         raise typer.Exit(1)
 
 
-def _wish(tenant: str | None, customer: str | None, until: str | None, accept: Iterable[str], *, yes: bool) -> Wish:
+def _request(
+    tenant: str | None, customer: str | None, until: str | None, accept: Iterable[str], *, yes: bool
+) -> CloseRequest:
     if customer is not None and tenant is None:
         raise UsageError(f"customer {customer!r} needs its tenant.", "add --tenant TENANT.")
     scope = Scope(tenant, customer, None if until is None else moment(until))
-    return Wish(scope, tuple(_pair(text) for text in accept), yes)
+    return CloseRequest(scope, tuple(_pair(text) for text in accept), yes)
 
 
 def _pair(text: str) -> Pair:
@@ -92,70 +94,71 @@ def _pair(text: str) -> Pair:
     return tenant, customer
 
 
-def _show(found: Preview, *, as_json: bool) -> None:
-    emit(_preview_document(found), _preview_text(found), as_json=as_json)
-    if found.refused:
+def _show(shown: Preview, *, as_json: bool) -> None:
+    emit(_preview_document(shown), _preview_text(shown), as_json=as_json)
+    if shown.refused:
         raise typer.Exit(1)
 
 
-def _preview_document(found: Preview) -> dict[str, Any]:
+def _preview_document(shown: Preview) -> dict[str, Any]:
     return {
         "dry_run": True,
-        "watermark": None if found.watermark is None else rfc3339(found.watermark),
-        "last_watermark": None if found.accepted is None else rfc3339(found.accepted),
-        "closes": len(found.keys),
-        "with_usage": len(found.used),
-        "without_usage": len(found.keys) - len(found.used),
-        "corrections": found.corrections,
-        "periods": [{**_period(key), "with_usage": key in found.used} for key in found.keys],
-        "refused": _refused(found.refused),
-        "silent_partitions": list(found.silent),
+        "watermark": None if shown.watermark is None else rfc3339(shown.watermark),
+        "last_watermark": None if shown.accepted is None else rfc3339(shown.accepted),
+        "closes": len(shown.keys),
+        "with_usage": len(shown.used),
+        "without_usage": len(shown.keys) - len(shown.used),
+        "corrections": shown.corrections,
+        "periods": [{**_period(key), "with_usage": key in shown.used} for key in shown.keys],
+        "refused": _refused(shown.refused),
+        "silent_partitions": list(shown.silent),
     }
 
 
-def _preview_text(found: Preview) -> Any:
-    at = "not known" if found.watermark is None else rfc3339(found.watermark)
-    before = "none yet" if found.accepted is None else rfc3339(found.accepted)
-    empty = len(found.keys) - len(found.used)
+def _preview_text(shown: Preview) -> Any:
+    at = "not known" if shown.watermark is None else rfc3339(shown.watermark)
+    before = "none yet" if shown.accepted is None else rfc3339(shown.accepted)
+    empty = len(shown.keys) - len(shown.used)
     lines = [
         f"arrival watermark {at} (of the last close: {before}); nothing was changed",
-        f"would close {len(found.keys):,} periods: {len(found.used):,} with usage, {empty:,} without",
-        f"would make {found.corrections:,} corrections",
+        f"would close {len(shown.keys):,} periods: {len(shown.used):,} with usage, {empty:,} without",
+        f"would make {shown.corrections:,} corrections",
     ]
-    if found.silent:
-        lines.append(f"a close would first send heartbeats into partitions {', '.join(map(str, found.silent))}")
+    if shown.silent:
+        lines.append(f"a close would first send heartbeats into partitions {', '.join(map(str, shown.silent))}")
     parts: list[Any] = ["\n".join(lines)]
-    if found.keys:
-        parts.append(_customers(found))
-    if found.refused:
-        parts.append(_refusals(found.refused))
+    if shown.keys:
+        parts.append(_customers(shown))
+    if shown.refused:
+        parts.append(_refusals(shown.refused))
     return Group(*parts)
 
 
-def _customers(found: Preview) -> Table:
+def _customers(shown: Preview) -> Table:
     """A row for each customer, the one with most periods first."""
     of_pair: dict[Pair, list[PeriodKey]] = {}
-    for key in found.keys:
+    for key in shown.keys:
         of_pair.setdefault(key[:2], []).append(key)
     rest = len(of_pair) - _SHOWN
     caption = f"and {rest:,} more customers: --json has all periods" if rest > 0 else ""
     table = Table("tenant", "customer", "periods", "with usage", "from", "to", caption=caption)
     for pair, keys in sorted(of_pair.items(), key=lambda item: (-len(item[1]), item[0]))[:_SHOWN]:
-        used = sum(key in found.used for key in keys)
+        used = sum(key in shown.used for key in keys)
         table.add_row(*pair, f"{len(keys):,}", f"{used:,}", rfc3339(keys[0].start), rfc3339(keys[-1].end))
     return table
 
 
 def _refusals(refused: Sequence[Refusal]) -> Table:
     table = Table("refused", "periods", "why")
-    for one in refused:
-        table.add_row(one.cause, f"{len(one.periods):,}", one.detail)
+    for refusal in refused:
+        table.add_row(refusal.cause, f"{len(refusal.periods):,}", refusal.detail)
     return table
 
 
 def _refused(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
     return [
-        {"cause": one.cause, "detail": one.detail, "periods": [_period(key) for key in one.periods]} for one in refused
+        {"cause": refusal.cause, "detail": refusal.detail, "periods": [_period(key) for key in refusal.periods]}
+        for refusal in refused
     ]
 
 
@@ -168,17 +171,17 @@ def _period(key: PeriodKey) -> dict[str, str]:
     }
 
 
-def _document(found: billing_close.Closed) -> dict[str, Any]:
+def _document(closed: billing_close.Closed) -> dict[str, Any]:
     return {
-        "watermark": None if found.watermark is None else rfc3339(found.watermark),
-        "closes": found.closes,
-        "corrections": found.corrections,
-        "told": found.told,
-        "refused": _refused(found.refused),
+        "watermark": None if closed.watermark is None else rfc3339(closed.watermark),
+        "closes": closed.closes,
+        "corrections": closed.corrections,
+        "published": closed.published,
+        "refused": _refused(closed.refused),
     }
 
 
-def _text(found: billing_close.Closed) -> Any:
-    at = "not known" if found.watermark is None else rfc3339(found.watermark)
-    line = f"arrival watermark {at}: closed {found.closes:,} periods, made {found.corrections:,} corrections"
-    return Group(line, _refusals(found.refused)) if found.refused else line
+def _text(closed: billing_close.Closed) -> Any:
+    at = "not known" if closed.watermark is None else rfc3339(closed.watermark)
+    line = f"arrival watermark {at}: closed {closed.closes:,} periods, made {closed.corrections:,} corrections"
+    return Group(line, _refusals(closed.refused)) if closed.refused else line

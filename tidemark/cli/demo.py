@@ -12,7 +12,7 @@ import typer
 from infra.local.stack import Stack
 from jobs.flink.submit import submit_all
 from tidemark.billing.close import close
-from tidemark.billing.decide import Wish
+from tidemark.billing.decide import CloseRequest
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.output import progress, say
 from tidemark.cli.stack import StateDir, Steps, bring_up, stack_of
@@ -94,7 +94,7 @@ def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report
         wait_until_counted(settings, oracle, progress=lambda text: say(f"counting: {text}"))
         say("closing the periods that are final …")
         # Months of history are closed at once on purpose.
-        close(settings, "demo", Wish(yes=True), progress=say)
+        close(settings, "demo", CloseRequest(approved=True), progress=say)
         say("comparing with the oracle …")
         report = make_report(settings, oracle)
     say(f"the demo took {time.monotonic() - began_s:.0f} s")

@@ -1,4 +1,4 @@
-"""`tidemark ledger` and `tidemark explain`: what was closed and corrected, and what a number is made of."""
+"""`tidemark ledger` and `tidemark explain`: what was closed and corrected, and what is behind a number."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
     group = typer.Typer(help="Closed periods and corrections.", no_args_is_help=True)
     group.command("show")(show)
-    group.command("tell")(tell)
+    group.command("publish")(publish)
     group.command("heartbeat")(heartbeat)
     app.add_typer(group, name="ledger")
     app.command("explain")(explain)
@@ -57,10 +57,10 @@ def show(
     emit({"records": rows}, table if rows else "nothing was closed yet.", as_json=as_json)
 
 
-def tell(run_id: RunId = None, as_json: Json = False) -> None:
-    """Send closes and corrections that Kafka does not have yet; `close` does it by itself."""
-    sent = outbox.tell(load(run_id=run_id), lambda count: say(f"told {count:,}"))
-    emit({"told": sent}, f"told {sent:,} records.", as_json=as_json)
+def publish(run_id: RunId = None, as_json: Json = False) -> None:
+    """Publish closes and corrections that Kafka does not have yet; `close` also does it."""
+    sent = outbox.publish(load(run_id=run_id), lambda count: say(f"published {count:,}"))
+    emit({"published": sent}, f"published {sent:,} records.", as_json=as_json)
 
 
 def heartbeat(
@@ -68,7 +68,7 @@ def heartbeat(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Send an event of heartbeat.tenant into every partition, so that idle ones let periods close."""
+    """Send an event of heartbeat.tenant into every partition, so that idle partitions do not block closes."""
     sent = billing_heartbeat.beat(load(run_id=run_id), None if at is None else instant(instant_ms(at)))
     emit({"sent": sent}, f"sent {sent} heartbeats.", as_json=as_json)
 
@@ -79,13 +79,15 @@ def explain(
     meter: Annotated[str, typer.Argument(help="Meter, as in the catalog.")],
     period: Annotated[
         str | None,
-        typer.Argument(help="2026-11, 2026-11-30 (by the clock of the customer), or an RFC 3339 instant; else now."),
+        typer.Argument(
+            help="2026-11, 2026-11-30 (in the time zone of the customer), or an RFC 3339 instant; else now."
+        ),
     ] = None,
     events: Annotated[
-        bool, typer.Option("--events", help="Read the raw records, and list those that count, with their copies.")
+        bool, typer.Option("--events", help="Read the raw records, and list the events that count, with their copies.")
     ] = False,
     copies: Annotated[
-        bool, typer.Option("--copies", help="With --events: look for copies however many records that takes.")
+        bool, typer.Option("--copies", help="With --events: search all records for copies, however many there are.")
     ] = False,
     between: Annotated[
         tuple[str, str] | None, typer.Option(help="Two versions: 0 as closed, 1, 2 … after a correction, or current.")
@@ -93,90 +95,90 @@ def explain(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a number is made of: its versions, and the offsets of the events in it."""
+    """Show what is behind a number: its versions, and the offsets of its events."""
     settings = load(run_id=run_id)
     at = None if period is None else moment(period)
     known(settings, tenant, customer, meter)
-    found = billing_explain.explain(
+    explained = billing_explain.explain(
         settings, tenant, customer, meter, at, events=events or copies, copies=copies,
         progress=lambda count: say(f"indexed {count:,} deltas"),
     )  # fmt: skip
-    document = _document(found)
+    document = _document(explained)
     changes = None
     if between is not None:
-        changes = {key.dims: change for key, change in billing_explain.between(found, *between).items()}
+        changes = {key.dims: change for key, change in billing_explain.between(explained, *between).items()}
         document["between"] = [_changed(dims, change) for dims, change in changes.items()]
-    emit(document, _drawn(found, changes), as_json=as_json)
-    if not found.adds_up:
-        say("the events that were read are not those that were counted: records are gone, or the catalog changed")
+    emit(document, _drawn(explained, changes), as_json=as_json)
+    if not explained.adds_up:
+        say("the events that were read do not match those that were counted: records expired, or the catalog changed")
         raise typer.Exit(4)
 
 
-def _document(found: Explained) -> dict[str, Any]:
+def _document(explained: Explained) -> dict[str, Any]:
     return {
-        "tenant_id": found.key.tenant_id,
-        "customer_id": found.key.customer_id,
-        "meter": found.meter,
-        "period_start": rfc3339(found.key.start),
-        "period_end": rfc3339(found.key.end),
-        "run_id": found.run_id,
-        "versions": [_version(one) for one in found.versions],
-        "current": _lines(found.current),
-        "projected": _lines(found.projected),
+        "tenant_id": explained.key.tenant_id,
+        "customer_id": explained.key.customer_id,
+        "meter": explained.meter,
+        "period_start": rfc3339(explained.key.start),
+        "period_end": rfc3339(explained.key.end),
+        "run_id": explained.run_id,
+        "versions": [_version(version) for version in explained.versions],
+        "current": _lines(explained.current),
+        "projected": _lines(explained.projected),
         "sources": [
             {
-                "dims": one.dims,
-                "topic": one.topic,
-                "partition": one.partition,
-                "first_offset": min(first for first, _ in one.ranges),
-                "last_offset": max(last for _, last in one.ranges),
-                "n": one.n,
-                "samples": one.samples,
-                "total": plain(one.total),
+                "dims": source.dims,
+                "topic": source.topic,
+                "partition": source.partition,
+                "first_offset": min(first for first, _ in source.ranges),
+                "last_offset": max(last for _, last in source.ranges),
+                "n": source.n,
+                "samples": source.samples,
+                "total": plain(source.total),
             }
-            for one in found.sources
+            for source in explained.sources
         ],
-        **({} if found.events is None else _events(found)),
+        **({} if explained.events is None else _events(explained)),
     }
 
 
-def _events(found: Explained) -> dict[str, Any]:
-    events = found.events or ()
+def _events(explained: Explained) -> dict[str, Any]:
+    events = explained.events or ()
     return {
-        "events": [_event(one) for one in events],
-        "adds_up": found.adds_up,
-        "copies_dropped": sum(one.copies or 0 for one in events),
-        "copies_complete": found.copies_complete,
+        "events": [_event(event) for event in events],
+        "adds_up": explained.adds_up,
+        "copies_dropped": sum(event.copies or 0 for event in events),
+        "copies_complete": explained.copies_complete,
     }
 
 
-def _event(one: Event) -> dict[str, Any]:
+def _event(event: Event) -> dict[str, Any]:
     return {
-        "event_id": one.event_id,
-        "time": None if one.time_ms is None else rfc3339_ms(one.time_ms),
-        "arrival": rfc3339_ms(one.arrival_ms),
-        "topic": one.topic,
-        "partition": one.partition,
-        "offset": one.offset,
-        "dims": one.dims,
-        "part": one.part,
-        "samples": one.samples,
-        "amount": plain(one.amount),
-        "properties": one.properties or {},
-        **({"source": one.source} if one.source else {}),
-        **({"voids": one.voids} if one.voids else {}),
-        "copies_dropped": one.copies,
+        "event_id": event.event_id,
+        "time": None if event.time_ms is None else rfc3339_ms(event.time_ms),
+        "arrival": rfc3339_ms(event.arrival_ms),
+        "topic": event.topic,
+        "partition": event.partition,
+        "offset": event.offset,
+        "dims": event.dims,
+        "part": event.part,
+        "samples": event.samples,
+        "amount": plain(event.amount),
+        "properties": event.properties or {},
+        **({"source": event.source} if event.source else {}),
+        **({"voids": event.voids} if event.voids else {}),
+        "copies_dropped": event.copies,
     }
 
 
-def _version(one: Version) -> dict[str, Any]:
+def _version(version: Version) -> dict[str, Any]:
     return {
-        "version": one.number,
-        "cause": one.cause,
-        "replay_id": one.replay_id,
-        "at": rfc3339(one.at),
-        "by": one.by,
-        "lines": _lines(one.lines),
+        "version": version.number,
+        "cause": version.cause,
+        "replay_id": version.replay_id,
+        "at": rfc3339(version.at),
+        "by": version.by,
+        "lines": _lines(version.lines),
     }
 
 
@@ -197,33 +199,33 @@ def _changed(dims: str, change: Change) -> dict[str, Any]:
     }
 
 
-def _now(found: Explained) -> Iterator[tuple[str, str, str, Line]]:
-    """What the rollups say: version, cause, dimensions and line, so far and to the end of the period."""
-    for dims, line in sorted(found.current.items()):
+def _now(explained: Explained) -> Iterator[tuple[str, str, str, Line]]:
+    """Values from the rollups: version, cause, dimensions and line, so far and to the end of the period."""
+    for dims, line in sorted(explained.current.items()):
         yield "current", "rollups", dims, line
-    for dims, line in sorted(found.projected.items()):
+    for dims, line in sorted(explained.projected.items()):
         yield "projected", "level kept to the end", dims, line
 
 
-def _drawn(found: Explained, changes: dict[str, Change] | None) -> Any:
-    name = f"{found.key.tenant_id}/{found.key.customer_id} {found.meter}"
-    title = f"{name}, {rfc3339(found.key.start)} to {rfc3339(found.key.end)}"
-    told = Table("version", "cause", "at", "by", "dims", "value", title=title, title_justify="left")
-    for one in found.versions:
-        head = str(one.number), one.cause, rfc3339(one.at), one.by
-        for dims, line in sorted(one.lines.items()):
-            told.add_row(*head, dims, f"{plain(line.value)} {line.unit}")
-        if not one.lines:
-            told.add_row(*head, "", "none")
-    for version, cause, dims, line in _now(found):
-        told.add_row(version, cause, "", "", dims, f"{plain(line.value)} {line.unit}")
+def _drawn(explained: Explained, changes: dict[str, Change] | None) -> Any:
+    name = f"{explained.key.tenant_id}/{explained.key.customer_id} {explained.meter}"
+    title = f"{name}, {rfc3339(explained.key.start)} to {rfc3339(explained.key.end)}"
+    history = Table("version", "cause", "at", "by", "dims", "value", title=title, title_justify="left")
+    for entry in explained.versions:
+        head = str(entry.number), entry.cause, rfc3339(entry.at), entry.by
+        for dims, line in sorted(entry.lines.items()):
+            history.add_row(*head, dims, f"{plain(line.value)} {line.unit}")
+        if not entry.lines:
+            history.add_row(*head, "", "none")
+    for version, cause, dims, line in _now(explained):
+        history.add_row(version, cause, "", "", dims, f"{plain(line.value)} {line.unit}")
     sources = Table("dims", "topic", "partition", "offsets", "n", "total", title="from", title_justify="left")
-    for row in _document(found)["sources"]:
+    for row in _document(explained)["sources"]:
         offsets = f"{row['first_offset']} to {row['last_offset']}"
         sources.add_row(row["dims"], row["topic"], str(row["partition"]), offsets, f"{row['n']:,}", row["total"])
-    parts: list[Any] = [told, sources]
-    if found.events is not None:
-        parts.append(_events_table(found))
+    parts: list[Any] = [history, sources]
+    if explained.events is not None:
+        parts.append(_events_table(explained))
     if changes is not None:
         table = Table("dims", "before", "after", "delta", title="between", title_justify="left")
         for row in (_changed(dims, change) for dims, change in changes.items()):
@@ -232,14 +234,14 @@ def _drawn(found: Explained, changes: dict[str, Change] | None) -> Any:
     return Group(*parts)
 
 
-def _events_table(found: Explained) -> Table:
-    dropped = sum(one.copies or 0 for one in found.events or ())
-    looked = "" if found.copies_complete else " among the offsets that were read; --copies looks everywhere"
+def _events_table(explained: Explained) -> Table:
+    dropped = sum(event.copies or 0 for event in explained.events or ())
+    searched = "" if explained.copies_complete else " among the offsets that were read; --copies searches everywhere"
     events = Table(
         "event", "time", "amount", "copies", "properties", "at", title="events", title_justify="left",
-        caption=f"{dropped:,} copies were dropped{looked}",
+        caption=f"{dropped:,} copies were dropped{searched}",
     )  # fmt: skip
-    for event in found.events or ():
+    for event in explained.events or ():
         row = _event(event)
         name = f"{row['event_id']} (takes back {event.voids})" if event.voids else row["event_id"]
         place = f"{event.topic} {event.partition}:{event.offset}"

@@ -26,20 +26,20 @@ RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, 
 Checks = Annotated[str, typer.Option("--check", help=f"Checks, with commas: {', '.join(CHECKS)}.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
 Share = Annotated[str, typer.Option(help="Share of the customers, by hash: 0.1 for a tenth.")]
-Metrics = Annotated[Path | None, typer.Option(help="File for Prometheus' textfile collector, written at once.")]
-Still = Annotated[bool, typer.Option("--no-wait", help="The stream stands still: wait for nothing, compare all.")]
+Metrics = Annotated[Path | None, typer.Option(help="File for Prometheus' textfile collector, replaced atomically.")]
+Still = Annotated[bool, typer.Option("--no-wait", help="No events arrive: wait for nothing, compare everything.")]
 Imported = Annotated[Path, typer.Argument(help="A .csv with a header, or .ndjson.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the `tidemark` app."""
-    group = typer.Typer(help="Numbers against where they came from.", no_args_is_help=True)
+    group = typer.Typer(help="Compare numbers with their sources.", no_args_is_help=True)
     group.command("run")(run_)
     group.command("drift")(drift)
     group.command("explain-drift")(explain_drift)
     group.command("shadow")(shadow_)
     for name, command in (("manifest", import_manifests), ("invoices", import_invoices)):
-        files = typer.Typer(help=f"Figures of others: {name}.", no_args_is_help=True)
+        files = typer.Typer(help=f"Figures of other systems: {name}.", no_args_is_help=True)
         files.callback()(lambda: None)
         files.command("import")(command)
         group.add_typer(files, name=name)
@@ -56,7 +56,7 @@ def run_(
     as_json: Json = False,
 ) -> None:
     """Run the checks once; exit code 4 while there is unexplained drift."""
-    request = _request(check, tenant, share, metrics, settled=no_wait)
+    request = _request(check, tenant, share, metrics, idle=no_wait)
     settings = load(run_id=run_id)
     if tenant is not None:
         known(settings, tenant)
@@ -65,14 +65,14 @@ def run_(
         "number": report.number,
         "finished_at": report.finished_at,
         "checks": {name: outcome.document() for name, outcome in report.outcomes.items()},
-        "open": [_drift_document(one) for one in report.open],
+        "open": [_drift_document(drift) for drift in report.open],
     }
     emit(document, _outcomes(report.outcomes), as_json=as_json)
     report.raise_if_open()
 
 
 def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) -> None:
-    """List what is open: unexplained, and not looked at again by a later run; exit code 0 either way."""
+    """List open differences: unexplained, and not checked again by a later run; exit code 0 in any case."""
     settings = load(run_id=run_id)
     if tenant is not None:
         known(settings, tenant)
@@ -84,10 +84,10 @@ def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) ->
 def explain_drift(
     number: Annotated[int, typer.Argument(help="Number of the difference, as `drift` shows it.")],
     because: Annotated[str, typer.Option(help="Why it is so.")],
-    by: Annotated[str, typer.Option(help="Who says so.")],
+    by: Annotated[str, typer.Option(help="Who explains it.")],
     run_id: RunId = None,
 ) -> None:
-    """Mark a difference as explained: it no longer holds up a close, now and while it is found the same."""
+    """Mark a difference as explained: it no longer blocks a close, as long as it stays the same."""
     run.explain(load(run_id=run_id), number, because, by)
     say(f"drift {number} is explained")
 
@@ -100,17 +100,18 @@ def shadow_(
     """Compare with another system's numbers and print the parity per customer; exit code 4 when one is below 99.9 %."""
     settings = load(run_id=run_id)
     with postgres.connect(settings.postgres) as connection:
-        found = shadow.compare(connection, settings.names, theirs)
-    below = [one for one in found if not one.reached]
+        parities = shadow.compare(connection, settings.names, theirs)
+    below = [parity for parity in parities if not parity.reached]
     document = {
         "line": plain(LINE),
         "below": len(below),
-        "customers": [{**asdict(one), "reached": one.reached} for one in found],
+        "customers": [{**asdict(parity), "reached": parity.reached} for parity in parities],
     }
-    emit(document, _parities(found), as_json=as_json)
+    emit(document, _parities(parities), as_json=as_json)
     if below:
         raise DifferenceError(
-            f"{len(below)} of {len(found)} customers are below {_percent(LINE)}.", "begin with the first of the list."
+            f"{len(below)} of {len(parities)} customers are below {_percent(LINE)}.",
+            "start with the first of the list.",
         )
 
 
@@ -128,17 +129,17 @@ def import_invoices(file: Imported, run_id: RunId = None) -> None:
         say(f"{invoices.load(connection, settings.names, file)} lines imported")
 
 
-def _request(check: str, tenant: str | None, share: str, metrics: Path | None, *, settled: bool = False) -> run.Request:
+def _request(check: str, tenant: str | None, share: str, metrics: Path | None, *, idle: bool = False) -> run.Request:
     try:
         part = Decimal(share)
     except InvalidOperation:
-        raise UsageError(f"{share!r} is no share.", "give a number as 0.1.") from None
+        raise UsageError(f"{share!r} is not a share.", "give a number such as 0.1.") from None
     checks = [cast("Check", name.strip()) for name in check.split(",") if name.strip()]
-    return run.Request([*dict.fromkeys(checks)], Wanted(tenant, part), settled, metrics)
+    return run.Request([*dict.fromkeys(checks)], Wanted(tenant, part), idle, metrics)
 
 
-def _drift_document(one: Drift) -> dict[str, Any]:
-    return {**asdict(one), "delta": None if one.delta is None else plain(one.delta)}
+def _drift_document(drift: Drift) -> dict[str, Any]:
+    return {**asdict(drift), "delta": None if drift.delta is None else plain(drift.delta)}
 
 
 def _outcomes(outcomes: Any) -> Table:
@@ -154,29 +155,29 @@ def _remark(outcome: Outcome) -> str:
     return "; ".join([("differs" if outcome.differing else "equal"), *outcome.notes])
 
 
-def _drifts(found: list[Drift]) -> Any:
-    if not found:
-        return "nothing is open"
+def _drifts(differences: list[Drift]) -> Any:
+    if not differences:
+        return "no open differences"
     table = Table("drift", "check", "what", "expected", "actual", "delta")
-    for one in found:
-        delta = "" if one.delta is None else plain(one.delta)
-        table.add_row(str(one.id), one.check_name, one.subject, one.expected or "-", one.actual or "-", delta)
+    for row in differences:
+        delta = "" if row.delta is None else plain(row.delta)
+        table.add_row(str(row.id), row.check_name, row.subject, row.expected or "-", row.actual or "-", delta)
     return table
 
 
-def _parities(found: list[Parity]) -> Table:
+def _parities(parities: list[Parity]) -> Table:
     table = Table("tenant", "customer", "parity", "worst meter", "ours", "theirs", "equal lines")
-    for place, one in enumerate(found):
+    for place, row in enumerate(parities):
         table.add_row(
-            one.tenant_id, one.customer_id, _percent(one.parity), one.meter, plain(one.ours), plain(one.theirs),
-            f"{one.equal}/{one.lines}",
+            row.tenant_id, row.customer_id, _percent(row.parity), row.meter, plain(row.ours), plain(row.theirs),
+            f"{row.equal}/{row.lines}",
             # The line: worse customers are above it.
-            end_section=not one.reached and (place + 1 == len(found) or found[place + 1].reached),
+            end_section=not row.reached and (place + 1 == len(parities) or parities[place + 1].reached),
         )  # fmt: skip
-    table.caption = f"{sum(not one.reached for one in found)} below the line of {_percent(LINE)}"
+    table.caption = f"{sum(not parity.reached for parity in parities)} below the line of {_percent(LINE)}"
     return table
 
 
 def _percent(share: Decimal) -> str:
-    """Rounded down: what is not equal never shows as 100 %."""
+    """Rounded down: unequal values never show as 100 %."""
     return f"{(share * 100).quantize(Decimal('0.0001'), 'ROUND_FLOOR').normalize():f} %"

@@ -1,4 +1,4 @@
-"""`tidemark replay`: rebuild usage as a second version, compare it, switch to it, switch back, throw it away."""
+"""`tidemark replay`: rebuild usage as a second version, compare it, promote it, revert it, discard it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.billing.lines import rfc3339
-from tidemark.billing.outbox import tell
+from tidemark.billing.outbox import publish
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
@@ -20,23 +20,23 @@ from tidemark.core.settings import Settings, load
 from tidemark.live import active_version
 from tidemark.replay import diff as replay_diff
 from tidemark.replay import discard as replay_discard
-from tidemark.replay import record, reprocess, run, switch
+from tidemark.replay import promotion, record, reprocess, run
 from tidemark.replay.record import Replay
 from udfs.decimals import plain
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="The run it is a replay of; the live one when absent.")]
+RunId = Annotated[str | None, typer.Option("--run-id", help="The run that is replayed; the live run when absent.")]
 Name = Annotated[str, typer.Argument(help="Name of the replay.")]
 Id = Annotated[str, typer.Option("--id", help="Name of the replay: lower-case letters, digits and _.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; the user of this machine when absent.")]
 Tenants = Annotated[list[str] | None, typer.Option("--tenant", help="Only this tenant; may be repeated.")]
-From = Annotated[str, typer.Option("--from", help="First event time it stands for, RFC 3339: the begin of a period.")]
-To = Annotated[
-    str, typer.Option("--to", help="First event time after it; it runs on with the live stream when absent.")
-]
+From = Annotated[str, typer.Option("--from", help="First event time it covers, RFC 3339: the start of a period.")]
+To = Annotated[str, typer.Option("--to", help="First event time after it; when absent, it follows the live stream.")]
 CatalogAt = Annotated[str, typer.Option("--catalog-at", help="Measure by the catalog as it was known at this instant.")]
-Archive = Annotated[bool, typer.Option("--from-archive", help="Read the archive, beyond what Kafka keeps.")]
+Archive = Annotated[
+    bool, typer.Option("--from-archive", help="Read the archive, which reaches further back than Kafka.")
+]
 Rate = Annotated[int, typer.Option("--rate", min=0, help="Most events a second, to spare the live jobs; 0: no bound.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Do not wait until it is level.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Do not wait until it is caught up.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="Lines shown, the largest differences first.")]
 Csv = Annotated[Path | None, typer.Option("--csv", help="Write all lines to this file.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it, instead of showing what it would do.")]
@@ -44,7 +44,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it, instead of showing what
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
-    group = typer.Typer(help="Rebuild usage as a second version, compare, switch, switch back.", no_args_is_help=True)
+    group = typer.Typer(help="Rebuild usage as a second version, compare, promote, revert.", no_args_is_help=True)
     for command in (start, resume, status, diff, promote, revert, discard):
         group.command(command.__name__)(command)
     group.command("list")(list_all)
@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 def start(
     replay_id: Id,
-    begin: From,
+    start_at: From,
     end: To = "",
     tenant: Tenants = None,
     catalog_at: CatalogAt = "",
@@ -65,21 +65,21 @@ def start(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Start a replay, and wait with progress until it is level; what is interrupted is continued by `resume`."""
+    """Start a replay, and wait with progress until it is caught up; `resume` continues it after an interruption."""
     settings = load(run_id=run_id)
     request = run.Request(
-        replay_id, by or getpass.getuser(), _instant("--from", begin), _instant("--to", end) if end else None,
+        replay_id, by or getpass.getuser(), _instant("--from", start_at), _instant("--to", end) if end else None,
         tenant or (), _instant("--catalog-at", catalog_at) if catalog_at else None, from_archive, rate,
     )  # fmt: skip
-    for one in tenant or ():
-        known(settings, one)
+    for name in tenant or ():
+        known(settings, name)
     say(f"starting replay {replay_id} …")
     replay = run.start(settings, request)
     _wait(settings, replay, detach=detach, as_json=as_json)
 
 
 def resume(replay_id: Name, detach: Detach = False, run_id: RunId = None, as_json: Json = False) -> None:
-    """Go on with a replay that was interrupted, from its newest state."""
+    """Continue a replay that was interrupted, from its newest state."""
     settings = load(run_id=run_id)
     _wait(settings, run.resume(settings, _find(settings, replay_id)), detach=detach, as_json=as_json)
 
@@ -88,7 +88,7 @@ def status(replay_id: Name, run_id: RunId = None, as_json: Json = False) -> None
     """Print how far a replay is, and its scope."""
     settings = load(run_id=run_id)
     replay = _find(settings, replay_id)
-    now = run.look(record.run_settings(settings, replay), replay) if replay.state != "discarded" else None
+    now = run.poll(record.run_settings(settings, replay), replay) if replay.state != "discarded" else None
     far = {"read": now.done, "of": now.total} if now else {}
     emit(
         {**_document(replay), **far},
@@ -118,22 +118,22 @@ def diff(replay_id: Name, top: Top = 20, csv: Csv = None, run_id: RunId = None, 
 
 
 def promote(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
-    """Let people read the replay: closed periods get corrections, open ones follow it from now on."""
+    """Make the replay the active version: closed periods get corrections, open periods use it from now on."""
     settings = load(run_id=run_id)
     _warn(settings, replay_id)
-    done = switch.promote(settings, replay_id, by or getpass.getuser())
-    _let_follow(settings)
-    _tell(settings)
-    _switched(replay_id, "promoted", done, as_json=as_json)
+    done = promotion.promote(settings, replay_id, by or getpass.getuser())
+    _publish_active_version(settings)
+    _publish(settings)
+    _emit_result(replay_id, "promoted", done, as_json=as_json)
 
 
 def revert(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
-    """Take a promotion back: corrections to what was, and open periods as the version below has them now."""
+    """Revert a promotion: corrections restore closed periods, open periods use the version below again."""
     settings = load(run_id=run_id)
-    done = switch.revert(settings, replay_id, by or getpass.getuser())
-    _let_follow(settings)
-    _tell(settings)
-    _switched(replay_id, "reverted", done, as_json=as_json)
+    done = promotion.revert(settings, replay_id, by or getpass.getuser())
+    _publish_active_version(settings)
+    _publish(settings)
+    _emit_result(replay_id, "reverted", done, as_json=as_json)
 
 
 def discard(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
@@ -152,29 +152,29 @@ def reprocess_catalog(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a changed catalog concerns; with --yes apply it backdated, replay it, and print the differences."""
+    """Show what a changed catalog affects; with --yes apply it backdated, replay it, and print the differences."""
     settings = load(run_id=run_id)
-    found = reprocess.concern(settings, file)
+    concern = reprocess.concern(settings, file)
     say(
-        f"{len(found.plan.changes)} changes of the catalog; counted otherwise from {rfc3339(found.since)}: "
-        f"{found.periods:,} periods, {found.closed:,} of them closed; tenants: {', '.join(found.tenants) or 'all'}; "
-        f"the replay begins at {rfc3339(found.start)}"
+        f"{len(concern.plan.changes)} changes of the catalog; counted differently from {rfc3339(concern.since)}: "
+        f"{concern.periods:,} periods, {concern.closed:,} of them closed; "
+        f"tenants: {', '.join(concern.tenants) or 'all'}; the replay starts at {rfc3339(concern.start)}"
     )
     if not yes:
         document = {
-            "since": rfc3339(found.since),
-            "from": rfc3339(found.start),
-            "tenants": list(found.tenants),
-            "periods": found.periods,
-            "closed": found.closed,
+            "since": rfc3339(concern.since),
+            "from": rfc3339(concern.start),
+            "tenants": list(concern.tenants),
+            "periods": concern.periods,
+            "closed": concern.closed,
         }
-        emit(document, "nothing was done; the same with --yes does it", as_json=as_json)
+        emit(document, "nothing was changed; add --yes to do it", as_json=as_json)
         return
     catalog_tool.apply(settings, file, backdate=True)
-    request = run.Request(replay_id, by or getpass.getuser(), found.start, None, found.tenants, events_per_s=rate)
+    request = run.Request(replay_id, by or getpass.getuser(), concern.start, None, concern.tenants, events_per_s=rate)
     run.finish(settings, run.start(settings, request), _say_progress)
     lines = replay_diff.diff(settings, replay_id)
-    say(f"`tidemark replay promote {replay_id}` lets people read it; `discard` throws it away")
+    say(f"`tidemark replay promote {replay_id}` makes it the active version; `discard` removes it")
     emit({"lines": [line.document() for line in lines], "count": len(lines)}, _lines(lines, 20), as_json=as_json)
 
 
@@ -191,27 +191,27 @@ def _say_progress(now: run.Progress) -> None:
 
 
 def _warn(settings: Settings, replay_id: str) -> None:
-    """Readers follow a replay that runs on to its counters: say so when they would not be believed."""
+    """Readers use the counters of a replay without an end: warn if those counters are not usable."""
     replay = _find(settings, replay_id)
     why = "" if replay.bounded or replay.state == "promoted" else active_version.unready(settings, replay_id)
     if why:
         say(f"warning: {why}")
 
 
-def _let_follow(settings: Settings) -> None:
+def _publish_active_version(settings: Settings) -> None:
     try:
         active_version.publish(settings)
     except TidemarkError as error:
-        # The switch is made; readers follow with the next refresh of the keeper.
+        # The promotion is done; readers use it after the next refresh of the Redis sync.
         say(f"warning: {error}")
 
 
-def _tell(settings: Settings) -> None:
-    say("telling closes and corrections …")
-    tell(settings)
+def _publish(settings: Settings) -> None:
+    say("publishing closes and corrections …")
+    publish(settings)
 
 
-def _switched(replay_id: str, verb: str, done: switch.Switched, *, as_json: bool) -> None:
+def _emit_result(replay_id: str, verb: str, done: promotion.PromotionResult, *, as_json: bool) -> None:
     document = {"replay_id": replay_id, "changed": done.changed, "closes": done.closes, "corrections": done.corrections}
     text = f"replay {replay_id} {verb}: {done.closes:,} closes, {done.corrections:,} corrections"
     emit(document, text if done.changed else f"replay {replay_id}: nothing to change", as_json=as_json)
@@ -257,5 +257,5 @@ def _instant(option: str, text: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise UsageError(f"{option} {text!r} is no instant with a zone.", "write for example 2026-01-31T00:00:00Z.")
+        raise UsageError(f"{option} {text!r} is not an instant with a zone.", "write for example 2026-01-31T00:00:00Z.")
     return moment.astimezone(UTC)

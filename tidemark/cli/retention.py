@@ -1,4 +1,4 @@
-"""`tidemark retention`: drops what is old enough in Postgres, Kafka and the archive, and says what must stay."""
+"""`tidemark retention`: removes what is old enough in Postgres, Kafka and the archive, and shows what must stay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def retention(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Take the steps that the settings of `retention` ask for; refused ones make the exit code 1."""
+    """Execute the steps that the settings of `retention` define; exit code 1 if a step is refused."""
     with planned(load(run_id=run_id)) as plan:
         if not dry_run:
             plan.act()
@@ -39,6 +39,6 @@ def _text(plan: Plan, *, dry_run: bool) -> str | Table:
     for step in plan.steps:
         before = "" if step.before is None else step.before.isoformat(timespec="seconds").replace("+00:00", "Z")
         counts = (f"{step.count:,}", f"{step.size:,}") if step.before is not None else ("", "")
-        but = f"refused: {step.refused}" if step.refused else f"held back: {step.held}" if step.held else ""
+        but = f"refused: {step.refused}" if step.refused else f"limited: {step.limited}" if step.limited else ""
         table.add_row(step.target, step.does, *counts, before, but)
     return table

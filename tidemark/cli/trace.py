@@ -1,4 +1,4 @@
-"""`tidemark trace`: what became of one event, and whether it was billed twice."""
+"""`tidemark trace`: what happened to one event, and whether it was billed twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from tidemark.billing.lines import rfc3339
 from tidemark.billing.moments import moment
-from tidemark.billing.trace import Fed, Hit, Traced
+from tidemark.billing.trace import Contribution, Hit, Traced
 from tidemark.billing.trace import trace as trace_event
 from tidemark.cli.close import RunId
 from tidemark.cli.known import known
@@ -39,13 +39,15 @@ def trace(
     bounds = {name: None if text is None else _at(text) for name, text in (("since", since), ("until", until))}
     if tenant is not None:
         known(settings, tenant)
-    found = trace_event(settings, event_id, tenant=tenant, **bounds, progress=say)
-    answer = " ".join(one.answer for one in found) or f"no record with the id {event_id} arrived in these bounds."
-    if len(found) > 1:
-        answer = f"{len(found)} events have this id, each told from the others by its tenant and source. {answer}"
-    document = {"event_id": event_id, "answer": answer, "events": [_document(one) for one in found]}
-    emit(document, _text(found, answer), as_json=as_json)
-    if not found:
+    events = trace_event(settings, event_id, tenant=tenant, **bounds, progress=say)
+    summary = (
+        " ".join(traced.summary for traced in events) or f"no record with the id {event_id} arrived in these bounds."
+    )
+    if len(events) > 1:
+        summary = f"{len(events)} events have this id, distinguished by tenant and source. {summary}"
+    document = {"event_id": event_id, "summary": summary, "events": [_document(traced) for traced in events]}
+    emit(document, _text(events, summary), as_json=as_json)
+    if not events:
         raise typer.Exit(1)
 
 
@@ -54,18 +56,18 @@ def _at(text: str) -> datetime:
     return read.at or datetime.combine(read.day or datetime.now(UTC).date(), time(), UTC)
 
 
-def _document(one: Traced) -> dict[str, Any]:
+def _document(traced: Traced) -> dict[str, Any]:
     return {
-        "tenant_id": one.tenant,
-        "source": one.source,
-        "answer": one.answer,
-        "counted": one.count("counted"),
-        "copies_dropped": one.count("copy"),
-        "dead_letters": one.count("rejected"),
-        "waiting": one.count("waiting"),
-        "taken_back": one.voided_by is not None,
-        "records": [_hit(hit) for hit in one.hits],
-        "voids": [_hit(hit) for hit in one.voids],
+        "tenant_id": traced.tenant,
+        "source": traced.source,
+        "summary": traced.summary,
+        "counted": traced.count("counted"),
+        "copies_dropped": traced.count("copy"),
+        "dead_letters": traced.count("rejected"),
+        "waiting": traced.count("waiting"),
+        "taken_back": traced.voided_by is not None,
+        "records": [_hit(hit) for hit in traced.hits],
+        "voids": [_hit(hit) for hit in traced.voids],
     }
 
 
@@ -81,10 +83,10 @@ def _hit(hit: Hit) -> dict[str, Any]:
         **({} if event is None else {"event_id": event.event_id, "customer_id": event.customer_id}),
         **({"voids": event.voids} if event is not None and event.voids else {}),
         "dead_letters": [
-            {"reason": one.reason, "detail": one.detail, **({"meter": one.meter} if one.meter else {})}
-            for one in hit.refused
+            {"reason": refused.reason, "detail": refused.detail, **({"meter": refused.meter} if refused.meter else {})}
+            for refused in hit.refused
         ],
-        "fed": [_fed(one) for one in hit.fed],
+        "contributions": [_contribution(added) for added in hit.contributions],
     }
 
 
@@ -95,45 +97,45 @@ def _arrival(hit: Hit) -> str:
         return f"{hit.arrival_ms} ms"
 
 
-def _fed(one: Fed) -> dict[str, Any]:
+def _contribution(added: Contribution) -> dict[str, Any]:
     return {
-        "customer_id": one.key.customer_id,
-        "meter": one.meter,
-        "dims": one.dims,
-        "part": one.part,
-        "samples": one.samples,
-        "amount": plain(one.amount),
-        "period_start": rfc3339(one.key.start),
-        "period_end": rfc3339(one.key.end),
-        "closed_at": None if one.closed_at is None else rfc3339(one.closed_at),
-        "corrections": one.corrections,
+        "customer_id": added.key.customer_id,
+        "meter": added.meter,
+        "dims": added.dims,
+        "part": added.part,
+        "samples": added.samples,
+        "amount": plain(added.amount),
+        "period_start": rfc3339(added.key.start),
+        "period_end": rfc3339(added.key.end),
+        "closed_at": None if added.closed_at is None else rfc3339(added.closed_at),
+        "corrections": added.corrections,
     }
 
 
-def _text(found: list[Traced], answer: str) -> Any:
-    parts: list[Any] = [answer]
-    for one in found:
-        records = Table("record", "arrived", "event", "customer", "what became of it")
-        fed = Table("meter", "customer", "dims", "amount", "period", "state")
-        for hit in [*one.hits, *one.voids]:
+def _text(events: list[Traced], summary: str) -> Any:
+    parts: list[Any] = [summary]
+    for traced in events:
+        records = Table("record", "arrived", "event", "customer", "outcome")
+        contributions = Table("meter", "customer", "dims", "amount", "period", "state")
+        for hit in [*traced.hits, *traced.voids]:
             place = f"{hit.topic} {hit.partition}:{hit.offset}{' (archive)' if hit.archived else ''}"
             name, customer = ("", "") if hit.event is None else (hit.event.event_id, hit.event.customer_id)
             records.add_row(place, _arrival(hit), name, customer, _outcome(hit))
-            for row in hit.fed:
+            for row in hit.contributions:
                 period = f"{rfc3339(row.key.start)} to {rfc3339(row.key.end)}"
                 customer = row.key.customer_id
-                fed.add_row(row.meter, customer, row.dims, plain(row.amount), period, _state(row))
-        parts += [records, fed] if fed.row_count else [records]
-    return Group(*parts) if found else answer
+                contributions.add_row(row.meter, customer, row.dims, plain(row.amount), period, _state(row))
+        parts += [records, contributions] if contributions.row_count else [records]
+    return Group(*parts) if events else summary
 
 
 def _outcome(hit: Hit) -> str:
-    why = [f"{one.meter or 'all'}: {one.reason}: {one.detail}" for one in hit.refused]
+    why = [f"{refused.meter or 'all'}: {refused.reason}: {refused.detail}" for refused in hit.refused]
     takes_back = f" takes back {hit.event.voids}" if hit.event is not None and hit.event.voids else ""
     return "; ".join([_WORDS[hit.outcome] + takes_back, *why])
 
 
-def _state(row: Fed) -> str:
+def _state(row: Contribution) -> str:
     if row.closed_at is None:
         return "open: an estimate"
     more = f", {row.corrections} corrections since" if row.corrections else ""

@@ -70,7 +70,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             done += _migrate_schema(connection, schema, sql_files(kind))
         if ledger:
             _create_schema(connection, names.billing_schema, "billing")
-            rollup_views.follow(connection, names)
+            rollup_views.apply(connection, names)
             done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
             rollup_views.set_grace(connection, names, settings.events.grace_s)
             _create_schema(connection, names.report_schema, "report")
@@ -131,7 +131,7 @@ def _create_extension(connection: psycopg.Connection) -> None:
 
 
 def values_files() -> list[SqlFile]:
-    """The migration that says what meters finally say: applied to the rollups, and again to the views over versions."""
+    """The migration with the values of meters: applied to the rollups, and again to the views over the versions."""
     return [file for file in sql_files("usage") if file.name == VALUES_FILE]
 
 

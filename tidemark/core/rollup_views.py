@@ -1,4 +1,4 @@
-"""Which version of the rollups people read: views over the live run, and promoted replays where they reach."""
+"""The active version of the rollups: views over the live run and, inside their scopes, promoted replays."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from psycopg import sql
 
 from tidemark.core.names import Names
 
-# What a layer takes of each table, and the columns all versions have. A day belongs to the layer by its date: replays
-# read two days more at each side, so that every such day is whole in them.
+# Rows of each table that an overlay covers. A day belongs to it by its date: replays read two more days at each side,
+# so that every such day is complete in them.
 RELATIONS = {
     "usage_minute": "minute_start >= {start} AND minute_start < {end}",
     "usage_hour": "hour_start >= {start} AND hour_start < {end}",
@@ -27,23 +27,23 @@ _COLUMNS = {
     "usage_period": "period_start, period_end",
 }
 _TOTALS = "n, samples, total, lo, hi, latest, updated_at"
-_LAYERS = """
-SELECT usage_schema, tenants, scope_start, scope_end FROM {schema}.layer ORDER BY position
+_OVERLAYS = """
+SELECT usage_schema, tenants, scope_start, scope_end FROM {schema}.overlay ORDER BY position
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """A version of the rollups, and where it stands for the ones below.
+class Overlay:
+    """A promoted version of the rollups, and the scope in which it replaces those below it.
 
     Parameters
     ----------
     usage_schema:
         Schema of its tables.
     tenants:
-        Tenants it holds; none for all.
+        Tenants it covers; empty for all.
     start, end:
-        Half-open range of event time it holds whole; `end` None: it runs on.
+        Half-open range of event time it covers; `end` None: it follows the live stream.
     """
 
     usage_schema: str
@@ -52,58 +52,59 @@ class Layer:
     end: datetime | None
 
 
-def layers(connection: psycopg.Connection, names: Names) -> list[Layer]:
+def overlays(connection: psycopg.Connection, names: Names) -> list[Overlay]:
     """Promoted replays, the lowest first; empty before the first promotion."""
-    statement = sql.SQL(_LAYERS).format(schema=sql.Identifier(names.billing_schema))
-    return [Layer(row[0], tuple(row[1] or ()), row[2], row[3]) for row in connection.execute(statement)]
+    statement = sql.SQL(_OVERLAYS).format(schema=sql.Identifier(names.billing_schema))
+    return [Overlay(row[0], tuple(row[1] or ()), row[2], row[3]) for row in connection.execute(statement)]
 
 
-def follow(connection: psycopg.Connection, names: Names, stack: Sequence[Layer] | None = None) -> None:
-    """Let the views of the ledger's schema read the versions given (None: those promoted now), in one transaction.
+def apply(connection: psycopg.Connection, names: Names, stack: Sequence[Overlay] | None = None) -> None:
+    """Point the views of the ledger's schema to the given versions (None: those promoted now), in one transaction.
 
-    The view is replaced, not written to: replacing waits for every transaction that has read one of the views, so none
-    sees two versions, and reading through them costs nothing.
+    The views are replaced: that waits for every transaction that has read one of them, so no transaction sees two
+    versions, and reading through them costs nothing.
     """
     with connection.transaction():
-        known = connection.execute(
-            "SELECT to_regclass(format('%%I.layer', %s::text)) IS NOT NULL", [names.billing_schema]
+        exists = connection.execute(
+            "SELECT to_regclass(format('%%I.overlay', %s::text)) IS NOT NULL", [names.billing_schema]
         ).fetchone()
         if stack is None:
-            stack = layers(connection, names) if known and known[0] else []
+            stack = overlays(connection, names) if exists and exists[0] else []
         for relation in RELATIONS:
             connection.execute(view_of(names.billing_schema, relation, names.usage_schema, stack))
 
 
-def view_of(schema: str, relation: str, base: str, stack: Sequence[Layer]) -> sql.Composed:
-    """The statement that makes `schema.relation` of the live rollups in `base` and the layers on them."""
+def view_of(schema: str, relation: str, base: str, stack: Sequence[Overlay]) -> sql.Composed:
+    """The statement that creates `schema.relation` from the live rollups in `base` and the overlays on them."""
     branches = [_branch(relation, base, None, stack)]
-    branches += [_branch(relation, one.usage_schema, one, stack[place + 1 :]) for place, one in enumerate(stack)]
+    for place, overlay in enumerate(stack):
+        branches.append(_branch(relation, overlay.usage_schema, overlay, stack[place + 1 :]))
     head = sql.SQL("CREATE OR REPLACE VIEW {} AS ").format(sql.Identifier(schema, relation))
     return head + sql.SQL(" UNION ALL ").join(branches)
 
 
 def set_grace(connection: psycopg.Connection, names: Names, grace_s: int) -> None:
-    """Tell the views when an estimate becomes final; unchanged values are not written."""
+    """Store the grace, by which the views know when an estimate becomes final; an equal value is not written."""
     statement = sql.SQL(
         "UPDATE {}.policy SET grace = make_interval(secs => %(grace)s) WHERE grace <> make_interval(secs => %(grace)s)"
     )
     connection.execute(statement.format(sql.Identifier(names.billing_schema)), {"grace": grace_s})
 
 
-def _branch(relation: str, schema: str, own: Layer | None, above: Sequence[Layer]) -> sql.Composed:
+def _branch(relation: str, schema: str, overlay: Overlay | None, above: Sequence[Overlay]) -> sql.Composed:
     columns = sql.SQL(f"{_SERIES}, {_COLUMNS[relation]}, {_TOTALS}")
-    conditions = [_scope(relation, own)] if own is not None else []
-    conditions += [sql.SQL("NOT ({})").format(_scope(relation, layer)) for layer in above]
+    conditions = [_scope(relation, overlay)] if overlay is not None else []
+    conditions += [sql.SQL("NOT ({})").format(_scope(relation, upper)) for upper in above]
     where = sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL("")
     return sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(schema, relation)) + where
 
 
-def _scope(relation: str, layer: Layer) -> sql.Composable:
-    start, end = (_instant(moment) for moment in (layer.start, layer.end))
+def _scope(relation: str, overlay: Overlay) -> sql.Composable:
+    start, end = (_instant(moment) for moment in (overlay.start, overlay.end))
     bounds = sql.SQL(RELATIONS[relation]).format(start=start, end=end)
-    if not layer.tenants:
+    if not overlay.tenants:
         return bounds
-    tenants = sql.SQL(", ").join(map(sql.Literal, layer.tenants))
+    tenants = sql.SQL(", ").join(map(sql.Literal, overlay.tenants))
     return sql.SQL("{} AND tenant_id IN ({})").format(bounds, tenants)
 
 

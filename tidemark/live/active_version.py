@@ -14,7 +14,7 @@ from redis import Redis
 from tidemark.core import postgres, redis, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 from tidemark_client.keys import heartbeat_key, marker_key, switch_key
 from tidemark_client.switch import EVERY_TENANT, tenant_name
@@ -23,39 +23,39 @@ from tidemark_client.switch import EVERY_TENANT, tenant_name
 MAX_AGE_S = 60.0
 
 
-def prefixes(stack: Sequence[Layer]) -> dict[str, str]:
+def prefixes(stack: Sequence[Overlay]) -> dict[str, str]:
     """Key prefix by tenant, given the promoted replays, the lowest first; empty: those of the run.
 
     Counters are of open periods, so replays with an end are left out.
     """
     by_tenant: dict[str, str] = {}
-    for layer in stack:
-        if layer.end is not None:
+    for overlay in stack:
+        if overlay.end is not None:
             continue
-        if not layer.tenants:
+        if not overlay.tenants:
             # It covers what lies below for every tenant.
             by_tenant.clear()
-        tenants = map(tenant_name, layer.tenants) if layer.tenants else [EVERY_TENANT]
-        by_tenant |= dict.fromkeys(tenants, prefix_of(layer))
+        tenants = map(tenant_name, overlay.tenants) if overlay.tenants else [EVERY_TENANT]
+        by_tenant |= dict.fromkeys(tenants, prefix_of(overlay))
     return by_tenant
 
 
-def prefix_of(layer: Layer) -> str:
-    """First part of every key of the run whose rollups a layer is: it has the name of their schema."""
-    return f"{layer.usage_schema}:"
+def prefix_of(overlay: Overlay) -> str:
+    """First part of every key of the run whose rollups an overlay is: it has the name of their schema."""
+    return f"{overlay.usage_schema}:"
 
 
-def active_prefix(stack: Sequence[Layer], names: Names, tenant: str) -> str:
+def active_prefix(stack: Sequence[Overlay], names: Names, tenant: str) -> str:
     """First part of the keys of the active version of a tenant."""
     by_tenant = prefixes(stack)
     return by_tenant.get(tenant_name(tenant), by_tenant.get(EVERY_TENANT, names.redis_prefix))
 
 
-def promoted(connection: psycopg.Connection, names: Names) -> list[Layer] | None:
+def promoted(connection: psycopg.Connection, names: Names) -> list[Overlay] | None:
     """Promoted replays, the lowest first; None where the run has no ledger, as a replay itself."""
-    name = f'"{names.billing_schema}".layer'
+    name = f'"{names.billing_schema}".overlay'
     known = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
-    return rollup_views.layers(connection, names) if known and known[0] else None
+    return rollup_views.overlays(connection, names) if known and known[0] else None
 
 
 def sync(connection: psycopg.Connection, connected: Redis, names: Names) -> bool:

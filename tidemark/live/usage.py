@@ -17,7 +17,7 @@ from tidemark.billing.lines import Lines
 from tidemark.core import redis
 from tidemark.core.errors import UnavailableError
 from tidemark.core.postgres import Database
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
 from tidemark.live import active_version
@@ -241,7 +241,7 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection]:
         yield db
 
 
-def active_schema(settings: Settings, stack: Sequence[Layer] | None) -> str:
+def active_schema(settings: Settings, stack: Sequence[Overlay] | None) -> str:
     """The schema of the active version: that of the ledger; of a replay, which has no ledger, its own rollups."""
     names = settings.names
     return names.usage_schema if stack is None else names.billing_schema

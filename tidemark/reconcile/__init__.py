@@ -1,1 +1,1 @@
-"""Reconciliation: every number against where it came from, daily and before a close; what differs is kept and told."""
+"""Reconciliation: compares every number with its source, daily and before a close; stores and reports differences."""

@@ -1,4 +1,4 @@
-"""Tells `usage.alerts` once when unexplained drift begins, and once when nothing is open any more."""
+"""Sends one alert when unexplained drift begins, and one when no difference is open any more."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _ALARM = Alarm("reconcile_alarm", alerts.RECONCILE, alerts.reconcile, {"open": 0
 
 
 def follow(connection: psycopg.Connection, names: Names) -> None:
-    """Begin or end the alarm as what is open says; in the transaction that changed it. Nothing is sent yet."""
+    """Start or end the alarm by the open differences; in the transaction that changed them. Nothing is sent yet."""
     counts = drift_store.open_counts(connection, names)
     _ALARM.follow(connection, names, {"open": sum(counts.values()), "by_check": counts} if counts else None)
 
 
 def announce(connection: psycopg.Connection, settings: Settings) -> int:
-    """Send what is stored and not told, and say how many; raises UnavailableError when Kafka is away."""
+    """Send the alerts that are stored and not sent yet; returns how many. Raises UnavailableError if Kafka is down."""
     return _ALARM.announce(connection, settings)

@@ -1,4 +1,4 @@
-"""The stored catalog, with its history, as the oracle reads catalogs: from the tables, not through the jobs' cache."""
+"""The stored catalog with its history in the form of the oracle: from the tables, not through the jobs' cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tidemark.catalog.instants import shown
 from tidemark.catalog.timeline import Timeline, Version
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
-# Limits and policies tell, they count nothing.
+# Limits and policies send alerts; they count nothing.
 _COUNTING = ("calendar", "tenant", "customer", "meter")
 
 Stored = Mapping[str, Mapping[Key, Timeline]]
@@ -29,47 +29,48 @@ def history(connection: psycopg.Connection, tenant: str | None = None) -> list[d
 
 
 def steps(stored: Stored, tenant: str | None = None) -> list[dict[str, Any]]:
-    """The history of a catalog from the timelines of its rows; neighbours that say the same are one step."""
+    """The history of a catalog from the timelines of its rows; equal neighbours are one step."""
     instants = {BEGINNING_MS}
     for table in _COUNTING:
         for timeline in stored[table].values():
-            instants |= {at for one in timeline for at in (one.valid_from_ms, one.valid_to_ms) if at != FOREVER_MS}
-    found = [(at, _catalog(stored, at, tenant)) for at in sorted(instants)]
-    kept = found[:1] + [after for before, after in pairwise(found) if before[1] != after[1]]
+            bounds = (at for version in timeline for at in (version.valid_from_ms, version.valid_to_ms))
+            instants |= {at for at in bounds if at != FOREVER_MS}
+    catalogs = [(at, _catalog(stored, at, tenant)) for at in sorted(instants)]
+    kept = catalogs[:1] + [after for before, after in pairwise(catalogs) if before[1] != after[1]]
     return [{"valid_from": shown(at), "catalog": catalog} for at, catalog in kept]
 
 
 def _catalog(stored: Stored, at_ms: int, only: str | None) -> dict[str, Any]:
-    """One catalog document: what holds at an event time."""
-    held = {table: dict(_held(stored[table], TABLES[table][1], at_ms)) for table in _COUNTING}
+    """One catalog document: the versions that are valid at an event time."""
+    valid = {table: dict(_valid(stored[table], TABLES[table][1], at_ms)) for table in _COUNTING}
     tenants: dict[str, dict[str, Any]] = {
         str(name): {"calendar": row["calendar_id"], "customers": {}, "meters": {}}
-        for (name,), row in held["tenant"].items()
+        for (name,), row in valid["tenant"].items()
         if only in (None, name)
     }
-    for (tenant, customer), row in held["customer"].items():
+    for (tenant, customer), row in valid["customer"].items():
         if tenant in tenants:
             tenants[tenant]["customers"][customer] = {"calendar": row["calendar_id"]}
     common: dict[str, Any] = {}
-    for (owner, meter), row in held["meter"].items():
+    for (owner, meter), row in valid["meter"].items():
         if owner is None:
             common[str(meter)] = _meter(row)
         elif owner in tenants:
             tenants[owner]["meters"][meter] = _meter(row)
-    calendars = {str(name): _calendar(row) for (name,), row in held["calendar"].items()}
+    calendars = {str(name): _calendar(row) for (name,), row in valid["calendar"].items()}
     return {"calendars": calendars, "tenants": tenants, "meters": common}
 
 
-def _held(
+def _valid(
     timelines: Mapping[Key, Timeline], columns: Sequence[str], at_ms: int
 ) -> Iterator[tuple[Key, dict[str, Any]]]:
     for key, timeline in timelines.items():
         for version in timeline:
-            if _holds(version, at_ms):
+            if _is_valid(version, at_ms):
                 yield key, dict(zip(columns, version.values, strict=True))
 
 
-def _holds(version: Version, at_ms: int) -> bool:
+def _is_valid(version: Version, at_ms: int) -> bool:
     return version.valid_from_ms <= at_ms < version.valid_to_ms
 
 

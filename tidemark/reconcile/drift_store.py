@@ -1,4 +1,4 @@
-"""Runs of the checks in Postgres: what they found, and who explained what."""
+"""Runs of the checks in Postgres: the differences they found, and their explanations."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ INSERT INTO {schema}.reconcile_run (started_at, checks, checked, tenant_id, shar
 VALUES (%(started_at)s, %(checks)s, %(checked)s, %(tenant_id)s, %(share)s, %(compared_from)s, %(offsets)s, %(outcome)s)
 RETURNING id, finished_at
 """
-# A difference that was explained stays so while it is found again, to the last digit.
+# An explained difference stays explained while runs find it again with the same values.
 _DRIFT = """
 INSERT INTO {schema}.drift (reconcile_id, check_name, tenant_id, customer_id, meter, subject, bucket_at, expected,
                             actual, delta, explained_at, explained_by, explanation)
 SELECT %(reconcile_id)s, %(check_name)s, %(tenant_id)s, %(customer_id)s, %(meter)s, %(subject)s, %(bucket_at)s,
        %(expected)s, %(actual)s, %(delta)s, before.explained_at, before.explained_by, before.explanation
-FROM (SELECT) AS one
+FROM (SELECT) AS single_row
 LEFT JOIN LATERAL (
     SELECT d.explained_at, d.explained_by, d.explanation, d.expected, d.actual
     FROM {schema}.drift d
@@ -55,20 +55,20 @@ ORDER BY name, id DESC
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A run to be stored.
+    """A finished run, to be stored.
 
     Parameters
     ----------
     started_at:
-        When it began.
+        When it started.
     wanted:
-        Who was looked at.
+        Which customers were checked.
     compared_from:
         First event time that was compared with the source; None for all.
     offsets:
         Next offset by topic and partition: all records before were compared.
     outcomes:
-        By check, in the order asked for.
+        By check, in the requested order.
     """
 
     started_at: datetime
@@ -79,7 +79,7 @@ class Done:
 
 
 def claim(connection: psycopg.Connection, names: Names) -> None:
-    """Be the one that reconciles this run; the claim goes with the connection.
+    """Lock the reconciliation of this run; the lock goes with the connection.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def claim(connection: psycopg.Connection, names: Names) -> None:
     TidemarkError
         The database has no tables for it (a replay has none of its own).
     """
-    there = connection.execute("SELECT to_regclass(format('%%I.drift', %s::text))", [names.billing_schema]).fetchone()
-    if there is None or there[0] is None:
+    exists = connection.execute("SELECT to_regclass(format('%%I.drift', %s::text))", [names.billing_schema]).fetchone()
+    if exists is None or exists[0] is None:
         raise TidemarkError(
             f"there are no current tables in {names.billing_schema}.",
             "`tidemark db migrate`; a replay is reconciled with the run it is promoted in.",
@@ -106,13 +106,13 @@ def open_counts(connection: psycopg.Connection, names: Names) -> dict[str, int]:
 
 
 def last_runs(connection: psycopg.Connection, names: Names) -> dict[str, tuple[int, datetime, int]]:
-    """Number, end and things compared of the last run of each check that came to a result."""
+    """Number, end and count of comparisons of the last run of each check that had a result."""
     rows = connection.execute(_sql(_LAST, names)).fetchall()
     return {name: (number, at, compared or 0) for name, number, at, compared in rows}
 
 
 def record(connection: psycopg.Connection, names: Names, done: Done) -> tuple[int, datetime]:
-    """Store a run and what it found; its number and the instant. In a transaction of the caller."""
+    """Store a run and its differences; returns its number and instant. In a transaction of the caller."""
     given = {
         "started_at": done.started_at,
         "checks": list(done.outcomes),
@@ -140,23 +140,23 @@ def explain(connection: psycopg.Connection, names: Names, number: int, because: 
     Raises
     ------
     UsageError
-        There is no such difference, or nothing is said.
+        There is no such difference, or the explanation or name is empty.
     """
     if not because.strip() or not by.strip():
-        raise UsageError("an explanation needs words and a name.", "give --because and --by.")
+        raise UsageError("an explanation needs a text and a name.", "give --because and --by.")
     given = {"id": number, "because": because, "by": by}
     if connection.execute(_sql(_EXPLAIN, names), given).rowcount != 1:
         raise UsageError(f"there is no drift {number}.", "take a number of `tidemark reconcile drift`.")
 
 
 def kept(before: Iterable[Drift], check: str, unseen: Callable[[Subject], bool]) -> list[Finding]:
-    """Open differences of a check that a run has not looked at again, because they were moving: they stay open."""
-    found = []
+    """Open differences of a check that a run could not check again, because they were moving: they stay open."""
+    findings = []
     for drift in before:
         subject: Subject = json.loads(drift.subject)
         if drift.check_name == check and unseen(subject):
-            found.append(Finding(subject, drift.expected, drift.actual, drift.delta, drift.bucket_at))
-    return found
+            findings.append(Finding(subject, drift.expected, drift.actual, drift.delta, drift.bucket_at))
+    return findings
 
 
 def _row(number: int, check: str, finding: Finding, wanted: Wanted) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _row(number: int, check: str, finding: Finding, wanted: Wanted) -> dict[str,
     return {
         "reconcile_id": number,
         "check_name": check,
-        # What stands for more than is listed concerns all that were looked at.
+        # The summary of unlisted differences concerns all customers that were checked.
         "tenant_id": subject.get("tenant_id", wanted.tenant),
         "customer_id": subject.get("customer_id"),
         "meter": subject.get("meter"),

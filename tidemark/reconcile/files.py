@@ -1,4 +1,4 @@
-"""Files of other systems: CSV with a header or JSON lines, every fault told with its line."""
+"""Files of other systems: CSV with a header or JSON lines; every fault is reported with its line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidemark.core.errors import UsageError
 from udfs.decimals import EXACT
 
 _MOST_FAULTS = 20
-# What a column of DECIMAL(38, 9) holds.
+# Digits of a column of DECIMAL(38, 9).
 _PLACES, _WHOLE_DIGITS = 9, 29
 _LAST_PLACE = Decimal(1).scaleb(-_PLACES)
 
@@ -25,7 +25,7 @@ Reader = Callable[[str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a file: how its text is read, and what an absent or empty one is (`required`: a fault)."""
+    """A column of a file: how its text is read, and the default if it is absent or empty (`required`: a fault)."""
 
     read: Reader
     required: bool = True
@@ -40,17 +40,17 @@ def read_rows(path: Path, columns: Mapping[str, Column]) -> list[Row]:
     UsageError
         The file cannot be read, or has faults: the first ones are listed, each with its line.
     """
-    found: list[Row] = []
+    rows: list[Row] = []
     faults: list[str] = []
     for line, raw in _lines(path):
         try:
-            found.append({name: _cell(name, column, raw) for name, column in columns.items()})
+            rows.append({name: _cell(name, column, raw) for name, column in columns.items()})
         except ValueError as error:
             faults.append(f"  line {line}: {error}")
     if faults:
         listed = "\n".join(faults[:_MOST_FAULTS])
         raise UsageError(f"{path} has {len(faults)} faulty line(s):\n{listed}", "correct them; nothing was imported.")
-    return found
+    return rows
 
 
 def text(value: str) -> str:
@@ -67,10 +67,10 @@ def instant(value: str) -> datetime:
 
 
 def hour(value: str) -> datetime:
-    """An instant at the begin of an hour of UTC; ValueError for anything else."""
+    """An instant at the start of an hour of UTC; ValueError for anything else."""
     at = instant(value)
     if at.minute or at.second or at.microsecond:
-        raise ValueError(f"{value!r} is not the begin of an hour")
+        raise ValueError(f"{value!r} is not the start of an hour")
     return at
 
 
@@ -79,7 +79,7 @@ def figure(value: str) -> Decimal:
     try:
         number = Decimal(value)
     except InvalidOperation:
-        raise ValueError(f"{value!r} is no number") from None
+        raise ValueError(f"{value!r} is not a number") from None
     if not number.is_finite() or number.adjusted() >= _WHOLE_DIGITS:
         raise ValueError(f"{value!r} is not a number of at most {_WHOLE_DIGITS} digits")
     return number
@@ -132,7 +132,7 @@ def _document(path: Path, number: int, line: str) -> Mapping[str, Any]:
         # Numbers keep their digits.
         document = json.loads(line, parse_float=str, parse_int=str)
     except ValueError as error:
-        raise UsageError(f"{path} line {number} is no JSON: {error}.", "write one JSON object a line.") from error
+        raise UsageError(f"{path} line {number} is not JSON: {error}.", "write one JSON object a line.") from error
     if not isinstance(document, Mapping):
-        raise UsageError(f"{path} line {number} is no JSON object.", "write one JSON object a line.")
+        raise UsageError(f"{path} line {number} is not a JSON object.", "write one JSON object a line.")
     return document

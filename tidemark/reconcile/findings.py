@@ -1,4 +1,4 @@
-"""What a check found: rows that differ, how many it compared, and what it could not judge."""
+"""The result of a check: rows that differ, how many it compared, and what it could not check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udfs.decimals import plain
 
 Check = Literal["offsets", "grains", "live", "rollups", "manifests", "voids", "invoices"]
 CHECKS: tuple[Check, ...] = get_args(Check)
-# Differences stored of one check; a system that is wrong throughout must not fill the database with saying so.
+# Differences stored for one check; a system that is wrong everywhere must not fill the database.
 MOST_FINDINGS = 1_000
 # Columns of rollups that have to be equal to the last event; the others are quantities, and have a tolerance.
 EXACT = frozenset({"n", "samples", "latest", "period_start", "period_end", "events", "hash"})
@@ -29,11 +29,11 @@ class Finding:
     Parameters
     ----------
     subject:
-        Columns that name what differs, JSON values; `tenant_id`, `customer_id` and `meter` where it is about one.
+        Columns that identify what differs, JSON values; with `tenant_id`, `customer_id` and `meter` where they apply.
     expected, actual:
-        What it should be and what it is, as text; None: not there.
+        The right value and the present value, as text; None: missing.
     delta:
-        Actual less expected, of the total or count; None: no number.
+        Actual less expected, of the total or count; None: not a number.
     bucket_at:
         First instant of the bucket, with a zone; None: in no bucket.
     """
@@ -52,26 +52,26 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check came to.
+    """The outcome of one check.
 
     Parameters
     ----------
     compared:
-        Things held against each other.
+        Number of comparisons.
     findings:
         Differences, at most MOST_FINDINGS.
     differing:
         All differences.
     moving:
-        Things that changed while they were looked at, and were left for the next run.
+        Rows that changed during the check, and were left for the next run.
     not_checked:
-        Why there is no result; empty when there is one.
+        Why there is no result; empty if there is one.
     notes:
-        What was left out, in words.
+        What was left out, as text.
     noted:
-        What is no difference, but should be looked at by the people it concerns.
+        Findings that are not differences, but that the people concerned should check.
     unseen:
-        Whether the thing a subject names was among those left for the next run.
+        Whether the row of a subject was left for the next run.
     """
 
     compared: int = 0
@@ -96,14 +96,14 @@ class Outcome:
 
 def merged(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome of a check that was made in parts."""
-    differing = sum(one.differing for one in outcomes)
+    differing = sum(outcome.differing for outcome in outcomes)
     return Outcome(
-        compared=sum(one.compared for one in outcomes),
-        findings=capped([finding for one in outcomes for finding in one.findings], differing),
+        compared=sum(outcome.compared for outcome in outcomes),
+        findings=capped([finding for outcome in outcomes for finding in outcome.findings], differing),
         differing=differing,
-        moving=sum(one.moving for one in outcomes),
-        notes=[*dict.fromkeys(note for one in outcomes for note in one.notes)],
-        unseen=lambda subject: any(one.unseen(subject) for one in outcomes),
+        moving=sum(outcome.moving for outcome in outcomes),
+        notes=[*dict.fromkeys(note for outcome in outcomes for note in outcome.notes)],
+        unseen=lambda subject: any(outcome.unseen(subject) for outcome in outcomes),
     )
 
 
@@ -113,7 +113,7 @@ def outcome_of(findings: Sequence[Finding], compared: int, **more: Any) -> Outco
 
 
 def capped(findings: Sequence[Finding], differing: int) -> Sequence[Finding]:
-    """At most MOST_FINDINGS of them; for the rest one that concerns all."""
+    """At most MOST_FINDINGS of them; the last one summarizes the rest."""
     if differing <= MOST_FINDINGS:
         return findings
     shown = [*findings[: MOST_FINDINGS - 1]]
@@ -125,12 +125,12 @@ def row_finding(
     key: Mapping[str, Any], expected: Mapping[str, Any] | None, actual: Mapping[str, Any] | None,
     bucket_at: datetime | None = None, measure: str = "total", tolerance: Decimal = Decimal(0),
 ) -> Finding | None:  # fmt: skip
-    """The difference between a row as it should be and as it is; None when there is none.
+    """The difference between the expected and the actual row; None if they are equal.
 
     Parameters
     ----------
     key:
-        Columns that name the row.
+        Columns that identify the row.
     expected, actual:
         Values by column; None: no such row.
     bucket_at:
@@ -138,7 +138,7 @@ def row_finding(
     measure:
         Column whose difference is the delta.
     tolerance:
-        Greatest difference that is none, of columns that are not in EXACT.
+        Greatest difference that counts as equal, in columns that are not in EXACT.
     """
     names = [*(expected or actual or {})]
     differing = [
@@ -150,8 +150,8 @@ def row_finding(
     amounts = [Decimal((side or {}).get(measure) or 0) for side in (expected, actual)]
     return Finding(
         dict(key),
-        _said(expected, differing),
-        _said(actual, differing),
+        _text(expected, differing),
+        _text(actual, differing),
         WIDE.subtract(amounts[1], amounts[0]),
         bucket_at,
     )
@@ -163,7 +163,7 @@ def name_of(subject: Subject) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as people read it: plain decimals, instants in UTC with a Z."""
+    """A value for people: plain decimals, instants in UTC with a Z."""
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, datetime):
@@ -171,11 +171,11 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _equal(name: str, one: Any, other: Any, tolerance: Decimal) -> bool:
-    if name in EXACT or one is None or other is None:
-        return bool(one == other)
-    return WIDE.subtract(Decimal(one), Decimal(other)).copy_abs() <= tolerance
+def _equal(name: str, expected: Any, actual: Any, tolerance: Decimal) -> bool:
+    if name in EXACT or expected is None or actual is None:
+        return bool(expected == actual)
+    return WIDE.subtract(Decimal(expected), Decimal(actual)).copy_abs() <= tolerance
 
 
-def _said(row: Mapping[str, Any] | None, names: Sequence[str]) -> str | None:
+def _text(row: Mapping[str, Any] | None, names: Sequence[str]) -> str | None:
     return None if row is None else ", ".join(f"{name} {shown(row[name])}" for name in names)

@@ -1,4 +1,4 @@
-"""Minutes, hours, days and periods against each other: four tables of the same deltas add up to the same."""
+"""Compares minutes, hours, days and periods: four tables of the same deltas have the same sums."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")
 _VALUES = ("n", "samples", "total")
 _POLL_S = 1.0
 
-# Retention drops whole chunks, which begin at midnight UTC: from the begin of the oldest chunk on, buckets are whole.
+# Retention drops whole chunks, which begin at midnight UTC: from the start of the oldest chunk on, buckets are whole.
 _FLOORS = """
 SELECT min(range_start) FILTER (WHERE hypertable_name = 'usage_minute'),
        min(range_start) FILTER (WHERE hypertable_name = 'usage_hour'),
@@ -87,7 +87,7 @@ LIMIT %(most)s
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two grains: what the finer adds up to is expected of the coarser."""
+    """Two grains: the sums of the finer one are expected in the coarser one."""
 
     name: str
     finer: str
@@ -105,34 +105,36 @@ _PAIRS = (
 def check(
     connection: psycopg.Connection, schemas: Sequence[str], wanted: Wanted, tolerance: Decimal, patience_s: float
 ) -> Outcome:
-    """Compare the grains of each schema in itself, again and again while they differ; what moves is left.
+    """Compare the grains within each schema, repeatedly while they differ; moving rows are left for the next run.
 
-    Every row that the views of the ledger show is a row of one of the versions below them. They are looked at one by
-    one, because at the edge of a promoted replay minutes of one version lie in a period of another. The connection must
-    be outside a transaction: each look has a snapshot of its own.
+    Every row of the ledger's views is a row of one of the versions below them. Each version is compared separately,
+    because at the edge of a promoted replay minutes of one version lie in a period of another. The connection must be
+    outside a transaction: each comparison has a separate snapshot.
     """
-    found = _look(connection, schemas, wanted, tolerance)
-    first = {one.name: one for one in found.findings}
+    outcome = _compare_once(connection, schemas, wanted, tolerance)
+    first = {finding.name: finding for finding in outcome.findings}
     last, deadline = first, time.monotonic() + patience_s
     while last and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-        found = _look(connection, schemas, wanted, tolerance)
-        last = {one.name: one for one in found.findings if one.name in last}
-    # Of a series that is written all the time the sums change, but what is missing stays the same.
-    moving = {name for name, one in last.items() if one.delta != first[name].delta}
+        outcome = _compare_once(connection, schemas, wanted, tolerance)
+        last = {finding.name: finding for finding in outcome.findings if finding.name in last}
+    # The sums of a series that is written all the time change, but a missing amount stays the same.
+    moving = {name for name, finding in last.items() if finding.delta != first[name].delta}
     if last.keys() == first.keys() and not moving:
-        return found
-    kept = [one for name, one in last.items() if name not in moving]
+        return outcome
+    kept = [finding for name, finding in last.items() if name not in moving]
     unseen = _named(moving)
-    return replace(found, findings=kept, differing=len(kept), moving=len(moving), unseen=unseen)
+    return replace(outcome, findings=kept, differing=len(kept), moving=len(moving), unseen=unseen)
 
 
 def _named(moving: Collection[str]) -> Callable[[Subject], bool]:
     return lambda subject: name_of(subject) in moving
 
 
-def _look(connection: psycopg.Connection, schemas: Sequence[str], wanted: Wanted, tolerance: Decimal) -> Outcome:
-    """One look, in one snapshot."""
+def _compare_once(
+    connection: psycopg.Connection, schemas: Sequence[str], wanted: Wanted, tolerance: Decimal
+) -> Outcome:
+    """One comparison, in one snapshot."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         return merged([_of_schema(connection, schema, wanted, tolerance) for schema in schemas])
@@ -144,10 +146,10 @@ def _of_schema(connection: psycopg.Connection, schema: str, wanted: Wanted, tole
     differing = 0
     for pair in _PAIRS:
         if pair.name not in skipped:
-            found, count = _compare(connection, schema, pair, {**floors, "tolerance": tolerance}, wanted)
-            findings += found
+            differences, count = _compare(connection, schema, pair, {**floors, "tolerance": tolerance}, wanted)
+            findings += differences
             differing += count
-    notes = [f"{schema}: {one}" for one in skipped.values()]
+    notes = [f"{schema}: {why}" for why in skipped.values()]
     return Outcome(_rows(connection, schema), findings, differing, notes=notes)
 
 
@@ -179,8 +181,8 @@ def _compare(
     statement = sql.SQL(_COMPARED).format(keys=names, left=left, right=right)
     most = MOST_FINDINGS if wanted.share >= 1 else None
     rows = connection.execute(statement, {**given, "tenant": wanted.tenant, "most": most}).fetchall()
-    found = [*_findings(schema, pair, keys, rows, given["tolerance"], wanted)]
-    return found, rows[0][-1] if rows and wanted.share >= 1 else len(found)
+    findings = [*_findings(schema, pair, keys, rows, given["tolerance"], wanted)]
+    return findings, rows[0][-1] if rows and wanted.share >= 1 else len(findings)
 
 
 def _findings(
@@ -196,9 +198,9 @@ def _findings(
             None if side[0] is None else dict(zip(_VALUES, side, strict=True)) for side in (finer, coarser)
         )
         subject = {"schema": schema, "grains": pair.name, **named}
-        found = row_finding(subject, expected, actual, named.get("bucket"), tolerance=tolerance)
-        if found is not None:
-            yield found
+        finding = row_finding(subject, expected, actual, named.get("bucket"), tolerance=tolerance)
+        if finding is not None:
+            yield finding
 
 
 def _rows(connection: psycopg.Connection, schema: str) -> int:

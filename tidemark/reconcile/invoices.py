@@ -1,4 +1,4 @@
-"""Invoiced quantities against closed periods: what was billed is what was closed, with its corrections."""
+"""Compares invoiced quantities with closed periods and their corrections."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ VALUES (%(invoice_id)s, %(tenant_id)s, %(customer_id)s, %(meter)s, %(dims)s, %(p
         %(quantity)s)
 ON CONFLICT ON CONSTRAINT invoiced_once DO UPDATE SET quantity = EXCLUDED.quantity, imported_at = clock_timestamp()
 """
-# Every line of the periods that were invoiced, on both sides: a meter that was invoiced over all dimensions is compared
-# so, the others line by line. Over dimensions only what can be added has a value; of others the one line there is.
+# Every line of the invoiced periods, on both sides: a meter that was invoiced over all dimensions is compared over all
+# dimensions, the others line by line. Over dimensions, only additive meters and single lines have a value.
 _LINES = """
 WITH billed AS (
     SELECT tenant_id, customer_id, meter, dims, period_start, period_end, sum(quantity) AS quantity,
@@ -54,7 +54,7 @@ FULL JOIN (SELECT *, coalesce(dims, '*') AS line FROM closed) c
 
 
 def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
-    """Import lines of invoices, all or nothing; the same line of the same invoice is replaced. How many there were.
+    """Import lines of invoices, all or nothing; the same line of the same invoice is replaced. Returns how many.
 
     Raises
     ------
@@ -79,12 +79,12 @@ def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
 
 
 def check(connection: psycopg.Connection, names: Names, wanted: Wanted, tolerance: Decimal) -> Outcome:
-    """Compare every line of each period that has an invoice; nothing closed and nothing invoiced are both 0."""
+    """Compare every line of each period that has an invoice; a missing line counts as 0 on either side."""
     statement = sql.SQL(_LINES).format(schema=sql.Identifier(names.billing_schema))
     rows = connection.execute(statement, {"tenant": wanted.tenant}).fetchall()
     taken = [row for row in rows if wanted.takes(row[0], row[1])]
-    found = [finding for row in taken if (finding := _compare(row, tolerance)) is not None]
-    return outcome_of(found, len(taken))
+    findings = [finding for row in taken if (finding := _compare(row, tolerance)) is not None]
+    return outcome_of(findings, len(taken))
 
 
 def _compare(row: Sequence[Any], tolerance: Decimal) -> Finding | None:
@@ -93,7 +93,7 @@ def _compare(row: Sequence[Any], tolerance: Decimal) -> Finding | None:
     key = {"tenant_id": tenant, "customer_id": customer, "meter": meter, "period_start": start, "period_end": end}
     subject = key if dims is None else key | {"dims": dims}
     if is_closed and closed is None:
-        # Its dimensions do not add up, as unique values do not: the invoice has to say which.
+        # Its dimensions do not add up (for example distinct counts): the invoice has to name them.
         return Finding(subject | {"needs": "dims"}, None, f"quantity {billed}", None, start)
     expected, actual = {"quantity": closed or Decimal(0)}, {"quantity": billed or Decimal(0)}
     return row_finding(subject, expected, actual, start, "quantity", tolerance)

@@ -1,4 +1,4 @@
-"""Live counters against the stored totals: the latest period of each, again and again where the two are moving."""
+"""Compares live counters with the stored totals: the latest period of each, repeatedly while they are moving."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tidemark.reconcile.sample import Wanted
 
 _POLL_S = 0.5
 
-# Over all dims, the latest period of each counter, and whether Redis must still have it: a counter lives for the length
-# of its period and grace from its last write on.
+# Over all dims, the latest period of each counter, and whether Redis must still have it: a counter expires one period
+# length and grace after its last write.
 _STORED = """
 WITH periods AS (
     SELECT p.*, rank() OVER (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start DESC) AS age
@@ -50,31 +50,31 @@ def check(
     tolerance: Decimal,
     patience_s: float,
 ) -> Outcome:
-    """Compare Redis with the stored totals; a counter that goes on moving for `patience_s` is left for the next run.
+    """Compare Redis with the stored totals; a counter that moves for `patience_s` is left for the next run.
 
-    The connection must be outside a transaction: each look has to see what was stored by then.
+    The connection must be outside a transaction: each read has to see what is stored by then.
 
     Raises
     ------
     UnavailableError
         Redis does not answer.
     """
-    stored, live = _look(settings, connection, wanted)
+    stored, live = _read_both(settings, connection, wanted)
     first = {key: (stored.get(key), live.get(key)) for key in _differing(stored, live)}
     compared, differing = len({*stored, *live}), set(first)
     deadline = time.monotonic() + patience_s
     while differing and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-        stored, live = _look(settings, connection, wanted)
+        stored, live = _read_both(settings, connection, wanted)
         differing = {key for key in _differing(stored, live) if key in differing}
     moving = {key for key in differing if (stored.get(key), live.get(key)) != first[key]}
-    found = [*_findings(sorted(differing - moving), stored, live, tolerance)]
+    findings = [*_findings(sorted(differing - moving), stored, live, tolerance)]
     return Outcome(
-        compared, capped(found, len(found)), len(found), moving=len(moving), unseen=_named(moving)
+        compared, capped(findings, len(findings)), len(findings), moving=len(moving), unseen=_named(moving)
     )  # fmt: skip
 
 
-def _look(settings: Settings, connection: psycopg.Connection, wanted: Wanted) -> tuple[Side, Side]:
+def _read_both(settings: Settings, connection: psycopg.Connection, wanted: Wanted) -> tuple[Side, Side]:
     statement = sql.SQL(_STORED).format(
         schema=sql.Identifier(settings.names.usage_schema),
         wanted=sql.SQL("true" if wanted.tenant is None else "tenant_id = %(tenant)s"),
@@ -84,7 +84,7 @@ def _look(settings: Settings, connection: psycopg.Connection, wanted: Wanted) ->
     stored: Side = {}
     for row in connection.execute(statement, given):
         key, alive = (row[0], row[1], row[2]), row[-1]
-        # A counter that may have ended its life is compared where it is still there.
+        # A counter that may have expired is compared if it still exists.
         if wanted.takes(row[0], row[1]) and (alive or key in live):
             stored[key] = tuple(row[3:-1])
     return stored, live
@@ -101,9 +101,9 @@ def _findings(keys: Iterable[Key], stored: Side, live: Side, tolerance: Decimal)
         )
         subject = dict(zip(("tenant_id", "customer_id", "meter"), key, strict=True))
         start_ms = (expected or actual or {})["period_start"]
-        found = row_finding(subject, expected, actual, _instant(start_ms), tolerance=tolerance)
-        if found is not None:
-            yield found
+        finding = row_finding(subject, expected, actual, _instant(start_ms), tolerance=tolerance)
+        if finding is not None:
+            yield finding
 
 
 def _named(keys: Iterable[Key]) -> Callable[[Subject], bool]:

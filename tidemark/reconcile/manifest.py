@@ -14,29 +14,29 @@ HASH_BYTES = 16
 
 @dataclass(slots=True)
 class Digest:
-    """Of a set of events, each added once: their number, the sum of their quantities, and the hash of their ids."""
+    """Number, sum of quantities and hash of ids of a set of events, each added once."""
 
     events: int = 0
     quantity: Decimal = Decimal(0)
     bits: int = 0
 
     def add(self, event_id: str, quantity: Decimal, voids: str = "") -> None:
-        """Take one event; `voids` is the id it takes back, '' for none, whose quantity then counts negative."""
+        """Add one event; `voids` is the id it takes back ('' for none), and makes its quantity count negative."""
         self.events += 1
         self.quantity = EXACT.add(self.quantity, quantity.copy_negate() if voids else quantity)
         self.bits ^= id_bits(event_id, voids)
 
     @property
     def hash(self) -> str:
-        """32 hex digits; of no events, zeros."""
+        """32 hex digits; zeros without events."""
         return f"{self.bits:0{2 * HASH_BYTES}x}"
 
 
 def id_bits(event_id: str, voids: str = "") -> int:
-    """BLAKE2b with 16 bytes of the UTF-8 id, as a number; of a void, of its id, U+001F and the id it takes back.
+    """BLAKE2b with 16 bytes of the UTF-8 id, as a number; for a void, of its id, U+001F and the id it takes back.
 
-    XOR of these is the same in every order. It hides an id that is there twice, which the number of events shows.
+    Their XOR is the same in every order. It hides an id that occurs twice, which the number of events shows.
     """
-    # No id holds a control character, so the separator cannot be part of one.
+    # Ids have no control characters, so the separator cannot be part of an id.
     text = f"{event_id}{SEPARATOR}{voids}" if voids else event_id
     return int.from_bytes(blake2b(text.encode(), digest_size=HASH_BYTES).digest(), "big")

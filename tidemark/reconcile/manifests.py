@@ -1,4 +1,4 @@
-"""Producers' manifests against the source topic: whether everything that was sent has arrived."""
+"""Compares producers' manifests with the source topic: whether everything that was sent has arrived."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tidemark.reconcile.sample import Wanted
 _HASH = re.compile(r"[0-9a-f]{32}")
 _HOUR_MS = 3_600_000
 
-# Events by what the producer calls one: tenant, source, id, and the id it takes back. Of copies the first counts; what
-# was redriven for one meter alone is none. The hour is that of the event time; what cannot be read has none, and is
-# missing from its manifest.
+# Events as the producer identifies them: tenant, source, id, and the id they take back. The first copy counts; an event
+# redriven for one meter is not counted again. The hour is that of the event time; an unreadable event has no hour, and
+# is missing from its manifest.
 _EVENTS = """
 SELECT t.tenant_id, t.source, t.event_ms // 3600000 AS hour, t.event_id, coalesce(t.voids, '') AS voids,
        arg_min(coalesce(a.quantity, 0), (t.partition, t."offset")) AS quantity
@@ -48,7 +48,7 @@ SET events = EXCLUDED.events, quantity_sum = EXCLUDED.quantity_sum, hash = EXCLU
 
 
 def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
-    """Import a file of manifests, all or nothing; a manifest of the same hour is replaced. How many there were.
+    """Import a file of manifests, all or nothing; a manifest of the same hour is replaced. Returns how many.
 
     Raises
     ------
@@ -78,19 +78,19 @@ def check(
     tolerance: Decimal,
     since: datetime | None = None,
 ) -> Outcome:
-    """Compare every manifest with the different events of its hour, from `since` on, where the topic is whole."""
+    """Compare every manifest with the different events of its hour, from `since` on, where the topic is complete."""
     if wanted.share < 1:
-        return Outcome(not_checked="manifests are of whole tenants, and this is a sample of customers")
+        return Outcome(not_checked="a manifest covers a whole tenant, and this run checks a sample of customers")
     statement = sql.SQL(_STORED).format(sql.Identifier(names.billing_schema, "producer_manifest"))
     given = {"tenant": wanted.tenant, "since": since or "-infinity"}
     manifests = connection.execute(statement, given).fetchall()
     digests = _digests(oracle, [row[:3] for row in manifests])
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for row in manifests:
         finding = _compare(row, digests.get((row[0], row[1], _hour(row[2])), Digest()), tolerance)
         if finding is not None:
-            found.append(finding)
-    return outcome_of(found, len(manifests))
+            findings.append(finding)
+    return outcome_of(findings, len(manifests))
 
 
 def _digests(oracle: Oracle, stated: Iterable[Sequence[Any]]) -> dict[tuple[str, str, int], Digest]:
@@ -99,15 +99,15 @@ def _digests(oracle: Oracle, stated: Iterable[Sequence[Any]]) -> dict[tuple[str,
     rows = [(tenant, source, _hour(start)) for tenant, source, start in stated]
     if rows:
         oracle.db.executemany("INSERT INTO stated VALUES (?, ?, ?)", rows)
-    found: dict[tuple[str, str, int], Digest] = {}
+    digests: dict[tuple[str, str, int], Digest] = {}
     for tenant, source, at, event_id, voids, quantity in oracle.db.execute(_EVENTS).fetchall():
-        found.setdefault((tenant, source, at), Digest()).add(event_id, quantity, voids)
-    return found
+        digests.setdefault((tenant, source, at), Digest()).add(event_id, quantity, voids)
+    return digests
 
 
 def _compare(row: Sequence[Any], digest: Digest, tolerance: Decimal) -> Finding | None:
     tenant, source, start, events, quantity, stated = row
-    # What the producer does not say is not compared.
+    # Values that the producer does not report are not compared.
     expected = {"events": events}
     actual: dict[str, Any] = {"events": digest.events}
     if quantity is not None:
@@ -123,7 +123,7 @@ def _hour(start: datetime) -> int:
 
 
 def _hash(value: str) -> str:
-    found = value.lower()
-    if not _HASH.fullmatch(found):
-        raise ValueError(f"{value!r} is no hash of 32 hex digits")
-    return found
+    digits = value.lower()
+    if not _HASH.fullmatch(digits):
+        raise ValueError(f"{value!r} is not a hash of 32 hex digits")
+    return digits

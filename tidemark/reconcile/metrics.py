@@ -1,4 +1,4 @@
-"""The state of reconciliation as text for Prometheus, for the textfile collector of its node exporter."""
+"""The state of reconciliation as text for Prometheus' textfile collector (node exporter)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from tidemark.reconcile.findings import CHECKS
 
 
 def exposition(open_drift: Mapping[str, int], last_runs: Mapping[str, tuple[int, datetime, int]]) -> str:
-    """Open differences of every check; of those that were made, the last run (epoch seconds) and what it compared."""
+    """Open differences of every check; for checks that ran, the last run (epoch seconds) and its comparisons."""
     names = [*CHECKS, *sorted({*open_drift, *last_runs} - {*CHECKS})]
-    made = [name for name in names if name in last_runs]
+    ran = [name for name in names if name in last_runs]
     lines = [
-        *_metric("drift", "Open differences: unexplained, of the last run that looked.",
+        *_metric("drift", "Open differences: unexplained, in the last run of the check.",
                  ((name, open_drift.get(name, 0)) for name in names)),
-        *_metric("last_run_timestamp_seconds", "When the last run of a check ended that came to a result.",
-                 ((name, int(last_runs[name][1].timestamp())) for name in made)),
-        *_metric("compared", "Things that run has compared.", ((name, last_runs[name][2]) for name in made)),
+        *_metric("last_run_timestamp_seconds", "End of the last run of a check that had a result.",
+                 ((name, int(last_runs[name][1].timestamp())) for name in ran)),
+        *_metric("compared", "Comparisons of that run.", ((name, last_runs[name][2]) for name in ran)),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

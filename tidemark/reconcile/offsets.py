@@ -1,4 +1,4 @@
-"""Offsets: every record of the source topics was counted, is a copy, or is a dead letter, partition by partition."""
+"""Offsets: every record of the source topics was counted, is a copy, or is a dead letter, for each partition."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.findings import Finding, Outcome, outcome_of
 from tidemark.reconcile.places import Place, Recomputed, equation, outside
 
-# Records that are no dead letters, by what makes two of them copies of one event. What was redriven for a meter that by
-# the catalog of now counted the event itself may have been counted before the catalog was put right, or not.
+# Records that are not dead letters, by the identity of their event. If an event was redriven for a meter that, by the
+# present catalog, counted the original, it may have been counted before the catalog was corrected, or not.
 _ACCEPTED = """
 CREATE OR REPLACE TABLE accepted AS
 SELECT a.partition, a."offset", a.tenant_id, a.source, a.voids IS NULL AS original, coalesce(a.voids, a.event_id) AS id,
     coalesce(a.only_meter, '') AS part, v.declined,
-    a."offset" < coalesce(e."offset", 0) AND NOT v.declined AS settled
+    a."offset" < coalesce(e."offset", 0) AND NOT v.declined AS applied
 FROM amounted AS a
 JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome IN ('counted', 'duplicate')
 LEFT JOIN edges AS e ON e.partition = a.partition
 """
-# Events, with the partitions their copies are in. Those of which no record is settled may have been counted or not.
+# Events, with the partitions of their copies. Events without an applied record may have been counted or not.
 _IDENTITIES = """
 CREATE OR REPLACE TABLE identities AS
 SELECT tenant_id, source, original, id, part,
-    count(DISTINCT partition) AS places, min(partition) AS partition, bool_or(settled) AS settled,
+    count(DISTINCT partition) AS places, min(partition) AS partition, bool_or(applied) AS applied,
     bool_or(declined) AS declined
 FROM accepted
 GROUP BY tenant_id, source, original, id, part
 """
 _BY_PARTITION = """
 WITH least AS (
-    SELECT partition, count(*) AS events FROM identities WHERE places = 1 AND settled GROUP BY partition
+    SELECT partition, count(*) AS events FROM identities WHERE places = 1 AND applied GROUP BY partition
 ), most AS (
     SELECT partition, count(*) AS records, count(DISTINCT (tenant_id, source, original, id, part)) AS events
     FROM accepted
@@ -56,14 +56,14 @@ FULL JOIN rejected AS r USING (partition)
 """
 
 
-# Refusals of single meters: of events that are settled, and of all. A copy refuses no more than its original.
+# Rejections by single meters: of applied events, and of all. A copy is rejected by the same meters as its original.
 _PARTIAL = """
 WITH first AS (
-    SELECT DISTINCT a.partition, a."offset", i.settled
+    SELECT DISTINCT a.partition, a."offset", i.applied
     FROM accepted AS a
     JOIN identities AS i USING (tenant_id, source, original, id, part)
 )
-SELECT count(*) FILTER (WHERE f.settled), count(*)
+SELECT count(*) FILTER (WHERE f.applied), count(*)
 FROM partial AS p
 JOIN first AS f ON f.partition = p.partition AND f."offset" = p."offset"
 """
@@ -75,27 +75,27 @@ class _Delta(msgspec.Struct):
     source_partition: int
 
 
-class _Letter(msgspec.Struct):
+class _DeadLetter(msgspec.Struct):
     topic: str
     partition: int
     offset: int
     partial: bool = False
 
 
-_DELTAS, _LETTERS = msgspec.json.Decoder(_Delta), msgspec.json.Decoder(_Letter)
+_DELTAS, _DEAD_LETTERS = msgspec.json.Decoder(_Delta), msgspec.json.Decoder(_DeadLetter)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the jobs say: events in the deltas and whole dead letters, by the partition they came from; partial ones."""
+class JobCounts:
+    """What the jobs counted: events in the deltas and whole dead letters, by source partition; partial dead letters."""
 
     counted: Mapping[Place, int]
     dead: Mapping[Place, int]
     partial: int = 0
 
 
-def told(settings: Settings, edges: Mapping[int, int]) -> Told:
-    """Read deltas and dead letters as a `read_committed` consumer sees them; letters of records before the edges."""
+def read_counts(settings: Settings, edges: Mapping[int, int]) -> JobCounts:
+    """Read deltas and dead letters as a `read_committed` consumer; only dead letters of records before the edges."""
     counted: Counter[Place] = Counter()
     dead: Counter[Place] = Counter()
     partial = 0
@@ -105,21 +105,21 @@ def told(settings: Settings, edges: Mapping[int, int]) -> Told:
             counted[Place(delta.source_topic, delta.source_partition)] += delta.events
     for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
-            letter = _LETTERS.decode(record.value)
-            if letter.partial:
+            dead_letter = _DEAD_LETTERS.decode(record.value)
+            if dead_letter.partial:
                 partial += 1
-            elif letter.offset < edges.get(_number(settings, letter.topic, letter.partition), 0):
-                dead[Place(letter.topic, letter.partition)] += 1
-    return Told(counted, dead, partial)
+            elif dead_letter.offset < edges.get(_number(settings, dead_letter.topic, dead_letter.partition), 0):
+                dead[Place(dead_letter.topic, dead_letter.partition)] += 1
+    return JobCounts(counted, dead, partial)
 
 
-def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], said: Told, gone: str) -> Outcome:
-    """Hold the equation of every partition; the oracle must have been made after `said` was read.
+def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], counts: JobCounts, gone: str) -> Outcome:
+    """Check the equation of every partition; the oracle must be created after `counts` was read.
 
-    `gone` says which topic no longer holds its first records; '' for none.
+    `gone` names a topic that no longer has its first records; '' for none.
     """
     if gone:
-        return Outcome(not_checked=f"{gone}: records before it are gone, so nothing adds up")
+        return Outcome(not_checked=f"{gone}: records before it are gone, so the sums cannot match")
     oracle.db.execute('CREATE OR REPLACE TABLE edges (partition INTEGER, "offset" BIGINT)')
     if edges:
         oracle.db.executemany("INSERT INTO edges VALUES (?, ?)", sorted(edges.items()))
@@ -129,20 +129,20 @@ def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], said: To
         _place(settings, partition): Recomputed(accepted, least, most, rejected)
         for partition, accepted, least, most, rejected in oracle.db.execute(_BY_PARTITION).fetchall()
     }
-    least = oracle.number("SELECT count(*) FROM identities WHERE settled")
+    least = oracle.number("SELECT count(*) FROM identities WHERE applied")
     most = oracle.number("SELECT count(*) FROM identities")
-    found: list[Finding] = [
-        *equation(recomputed, (least, most), said.counted, said.dead),
-        *_partial(oracle, said.partial),
+    findings: list[Finding] = [
+        *equation(recomputed, (least, most), counts.counted, counts.dead),
+        *_partial(oracle, counts.partial),
     ]
-    return outcome_of(found, len(recomputed), moving=most - least)
+    return outcome_of(findings, len(recomputed), moving=most - least)
 
 
 def _partial(oracle: Oracle, stated: int) -> list[Finding]:
-    """Partial dead letters beside the equation: they are of events that are in it, as counted ones."""
+    """Partial dead letters, apart from the equation: it includes their events as counted."""
     rows = oracle.db.execute(_PARTIAL).fetchall()
     least, most = rows[0]
-    # Refused by the catalog of then, taken by that of now: the part that was redriven says so.
+    # Rejected by an earlier catalog, accepted by the present one: the redriven part shows it.
     most += oracle.number("SELECT count(*) FROM identities WHERE declined")
     off = outside(stated, least, most)
     if not off:

@@ -1,4 +1,4 @@
-"""How near two systems are, customer by customer, while they run side by side."""
+"""Parity of two systems that run side by side, for each customer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from udfs.decimals import EXACT
 
-# Where a parallel run is good enough to be ended.
+# Parity at which a parallel run can end.
 LINE = Decimal("0.999")
 
 _Pair = tuple[Decimal, Decimal]
 
 
 class Line(NamedTuple):
-    """A meter of a customer in a period that both systems may have; `period` is its first instant as text."""
+    """A meter of a customer in a period of both systems; `period` is its first instant as text."""
 
     tenant_id: str
     customer_id: str
@@ -27,12 +27,12 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How near a customer's figures are.
+    """Parity of a customer.
 
     Parameters
     ----------
     parity:
-        0 to 1, of its worst meter; 1: equal to the last digit.
+        0 to 1, of its worst meter; 1: exactly equal.
     meter:
         Its worst meter.
     ours, theirs:
@@ -59,25 +59,25 @@ class Parity:
 def parities(ours: Mapping[Line, Decimal], theirs: Mapping[Line, Decimal]) -> list[Parity]:
     """Parity of every customer, worst first.
 
-    Of a meter it is 1 - sum |ours - theirs| / sum max(|ours|, |theirs|) over its periods: too much in one period
-    does not make up for too little in another, and a line that one side lacks counts as 0 there. A customer is as near
-    as its worst meter, because units differ and cannot be added.
+    For a meter it is 1 - sum |ours - theirs| / sum max(|ours|, |theirs|) over its periods: too much in one period
+    does not compensate too little in another, and a missing line counts as 0. A customer has the parity of its worst
+    meter, because units differ and cannot be added.
     """
     meters: dict[tuple[str, str], dict[str, list[_Pair]]] = {}
     for line in {**ours, **theirs}:
         pair = ours.get(line, Decimal(0)), theirs.get(line, Decimal(0))
         meters.setdefault((line.tenant_id, line.customer_id), {}).setdefault(line.meter, []).append(pair)
     with localcontext(EXACT):
-        found = [_customer(*key, own) for key, own in meters.items()]
-    return sorted(found, key=lambda one: (one.parity, one.tenant_id, one.customer_id))
+        customers = [_customer(*key, pairs) for key, pairs in meters.items()]
+    return sorted(customers, key=lambda parity: (parity.parity, parity.tenant_id, parity.customer_id))
 
 
 def parity_of(pairs: Iterable[_Pair]) -> Decimal:
     """1 - sum |a - b| / sum max(|a|, |b|), 0 to 1 (figures of different sign share nothing); 1 when all are 0."""
     apart = whole = Decimal(0)
-    for one, other in pairs:
-        most = max(abs(one), abs(other))
-        apart += min(abs(one - other), most)
+    for ours, theirs in pairs:
+        most = max(abs(ours), abs(theirs))
+        apart += min(abs(ours - theirs), most)
         whole += most
     return 1 - apart / whole if whole else Decimal(1)
 
@@ -86,5 +86,5 @@ def _customer(tenant: str, customer: str, meters: Mapping[str, list[_Pair]]) -> 
     parity, worst = min((parity_of(pairs), meter) for meter, pairs in meters.items())
     ours, theirs = (sum(column, Decimal(0)) for column in zip(*meters[worst], strict=True))
     pairs = [*chain.from_iterable(meters.values())]
-    equal = sum(one == other for one, other in pairs)
+    equal = sum(left == right for left, right in pairs)
     return Parity(tenant, customer, parity, worst, ours, theirs, len(pairs), equal)

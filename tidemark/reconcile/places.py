@@ -1,4 +1,4 @@
-"""The equation of the log: what came in of a partition is what was counted, what was a copy, and what was rejected."""
+"""The equation of the log: the records of a partition are those counted, those dropped as copies and those rejected."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """What a partition holds by the independent recomputation.
+    """The records of a partition by the independent recomputation.
 
     Parameters
     ----------
     accepted:
-        Records that were counted, or are copies of one that was.
+        Records that were counted, or are copies of a counted record.
     least, most:
-        How many of them the jobs may have counted. Equal, unless copies of one event lie in several partitions (nobody
-        knows which was read first), or records came in while this was looked at.
+        How many of them the jobs may have counted. Equal, unless copies of one event lie in several partitions (which
+        was read first is not known), or records arrived during the check.
     rejected:
-        Records that have to be in the dead letters, of those before the offset that is settled.
+        Records that have to be in the dead letters, of those before the applied offset.
     """
 
     accepted: int
@@ -51,33 +51,34 @@ def equation(
     recomputed:
         By partition.
     total:
-        Least and most events that may have been counted, over all partitions: equal when nothing moves.
+        Least and most events that may have been counted, over all partitions: equal while no records arrive.
     counted:
         Events in the deltas, by the partition they came from.
     dead:
-        Dead letters by the partition they came from, of records before the offset that is settled.
+        Dead letters by the partition they came from, of records before the applied offset.
     """
-    found = []
+    findings = []
     for place in sorted({*recomputed, *counted, *dead}):
-        own = recomputed.get(place, Recomputed(0, 0, 0, 0))
-        if finding := _of_place(place, own, counted.get(place, 0), dead.get(place, 0)):
-            found.append(finding)
+        partition = recomputed.get(place, Recomputed(0, 0, 0, 0))
+        if finding := _of_place(place, partition, counted.get(place, 0), dead.get(place, 0)):
+            findings.append(finding)
     everywhere = sum(counted.values())
     off = outside(everywhere, *total)
     if off:
         expected = f"counted {everywhere - off} in all partitions"
-        found.append(Finding({"partitions": "all"}, expected, f"counted {everywhere}", Decimal(off)))
-    return found
+        findings.append(Finding({"partitions": "all"}, expected, f"counted {everywhere}", Decimal(off)))
+    return findings
 
 
-def _of_place(place: Place, own: Recomputed, counted: int, dead: int) -> Finding | None:
-    too_many, dead_off = outside(counted, own.least, own.most), dead - own.rejected
+def _of_place(place: Place, partition: Recomputed, counted: int, dead: int) -> Finding | None:
+    too_many, dead_off = outside(counted, partition.least, partition.most), dead - partition.rejected
     if not (too_many or dead_off):
         return None
-    duplicates = own.accepted - (counted - too_many)
-    records = own.accepted + own.rejected
+    duplicates = partition.accepted - (counted - too_many)
+    records = partition.accepted + partition.rejected
     expected = (
-        f"{records} records = counted {counted - too_many} + duplicates {duplicates} + dead letters {own.rejected}"
+        f"{records} records = counted {counted - too_many} + duplicates {duplicates} "
+        f"+ dead letters {partition.rejected}"
     )
     actual = f"{counted + duplicates + dead} = counted {counted} + duplicates {duplicates} + dead letters {dead}"
     subject = {"topic": place.topic, "partition": place.partition}

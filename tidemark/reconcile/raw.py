@@ -21,7 +21,7 @@ Progress = Callable[[int], None]
 
 
 class _Head(msgspec.Struct):
-    """What says whose an event is, in either form; the rest is not looked at."""
+    """The fields that identify the owner of an event, in either form; the rest is not read."""
 
     tenant_id: Any = None
     customer_id: Any = None
@@ -37,22 +37,22 @@ _DECODER = msgspec.json.Decoder(_Head)
 
 @dataclass(slots=True)
 class Source:
-    """Where the source topics begin.
+    """Where the source topics start.
 
     Parameters
     ----------
-    begins:
-        Offset of the first record still held, by the oracle's number of the partition.
+    earliest:
+        Earliest offset still available, by the oracle's number of the partition.
     known_from_ms:
         Latest arrival of a first record whose predecessors are gone; None when nothing is gone.
     """
 
-    begins: Mapping[int, int]
+    earliest: Mapping[int, int]
     known_from_ms: int | None = None
 
     def see(self, partition: int, offset: int, arrival_ms: int) -> None:
-        """Take note of a record."""
-        if offset == self.begins.get(partition, 0) and offset > 0:
+        """Register a record."""
+        if offset == self.earliest.get(partition, 0) and offset > 0:
             self.known_from_ms = max(arrival_ms, self.known_from_ms or 0)
 
 
@@ -60,20 +60,20 @@ def recompute(
     settings: Settings,
     history: Any,
     wanted: Wanted,
-    begins: Mapping[str, Mapping[int, int]],
+    earliest: Mapping[str, Mapping[int, int]],
     progress: Progress | None = None,
 ) -> tuple[Oracle, int | None]:
-    """Recompute usage from the source topics, up to the end they have at this call; close the oracle after use.
+    """Recompute usage from the source topics, up to their end at this call; close the oracle after use.
 
-    Of a sample the records of its customers are taken, and the copies of them that other customers' events are: the
-    first of an id counts, whatever the others say.
+    For a sample, the records of its customers are read, and copies of them with another customer: the first record of
+    an id counts, whatever the others contain.
 
     Returns
     -------
-    The oracle; and, where retention has taken records, the arrival (epoch ms) from which on all are there, else None.
+    The oracle; and, if retention has removed records, the arrival (epoch ms) from which on all are present, else None.
     """
-    source = Source(edges_of(settings, begins))
-    records = _noted(_records(settings, progress), source)
+    source = Source(edges_of(settings, earliest))
+    records = _registered(_records(settings, progress), source)
     if not wanted.everything:
         ids = _ids(settings, wanted)
         records = (record for record in records if _identity(settings, record[3]) in ids)
@@ -88,14 +88,14 @@ def recompute(
     return Oracle(history, records, rules), source.known_from_ms
 
 
-def _noted(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:
+def _registered(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:
     for record in records:
         source.see(*record[:3])
         yield record
 
 
 def _records(settings: Settings, progress: Progress | None = None) -> Iterator[RawRecord]:
-    # The oracle knows partition p of the redrive topic as -1 - p.
+    # The oracle's number of partition p of the redrive topic is -1 - p.
     events = dump(settings.kafka, settings.topics.events, progress=progress)
     redriven = dump(settings.kafka, settings.topics.redrive)
     return chain(
@@ -105,17 +105,17 @@ def _records(settings: Settings, progress: Progress | None = None) -> Iterator[R
 
 
 def _ids(settings: Settings, wanted: Wanted) -> set[bytes]:
-    """Hashes of the ids that events of these customers have."""
-    found = set()
+    """Hashes of the ids of these customers' events."""
+    ids = set()
     for record in _records(settings):
         head = _head(record[3])
         if head is not None and wanted.takes(*_owner(settings, head)):
-            found.add(_hash(settings, head))
-    return found
+            ids.add(_hash(settings, head))
+    return ids
 
 
 def _identity(settings: Settings, value: bytes | None) -> bytes | None:
-    """Hash of what decides whether two events are copies, but for the source: equal for copies at least."""
+    """Hash of the identity of an event without its source: equal at least for copies."""
     head = _head(value)
     return None if head is None else _hash(settings, head)
 
@@ -135,7 +135,7 @@ def _owner(settings: Settings, head: _Head) -> tuple[str, str]:
 
 
 def _head(value: bytes | None) -> _Head | None:
-    """None for what no customer can be read from: it is a dead letter, and counts nowhere."""
+    """The owner of a record; None if it cannot be read: the record is a dead letter and counts nowhere."""
     envelope = unwrap(value)
     try:
         return _DECODER.decode((value if envelope is None else envelope.event) or b"")

@@ -1,4 +1,4 @@
-"""Rollups against the independent recomputation: row by row and both ways, but for rows that events still reach."""
+"""Compares rollups with the independent recomputation, row by row in both directions, except rows that still change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.oracle.compare import GRAINS, load, schema_of
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
@@ -19,7 +19,7 @@ from tidemark.reconcile.sample import Wanted
 
 _BATCH = 20_000
 _SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")
-# A local day may begin 14 hours before that of UTC: this much behind the first event time that is known it is whole.
+# A local day may begin 14 hours before that of UTC: this long after the first known event time it is complete.
 _WHOLE_DAY = timedelta(days=2)
 # The first instant of a bucket in each relation.
 BUCKETS = {
@@ -30,7 +30,7 @@ BUCKETS = {
 }
 _VALUES = ("n", "samples", "total", "lo", "hi", "latest")
 _EXACT = ("n", "samples", "latest")
-# What events behind the settled offsets have touched: by the minute, so by every bucket the minute is in.
+# Buckets of events after the applied offsets, found by the minute.
 _MOVING = """
 CREATE OR REPLACE TABLE moving AS
 SELECT DISTINCT tenant_id, customer_id, meter, dims, part,
@@ -44,8 +44,8 @@ WHERE usage."offset" >= edges."offset"
 _JOINED = """
 WITH o AS (
     SELECT * FROM {relation}
-    SEMI JOIN looked_at USING (tenant_id, customer_id)
-    WHERE {bucket} >= $since::TIMESTAMPTZ AND {held}
+    SEMI JOIN wanted_customers USING (tenant_id, customer_id)
+    WHERE {bucket} >= $since::TIMESTAMPTZ AND {included}
 )
 SELECT {keys}, {values}, o.n IS NOT NULL, s.n IS NOT NULL, count(*) OVER ()
 FROM o
@@ -59,7 +59,7 @@ LIMIT {most}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What of the rollups is compared.
+    """Which rows of the rollups are compared.
 
     Parameters
     ----------
@@ -68,29 +68,29 @@ class Scope:
     wanted:
         Customers.
     since:
-        First event time that the source topic still holds whole; None: all.
-    layers:
-        Promoted replays whose rows are left out: their own rules are compared with them.
+        First event time for which the source topic is complete; None: all.
+    overlays:
+        Promoted replays whose rows are left out: they are compared by their own rules.
     inside:
-        The promoted replay whose rows alone are compared; None: those of the live run.
+        The promoted replay whose rows are compared; None: those of the live run.
     """
 
     schema: str
     wanted: Wanted
     since: datetime | None = None
-    layers: Sequence[Layer] = ()
-    inside: Layer | None = None
+    overlays: Sequence[Overlay] = ()
+    inside: Overlay | None = None
 
     def holds(self, relation: str) -> str:
-        """SQL, for both databases, of the rows that are compared."""
-        left_out = f"NOT ({_covered(relation, self.layers)})" if self.layers else "true"
+        """SQL condition, for both databases, of the rows that are compared."""
+        left_out = f"NOT ({_covered(relation, self.overlays)})" if self.overlays else "true"
         return left_out if self.inside is None else f"{left_out} AND ({_covered(relation, [self.inside])})"
 
 
 def check(
     connection: psycopg.Connection, oracle: Oracle, edges: Mapping[int, int], scope: Scope, tolerance: Decimal
 ) -> Outcome:
-    """Compare every grain; the connection stands in the transaction whose snapshot is compared.
+    """Compare every grain; the connection is in the transaction whose snapshot is compared.
 
     Parameters
     ----------
@@ -101,18 +101,18 @@ def check(
     edges:
         Offset by partition, as the oracle numbers them, before which every record is in the snapshot.
     scope:
-        What is compared.
+        Which rows are compared.
     tolerance:
-        Greatest difference of quantities that is none.
+        Greatest difference of quantities that counts as equal.
     """
-    _mark(oracle, edges, scope.wanted)
+    _prepare(oracle, edges, scope.wanted)
     findings: list[Finding] = []
     compared = differing = 0
     for relation in GRAINS:
         load(oracle, f"stored_{relation}", schema_of(relation), _stored(connection, relation, scope))
         compared += oracle.number(f"SELECT count(*) FROM stored_{relation}")
-        found, count = _differences(oracle, relation, scope, tolerance)
-        findings += found
+        differences, count = _differences(oracle, relation, scope, tolerance)
+        findings += differences
         differing += count
     return Outcome(
         compared=compared,
@@ -124,8 +124,8 @@ def check(
     )
 
 
-def _mark(oracle: Oracle, edges: Mapping[int, int], wanted: Wanted) -> None:
-    """Tables of the oracle's database: the settled offsets, what events behind them touch, and who is looked at."""
+def _prepare(oracle: Oracle, edges: Mapping[int, int], wanted: Wanted) -> None:
+    """Create tables in the oracle's database: applied offsets, buckets of later events, customers to compare."""
     rows = sorted(edges.items())
     oracle.db.execute('CREATE OR REPLACE TABLE edges (partition INTEGER, "offset" BIGINT)')
     if rows:
@@ -133,13 +133,13 @@ def _mark(oracle: Oracle, edges: Mapping[int, int], wanted: Wanted) -> None:
     oracle.db.execute(_MOVING)
     owners = oracle.db.execute("SELECT DISTINCT tenant_id, customer_id FROM usage").fetchall()
     taken = [owner for owner in owners if wanted.takes(*owner)]
-    oracle.db.execute("CREATE OR REPLACE TABLE looked_at (tenant_id VARCHAR, customer_id VARCHAR)")
+    oracle.db.execute("CREATE OR REPLACE TABLE wanted_customers (tenant_id VARCHAR, customer_id VARCHAR)")
     if taken:
-        oracle.db.executemany("INSERT INTO looked_at VALUES (?, ?)", taken)
+        oracle.db.executemany("INSERT INTO wanted_customers VALUES (?, ?)", taken)
 
 
 def _stored(connection: psycopg.Connection, relation: str, scope: Scope) -> Iterator[tuple[Any, ...]]:
-    """Stored rows of the customers looked at, from the first event time that can be compared."""
+    """Stored rows of the customers to compare, from the first event time that can be compared."""
     columns = sql.SQL(", ").join(map(sql.Identifier, schema_of(relation).names))
     statement = sql.SQL("SELECT {} FROM {} WHERE {} >= {} AND {} AND {}").format(
         columns,
@@ -167,7 +167,7 @@ def _differences(oracle: Oracle, relation: str, scope: Scope, tolerance: Decimal
     statement = _JOINED.format(
         relation=relation,
         bucket=bucket,
-        held=scope.holds(relation),
+        included=scope.holds(relation),
         keys=", ".join(f"coalesce(o.{name}, s.{name})" for name in keys),
         values=", ".join(f"{side}.{name}" for side in "os" for name in values),
         same=" AND ".join(f"o.{name} = s.{name}" for name in keys),
@@ -176,8 +176,8 @@ def _differences(oracle: Oracle, relation: str, scope: Scope, tolerance: Decimal
         most=MOST_FINDINGS,
     )
     rows = oracle.db.execute(statement, {"since": _since(relation, scope), "tolerance": str(tolerance)}).fetchall()
-    found = [_finding(relation, keys, values, row, tolerance) for row in rows]
-    return [one for one in found if one is not None], rows[0][-1] if rows else 0
+    findings = [_finding(relation, keys, values, row, tolerance) for row in rows]
+    return [finding for finding in findings if finding is not None], rows[0][-1] if rows else 0
 
 
 def _finding(
@@ -186,9 +186,9 @@ def _finding(
     width = len(values)
     named = dict(zip(keys, row, strict=False))
     sides = (row[len(keys) + side * width : len(keys) + (side + 1) * width] for side in (0, 1))
-    there = row[-3:-1]
+    present = row[-3:-1]
     expected, actual = (
-        dict(zip(values, side, strict=True)) if is_there else None for side, is_there in zip(sides, there, strict=True)
+        dict(zip(values, side, strict=True)) if exists else None for side, exists in zip(sides, present, strict=True)
     )
     bucket = named[keys[-1]]
     at = bucket if isinstance(bucket, datetime) else datetime.combine(bucket, datetime.min.time(), UTC)
@@ -202,19 +202,19 @@ def _since(relation: str, scope: Scope) -> str:
     return (scope.since + _WHOLE_DAY).date().isoformat() if relation == "usage_day" else scope.since.isoformat()
 
 
-def _covered(relation: str, layers: Sequence[Layer]) -> str:
-    """SQL, for both databases, of the rows that promoted replays hold; false for none."""
+def _covered(relation: str, overlays: Sequence[Overlay]) -> str:
+    """SQL condition, for both databases, of the rows that promoted replays cover; false for none."""
     conditions = []
-    for layer in layers:
-        start = f"TIMESTAMPTZ '{layer.start.astimezone(UTC).isoformat()}'"
-        end = f"TIMESTAMPTZ '{layer.end.astimezone(UTC).isoformat()}'" if layer.end else "TIMESTAMPTZ 'infinity'"
+    for overlay in overlays:
+        start = f"TIMESTAMPTZ '{overlay.start.astimezone(UTC).isoformat()}'"
+        end = f"TIMESTAMPTZ '{overlay.end.astimezone(UTC).isoformat()}'" if overlay.end else "TIMESTAMPTZ 'infinity'"
         bucket = BUCKETS[relation]
         bounds = f"{bucket} >= {start} AND {bucket} < {end}"
         if relation == "usage_day":
             bounds = f"{bucket} >= ({start} AT TIME ZONE 'UTC')::DATE AND {bucket} < ({end} AT TIME ZONE 'UTC')::DATE"
         if relation == "usage_period":
             bounds = f"period_start >= {start} AND period_end <= {end}"
-        names = ", ".join("'" + tenant.replace("'", "''") + "'" for tenant in layer.tenants)
+        names = ", ".join("'" + tenant.replace("'", "''") + "'" for tenant in overlay.tenants)
         conditions.append(f"({bounds}{f' AND tenant_id IN ({names})' if names else ''})")
     return " OR ".join(conditions) or "false"
 
@@ -222,11 +222,11 @@ def _covered(relation: str, layers: Sequence[Layer]) -> str:
 def _notes(scope: Scope) -> list[str]:
     if scope.since is None:
         return []
-    return [f"usage before {scope.since.isoformat()} is not compared: the source topic no longer holds it whole"]
+    return [f"usage before {scope.since.isoformat()} is not compared: the source topic is no longer complete there"]
 
 
 def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
-    """Whether a row that differed before is one that events still reach; all are read now, before the oracle ends."""
+    """Whether a row that differed before still changes; all such rows are read now, before the oracle is closed."""
     if not oracle.number("SELECT count(*) FROM moving"):
         return lambda _: False
     rows = oracle.db.execute("FROM moving").fetchall()
@@ -243,5 +243,5 @@ def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
 
 
 def _plain(value: Any) -> Any:
-    """A bucket as subjects have it."""
+    """A bucket in the form of subjects."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

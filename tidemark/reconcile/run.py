@@ -1,4 +1,4 @@
-"""One reconciliation: settle, look, recompute, compare, store, tell."""
+"""One reconciliation: drain, recompute, compare, store, report."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any, cast
 import psycopg
 
 from tidemark.billing.drift import Drift, open_drift
-from tidemark.billing.watermark import settle
+from tidemark.billing.watermark import drain
 from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
 from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups, voids
+from tidemark.reconcile.earliest import earliest_offsets, first_lost
 from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
 from tidemark.reconcile.metrics import exposition
 from tidemark.reconcile.promoted import Promoted, promoted
 from tidemark.reconcile.raw import edges_of, recompute
-from tidemark.reconcile.reach import begins, first_gone
 from tidemark.reconcile.sample import Wanted
 
 log = logger("reconcile")
 
-# The tables of the grains are written one by one, Redis and tables seconds apart: what still differs so much later, and
-# has not moved, differs.
+# The tables of the grains are written one by one, Redis and the tables seconds apart: a difference that is unchanged
+# after this time is real.
 PATIENCE_S = 30.0
 _RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests", "voids"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be checked.
+    """What to check.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ class Request:
         Which checks, in this order.
     wanted:
         Which customers.
-    settled:
-        Whether the stream stands still: then nothing is waited for, and everything is compared.
+    idle:
+        Whether no events arrive: then the run waits for nothing, and compares everything.
     metrics:
         File for Prometheus; None: none.
     """
 
     checks: Sequence[Check] = CHECKS
     wanted: Wanted = field(default_factory=Wanted)
-    settled: bool = False
+    idle: bool = False
     metrics: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run came to: its number, outcomes by check, what is open now, and how many alerts were sent."""
+    """The result of a run: its number, outcomes by check, open differences, and the number of alerts sent."""
 
     number: int
     finished_at: datetime
@@ -83,16 +83,16 @@ class Report:
 
 
 def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Report:
-    """Check, store what was found, and tell when drift begins or ends.
+    """Check, store the differences, and send an alert when drift begins or ends.
 
     Raises
     ------
     UsageError
-        A check cannot be made of the customers asked for.
+        A check does not exist, or the share is not valid.
     UnavailableError
-        A service does not answer, or the jobs do not come to an end with what was sent.
+        A service does not answer, or the jobs do not finish what was sent in time.
     TidemarkError
-        Another run is at work, or the recomputation cannot decide every record.
+        Another run is in progress, or the recomputation cannot decide every record.
     """
     _check_request(request)
     with postgres.connect(settings.postgres) as connection:
@@ -102,10 +102,10 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         # Step 1: up to which offset everything is in the stored totals.
         edges = _edges(settings, request, say)
         replays = promoted(connection, settings) if "rollups" in request.checks else []
-        # Step 2: look at both sides, and hold every stored number against where it came from.
-        outcomes, since = _Look(settings, request, edges, replays, say).outcomes(connection)
+        # Step 2: compare every stored number with its source.
+        outcomes, since = _Comparison(settings, request, edges, replays, say).outcomes(connection)
         outcomes = {name: _with_kept(before, name, outcome) for name, outcome in outcomes.items()}
-        # Step 3: what was found, and whether there is an alarm, in one transaction; then tell it.
+        # Step 3: store the differences and the alarm in one transaction; then send the alert.
         done = drift_store.Done(started_at, request.wanted, since, edges, outcomes)
         with connection.transaction():
             number, finished_at = drift_store.record(connection, settings.names, done)
@@ -144,7 +144,7 @@ def service(settings: Settings) -> Service[Stateless, Report]:
 
 
 def write_metrics(connection: psycopg.Connection, settings: Settings, path: Path) -> None:
-    """Write the file for Prometheus at once: a reader sees the old one or the new one, never half of it."""
+    """Replace the file for Prometheus atomically: a reader sees the old or the new file, never half of one."""
     text = exposition(
         drift_store.open_counts(connection, settings.names), drift_store.last_runs(connection, settings.names)
     )
@@ -158,8 +158,8 @@ def write_metrics(connection: psycopg.Connection, settings: Settings, path: Path
 
 
 @dataclass(slots=True)
-class _Look:
-    """One look at the numbers, from the outside in."""
+class _Comparison:
+    """One comparison of all requested checks."""
 
     settings: Settings
     request: Request
@@ -172,31 +172,31 @@ class _Look:
         """By check; and the first event time that could be compared with the source (None: all)."""
         self.tolerance = self.settings.reconcile.tolerance
         found: dict[str, Outcome] = {}
-        patience_s = 0.0 if self.request.settled else PATIENCE_S
-        # Outside a transaction: what differs is looked at again, to see whether it moves.
+        patience_s = 0.0 if self.request.idle else PATIENCE_S
+        # Outside a transaction: a difference is compared again, to see whether it moves.
         if "live" in self.request.checks:
             self.say("comparing live counters …")
             found["live"] = live.check(self.settings, connection, self.request.wanted, self.tolerance, patience_s)
         if "grains" in self.request.checks:
             self.say("comparing grains …")
             schemas = [self.settings.names.usage_schema]
-            schemas += [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
+            schemas += [overlay.usage_schema for overlay in rollup_views.overlays(connection, self.settings.names)]
             wanted, once = self.request.wanted, [*dict.fromkeys(schemas)]
             found["grains"] = grains.check(connection, once, wanted, self.tolerance, patience_s)
-        told = None
+        counts = None
         if "offsets" in self.request.checks:
             if self.request.wanted.everything:
-                told = offsets.told(self.settings, self._numbered)
+                counts = offsets.read_counts(self.settings, self._numbered)
             else:
                 found["offsets"] = Outcome(not_checked="partitions hold the events of all customers")
-        # One snapshot for all else. The source is read after it, so that it holds all that the snapshot rests on.
+        # One snapshot for the other checks. The source is read later, so that it has everything in the snapshot.
         since = None
         with connection.transaction():
             connection.execute(_SNAPSHOT)
             if "invoices" in self.request.checks:
                 found["invoices"] = invoices.check(connection, self.settings.names, self.request.wanted, self.tolerance)
             if _RECOMPUTED & {*self.request.checks}:
-                recomputed, since = self._recomputed(connection, told)
+                recomputed, since = self._recomputed(connection, counts)
                 found |= recomputed
         return {name: found[name] for name in self.request.checks}, since
 
@@ -205,49 +205,49 @@ class _Look:
         return edges_of(self.settings, self.edges)
 
     def _recomputed(
-        self, connection: psycopg.Connection, told: offsets.Told | None
+        self, connection: psycopg.Connection, counts: offsets.JobCounts | None
     ) -> tuple[dict[str, Outcome], datetime | None]:
-        """What is held against the independent recomputation."""
+        """Checks that compare with the independent recomputation."""
         settings, request, names = self.settings, self.request, self.settings.names
-        reach = begins(settings, [settings.topics.events, settings.topics.redrive, names.deltas, names.dlq])
+        earliest = earliest_offsets(
+            settings, [settings.topics.events, settings.topics.redrive, names.deltas, names.dlq]
+        )
         history = catalog.history(connection, request.wanted.tenant)
         self.say("recomputing usage from the source topics …")
-        oracle, known_from_ms = recompute(settings, history, request.wanted, reach)
+        oracle, known_from_ms = recompute(settings, history, request.wanted, earliest)
         since = self._since(known_from_ms)
         found: dict[str, Outcome] = {}
         with closing(oracle):
             self.say("comparing with the recomputation …")
-            if told is not None:
-                found["offsets"] = offsets.check(settings, oracle, self._numbered, told, first_gone(reach))
+            if counts is not None:
+                found["offsets"] = offsets.check(settings, oracle, self._numbered, counts, first_lost(earliest))
             if "rollups" in request.checks:
-                layers = [one.layer for one in self.replays]
-                scope = rollups.Scope(names.billing_schema, request.wanted, since, layers)
+                overlays = [replay.overlay for replay in self.replays]
+                scope = rollups.Scope(names.billing_schema, request.wanted, since, overlays)
                 found["rollups"] = rollups.check(connection, oracle, self._numbered, scope, self.tolerance)
             if "manifests" in request.checks:
                 found["manifests"] = manifests.check(connection, names, oracle, request.wanted, self.tolerance, since)
             if "voids" in request.checks:
                 found["voids"] = voids.check(oracle, names, request.wanted, whole=known_from_ms is None)
         if "rollups" in request.checks and self.replays:
-            parts = [self._promoted(connection, one, history) for one in self.replays]
+            parts = [self._promoted(connection, replay, history) for replay in self.replays]
             found["rollups"] = merged([found["rollups"], *parts])
         return found, since
 
-    def _promoted(self, connection: psycopg.Connection, one: Promoted, history: list[dict[str, Any]]) -> Outcome:
-        """What a promoted replay shows, by its own rules."""
-        name, schema, wanted = one.layer.usage_schema, self.settings.names.billing_schema, self.request.wanted
-        if not one.known_catalog:
-            return Outcome(
-                notes=[f"rows of {name} are not compared: it measures by an earlier knowledge of the catalog"]
-            )
+    def _promoted(self, connection: psycopg.Connection, replay: Promoted, history: list[dict[str, Any]]) -> Outcome:
+        """The rows of a promoted replay, by its own rules."""
+        name, schema, wanted = replay.overlay.usage_schema, self.settings.names.billing_schema, self.request.wanted
+        if not replay.known_catalog:
+            return Outcome(notes=[f"rows of {name} are not compared: it measures by an earlier version of the catalog"])
         self.say(f"recomputing what {name} shows …")
-        reach = begins(one.settings, [one.settings.topics.events, one.settings.topics.redrive])
-        oracle, known_from_ms = recompute(one.settings, history, wanted, reach)
+        earliest = earliest_offsets(replay.settings, [replay.settings.topics.events, replay.settings.topics.redrive])
+        oracle, known_from_ms = recompute(replay.settings, history, wanted, earliest)
         with closing(oracle):
-            scope = rollups.Scope(schema, wanted, self._since(known_from_ms), one.above, one.layer)
-            return rollups.check(connection, oracle, edges_of(one.settings, one.edges), scope, self.tolerance)
+            scope = rollups.Scope(schema, wanted, self._since(known_from_ms), replay.above, replay.overlay)
+            return rollups.check(connection, oracle, edges_of(replay.settings, replay.edges), scope, self.tolerance)
 
     def _since(self, known_from_ms: int | None) -> datetime | None:
-        """Whatever happened later than the first known arrival and the tolerance has arrived, whole, since then."""
+        """First event time for which the source is complete: the first known arrival plus the future tolerance."""
         if known_from_ms is None:
             return None
         arrival = _EPOCH + timedelta(milliseconds=known_from_ms)
@@ -260,17 +260,17 @@ def _check_request(request: Request) -> None:
         named = f"there is no check {', '.join(unknown)}" if unknown else "no check is named"
         raise UsageError(f"{named}.", f"name some of {', '.join(CHECKS)}.")
     if not 0 < request.wanted.share <= 1:
-        raise UsageError(f"a share of {request.wanted.share} is none.", "give more than 0 and at most 1.")
+        raise UsageError(f"a share of {request.wanted.share} is not valid.", "give more than 0 and at most 1.")
 
 
 def _edges(settings: Settings, request: Request, say: Say) -> Offsets:
-    """Offsets before which everything is in the stored totals; none where no check rests on them."""
+    """Offsets before which everything is in the stored totals; empty if no check needs them."""
     if not _RECOMPUTED & {*request.checks}:
         return {}
-    if request.settled:
+    if request.idle:
         topics = (settings.topics.events, settings.topics.redrive)
         return {topic: end_offsets(settings.kafka, topic) for topic in topics}
-    return settle(settings, say).offsets
+    return drain(settings, say).offsets
 
 
 def _with_kept(before: Sequence[Drift], name: str, outcome: Outcome) -> Outcome:

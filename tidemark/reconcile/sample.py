@@ -1,4 +1,4 @@
-"""Which customers belong to a sample: by hash, the same on every side and in every run."""
+"""Which customers belong to a sample: by hash, the same for both sides and in every run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _WHOLE = 1 << (8 * _BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which customers are looked at.
+    """Which customers are checked.
 
     Parameters
     ----------
     tenant:
-        The one tenant; None for all.
+        Only this tenant; None for all.
     share:
         Share of the customers, by hash.
     """
@@ -28,16 +28,16 @@ class Wanted:
 
     @property
     def everything(self) -> bool:
-        """Whether nobody is left out."""
+        """Whether all customers are checked."""
         return self.tenant is None and self.share >= 1
 
     def takes(self, tenant: str, customer: str) -> bool:
-        """Whether this customer is looked at."""
+        """Whether this customer is checked."""
         return self.tenant in (None, tenant) and (self.share >= 1 or sampled(tenant, customer, self.share))
 
 
 def sampled(tenant: str, customer: str, share: Decimal) -> bool:
-    """Whether a customer is in the sample of this share, 0 to 1: a greater share holds all of a smaller one."""
+    """Whether a customer is in the sample of this share, 0 to 1: a greater share contains a smaller one."""
     return Decimal(_place(tenant, customer)) < share * _WHOLE
 
 

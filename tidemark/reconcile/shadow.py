@@ -1,4 +1,4 @@
-"""A parallel run: how near the numbers of another system are to ours, customer by customer."""
+"""A parallel run: compares the numbers of another system with ours, for each customer."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Lines = dict[Line, Decimal]
 def compare(connection: psycopg.Connection, names: Names, theirs: str) -> list[Parity]:
     """Parity of every customer with a file or a table (`schema.table`), worst first.
 
-    Compared are the meters that the other system has of each tenant, in periods that begin within its first and last:
-    what we have there and it has not counts against the parity too. Ours is `usage_total`, over all dimensions.
+    The comparison covers the meters that the other system has for each tenant, in the range of its periods: usage that
+    only we have there also lowers the parity. Our numbers are those of `usage_total`, over all dimensions.
 
     Raises
     ------
@@ -52,18 +52,18 @@ def _from_file(path: Path) -> Lines:
         "tenant_id": Column(text), "customer_id": Column(text), "meter": Column(text), "period_start": Column(instant),
         "total": number, "value": number,
     }  # fmt: skip
-    found: Lines = {}
+    lines: Lines = {}
     for row in read_rows(path, columns):
         value = row["total"] if row["value"] is None else row["value"]
         if value is None:
-            raise UsageError(f"{path} has a row without value and total.", "give every row one of them.")
-        _add(found, row["tenant_id"], row["customer_id"], row["meter"], row["period_start"], value)
-    return found
+            raise UsageError(f"{path} has a row without value and total.", "give every row a value or a total.")
+        _add(lines, row["tenant_id"], row["customer_id"], row["meter"], row["period_start"], value)
+    return lines
 
 
 def _from_table(connection: psycopg.Connection, name: str) -> Lines:
     table = sql.Identifier(*name.split("."))
-    found: Lines = {}
+    lines: Lines = {}
     try:
         columns = {
             column.name
@@ -72,13 +72,13 @@ def _from_table(connection: psycopg.Connection, name: str) -> Lines:
         figure = sql.Identifier("value" if "value" in columns else "total")
         query = sql.SQL("SELECT tenant_id, customer_id, meter, period_start, {}::numeric FROM {}").format(figure, table)
         for row in connection.execute(query):
-            _add(found, *row)
+            _add(lines, *row)
     except psycopg.errors.ProgrammingError as error:
         raise UsageError(
             f"{name} cannot be compared: {first_line(error)}",
             "name a table with tenant_id, customer_id, meter, period_start and total or value, or a .csv file.",
         ) from error
-    return found
+    return lines
 
 
 def _ours(connection: psycopg.Connection, names: Names, theirs: Lines) -> Lines:
@@ -88,13 +88,13 @@ def _ours(connection: psycopg.Connection, names: Names, theirs: Lines) -> Lines:
         "tenants": [tenant for tenant, _ in pairs], "meters": [meter for _, meter in pairs],
         "first": min(starts), "last": max(starts),
     }  # fmt: skip
-    found: Lines = {}
+    lines: Lines = {}
     for row in connection.execute(sql.SQL(_OURS).format(sql.Identifier(names.billing_schema, "usage_total")), given):
-        _add(found, *row)
-    return found
+        _add(lines, *row)
+    return lines
 
 
 def _add(lines: Lines, tenant: str, customer: str, meter: str, start: datetime, value: Any) -> None:
-    """Several rows of one line, as of several dimensions, add up."""
+    """Add a row; several rows of one line (for example of several dimensions) add up."""
     line = Line(tenant, customer, meter, start.astimezone(UTC).isoformat())
     lines[line] = EXACT.add(lines.get(line, Decimal(0)), value or Decimal(0))

@@ -1,4 +1,4 @@
-"""Voids that take back nothing that was counted, or something else: no drift, but somebody meant another thing."""
+"""Voids that match no counted event, or an event with other values: not drift, but probably a mistake of the sender."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT count(*) FROM amounted AS a
 JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome = 'counted'
 WHERE a.voids IS NOT NULL
 """
-# What an event adds and a void takes, of meters that can take back: equal but for the sign where they fit.
+# What an event adds and a void subtracts, for meters with voids: equal except for the sign if they match.
 _UNMATCHED = """
 WITH counted AS (
     SELECT a.partition, a."offset", a.tenant_id, a.customer_id, a.source, a.event_id, a.voids, a.event_ms
@@ -30,7 +30,7 @@ WITH counted AS (
 void AS (
     SELECT * FROM counted WHERE voids IS NOT NULL
 ),
--- Copies may have ids of their own. One that names itself is no void of another.
+-- Copies may have different ids. A void that names itself does not take back another event.
 void_id AS (
     SELECT DISTINCT a.tenant_id, a.source, a.event_id
     FROM amounted AS a
@@ -61,48 +61,49 @@ LEFT JOIN effect AS a ON a.partition = o.partition AND a."offset" = o."offset"
 WHERE o.event_id IS NULL OR t.what IS DISTINCT FROM a.what
 ORDER BY v.tenant_id, v.customer_id, v.event_ms, v.source, v.voids
 """
-_FORGET = "DELETE FROM {} WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s"
-_NOTE = """
+_DELETE = "DELETE FROM {} WHERE %(tenant)s::text IS NULL OR tenant_id = %(tenant)s"
+_INSERT = """
 INSERT INTO {} (tenant_id, customer_id, source, event_id, voids, why, event_at, reconcile_id)
 VALUES (%(tenant_id)s, %(customer_id)s, %(source)s, %(event_id)s, %(voids)s, %(why)s, %(event_at)s, %(reconcile_id)s)
 """
 
 
 def check(oracle: Oracle, names: Names, wanted: Wanted, *, whole: bool) -> Outcome:
-    """Look for the original of every counted void.
+    """Search the original of every counted void.
 
     Parameters
     ----------
     oracle:
         The recomputed usage.
     names:
-        For the schema in which finance reads what is found.
+        For the schema in which finance reads the findings.
     wanted:
-        Who is looked at; a sample lacks originals of other customers.
+        Which customers are checked; a sample lacks originals of other customers.
     whole:
-        Whether the source topics still hold their first records; else the original of a void may have been there.
+        Whether the source topics still have their first records; else the original of a void may have been removed.
     """
     if wanted.share < 1:
-        return Outcome(not_checked="an original may be outside of a sample of customers")
+        return Outcome(not_checked="an original may belong to a customer outside the sample")
     rows = oracle.db.execute(_UNMATCHED).fetchall()
-    found = [_finding(row) for row in rows if whole or row[-1] != "no_original"]
+    findings = [_finding(row) for row in rows if whole or row[-1] != "no_original"]
     notes = [] if whole else ["voids without an original are not listed: the first records of the source are gone"]
-    if found:
-        notes.append(f"{len(found):,} fit no counted event: see {names.report_schema}.unmatched_void")
-    if len(found) > MOST_FINDINGS:
+    if findings:
+        notes.append(f"{len(findings):,} match no counted event: see {names.report_schema}.unmatched_void")
+    if len(findings) > MOST_FINDINGS:
         notes.append(f"the first {MOST_FINDINGS:,} of them are listed")
-    return Outcome(oracle.number(_COUNTED), notes=notes, noted=found[:MOST_FINDINGS])
+    return Outcome(oracle.number(_COUNTED), notes=notes, noted=findings[:MOST_FINDINGS])
 
 
 def record(connection: psycopg.Connection, names: Names, wanted: Wanted, number: int, outcome: Outcome) -> None:
-    """Put what run `number` found in the place of what an earlier one did; in a transaction of the caller."""
+    """Replace the findings of an earlier run by those of run `number`; in a transaction of the caller."""
     table = sql.Identifier(names.billing_schema, "void_finding")
-    connection.execute(sql.SQL(_FORGET).format(table), {"tenant": wanted.tenant})
+    connection.execute(sql.SQL(_DELETE).format(table), {"tenant": wanted.tenant})
     rows = [
-        {**one.subject, "why": one.actual, "event_at": one.bucket_at, "reconcile_id": number} for one in outcome.noted
+        {**finding.subject, "why": finding.actual, "event_at": finding.bucket_at, "reconcile_id": number}
+        for finding in outcome.noted
     ]
     with connection.cursor() as cursor:
-        cursor.executemany(sql.SQL(_NOTE).format(table), rows)
+        cursor.executemany(sql.SQL(_INSERT).format(table), rows)
 
 
 def _finding(row: tuple[Any, ...]) -> Finding:

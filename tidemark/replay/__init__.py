@@ -1,1 +1,1 @@
-"""Replays: rebuild usage as a second version, compare it, switch to it, switch back."""
+"""Replays: rebuild usage as a second version, compare it, promote it, revert it."""

@@ -1,4 +1,4 @@
-"""What promoting a replay would change: every line of its scope, as people read it now and as it would be."""
+"""What promoting a replay would change: every line of its scope, as it is now and as it would be."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FULL JOIN (
     FROM {preview}.usage_period_value WHERE {scope}
 ) a USING (tenant_id, customer_id, meter, dims, period_start)
 WHERE a.value IS DISTINCT FROM b.value
-  -- A level that was only held has no row of its own in the rollups.
+  -- A level that no event changed has no row in the rollups.
   AND NOT (a.value IS NULL AND EXISTS (
       SELECT FROM {current}.meter_kind k
       WHERE (k.tenant_id, k.meter, k.aggregation) = (tenant_id, meter, 'weighted_sum')
@@ -48,14 +48,14 @@ ORDER BY abs(coalesce(a.value, 0) - coalesce(b.value, 0)) DESC, tenant_id, custo
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that a replay changes; None where there is none on that side.
+    """A line that a replay changes; None: there is no such line before, or after.
 
     Parameters
     ----------
     tenant_id, customer_id, meter, dims, period_start, period_end, unit:
-        Which one.
+        Which line.
     before, after:
-        As it is read now, closed periods with their corrections; and as it would be.
+        The value now, closed periods with their corrections; and the value after promotion.
     final:
         Whether the period is closed: the change would be a correction.
     """
@@ -73,7 +73,7 @@ class Line:
 
     @property
     def delta(self) -> Decimal:
-        """After less before, none counting as 0."""
+        """After less before; a missing line counts as 0."""
         return (self.after or Decimal(0)) - (self.before or Decimal(0))
 
     def document(self) -> dict[str, Any]:
@@ -88,19 +88,19 @@ class Line:
 
 
 def diff(settings: Settings, replay_id: str) -> list[Line]:
-    """Lines that differ between what is read now and the replay promoted, the largest difference first.
+    """Lines that differ between the active version and the replay, the largest difference first.
 
     Raises
     ------
     TidemarkError
-        The replay is still rebuilding, or is the version that is read now.
+        The replay is still rebuilding, or is already promoted.
     """
     with postgres.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
-        if replay.state not in {"level", "reverted"}:
+        if replay.state not in {"caught_up", "reverted"}:
             raise TidemarkError(
                 f"replay {replay_id!r} is {replay.state}: there is nothing to compare.",
-                f"`tidemark replay resume {replay_id}` waits until it is level.",
+                f"`tidemark replay resume {replay_id}` waits until it is caught up.",
             )
         with connection.transaction(force_rollback=True):
             _preview(connection, settings, replay)
@@ -109,15 +109,15 @@ def diff(settings: Settings, replay_id: str) -> list[Line]:
 
 def by_meter(lines: Iterable[Line]) -> list[tuple[str, str, int, Decimal]]:
     """Tenant, meter, number of lines that change, and the sum of their deltas; most lines first."""
-    found: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
+    deltas_of: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
     for line in lines:
-        found[line.tenant_id, line.meter].append(line.delta)
-    rows = [(tenant, meter, len(deltas), sum(deltas, Decimal(0))) for (tenant, meter), deltas in found.items()]
+        deltas_of[line.tenant_id, line.meter].append(line.delta)
+    rows = [(tenant, meter, len(deltas), sum(deltas, Decimal(0))) for (tenant, meter), deltas in deltas_of.items()]
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
 
 def write_csv(lines: Sequence[Line], file: Path) -> None:
-    """All lines as CSV with a head; values are exact decimals."""
+    """All lines as CSV with a header; values are exact decimals."""
     with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=[*Line.__slots__, "delta"])
         writer.writeheader()
@@ -127,7 +127,7 @@ def write_csv(lines: Sequence[Line], file: Path) -> None:
 def _preview(connection: psycopg.Connection, settings: Settings, replay: Replay) -> None:
     names = settings.names
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_PREVIEW)))
-    stack = [*rollup_views.layers(connection, names), replay.layer(names)]
+    stack = [*rollup_views.overlays(connection, names), replay.overlay(names)]
     for relation in rollup_views.RELATIONS:
         connection.execute(rollup_views.view_of(_PREVIEW, relation, names.usage_schema, stack))
     connection.execute(sql.SQL("SET LOCAL search_path TO {}, public").format(sql.Identifier(_PREVIEW)))

@@ -1,4 +1,4 @@
-"""Ends a replay and removes what is its own: jobs, topics, tables, counters, state."""
+"""Ends a replay and removes everything it made: jobs, topics, tables, counters, state."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ _KEYS_AT_ONCE = 1_000
 
 
 def discard(settings: Settings, replay_id: str, by: str) -> bool:
-    """Remove a replay; its row, decisions and corrections stay. False when it was discarded before.
+    """Remove a replay; its row, decisions and corrections stay. False if it was discarded before.
 
-    Safe to repeat: what was removed already is passed over, and the row is marked last.
+    Safe to repeat: what was removed already is skipped, and the row is updated last.
 
     Raises
     ------
     TidemarkError
-        It is promoted: people read it.
+        It is promoted: its rollups are in use.
     """
     with postgres.connect(settings.postgres) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
     if replay.state == "promoted":
-        raise TidemarkError(f"replay {replay_id!r} is promoted: people read it.", f"revert {replay_id} first.")
+        raise TidemarkError(f"replay {replay_id!r} is promoted: its rollups are in use.", f"revert {replay_id} first.")
     run = run_settings(settings, replay)
     _end_jobs(run)
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
     with postgres.connect(settings.postgres) as connection, connection.transaction():
-        store.take_turn(connection, settings.names)
+        store.lock_ledger(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(run.names.usage_schema)))
@@ -91,7 +91,7 @@ def _drop_keys(run: Settings) -> None:
 
 
 def _drop_state(run: Settings) -> None:
-    """Checkpoints and savepoints, where they are files here; elsewhere their store's own retention removes them."""
+    """Remove checkpoints and savepoints that are local files; elsewhere the retention of their store removes them."""
     for job in JOBS:
         name = run.names.job(job)
         for uri in (checkpoint_dir(run.flink, name), savepoint_dir(run.flink, name)):

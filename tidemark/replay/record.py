@@ -1,4 +1,4 @@
-"""What Postgres knows of replays: their scope, how far they are, what was decided."""
+"""Replays in Postgres: their scope, their progress, the decisions about them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from psycopg.types.json import Jsonb
 from tidemark.billing.lines import rfc3339
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
-from tidemark.core.rollup_views import Layer
+from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
 
-State = Literal["running", "level", "promoted", "reverted", "discarded"]
+State = Literal["running", "caught_up", "promoted", "reverted", "discarded"]
 Decision = Literal["promote", "revert", "discard"]
 # Next offsets by topic and partition (as text, which JSON keys are).
 Offsets = Mapping[str, Mapping[str, int]]
 
-# Days are stored by local date, and a layer takes them by date: with two days more at each side all of them are whole,
-# in any zone. What is outside the scope itself is never shown.
+# Days are stored by local date, and an overlay covers them by date: with two more days at each side all of them are
+# complete, in any time zone. Usage outside the scope itself is never shown.
 MARGIN = timedelta(days=2)
-# Fewer, larger deltas: nobody waits for the counters of a replay that comes to an end.
+# Fewer, larger deltas: no reader waits for the counters of a replay with an end.
 BOUNDED_TICK_MS = 1_000
 _OVERLAPPING = """
 SELECT replay_id FROM {schema}.replay
-WHERE replay_id <> %(id)s AND state IN ('running', 'level', 'reverted')
+WHERE replay_id <> %(id)s AND state IN ('running', 'caught_up', 'reverted')
   AND scope_start < coalesce(%(end)s::timestamptz, 'infinity')
   AND %(start)s::timestamptz < coalesce(scope_end, 'infinity')
   AND (tenants IS NULL OR %(tenants)s::text[] IS NULL OR tenants && %(tenants)s::text[])
@@ -59,22 +59,22 @@ class Replay:
     watermark: datetime | None
     started_at: datetime
     started_by: str
-    level_at: datetime | None
+    caught_up_at: datetime | None
 
     @property
     def bounded(self) -> bool:
-        """Whether it comes to an end; otherwise it runs on with the live stream."""
+        """Whether it has an end; otherwise it follows the live stream."""
         return self.scope_end is not None
 
-    def layer(self, names: Names) -> Layer:
-        """Its rollups as a version, for the run that `names` are of."""
+    def overlay(self, names: Names) -> Overlay:
+        """Its rollups as an overlay of the run that `names` belong to."""
         schema = Names(names.replay(self.replay_id)).usage_schema
-        return Layer(schema, self.tenants, self.scope_start, self.scope_end)
+        return Overlay(schema, self.tenants, self.scope_start, self.scope_end)
 
 
 def run_settings(settings: Settings, replay: Replay) -> Settings:
     """Settings of the jobs of a replay: a run of its own, over its scope and a margin."""
-    # Nobody looks at dashboards of a range that is over, and windows of customers are most of the rows.
+    # Sliding windows of a past range are of no use, and those of customers are most of the rows.
     history = {"meter.tick_ms": max(settings.meter.tick_ms, BOUNDED_TICK_MS), "rollup.customer_windows": False}
     return settings.with_changes(
         {
@@ -92,7 +92,7 @@ def run_settings(settings: Settings, replay: Replay) -> Settings:
 
 
 def catalog_schema(settings: Settings, replay: Replay) -> str:
-    """Schema of the catalog it measures by: the present one, or one of its own."""
+    """Schema of the catalog it measures by: the present catalog, or a catalog of the replay."""
     own = f"catalog_{settings.names.replay(replay.replay_id)}"
     return own if replay.catalog_at is not None else settings.catalog.schema_name
 
@@ -103,12 +103,12 @@ def find(connection: psycopg.Connection, names: Names, replay_id: str) -> Replay
     Raises
     ------
     UsageError
-        There is none.
+        There is no such replay.
     """
-    found = [one for one in every(connection, names) if one.replay_id == replay_id]
-    if not found:
-        raise UsageError(f"there is no replay {replay_id!r}.", "`tidemark replay list` names them.")
-    return found[0]
+    for replay in every(connection, names):
+        if replay.replay_id == replay_id:
+            return replay
+    raise UsageError(f"there is no replay {replay_id!r}.", "`tidemark replay list` shows them.")
 
 
 def every(connection: psycopg.Connection, names: Names) -> list[Replay]:
@@ -119,28 +119,30 @@ def every(connection: psycopg.Connection, names: Names) -> list[Replay]:
 
 
 def insert(connection: psycopg.Connection, names: Names, replay: Replay) -> None:
-    """Enter a new replay; in a transaction that has its turn.
+    """Insert a new replay; in a transaction that holds the lock of the ledger.
 
     Raises
     ------
     UsageError
         The name is taken, or another replay that is not decided yet covers some of the same usage.
     """
-    asked = {
+    scope = {
         "id": replay.replay_id, "start": replay.scope_start, "end": replay.scope_end,
         "tenants": list(replay.tenants) or None,
     }  # fmt: skip
-    if any(one.replay_id == replay.replay_id for one in every(connection, names)):
-        raise UsageError(f"replay {replay.replay_id!r} was used before.", "take another --id; history keeps its own.")
-    other = connection.execute(sql.SQL(_OVERLAPPING).format(schema=_schema(names)), asked).fetchone()
+    if any(known.replay_id == replay.replay_id for known in every(connection, names)):
+        raise UsageError(
+            f"replay {replay.replay_id!r} was used before.", "choose another --id; ids stay in the history."
+        )
+    other = connection.execute(sql.SQL(_OVERLAPPING).format(schema=_schema(names)), scope).fetchone()
     if other:
         raise UsageError(
             f"replay {other[0]!r} covers some of the same usage and is not decided yet.",
             f"promote it, or `tidemark replay discard {other[0]}`.",
         )
     row = {
-        **{name: getattr(replay, name) for name in Replay.__slots__ if name not in {"started_at", "level_at"}},
-        "tenants": asked["tenants"], "starts": Jsonb(replay.starts), "target": Jsonb(replay.target),
+        **{name: getattr(replay, name) for name in Replay.__slots__ if name not in {"started_at", "caught_up_at"}},
+        "tenants": scope["tenants"], "starts": Jsonb(replay.starts), "target": Jsonb(replay.target),
         "reached": None,
     }  # fmt: skip
     statement = sql.SQL("INSERT INTO {}.replay ({}) VALUES ({})").format(
@@ -164,7 +166,7 @@ def update(connection: psycopg.Connection, names: Names, replay_id: str, **chang
 def decide(
     connection: psycopg.Connection, names: Names, replay_id: str, decision: Decision, by: str, counts: Sequence[int]
 ) -> None:
-    """Note a decision with its number of closes and corrections."""
+    """Store a decision with its number of closes and corrections."""
     statement = sql.SQL(
         "INSERT INTO {}.replay_decision (replay_id, decision, by, closes, corrections) VALUES (%s, %s, %s, %s, %s)"
     ).format(_schema(names))

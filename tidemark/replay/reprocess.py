@@ -1,4 +1,4 @@
-"""Other rules for usage that was counted already: what a changed catalog concerns, then apply, replay and compare."""
+"""New rules for usage that was counted already: what a changed catalog affects, then apply, replay and compare."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# From the first instant that changes: back to the begin of every period it lies in, so that none is in two versions.
-_BEGIN = """
+# From the first instant that changes back to the start of its periods, so that no period is in two versions.
+_START = """
 SELECT min(period_start), count(DISTINCT (tenant_id, customer_id, period_start)),
        count(DISTINCT (tenant_id, customer_id, period_start)) FILTER (WHERE closed)
 FROM (
@@ -28,26 +28,26 @@ FROM (
            ) AS closed
     FROM {schema}.usage_period u
     WHERE (%(tenants)s::text[] IS NULL OR u.tenant_id = ANY(%(tenants)s)) AND u.period_end > %(since)s
-) reached
+) affected
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """What a changed catalog concerns.
+    """What a changed catalog affects.
 
     Parameters
     ----------
     plan:
-        What applying it changes.
+        What its application changes.
     since:
-        First event time that is counted by other rules.
+        First event time that the new rules count differently.
     start:
-        Where a replay has to begin: the begin of the earliest period that holds `since`.
+        Where a replay has to start: the start of the earliest period that contains `since`.
     tenants:
-        Tenants it concerns; none for all.
+        Tenants it affects; empty for all.
     periods, closed:
-        Periods with usage that are counted anew, and how many of them are closed.
+        Periods with usage that are counted again, and how many of them are closed.
     """
 
     plan: Plan
@@ -59,15 +59,15 @@ class Concern:
 
 
 def concern(settings: Settings, file: Path) -> Concern:
-    """What a catalog file would have counted otherwise; changes nothing.
+    """What a catalog file would have counted differently; changes nothing.
 
     Raises
     ------
     UsageError
         The file has faults, or changes nothing that was counted.
     """
-    made = catalog_tool.preview(settings, file, backdate=True).plan
-    changes = [change for change in made.changes if change.backdated and change.counts]
+    plan = catalog_tool.preview(settings, file, backdate=True).plan
+    changes = [change for change in plan.changes if change.backdated and change.counts]
     if not changes:
         raise UsageError(
             f"{file} changes nothing that was counted already.", "`tidemark catalog apply` it; no replay is needed."
@@ -75,20 +75,20 @@ def concern(settings: Settings, file: Path) -> Concern:
     since_ms = max(0, min(change.valid_from_ms for change in changes))
     since = _EPOCH + timedelta(milliseconds=since_ms)
     tenants = _tenants(changes)
-    statement = sql.SQL(_BEGIN).format(schema=sql.Identifier(settings.names.billing_schema))
+    statement = sql.SQL(_START).format(schema=sql.Identifier(settings.names.billing_schema))
     with postgres.connect(settings.postgres) as connection:
-        asked = {"tenants": list(tenants) or None, "since": since}
-        start, periods, closed = connection.execute(statement, asked).fetchall()[0]
-    return Concern(made, since, min(start or since, since), tenants, periods, closed)
+        values = {"tenants": list(tenants) or None, "since": since}
+        start, periods, closed = connection.execute(statement, values).fetchall()[0]
+    return Concern(plan, since, min(start or since, since), tenants, periods, closed)
 
 
 def _tenants(changes: list[Change]) -> tuple[str, ...]:
-    """Tenants of the changes; none (all) where a calendar, or a meter of all tenants, is changed."""
+    """Tenants of the changes; empty (all) if a calendar, or a meter of all tenants, is changed."""
     if any(change.table == "calendar" or not _tenant(change) for change in changes):
         return ()
     return tuple(sorted({_tenant(change) for change in changes}))
 
 
 def _tenant(change: Change) -> str:
-    # The key of a meter is its tenant, or none, and its name; those of others begin with their tenant.
+    # The key of a meter is its tenant (None for all) and its name; other keys begin with their tenant.
     return str(change.key[0] or "")

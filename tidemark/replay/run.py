@@ -1,4 +1,4 @@
-"""Starts a replay, goes on with one that was interrupted, and tells how far it is."""
+"""Starts a replay, resumes one that was interrupted, and reports its progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.submit import JOBS, stop, submit_all
 from tidemark.archive.publish import publish
 from tidemark.billing import store
-from tidemark.billing.watermark import Watermark, as_text, reached, settle
+from tidemark.billing.watermark import Watermark, as_text, drain, reached
 from tidemark.catalog import history
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
@@ -31,14 +31,14 @@ STALL_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `replay start` is asked for.
+    """The options of `replay start`.
 
     Parameters
     ----------
     replay_id, by:
-        Its name, and who asks.
+        Its name, and who starts it.
     start, end:
-        Half-open range of event time; `end` None: it runs on with the live stream.
+        Half-open range of event time; `end` None: it follows the live stream.
     tenants:
         None: all.
     catalog_at:
@@ -61,14 +61,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a replay is: records read of those to be read, and at which rate.
+    """Progress of a replay: records read, records to read, and the rate.
 
     Parameters
     ----------
     done, total:
         Records.
     per_s:
-        Records a second since the look before; None at the first look.
+        Records a second since the first poll; None at the first poll.
     """
 
     done: int
@@ -77,28 +77,28 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to go at this rate; None while there is none."""
+        """Seconds left at this rate; None while there is no rate."""
         return (self.total - self.done) / self.per_s if self.per_s else None
 
 
 def start(settings: Settings, request: Request) -> Replay:
-    """Enter a replay and start its jobs; what fails on the way is done by `resume`.
+    """Insert a replay and start its jobs; after a failure `resume` continues.
 
     Raises
     ------
     UsageError
-        The name is taken, the range is none or not final yet, or another replay covers some of it.
+        The name is taken, the range is empty or not final yet, or another replay covers some of it.
     """
     _check(settings, request)
     replay = _planned(settings, request)
     with postgres.connect(settings.postgres) as connection, connection.transaction():
-        store.take_turn(connection, settings.names)
+        store.lock_ledger(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
 
 
 def resume(settings: Settings, replay: Replay) -> Replay:
-    """Start what is missing of a replay; its jobs go on from their newest state; the replay as it is then.
+    """Start the missing parts of a replay, its jobs from their newest state; returns the replay.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def resume(settings: Settings, replay: Replay) -> Replay:
 
 
 def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], None] | None = None) -> Replay:
-    """Wait until a replay has applied all it has to; end its jobs, unless it runs on; the replay as it is then.
+    """Wait until a replay has applied its target; stop its jobs if it has an end; returns the replay.
 
     Raises
     ------
@@ -141,35 +141,35 @@ def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], No
             stop(run, job)
     with postgres.connect(settings.postgres) as connection:
         record.update(
-            connection, settings.names, replay.replay_id, state="level", reached=as_text(watermark.offsets),
-            watermark=watermark.at, level_at=datetime.now(UTC),
+            connection, settings.names, replay.replay_id, state="caught_up", reached=as_text(watermark.offsets),
+            watermark=watermark.at, caught_up_at=datetime.now(UTC),
         )  # fmt: skip
         return record.find(connection, settings.names, replay.replay_id)
 
 
 def applied(run: Settings, starts: Offsets, target: Offsets) -> Watermark:
-    """Settle a run until its rollups hold every record from `starts` up to `target`.
+    """Drain a run until its rollups include every record from `starts` up to `target`.
 
     Raises
     ------
     UnavailableError
-        A job of the run does not run, or it does not get there.
+        A job of the run does not run, or the target is not reached in STALL_S.
     """
     wanted = needed(starts, target)
     deadline = time.monotonic() + STALL_S
     while True:
-        watermark = settle(run)
+        watermark = drain(run)
         if reached(run, watermark.offsets, wanted):
             return watermark
         if time.monotonic() > deadline:
             raise UnavailableError(
-                f"run {run.run_id!r} holds the records below {watermark.offsets}, not all below {wanted}.",
+                f"run {run.run_id!r} includes the records below {watermark.offsets}, not all below {wanted}.",
                 "see the Flink UI for its jobs, then call again.",
             )
 
 
 def needed(starts: Offsets, target: Offsets) -> dict[str, dict[int, int]]:
-    """Offsets to be passed, of the partitions in which there is anything to read."""
+    """Target offsets of the partitions in which there is anything to read."""
     return {
         topic: {int(part): end for part, end in ends.items() if end > starts.get(topic, {}).get(part, 0)}
         for topic, ends in target.items()
@@ -185,8 +185,8 @@ def missing(starts: Offsets, target: Offsets, read: Offsets) -> int:
     )
 
 
-def look(run: Settings, replay: Replay, before: tuple[float, Progress] | None = None) -> Progress:
-    """How far a replay has read by its newest checkpoint; with a look before (monotonic clock, what), also its rate."""
+def poll(run: Settings, replay: Replay, before: tuple[float, Progress] | None = None) -> Progress:
+    """Progress of a replay by its newest checkpoint; with an earlier poll (monotonic clock, progress) also the rate."""
     group = run.names.group("meter")
     read = as_text({topic: committed_offsets(run.kafka, group, topic) for topic in replay.target})
     total = missing(replay.starts, replay.target, {})
@@ -197,10 +197,10 @@ def look(run: Settings, replay: Replay, before: tuple[float, Progress] | None = 
 
 
 def _wait_read(run: Settings, replay: Replay, progress: Callable[[Progress], None] | None) -> None:
-    began = time.monotonic(), look(run, replay)
-    moved = began
+    first = time.monotonic(), poll(run, replay)
+    moved = first
     while True:
-        now = look(run, replay, began)
+        now = poll(run, replay, first)
         if progress is not None:
             progress(now)
         if now.done >= now.total:
@@ -218,7 +218,7 @@ def _wait_read(run: Settings, replay: Replay, progress: Callable[[Progress], Non
 def _check(settings: Settings, request: Request) -> None:
     if request.end is None:
         if request.from_archive:
-            raise UsageError("a replay from the archive has an end.", "add --to.")
+            raise UsageError("a replay from the archive needs an end.", "add --to.")
         return
     if request.start >= request.end:
         raise UsageError(f"--from {request.start} is not before --to {request.end}.", "give an earlier --from.")
@@ -226,17 +226,17 @@ def _check(settings: Settings, request: Request) -> None:
     if final > datetime.now(UTC):
         raise UsageError(
             f"usage before {request.end.isoformat()} may still change until {final.isoformat()} (grace and redrive "
-            "window), and a replay with an end does not follow.",
-            "leave --to out: the replay then runs on with the live stream; or give an earlier one.",
+            "window), and a replay with an end would miss that.",
+            "leave --to out, so that the replay follows the live stream; or give an earlier end.",
         )
 
 
 def _planned(settings: Settings, request: Request) -> Replay:
-    # Copies of one event lie within the life of a dedupe key: from here on the first of them is known.
+    # Copies of an event lie within the lifetime of its dedupe key: from here on the first copy is known.
     horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
     read_from = None if request.from_archive or horizon < _EPOCH else horizon
     last = _last(settings)
-    newest_ms = max((one.timestamp_ms for one in last[settings.topics.events].values()), default=0)
+    newest_ms = max((newest.timestamp_ms for newest in last[settings.topics.events].values()), default=0)
     archived = f"{settings.topics.events}.archive.{request.replay_id}"
     starts, target = ({}, {}) if request.from_archive else _range(settings, read_from, last)
     return Replay(
@@ -244,10 +244,10 @@ def _planned(settings: Settings, request: Request) -> Replay:
         tenants=tuple(request.tenants), from_archive=request.from_archive,
         events_topic=archived if request.from_archive else settings.topics.events,
         catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
-        # All there is now was late, or not, by the rules of its time.
+        # Whether the present records were too late was decided when they arrived.
         late_until=_EPOCH + timedelta(milliseconds=newest_ms + 1),
         starts=starts, target=target, reached=None, watermark=None,
-        started_at=datetime.now(UTC), started_by=request.by, level_at=None,
+        started_at=datetime.now(UTC), started_by=request.by, caught_up_at=None,
     )  # fmt: skip
 
 
@@ -261,16 +261,16 @@ def _last(run: Settings) -> dict[str, dict[int, Record]]:
 def _range(
     run: Settings, read_from: datetime | None, last: Mapping[str, Mapping[int, Record]]
 ) -> tuple[Offsets, Offsets]:
-    """Where each partition of the sources begins to be read, and the offset after its last record."""
+    """The offset at which each partition of the sources is read first, and the offset after its last record."""
     starts = {topic: offsets_at(run.kafka, topic, read_from) for topic in last}
-    ends = {topic: {part: one.offset + 1 for part, one in found.items()} for topic, found in last.items()}
+    ends = {topic: {part: newest.offset + 1 for part, newest in records.items()} for topic, records in last.items()}
     return as_text(starts), as_text(ends)
 
 
 def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
     for source, topic in ((settings.topics.events, run.topics.events), (settings.topics.redrive, run.topics.redrive)):
         for gap in publish(settings, source, topic).lost:
-            # Nobody can count what neither Kafka nor the archive has; it may lie outside the scope, so it is said.
+            # Records that neither Kafka nor the archive has cannot be counted; log them, they may be outside the scope.
             log("lost", replay=replay.replay_id, **asdict(gap))
     starts, target = _range(run, None, _last(run))
     with postgres.connect(settings.postgres) as connection:

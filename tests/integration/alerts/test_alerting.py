@@ -100,14 +100,14 @@ def promoted(run: Settings, replayed: Settings, level_ms: int, since_ms: int) ->
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(run.names.billing_schema)))
         connection.execute(
             "INSERT INTO replay (replay_id, state, scope_start, events_topic, late_until, starts, target, started_by, "
-            "level_at) VALUES ('r', 'promoted', '2020-01-01', 'e', '2020-01-01', '{}', '{}', 'test', %s)",
+            "caught_up_at) VALUES ('r', 'promoted', '2020-01-01', 'e', '2020-01-01', '{}', '{}', 'test', %s)",
             [level],
         )
         connection.execute(
             "INSERT INTO replay_decision (replay_id, decision, at, by) VALUES ('r', 'promote', %s, 'test')", [since]
         )
         connection.execute(
-            "INSERT INTO layer (replay_id, usage_schema, scope_start) VALUES ('r', %s, '2020-01-01')",
+            "INSERT INTO overlay (replay_id, usage_schema, scope_start) VALUES ('r', %s, '2020-01-01')",
             [replayed.names.usage_schema],
         )
 
@@ -230,7 +230,7 @@ def test_limits_of_a_promoted_replay_replace_those_of_its_run(run: Settings) -> 
         assert outcomes(batches) == {"notified": 3, "other_version": 4}
         assert rows(run, "SELECT alert_id FROM alert ORDER BY customer_id") == [(before.id,), (other.id,), (same.id,)]
         with postgres.connect(run.postgres) as connection:
-            connection.execute(sql.SQL("DELETE FROM {}.layer").format(sql.Identifier(run.names.billing_schema)))
+            connection.execute(sql.SQL("DELETE FROM {}.overlay").format(sql.Identifier(run.names.billing_schema)))
         again = an_alert("c6", at_ms=since + 900 * SECOND)
         send(run, again)
         send(replayed, an_alert("c7", at_ms=since + 900 * SECOND), tenant=run.run_id)

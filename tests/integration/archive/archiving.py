@@ -27,9 +27,9 @@ WITHIN_S = 60.0
 @contextmanager
 def archived_run(settings: Settings, folder: Path) -> Iterator[Settings]:
     """A run with topics of its own, whose arrivals are what is sent, and a folder for its archive."""
-    with own_run(settings) as own:
+    with own_run(settings) as base:
         archive = {"archive.dir": (folder / "archive").as_uri(), "archive.file_rows": 50}
-        made = own.with_changes({"topics.events": f"test.{own.run_id}", **archive})
+        made = base.with_changes({"topics.events": f"test.{base.run_id}", **archive})
         topics.apply(made, create_time=True)
         yield made
 
@@ -46,16 +46,16 @@ def send(run: Settings, count: int, *, topic: str | None = None, since: int = 0)
             )  # fmt: skip
 
 
-def by_place(found: Iterator[Record]) -> list[Record]:
-    return sorted(found, key=lambda record: (record.partition, record.offset))
+def by_place(records: Iterator[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
 def assert_whole(run: Settings, topic: str | None = None) -> None:
     """The archive has what Kafka has, once, and nothing else."""
     topic = topic or run.topics.events
     assert list(records(run, topic)) == by_place(dump(run.kafka, topic))
-    found = verify.verify(run)
-    assert (found.faults, found.left_over) == ([], [])
+    verified = verify.verify(run)
+    assert (verified.faults, verified.left_over) == ([], [])
 
 
 def started(run: Settings, *words: str, code: str = COMMAND) -> subprocess.Popen[bytes]:

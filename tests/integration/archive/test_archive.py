@@ -81,8 +81,8 @@ def test_files_are_cut_by_day_and_size(run: Settings) -> None:
         ]  # fmt: skip
         early = index.files(run.topics.events, [1], until_ms=BEGIN_MS)
         assert [file.first for file in early] == [51]
-    some = list(records(run, since_ms=BEGIN_MS + 1_000, until_ms=BEGIN_MS + 4_000, partitions=[1]))
-    assert [record.offset for record in some] == [1, 2, 3]
+    selected = list(records(run, since_ms=BEGIN_MS + 1_000, until_ms=BEGIN_MS + 4_000, partitions=[1]))
+    assert [record.offset for record in selected] == [1, 2, 3]
     assert_whole(run)
 
 
@@ -97,10 +97,10 @@ def test_a_run_that_is_killed_again_and_again_leaves_no_record_out_and_none_twic
     kills = 0
     for moment in moments:
         kills += killed_when(started(small, "archive", "run"), moment)
-        found = verify.verify(small)
-        assert found.faults == []
+        verified = verify.verify(small)
+        assert verified.faults == []
         got = list(records(small))
-        assert len({(record.partition, record.offset) for record in got}) == len(got) == found.rows
+        assert len({(record.partition, record.offset) for record in got}) == len(got) == verified.rows
     assert kills == len(moments)
     archiver.run(small)
     assert_whole(small)
@@ -146,12 +146,12 @@ def test_what_kafka_had_removed_is_told_as_lost(run: Settings) -> None:
     admin.close()
     done = archiver.run(run)
     assert [(gap.partition, gap.first, gap.last, gap.reason) for gap in done.gaps] == [(2, 20, 22, "retention")]
-    found = verify.verify(run)
-    assert (found.faults, found.lost) == ([], 8)
+    verified = verify.verify(run)
+    assert (verified.faults, verified.lost) == ([], 8)
     assert [(gap.first, gap.last) for gap in lost(run)] == [(0, 4), (20, 22)]
 
 
-def test_a_finished_file_without_a_row_is_put_aside_when_kafka_no_longer_has_its_records(run: Settings) -> None:
+def test_a_finished_file_without_a_row_is_quarantined_when_kafka_no_longer_has_its_records(run: Settings) -> None:
     send(run, 40)
     archiver.run(run)
     with opened(run.postgres, run.names) as index:
@@ -161,10 +161,10 @@ def test_a_finished_file_without_a_row_is_put_aside_when_kafka_no_longer_has_its
         admin.delete_records({TopicPartition(run.topics.events, file.partition): file.last + 1})
         admin.close()
     done = archiver.run(run)
-    assert done.aside == [f"aside/{file.path}"]
+    assert done.quarantined == [f"quarantine/{file.path}"]
     assert done.lost == 9
     root = Path(run.archive.dir.removeprefix("file://"))
-    assert len(list(read(root / done.aside[0], file.partition))) == 9
+    assert len(list(read(root / done.quarantined[0], file.partition))) == 9
 
 
 def test_a_topic_that_was_made_again_is_refused(run: Settings) -> None:
@@ -175,7 +175,7 @@ def test_a_topic_that_was_made_again_is_refused(run: Settings) -> None:
     wait_until(lambda: run.topics.events not in admin.list_topics(), WITHIN_S, "the topic to go")
     admin.close()
     topics.apply(run, create_time=True)
-    with pytest.raises(TidemarkError, match="deleted and made again"):
+    with pytest.raises(TidemarkError, match="deleted and created again"):
         archiver.run(run)
 
 
@@ -185,7 +185,7 @@ def test_the_archive_of_another_database_is_left_alone(run: Settings, stack: Any
     before = sorted(archived_files(run, "*"))
     with own_run(stack.settings) as other:
         stranger = other.with_changes({"topics.events": run.topics.events, "archive.dir": run.archive.dir})
-        with pytest.raises(TidemarkError, match="which this database knows"):
+        with pytest.raises(TidemarkError, match="the archive of this database"):
             archiver.run(stranger)
     assert sorted(archived_files(run, "*")) == before
 
@@ -204,14 +204,14 @@ def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) ->
     content = bytearray((root / changed.path).read_bytes())
     content[len(content) // 2] ^= 1
     (root / changed.path).write_bytes(content)
-    found = verify.verify(run)
-    faults = "\n".join(found.faults)
+    verified = verify.verify(run)
+    faults = "\n".join(verified.faults)
     assert f"{gone.path}: it is not there." in faults
     assert f"{changed.path}: its sha256 is" in faults
-    assert "partition 3: offsets 10-14 are in no file, and no gap says why." in faults
-    assert found.left_over == [forgotten.path]
+    assert "partition 3: offsets 10-14 are in no file and in no gap." in faults
+    assert verified.left_over == [forgotten.path]
     with pytest.raises(DifferenceError, match="the archive has 3 faults"):
-        found.raise_if_faulty()
+        verified.raise_if_faulty()
 
 
 def _invoked(app: typer.Typer, run: Settings, *words: str) -> Any:
@@ -247,10 +247,12 @@ def test_records_are_published_as_they_were_and_once_whoever_is_killed(run: Sett
     killed_when(process, lambda: sum(end_offsets(run.kafka, target).values()) > 0)
     # ... when it is repeated, then the rest is sent, and then nothing is.
     first = publish(run, run.topics.events, target)
-    assert first.sent + first.there == 3_000
+    assert first.sent + first.existing == 3_000
     assert publish(run, run.topics.events, target).sent == 0
     originals, copies = by_place(dump(run.kafka, run.topics.events)), by_place(dump(run.kafka, target))
-    expected = [one._replace(headers=(*one.headers, (OFFSET_HEADER, str(one.offset).encode()))) for one in originals]
+    expected = [
+        record._replace(headers=(*record.headers, (OFFSET_HEADER, str(record.offset).encode()))) for record in originals
+    ]
     assert copies == expected
 
 

@@ -38,7 +38,7 @@ def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
 
 
 def personal(place: int, **more: Any) -> StreamRecord:
-    """An event of acme/alice that says more than metering reads."""
+    """An event of acme/alice with more than metering reads."""
     mail, name, address, session = SECRETS
     event = {
         "event_id": f"p{place}", "tenant_id": "acme", "customer_id": "alice", "event_type": "request",
@@ -60,7 +60,7 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
 ) -> None:
     pipeline = Pipeline(run, CATALOG)
     pipeline.prepare(tmp_path)
-    # Given a stream, and among it events of alice that say too much, two of which are no events.
+    # Given a stream, and among it events of alice with more than metering reads, two of which are not valid events.
     broken = [personal(40, user_id=5), personal(41, properties={f"k{i}": SECRETS[0] for i in range(300)})]
     pipeline.send([*generate(2_000), *(personal(place) for place in range(30)), *broken])
     with Sender(run.kafka) as sender:
@@ -96,11 +96,11 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
             content += [record.key or b"", record.value or b"", *(value for _, value in record.headers)]
         assert not any(secret.encode() in part for secret in SECRETS for part in content), path
     with opened(run.postgres, run.names) as index:
-        told = index.connection.execute(
+        rows = index.connection.execute(
             "SELECT tenant_id, customer_id, erased_by, files, events FROM erasure"
         ).fetchall()
-        assert all(row[:3] == ("acme", "alice", "dpo") for row in told)
-        assert max(row[4] for row in told) == expected.events >= 33
+        assert all(row[:3] == ("acme", "alice", "dpo") for row in rows)
+        assert max(row[4] for row in rows) == expected.events >= 33
         schema = f"usage_{run.run_id}"
         evidence = index.connection.execute(
             f"""
@@ -144,5 +144,5 @@ def test_the_account_of_erasures_never_changes(run: Settings) -> None:
         pytest.raises(psycopg.IntegrityError, match="UPDATE of erasure is refused"),
     ):
         index.connection.execute("UPDATE erasure SET erased_by = 'me'")
-    with pytest.raises(UsageError, match="nobody is named"):
+    with pytest.raises(UsageError, match="the name of who erases is missing"):
         erase.erase(run, "acme", "nobody", by=" ")

@@ -100,23 +100,23 @@ def days_in(run: Settings, table: str, when: str) -> list[int]:
 def test_old_minutes_hours_and_windows_go_days_and_periods_never(run: Settings) -> None:
     for days_ago in (300, 150, 1):
         store(run, days_ago)
-    asked = set_days(run, minute=30, hour=200, sliding=10)
-    # Given a plan, when it is only looked at, nothing goes; ...
-    with planned(asked, NOW) as plan:
+    wanted = set_days(run, minute=30, hour=200, sliding=10)
+    # Given a plan, when it is only shown, nothing is removed; ...
+    with planned(wanted, NOW) as plan:
         assert [(step.target.rpartition(".")[2], step.count) for step in plan.steps] == [
             ("usage_minute", 2), ("usage_hour", 1), ("usage_sliding", 2), ("usage_sliding_customer", 0),
         ]  # fmt: skip
         assert all(step.size > 0 for step in plan.steps if step.count)
     assert days_in(run, "usage_minute", "minute_start") == [1, 150, 300]
     # ... when it is acted on, whole chunks go, and again nothing is due.
-    with planned(asked, NOW) as plan:
+    with planned(wanted, NOW) as plan:
         assert len(plan.act()) == 3
     assert days_in(run, "usage_minute", "minute_start") == [1]
     assert days_in(run, "usage_hour", "hour_start") == [1, 150]
     assert days_in(run, "usage_sliding", "window_end") == [1]
     assert days_in(run, "usage_day", "day") == [1, 150, 300]
     assert days_in(run, "usage_period", "period_start") == [1, 150, 300]
-    with planned(asked, NOW) as plan:
+    with planned(wanted, NOW) as plan:
         assert plan.act() == []
         assert {step.does for step in plan.steps} == {"nothing is due"}
 
@@ -128,7 +128,7 @@ def test_minutes_of_periods_that_are_not_closed_stay(run: Settings) -> None:
     with planned(set_days(run, minute=30, hour=30), NOW) as plan:
         minutes = step_of(plan, "usage_minute")
         assert (minutes.count, minutes.before) == (1, NOW - timedelta(days=150))
-        assert minutes.held == f"the period of {TENANT}/c from 2024-01-03T00:00:00+00:00 is not closed"
+        assert minutes.limited == f"the period of {TENANT}/c from 2024-01-03T00:00:00+00:00 is not closed"
         plan.act()
     assert days_in(run, "usage_minute", "minute_start") == [100, 150]
 
@@ -138,7 +138,7 @@ def test_minutes_that_levels_are_made_of_stay(run: Settings) -> None:
     store(run, 200, meter="disk")
     store(run, 100)
     with opened(run.postgres, run.names) as index:
-        # What the view over the catalog would say: the catalog is shared with other tests.
+        # The row of the view over the catalog: the catalog is shared with other tests.
         kinds = sql.Identifier(run.names.usage_schema, "meter_kind")
         index.connection.execute(
             sql.SQL(
@@ -148,10 +148,10 @@ def test_minutes_that_levels_are_made_of_stay(run: Settings) -> None:
         )
     with planned(set_days(run, minute=30, hour=30), NOW) as plan:
         assert (
-            step_of(plan, "usage_minute").held
+            step_of(plan, "usage_minute").limited
             == f"levels of meter disk of {TENANT} are sums of all minutes before them"
         )
-        assert step_of(plan, "usage_hour").held == ""
+        assert step_of(plan, "usage_hour").limited == ""
         plan.act()
     assert days_in(run, "usage_minute", "minute_start") == [100, 200]
 
@@ -188,8 +188,8 @@ def keep_for_ever(run: Settings) -> None:
 def test_events_that_no_archive_has_are_kept(run: Settings) -> None:
     keep_for_ever(run)
     send(run, 20, 1)
-    asked = set_days(run, events=10)
-    with planned(asked, NOW) as plan:
+    wanted = set_days(run, events=10)
+    with planned(wanted, NOW) as plan:
         step = plan.steps[0]
         assert step.does == "retention from for ever to 10 d"
         assert step.refused.startswith("partition 0 would lose 1 records from offset 0 on that are not archived")
@@ -197,18 +197,18 @@ def test_events_that_no_archive_has_are_kept(run: Settings) -> None:
         with pytest.raises(TidemarkError, match="that are not archived"):
             plan.raise_if_refused()
     assert retention_of(run, run.topics.events) == -1
-    archiver.run(asked)
-    with planned(asked, NOW) as plan:
+    archiver.run(wanted)
+    with planned(wanted, NOW) as plan:
         plan.act()
         plan.raise_if_refused()
     assert retention_of(run, run.topics.events) == 10 * DAY_MS
-    with planned(asked, NOW) as plan:
+    with planned(wanted, NOW) as plan:
         assert (plan.steps[0].does, plan.steps[0].is_due) == ("retention stays 10 d", False)
 
 
 def test_no_topic_gets_shorter_than_what_still_reads_it(run: Settings) -> None:
-    asked = set_days(run, deltas=1, dlq=2).with_changes({"events.outage_s": 2 * 86_400})
-    with planned(asked, NOW) as plan:
+    wanted = set_days(run, deltas=1, dlq=2).with_changes({"events.outage_s": 2 * 86_400})
+    with planned(wanted, NOW) as plan:
         assert "events.outage_s" in step_of(plan, run.names.deltas).refused
         assert "events.grace_s + events.redrive_window_s" in step_of(plan, run.names.dlq).refused
     longer = set_days(run, deltas=90, dlq=90)
@@ -226,7 +226,7 @@ def test_archived_files_go_when_kafka_and_open_periods_no_longer_need_them(run: 
     archiver.run(run)
     kept = set_days(run, archive=50)
     with planned(kept, NOW) as plan:
-        assert step_of(plan, run.topics.events).refused == "Kafka keeps the topic for ever, that is longer"
+        assert step_of(plan, run.topics.events).refused == "Kafka keeps the topic for ever, which is longer"
     # Given a topic that keeps 20 days, and a period of 100 days ago that is not closed, ...
     with planned(set_days(run, events=20), NOW) as plan:
         plan.act()
@@ -235,10 +235,10 @@ def test_archived_files_go_when_kafka_and_open_periods_no_longer_need_them(run: 
         step = step_of(plan, run.topics.events)
         # ... then files of before that period go.
         assert (step.count, step.refused) == (4, "")
-        assert step.held.endswith("is not closed")
+        assert step.limited.endswith("is not closed")
         plan.act()
-    found = verify.verify(run)
-    assert (found.faults, found.files, found.expired, found.left_over) == ([], 8, 4, [])
+    verified = verify.verify(run)
+    assert (verified.faults, verified.files, verified.expired, verified.left_over) == ([], 8, 4, [])
     assert archiver.run(run).rows == 0
     assert {record.offset for record in records(run)} == {1, 2}
 

@@ -22,14 +22,14 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing import close as ledger_close
 from tidemark.billing import explain, heartbeat, store
-from tidemark.billing.decide import Wish
+from tidemark.billing.decide import CloseRequest
 from tidemark.billing.lines import PeriodKey, same
-from tidemark.billing.messages import Book
+from tidemark.billing.messages import LedgerReader
 from tidemark.billing.moments import moment
 from tidemark.billing.periods import millis
 from tidemark.billing.preview import preview
 from tidemark.billing.scope import Scope
-from tidemark.billing.watermark import committed, reached, settle
+from tidemark.billing.watermark import committed, drain, reached
 from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
@@ -187,7 +187,7 @@ def test_periods_close_as_the_watermark_passes(run: Pipeline, connection: psycop
     second = ledger_close.close(settings, "test")
     assert second.watermark == START + DAY - timedelta(minutes=30)
     # The day of New York's that was running is carol's first one with usage: nobody has an empty one before it.
-    assert (second.closes, second.told, second.refused) == (1, 1, ())
+    assert (second.closes, second.published, second.refused) == (1, 1, ())
     before = keys("carol", -1, hours=5)
     assert closed(connection, settings) == before
 
@@ -198,7 +198,7 @@ def test_periods_close_as_the_watermark_passes(run: Pipeline, connection: psycop
     assert [(one.cause, one.periods) for one in third.refused] == [("dead_letters", tuple(keys("bob", 0)))]
     assert "--accept-dead-letters acme/bob" in third.refused[0].detail
     assert closed(connection, settings) == sorted([*before, *keys("alice", 0)])
-    accepted = Wish(accept=[("acme", "bob")])
+    accepted = CloseRequest(accept=[("acme", "bob")])
     assert ledger_close.close(settings, "test", accepted).closes == 1
     assert ledger_close.close(settings, "test", accepted).closes == 0
 
@@ -273,21 +273,21 @@ def test_usage_that_comes_after_the_close_is_a_correction(run: Pipeline, connect
 
 
 def test_consumers_of_both_topics_know_what_the_ledger_says(run: Pipeline, connection: psycopg.Connection) -> None:
-    settings, book = run.settings, Book()
+    settings, reader = run.settings, LedgerReader()
     for one in dump(settings.kafka, settings.names.closes):
-        book.close(one.value or b"")
+        reader.close(one.value or b"")
     for one in dump(settings.kafka, settings.names.corrections):
-        book.correct(one.value or b"")
+        reader.correct(one.value or b"")
     entries = store.read_entries(connection, settings.names, closed(connection, settings))
-    assert book.entries.keys() == entries.keys()
-    assert all(same(book.entries[key].lines, entry.lines) for key, entry in entries.items())
-    assert sum(entry.corrections for entry in book.entries.values()) == 2
+    assert reader.entries.keys() == entries.keys()
+    assert all(same(reader.entries[key].lines, entry.lines) for key, entry in entries.items())
+    assert sum(entry.corrections for entry in reader.entries.values()) == 2
 
 
 def test_the_watermark_says_which_records_it_rests_on(run: Pipeline) -> None:
     settings = run.settings
     target = {settings.topics.events: {0: 10, 1: 1}}
-    found = settle(settings)
+    found = drain(settings)
     assert found.at == START + 3 * DAY + timedelta(hours=12)
     assert reached(settings, found.offsets, target)
     assert not reached(settings, {settings.topics.events: {0: 9, 1: 1}}, target)
@@ -305,11 +305,11 @@ def test_a_watermark_that_jumps_closes_nothing_until_somebody_says_yes(
     beat(run, START + 403 * DAY)
 
     # Then a look at it changes nothing, and says what waits, and why.
-    seen = preview(settings, Wish())
+    seen = preview(settings, CloseRequest())
     assert (seen.keys, seen.accepted) == ((), START + 3 * DAY + timedelta(hours=12))
     assert [one.cause for one in seen.refused] == ["watermark_jump"]
     assert {key[:2] for key in seen.refused[0].periods} == {("acme", one) for one in CUSTOMERS}, "idle has no usage"
-    allowed = preview(settings, Wish(yes=True))
+    allowed = preview(settings, CloseRequest(approved=True))
     # So many of each customer as show that it is too many; with a yes, all.
     assert len(seen.refused[0].periods) == 3 * (settings.close.max_periods + 1)
     assert len(allowed.keys) == 3 * 399
@@ -326,14 +326,14 @@ def test_a_watermark_that_jumps_closes_nothing_until_somebody_says_yes(
 
     # A narrow yes closes what it names: the others wait on, and the watermark is not accepted for them.
     until = Scope("acme", "alice", moment((START + 5 * DAY).date().isoformat()))
-    few = ledger_close.close(settings, "test", Wish(until, yes=True))
+    few = ledger_close.close(settings, "test", CloseRequest(until, approved=True))
     assert (few.closes, few.refused) == (2, ())
     assert closed(connection, settings) == sorted([*before, *keys("alice", 3, 4)])
-    assert preview(settings, Wish()).accepted == START + 3 * DAY + timedelta(hours=12)
+    assert preview(settings, CloseRequest()).accepted == START + 3 * DAY + timedelta(hours=12)
 
     # As many of one customer wait for it as well, when the watermark is not in question.
     loose = settings.with_changes({"close.max_jump_days": 10_000})
-    assert [one.cause for one in preview(loose, Wish()).refused] == ["max_periods"]
+    assert [one.cause for one in preview(loose, CloseRequest()).refused] == ["max_periods"]
 
     # When somebody says yes to all of it, it is closed, and the alert ends.
     asked = cli(settings, "close", "--yes", "--json")

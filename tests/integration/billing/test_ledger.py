@@ -25,10 +25,10 @@ from tidemark.billing import close as ledger_close
 from tidemark.billing import outbox, periods, store
 from tidemark.billing.drift import open_drift
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
-from tidemark.billing.messages import Book, Context
-from tidemark.billing.refusals import Letters
-from tidemark.billing.sources import Feed
-from tidemark.billing.true_up import Cause, Close, TrueUp, still_periods, true_up
+from tidemark.billing.messages import Context, LedgerReader
+from tidemark.billing.refusals import DeadLetterCounts
+from tidemark.billing.sources import ActiveVersions
+from tidemark.billing.true_up import Cause, Close, TrueUp, current_periods, true_up
 from tidemark.billing.watermark import Watermark
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, postgres, rollup_views, topics
@@ -42,9 +42,11 @@ from tidemark.reconcile.sample import Wanted
 
 STEPS = 60
 REPLAYS = ("r1", "r2")
-ALL = [PeriodKey(TENANT, one, START + n * DAY, START + (n + 1) * DAY) for one in CUSTOMERS for n in range(DAYS)]
-NO_LETTERS = Letters({}, {})
-_LAYER = "INSERT INTO {}.layer (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES (%s, %s, %s, %s, %s)"
+ALL = [PeriodKey(TENANT, name, START + n * DAY, START + (n + 1) * DAY) for name in CUSTOMERS for n in range(DAYS)]
+NO_DEAD_LETTERS = DeadLetterCounts({}, {})
+_OVERLAY = """
+INSERT INTO {}.overlay (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES (%s, %s, %s, %s, %s)
+"""
 LEDGER_TABLES = ("period_close", "period_close_line", "correction", "correction_line", "outbox")
 
 
@@ -111,8 +113,11 @@ class Machine:
         self.known: list[tuple[datetime, set[Any]]] = []
 
     def step(self) -> None:
-        acts = [self.happen, self.happen, self.take_back, self.close, self.correct, self.switch, self.tell, self.crash]
-        self.rng.choice(acts)()
+        actions = [
+            self.happen, self.happen, self.take_back, self.close, self.correct, self.promote_or_revert, self.publish,
+            self.crash,
+        ]  # fmt: skip
+        self.rng.choice(actions)()
 
     def happen(self) -> None:
         """Usage of a day, closed ones too: a redriven dead letter."""
@@ -131,41 +136,41 @@ class Machine:
 
     def correct(self) -> None:
         with postgres.connect(self.settings.postgres) as connection:
-            ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+            ledger_close.correct(connection, self.settings, self._active(connection), "test")
             self.check(connection)
 
-    def switch(self) -> None:
+    def promote_or_revert(self) -> None:
         """Promote a replay, or revert the one promoted last."""
         with postgres.connect(self.settings.postgres) as connection:
-            self._switch(connection)
-            # What came since the last look is in it as well, of the periods it reaches; the rest is the next look's.
-            ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+            self._promote_or_revert(connection)
+            # It includes usage since the last check, for the periods in its scope; the next check does the rest.
+            ledger_close.correct(connection, self.settings, self._active(connection), "test")
             self.check(connection)
 
-    def tell(self) -> None:
-        outbox.tell(self.settings)
+    def publish(self) -> None:
+        outbox.publish(self.settings)
 
     def crash(self) -> None:
-        """Do one of them on a connection that is ended in the middle, then all again."""
+        """Do one action on a connection that ends in the middle, then check everything."""
         promoted = list(self.promoted)
-        act = self.rng.choice([self._close, self._correct_alone, self._switch])
+        act = self.rng.choice([self._close, self._correct_alone, self._promote_or_revert])
         with suppress(UnavailableError, TidemarkError), postgres.connect(self.settings.postgres) as connection:
             act(Dying(self.settings, connection, self.rng.randrange(2, 14)))
         with postgres.connect(self.settings.postgres) as connection:
-            stack = [layer.usage_schema for layer in rollup_views.layers(connection, self.settings.names)]
-            self.promoted = [one for one in ("r1", "r2") if self.schemas[one] in stack]
-            self.promoted.sort(key=lambda one: stack.index(self.schemas[one]))
-            assert self.promoted == promoted or act == self._switch
-            ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+            stack = [overlay.usage_schema for overlay in rollup_views.overlays(connection, self.settings.names)]
+            self.promoted = [replay for replay in REPLAYS if self.schemas[replay] in stack]
+            self.promoted.sort(key=lambda replay: stack.index(self.schemas[replay]))
+            assert self.promoted == promoted or act == self._promote_or_revert
+            ledger_close.correct(connection, self.settings, self._active(connection), "test")
             self.check(connection)
 
     def check(self, connection: psycopg.Connection) -> None:
-        """Whatever is closed says what the events come to; and views say the same as the ledger."""
+        """Closed periods equal the recomputed events; and the views equal the ledger."""
         entries = store.read_entries(connection, self.settings.names, ALL)
         for key, entry in entries.items():
             expected = self.world.right(key, self.schema_of)
             assert same(entry.lines, expected), (key, self.promoted)
-            assert entry.stands
+            assert entry.is_current
         at, rows = self._seen(connection)
         assert rows == {
             (key.customer_id, key.start, line.meter, value.value)
@@ -175,11 +180,11 @@ class Machine:
         self.known.append((at, rows))
 
     def schema_of(self, start: datetime) -> str:
-        """The version of the rollups that people read of a day."""
-        for one in reversed(self.promoted):
-            begin, end, _ = self.scopes[one]
-            if begin <= start < end:
-                return self.schemas[one]
+        """The active version of the rollups for a day."""
+        for replay in reversed(self.promoted):
+            scope_start, scope_end, _ = self.scopes[replay]
+            if scope_start <= start < scope_end:
+                return self.schemas[replay]
         return self.settings.names.usage_schema
 
     def _seen(self, connection: psycopg.Connection) -> tuple[datetime, set[Any]]:
@@ -191,43 +196,47 @@ class Machine:
         statement = sql.SQL("SELECT customer_id, period_start, meter, value FROM {}.{}{}")
         return set(connection.execute(statement.format(schema, sql.Identifier(relation), arguments), values))
 
-    def _feed(self, connection: Any) -> Feed:
-        mark = Watermark(START + self.watermark * DAY, "", {"usage.events": {0: 7}}, {})
-        return Feed(rollup_views.layers(connection, self.settings.names), {self.settings.run_id: mark})
+    def _active(self, connection: Any) -> ActiveVersions:
+        watermark = Watermark(START + self.watermark * DAY, "", {"usage.events": {0: 7}}, {})
+        return ActiveVersions(rollup_views.overlays(connection, self.settings.names), {self.settings.run_id: watermark})
 
     def _close(self, connection: Any) -> None:
         keys = [key for key in ALL if key.end <= START + self.watermark * DAY]
-        feed = self._feed(connection)
+        active = self._active(connection)
         if keys:
-            ledger_close.bring_up(connection, self.settings, feed, self.settings.run_id, "test", keys, NO_LETTERS)
+            ledger_close.update_ledger(
+                connection, self.settings, active, self.settings.run_id, "test", keys, NO_DEAD_LETTERS
+            )
 
     def _correct_alone(self, connection: Any) -> None:
-        ledger_close.correct(connection, self.settings, self._feed(connection), "test")
+        ledger_close.correct(connection, self.settings, self._active(connection), "test")
 
-    def _switch(self, connection: Any) -> None:
-        left = [one for one in REPLAYS if one not in self.promoted]
+    def _promote_or_revert(self, connection: Any) -> None:
+        left = [name for name in REPLAYS if name not in self.promoted]
         promotes = left and (not self.promoted or self.rng.random() < 0.5)
         replay = self.rng.choice(left) if promotes else self.promoted[-1]
-        begin, end, tenants = self.scopes[replay]
+        start, end, tenants = self.scopes[replay]
         names, schema = self.settings.names, sql.Identifier(self.settings.names.billing_schema)
         with connection.transaction():
-            store.take_turn(connection, names)
+            store.lock_ledger(connection, names)
             if promotes:
-                connection.execute(sql.SQL(_LAYER).format(schema), [replay, self.schemas[replay], tenants, begin, end])
+                connection.execute(
+                    sql.SQL(_OVERLAY).format(schema), [replay, self.schemas[replay], tenants, start, end]
+                )
             else:
-                connection.execute(sql.SQL("DELETE FROM {}.layer WHERE replay_id = %s").format(schema), [replay])
-            rollup_views.follow(connection, names)
+                connection.execute(sql.SQL("DELETE FROM {}.overlay WHERE replay_id = %s").format(schema), [replay])
+            rollup_views.apply(connection, names)
             cause: Cause = "replay" if promotes else "revert"
-            self._true_up(connection, begin, cause, replay)
+            self._true_up(connection, start, cause, replay)
         self.promoted = [*self.promoted, replay] if promotes else self.promoted[:-1]
 
-    def _true_up(self, connection: Any, begin: datetime, cause: Cause, replay: str) -> None:
-        """As a promotion does: all closed periods from its beginning on, because levels reach out of the scope."""
+    def _true_up(self, connection: Any, start: datetime, cause: Cause, replay: str) -> None:
+        """As a promotion does: all closed periods from its start on, because levels last beyond the scope."""
         names = self.settings.names
-        entries = store.read_entries(connection, names, [key for key in ALL if key.start >= begin])
+        entries = store.read_entries(connection, names, [key for key in ALL if key.start >= start])
         catalog = periods.catalog_of(self.settings)
-        used = periods.with_usage(connection, names, catalog, [TENANT], begin, None, START + DAYS * DAY)
-        final = still_periods(entries, used & entries.keys())
+        used = periods.with_usage(connection, names, catalog, [TENANT], start, None, START + DAYS * DAY)
+        final = current_periods(entries, used & entries.keys())
         due = true_up(entries, store.wanted_lines(connection, names, sorted(final)))
         context = Context(store.now(connection), "test", "", {}, START, store.catalog_revision(connection))
         store.append(connection, names, due, context, cause=cause, replay_id=replay)
@@ -238,17 +247,17 @@ class Machine:
                 self.world.write(connection, schema, event.customer, event.start)
 
 
-def told(settings: Settings) -> Book:
-    """What a consumer of both topics knows; every seq once and in order."""
-    book = Book()
-    for topic, take in ((settings.names.closes, book.close), (settings.names.corrections, book.correct)):
+def consumed(settings: Settings) -> LedgerReader:
+    """The ledger as a consumer of both topics sees it; every seq once and in order."""
+    reader = LedgerReader()
+    for topic, take in ((settings.names.closes, reader.close), (settings.names.corrections, reader.correct)):
         last = 0
         for record in dump(settings.kafka, topic):
             seq = int(dict(record.headers)["seq"])
             assert seq > last
             last = seq
             take(record.value or b"")
-    return book
+    return reader
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -256,20 +265,20 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
     machine = Machine(run, seed)
     for _ in range(STEPS):
         machine.step()
-    # In the end everything is closed, looked at and told.
+    # In the end everything is closed, checked and published.
     machine.watermark = DAYS
     machine.close()
     machine.correct()
-    outbox.tell(run)
+    outbox.publish(run)
     with postgres.connect(run.postgres) as connection:
         entries = store.read_entries(connection, run.names, ALL)
         assert entries.keys() == set(ALL)
         assert sum(entry.corrections for entry in entries.values()) > 10
-        book = told(run)
-        assert book.entries.keys() == entries.keys()
+        reader = consumed(run)
+        assert reader.entries.keys() == entries.keys()
         for key, entry in entries.items():
-            assert same(book.entries[key].lines, entry.lines)
-            assert book.entries[key].corrections == entry.corrections
+            assert same(reader.entries[key].lines, entry.lines)
+            assert reader.entries[key].corrections == entry.corrections
         # What was known at an instant is known of it for ever.
         for at, rows in machine.known[:: max(1, len(machine.known) // 8)]:
             assert machine.rows(connection, "usage_known_at", at) == rows
@@ -301,7 +310,7 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
     # Small transactions, killed wherever they are as soon as a few more records were written.
     script = (
         "from tidemark.billing import outbox; from tidemark.core.settings import load; outbox.BATCH = 20; "
-        f"outbox.tell(load(run_id={run.run_id!r}))"
+        f"outbox.publish(load(run_id={run.run_id!r}))"
     )
     for _ in range(5):
         before, more = written(run), rng.randrange(1, 300)
@@ -314,13 +323,13 @@ def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Sett
         finally:
             process.kill()
             process.wait(30)
-    outbox.tell(run)
-    book = told(run)
-    assert book.entries.keys() == set(keys)
-    assert {entry.corrections for entry in book.entries.values()} == {1}
+    outbox.publish(run)
+    reader = consumed(run)
+    assert reader.entries.keys() == set(keys)
+    assert {entry.corrections for entry in reader.entries.values()} == {1}
     with postgres.connect(run.postgres) as connection:
-        assert outbox.untold(connection, run) == 0
-    assert outbox.tell(run) == 0
+        assert outbox.pending(connection, run) == 0
+    assert outbox.publish(run) == 0
 
 
 def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
@@ -331,7 +340,7 @@ def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
 
     def teller() -> None:
         try:
-            outbox.tell(run)
+            outbox.publish(run)
         except TidemarkError as error:
             failures.append(error)
 
@@ -340,8 +349,8 @@ def test_two_tellers_at_once_tell_everything_once(run: Settings) -> None:
         thread.start()
     for thread in threads:
         thread.join(90)
-    outbox.tell(run)
-    assert told(run).entries.keys() == set(keys)
+    outbox.publish(run)
+    assert consumed(run).entries.keys() == set(keys)
     assert len(failures) <= 1
 
 
@@ -355,9 +364,9 @@ def test_a_row_that_was_sent_and_not_noted_is_not_sent_again(run: Settings, monk
     with monkeypatch.context() as patched:
         patched.setattr(outbox, "_note", crash)
         with pytest.raises(RuntimeError):
-            outbox.tell(run)
-    assert outbox.tell(run) == 0
-    assert told(run).entries.keys() == set(ALL)
+            outbox.publish(run)
+    assert outbox.publish(run) == 0
+    assert consumed(run).entries.keys() == set(ALL)
 
 
 def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_closed(
@@ -367,8 +376,8 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
     world = World(random.Random(5), {run.names.usage_schema: lambda event: event.value})
     events = [world.happen(range(DAYS)) for _ in range(40)]
     at = START + 2 * DAY + timedelta(seconds=run.events.grace_s)
-    feed = Feed([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
-    monkeypatch.setattr(ledger_close, "settled", lambda *_: (feed, None))
+    active = ActiveVersions([], {run.run_id: Watermark(at, "", {run.topics.events: {0: 7}}, {})})
+    monkeypatch.setattr(ledger_close, "drained", lambda *_: (active, None))
     with postgres.connect(run.postgres) as connection:
         # Of "old", which has usage of its first day alone, the calendar ends after it.
         world.events.append(Event("old", START + timedelta(hours=1), Decimal(1), 0))
@@ -409,20 +418,20 @@ def test_what_is_late_drifting_or_without_a_calendar_is_refused_and_the_rest_is_
 def test_a_close_of_many_periods_takes_seconds(run: Settings) -> None:
     # A measure for people to read, not a bound: see the durations of the tests.
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(5_000)]
-    mark = Watermark(START + DAY, "", {run.topics.events: {0: 7}}, {})
+    watermark = Watermark(START + DAY, "", {run.topics.events: {0: 7}}, {})
     with postgres.connect(run.postgres) as connection:
         done = ledger_close._close(
-            connection, run, Feed([], {run.run_id: mark}), "test", keys, NO_LETTERS, lambda _: None
+            connection, run, ActiveVersions([], {run.run_id: watermark}), "test", keys, NO_DEAD_LETTERS, lambda _: None
         )
         assert done == len(keys)
-        assert outbox.tell(run) == len(keys)
+        assert outbox.publish(run) == len(keys)
 
 
 def fill(connection: psycopg.Connection, settings: Settings, keys: list[PeriodKey]) -> None:
     """Close periods with a line each."""
     lines: Lines = {LineKey("bytes", ""): Line("sum", "B", 1, 1, Decimal(1))}
     with connection.transaction():
-        store.take_turn(connection, settings.names)
+        store.lock_ledger(connection, settings.names)
         store.append(connection, settings.names, TrueUp([Close(key, lines) for key in keys]), context(connection))
 
 

@@ -91,7 +91,7 @@ def true_up_all(connection: psycopg.Connection, settings: Settings, *keys: Perio
         store.wanted_lines(connection, names, keys),
     )
     with connection.transaction():
-        store.take_turn(connection, names)
+        store.lock_ledger(connection, names)
         context = Context(store.now(connection), "test", "", {}, datetime.now(UTC), 1)
         store.append(connection, names, true_up(entries, wanted), context)
 

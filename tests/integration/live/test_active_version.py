@@ -47,20 +47,20 @@ def replayed(run: Settings) -> Iterator[Settings]:
 def promote(run: Settings, replayed: Settings, end: datetime | None = None, tenants: list[str] | None = None) -> None:
     """What a promotion does to the views."""
     with postgres.connect(run.postgres) as connection:
-        table = sql.Identifier(run.names.billing_schema, "layer")
+        table = sql.Identifier(run.names.billing_schema, "overlay")
         connection.execute(
             sql.SQL(
                 "INSERT INTO {} (replay_id, usage_schema, tenants, scope_start, scope_end) VALUES ('r', %s, %s, %s, %s)"
             ).format(table),
             [replayed.names.usage_schema, tenants, BEGIN, end],
         )
-        rollup_views.follow(connection, run.names)
+        rollup_views.apply(connection, run.names)
 
 
 def revert(run: Settings) -> None:
     with postgres.connect(run.postgres) as connection:
-        connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "layer")))
-        rollup_views.follow(connection, run.names)
+        connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(run.names.billing_schema, "overlay")))
+        rollup_views.apply(connection, run.names)
 
 
 def store(run: Settings, n: int) -> None:

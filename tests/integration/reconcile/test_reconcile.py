@@ -156,7 +156,7 @@ def connected(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def look(settings: Settings, *checks: Check, wanted: Wanted | None = None, **more: Any) -> reconcile.Report:
-    return reconcile.run(settings, reconcile.Request(checks or CHECKS, wanted or Wanted(), settled=True, **more))
+    return reconcile.run(settings, reconcile.Request(checks or CHECKS, wanted or Wanted(), idle=True, **more))
 
 
 def differing(report: reconcile.Report) -> dict[str, int]:
@@ -555,13 +555,13 @@ def replayed(settings: Settings) -> Iterator[Settings]:
             [*scope, settings.topics.events, json.dumps(ends)],
         )
         connection.execute(
-            "INSERT INTO layer (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
+            "INSERT INTO overlay (replay_id, usage_schema, scope_start, scope_end) VALUES ('r1', %s, %s, %s)",
             [own, *scope],
         )
-        rollup_views.follow(connection, names)
+        rollup_views.apply(connection, names)
         yield replay
-        connection.execute("DELETE FROM layer")
-        rollup_views.follow(connection, names)
+        connection.execute("DELETE FROM overlay")
+        rollup_views.apply(connection, names)
         connection.execute("DELETE FROM replay")
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(own)))
 
@@ -584,7 +584,7 @@ def test_what_a_promoted_replay_shows_is_compared_by_its_own_rules(settings: Set
 
 def test_the_watch_reconciles_until_it_is_stopped(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
     stop = threading.Event()
-    request = reconcile.Request(("grains", "offsets"), Wanted("acme"), settled=True)
+    request = reconcile.Request(("grains", "offsets"), Wanted("acme"), idle=True)
     watcher = threading.Thread(target=reconcile.watch, args=(settings, request, 0.1, stop))
     watcher.start()
     with connected(settings) as connection:

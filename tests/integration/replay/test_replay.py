@@ -25,7 +25,7 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.archive.archiver import run as archive
 from tidemark.billing.close import close
-from tidemark.billing.decide import Wish
+from tidemark.billing.decide import CloseRequest
 from tidemark.billing.outbox import tell
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
@@ -39,8 +39,8 @@ from tidemark.replay import reprocess
 from tidemark.replay import run as replay_run
 from tidemark.replay.diff import diff
 from tidemark.replay.discard import discard
+from tidemark.replay.promotion import promote, revert
 from tidemark.replay.record import Replay
-from tidemark.replay.switch import promote, revert
 
 EVENTS = 3_000
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
@@ -90,10 +90,10 @@ def assert_reads_as(oracle: Oracle, settings: Settings) -> None:
 
 
 def state_of(settings: Settings) -> list[tuple[Any, ...]]:
-    """What a switch changes: layers, corrections, closes, the outbox, the state of the replay, and the views."""
+    """What a switch changes: overlays, corrections, closes, the outbox, the state of the replay, and the views."""
     return ask(
         settings,
-        """SELECT (SELECT count(*) FROM {billing}.layer), (SELECT count(*) FROM {billing}.correction),
+        """SELECT (SELECT count(*) FROM {billing}.overlay), (SELECT count(*) FROM {billing}.correction),
                   (SELECT count(*) FROM {billing}.period_close), (SELECT max(seq) FROM {billing}.outbox),
                   (SELECT state FROM {billing}.replay WHERE replay_id = 'again'),
                   pg_get_viewdef(format('%I.usage_period', {schema})::regclass)""",
@@ -122,7 +122,7 @@ def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipel
         made.send(generate(EVENTS, seed=7))
         made.send(last_of_all())
         made.wait_offsets()
-        assert close(made.settings, "test", Wish(yes=True)).closes
+        assert close(made.settings, "test", CloseRequest(approved=True)).closes
         yield made
 
 
@@ -213,7 +213,7 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
 @pytest.mark.usefixtures("rebuilt")
 def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = live.settings
-    monkeypatch.setattr("tidemark.replay.switch.LOCK_TIMEOUT_S", 1)
+    monkeypatch.setattr("tidemark.replay.promotion.LOCK_TIMEOUT_S", 1)
     with (
         ThreadPoolExecutor(1) as pool,
         postgres.connect(settings.postgres) as reader,
@@ -315,7 +315,7 @@ def test_a_replay_with_an_end_rebuilds_one_tenant_from_the_archive_by_what_was_k
     Pipeline(run, CATALOG).cancel()
     replay = replay_run.finish(settings, replay_run.resume(settings, replay))
     # ... then the jobs have ended, and every period within is what the oracle says by that catalog.
-    assert replay.state == "level"
+    assert replay.state == "caught_up"
     assert live.rest.active(run.names.job("meter")) is None
     columns = ", ".join(schema_of("usage_period").names)
     inside = "period_end <= '2024-04-01T00:00:00Z'::timestamptz"

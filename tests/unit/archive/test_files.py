@@ -1,4 +1,4 @@
-"""Files of the archive: what is written is read back, names say what they hold, a folder belongs to one index."""
+"""Files of the archive: what is written is read back, names give the content, a folder belongs to one index."""
 
 from __future__ import annotations
 
@@ -93,28 +93,28 @@ def test_what_is_no_folder_here_is_refused(text: str) -> None:
         Folder.of(Settings(archive={"dir": text}).archive)
 
 
-def test_a_folder_belongs_to_the_index_that_took_it(tmp_path: Path) -> None:
+def test_a_folder_belongs_to_the_index_that_claimed_it(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "new")
     folder.claim("one", known_files=0)
     folder.claim("one", known_files=9)
-    with pytest.raises(TidemarkError, match="is the archive one, not two"):
+    with pytest.raises(TidemarkError, match="is archive one, not two"):
         folder.claim("two", known_files=0)
 
 
 def test_an_empty_folder_is_refused_when_the_index_knows_files(tmp_path: Path) -> None:
-    with pytest.raises(TidemarkError, match="knows 3 files"):
+    with pytest.raises(TidemarkError, match="has 3 files"):
         Folder(tmp_path).claim("one", known_files=3)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_put_aside_is_not_lost(tmp_path: Path) -> None:
+def test_a_quarantined_file_is_not_lost(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     name = layout.file_name("t", DAY, 0, 0, 1)
     folder.unfinished("t", DAY, 0, 0).write_bytes(b"only copy")
     folder.finish(folder.unfinished("t", DAY, 0, 0), name)
     assert list(folder.files("t")) == [name]
-    aside = folder.put_aside(name)
-    assert folder.path(aside).read_bytes() == b"only copy"
+    quarantined = folder.quarantine(name)
+    assert folder.path(quarantined).read_bytes() == b"only copy"
     assert list(folder.files("t")) == []
 
 
@@ -125,9 +125,9 @@ def test_a_file_that_is_put_aside_is_not_lost(tmp_path: Path) -> None:
         #  0────9 10 11───20
         ([(11, 20), (0, 9), (10, 10)], []),
         #  ·····5───9
-        ([(5, 9)], ["offsets 0-4 are in no file, and no gap says why"]),
+        ([(5, 9)], ["offsets 0-4 are in no file and in no gap"]),
         #  0───4 ···· 8───9
-        ([(0, 4), (8, 9)], ["offsets 5-7 are in no file, and no gap says why"]),
+        ([(0, 4), (8, 9)], ["offsets 5-7 are in no file and in no gap"]),
         #  0─────5
         #      4────9
         ([(0, 5), (4, 9)], ["offsets 4-5 are there twice"]),

@@ -1,4 +1,4 @@
-"""Erasing an event: it is counted as before, and says nothing that metering does not read."""
+"""Erasing an event: it is counted as before, and nothing is left that metering does not read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.streams import CATALOG, generate
-from tidemark.archive.redact import Subject, _answers, paths_of, redacted
+from tidemark.archive.redact import Subject, _metered, paths_of, redacted
 from udfs.events.envelope import Envelope, unwrap, wrap
 from udfs.events.parse import parse
 from udfs.events.reasons import Reason, Rejected
@@ -163,7 +163,7 @@ def test_metering_reads_the_same_and_a_second_time_changes_nothing(
         return
     made = redacted(before, raw, PATHS)
     after = parse(made, "", ARRIVAL_MS)
-    assert _answers(after, made, PATHS) == _answers(before, raw, PATHS)
+    assert _metered(after, made, PATHS) == _metered(before, raw, PATHS)
     assert redacted(after, made, PATHS) == made
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey
-from tidemark.billing.messages import Book, Context, close_message, correction_message
+from tidemark.billing.messages import Context, LedgerReader, close_message, correction_message
 from tidemark.billing.true_up import Entry, TrueUp, true_up
 
 AT = datetime(2024, 3, 3, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -44,18 +44,18 @@ class Kept:
     corrections: list[str] = field(default_factory=list)
 
     def bring_to(self, wanted: Mapping[PeriodKey, Lines]) -> TrueUp:
-        """Add what is due so that the ledger says `wanted`, of all its periods and those."""
+        """Add what is due so that the ledger equals `wanted` for all its periods and those given."""
         due = true_up(self.entries, wanted)
         for close in due.closes:
             self.entries[close.key] = Entry(close.lines)
             self.first[close.key] = close.lines
             self.closes.append(close_message(close, CONTEXT))
-        for one in due.corrections:
-            self.entries[one.key] = Entry(one.lines, one.number, one.stands)
-            for at, change in one.changes.items():
-                place = one.key, at
+        for correction in due.corrections:
+            self.entries[correction.key] = Entry(correction.lines, correction.number, correction.is_current)
+            for at, change in correction.changes.items():
+                place = correction.key, at
                 self.deltas[place] = self.deltas.get(place, Decimal(0)) + change.delta
-            self.corrections.append(correction_message(one, CONTEXT, "late_events", None))
+            self.corrections.append(correction_message(correction, CONTEXT, "late_events", None))
         return due
 
     def summed(self, key: PeriodKey, at: LineKey) -> Decimal:
@@ -63,11 +63,11 @@ class Kept:
         line = self.first[key].get(at)
         return (line.value if line else Decimal(0)) + self.deltas.get((key, at), Decimal(0))
 
-    def book(self) -> Book:
+    def reader(self) -> LedgerReader:
         """What a consumer makes of the messages, all closes first."""
-        book = Book()
+        reader = LedgerReader()
         for text in self.closes:
-            book.close(text)
+            reader.close(text)
         for text in self.corrections:
-            book.correct(text)
-        return book
+            reader.correct(text)
+        return reader

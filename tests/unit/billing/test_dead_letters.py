@@ -21,7 +21,7 @@ from tests.unit.dead_letters.test_redrive import (
 )
 from tidemark.billing import refusals
 from tidemark.billing.lines import PeriodKey
-from tidemark.billing.refusals import Letters, count_letters
+from tidemark.billing.refusals import DeadLetterCounts, count_dead_letters
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import RedriveLog, Source
 from tidemark.dead_letters.records import DeadLetter, Position
@@ -31,7 +31,7 @@ OWNER = {"tenant_id": "acme", "customer_id": "alice"}
 SETTINGS = Settings(topics={"events": TOPIC})
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, letters: list[DeadLetter], *records: Any) -> Letters:
+def counted(monkeypatch: pytest.MonkeyPatch, letters: list[DeadLetter], *records: Any) -> DeadLetterCounts:
     log = RedriveLog(REDRIVE)
 
     def read_log(_: Settings, rejected: set[Position]) -> RedriveLog:
@@ -40,9 +40,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, letters: list[DeadLetter], *records
             log.add(record)
         return log
 
-    monkeypatch.setattr(refusals, "read_dead_letters", lambda _: iter([one | OWNER for one in letters]))
+    monkeypatch.setattr(refusals, "read_dead_letters", lambda _: iter([record | OWNER for record in letters]))
     monkeypatch.setattr(refusals, "read_log", read_log)
-    return count_letters(SETTINGS, [MARCH])
+    return count_dead_letters(SETTINGS, [MARCH])
 
 
 def test_every_meter_that_is_missing_an_event_counts_until_it_was_redriven(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_every_meter_that_is_missing_an_event_counts_until_it_was_redriven(monke
     assert counted(monkeypatch, letters).open == {MARCH: 2}
     sent = sent_again(only(plan(letters[:1])), 5, Source(TOPIC, 0, 1))
     assert counted(monkeypatch, letters, sent).open == {MARCH: 1}
-    # One that was rejected again is still missing, and a single dead letter.
+    # An event that was rejected again is still missing, and counts as one dead letter.
     again = dead_letter(sent.value, 5, topic=REDRIVE, meter="calls")
     assert counted(monkeypatch, [*letters, again], sent).open == {MARCH: 2}
 

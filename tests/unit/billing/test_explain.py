@@ -65,7 +65,7 @@ def test_offsets_are_read_once_in_their_order() -> None:
         Source("x", "t", 0, ranges=[(8_000, 12_000), (20_000, 20_000), (21_999, 22_000)]),
         Source("", "t", 1, ranges=[(0, 0)]),
     ]
-    # What lies close together is read as one.
+    # Ranges close together are read as one.
     assert merged(sources) == {0: [(1, 3), (5_000, 12_001), (20_000, 22_001)], 1: [(0, 1)]}
 
 
@@ -98,9 +98,9 @@ def test_a_document_of_events_says_what_each_says_of_itself_and_how_many_copies_
 
 
 def test_a_document_of_a_close_names_the_periods_that_were_refused() -> None:
-    found = Closed(datetime(2024, 1, 5, tzinfo=UTC), 2, 1, 3, (Refusal("lag", "late", (KEY,)),))
-    document = cli_close._document(found)
-    assert (document["watermark"], document["closes"], document["told"]) == ("2024-01-05T00:00:00Z", 2, 3)
+    closed = Closed(datetime(2024, 1, 5, tzinfo=UTC), 2, 1, 3, (Refusal("lag", "late", (KEY,)),))
+    document = cli_close._document(closed)
+    assert (document["watermark"], document["closes"], document["published"]) == ("2024-01-05T00:00:00Z", 2, 3)
     assert document["refused"][0]["periods"][0]["period_end"] == "2024-01-02T00:00:00Z"
 
 

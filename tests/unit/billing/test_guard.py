@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tidemark.billing.decide import _accepted as accepted
 from tidemark.billing.guard import jumped, too_many
 from tidemark.billing.lines import PeriodKey
-from tidemark.billing.moments import Moment, begin_of, moment
+from tidemark.billing.moments import Moment, day_start, moment
 from tidemark.billing.periods import millis
 from tidemark.billing.preview import Preview
 from tidemark.billing.refusals import Refusal
@@ -39,20 +39,20 @@ def days(count: int, customer: str = "alice", first: int = 0) -> list[PeriodKey]
 #   |------------------ 13 years ------------------|
 def test_a_watermark_that_jumps_closes_what_was_due_before_it_and_no_more() -> None:
     before = START + 10 * DAY + GRACE
-    found = jumped(LIMITS, before, datetime(2026, 11, 29, tzinfo=UTC), days(40))
-    assert found is not None
-    assert found.cause == "watermark_jump"
-    assert found.periods == tuple(days(30, first=10))
-    assert "close.max_jump_days 35" in found.detail
-    assert "2026-11-29T00:00:00Z" in found.detail
-    assert "--yes" in found.detail
+    refusal = jumped(LIMITS, before, datetime(2026, 11, 29, tzinfo=UTC), days(40))
+    assert refusal is not None
+    assert refusal.cause == "watermark_jump"
+    assert refusal.periods == tuple(days(30, first=10))
+    assert "close.max_jump_days 35" in refusal.detail
+    assert "2026-11-29T00:00:00Z" in refusal.detail
+    assert "--yes" in refusal.detail
 
 
 @pytest.mark.parametrize(("ahead", "refused"), [(35 * DAY, False), (35 * DAY + timedelta(milliseconds=1), True)])
 def test_the_jump_is_exact_to_the_millisecond(ahead: timedelta, refused: bool) -> None:
     before = START + GRACE
     assert (jumped(LIMITS, before, before + ahead, days(3)) is not None) == refused
-    # Before the first close the oldest period that is due says where the watermark has to be.
+    # Before the first close the oldest due period takes the place of the last watermark.
     first = days(1)[0].end + GRACE
     assert (jumped(LIMITS, None, first + ahead, days(3)) is not None) == refused
 
@@ -73,16 +73,16 @@ def test_a_jump_over_nothing_that_is_due_refuses_nothing() -> None:
 def test_a_customer_with_many_periods_waits_and_the_others_close() -> None:
     month_end = [key for n in range(20_000) for key in days(1, f"c{n}")]
     assert too_many(LIMITS, month_end) is None
-    found = too_many(LIMITS, [*month_end, *days(100, "bob"), *days(101)])
-    assert found is not None
-    assert found.periods == tuple(days(101))
-    assert "more than close.max_periods 100 periods are due at once of acme/alice;" in found.detail
+    refusal = too_many(LIMITS, [*month_end, *days(100, "bob"), *days(101)])
+    assert refusal is not None
+    assert refusal.periods == tuple(days(101))
+    assert "more than close.max_periods 100 periods are due at once for acme/alice;" in refusal.detail
 
 
 def test_a_few_of_many_customers_are_named() -> None:
-    found = too_many(LIMITS, [key for n in range(6) for key in days(101 + n, f"c{n}")])
-    assert found is not None
-    assert "of acme/c0, acme/c1, acme/c2 and 3 more customers;" in found.detail
+    refusal = too_many(LIMITS, [key for n in range(6) for key in days(101 + n, f"c{n}")])
+    assert refusal is not None
+    assert "for acme/c0, acme/c1, acme/c2 and 3 more customers;" in refusal.detail
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_until_a_day_is_until_midnight_of_the_customer(catalog: Catalog) -> None
 
 @given(st.dates(date(1971, 1, 1), date(2099, 12, 31)))
 def test_a_local_day_begins_where_its_date_does(catalog: Catalog, day: date) -> None:
-    begin = millis(begin_of(catalog, PAIR, day))
-    calendar = catalog.calendar_at(PAIR, begin)
-    assert calendar.day_at(begin) == day.isoformat()
-    assert calendar.day_at(begin - 1) == (day - DAY).isoformat()
+    start = millis(day_start(catalog, PAIR, day))
+    calendar = catalog.calendar_at(PAIR, start)
+    assert calendar.day_at(start) == day.isoformat()
+    assert calendar.day_at(start - 1) == (day - DAY).isoformat()
 
 
 def test_moments_are_read_as_people_write_them() -> None:
@@ -139,17 +139,17 @@ def test_moments_are_read_as_people_write_them() -> None:
 
 @pytest.mark.parametrize("text", ["2026-13", "2026-02-30", "yesterday", "2026-11-30T00:00:00", ""])
 def test_what_is_no_moment_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"no (instant|month|day)"):
+    with pytest.raises(UsageError, match=r"is not an? (instant|month|day)"):
         moment(text)
 
 
 def test_a_preview_counts_what_has_usage_and_says_why_the_rest_stays() -> None:
     keys = days(3)
     refused = (Refusal("max_periods", "many", tuple(days(2, "bob"))),)
-    found = Preview(START, None, keys, frozenset(keys[:1]), 2, refused, [1])
-    document = cli_close._preview_document(found)
+    shown = Preview(START, None, keys, frozenset(keys[:1]), 2, refused, [1])
+    document = cli_close._preview_document(shown)
     assert (document["closes"], document["with_usage"], document["without_usage"]) == (3, 1, 2)
-    assert [one["with_usage"] for one in document["periods"]] == [True, False, False]
+    assert [period["with_usage"] for period in document["periods"]] == [True, False, False]
     assert document["refused"][0]["cause"] == "max_periods"
     assert len(document["refused"][0]["periods"]) == 2
     assert document["last_watermark"] is None
@@ -157,7 +157,7 @@ def test_a_preview_counts_what_has_usage_and_says_why_the_rest_stays() -> None:
 
 def test_a_customer_is_of_a_tenant() -> None:
     with pytest.raises(UsageError, match="needs its tenant"):
-        cli_close._wish(None, "alice", None, (), yes=False)
+        cli_close._request(None, "alice", None, (), yes=False)
 
 
 def test_the_alert_says_how_many_wait_and_what_to_do() -> None:

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 import schemas
 from tests.unit.billing.ledger_parts import CONTEXT, LINE_KEYS, PERIODS, Kept, lines_of, states
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, same
-from tidemark.billing.messages import Book, LedgerGapError, close_message, correction_message, key_of
-from tidemark.billing.true_up import Change, Close, Correction, Entry, cause_of, still_periods, true_up
+from tidemark.billing.messages import LedgerGapError, LedgerReader, close_message, correction_message, key_of
+from tidemark.billing.true_up import Change, Close, Correction, Entry, cause_of, current_periods, true_up
 from udfs.decimals import plain
 
 CALLS = LineKey("calls", "")
@@ -35,7 +35,7 @@ def test_close_and_corrections_add_up_to_what_was_wanted_last(history: list[Mapp
         for key, entry in kept.entries.items():
             lines = wanted.get(key, {})
             assert same(entry.lines, lines)
-            assert entry.stands == (key in wanted)
+            assert entry.is_current == (key in wanted)
             for at in LINE_KEYS:
                 assert kept.summed(key, at) == (lines[at].value if at in lines else 0)
 
@@ -55,10 +55,10 @@ def test_nothing_is_due_a_second_time(history: list[Mapping[PeriodKey, Lines]]) 
 def test_corrections_are_numbered_without_a_gap_and_change_something(history: list[Mapping[PeriodKey, Lines]]) -> None:
     kept, numbers = Kept(), dict.fromkeys(PERIODS, 0)
     for wanted in history:
-        for one in kept.bring_to(wanted).corrections:
-            numbers[one.key] += 1
-            assert one.number == numbers[one.key]
-            assert all(change.before != change.after for change in one.changes.values())
+        for correction in kept.bring_to(wanted).corrections:
+            numbers[correction.key] += 1
+            assert correction.number == numbers[correction.key]
+            assert all(change.before != change.after for change in correction.changes.values())
 
 
 @settings(deadline=None)
@@ -69,18 +69,18 @@ def test_a_consumer_of_both_topics_reaches_the_ledger_however_they_interleave(
     kept = Kept()
     for wanted in history:
         kept.bring_to(wanted)
-    book, closes, corrections = Book(), list(kept.closes), list(kept.corrections)
+    reader, closes, corrections = LedgerReader(), list(kept.closes), list(kept.corrections)
     # Each topic keeps its order; how the two are read is anybody's choice.
     while closes or corrections:
         if closes and (not corrections or rng.random() < 0.5):  # type: ignore[attr-defined]
-            book.close(closes.pop(0))
+            reader.close(closes.pop(0))
         else:
-            book.correct(corrections.pop(0))
-    assert book.entries.keys() == kept.entries.keys()
+            reader.correct(corrections.pop(0))
+    assert reader.entries.keys() == kept.entries.keys()
     for key, entry in kept.entries.items():
-        known = book.entries[key]
+        known = reader.entries[key]
         assert same(known.lines, entry.lines)
-        assert (known.corrections, known.stands) == (entry.corrections, entry.stands)
+        assert (known.corrections, known.is_current) == (entry.corrections, entry.is_current)
 
 
 @settings(deadline=None)
@@ -98,38 +98,38 @@ def test_messages_fit_their_schemas(history: list[Mapping[PeriodKey, Lines]]) ->
 def test_examples_of_the_topics_are_read_by_a_consumer(topic: str) -> None:
     close = json.dumps(schemas.topic_examples("usage.closes")["two_lines.json"]["value"])
     for name, example in schemas.topic_examples(topic).items():
-        book = Book()
+        reader = LedgerReader()
         if not example["valid"]:
             continue
         if topic == "usage.closes":
-            book.close(json.dumps(example["value"]))
+            reader.close(json.dumps(example["value"]))
         else:
-            book.close(close)
-            book.correct(json.dumps(example["value"]))
-        assert book.entries, name
+            reader.close(close)
+            reader.correct(json.dumps(example["value"]))
+        assert reader.entries, name
 
 
 def test_a_gap_in_the_corrections_is_seen() -> None:
     kept, key = Kept(), PERIODS[0]
     for value in ("1", "2", "3"):
         kept.bring_to({key: {CALLS: line(value)}})
-    book = Book()
-    book.close(kept.closes[0])
+    reader = LedgerReader()
+    reader.close(kept.closes[0])
     with pytest.raises(LedgerGapError, match="correction 2 follows 0"):
-        book.correct(kept.corrections[1])
+        reader.correct(kept.corrections[1])
 
 
 def test_a_number_that_was_changed_on_its_way_is_seen() -> None:
     text = close_message(Close(PERIODS[0], {CALLS: line("1.5")}), CONTEXT)
     with pytest.raises(LedgerGapError, match="do not have the hash"):
-        Book().close(text.replace('"value":"1.5"', '"value":"1.6"'))
+        LedgerReader().close(text.replace('"value":"1.5"', '"value":"1.6"'))
 
 
 def test_a_period_that_is_closed_twice_is_seen() -> None:
-    text, book = close_message(Close(PERIODS[0], {}), CONTEXT), Book()
-    book.close(text)
+    text, reader = close_message(Close(PERIODS[0], {}), CONTEXT), LedgerReader()
+    reader.close(text)
     with pytest.raises(LedgerGapError, match="closed twice"):
-        book.close(text)
+        reader.close(text)
 
 
 @settings(deadline=None)
@@ -137,7 +137,7 @@ def test_a_period_that_is_closed_twice_is_seen() -> None:
 def test_the_hash_is_the_same_in_any_order_and_with_any_zeros(key: PeriodKey, lines: Lines, rng: object) -> None:
     items = list(lines.items())
     rng.shuffle(items)  # type: ignore[attr-defined]
-    padded = {at: replace(one, value=Decimal(f"{one.value:.12f}"), n=one.n + 1) for at, one in items}
+    padded = {at: replace(line, value=Decimal(f"{line.value:.12f}"), n=line.n + 1) for at, line in items}
     assert content_hash(key, padded) == content_hash(key, lines)
 
 
@@ -163,11 +163,11 @@ def test_another_number_of_events_with_the_same_values_is_no_correction() -> Non
 
 
 #  a: |--1--|--2--|--3--|--4--|      closed, without usage
-#     |----one----|                  found with usage
+#     |----one----|                  with usage
 def test_a_closed_period_without_usage_stands_unless_another_lies_across_it() -> None:
     days, across = PERIODS[:4], PERIODS[4]
-    assert still_periods(days, [across]) == {across, *days[2:]}
-    assert still_periods(days, [days[0]]) == set(days)
+    assert current_periods(days, [across]) == {across, *days[2:]}
+    assert current_periods(days, [days[0]]) == set(days)
 
 
 def test_taking_back_is_told_from_counting_late() -> None:
@@ -178,12 +178,12 @@ def test_taking_back_is_told_from_counting_late() -> None:
 
 
 def test_the_key_of_a_record_keeps_ids_apart() -> None:
-    one, other = (
+    first, second = (
         PERIODS[0]._replace(tenant_id="a/b", customer_id="c"),
         PERIODS[0]._replace(tenant_id="a", customer_id="b/c"),
     )
-    assert key_of(one) != key_of(other)
-    assert json.loads(key_of(one)) == ["a/b", "c"]
+    assert key_of(first) != key_of(second)
+    assert json.loads(key_of(first)) == ["a/b", "c"]
 
 
 def test_a_correction_says_before_after_and_delta() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.oracle.support import ARRIVAL, catalog_of, event, millis
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle
-from tidemark.reconcile.offsets import Told, check
+from tidemark.reconcile.offsets import JobCounts, check
 from tidemark.reconcile.places import Place
 from udfs.events.envelope import Envelope, wrap
 
@@ -25,7 +25,7 @@ LOG = [
     (0, 0, event("1")), (0, 1, event("1")), (0, 2, event("2", properties={"size": 5})), (0, 3, b"{"),
     (-1, 0, REPAIRED), (-1, 1, REPAIRED),
 ]  # fmt: skip
-SAID = Told(counted={EVENTS: 2, REDRIVEN: 1}, dead={EVENTS: 1}, partial=1)
+SAID = JobCounts(counted={EVENTS: 2, REDRIVEN: 1}, dead={EVENTS: 1}, partial=1)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def oracle() -> Iterator[Oracle]:
         yield made
 
 
-def found(oracle: Oracle, said: Told) -> list[dict[str, Any]]:
+def found(oracle: Oracle, said: JobCounts) -> list[dict[str, Any]]:
     return [dict(one.subject) for one in check(SETTINGS, oracle, {0: 4, -1: 2}, said, "").findings]
 
 
@@ -57,6 +57,6 @@ def test_what_was_redriven_after_the_catalog_was_put_right_may_have_been_counted
     sized = event("1", properties={"size": 7})
     log = [(0, 0, sized), (-1, 0, wrap(Envelope("m", "", sized)))]
     with Oracle(CATALOG, [(p, offset, millis(ARRIVAL), value) for p, offset, value in log]) as oracle:
-        assert found(oracle, Told({EVENTS: 1, REDRIVEN: 1}, {}, 1)) == []
-        assert found(oracle, Told({EVENTS: 1}, {}, 0)) == []
-        assert json.dumps(found(oracle, Told({EVENTS: 1, REDRIVEN: 2}, {}, 1))) != "[]"
+        assert found(oracle, JobCounts({EVENTS: 1, REDRIVEN: 1}, {}, 1)) == []
+        assert found(oracle, JobCounts({EVENTS: 1}, {}, 0)) == []
+        assert json.dumps(found(oracle, JobCounts({EVENTS: 1, REDRIVEN: 2}, {}, 1))) != "[]"

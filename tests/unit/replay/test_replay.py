@@ -1,4 +1,4 @@
-"""Replays, as far as they are plain data: what is left to read, what a difference says, settings of their jobs."""
+"""Replays without I/O: what is left to read, differences, settings of their jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def replay(end: datetime | None = MARCH, tenants: tuple[str, ...] = ("acme",)) -
     return Replay(
         replay_id="r", state="running", scope_start=JANUARY, scope_end=end, tenants=tenants, from_archive=False,
         events_topic="usage.events", catalog_at=None, events_per_s=7, read_from=None, late_until=MARCH, starts={},
-        target={}, reached=None, watermark=None, started_at=MARCH, started_by="x", level_at=None,
+        target={}, reached=None, watermark=None, started_at=MARCH, started_by="x", caught_up_at=None,
     )  # fmt: skip
 
 
@@ -78,8 +78,8 @@ def test_the_jobs_of_a_replay_of_another_run_have_both_names() -> None:
 
 
 def test_a_layer_is_the_scope_without_the_margin() -> None:
-    layer = replay().layer(Settings().names)
-    assert (layer.usage_schema, layer.tenants, layer.start, layer.end) == ("usage_r", ("acme",), JANUARY, MARCH)
+    overlay = replay().overlay(Settings().names)
+    assert (overlay.usage_schema, overlay.tenants, overlay.start, overlay.end) == ("usage_r", ("acme",), JANUARY, MARCH)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Retention: what is old enough to go, in Postgres, Kafka and the archive, and what must not go yet."""
+"""Retention: what is old enough to be removed in Postgres, Kafka and the archive, and what must stay."""

@@ -1,4 +1,4 @@
-"""Files of the archive that are old enough to be removed; their offsets stay known as expired."""
+"""Files of the archive that are old enough to be removed; their offsets are kept as expired."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tidemark.archive.retention.topics import DAY_MS, KEPT_FOR_EVER, retention_m
 from tidemark.archive.source import Source
 from tidemark.core.settings import Settings
 
-_FORGET: LiteralString = "DELETE FROM archive_file WHERE topic = %s AND partition = %s AND first_offset = %s"
-# The gaps within the file are in the one that it becomes.
-_FORGET_GAPS: LiteralString = """
+_EXPIRE: LiteralString = "DELETE FROM archive_file WHERE topic = %s AND partition = %s AND first_offset = %s"
+# The gap that replaces the file includes the gaps within it.
+_DELETE_GAPS: LiteralString = """
 DELETE FROM archive_gap WHERE topic = %s AND partition = %s AND first_offset > %s AND last_offset < %s
 """
 
@@ -38,21 +38,21 @@ def steps(
             before = now - timedelta(days=days)
             kept_ms = retention_ms(source, topic)
             if topic == settings.topics.events:
-                # Whichever is longer, of what is and what the same plan makes of it.
+                # The longer one of the present retention and the one that this plan sets.
                 kept_ms = _longer(kept_ms, settings.retention.events_days * DAY_MS)
             refused = _newer_than_kafka(days, kept_ms)
             bound = open_period(connection, settings.names, before)
             yield _step(index, folder, topic, days, before, refused, bound)
 
 
-def _longer(one_ms: int, other_ms: int) -> int:
-    return KEPT_FOR_EVER if KEPT_FOR_EVER in {one_ms, other_ms} else max(one_ms, other_ms)
+def _longer(present_ms: int, planned_ms: int) -> int:
+    return KEPT_FOR_EVER if KEPT_FOR_EVER in {present_ms, planned_ms} else max(present_ms, planned_ms)
 
 
 def _newer_than_kafka(days: int, kept_ms: int) -> str:
-    """The archive is what reaches beyond Kafka: a file may go only when Kafka no longer has its records."""
+    """Why files may not be removed yet: a file may go only when Kafka no longer has its records."""
     if kept_ms == KEPT_FOR_EVER or days * DAY_MS < kept_ms:
-        return f"Kafka keeps the topic {'' if kept_ms == KEPT_FOR_EVER else 'for '}{shown(kept_ms)}, that is longer"
+        return f"Kafka keeps the topic {'' if kept_ms == KEPT_FOR_EVER else 'for '}{shown(kept_ms)}, which is longer"
     return ""
 
 
@@ -71,18 +71,18 @@ def _step(
         before=cut,
         count=len(gone),
         size=sum(file.size for file in gone),
-        held=bound[1] if bound is not None and len(gone) < len(due) else "",
+        limited=bound[1] if bound is not None and len(gone) < len(due) else "",
         refused=refused if due else "",
         act=partial(_remove, index, folder, gone) if acts else NOTHING,
     )
 
 
 def _remove(index: Index, folder: Folder, files: Sequence[File]) -> None:
-    """Out of the index first: a file that is left over is in nobody's way, a row without its file is a fault."""
+    """Remove from the index first: a left-over file does no harm, a row without its file is a fault."""
     for file in files:
         at = (file.topic, file.partition, file.first)
         with index.connection.transaction():
-            index.connection.execute(_FORGET, at)
-            index.connection.execute(_FORGET_GAPS, (*at, file.last))
+            index.connection.execute(_EXPIRE, at)
+            index.connection.execute(_DELETE_GAPS, (*at, file.last))
             index.add(None, [Gap(file.topic, file.partition, file.first, file.last, "expired")])
         folder.remove(file.path)

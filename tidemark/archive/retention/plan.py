@@ -1,4 +1,4 @@
-"""The plan of retention: all steps at one instant; a dry run prints what a run does."""
+"""The plan of retention: all steps for one instant; a dry run prints what a run does."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ log = logger("retention")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order they are taken; good while `planned` is open."""
+    """Steps in the order of execution; valid while `planned` is open."""
 
     at: datetime
     steps: tuple[Step, ...]
 
     def act(self) -> list[Step]:
-        """Take the steps that are due and not refused; those taken."""
+        """Execute the steps that are due and not refused; returns them."""
         due = [step for step in self.steps if step.is_due]
         for step in due:
             step.act()
         return due
 
     def raise_if_refused(self) -> None:
-        """Raise TidemarkError when a step was refused, after the others were taken."""
+        """Raise TidemarkError if a step was refused, after the others were executed."""
         refused = [f"{step.target}: {step.refused}" for step in self.steps if step.refused]
         if refused:
-            raise TidemarkError("; ".join(refused) + ".", "change the settings of `retention`, or what they wait for.")
+            raise TidemarkError("; ".join(refused) + ".", "change the settings of `retention`, or remove the reason.")
 
 
 @contextmanager
 def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
-    """What is due at an instant (None: now, by the clock of the database); the archive is not changed meanwhile.
+    """What is due at an instant (None: now, by the clock of the database); the archive is locked meanwhile.
 
     Raises
     ------
     UnavailableError
         Kafka or Postgres does not answer.
     TidemarkError
-        Somebody else changes the archive.
+        Another process changes the archive.
     """
     with writing(settings.postgres, settings.names) as index, reading(settings.kafka) as source:
         connection = index.connection
@@ -82,6 +82,6 @@ def _report(plan: Plan, failing: bool) -> None:
         if step.refused:
             log("refused", level="warning", target=step.target, why=step.refused)
         elif step.is_due:
-            log("done", target=step.target, does=step.does, count=step.count, bytes=step.size, held=step.held)
+            log("done", target=step.target, does=step.does, count=step.count, bytes=step.size, limited=step.limited)
     if failing:
         log("recovered")

@@ -1,4 +1,4 @@
-"""One step of retention: what it does, to how much, and why it does less or nothing."""
+"""One step of retention: what it removes, and why it removes less or nothing."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Step:
     target:
         Table, topic or archived topic.
     does:
-        What it does, in words.
+        What it does, as text.
     days:
         The setting.
     before:
-        What is older goes; None for a topic, whose records go by their age.
+        What is older is removed; None for a topic, whose brokers remove records by age.
     count, size:
-        Chunks or files that go, and their bytes; of a topic, 0: its brokers remove them.
-    held:
-        Why it does less than the setting says; empty when it does all.
+        Chunks or files to remove, and their bytes; 0 for a topic.
+    limited:
+        Why it removes less than the setting says; empty otherwise.
     refused:
-        Why it does nothing although it is due; empty when it does.
+        Why it does nothing although it is due; empty otherwise.
     act:
-        Does it.
+        Executes the step.
     """
 
     target: str
@@ -40,13 +40,13 @@ class Step:
     before: datetime | None = None
     count: int = 0
     size: int = 0
-    held: str = ""
+    limited: str = ""
     refused: str = ""
     act: Callable[[], None] = field(default=NOTHING, repr=False, compare=False)
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something to do that may be done."""
+        """Whether there is something to do that is not refused."""
         return not self.refused and self.act is not NOTHING
 
     def document(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Step:
         before = None if self.before is None else self.before.isoformat().replace("+00:00", "Z")
         return {
             "target": self.target, "does": self.does, "days": self.days, "before": before, "count": self.count,
-            "bytes": self.size, "held": self.held, "refused": self.refused, "due": self.is_due,
+            "bytes": self.size, "limited": self.limited, "refused": self.refused, "due": self.is_due,
         }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Chunks of rollups and sliding windows that are old enough to be dropped; days and periods never are."""
+"""Chunks of rollups and sliding windows that are old enough to be dropped; days and periods are kept for ever."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from psycopg import sql
 
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.core.names import Names
-from tidemark.core.rollup_views import layers
+from tidemark.core.rollup_views import overlays
 from tidemark.core.settings import RetentionSettings
 
-# Whole chunks alone are dropped, so what is named goes up to a chunk later.
+# Only whole chunks are dropped, so a row may stay longer by up to a chunk.
 _CHUNKS: LiteralString = """
 SELECT count(*), coalesce(sum(pg_total_relation_size(chunk)), 0) FROM show_chunks({table}, older_than => {before}) chunk
 """
@@ -23,12 +23,12 @@ _DROP: LiteralString = "SELECT count(*) FROM drop_chunks({table}, older_than => 
 _OPEN: LiteralString = """
 SELECT tenant_id, customer_id, period_start FROM {schema}.usage_period p
 WHERE period_start < %s AND NOT EXISTS (
-    SELECT FROM {schema}.period_standing s
-    WHERE (s.tenant_id, s.customer_id, s.period_start) = (p.tenant_id, p.customer_id, p.period_start) AND s.stands
+    SELECT FROM {schema}.period_status s
+    WHERE (s.tenant_id, s.customer_id, s.period_start) = (p.tenant_id, p.customer_id, p.period_start) AND s.is_current
 )
 ORDER BY period_start, tenant_id, customer_id LIMIT 1
 """
-# A level is the sum of all changes before: none of them may go.
+# A level is the sum of all earlier changes: none of them may be removed.
 _LEVELS: LiteralString = """
 SELECT u.tenant_id, u.meter, min(u.minute_start) FROM {usage}.usage_minute u
 JOIN {usage}.meter_kind k USING (tenant_id, meter)
@@ -40,7 +40,7 @@ _SLIDING = ("usage_sliding", "usage_sliding_customer")
 
 def steps(connection: psycopg.Connection, names: Names, retention: RetentionSettings, now: datetime) -> Iterator[Step]:
     """Steps for all tables that have a retention, of this run and of its promoted replays."""
-    schemas = [names.usage_schema, *(layer.usage_schema for layer in layers(connection, names))]
+    schemas = [names.usage_schema, *(overlay.usage_schema for overlay in overlays(connection, names))]
     for table, days in (
         ("usage_minute", retention.minute_days),
         ("usage_hour", retention.hour_days),
@@ -48,12 +48,12 @@ def steps(connection: psycopg.Connection, names: Names, retention: RetentionSett
     ):
         for schema in schemas if days else ():
             before = now - timedelta(days=days)
-            found = _Held(connection, names, schema).bounds(table, before) if table not in _SLIDING else []
-            yield _step(connection, schema, table, days, before, found)
+            bounds = [] if table in _SLIDING else _Bounds(connection, names, schema).of(table, before)
+            yield _step(connection, schema, table, days, before, bounds)
 
 
 def open_period(connection: psycopg.Connection, names: Names, before: datetime) -> tuple[datetime, str] | None:
-    """The earliest period that began before an instant and is not closed: its start, and which it is."""
+    """The earliest open period that began before an instant: its start, and a description."""
     statement = sql.SQL(_OPEN).format(schema=sql.Identifier(names.billing_schema))
     row = connection.execute(statement, [before]).fetchone()
     if row is None:
@@ -61,24 +61,24 @@ def open_period(connection: psycopg.Connection, names: Names, before: datetime) 
     return row[2], f"the period of {row[0]}/{row[1]} from {row[2].isoformat()} is not closed"
 
 
-class _Held:
-    """What must stay of a table, whatever its age."""
+class _Bounds:
+    """What must stay in a table, whatever its age."""
 
     def __init__(self, connection: psycopg.Connection, names: Names, schema: str) -> None:
         self._connection, self._names, self._schema = connection, names, schema
 
-    def bounds(self, table: str, before: datetime) -> list[tuple[datetime, str]]:
+    def of(self, table: str, before: datetime) -> list[tuple[datetime, str]]:
         """Instants from which on everything must stay, each with its reason."""
-        found = []
+        bounds = []
         period = open_period(self._connection, self._names, before)
         if period is not None:
-            found.append(period)
+            bounds.append(period)
         if table == "usage_minute":
             statement = sql.SQL(_LEVELS).format(usage=sql.Identifier(self._schema))
             row = self._connection.execute(statement, [before]).fetchone()
             if row is not None:
-                found.append((row[2], f"levels of meter {row[1]} of {row[0]} are sums of all minutes before them"))
-        return found
+                bounds.append((row[2], f"levels of meter {row[1]} of {row[0]} are sums of all minutes before them"))
+        return bounds
 
 
 def _step(
@@ -90,7 +90,7 @@ def _step(
     earliest = min(bounds, default=None)
     cut = before if earliest is None else min(before, earliest[0])
     count, size = _chunks(connection, schema, table, cut)
-    held = earliest[1] if earliest is not None and count < wanted else ""
+    limited = earliest[1] if earliest is not None and count < wanted else ""
     return Step(
         target=f"{schema}.{table}",
         does="drop chunks" if count else "nothing is due",
@@ -98,7 +98,7 @@ def _step(
         before=cut,
         count=count,
         size=size,
-        held=held,
+        limited=limited,
         act=partial(_drop, connection, schema, table, cut) if count else NOTHING,
     )
 

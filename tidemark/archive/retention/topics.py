@@ -1,4 +1,4 @@
-"""Retention of topics in Kafka, as far as nothing needs their records any more."""
+"""Retention of topics in Kafka, where their records are no longer needed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tidemark.core.settings import KafkaSettings, Settings
 DAY_MS = 86_400_000
 KEPT_FOR_EVER = -1
 
-# Why a topic may not be cut to so many milliseconds; empty when it may.
+# Why the retention of a topic may not be set to so many milliseconds; empty if it may.
 _Check = Callable[[int], str]
 
 
 def steps(settings: Settings, source: Source, index: Index, now: datetime) -> Iterator[Step]:
     """Steps for the topics of events, deltas and dead letters; the redrive topic is kept for ever."""
     outage = partial(
-        _shorter, settings.events.outage_s, "events.outage_s, after which a job may still be restored and read it again"
+        _shorter, settings.events.outage_s, "events.outage_s, after which a restored job may still read it again"
     )
     window = partial(
         _shorter,
         settings.events.grace_s + settings.events.redrive_window_s,
-        "events.grace_s + events.redrive_window_s: till then it is redriven",
+        "events.grace_s + events.redrive_window_s: until then records are redriven",
     )
     archived = partial(_not_archived, source, index, settings.topics.events, now)
     wanted: tuple[tuple[str, int, tuple[_Check, ...]], ...] = (
@@ -43,7 +43,7 @@ def steps(settings: Settings, source: Source, index: Index, now: datetime) -> It
 
 
 def retention_ms(source: Source, topic: str) -> int:
-    """Retention of a topic in force; KEPT_FOR_EVER for no end."""
+    """Effective retention of a topic; KEPT_FOR_EVER without an end."""
     return int(source.configs(topic)["retention.ms"])
 
 
@@ -52,7 +52,7 @@ def _step(kafka: KafkaSettings, topic: str, days: int, current_ms: int, checks: 
     if wanted_ms == current_ms:
         return Step(topic, f"retention stays {shown(current_ms)}", days)
     does = f"retention from {shown(current_ms)} to {shown(wanted_ms)}"
-    # Keeping longer hurts nobody.
+    # A longer retention needs no check.
     lowers = current_ms == KEPT_FOR_EVER or wanted_ms < current_ms
     refused = next((why for check in checks if (why := check(wanted_ms))), "") if lowers else ""
     act = NOTHING if refused else partial(_alter, kafka, topic, wanted_ms)
@@ -64,19 +64,19 @@ def _shorter(seconds: int, why: str, wanted_ms: int) -> str:
 
 
 def _not_archived(source: Source, index: Index, topic: str, now: datetime, wanted_ms: int) -> str:
-    """Why records would go that no archive has: which partition, and how many."""
+    """Which records would be removed without being archived: the partition, and how many."""
     due = source.offsets_at(topic, (now - timedelta(milliseconds=wanted_ms) - EPOCH) // timedelta(milliseconds=1))
-    begins, archived = source.begins(topic), index.next_offsets(topic)
+    earliest, archived = source.earliest_offsets(topic), index.next_offsets(topic)
     for partition, offset in due.items():
-        begin = max(begins[partition], archived.get(partition, 0))
-        if begin < offset:
+        start = max(earliest[partition], archived.get(partition, 0))
+        if start < offset:
             return (
-                f"partition {partition} would lose {offset - begin} records from offset {begin} on that are not "
+                f"partition {partition} would lose {offset - start} records from offset {start} on that are not "
                 "archived; run `tidemark archive run` first"
             )
-    # Nothing is due now; who archives nothing loses the rest later.
+    # Nothing is due now; without an archive, records would be lost later.
     if topic not in index.topics():
-        return "it is not archived: what goes is gone; run `tidemark archive run` first"
+        return "it is not archived, so removed records would be lost; run `tidemark archive run` first"
     return ""
 
 
@@ -87,7 +87,7 @@ def _alter(kafka: KafkaSettings, topic: str, wanted_ms: int) -> None:
 
 
 def shown(ms: int) -> str:
-    """A retention in words."""
+    """A retention as text."""
     if ms == KEPT_FOR_EVER:
         return "for ever"
     return f"{ms // DAY_MS} d" if ms % DAY_MS == 0 else f"{ms / 3_600_000:.1f} h"

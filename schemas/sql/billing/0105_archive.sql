@@ -1,7 +1,7 @@
--- The archive of raw records: which files there are, which offsets are in none, and what was erased from them.
+-- The archive of raw records: its files, the offsets that no file holds, and what was erased.
 
 CREATE TABLE archive (
-    one        boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (one),
+    singleton  boolean     NOT NULL DEFAULT true PRIMARY KEY CHECK (singleton),
     archive_id uuid        NOT NULL DEFAULT gen_random_uuid(),
     made_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -66,52 +66,52 @@ CREATE FUNCTION refuse_erasure_change() RETURNS trigger
     LANGUAGE plpgsql AS
 $$
 BEGIN
-    RAISE EXCEPTION '% of erasure is refused: the account of what was erased never changes', TG_OP
+    RAISE EXCEPTION '% of erasure is refused: the record of an erasure never changes', TG_OP
         USING ERRCODE = 'integrity_constraint_violation';
 END;
 $$;
 
-COMMENT ON FUNCTION refuse_erasure_change() IS 'Keeps the account of erasures append-only, for every user and tool.';
+COMMENT ON FUNCTION refuse_erasure_change() IS 'Keeps the record of erasures append-only, for every user and tool.';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON erasure FOR EACH ROW EXECUTE FUNCTION refuse_erasure_change();
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON erasure FOR EACH STATEMENT EXECUTE FUNCTION refuse_erasure_change();
 
-COMMENT ON TABLE archive IS 'One row: which archive this index belongs to; the folder says the same, and another index is refused.';
-COMMENT ON COLUMN archive.one IS 'Always true: keeps the table to one row.';
-COMMENT ON COLUMN archive.archive_id IS 'Id that stands in the folder, too.';
-COMMENT ON COLUMN archive.made_at IS 'When the index was made.';
-COMMENT ON TABLE archive_topic IS 'Topics that are archived, as Kafka knows them: one that was deleted and made again is another, with other offsets.';
+COMMENT ON TABLE archive IS 'One row: the archive this index belongs to; the folder holds the same id, and any other index is refused.';
+COMMENT ON COLUMN archive.singleton IS 'Always true: keeps the table to one row.';
+COMMENT ON COLUMN archive.archive_id IS 'Id of the archive, also in its folder.';
+COMMENT ON COLUMN archive.made_at IS 'When the index was created.';
+COMMENT ON TABLE archive_topic IS 'Topics that are archived, by the id that Kafka gave them: a topic that was deleted and created again is another one, with other offsets.';
 COMMENT ON COLUMN archive_topic.topic IS 'Name of the topic.';
-COMMENT ON COLUMN archive_topic.topic_id IS 'Id that Kafka gave it.';
-COMMENT ON TABLE archive_file IS 'Files of the archive, each a range of offsets of one partition; readers read these and no others.';
-COMMENT ON COLUMN archive_file.topic IS 'Topic its records stood in.';
+COMMENT ON COLUMN archive_topic.topic_id IS 'Id of the topic in Kafka.';
+COMMENT ON TABLE archive_file IS 'Files of the archive, each a range of offsets of one partition; readers use these files only.';
+COMMENT ON COLUMN archive_file.topic IS 'Topic of its records.';
 COMMENT ON COLUMN archive_file.partition IS 'Partition of the topic.';
 COMMENT ON COLUMN archive_file.day IS 'UTC day of arrival of its first record.';
 COMMENT ON COLUMN archive_file.first_offset IS 'Offset of its first record.';
 COMMENT ON COLUMN archive_file.last_offset IS 'Offset of its last record.';
-COMMENT ON COLUMN archive_file.rows IS 'Records in it; fewer than offsets where archive_gap says so.';
+COMMENT ON COLUMN archive_file.rows IS 'Records in it; fewer than offsets where archive_gap has a row.';
 COMMENT ON COLUMN archive_file.bytes IS 'Size of the file.';
 COMMENT ON COLUMN archive_file.sha256 IS 'SHA-256 of the file.';
 COMMENT ON COLUMN archive_file.arrival_min IS 'Earliest arrival in it.';
 COMMENT ON COLUMN archive_file.arrival_max IS 'Latest arrival in it.';
-COMMENT ON COLUMN archive_file.path IS 'Where it is, below archive_dir.';
-COMMENT ON COLUMN archive_file.written_at IS 'When it was written, or written again without what was erased.';
+COMMENT ON COLUMN archive_file.path IS 'Path below archive_dir.';
+COMMENT ON COLUMN archive_file.written_at IS 'When it was written, or last rewritten by an erasure.';
 COMMENT ON TABLE archive_gap IS 'Offsets that no file holds, and why.';
 COMMENT ON COLUMN archive_gap.topic IS 'The topic.';
 COMMENT ON COLUMN archive_gap.partition IS 'Partition of the topic.';
 COMMENT ON COLUMN archive_gap.first_offset IS 'First offset without a record.';
 COMMENT ON COLUMN archive_gap.last_offset IS 'Last offset without a record.';
 COMMENT ON COLUMN archive_gap.reason IS 'retention: Kafka had removed them, they are lost; not_committed: transaction markers and aborted records; expired: removed from the archive by its age.';
-COMMENT ON COLUMN archive_gap.found_at IS 'When that was found, or done.';
+COMMENT ON COLUMN archive_gap.found_at IS 'When the gap was found or made.';
 COMMENT ON TABLE erasure IS 'What was erased of a customer, by whom and when; never changed.';
 COMMENT ON COLUMN erasure.erasure_id IS 'Number of the erasure.';
 COMMENT ON COLUMN erasure.tenant_id IS 'Tenant of the customer.';
-COMMENT ON COLUMN erasure.customer_id IS 'Customer whose events lost all that metering does not read.';
+COMMENT ON COLUMN erasure.customer_id IS 'Customer whose events lost everything that metering does not read.';
 COMMENT ON COLUMN erasure.erased_at IS 'When, by the clock of the database.';
-COMMENT ON COLUMN erasure.erased_by IS 'Who asked for it.';
-COMMENT ON COLUMN erasure.files IS 'Files that were written again.';
-COMMENT ON COLUMN erasure.events IS 'Events in them that lost something.';
-COMMENT ON COLUMN erasure.unreadable IS 'Of these, records that are no event but name the customer: replaced whole.';
+COMMENT ON COLUMN erasure.erased_by IS 'Who requested it.';
+COMMENT ON COLUMN erasure.files IS 'Files that were rewritten.';
+COMMENT ON COLUMN erasure.events IS 'Events in them that lost data.';
+COMMENT ON COLUMN erasure.unreadable IS 'Of these, records that are not valid events but name the customer: replaced as a whole.';
 COMMENT ON COLUMN erasure.alerts IS 'Alerts whose evidence lost values of events.';
 COMMENT ON COLUMN erasure.kept IS 'Paths of properties that were kept, because meters of the tenant read them.';
 COMMENT ON COLUMN erasure.kafka IS 'What could not be erased: by topic, the instant by which Kafka has removed what it held then; null for never.';

@@ -1,4 +1,4 @@
-"""How far the topics reach back: what retention has taken cannot be compared any more."""
+"""Earliest offsets of the topics: records that retention has removed can no longer be compared."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kafka import TopicPartition
 from tidemark.core.kafka import clients, ends_of
 from tidemark.core.settings import Settings
 
-Begins = dict[str, dict[int, int]]
+EarliestOffsets = dict[str, dict[int, int]]
 
 
-def begins(settings: Settings, topics: Iterable[str]) -> Begins:
-    """Offset of the first record still held, by topic and partition; 0 where nothing was taken.
+def earliest_offsets(settings: Settings, topics: Iterable[str]) -> EarliestOffsets:
+    """Offset of the first record still available, by topic and partition; 0 if none was removed.
 
     Raises
     ------
@@ -30,10 +30,10 @@ def _of_topic(consumer: Any, topic: str) -> dict[int, int]:
     return ends_of(consumer.beginning_offsets(parts)) if parts else {}
 
 
-def first_gone(found: Begins) -> str:
-    """In words, a partition whose first records are gone; '' when there is none."""
-    for topic, partitions in found.items():
+def first_lost(earliest: EarliestOffsets) -> str:
+    """A partition whose first records are gone, as text; '' if there is none."""
+    for topic, partitions in earliest.items():
         for partition, offset in sorted(partitions.items()):
             if offset:
-                return f"{topic} partition {partition} begins at offset {offset}"
+                return f"{topic} partition {partition} starts at offset {offset}"
     return ""

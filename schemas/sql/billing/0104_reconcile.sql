@@ -1,4 +1,4 @@
--- Reconciliation: runs of its checks, what they found to differ, and the figures of others that are held against ours.
+-- Reconciliation: runs of its checks, the drift they found, and figures of other systems that rollups are compared with.
 
 CREATE TABLE reconcile_run (
     id            bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -73,7 +73,7 @@ CREATE TABLE invoiced (
 );
 CREATE INDEX invoiced_period ON invoiced (tenant_id, customer_id, period_start);
 
--- No differences: the numbers follow from the events, but somebody took back something else than they meant.
+-- Not drift: the numbers follow from the events, but a void names something that cannot be taken back.
 CREATE TABLE void_finding (
     tenant_id    text        NOT NULL,
     customer_id  text        NOT NULL,
@@ -92,7 +92,7 @@ SELECT d.id, d.reconcile_id, d.check_name, d.tenant_id, d.customer_id, d.meter, 
 FROM drift d
 JOIN reconcile_run r ON r.id = d.reconcile_id
 WHERE d.explained_at IS NULL
-  -- A later run that looked at it again has found it again, in a row of its own, or has found it gone.
+  -- A later run of the same check replaces it: the difference is then in a row of that run, or gone.
   AND NOT EXISTS (
       SELECT FROM reconcile_run later
       WHERE later.id > r.id
@@ -104,16 +104,16 @@ WHERE d.explained_at IS NULL
 
 COMMENT ON TABLE reconcile_run IS 'Runs of `tidemark reconcile run`, one row each when it is done.';
 COMMENT ON COLUMN reconcile_run.id IS 'Number of the run, ascending.';
-COMMENT ON COLUMN reconcile_run.started_at IS 'When it began, by the clock of the database.';
+COMMENT ON COLUMN reconcile_run.started_at IS 'When it started, by the clock of the database.';
 COMMENT ON COLUMN reconcile_run.finished_at IS 'When it was stored, by the clock of the database.';
-COMMENT ON COLUMN reconcile_run.checks IS 'Checks that were asked for.';
+COMMENT ON COLUMN reconcile_run.checks IS 'Checks that were requested.';
 COMMENT ON COLUMN reconcile_run.checked IS 'Checks that came to a result.';
-COMMENT ON COLUMN reconcile_run.tenant_id IS 'The one tenant that was looked at; null for all.';
-COMMENT ON COLUMN reconcile_run.share IS 'Share of the customers that was looked at, by hash: a greater one holds a smaller one.';
+COMMENT ON COLUMN reconcile_run.tenant_id IS 'The tenant that was checked; null for all.';
+COMMENT ON COLUMN reconcile_run.share IS 'Share of the customers that was checked, by hash: a greater share contains a smaller one.';
 COMMENT ON COLUMN reconcile_run.compared_from IS 'First event time that was compared with the source; null for all.';
 COMMENT ON COLUMN reconcile_run.offsets IS 'Next offset by source topic and partition: all records before were compared.';
 COMMENT ON COLUMN reconcile_run.outcome IS 'By check: what was compared, how much differed, how much was still moving, or why it was not checked.';
-COMMENT ON TABLE drift IS 'What a run of the checks found to differ; only an explanation is ever added to a row.';
+COMMENT ON TABLE drift IS 'Differences that a run of the checks found; a row changes only by an explanation.';
 COMMENT ON COLUMN drift.id IS 'Number of the difference, for `tidemark reconcile explain-drift`.';
 COMMENT ON COLUMN drift.reconcile_id IS 'Run that found it.';
 COMMENT ON COLUMN drift.check_name IS 'Check that found it.';
@@ -125,22 +125,22 @@ COMMENT ON COLUMN drift.bucket_at IS 'First instant of the bucket that differs; 
 COMMENT ON COLUMN drift.expected IS 'What it should be, as text; null when it should not be there.';
 COMMENT ON COLUMN drift.actual IS 'What it is, as text; null when it is missing.';
 COMMENT ON COLUMN drift.delta IS 'Actual less expected, of the total or count; null when it is no number.';
-COMMENT ON COLUMN drift.explained_at IS 'When a person explained it; null while nobody has.';
+COMMENT ON COLUMN drift.explained_at IS 'When a person explained it; null until then.';
 COMMENT ON COLUMN drift.explained_by IS 'Who explained it.';
 COMMENT ON COLUMN drift.explanation IS 'Why it is so; carried on while the same difference is found again.';
-COMMENT ON TABLE reconcile_alarm IS 'When there was unexplained drift, and what was told of it in `usage.alerts`.';
-COMMENT ON COLUMN reconcile_alarm.since IS 'When it began.';
-COMMENT ON COLUMN reconcile_alarm.evidence IS 'Figures at its beginning.';
-COMMENT ON COLUMN reconcile_alarm.announced_at IS 'When the brokers had the alert of its beginning; null until then.';
+COMMENT ON TABLE reconcile_alarm IS 'When there was unexplained drift, and which alerts were sent about it.';
+COMMENT ON COLUMN reconcile_alarm.since IS 'When it started.';
+COMMENT ON COLUMN reconcile_alarm.evidence IS 'Figures at its start.';
+COMMENT ON COLUMN reconcile_alarm.announced_at IS 'When the alert of its start was sent; null until then.';
 COMMENT ON COLUMN reconcile_alarm.resolved_at IS 'When nothing was open any more; null while it lasts.';
-COMMENT ON COLUMN reconcile_alarm.resolved_announced_at IS 'When the brokers had the alert of its end; null until then.';
-COMMENT ON TABLE producer_manifest IS 'What producers say they have sent, by tenant, source and hour of event time.';
+COMMENT ON COLUMN reconcile_alarm.resolved_announced_at IS 'When the alert of its end was sent; null until then.';
+COMMENT ON TABLE producer_manifest IS 'What producers report to have sent, by tenant, source and hour of event time.';
 COMMENT ON COLUMN producer_manifest.tenant_id IS 'Tenant the events name.';
 COMMENT ON COLUMN producer_manifest.source IS 'Source the events name; empty for events without one.';
 COMMENT ON COLUMN producer_manifest.hour_start IS 'Hour of event time, UTC.';
 COMMENT ON COLUMN producer_manifest.events IS 'Different events sent, each id once.';
-COMMENT ON COLUMN producer_manifest.quantity_sum IS 'Sum of their quantities, 1 where absent, voids negative; null when the producer does not say.';
-COMMENT ON COLUMN producer_manifest.hash IS 'XOR of the hashes of their ids, see docs/reconcile.md; null when the producer does not say.';
+COMMENT ON COLUMN producer_manifest.quantity_sum IS 'Sum of their quantities, 1 where absent, voids negative; null when the producer does not report it.';
+COMMENT ON COLUMN producer_manifest.hash IS 'XOR of the hashes of their ids, see docs/reconcile.md; null when the producer does not report it.';
 COMMENT ON COLUMN producer_manifest.received_at IS 'When it was imported last.';
 COMMENT ON TABLE invoiced IS 'Quantities of invoices, imported from the billing system.';
 COMMENT ON COLUMN invoiced.invoice_id IS 'Invoice or credit note; all lines of a period add up.';
@@ -152,16 +152,16 @@ COMMENT ON COLUMN invoiced.period_start IS 'First instant of the period.';
 COMMENT ON COLUMN invoiced.period_end IS 'First instant after the period.';
 COMMENT ON COLUMN invoiced.quantity IS 'What was invoiced, in the unit of the meter; negative for a credit note.';
 COMMENT ON COLUMN invoiced.imported_at IS 'When it was imported last.';
-COMMENT ON TABLE void_finding IS 'Voids that fit no counted event, as the last reconciliation found them; what they say was subtracted all the same.';
+COMMENT ON TABLE void_finding IS 'Voids that match no counted event, as of the last reconciliation; their amounts were subtracted nevertheless.';
 COMMENT ON COLUMN void_finding.tenant_id IS 'Tenant of the customer.';
-COMMENT ON COLUMN void_finding.customer_id IS 'Customer that the void is of.';
+COMMENT ON COLUMN void_finding.customer_id IS 'Customer of the void.';
 COMMENT ON COLUMN void_finding.source IS 'Source of the void; empty when it has none.';
 COMMENT ON COLUMN void_finding.event_id IS 'Id of the void.';
 COMMENT ON COLUMN void_finding.voids IS 'Id that it takes back.';
-COMMENT ON COLUMN void_finding.why IS 'It names a void, an event that was not counted, or one with other values.';
+COMMENT ON COLUMN void_finding.why IS 'void_of_a_void, no_original (the event was not counted) or other_values.';
 COMMENT ON COLUMN void_finding.event_at IS 'Event time of the void.';
 COMMENT ON COLUMN void_finding.reconcile_id IS 'Run that found it.';
-COMMENT ON VIEW drift_open IS 'Differences that stand: unexplained, and not looked at again by a later run of the same check.';
+COMMENT ON VIEW drift_open IS 'Open differences: unexplained, and not checked again by a later run of the same check.';
 COMMENT ON COLUMN drift_open.id IS 'Number of the difference.';
 COMMENT ON COLUMN drift_open.reconcile_id IS 'Run that found it.';
 COMMENT ON COLUMN drift_open.check_name IS 'Check that found it.';
@@ -173,4 +173,4 @@ COMMENT ON COLUMN drift_open.bucket_at IS 'First instant of the bucket that diff
 COMMENT ON COLUMN drift_open.expected IS 'What it should be.';
 COMMENT ON COLUMN drift_open.actual IS 'What it is.';
 COMMENT ON COLUMN drift_open.delta IS 'Actual less expected.';
-COMMENT ON COLUMN drift_open.found_at IS 'When the run was done that found it.';
+COMMENT ON COLUMN drift_open.found_at IS 'When the run that found it finished.';

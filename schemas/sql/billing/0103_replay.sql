@@ -1,8 +1,8 @@
--- Replays: what each rebuilds, how far it is, and what was decided about it.
+-- Replays: what each one rebuilds, how far it has come, and what was decided about it.
 
 CREATE TABLE replay (
     replay_id     text        NOT NULL PRIMARY KEY CHECK (replay_id ~ '^[a-z][a-z0-9_]{0,30}$'),
-    state         text        NOT NULL CHECK (state IN ('running', 'level', 'promoted', 'reverted', 'discarded')),
+    state         text        NOT NULL CHECK (state IN ('running', 'caught_up', 'promoted', 'reverted', 'discarded')),
     scope_start   timestamptz NOT NULL,
     scope_end     timestamptz,
     tenants       text[],
@@ -18,7 +18,7 @@ CREATE TABLE replay (
     watermark     timestamptz,
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_by    text        NOT NULL,
-    level_at      timestamptz,
+    caught_up_at  timestamptz,
     CONSTRAINT replay_half_open CHECK (scope_end IS NULL OR scope_start < scope_end)
 );
 
@@ -36,23 +36,23 @@ CREATE TRIGGER never_emptied BEFORE TRUNCATE ON replay_decision FOR EACH STATEME
 
 COMMENT ON TABLE replay IS 'Replays of this run, discarded ones too.';
 COMMENT ON COLUMN replay.replay_id IS 'Name of the replay, and of its run.';
-COMMENT ON COLUMN replay.state IS 'running: rebuilding; level: done, or level with the live stream; promoted, reverted: see replay_decision; discarded: nothing of it is left.';
-COMMENT ON COLUMN replay.scope_start IS 'First event time it stands for when promoted.';
+COMMENT ON COLUMN replay.state IS 'running: rebuilding; caught_up: has applied its target, and follows the live stream if its scope is open; promoted, reverted: see replay_decision; discarded: nothing of it is left.';
+COMMENT ON COLUMN replay.scope_start IS 'First event time it covers when promoted.';
 COMMENT ON COLUMN replay.scope_end IS 'First event time after it; null: it runs on with the live stream.';
 COMMENT ON COLUMN replay.tenants IS 'Tenants it rebuilds; null for all.';
 COMMENT ON COLUMN replay.from_archive IS 'Whether its events come from the archive.';
 COMMENT ON COLUMN replay.events_topic IS 'Topic it reads.';
-COMMENT ON COLUMN replay.catalog_at IS 'Instant whose knowledge of the catalog it measures by; null: the present catalog.';
+COMMENT ON COLUMN replay.catalog_at IS 'It measures by the catalog as it was known at this instant; null: the present catalog.';
 COMMENT ON COLUMN replay.events_per_s IS 'Most events a second it reads; 0: no bound.';
 COMMENT ON COLUMN replay.read_from IS 'Arrival from which it reads; null: from the first record. Earlier than its scope, so that duplicates are known.';
-COMMENT ON COLUMN replay.late_until IS 'What arrived before this instant is not too late for it.';
-COMMENT ON COLUMN replay.starts IS 'Offsets it began at, by topic and partition.';
-COMMENT ON COLUMN replay.target IS 'Offsets it has to have applied, by topic and partition, to be level.';
-COMMENT ON COLUMN replay.reached IS 'Offsets it had applied when it was level, by topic and partition.';
-COMMENT ON COLUMN replay.watermark IS 'Arrival watermark of its rollups when it was level.';
-COMMENT ON COLUMN replay.started_at IS 'When it began, by the clock of the database.';
-COMMENT ON COLUMN replay.started_by IS 'Who began it.';
-COMMENT ON COLUMN replay.level_at IS 'When it was level.';
+COMMENT ON COLUMN replay.late_until IS 'Events that arrived before this instant are not too late for it.';
+COMMENT ON COLUMN replay.starts IS 'Offsets it started at, by topic and partition.';
+COMMENT ON COLUMN replay.target IS 'Offsets it has to apply, by topic and partition, to be caught up.';
+COMMENT ON COLUMN replay.reached IS 'Offsets it had applied when it was caught up, by topic and partition.';
+COMMENT ON COLUMN replay.watermark IS 'Arrival watermark of its rollups when it was caught up.';
+COMMENT ON COLUMN replay.started_at IS 'When it was started, by the clock of the database.';
+COMMENT ON COLUMN replay.started_by IS 'Who started it.';
+COMMENT ON COLUMN replay.caught_up_at IS 'When it was caught up.';
 COMMENT ON TABLE replay_decision IS 'What was decided about replays; never changed.';
 COMMENT ON COLUMN replay_decision.id IS 'Order of decisions.';
 COMMENT ON COLUMN replay_decision.replay_id IS 'The replay.';
