@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated
 
 import typer
 
 from tidemark.cli.until_stopped import until_stopped
+from tidemark.core.service import LibraryLog
 from tidemark.core.settings import load
 from tidemark.core.supervisor import Supervisor, log
 from tidemark.serve.roles import ROLES, chosen, not_configured, services_of
@@ -28,6 +30,7 @@ def serve(roles: Roles = None, run_id: RunId = None) -> None:
     settings = load(run_id=run_id)
     names = chosen(settings, None if roles is None else [name.strip() for name in roles.split(",") if name.strip()])
     services = services_of(settings, names)
+    logging.basicConfig(handlers=[LibraryLog()], level=logging.WARNING)
     stop = until_stopped()
     idle = {} if roles is not None else not_configured(settings)
     log("started", roles={role: [one.name for one in many] for role, many in services.items()}, not_configured=idle,

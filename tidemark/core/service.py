@@ -7,6 +7,7 @@ them; `core.supervisor` runs many, a thread each.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random
 import sys
@@ -63,6 +64,17 @@ def logger(component: str) -> Log:
             sys.stderr.flush()
 
     return log
+
+
+class LibraryLog(logging.Handler):
+    """Writes what libraries log as the same JSON lines, so that a log holds nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line; the component is the name of the library's logger."""
+        levels: dict[int, Level] = {logging.INFO: "info", logging.WARNING: "warning"}
+        more = {"traceback": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+        level = levels.get(record.levelno, "error")
+        logger(record.name)("logged", level=level, message=record.getMessage(), **more)
 
 
 @dataclass(frozen=True, slots=True)

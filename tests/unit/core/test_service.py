@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.core.errors import StandbyError, UnavailableError
-from tidemark.core.service import LONGEST_RETRY_S, MOST_RETRY_S, STANDBY_S, Loop, Service, logger, retry_s
+from tidemark.core.service import LONGEST_RETRY_S, MOST_RETRY_S, STANDBY_S, LibraryLog, Loop, Service, logger, retry_s
 
 DOWN = UnavailableError("Redis cannot be used", "start it")
 OTHER = StandbyError("another intake is at work.", "end one of the two.")
@@ -205,3 +206,17 @@ def test_a_log_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("sys.stderr", Gone())
     logger("limits")("looked")
+
+
+def test_what_a_library_logs_is_a_line_of_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    library = logging.getLogger("tests.of.the.service")
+    library.addHandler(LibraryLog())
+    library.warning("node %s refused\n", 7)
+    try:
+        raise BUG
+    except ZeroDivisionError:
+        library.exception("lost")
+    refused, lost = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (refused["component"], refused["level"]) == ("tests.of.the.service", "warning")
+    assert refused["message"] == "node 7 refused\n"
+    assert (lost["level"], "ZeroDivisionError" in lost["traceback"]) == ("error", True)
