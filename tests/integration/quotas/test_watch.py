@@ -222,7 +222,7 @@ def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
         monitor.run_once()
         with connected(run) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark watch'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark quotas'"
             )
         with pytest.raises(UnavailableError, match="Postgres"):
             monitor.run_once()
