@@ -13,8 +13,9 @@ from tidemark.billing.messages import LedgerReader
 from tidemark.core import postgres
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
-from tidemark.oracle.compare import Difference, compare, schema_of
+from tidemark.oracle.compare import Difference, compare
 from tidemark.oracle.oracle import Oracle
+from tidemark.oracle.relations import schema_of
 
 # Tenant, customer, meter, dims, begin of the period.
 Place = tuple[str, str, str, str, datetime]

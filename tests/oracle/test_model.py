@@ -14,8 +14,9 @@ from tests.unit.catalogs import source_of_history
 from tests.unit.dry_run.models import POLICY
 from tidemark.dry_run.fold import GRAINS, Bucket, Cell, Grain, Series
 from tidemark.dry_run.model import Model
-from tidemark.oracle.compare import compare, schema_of
+from tidemark.oracle.compare import compare
 from tidemark.oracle.oracle import Oracle
+from tidemark.oracle.relations import schema_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

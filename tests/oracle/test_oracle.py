@@ -8,9 +8,10 @@ import pytest
 from tests.oracle import support
 from tests.oracle.support import at, catalog_of, event, millis, void
 from tidemark.core.errors import TidemarkError
-from tidemark.oracle.compare import compare, live_values, schema_of
+from tidemark.oracle.compare import compare, live_values
 from tidemark.oracle.deltas import check_deltas
 from tidemark.oracle.oracle import Oracle, Rules, statement_named
+from tidemark.oracle.relations import schema_of
 
 CATALOG = {
     "calendars": {"ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"}},

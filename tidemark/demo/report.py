@@ -21,8 +21,9 @@ from tidemark.core.terminal import Table, draw, one_line
 from tidemark.dead_letters.records import read_dead_letters, whole_and_partial
 from tidemark.demo.percentiles import MOST_OFF, Percentiles, compare, drawn
 from tidemark.oracle.alerts import AlertCheck, committed_alerts
-from tidemark.oracle.compare import GRAINS, Difference, compare_postgres, compare_redis, live_rows
+from tidemark.oracle.compare import Difference, compare_postgres, compare_redis, live_rows
 from tidemark.oracle.oracle import Counts, Oracle, Rules
+from tidemark.oracle.relations import GRAINS
 
 LIVE_SHOWN = ("JFK/B6", "EWR/UA", "LGA/DL", "JFK/HA", "LGA/F9")
 # Meters whose value is the total of the counter.

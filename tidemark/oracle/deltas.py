@@ -13,8 +13,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
-from tidemark.oracle.compare import Difference, compare_relations, load, schema_of
+from tidemark.oracle.compare import Difference, compare_relations
 from tidemark.oracle.oracle import Oracle, statement_named
+from tidemark.oracle.relations import load, schema_of
 
 _OFFSETS = [
     ("events", pa.int64()),

@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 
 from tidemark.core.rollup_views import Overlay
-from tidemark.oracle.compare import GRAINS, load, schema_of
 from tidemark.oracle.oracle import Oracle
+from tidemark.oracle.relations import GRAINS, load, schema_of
 from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
 from tidemark.reconcile.sample import Wanted
 

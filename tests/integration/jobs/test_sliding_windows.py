@@ -21,7 +21,8 @@ from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.core import postgres
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
-from tidemark.oracle.compare import SLIDING, compare_postgres
+from tidemark.oracle.compare import compare_postgres
+from tidemark.oracle.relations import SLIDING
 
 SIXTY_DAYS_S = 60 * 86_400
 SIMPLE = {

@@ -19,8 +19,9 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.core.kafka import dump
 from tidemark.dead_letters import records as dlq
-from tidemark.oracle.compare import GRAINS, compare, live_rows, schema_of
+from tidemark.oracle.compare import compare, live_rows
 from tidemark.oracle.oracle import Oracle
+from tidemark.oracle.relations import GRAINS, schema_of
 from tidemark.quotas import daemon as watch
 from tidemark.quotas.rules import RULES
 

@@ -33,8 +33,8 @@ from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import Settings
-from tidemark.oracle.compare import schema_of
 from tidemark.oracle.oracle import Oracle
+from tidemark.oracle.relations import schema_of
 from tidemark.replay import reprocess
 from tidemark.replay import run as replay_run
 from tidemark.replay.diff import diff

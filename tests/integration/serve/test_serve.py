@@ -20,7 +20,7 @@ from psycopg import sql
 from jobs.flink.rest import wait_until
 from tests.integration.relay import Relay
 from tests.integration.storage import OwnRedis, own_run
-from tidemark.core import migrate, topics
+from tidemark.core import postgres, topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 
@@ -81,7 +81,7 @@ def serving(run: Settings, roles: str, log: Path) -> Iterator[Serving]:
 
 def count(run: Settings, customer: str) -> None:
     """Store a counter, as `rollup` does."""
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL(COUNTER).format(sql.Identifier(run.names.usage_schema, "usage_period")), [customer])
 
 
@@ -95,7 +95,7 @@ def terminate_sessions(run: Settings) -> int:
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'tidemark %'
     """
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         return int(connection.execute(ended).fetchall()[0][0])
 
 
@@ -159,5 +159,5 @@ def test_a_black_holed_postgres_stops_neither_the_heartbeat_nor_a_stop(
 
 
 def _number(run: Settings, query: str) -> int:
-    with migrate.connect(run.postgres) as connection:
+    with postgres.connect(run.postgres) as connection:
         return int(connection.execute(query).fetchall()[0][0])
