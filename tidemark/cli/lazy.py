@@ -67,7 +67,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "dry-run": (
         "dry_run",
-        "Count a file of events as the jobs would with this catalog: what is rejected, and what all meters come to.",
+        "Count a file of events as the jobs would with this catalog: rejected events, and the usage of all meters.",
     ),
     "demo": (
         "demo",
