@@ -1,10 +1,10 @@
-"""Settings of the services that do not depend on a port or a path: one source for the local stack and for compose."""
+"""Settings of the services that do not depend on a port or a path: for the local stack and for compose."""
 
 from __future__ import annotations
 
 _MIB = 1024 * 1024
 
-# The largest record: a DLQ record carries an event of any size the broker took, in base64 (4/3) and with its reason.
+# The largest record: a DLQ record carries an event of any size the broker accepts, in base64 (4/3) and with its reason.
 MAX_MESSAGE_BYTES = 3 * _MIB
 
 DATABASE = "tidemark"

@@ -35,7 +35,7 @@ def topic_schema(topic: str) -> dict[str, Any]:
 
 
 def released_schema(topic: str) -> dict[str, Any]:
-    """The schema of one topic in `TOPICS` as others rely on it; `schemas.compatibility` guards it."""
+    """The released schema of one topic in `TOPICS`, on which others rely; `schemas.compatibility` guards it."""
     return _json("topics", "released", f"{topic}.schema.json")
 
 

@@ -1,4 +1,4 @@
-"""Tells whether a changed JSON Schema of a topic breaks producers of what we accept, or readers of what we send.
+"""Checks whether a changed JSON Schema of a topic breaks producers of events, or readers of what Tidemark produces.
 
 A schema that is *accepted* may only come to accept more: whatever the old one accepts, the new one must too. Where
 unknown fields are tolerated, a new field with a type of its own breaks, because producers may send it already and mean
@@ -8,7 +8,7 @@ A schema that is *produced* may only come to allow less: whatever the new one al
 required field goes, no type gets wider, no enum longer. Marks in the old schema make room: with `x-open-enum` readers
 cope with values of that enum that they do not know, with `x-open-fields` they ignore fields that they do not know.
 
-Where two schemas differ in a way that cannot be judged here, that counts as breaking.
+A difference between two schemas that cannot be compared here counts as breaking.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ _SPEAKS_OF = {
 
 
 def breaking_changes(old: Any, new: Any, direction: Direction) -> list[str]:
-    """What of the change from `old` to `new` breaks somebody, a line each with the path; empty when nothing does.
+    """The breaking changes from `old` to `new`, a line each with the path; empty when there are none.
 
     Raises
     ------
     ValueError
-        A `$ref` is not one into the schema's own `$defs`, or refers to itself.
+        A `$ref` does not point into the schema's own `$defs`, or refers to itself.
     """
     before, after = plain(old), plain(new)
     if direction == "accepted":
-        found = _Judge(narrow_name="old", wide_name="new").excess(unmarked(before), unmarked(after), "$")
+        found = _Comparison(narrow_name="old", wide_name="new").excess(unmarked(before), unmarked(after), "$")
     else:
-        found = _Judge(narrow_name="new", wide_name="old").excess(unmarked(after), opened(before), "$")
+        found = _Comparison(narrow_name="new", wide_name="old").excess(unmarked(after), opened(before), "$")
     return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
+class _Comparison:
     """Finds what one plain schema (`narrow`) allows and another (`wide`) does not."""
 
     narrow_name: str
@@ -157,12 +157,12 @@ class _Judge:
             case _ if keyword in _UPPER or keyword in _LOWER:
                 yield from self._bound(keyword, part, wide, path)
             case _ if keyword not in part or not same(part[keyword], wide[keyword]):
-                yield f"{path}: {keyword} differs, which cannot be judged."
+                yield f"{path}: {keyword} differs, which cannot be compared."
 
     def _bound(self, keyword: str, part: Schema, wide: Schema, path: str) -> Iterator[str]:
         own, limit = part.get(keyword), wide[keyword]
         if own is None or (own > limit if keyword in _UPPER else own < limit):
-            written = "none" if own is None else own
+            written = "missing" if own is None else own
             yield f"{path}: {keyword} is {written} in the {self.narrow_name} schema, {limit} in the {self.wide_name}."
 
     def _properties(self, part: Schema, wide: Schema, path: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One way to write a JSON Schema: without references, annotations and synonyms, so that equal ones are equal."""
+"""A canonical form of JSON Schema: without references, annotations and synonyms, so that schemas can be compared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plain(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
     Raises
     ------
     ValueError
-        A `$ref` is not one into the schema's own `$defs`, or refers to itself.
+        A `$ref` does not point into the schema's own `$defs`, or refers to itself.
     """
     root = schema if root is None else root
     if isinstance(schema, bool):
@@ -42,7 +42,7 @@ def plain(schema: Any, root: Any = None, seen: tuple[str, ...] = ()) -> Any:
 
 def _resolve(reference: str, root: Any, seen: tuple[str, ...]) -> Any:
     if not reference.startswith("#/$defs/") or reference in seen:
-        raise ValueError(f"$ref {reference} is not one into the schema's own $defs, or refers to itself.")
+        raise ValueError(f"$ref {reference} does not point into the schema's own $defs, or refers to itself.")
     return root["$defs"][reference.removeprefix("#/$defs/")]
 
 
@@ -70,7 +70,7 @@ def _with_enum(schema: Schema) -> Schema:
 
 
 def unmarked(schema: Any) -> Any:
-    """A plain schema to the letter: without marks."""
+    """A plain schema taken literally: without marks."""
     if isinstance(schema, list):
         return [unmarked(item) for item in schema]
     if not isinstance(schema, dict):
@@ -79,7 +79,7 @@ def unmarked(schema: Any) -> Any:
 
 
 def opened(schema: Any) -> Any:
-    """What readers of a plain schema are prepared for: its marks taken at their word, and gone."""
+    """The values that readers of a plain schema must expect: its marks applied, and removed."""
     if isinstance(schema, list):
         return [opened(item) for item in schema]
     if not isinstance(schema, dict):
@@ -116,9 +116,9 @@ def types_of(schema: Any) -> set[str]:
     return kinds
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two plain schemas are written alike; Python takes 1 and True for equal, JSON does not."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+def same(left: Any, right: Any) -> bool:
+    """Whether two plain schemas have the same JSON; in Python 1 and True are equal, in JSON they are not."""
+    return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
 def allows(schema: Any, value: Any) -> bool:

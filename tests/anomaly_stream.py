@@ -1,4 +1,4 @@
-"""Five days of usage for the tests of `anomaly`: a spike, a drop, a silence, bad events, and what must be said of them.
+"""Five days of usage for the tests of `anomaly`: a spike, a drop, a silence, bad events, and the expected alerts.
 
 day     1 . . . 2 . . . 3 . . . 4 . . . 5 . . . |close
 acme    ================================^^^=====      customer c-1 six times its usage for two hours, on day 5
@@ -77,7 +77,7 @@ def _factor(tenant: str, customer: str, at_ms: int) -> float:
 
 
 def expected(stream: Iterable[Usage]) -> list[AlertRow]:
-    """What the pure detectors say about the stream."""
+    """Alerts of the pure detectors about the stream."""
     minutes: dict[Series, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(lambda: [0, Decimal(0)]))
     for one in stream:
         if one.rejected:
@@ -96,7 +96,7 @@ def expected(stream: Iterable[Usage]) -> list[AlertRow]:
 
 
 def send(settings: Settings, stream: Iterable[Usage]) -> None:
-    """Write it where `meter` would; what closes the stream goes to every partition, so that each has a watermark."""
+    """Write it where `meter` would; the last records go to every partition, so that each has a watermark."""
     partitions = settings.topics.partitions
     with Sender(settings.kafka) as sender:
         for index, one in enumerate(stream):

@@ -1,4 +1,4 @@
-"""The stack the integration and chaos tiers share: started once a run on free ports, always stopped.
+"""The stack that the integration and chaos tiers share: started once a run on free ports, always stopped.
 
 Workers of pytest-xdist share it too: each has a database of its own, so that what one file does to the catalog is not
 another's, and what else there is (topics, keys, jobs) is apart by run id.
@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start jobs take minutes, so they go first; what disturbs the stack goes last."""
+    """Files that start jobs take minutes, so they run first; tests that disturb the stack run last."""
     items.sort(key=lambda item: (_folder(item) == "chaos", not _starts_jobs(item)))
 
 
@@ -124,7 +124,7 @@ def warm_client() -> Iterator[WarmClient]:
 
 @pytest.fixture(scope="session")
 def submitted_warm(warm_client: WarmClient) -> Iterator[None]:
-    """Jobs are submitted by the client that stays."""
+    """Submit jobs by the client that stays."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(submit, "flink_run", warm_client.flink_run)
         yield
@@ -132,7 +132,7 @@ def submitted_warm(warm_client: WarmClient) -> Iterator[None]:
 
 @contextmanager
 def by_flink_run() -> Iterator[None]:
-    """Jobs are submitted as the product does it, by `flink run`."""
+    """Submit jobs as the product does, by `flink run`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(submit, "flink_run", FLINK_RUN)
         yield

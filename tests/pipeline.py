@@ -96,7 +96,7 @@ class Pipeline:
                 )
 
     def committed(self) -> int:
-        """Source records that a completed checkpoint of `meter` has behind it."""
+        """Source records that a completed checkpoint of `meter` covers."""
         group = self.settings.names.group("meter")
         return sum(committed_offsets(self.settings.kafka, group, self.settings.topics.events).values())
 
@@ -105,14 +105,14 @@ class Pipeline:
         wait_until(lambda: self.committed() >= count, COUNTED_WITHIN_S, f"{count} records to be committed")
 
     def wait_offsets(self) -> None:
-        """Wait until `meter` has committed the offsets of the whole source topic, which closing and replays go by.
+        """Wait until `meter` has committed the offsets of the whole source topic, on which closing and replays rely.
 
         An idle consumer commits them when its fetch has timed out, so up to 10 s after `wait_drained`.
         """
         self.wait_committed(sum(end_offsets(self.settings.kafka, self.settings.topics.events).values()))
 
     def wait_drained(self) -> None:
-        """Wait until what `meter` makes of the whole source topic is committed."""
+        """Wait until the output of `meter` for the whole source topic is committed."""
         name = self.settings.names.job("meter")
         topic = self.settings.topics.events
         last = {partition: end - 1 for partition, end in end_offsets(self.settings.kafka, topic).items() if end}
@@ -140,11 +140,11 @@ class Pipeline:
         return Counter(dlq.whole_and_partial(dlq.read_dead_letters(self.settings))[0])
 
     def partial_dead_letters(self) -> Counter[str]:
-        """What single meters refused of counted events, by reason."""
+        """Refusals of single meters for counted events, by reason."""
         return Counter(dlq.whole_and_partial(dlq.read_dead_letters(self.settings))[1])
 
     def assert_exact(self, oracle: Oracle) -> None:
-        """Everything stored, live, streamed and rejected is what the oracle says, both ways, exactly."""
+        """Everything stored, live, streamed and rejected equals the oracle's result, both ways, exactly."""
         wait_until_counted(self.settings, oracle, settle_s=COUNTED_WITHIN_S)
         counts = oracle.counts()
         assert counts.offsets_in == sum(end_offsets(self.settings.kafka, self.settings.topics.events).values())

@@ -1,4 +1,4 @@
-"""What the events of the seeded stream look like: their types, their fields, and the three ways to write them."""
+"""The events of the seeded stream: their types, their fields, and the three ways to write them."""
 
 from __future__ import annotations
 

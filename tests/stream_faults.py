@@ -1,4 +1,4 @@
-"""Ways to spoil an event of the seeded stream, each with the reason it must be rejected with."""
+"""Ways to spoil an event of the seeded stream, each with the expected reason of rejection."""
 
 from __future__ import annotations
 

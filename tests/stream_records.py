@@ -1,4 +1,4 @@
-"""Records of the seeded stream, and what must come of them by construction."""
+"""Records of the seeded stream, and their outcome by construction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Identity = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """One record to send, and what it must become.
+    """One record to send, and its expected outcome.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class StreamRecord:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What must come of a stream: offsets_in = counted + duplicates + sum of rejected.
+    """Expected counts of a stream: offsets_in = counted + duplicates + sum of rejected.
 
     Parameters
     ----------

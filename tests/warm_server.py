@@ -19,7 +19,7 @@ WORKERS = {"_python_worker_execution_mode": "process"}
 
 
 def serve() -> None:
-    """Run the program of each request on standard input; the answer is an empty text, or what went wrong."""
+    """Run the program of each request on standard input; the answer is an empty text, or the error."""
     for line in sys.stdin:
         request = json.loads(line)
         os.environ.clear()
@@ -37,7 +37,7 @@ def serve() -> None:
 
 
 def remote_settings(request: dict[str, Any]) -> EnvironmentSettings:
-    """What `flink run` makes of its options: which cluster, and which state to restore."""
+    """The options of `flink run`: the cluster, and the state to restore."""
     address = urlsplit(request["rest"])
     options = {"execution.target": "remote", "rest.address": address.hostname, "rest.port": address.port}
     if request["restore"]:

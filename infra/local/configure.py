@@ -1,4 +1,4 @@
-"""Write the configuration files of the services and of supervisord; every `up` writes them anew."""
+"""Writes the configuration files of the services and of supervisord; every `up` writes them again."""
 
 from __future__ import annotations
 

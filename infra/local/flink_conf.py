@@ -1,4 +1,4 @@
-"""Fill in infra/flink/config.yaml, for the local stack or the image (`python -m infra.local.flink_conf SHIPPED`)."""
+"""Fills in infra/flink/config.yaml, for the local stack or the image (`python -m infra.local.flink_conf SHIPPED`)."""
 
 from __future__ import annotations
 

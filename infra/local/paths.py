@@ -1,4 +1,4 @@
-"""Where one local stack keeps its things, and where all stacks of a machine share what they fetched."""
+"""Paths of one local stack, and of the cache that all stacks of a machine share."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Paths:
 
 
 def short_hash(text: str | bytes) -> str:
-    """Twelve hex digits that name a content."""
+    """Twelve hex digits that identify a content."""
     return blake2b(text if isinstance(text, bytes) else text.encode(), digest_size=6).hexdigest()
 
 
@@ -123,7 +123,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def locked(lock: Path, *, wait: bool, what: str) -> Iterator[None]:
-    """Hold a file lock; it is gone with the process, so an interrupted run leaves nothing behind.
+    """Hold a file lock; it ends with the process, so an interrupted run leaves nothing behind.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def locked(lock: Path, *, wait: bool, what: str) -> Iterator[None]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone may read, complete or not at all."""
+    """Write a file that only its owner may read, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

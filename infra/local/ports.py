@@ -67,7 +67,7 @@ def _other_port(taken: set[int]) -> int:
 
 
 def refuse_taken(ports: dict[str, int], path: Path) -> None:
-    """Raise when another program sits on a kept port; call it only while the stack is down.
+    """Raise when another program uses a kept port; call it only while the stack is down.
 
     Raises
     ------

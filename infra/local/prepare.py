@@ -1,4 +1,4 @@
-"""Prepare the data directories once: Kafka's storage, Postgres's cluster, role, database and extension."""
+"""Prepares the data directories once: Kafka's storage, Postgres's cluster, role, database and extension."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _initdb(paths: Paths, parts: Provisioned, user: tuple[int, int]) -> None:
 
 
 def _postgres_user(rootfs: Path) -> tuple[int, int]:
-    """User and group id of `postgres` inside the tree; outside they may belong to anyone or no one."""
+    """User and group id of `postgres` inside the tree; outside they may belong to any user, or to none."""
     for line in (rootfs / "etc/passwd").read_text().splitlines():
         name, _, uid, gid, *_ = line.split(":")
         if name == _ADMIN:
@@ -115,7 +115,7 @@ def _empty(directory: Path) -> None:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, env=base_environment(), check=False, text=True, capture_output=True)
     if done.returncode != 0:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise TidemarkError(
-            f"`{' '.join(command[:1] + command[-4:])}` ended with {done.returncode}; it said:\n{said}\n"
+            f"`{' '.join(command[:1] + command[-4:])}` ended with {done.returncode}; its output:\n{output}\n"
         )

@@ -1,4 +1,4 @@
-"""Ask each service whether it is really ready; an open port alone is not an answer."""
+"""Checks whether each service is ready; an open port alone is not enough."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service said: ready or not, its version, and a detail for people."""
+    """Result of a probe: ready or not, the version, and a detail for people."""
 
     ready: bool
     version: str = ""
@@ -29,7 +29,7 @@ class Answer:
 
 
 def kafka(port: int) -> Answer:
-    """Send a metadata request; the version is the broker's protocol level as the client tells it."""
+    """Send a metadata request; the version is the broker's protocol version as the client reports it."""
     # The client leaves its sockets open when it cannot connect, and polling would pile them up: ask the port first.
     socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S).close()
     milliseconds = int(_TIMEOUT_S * 1_000)
@@ -44,7 +44,7 @@ def kafka(port: int) -> Answer:
 
 
 def postgres(port: int, passfile: Path, user: str = ROLE, database: str = DATABASE) -> Answer:
-    """Run a query; ready means that the TimescaleDB extension is there."""
+    """Run a query; ready means that the TimescaleDB extension exists."""
     with psycopg.connect(
         host="127.0.0.1", port=port, user=user, dbname=database, passfile=str(passfile), connect_timeout=int(_TIMEOUT_S)
     ) as connection:
@@ -65,7 +65,7 @@ def redis_server(port: int) -> Answer:
 
 
 def jobmanager(port: int) -> Answer:
-    """Ask the REST interface."""
+    """Query the REST interface."""
     answer = requests.get(f"http://127.0.0.1:{port}/overview", timeout=_TIMEOUT_S)
     answer.raise_for_status()
     seen = answer.json()
@@ -73,7 +73,7 @@ def jobmanager(port: int) -> Answer:
 
 
 def taskmanager(port: int) -> Answer:
-    """Ask whether the JobManager knows a TaskManager with slots."""
+    """Check that the JobManager knows a TaskManager with slots."""
     answer = requests.get(f"http://127.0.0.1:{port}/overview", timeout=_TIMEOUT_S)
     answer.raise_for_status()
     seen = answer.json()
@@ -84,7 +84,7 @@ def taskmanager(port: int) -> Answer:
 
 
 def ask(service: str, ports: dict[str, int], paths: Paths) -> Answer:
-    """Ask one service; a failure is an answer too."""
+    """Probe one service; a failure gives an answer too."""
     probes: dict[str, Callable[[], Answer]] = {
         "kafka": lambda: kafka(ports["kafka"]),
         "postgres": lambda: postgres(ports["postgres"], paths.passfile),

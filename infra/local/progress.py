@@ -1,4 +1,4 @@
-"""How the stack tells what it is doing; the command line draws it, tests may stay silent."""
+"""Progress of the stack: the command line draws it, tests may stay silent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Announces a step, and that it has ended."""
+    """Announces a step and its end."""
 
     def step(self, text: str) -> AbstractContextManager[None]:
         """Context around a step that may take more than a moment."""
@@ -18,7 +18,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Says nothing."""
+    """Prints nothing."""
 
     def step(self, text: str) -> AbstractContextManager[None]:
         """Do nothing around the step."""
@@ -31,7 +31,7 @@ class Lines:
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Announce a step, and say how long it took."""
+        """Announce a step, and report how long it took."""
         sys.stderr.write(f"{text} …\n")
         started = time.monotonic()
         yield

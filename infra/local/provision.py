@@ -1,4 +1,4 @@
-"""Fetch what the stack runs on, once a machine: Debian packages, the Debian tree with TimescaleDB, and the jars."""
+"""Fetches the parts of the stack, once a machine: Debian packages, the Debian tree with TimescaleDB, and the jars."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """Where the fetched parts are."""
+    """Paths of the fetched parts."""
 
     rootfs: Path
     flink_jars: Path
@@ -38,7 +38,7 @@ class Provisioned:
 
 
 def locations() -> Provisioned:
-    """Where the parts are, or will be; a change of versions changes the names, so nothing stale is ever used."""
+    """Paths of the parts, present or not; a change of versions changes the names, so no stale part is used."""
     pom = short_hash(POM.read_bytes())
     rootfs = short_hash(f"{DEBIAN_OF_POSTGRES} {_ROOTFS_PACKAGES}")
     cache = cache_dir()
@@ -51,7 +51,7 @@ def provision(progress: Progress) -> Provisioned:
     Raises
     ------
     TidemarkError
-        Not root, or a fetch failed three times; the message ends with what the program said.
+        Not root, or a fetch failed three times; the message ends with the output of the program.
 
     """
     parts = locations()
@@ -89,7 +89,7 @@ def _stop_system_redis() -> None:
 
 
 def _once(target: Path, progress: Progress, text: str, make: Callable[[Path], None]) -> None:
-    """Make a directory under a temporary name and rename it when complete: half-made is never taken for complete."""
+    """Make a directory under a temporary name and rename it when complete, so that it is never used incomplete."""
     if target.is_dir():
         return
 
@@ -119,7 +119,7 @@ def _remove_half_made(cache: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree; refuses when something is mounted inside, because removal would reach through the mount.
+    """Remove a tree; refuses when something is mounted inside, because removal would delete what is mounted.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def _make_rootfs(target: Path) -> None:
 
 
 def _again(fetch: Callable[[], None]) -> None:
-    """Fetch, again when it fails: networks do."""
+    """Fetch, and retry when it fails."""
     for last in (*[False] * (_TRIES - 1), True):
         try:
             fetch()
@@ -170,8 +170,8 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True)
     if done.returncode == 0:
         return
-    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+    output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
     raise UnavailableError(
-        f"`{' '.join(command[:4])} …` ended with {done.returncode}; it said:\n{said}\n",
+        f"`{' '.join(command[:4])} …` ended with {done.returncode}; its output:\n{output}\n",
         "check network and disk space, then run the same command again; it goes on where it stopped.",
     )

@@ -1,4 +1,4 @@
-"""Find and end processes a stack left behind, told by a mark in their environment; run before a TaskManager starts."""
+"""Ends processes that a stack left behind, found by a mark in their environment; runs before a TaskManager starts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _mark(process: Path, root: Path) -> str:
 
 
 def reap(root: Path, program: str = "", grace_s: float = 10.0) -> int:
-    """End the marked processes: asked first, killed after `grace_s`; returns how many there were."""
+    """End the marked processes: first TERM, after `grace_s` KILL; returns their number."""
     first = marked(root, program)
     for pid, name in first.items():
         # Postgres waits for its clients on TERM; INT is its fast shutdown.

@@ -1,4 +1,4 @@
-"""Bring the local stack up, down and away; each step looks at what is already so, and an interruption costs nothing."""
+"""Starts, stops and removes the local stack; each step checks what is done already, so it may be interrupted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ServiceStatus:
 
 @dataclass(slots=True)
 class Stack:
-    """One local stack, told from others by its state directory."""
+    """One local stack, identified by its state directory."""
 
     paths: Paths = field(default_factory=Paths.of)
     progress: Progress = field(default_factory=Silent)
@@ -58,7 +58,7 @@ class Stack:
         return Supervisor(self.paths)
 
     def up(self) -> None:
-        """Provision, configure, start, and wait until every service answers.
+        """Provision, configure, start, and wait until every service is ready.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Stack:
             with self.progress.step("preparing data directories"):
                 prepare.prepare_kafka(self.paths, parts)
                 prepare.prepare_postgres(self.paths, parts)
-            # Step 4: start, or take over what changed, and wait.
+            # Step 4: start, or apply what changed, and wait.
             self._start(running=running)
             self._await_ready(ports)
 
@@ -156,7 +156,7 @@ class Stack:
             self._end_strays()
 
     def clean(self) -> None:
-        """Stop everything and remove the state directory; what was fetched stays in the cache."""
+        """Stop everything and remove the state directory; downloads stay in the cache."""
         self.down()
         with self._locked():
             if self.paths.root.is_dir():
@@ -166,7 +166,7 @@ class Stack:
         self.paths.lock.unlink(missing_ok=True)
 
     def _check_own(self) -> None:
-        """Refuse to remove a directory that no `up` made."""
+        """Refuse to remove a directory that `up` did not create."""
         if any(self.paths.root.iterdir()) and not self.paths.ports.is_file():
             raise TidemarkError(f"{self.paths.root} was not made by `tidemark up`.", "correct --state-dir.")
 

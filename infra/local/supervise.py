@@ -31,7 +31,7 @@ class Supervisor:
         self._paths = paths
 
     def pid(self) -> int | None:
-        """Process id of the running supervisord, or None; a stale pid file is told by the command line."""
+        """Process id of the running supervisord, or None; the command line of the process reveals a stale pid file."""
         try:
             pid = int(self._paths.supervisor_pid.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -57,7 +57,7 @@ class Supervisor:
         _until(self.answers, _START_S, f"supervisord did not answer within {_START_S:.0f} s.", self._paths.logs)
 
     def answers(self) -> bool:
-        """Whether it takes commands."""
+        """Whether it accepts commands."""
         try:
             self._call("getState")
         except (OSError, xmlrpc.client.Error):
@@ -65,7 +65,7 @@ class Supervisor:
         return True
 
     def update(self) -> list[str]:
-        """Take over a changed configuration; returns the programs that were added, changed or removed."""
+        """Apply a changed configuration; returns the programs that were added, changed or removed."""
         added, changed, removed = self._call("reloadConfig")[0]
         for name in (*changed, *removed):
             self._call("stopProcessGroup", name)
@@ -75,7 +75,7 @@ class Supervisor:
         return [*added, *changed, *removed]
 
     def state(self, program: str) -> dict[str, Any]:
-        """Supervisord's word on a program: statename, pid, start, now, spawnerr ..."""
+        """Supervisord's information about a program: statename, pid, start, now, spawnerr ..."""
         info: dict[str, Any] = self._call("getProcessInfo", program)
         return info
 

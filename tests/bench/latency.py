@@ -48,7 +48,7 @@ class Sampler(threading.Thread):
         self.seen: dict[tuple[int, int], int] = {}
 
     def run(self) -> None:
-        """Sample until told to end."""
+        """Sample until the end is requested."""
         while not self._ended.wait(1.0):
             self.sample()
 

@@ -37,7 +37,7 @@ from tidemark_client.keys import counter_key
 CUSTOMERS = 10_000
 SAMPLED = 2_000
 CAP = 1_000
-# A JVM that is still compiling takes this long to reach its pace; figures before and after are told apart.
+# A JVM that is still compiling takes this long to reach its pace; figures before and after are reported separately.
 WARM_UP_S = 45
 BURST_S = 0.01
 SETTLE_S = 5.0
@@ -79,7 +79,7 @@ class Denials(threading.Thread):
         self.seen_ms: dict[int, tuple[int, int]] = {}
 
     def run(self) -> None:
-        """Sample until told to end."""
+        """Sample until the end is requested."""
         while not self._ended.wait(1.0):
             self.sample()
 
@@ -156,16 +156,16 @@ def measure(settings: Settings, rate: int, seconds: int) -> dict[str, Any]:
     ended.set()
     alerts = found.get(timeout=30)
     denied = {customer: at - due_ms[customer][0] for customer, (_, at) in denials.seen_ms.items()}
-    told = {customer: at - due_ms[customer][0] for customer, at in alerts.items() if customer in due_ms}
+    alerted = {customer: at - due_ms[customer][0] for customer, at in alerts.items() if customer in due_ms}
     cold = {customer for customer, (at, _) in due_ms.items() if at < warm_ms}
     # One event more is what a customer sends in CUSTOMERS / rate seconds.
     over = {customer: (n - 1 - due_ms[customer][1]) * CUSTOMERS / rate for customer, (n, _) in denials.seen_ms.items()}
     return {
-        "rate": rate, "seconds": seconds, "customers": CUSTOMERS, "capped": len(due_ms), "told": len(told),
+        "rate": rate, "seconds": seconds, "customers": CUSTOMERS, "capped": len(due_ms), "alerted": len(alerted),
         **{
             name: {
                 "denied": figures([ms for customer, ms in denied.items() if (customer in cold) == is_cold]),
-                "alert": figures([ms for customer, ms in told.items() if (customer in cold) == is_cold]),
+                "alert": figures([ms for customer, ms in alerted.items() if (customer in cold) == is_cold]),
                 "overshoot_s_max": max((s for customer, s in over.items() if (customer in cold) == is_cold), default=0),
             }
             for name, is_cold in (("first_45_s", True), ("after", False))

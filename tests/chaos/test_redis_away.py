@@ -1,4 +1,4 @@
-"""Redis killed while events flow: counting goes on, and counters of idle customers are right again within 30 s."""
+"""Redis killed while events flow: counting continues, and counters of idle customers are right again within 30 s."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from jobs.flink.rest import wait_until
 from tests.pipeline import pipeline
 from tests.streams import CATALOG, generate
 from tidemark.core.settings import Settings
-from tidemark.live.counters import watch
+from tidemark.core.supervisor import Supervisor
+from tidemark.live.counters import service
 from tidemark.oracle.compare import compare_redis
 
 # The promise is 30 s; the rest is what a loaded machine may take for reading everything back.
@@ -24,10 +25,10 @@ CONVERGED_WITHIN_S = 90.0
 
 
 @contextmanager
-def keeper(settings: Settings) -> Iterator[None]:
-    """The keeper of the run's counters, as `tidemark live watch` runs it."""
+def redis_sync(settings: Settings) -> Iterator[None]:
+    """What keeps the run's counters right, as `tidemark serve --roles live` runs it."""
     ended = threading.Event()
-    thread = threading.Thread(target=watch, args=(settings, ended))
+    thread = threading.Thread(target=Supervisor({"live": [service(settings)]}, ended).run)
     thread.start()
     try:
         yield
@@ -54,8 +55,8 @@ def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
         finally:
             stack.local.supervisor.start_program("redis")
         wait_until(lambda: probes.ask("redis", ports, stack.local.paths).ready, 30, "Redis to come back")
-        # No customer sends anything from here on; the keeper alone makes the counters right.
-        with run.oracle() as oracle, keeper(run.settings):
+        # No customer sends anything from here on; the Redis sync alone corrects the counters.
+        with run.oracle() as oracle, redis_sync(run.settings):
             wait_until(
                 lambda: compare_redis(oracle, run.settings) == [], CONVERGED_WITHIN_S, "the counters to be right"
             )

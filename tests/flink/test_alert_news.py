@@ -11,10 +11,10 @@ from jobs.flink.statements import statement
 COLUMNS = "fingerprint STRING, status STRING, tenant_id STRING, body STRING, seen_at AS PROCTIME()"
 
 
-def news(env: TableEnvironment, file: Path, told: list[str]) -> list[tuple[str, str, int]]:
+def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str, str, int]]:
     """Fingerprint, body and turn of what passes, given `fingerprint,status` in their order."""
     env.get_config().set("parallelism.default", "1")
-    file.write_text("".join(f"{one},acme,{place}\n" for place, one in enumerate(told)))
+    file.write_text("".join(f"{alert},acme,{place}\n" for place, alert in enumerate(alerts)))
     env.execute_sql(
         f"CREATE TEMPORARY TABLE alert_candidates ({COLUMNS}) "
         f"WITH ('connector' = 'filesystem', 'path' = 'file://{file}', 'format' = 'csv')"
@@ -26,7 +26,7 @@ def news(env: TableEnvironment, file: Path, told: list[str]) -> list[tuple[str, 
 
 
 def test_a_status_passes_when_it_is_news_and_an_end_only_after_a_begin(env: TableEnvironment, tmp_path: Path) -> None:
-    told = ["a,firing", "a,firing", "b,resolved", "a,resolved", "a,resolved", "b,firing", "a,firing", "b,resolved"]
-    passed = news(env, tmp_path / "told.csv", told)
+    alerts = ["a,firing", "a,firing", "b,resolved", "a,resolved", "a,resolved", "b,firing", "a,firing", "b,resolved"]
+    passed = news(env, tmp_path / "alerts.csv", alerts)
     #  a: begins (0), repeats, ends (3), repeats, begins again (6);  b: an end of nothing, begins (5), ends (7)
     assert sorted(passed) == [("a", "0", 1), ("a", "3", 2), ("a", "6", 3), ("b", "5", 1), ("b", "7", 2)]

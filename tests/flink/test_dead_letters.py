@@ -16,7 +16,7 @@ from udfs.meters.meter import Meter
 RAWS = [raw_event(), raw_event(), b"{", raw_event(event_id='e"2', properties={"a": 1}), raw_event(event_id="e-3")]
 
 
-def letters(env: TableEnvironment, file: Path) -> list[DlqRecord]:
+def written(env: TableEnvironment, file: Path) -> list[DlqRecord]:
     """What the views make of the decoded rows, as records of the topic."""
     env.get_config().set("parallelism.default", "1")
     env.execute_sql(
@@ -31,7 +31,7 @@ def letters(env: TableEnvironment, file: Path) -> list[DlqRecord]:
         return [from_json(row[0]) for row in rows]
 
 
-def test_partial_dead_letters_are_told_once_beside_the_whole_ones(env: TableEnvironment, tmp_path: Path) -> None:
+def test_partial_dead_letters_are_written_once_beside_the_whole_ones(env: TableEnvironment, tmp_path: Path) -> None:
     meters = (Meter("count", ("call",), "count"), *(Meter(name, ("call",), "sum", value=name) for name in "ab"))
     batch = decoded(RAWS, by=decoder(meters_of(*meters)))
     rows = zip(batch.keys, batch.measurements, batch.rejects, strict=True)
@@ -47,7 +47,7 @@ def test_partial_dead_letters_are_told_once_beside_the_whole_ones(env: TableEnvi
     file = tmp_path / "decoded.json"
     file.write_text("\n".join(map(json.dumps, lines)))
 
-    found = letters(env, file)
+    found = written(env, file)
 
     assert sorted((one.offset, one.meter or "", one.reason, one.partial) for one in found) == [
         (100, "a", "missing_value", True), (100, "b", "missing_value", True), (102, "", "truncated_json", False),

@@ -29,7 +29,7 @@ def test_an_event_is_decoded_once_for_all_sinks(plan: Plan) -> None:
     assert len([scan for scan in scans if "raw_events" in scan]) == 1
 
 
-def test_what_single_meters_refused_is_told_after_the_dedupe_and_shares_it_with_what_is_counted(plan: Plan) -> None:
+def test_refusals_of_single_meters_are_written_after_the_dedupe_and_share_it_with_counting(plan: Plan) -> None:
     nodes = {node["id"]: node for node in plan["nodes"]}
     parents: dict[int, list[int]] = {}
     for edge in plan["edges"]:

@@ -1,4 +1,4 @@
-"""A receiver on loopback that answers as it is told, and remembers what it was sent."""
+"""A receiver on loopback with configurable responses, which keeps what it was sent."""
 
 from __future__ import annotations
 

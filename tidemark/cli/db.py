@@ -26,13 +26,13 @@ def _group() -> None:
 
 
 def migrate(run_id: RunId = None, as_json: Json = False) -> None:
-    """Bring tables and catalog up to date; what is current is left alone."""
+    """Bring tables and catalog up to date; migrations that were applied are skipped."""
     settings = load(run_id=run_id)
     say(f"migrating {settings.postgres.url} …")
     applied = core_migrate.migrate(settings)
-    lines = [f"{one.schema}: {one.name}" for one in applied]
+    lines = [f"{migration.schema}: {migration.name}" for migration in applied]
     emit(
-        {"applied": [{"schema": one.schema, "name": one.name} for one in applied]},
+        {"applied": [{"schema": migration.schema, "name": migration.name} for migration in applied]},
         ["applied:", *lines] if lines else "the database is up to date",
         as_json=as_json,
     )

@@ -1,4 +1,4 @@
-"""`tidemark doctor`: what is wrong with this machine or stack, and how to put each thing right."""
+"""`tidemark doctor`: checks this machine and the local stack, and gives a fix for each failure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UP = "tidemark up"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, whether it is right, what was found, and the fix when it is not."""
+    """One line: what was checked, whether it is right, the value found, and the fix when it is wrong."""
 
     check: str
     ok: bool
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Check machine, versions, ports, services and time zones; each failing line says its fix."""
+    """Check machine, versions, ports, services and time zones; each failing line has its fix."""
     findings = examine(Paths.of(state_dir))
     ok = all(finding.ok for finding in findings)
     emit({"ok": ok, "checks": [asdict(finding) for finding in findings]}, _table(findings), as_json=as_json)
@@ -93,12 +93,12 @@ def _java() -> Finding:
         f"apt-get install openjdk-{versions.JAVA_MAJOR}-jre-headless, or point JAVA_HOME at Java {versions.JAVA_MAJOR}"
     )
     try:
-        said = subprocess.run([java(), "-version"], check=False, text=True, capture_output=True).stderr
+        output = subprocess.run([java(), "-version"], check=False, text=True, capture_output=True).stderr
     except TidemarkError as error:
         return Finding("Java", ok=False, found=error.what, fix=fix)
-    found = re.search(r'version "((\d+)[^"]*)"', said)
-    ok = found is not None and int(found[2]) == versions.JAVA_MAJOR
-    return Finding("Java", ok, found[1] if found else said.strip(), fix)
+    installed = re.search(r'version "((\d+)[^"]*)"', output)
+    ok = installed is not None and int(installed[2]) == versions.JAVA_MAJOR
+    return Finding("Java", ok, installed[1] if installed else output.strip(), fix)
 
 
 def _maven() -> Finding:
@@ -145,7 +145,7 @@ def _disk(paths: Paths) -> Finding:
 
 
 def _ports(ports: dict[str, int], *, running: bool) -> list[Finding]:
-    """Up: every port listens. Down: every port is free for it."""
+    """If the stack is up, every port listens; if it is down, every port is free."""
     findings = []
     for name, port in ports.items():
         free = is_free(port)

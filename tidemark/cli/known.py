@@ -1,4 +1,4 @@
-"""Whether a tenant, customer or meter that somebody typed exists, with a suggestion when it does not."""
+"""Checks that a tenant, customer or meter on the command line exists; suggests another if it does not."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tidemark.core.settings import Settings
 from tidemark.live import active_version
 
 _TIMEOUT_MS = 10_000
-# Names that a suggestion is looked for in: comparing more would take longer than typing it again.
+# Names compared for a suggestion: comparing more would take longer than typing it again.
 _COMPARED = 5_000
 _LISTED = 5
 
 _TENANT = "SELECT EXISTS (SELECT FROM catalog.tenant WHERE tenant_id = %(tenant)s)"
 _TENANTS = "SELECT DISTINCT tenant_id FROM catalog.tenant ORDER BY 1 LIMIT %(most)s"
-# Events that feed no meter are counted by this one, which no catalog names.
+# Events that no meter measures are counted by this meter, which is in no catalog.
 _METERS = """
 SELECT DISTINCT meter FROM catalog.meter WHERE tenant_id = %(tenant)s OR tenant_id IS NULL
 UNION SELECT 'tidemark.unmeasured'
@@ -41,30 +41,30 @@ UNION
 def known(settings: Settings, tenant: str, customer: str | None = None, meter: str | None = None) -> None:
     """Check that a tenant is in the catalog, that it has the meter, and that the customer is known or has usage.
 
-    Versions of every time count: what ended can still be asked about.
+    Versions of all times count, so that ended entries can still be queried.
 
     Raises
     ------
     UsageError
-        One of them is not known; names what comes close.
+        One of them is not known; suggests a similar name.
     UnavailableError
-        Postgres does not answer.
+        Postgres cannot be reached.
     """
     asked: dict[str, Any] = {"tenant": tenant, "customer": customer, "most": _COMPARED}
     run_once(settings.postgres, "known", lambda db: _check(db, settings, asked, meter), timeout_ms=_TIMEOUT_MS)
 
 
 def suggestion(wrong: str, names: Iterable[str]) -> str:
-    """What to write instead of `wrong`: the closest name, else a few of those there are, else nothing."""
-    there = sorted(set(names))
-    folded = {name.casefold(): name for name in reversed(there)}
+    """What to write instead of `wrong`: the closest name, else a few of the existing names, else nothing."""
+    existing = sorted(set(names))
+    folded = {name.casefold(): name for name in reversed(existing)}
     close = difflib.get_close_matches(wrong.casefold(), folded, n=1)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
-    if not there:
+    if not existing:
         return ""
-    more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
-    return f"there are {', '.join(map(repr, there[:_LISTED]))}{more}."
+    more = f" and {len(existing) - _LISTED} more" if len(existing) > _LISTED else ""
+    return f"there are {', '.join(map(repr, existing[:_LISTED]))}{more}."
 
 
 def _check(db: psycopg.Connection, settings: Settings, asked: dict[str, Any], meter: str | None) -> None:
@@ -77,7 +77,7 @@ def _check(db: psycopg.Connection, settings: Settings, asked: dict[str, Any], me
         if meter not in meters:
             raise UsageError(f"{tenant} has no meter {meter!r}.", suggestion(meter, meters))
     if customer is not None:
-        # A replay has no ledger: its own rollups.
+        # A replay has no ledger, so its own rollups are read.
         names = settings.names
         read = names.usage_schema if active_version.promoted(db, names) is None else names.billing_schema
         schema = sql.Identifier(read)

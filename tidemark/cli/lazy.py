@@ -1,4 +1,4 @@
-"""The commands of `tidemark` by name: the module of one is imported when it is called, and not to list them."""
+"""The commands of `tidemark` by name: the module of a command is imported when it is called, not to list it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typer.core import TyperCommand, TyperGroup
 
 # Module of tidemark.cli and first paragraph of the help, in the order of `tidemark --help`.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("stack", "Start Kafka, TimescaleDB, Redis and Flink, and make the tables; what runs is left alone."),
-    "down": ("stack", "Stop the jobs behind savepoints and then all services; the data stays."),
-    "status": ("stack", "Show each service, where it is, and whether it answers; exit code 3 unless all do."),
-    "clean": ("stack", "Stop everything and remove the stack's data; what was fetched stays in the cache."),
-    "doctor": ("doctor", "Check machine, versions, ports, services and time zones; each failing line says its fix."),
-    "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and what it means."),
+    "up": (
+        "stack",
+        "Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone.",
+    ),
+    "down": ("stack", "Stop the jobs with savepoints and then all services; the data stays."),
+    "status": ("stack", "Show each service, its address, and whether it is ready; exit code 3 unless all are."),
+    "clean": ("stack", "Stop everything and remove the stack's data; downloads stay in the cache."),
+    "doctor": ("doctor", "Check machine, versions, ports, services and time zones; each failing line has its fix."),
+    "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),
     "db": ("db", "The database."),
     "catalog": ("catalog", "Tenants, customers, calendars, meters, limits and alert policy."),
-    "submit": ("submit", "Submit a job to the cluster, restoring its newest state; a job that runs is left alone."),
-    "stop": ("submit", "Stop a job behind a savepoint; `submit` goes on from it."),
+    "submit": ("submit", "Submit a job to the cluster, restoring its newest state; a running job is left alone."),
+    "stop": ("submit", "Stop a job with a savepoint; `submit` continues from it."),
     "send": (
         "send",
-        "Send each line of a file as one event, as it is; a bad line is sent too and ends in the dead-letter topic.",
+        "Send each line of a file as one event, unchanged; an invalid line is sent too and becomes a dead letter.",
     ),
     "usage": (
         "usage",
@@ -35,8 +38,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard.",
     ),
     "live": ("live", "Live counters in Redis."),
-    "watch": ("watch", "Volume, series and unique values of tenants."),
-    "alerts": ("alerts", "Alerts: intake, tail, acknowledgements, statistics."),
+    "serve": (
+        "serve",
+        "Run roles beside the jobs until SIGTERM or Ctrl-C; logs JSON lines to stderr, and never ends by itself.",
+    ),
+    "quotas": ("quotas", "Volume, series and unique values of tenants."),
+    "alerts": ("alerts", "Alerts: tail, acknowledgements, statistics."),
     "deliver": ("responses", "Notifications to receivers."),
     "respond": ("responses", "Automated responses to alerts."),
     "dlq": ("dlq", "Events that were not counted."),
@@ -48,11 +55,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("ledger", "Show what a number is made of: its versions, and the offsets of the events in it."),
     "trace": (
         "trace",
-        "Show every record with an event id, which one was counted, and what it fed; exit code 1 when there is none.",
+        "Show every record with an event id, which one was counted, and its totals; exit code 1 without a record.",
     ),
     "period": (
         "period",
-        "Print the billing period that holds an instant: start and end (not included), and why they are there.",
+        "Print the billing period that contains an instant: start and end (exclusive), and how they were found.",
     ),
     "reconcile": ("reconcile", "Numbers against where they came from."),
     "replay": ("replay", "Rebuild usage as a second version, compare, switch, switch back."),
@@ -74,7 +81,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Bring everything up, count real flights through the jobs, and compare with the oracle.",
     ),
 }
-# The local stack belongs to a checkout: the wheel, which the image is made of, has neither it nor the demo.
+# The local stack belongs to a checkout: the wheel, which is in the image, has neither the stack nor the demo.
 LOCAL = frozenset({"stack", "doctor", "demo"})
 
 
@@ -85,7 +92,7 @@ def commands() -> dict[str, tuple[str, str]]:
 
 
 class LazyCommand(TyperCommand):
-    """A command that is known by name and help, and imported when it is called or completed."""
+    """A command of which only name and help are known until it is called or completed, and then imported."""
 
     def __init__(self, name: str, module: str, text: str) -> None:
         super().__init__(name, help=text)

@@ -1,4 +1,4 @@
-"""`tidemark`: the app, and how errors that a person can act on become exit codes."""
+"""`tidemark`: the app, and the exit codes of expected errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _root(
 
 
 def main() -> None:
-    """Run a command; an expected error is one message on stderr and its exit code."""
+    """Run a command; an expected error becomes a message on stderr and an exit code."""
     try:
         app()
     except TidemarkError as error:
@@ -50,7 +50,7 @@ def main() -> None:
             say(f"fix:   {error.fix}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
+        say("interrupted; the same command continues where it stopped")
         sys.exit(_INTERRUPTED)
 
 

@@ -1,4 +1,4 @@
-"""The result of a command: text, or one JSON document with `--json`; and all that commands print with."""
+"""The result of a command: text, or one JSON document with `--json`; and the printing functions of commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def emit(document: Any, text: Any, *, as_json: bool) -> None:
 
 
 def as_document(document: Any) -> str:
-    """A document as JSON on one line; control characters escaped as JSON has it."""
+    """A document as JSON on one line, with control characters escaped."""
     return safe_json(json.dumps(document, default=str, ensure_ascii=False))
 
 

@@ -1,4 +1,4 @@
-"""`tidemark period`: the billing period that holds an instant, and why; needs no catalog and no service."""
+"""`tidemark period`: the billing period that contains an instant, and why; needs no catalog and no service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def period(
     at: Annotated[str, typer.Option(help="Instant with Z or an offset, or a date: local midnight.")],
     anchor: Annotated[
         str | None,
-        typer.Option(help="Begin of a period: date (local midnight), local date-time, or instant. Else aligned."),
+        typer.Option(help="Start of a period: date (local midnight), local date-time, or instant. Else aligned."),
     ] = None,
     interval: Annotated[str | None, typer.Option(help="ISO 8601, for example P1M, P2W, P1Y6M, P45D, PT6H.")] = None,
     boundaries: Annotated[
@@ -39,17 +39,17 @@ def period(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the billing period that holds an instant: start and end (not included), and why they are there."""
+    """Print the billing period that contains an instant: start and end (exclusive), and how they were found."""
     try:
         calendar, notes = _calendar(anchor, interval, timezone, _listed(boundaries or []))
         ms = _instant(at, timezone)
-        found = calendar.period_at(ms)
+        holding = calendar.period_at(ms)
         why = [*notes, *_why(calendar, calendar.index_at(ms), interval or "")]
     except CalendarError as error:
         raise UsageError(str(error), "docs/calendars.md has the rules, with examples.") from None
-    start, end = rfc3339(found.start_ms), rfc3339(found.end_ms)
-    moments = [("start", found.start_ms), ("end", found.end_ms), ("at", ms)]
-    lines = [f"{name:<6} {rfc3339(one):<24} {_shown(one, timezone)} local" for name, one in moments]
+    start, end = rfc3339(holding.start_ms), rfc3339(holding.end_ms)
+    moments = [("start", holding.start_ms), ("end", holding.end_ms), ("at", ms)]
+    lines = [f"{name:<6} {rfc3339(moment):<24} {_shown(moment, timezone)} local" for name, moment in moments]
     text = "\n".join([*lines, *(f"{'' if row else 'why':<6} {line}" for row, line in enumerate(why))])
     emit({"start": start, "end": end}, text, as_json=as_json)
 
@@ -69,14 +69,14 @@ def _with_ms(ms: int, timezone: str) -> str:
 
 
 def _listed(options: list[str]) -> list[str]:
-    return [one.strip() for option in options for one in option.split(",") if one.strip()]
+    return [text.strip() for option in options for text in option.split(",") if text.strip()]
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
 def _instant(text: str, timezone: str) -> int:
-    """Epoch ms of `--at`; what is finer than a millisecond is cut off, and no boundary is so fine."""
+    """Epoch ms of `--at`, rounded down: no boundary is finer than a millisecond."""
     if _DATE.fullmatch(text):
         ms = instant_of(_midnight("--at", text), timezone)
     elif _INSTANT.fullmatch(text):
@@ -95,7 +95,7 @@ def _instant(text: str, timezone: str) -> int:
 def _calendar(
     anchor: str | None, interval: str | None, timezone: str, boundaries: list[str]
 ) -> tuple[Calendar | BoundaryCalendar, list[str]]:
-    """The calendar that was asked for, and how its anchor was read."""
+    """The requested calendar, and how its anchor was interpreted."""
     if boundaries or interval is None:
         calendar = parse_calendar(anchor, interval, timezone, boundaries)
         return calendar, [f"Periods are listed: {len(boundaries)} boundaries, local times in {timezone}."]
@@ -109,7 +109,7 @@ def _calendar(
 
 
 def _anchor(text: str, timezone: str, *, hours: bool) -> tuple[datetime, str]:
-    """Wall-clock time of `--anchor`, and how it was read."""
+    """Local time of `--anchor`, and how it was interpreted."""
     if _DATE.fullmatch(text):
         return parse_anchor(text), "local midnight of the date given"
     if not _INSTANT.fullmatch(text):
@@ -118,9 +118,9 @@ def _anchor(text: str, timezone: str, *, hours: bool) -> tuple[datetime, str]:
     local = instant.astimezone(zone(timezone)).replace(tzinfo=None)
     if local.microsecond % 1_000 or not MIN_MS <= (instant - _EPOCH) // timedelta(milliseconds=1) < MAX_MS:
         raise CalendarError(f"anchor {text[:80]!r} is outside the years 1970 to 2100, or finer than a millisecond.")
-    origin = "what the clock there shows at the instant given"
+    origin = "the local time at the instant given"
     if local.fold and not hours:
-        origin += "; it shows that time twice and this is the second, but an anchor is a local time and means the first"
+        origin += "; this local time occurs twice and this is the second, but an anchor is a local time: the first"
     return local, origin
 
 
@@ -128,7 +128,7 @@ def _midnight(name: str, text: str) -> datetime:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise CalendarError(f"{name} {text!r} is no day of the calendar.") from None
+        raise CalendarError(f"{name} {text!r} is not a day of the calendar.") from None
     return datetime(day.year, day.month, day.day)  # noqa: DTZ001 - local, the zone is an argument of its own
 
 
@@ -136,7 +136,7 @@ def _read(name: str, text: str) -> datetime:
     try:
         return datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise CalendarError(f"{name} {text[:80]!r} is no instant: {error}.") from None
+        raise CalendarError(f"{name} {text[:80]!r} is not an instant: {error}.") from None
 
 
 # --- why --------------------------------------------------------------------------------------------------------------
@@ -152,12 +152,12 @@ def _why(calendar: Calendar | BoundaryCalendar, k: int, interval: str) -> Iterat
         return
     else:
         yield f"This is period {k}: it begins {k} x {interval} after the anchor and ends {k + 1} x {interval} after it."
-    yield from _why_there("start", calendar, k)
-    yield from _why_there("end", calendar, k + 1)
+    yield from _adjustments("start", calendar, k)
+    yield from _adjustments("end", calendar, k + 1)
 
 
-def _why_there(name: str, calendar: Calendar | BoundaryCalendar, k: int) -> Iterator[str]:
-    """How a boundary differs from what the rule says first, if it does: clamped, moved by a gap, first of a repeat."""
+def _adjustments(name: str, calendar: Calendar | BoundaryCalendar, k: int) -> Iterator[str]:
+    """How a boundary was adjusted, if it was: clamped, moved by a gap, or the first of a repeated time."""
     local = calendar.wall_clock(k)
     if isinstance(calendar, Calendar) and calendar.interval.unit in "MY" and local.day != calendar.anchor.day:
         yield f"{name}: {local:%Y-%m} has no day {calendar.anchor.day}, so it is clamped to {local.date().isoformat()}."

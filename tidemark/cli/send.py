@@ -1,4 +1,4 @@
-"""`tidemark send`: events from a file into Kafka, one per line."""
+"""`tidemark send`: sends events from a file to Kafka, one per line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def send(
     rate: Annotated[float | None, typer.Option(help="Lines a second; as fast as possible by default.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Send each line of a file as one event, as it is; a bad line is sent too and ends in the dead-letter topic."""
+    """Send each line of a file as one event, unchanged; an invalid line is sent too and becomes a dead letter."""
     settings = load()
     columns = (TextColumn("sending"), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
     with core_send.open_lines(file, sys.stdin.buffer) as lines, Progress(*columns, console=progress) as bar:

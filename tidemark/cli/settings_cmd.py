@@ -1,4 +1,4 @@
-"""`tidemark settings`: every setting with its value and meaning, or a check of them."""
+"""`tidemark settings`: lists every setting with its value and meaning, or checks them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.settings import ENV_PREFIX, every_setting, flat, load, settings_file
 
-Check = Annotated[bool, typer.Option("--check", help="Say only whether they are right; exit code 2 when not.")]
+Check = Annotated[bool, typer.Option("--check", help="Only check whether they are valid; exit code 2 if not.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -18,11 +18,11 @@ def register(app: typer.Typer) -> None:
 
 
 def settings(check: Check = False, as_json: Json = False) -> None:
-    """Show every setting, its value (secrets masked) and what it means."""
+    """Show every setting, its value (secrets masked) and its meaning."""
     loaded = load()
     source = str(settings_file() or "no file")
     if check:
-        emit({"ok": True, "file": source}, f"settings are right ({source}, {ENV_PREFIX}*)", as_json=as_json)
+        emit({"ok": True, "file": source}, f"settings are valid ({source}, {ENV_PREFIX}*)", as_json=as_json)
         return
     values = loaded.model_dump(mode="json")
     emit({"file": source, "settings": values}, _table(flat(values)), as_json=as_json)

@@ -25,7 +25,7 @@ from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
 _JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
-# A step shorter than this is not worth a line when it ends.
+# The end of a step shorter than this gets no line.
 _WORTH_A_LINE_S = 1.0
 
 
@@ -42,7 +42,7 @@ class Steps:
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
-        """Announce a step, and say how long it took."""
+        """Announce a step, and report how long it took."""
         started = time.monotonic()
         if progress.is_terminal:
             with progress.status(one_line(f"{text} …")):
@@ -68,7 +68,7 @@ def settings_of(stack: Stack) -> Settings:
 
 
 def bring_up(stack: Stack) -> Settings:
-    """Start services, then make tables, then start what needs them: keeper, watch, intake and delivery."""
+    """Start services, then make tables, then start what needs them: `tidemark serve`."""
     stack.up()
     settings = settings_of(stack)
     with Steps().step("migrating the database"):
@@ -81,11 +81,11 @@ def bring_up(stack: Stack) -> Settings:
 def up(
     state_dir: StateDir = None,
     jobs: Annotated[
-        bool, typer.Option("--jobs", help="Also make the topics, and submit `meter` and `rollup`.")
+        bool, typer.Option("--jobs", help="Also create the topics, and submit `meter` and `rollup`.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Start Kafka, TimescaleDB, Redis and Flink, and make the tables; what runs is left alone."""
+    """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir)
     settings = bring_up(stack)
     if jobs:
@@ -102,7 +102,7 @@ def up(
 
 
 def _apply_topics(settings: Settings) -> None:
-    """Create the topics that are missing, beside a source topic that history was loaded into too."""
+    """Create the topics that are missing, also beside a source topic into which history was loaded."""
     try:
         topics.apply(settings)
     except UsageError:
@@ -114,21 +114,21 @@ def down(
     force: Annotated[bool, typer.Option("--force", help="Do not wait for savepoints of the jobs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop the jobs behind savepoints and then all services; the data stays."""
+    """Stop the jobs with savepoints and then all services; the data stays."""
     stack = stack_of(state_dir)
     stack.down(None if force else lambda: _stop_jobs(settings_of(stack)))
     emit({"state": "down"}, "the stack is down; its data stays (remove it: tidemark clean)", as_json=as_json)
 
 
 def clean(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Stop everything and remove the stack's data; what was fetched stays in the cache."""
+    """Stop everything and remove the stack's data; downloads stay in the cache."""
     stack = stack_of(state_dir)
     stack.clean()
-    emit({"state": "clean"}, f"{stack.paths.root} is gone", as_json=as_json)
+    emit({"state": "clean"}, f"{stack.paths.root} was removed", as_json=as_json)
 
 
 def status(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Show each service, where it is, and whether it answers; exit code 3 unless all do."""
+    """Show each service, its address, and whether it is ready; exit code 3 unless all are."""
     stack = stack_of(state_dir)
     lines = stack.status()
     services = [line for line in lines if line.service not in DAEMONS]
@@ -140,17 +140,17 @@ def status(state_dir: StateDir = None, as_json: Json = False) -> None:
 
 
 def _stop_jobs(settings: Settings) -> None:
-    """Stop every job of Tidemark behind a savepoint, jobs of replays too."""
+    """Stop every job of Tidemark with a savepoint, including jobs of replays."""
     try:
         jobs = FlinkRest(settings.flink.rest_url).jobs()
     except UnavailableError:
-        return  # Flink is away, and no job can run without it
+        return  # Flink is down, and no job can run without it
     for job in jobs:
-        found = _JOB_NAME.fullmatch(job.name)
-        if found is None or job.state in ENDED:
+        match = _JOB_NAME.fullmatch(job.name)
+        if match is None or job.state in ENDED:
             continue
-        with Steps().step(f"stopping {job.name} behind a savepoint"):
-            _stop_job(settings.with_changes({"run_id": found[2] or ""}), found[1])
+        with Steps().step(f"stopping {job.name} with a savepoint"):
+            _stop_job(settings.with_changes({"run_id": match[2] or ""}), match[1])
 
 
 def _stop_job(settings: Settings, job: str) -> None:
@@ -158,8 +158,8 @@ def _stop_job(settings: Settings, job: str) -> None:
         stop(settings, job)
     except TidemarkError as error:
         raise TidemarkError(
-            f"{settings.names.job(job)} could not be stopped behind a savepoint: {error.what}",
-            "wait until it runs, or `tidemark down --force`: it will go on from its last checkpoint.",
+            f"{settings.names.job(job)} could not be stopped with a savepoint: {error.what}",
+            "wait until it runs, or `tidemark down --force`: it will continue from its last checkpoint.",
         ) from error
 
 

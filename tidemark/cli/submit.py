@@ -1,4 +1,4 @@
-"""`tidemark submit` and `tidemark stop`: start a job where it left off, stop it behind a savepoint."""
+"""`tidemark submit` and `tidemark stop`: start a job where it stopped, stop it with a savepoint."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def submit(
     end: Annotated[str, typer.Option("--to", help="Instant, partition:offset;… or `latest`: a bounded run.")] = "",
     from_savepoint: Annotated[str, typer.Option(help="Checkpoint or savepoint to restore; default: the newest.")] = "",
     accept: Annotated[
-        list[str] | None, typer.Option(help="Setting that may differ from what the state was made with; repeatable.")
+        list[str] | None, typer.Option(help="Setting that may differ from the one the state was made with; repeatable.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a job to the cluster, restoring its newest state; a job that runs is left alone."""
+    """Submit a job to the cluster, restoring its newest state; a running job is left alone."""
     settings = load(run_id=run_id)
     say(f"submitting {job.value} …")
     done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or ())
     if not done.already_running:
         FlinkRest(settings.flink.rest_url).wait_running(done.job_id)
-    state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the beginning'}"
+    state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
     emit(
         {
             "job": job.value,
@@ -62,9 +62,9 @@ def submit(
 
 
 def stop(job: JobName, run_id: RunId = None, as_json: Json = False) -> None:
-    """Stop a job behind a savepoint; `submit` goes on from it."""
+    """Stop a job with a savepoint; `submit` continues from it."""
     settings = load(run_id=run_id)
-    say(f"stopping {job.value} behind a savepoint …")
+    say(f"stopping {job.value} with a savepoint …")
     savepoint = flink_submit.stop(settings, job.value)
     text = f"{job.value} stopped; savepoint {savepoint}" if savepoint else f"{job.value} was not running"
     emit({"job": job.value, "savepoint": savepoint}, text, as_json=as_json)

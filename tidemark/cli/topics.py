@@ -30,9 +30,9 @@ def _group() -> None:
 
 
 def apply(create_time: CreateTime = False, run_id: RunId = None, as_json: Json = False) -> None:
-    """Create the topics that are missing; what exists is left alone."""
+    """Create the topics that are missing; existing topics are left alone."""
     settings = load(run_id=run_id)
-    say(f"looking at topics of {settings.kafka.bootstrap} …")
+    say(f"checking topics of {settings.kafka.bootstrap} …")
     applied = topics.apply(settings, create_time=create_time)
-    lines = [f"{one.topic}: {'created' if one.created else 'unchanged'}" for one in applied]
-    emit({"topics": [asdict(one) for one in applied]}, lines, as_json=as_json)
+    lines = [f"{result.topic}: {'created' if result.created else 'unchanged'}" for result in applied]
+    emit({"topics": [asdict(result) for result in applied]}, lines, as_json=as_json)

@@ -34,7 +34,7 @@ def trace(
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
-    """Show every record with an event id, which one was counted, and what it fed; exit code 1 when there is none."""
+    """Show every record with an event id, which one was counted, and its totals; exit code 1 without a record."""
     settings = load(run_id=run_id)
     bounds = {name: None if text is None else _at(text) for name, text in (("since", since), ("until", until))}
     if tenant is not None:

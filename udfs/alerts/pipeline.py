@@ -42,7 +42,7 @@ def live_counters(status: Status, *, at_ms: int, evidence: Mapping[str, Any]) ->
         severity="warning",
         summary=_LIVE_SUMMARIES[status],
         suggested_action="Look at Redis: whether it runs, has memory left, and takes writes.",
-        runbook="docs/architecture.md#redis-being-away",
+        runbook="docs/architecture.md#when-redis-is-down",
         at_ms=at_ms,
         source=METER_SOURCE,
         fingerprint=fingerprint(LIVE_COUNTERS),

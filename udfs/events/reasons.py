@@ -23,21 +23,21 @@ class Reason(StrEnum):
     EVENT_TOO_LARGE = "event_too_large", "The value is over the size limit."
     INVALID_UTF8 = "invalid_utf8", "The bytes are not UTF-8."
     MALFORMED_JSON = "malformed_json", "The text is not JSON."
-    TRUNCATED_JSON = "truncated_json", "The text is the beginning of JSON and then stops."
+    TRUNCATED_JSON = "truncated_json", "The text is truncated JSON."
     NOT_AN_OBJECT = "not_an_object", "The JSON is not an object."
     NESTING_TOO_DEEP = "nesting_too_deep", "Objects and arrays are nested over the limit."
-    DUPLICATE_KEY = "duplicate_key", "An object has one key twice, so its meaning depends on the reader."
+    DUPLICATE_KEY = "duplicate_key", "An object has a key twice, so its meaning depends on the reader."
     NUL_CHARACTER = "nul_character", "A string holds \\u0000, which the database cannot store."
-    INVALID_UNICODE = "invalid_unicode", "A string holds half a surrogate pair."
+    INVALID_UNICODE = "invalid_unicode", "A string holds an unpaired surrogate."
     MISSING_FIELD = "missing_field", "A required field is absent."
     WRONG_TYPE = "wrong_type", "A field has another JSON type than its contract."
     INVALID_ID = "invalid_id", "An id is empty or holds control characters, line separators or marks of text direction."
     ID_TOO_LONG = "id_too_long", "An id is over the length limit."
     UNKNOWN_TENANT = "unknown_tenant", "The catalog has no such tenant at the event time."
-    UNKNOWN_EVENT_TYPE = "unknown_event_type", "No meter of the tenant takes this event type at the event time."
-    UNSUPPORTED_SCHEMA_VERSION = "unsupported_schema_version", "The schema version is not one that is known."
+    UNKNOWN_EVENT_TYPE = "unknown_event_type", "No meter of the tenant accepts this event type at the event time."
+    UNSUPPORTED_SCHEMA_VERSION = "unsupported_schema_version", "The schema version is unknown."
     INVALID_TIMESTAMP = "invalid_timestamp", "The timestamp is null, not RFC 3339, or outside 1970 to 2100."
-    TIMESTAMP_WITHOUT_ZONE = "timestamp_without_zone", "The timestamp has no UTC offset, so it names no instant."
+    TIMESTAMP_WITHOUT_ZONE = "timestamp_without_zone", "The timestamp has no UTC offset, so it is not an instant."
     TOO_LATE = "too_late", "The event arrived later after its event time than the grace allows."
     IN_FUTURE = "in_future", "The event time is further after the arrival than clock skew allows."
     NON_FINITE_QUANTITY = "non_finite_quantity", "The quantity is NaN or infinite."
@@ -45,7 +45,7 @@ class Reason(StrEnum):
     QUANTITY_OUT_OF_RANGE = "quantity_out_of_range", "The quantity is not within +-10^18, or +-10^12 for weighted_sum."
     QUANTITY_TOO_PRECISE = (
         "quantity_too_precise",
-        "A value has more than 9 decimals, and a meter of this event takes it exactly.",
+        "A value has more than 9 decimals, and a meter of this event requires exact values.",
     )
     NEGATIVE_QUANTITY = "negative_quantity", "A meter of this event does not allow negative quantities."
     MISSING_VALUE = "missing_value", "A meter measures a property that the event does not have, or has as null."

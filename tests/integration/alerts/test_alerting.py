@@ -27,12 +27,12 @@ from tidemark.alerts.acknowledgement import acknowledge, stats
 from tidemark.alerts.intake import Batch, Intake
 from tidemark.alerts.stored_events import events_of
 from tidemark.core import postgres, topics
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender, end_offsets
 from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, from_event, to_json
 
-COMMAND = "import typer; from tidemark.cli.alerts import register; app = typer.Typer(); register(app); app()"
+COMMAND = "from tidemark.cli.main import main; main()"
 PAGER = {"kind": "pagerduty", "url": "https://events.example/v2", "secret_env": "PD_KEY", "daily_budget": 20}
 SECOND = 1_000
 
@@ -445,7 +445,7 @@ def test_acknowledgements_are_stored_and_counted_per_rule(run: Settings) -> None
 def test_a_second_intake_of_the_run_is_refused(run: Settings) -> None:
     with closing(Intake(run)) as first, closing(Intake(run)) as second:
         first.run_once(0)
-        with pytest.raises(TidemarkError, match="another `alerts`"):
+        with pytest.raises(StandbyError, match="another `alerts`"):
             second.run_once(0)
         first.close()
         second.run_once(0)
@@ -462,7 +462,7 @@ def call(run: Settings, *arguments: str) -> str:
 
 def test_the_running_intake_takes_what_comes_and_ends_cleanly_on_sigterm(run: Settings, tmp_path: Path) -> None:
     log = tmp_path / "alerts.log"
-    command = [sys.executable, "-c", COMMAND, "alerts", "run"]
+    command = [sys.executable, "-c", COMMAND, "serve", "--roles", "alerts"]
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, env=environment(run), stderr=stderr)
         try:
@@ -484,7 +484,7 @@ def test_the_running_intake_takes_what_comes_and_ends_cleanly_on_sigterm(run: Se
             process.kill()
             process.wait()
     events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
-    assert events == ["started", "taken", "failed", "taken", "stopped"]
+    assert events == ["started", "taken", "failed", "taken", "stopping", "stopped"]
 
 
 def test_the_commands_print_what_the_topic_and_the_tables_hold(run: Settings) -> None:

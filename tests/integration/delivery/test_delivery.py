@@ -371,7 +371,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
     world.notify("n-1", world.policy("hook"))
     log = tmp_path / "deliver.log"
     with log.open("wb") as stderr:
-        call = [sys.executable, "-c", COMMAND, "deliver", "run"]
+        call = [sys.executable, "-c", COMMAND, "serve", "--roles", "deliver"]
         process = subprocess.Popen(call, env=environment(world.run), stderr=stderr)
         try:
             wait_until(lambda: world.row("n-1")["delivered"], timeout_s=60, what="delivery")
@@ -381,7 +381,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["started", "delivered", "stopped"]
+    assert [line["event"] for line in lines] == ["started", "delivered", "stopping", "stopped"]
     assert HOOK_KEY not in log.read_text()
 
 

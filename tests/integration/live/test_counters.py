@@ -32,9 +32,7 @@ from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, 
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 KEY = "usage:{EWR/UA}:miles"
-WATCH = (
-    "import typer; from tidemark.cli.live import register; app = typer.Typer(); register(app); app(['live', 'watch'])"
-)
+SERVE = [sys.executable, "-c", "from tidemark.cli.main import main; main()", "serve", "--roles", "live"]
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) -> LiveTotal:
@@ -425,7 +423,7 @@ def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher.close()
 
 
-def test_the_running_sync_restores_and_ends_cleanly_on_sigterm(
+def test_the_running_role_restores_and_ends_cleanly_on_sigterm(
     run: Settings, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
     store(run, many(1, customers=10))
@@ -434,7 +432,7 @@ def test_the_running_sync_restores_and_ends_cleanly_on_sigterm(
     environment = {**os.environ, **watched.environment()}
     log = tmp_path / "keeper.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-c", WATCH], env=environment, stderr=stderr)
+        process = subprocess.Popen(SERVE, env=environment, stderr=stderr)
         try:
             deadline = time.monotonic() + 20
             while live_n(run, own_redis, "c10") != "1":
@@ -446,7 +444,8 @@ def test_the_running_sync_restores_and_ends_cleanly_on_sigterm(
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["event"] for line in lines if line["component"] == "live"] == ["started", "refreshed", "stopped"]
+    assert [line["event"] for line in lines if line["component"] == "live"] == ["refreshed"]
+    assert [line["event"] for line in lines if line["component"] == "serve"] == ["started", "stopping", "stopped"]
 
 
 def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnRedis, tmp_path: Path) -> None:

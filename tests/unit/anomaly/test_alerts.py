@@ -75,6 +75,6 @@ def test_zones_are_one_for_all_and_others_by_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Mars/Olympus", "Etc/UTC;JFK", "Etc/UTC;=Etc/UTC"])
-def test_a_zone_that_is_none_is_refused_by_the_settings(text: str) -> None:
+def test_an_invalid_zone_is_refused_by_the_settings(text: str) -> None:
     with pytest.raises(UsageError, match=r"anomaly\.zones"):
         load(**{"anomaly.zones": text})

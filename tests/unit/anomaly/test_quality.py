@@ -56,6 +56,6 @@ def test_faults_are_found_and_hardly_anything_else_is_said(level: float) -> None
     begun = [change for change in changes if change.status == "firing"]
     found = [fault for fault in faults if any(explains(fault, change) for change in begun)]
     true = [change for change in begun if any(explains(fault, change) for fault in faults)]
-    # Weekends have half the volume: at the lower level one of their faults may be too small to be told from chance.
+    # Weekends have half the volume: at the lower level one of their faults may be too small to differ from chance.
     assert len(found) >= 0.9 * len(faults)
     assert len(true) >= 0.9 * len(begun)

@@ -106,9 +106,9 @@ def test_events_of_others_are_left_alone(other: dict[str, str]) -> None:
 def test_what_is_no_event_and_names_the_customer_becomes_a_stub_that_is_no_event(raw: bytes, reason: str) -> None:
     made = alice().redacted(raw, ARRIVAL_MS) or b""
     assert json.loads(made) == {"tenant_id": "acme", "customer_id": "alice", "erased": reason}
-    with pytest.raises(Rejected) as verdict:
+    with pytest.raises(Rejected) as caught:
         parse(made, "acme", ARRIVAL_MS)
-    assert verdict.value.reason is Reason.MISSING_FIELD
+    assert caught.value.reason is Reason.MISSING_FIELD
     # Again, nothing changes.
     assert alice().redacted(made, ARRIVAL_MS) == made
 

@@ -8,7 +8,7 @@ from tidemark.cli.known import suggestion
 
 
 @pytest.mark.parametrize(
-    ("wrong", "names", "said"),
+    ("wrong", "names", "expected"),
     [
         ("flihgts", ["flights", "departures"], "did you mean 'flights'?"),
         ("FLIGHTS", ["flights", "departures"], "did you mean 'flights'?"),
@@ -18,5 +18,5 @@ from tidemark.cli.known import suggestion
         ("zzz", [], ""),
     ],
 )
-def test_the_closest_name_is_suggested(wrong: str, names: list[str], said: str) -> None:
-    assert suggestion(wrong, names) == said
+def test_the_closest_name_is_suggested(wrong: str, names: list[str], expected: str) -> None:
+    assert suggestion(wrong, names) == expected

@@ -176,9 +176,9 @@ def test_listed_boundaries_may_be_one_option_or_several(span) -> None:
     [
         (("--interval", "P1M", "--at", "2024-03-05T12:00:00"), "neither an instant with its zone nor a date"),
         (("--interval", "P1M", "--at", "now"), "write for example 2024-03-05T12:00:00Z"),
-        (("--interval", "P1M", "--at", "2024-02-30"), "'2024-02-30' is no day"),
-        (("--interval", "P1M", "--at", "2024-02-30T00:00:00Z"), "is no instant"),
-        (("--interval", "P1M", "--at", "2024-06-30T23:59:60Z"), "is no instant"),
+        (("--interval", "P1M", "--at", "2024-02-30"), "'2024-02-30' is not a day"),
+        (("--interval", "P1M", "--at", "2024-02-30T00:00:00Z"), "is not an instant"),
+        (("--interval", "P1M", "--at", "2024-06-30T23:59:60Z"), "is not an instant"),
         (("--interval", "P1M", "--at", "1969-12-30T00:00:00Z"), "outside the years 1970 to 2100"),
         (("--interval", "P1M", "--at", "2101-01-02T00:00:00Z"), "outside the years 1970 to 2100"),
         (("--interval", "P1M", "--anchor", "2024-02-30", "--at", "2024-03-01"), "anchor '2024-02-30'"),

@@ -64,8 +64,8 @@ def test_all_faults_are_named_at_once_with_where_they_were_looked_for(monkeypatc
 
 @pytest.mark.parametrize(("name", "meant"), MEANT.items())
 def test_a_key_of_no_section_is_refused_with_the_one_that_was_meant(name: str, meant: str) -> None:
-    said = f"{name}: there is no such setting{f'; did you mean {meant}?' if meant else ''}\n"
-    with pytest.raises(UsageError, match=re.escape(said)):
+    message = f"{name}: there is no such setting{f'; did you mean {meant}?' if meant else ''}\n"
+    with pytest.raises(UsageError, match=re.escape(message)):
         load(**{name: "x"})
 
 

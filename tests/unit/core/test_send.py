@@ -1,4 +1,4 @@
-"""What send and dlq do without Kafka: keys of events, reading lines, choosing and showing dead letters."""
+"""What send and dlq do without Kafka: keys of events, reading lines, selecting and showing dead letters."""
 
 import base64
 import io

@@ -372,7 +372,7 @@ def test_a_dead_letter_that_somebody_else_put_into_the_redrive_topic_is_its_own_
     assert only(plan([dead_letter(event(), 5, topic=REDRIVE)], log=log)).outcome is Outcome.SEND
 
 
-def test_positions_that_were_rejected_in_the_redrive_topic_are_noted_as_dead_letters_pass() -> None:
+def test_positions_that_were_rejected_in_the_redrive_topic_are_collected() -> None:
     rejected: set[Position] = set()
     dead_letters = [dead_letter(event(), 1), dead_letter(event(), 2, topic=REDRIVE)]
     assert list(collecting_rejected(dead_letters, REDRIVE, rejected)) == dead_letters

@@ -144,7 +144,7 @@ def check_measurement(one: Packed, document: dict[str, Any], arrival_ms: int) ->
 
 
 def strict_json(raw: bytes) -> Any:
-    """What Python's own parser, told to be strict, makes of the bytes; None if it refuses them."""
+    """The result of Python's own parser in strict mode; None if it refuses the bytes."""
     try:
         return json.loads(raw.decode(), parse_constant=refuse)
     except ValueError:
@@ -174,19 +174,19 @@ def test_writing_an_event_another_way_changes_nothing(
     assert decoded([plain]).rejects == [None]
     assert decoded([plain], by=DECODER) == decoded([again], by=DECODER) == decoded([plain])
     noted = json.dumps({**other, "note": more, "nested": {"event_id": {"event_id": 1}}}).encode()
-    verdict = decoded([noted], by=DECODER)
+    outcome = decoded([noted], by=DECODER)
     # A NUL, half a pair or NaN in the note is a reason; nothing else about an unknown field is.
-    assert verdict == decoded([plain], by=DECODER) or re.search(rb"\\u0000|\\ud[89a-f]|NaN|Infinity", noted)
+    assert outcome == decoded([plain], by=DECODER) or re.search(rb"\\u0000|\\ud[89a-f]|NaN|Infinity", noted)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(raws, max_size=5), st.randoms(use_true_random=False))
-def test_a_verdict_does_not_depend_on_what_came_before(rows: list[bytes | None], shuffle: Any) -> None:
-    def verdicts(by: own.Decoder, order: list[bytes | None]) -> dict[bytes | None, Any]:
+def test_an_outcome_does_not_depend_on_earlier_events(rows: list[bytes | None], shuffle: Any) -> None:
+    def outcomes(by: own.Decoder, order: list[bytes | None]) -> dict[bytes | None, Any]:
         batch = decoded(order, by=by)
         reasons = [None if text is None else [one.reason for one in unpack_records(text)] for text in batch.rejects]
         return {raw: (batch.measurements[i], reasons[i]) for i, raw in enumerate(order)}
 
     order = list(rows)
     shuffle.shuffle(order)
-    assert verdicts(DECODER, rows) == verdicts(decoder(), order)
+    assert outcomes(DECODER, rows) == outcomes(decoder(), order)

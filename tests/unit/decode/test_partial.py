@@ -181,7 +181,7 @@ def test_the_usage_of_a_meter_is_the_same_alone_and_in_any_company(meters: list[
 
 @settings(deadline=None, max_examples=100)
 @given(_meters, _streams())
-def test_every_refusal_of_a_meter_is_told_once_an_event(meters: list[Meter], raws: list[bytes]) -> None:
+def test_every_refusal_of_a_meter_is_reported_once_an_event(meters: list[Meter], raws: list[bytes]) -> None:
     raws = _without_voids_of_another_text(raws)
     # A meter that takes everything makes all refusals partial; alone, each is a whole dead letter of the first copy.
     _, partial = usage([Meter("z", ("call",), "count"), *meters], raws)

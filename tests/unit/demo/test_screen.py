@@ -44,7 +44,7 @@ def test_a_terminal_shows_the_rows_in_a_table_below_the_bar() -> None:
     assert drawn.index("carrier") < drawn.index("JFK/B6") < drawn.index("EWR/UA")
 
 
-def test_a_flight_that_arrives_twice_is_one_and_a_cancelled_one_is_none() -> None:
+def test_a_flight_that_arrives_twice_is_counted_once_and_a_cancelled_one_never() -> None:
     values = [b'{"event_id":"1"}', b'{"event_id":"2","timestamp":null}', b'{"event_id":"1"}', b'{"event_id":"3"}']
     records = [DemoRecord(seq, seq % 2, seq, b"k", value) for seq, value in enumerate(values)]
     assert counted_flights(records) == 2

@@ -1,4 +1,4 @@
-"""Voids in the model: what is taken back, what cannot be, and what is said of voids that fit no event."""
+"""Voids in the model: what is taken back, what cannot be, and the report of voids that match no event."""
 
 from __future__ import annotations
 

@@ -379,5 +379,5 @@ def test_whatever_the_attributes_are_the_event_is_read_or_has_a_reason(
 def read_or_reason(raw: bytes) -> Event | Reason:
     try:
         return parse(raw, "globex", ARRIVAL_MS)
-    except Rejected as verdict:
-        return verdict.reason
+    except Rejected as rejected:
+        return rejected.reason

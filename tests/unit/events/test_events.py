@@ -29,7 +29,7 @@ from udfs.events.shape import MAX_DEPTH, MAX_PROPERTIES, depth_of, shape_of
 from udfs.events.upcast import VERSIONS
 
 
-def verdict(raw: bytes | None) -> Reason:
+def reason_of(raw: bytes | None) -> Reason:
     """Why the bytes are no event."""
     with pytest.raises(Rejected) as caught:
         parse(raw)
@@ -42,7 +42,7 @@ def quantity(literal: str) -> str:
     return quantity_of(parse(with_literal("quantity", literal)))
 
 
-def quantity_verdict(literal: str) -> Reason:
+def quantity_reason(literal: str) -> Reason:
     with pytest.raises(Rejected) as caught:
         quantity(literal)
     return caught.value.reason
@@ -54,7 +54,7 @@ def time_of(timestamp: str) -> int:
     return event_time_ms(parse(raw))
 
 
-def time_verdict(timestamp: str) -> Reason:
+def time_reason(timestamp: str) -> Reason:
     with pytest.raises(Rejected) as caught:
         time_of(timestamp)
     return caught.value.reason
@@ -112,7 +112,7 @@ def test_every_good_event_is_read_however_it_is_written(document: dict[str, Any]
 
 @pytest.mark.parametrize("raw", [None, b"", b" ", b"\r\n\t "])
 def test_nothing_is_an_empty_value(raw: bytes | None) -> None:
-    assert verdict(raw) == Reason.EMPTY_VALUE
+    assert reason_of(raw) == Reason.EMPTY_VALUE
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_nothing_is_an_empty_value(raw: bytes | None) -> None:
     ],
 )  # fmt: skip
 def test_text_that_is_not_json_is_malformed(raw: bytes) -> None:
-    assert verdict(raw) == Reason.MALFORMED_JSON
+    assert reason_of(raw) == Reason.MALFORMED_JSON
 
 
 def test_every_beginning_of_an_event_is_truncated() -> None:
     raw = raw_event(region='é\\"\U0001f600', a=[True, False, None, 1e-7, -2]).replace(b"1e-07", b"1E-7")
     escaped = json.dumps(event(region="é\U0001f600")).encode()
     for whole in (raw, escaped):
-        assert {verdict(whole[:length]) for length in range(1, len(whole))} == {Reason.TRUNCATED_JSON}
+        assert {reason_of(whole[:length]) for length in range(1, len(whole))} == {Reason.TRUNCATED_JSON}
 
 
 @pytest.mark.parametrize(
@@ -145,19 +145,19 @@ def test_every_beginning_of_an_event_is_truncated() -> None:
      raw_event().replace(b"e-1", b"\xc0\x80"), with_literal("a", '"@"').replace(b'"@"', b'"\xf5\x80\x80\x80"')],
 )  # fmt: skip
 def test_bytes_that_are_not_utf8_are_named(raw: bytes) -> None:
-    assert verdict(raw) == Reason.INVALID_UTF8
+    assert reason_of(raw) == Reason.INVALID_UTF8
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"true", b"1", b'"text"', b"[" + raw_event() + b"]", b"NaN"])
 def test_json_that_is_no_object_is_named(raw: bytes) -> None:
-    assert verdict(raw) == Reason.NOT_AN_OBJECT
+    assert reason_of(raw) == Reason.NOT_AN_OBJECT
 
 
 def test_the_size_limit_is_exact() -> None:
     room = MAX_EVENT_BYTES - len(raw_event(note=""))
     assert parse(raw_event(note="x" * room)).event_id == "e-1"
-    assert verdict(raw_event(note="x" * (room + 1))) == Reason.EVENT_TOO_LARGE
-    assert verdict(b"\xff" * (MAX_EVENT_BYTES + 1)) == Reason.EVENT_TOO_LARGE
+    assert reason_of(raw_event(note="x" * (room + 1))) == Reason.EVENT_TOO_LARGE
+    assert reason_of(b"\xff" * (MAX_EVENT_BYTES + 1)) == Reason.EVENT_TOO_LARGE
 
 
 @pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
@@ -170,7 +170,7 @@ def test_the_nesting_limit_is_exact(opened: str, closed: str, field: str) -> Non
         return with_literal(field, f'{{"x":{value}}}' if field == "properties" else value)
 
     assert parse(nested(MAX_DEPTH)).event_id == "e-1"
-    assert verdict(nested(MAX_DEPTH + 1)) == Reason.NESTING_TOO_DEEP
+    assert reason_of(nested(MAX_DEPTH + 1)) == Reason.NESTING_TOO_DEEP
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_nesting_limit_is_exact(opened: str, closed: str, field: str) -> Non
 def test_ten_thousand_levels_are_rejected_without_harm(raw: bytes) -> None:
     # The last opens a string at every other bracket: what is in a string does not nest.
     expected = Reason.NESTING_TOO_DEEP if depth_of(raw) > MAX_DEPTH else Reason.MALFORMED_JSON
-    assert verdict(raw) == expected
+    assert reason_of(raw) == expected
 
 
 def test_brackets_in_strings_do_not_nest() -> None:
@@ -207,14 +207,14 @@ def test_brackets_in_strings_do_not_nest() -> None:
     ],
 )  # fmt: skip
 def test_a_repeated_key_is_found_at_any_depth_and_however_it_is_written(more: str) -> None:
-    assert verdict(raw_event()[:-1] + b"," + more.encode() + b"}") == Reason.DUPLICATE_KEY
+    assert reason_of(raw_event()[:-1] + b"," + more.encode() + b"}") == Reason.DUPLICATE_KEY
 
 
 @pytest.mark.parametrize(
     "properties", ['{"a":1,"a":1}', '{"dest":"LAX","des\\u0074":"LAX"}', '{"a":{"b":1,"b":1}}', '{"a":[{"b":1,"b":1}]}']
 )
 def test_a_repeated_key_in_properties_is_found(properties: str) -> None:
-    assert verdict(with_literal("properties", properties)) == Reason.DUPLICATE_KEY
+    assert reason_of(with_literal("properties", properties)) == Reason.DUPLICATE_KEY
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_repeated_key_in_properties_is_found(properties: str) -> None:
     ],
 )  # fmt: skip
 def test_an_escaped_nul_is_found_in_any_string(raw: bytes) -> None:
-    assert verdict(raw) == Reason.NUL_CHARACTER
+    assert reason_of(raw) == Reason.NUL_CHARACTER
 
 
 @pytest.mark.parametrize("half", ["\\ud800", "\\udfff", "\\uD83D", "\\ude00\\ud83d", "a\\udc00b", "\\ud800\\\\udc00"])
@@ -237,7 +237,7 @@ def test_an_escaped_nul_is_found_in_any_string(raw: bytes) -> None:
 def test_half_a_surrogate_pair_is_found_in_any_string(field: str, where: str, half: str) -> None:
     value = where.replace("@", half)
     literal = f'{{"dest":{value}}}' if field == "properties" else value
-    assert verdict(with_literal(field, literal)) == Reason.INVALID_UNICODE
+    assert reason_of(with_literal(field, literal)) == Reason.INVALID_UNICODE
 
 
 def test_a_whole_surrogate_pair_is_one_character() -> None:
@@ -283,18 +283,18 @@ def test_all_missing_fields_are_named_at_once() -> None:
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_required_field_of_another_type_is_rejected(name: str, value: Any) -> None:
     null_time = name == "timestamp" and value is None
-    assert verdict(raw_event(**{name: value})) == (Reason.INVALID_TIMESTAMP if null_time else Reason.WRONG_TYPE)
+    assert reason_of(raw_event(**{name: value})) == (Reason.INVALID_TIMESTAMP if null_time else Reason.WRONG_TYPE)
 
 
 @pytest.mark.parametrize("value", [True, 5, [], {}])
 @pytest.mark.parametrize("name", ["resource_id", "user_id", "session_id", "region"])
 def test_an_optional_text_of_another_type_is_rejected(name: str, value: Any) -> None:
-    assert verdict(raw_event(**{name: value})) == Reason.WRONG_TYPE
+    assert reason_of(raw_event(**{name: value})) == Reason.WRONG_TYPE
 
 
 @pytest.mark.parametrize("value", [True, 5, "text", []])
 def test_properties_that_are_no_object_are_rejected(value: Any) -> None:
-    assert verdict(raw_event(properties=value)) == Reason.WRONG_TYPE
+    assert reason_of(raw_event(properties=value)) == Reason.WRONG_TYPE
 
 
 @pytest.mark.parametrize("literal", ["1", "1.0", "1e0", "2", "2.0", "0.2e1", "null"])
@@ -304,15 +304,15 @@ def test_two_schema_versions_are_known(literal: str) -> None:
 
 @pytest.mark.parametrize("literal", ["0", "3", "-1", "3.0", "18446744073709551617", "9" * 40])
 def test_any_other_schema_version_is_unsupported(literal: str) -> None:
-    assert verdict(with_literal("schema_version", literal)) == Reason.UNSUPPORTED_SCHEMA_VERSION
-    assert verdict(with_literal("schema_version", literal)[:-1] + b',"source":7,"voids":"e"}') == (
+    assert reason_of(with_literal("schema_version", literal)) == Reason.UNSUPPORTED_SCHEMA_VERSION
+    assert reason_of(with_literal("schema_version", literal)[:-1] + b',"source":7,"voids":"e"}') == (
         Reason.UNSUPPORTED_SCHEMA_VERSION
     )
 
 
 @pytest.mark.parametrize("literal", ["true", '"1"', "1.5", "[]", "{}", "1e400"])
 def test_a_schema_version_that_is_no_integer_is_rejected(literal: str) -> None:
-    assert verdict(with_literal("schema_version", literal)) == Reason.WRONG_TYPE
+    assert reason_of(with_literal("schema_version", literal)) == Reason.WRONG_TYPE
 
 
 # --- source, what is taken back, number of properties -----------------------------------------------------------------
@@ -350,13 +350,13 @@ def test_in_version_2_a_bad_source_is_rejected(source: Any, reason: Reason) -> N
 @pytest.mark.parametrize("fields", [{"source": 7}, {"source": "x"}, {"source": {"source": 1}}])
 def test_a_field_of_the_producers_own_hides_no_fault(fields: dict[str, Any]) -> None:
     raw = raw_event(**fields)
-    assert verdict(raw.replace(b'"quantity"', b'"source":1,"quantity"')) == Reason.DUPLICATE_KEY
-    assert verdict(raw_event(**fields, customer_id=5)) == Reason.WRONG_TYPE
-    assert verdict(raw_event(**fields, voids="")) == Reason.INVALID_ID
-    assert verdict(raw_event(**fields, timestamp="9999-12-31T23:59:59.9999999Z")) == Reason.INVALID_TIMESTAMP
-    assert verdict(raw_event(**fields, schema_version=True)) == Reason.WRONG_TYPE
-    assert verdict(raw[:-1]) == Reason.TRUNCATED_JSON
-    assert verdict(raw.replace(b"LAX", b"L\xe9X")) == Reason.INVALID_UTF8
+    assert reason_of(raw.replace(b'"quantity"', b'"source":1,"quantity"')) == Reason.DUPLICATE_KEY
+    assert reason_of(raw_event(**fields, customer_id=5)) == Reason.WRONG_TYPE
+    assert reason_of(raw_event(**fields, voids="")) == Reason.INVALID_ID
+    assert reason_of(raw_event(**fields, timestamp="9999-12-31T23:59:59.9999999Z")) == Reason.INVALID_TIMESTAMP
+    assert reason_of(raw_event(**fields, schema_version=True)) == Reason.WRONG_TYPE
+    assert reason_of(raw[:-1]) == Reason.TRUNCATED_JSON
+    assert reason_of(raw.replace(b"LAX", b"L\xe9X")) == Reason.INVALID_UTF8
 
 
 @pytest.mark.parametrize("version", [{}, {"schema_version": 2}])
@@ -386,7 +386,7 @@ def test_the_limit_of_properties_is_exact() -> None:
     inner = {**most, "p0": {f"q{number}": {} for number in range(1_000)}}
     assert parse(raw_event(properties=inner, **{f"u{number}": 1 for number in range(300)})).event_id == "e-1"
     for fields in ({}, {"voids": "e"}, {"schema_version": 2}, {"source": 7}):
-        assert verdict(raw_event(properties={**most, "one": "more"}, **fields)) == Reason.TOO_MANY_PROPERTIES
+        assert reason_of(raw_event(properties={**most, "one": "more"}, **fields)) == Reason.TOO_MANY_PROPERTIES
 
 
 # --- golden events ----------------------------------------------------------------------------------------------------
@@ -481,7 +481,7 @@ def test_a_fraction_of_any_length_is_rounded_down(ms: int, fraction: str, offset
 
 @pytest.mark.parametrize("timestamp", ["2024-03-05T10:17:42", "2024-03-05 10:17:42", "2024-03-05T10:17:42.123456789"])
 def test_a_timestamp_without_zone_is_named(timestamp: str) -> None:
-    assert time_verdict(timestamp) == Reason.TIMESTAMP_WITHOUT_ZONE
+    assert time_reason(timestamp) == Reason.TIMESTAMP_WITHOUT_ZONE
 
 
 @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ def test_a_timestamp_without_zone_is_named(timestamp: str) -> None:
     ],
 )  # fmt: skip
 def test_a_timestamp_that_is_no_instant_of_these_years_is_invalid(timestamp: str) -> None:
-    assert time_verdict(timestamp) == Reason.INVALID_TIMESTAMP
+    assert time_reason(timestamp) == Reason.INVALID_TIMESTAMP
 
 
 # --- quantity ---------------------------------------------------------------------------------------------------------
@@ -539,7 +539,7 @@ def test_no_digit_of_a_quantity_is_lost(value: Decimal, shift: int) -> None:
     "literal", ["NaN", "Infinity", "-Infinity", '"NaN"', '"nan"', '"-inf"', '"Infinity"', '"sNaN12"']
 )
 def test_a_quantity_that_is_not_finite_is_named(literal: str) -> None:
-    assert quantity_verdict(literal) == Reason.NON_FINITE_QUANTITY
+    assert quantity_reason(literal) == Reason.NON_FINITE_QUANTITY
 
 
 @pytest.mark.parametrize(
@@ -551,7 +551,7 @@ def test_a_quantity_that_is_not_finite_is_named(literal: str) -> None:
     ],
 )  # fmt: skip
 def test_a_quantity_of_19_digits_before_the_point_is_out_of_range(literal: str) -> None:
-    assert quantity_verdict(literal) == Reason.QUANTITY_OUT_OF_RANGE
+    assert quantity_reason(literal) == Reason.QUANTITY_OUT_OF_RANGE
 
 
 @pytest.mark.parametrize(
@@ -595,12 +595,12 @@ def test_the_decimals_of_an_amount_are_those_that_matter(raw: bytes, decimals: i
     ["", " ", "1 ", " 1", "1,5", "1_000", "0x10", "1e", ".5", "5.", "--1", "one", "\u0661", "1\\n", "½", "1/2", "null"],
 )
 def test_a_text_that_is_no_decimal_is_an_invalid_quantity(text: str) -> None:
-    assert quantity_verdict(f'"{text}"') == Reason.INVALID_QUANTITY
+    assert quantity_reason(f'"{text}"') == Reason.INVALID_QUANTITY
 
 
 @pytest.mark.parametrize("literal", ["null", "true", "false", "[]", "{}", "[1]", '{"value":1}'])
 def test_a_quantity_of_another_type_is_rejected(literal: str) -> None:
-    assert quantity_verdict(literal) == Reason.WRONG_TYPE
+    assert quantity_reason(literal) == Reason.WRONG_TYPE
 
 
 @pytest.mark.parametrize(
@@ -618,7 +618,7 @@ def test_an_amount_elsewhere_follows_the_same_rules_under_its_own_name(raw: byte
 
 
 def test_a_remembered_rejection_stays_a_rejection() -> None:
-    assert {quantity_verdict("1e18") for _ in range(3)} == {Reason.QUANTITY_OUT_OF_RANGE}
+    assert {quantity_reason("1e18") for _ in range(3)} == {Reason.QUANTITY_OUT_OF_RANGE}
 
 
 # --- what goes into details -------------------------------------------------------------------------------------------

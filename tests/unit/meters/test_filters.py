@@ -1,4 +1,4 @@
-"""Filters and paths: what passes, what a path finds, and how a filter that is none says what is wrong with it."""
+"""Filters and paths: what passes, what a path finds, and the errors of invalid filters."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def passes(condition: Any, literal: str | None = None, **fields: Any) -> bool:
     else:
         raw = raw_event(**{"properties": {"y": 1}, **fields})
     event = parse(raw)
-    verdict = parse_filter(condition)(event)
-    assert filter_of(filter_text(condition))(event) == verdict
-    return verdict
+    result = parse_filter(condition)(event)
+    assert filter_of(filter_text(condition))(event) == result
+    return result
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_an_empty_value_is_there(literal: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("literal", "verdicts"),
+    ("literal", "expected"),
     [
         #                 gt     gte    lt     lte
         ("5", (False, True, False, True)),
@@ -103,11 +103,11 @@ def test_an_empty_value_is_there(literal: str) -> None:
     ],
 )
 @pytest.mark.parametrize("bound", [5, 5.0, "5", "5.0"])
-def test_numbers_compare_exactly_and_what_is_none_never(
-    literal: str, verdicts: tuple[bool, bool, bool, bool], bound: Any
+def test_numbers_compare_exactly_and_other_values_never(
+    literal: str, expected: tuple[bool, bool, bool, bool], bound: Any
 ) -> None:
     names = ("gt", "gte", "lt", "lte")
-    assert tuple(passes({"property": "x", name: bound}, literal) for name in names) == verdicts
+    assert tuple(passes({"property": "x", name: bound}, literal) for name in names) == expected
 
 
 @settings(deadline=None)
@@ -131,7 +131,7 @@ YES, NO = {"property": "y", "eq": 1}, {"property": "y", "eq": 2}
 
 
 @pytest.mark.parametrize(
-    ("group", "verdict"),
+    ("group", "expected"),
     [
         ({"all": [YES]}, True), ({"all": [YES, NO]}, False), ({"all": [YES, YES, YES]}, True),
         ({"any": [NO, YES]}, True), ({"any": [NO, NO]}, False),
@@ -139,8 +139,8 @@ YES, NO = {"property": "y", "eq": 1}, {"property": "y", "eq": 2}
         ({"all": [YES, {"any": [NO, {"all": [YES, {"any": [NO, NO]}]}]}]}, False),
     ],
 )  # fmt: skip
-def test_groups_need_all_or_any_of_their_members(group: Any, verdict: bool) -> None:
-    assert passes(group) == verdict
+def test_groups_need_all_or_any_of_their_members(group: Any, expected: bool) -> None:
+    assert passes(group) == expected
 
 
 def test_a_filter_decides_which_events_a_meter_measures() -> None:

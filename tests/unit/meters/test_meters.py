@@ -35,7 +35,7 @@ def measured_raw(raw: bytes, meter: Meter, at_ms: int = EVENT_MS, void: bool = F
 
 
 def refused(meter: Meter, **fields: Any) -> Rejected:
-    """The verdict of a meter on an event that it must refuse."""
+    """The refusal of an event that the meter must refuse."""
     with pytest.raises(Rejected) as caught:
         measured(meter, **fields)
     return caught.value
@@ -52,7 +52,7 @@ def test_a_count_adds_one_whatever_the_quantity(quantity: Any) -> None:
 
 
 @pytest.mark.parametrize(("quantity", "amount"), [(..., "1"), ("1e2", "100"), (-0.0, "0"), (0, "0")])
-def test_a_sum_adds_the_quantity_and_one_when_there_is_none(quantity: Any, amount: str) -> None:
+def test_a_sum_adds_the_quantity_and_one_without_a_quantity(quantity: Any, amount: str) -> None:
     assert measured(BY_PLACE, quantity=quantity)[0].amount == amount
 
 
@@ -163,9 +163,9 @@ def test_a_meter_may_refuse_what_would_be_rounded() -> None:
     exact = Meter("m", ("call",), "sum", precision="exact")
     for value in (0.1 + 0.2, "1e-10", "-1.00000000000000000001"):
         for meter, fields in ((exact, {"quantity": value}), (replace(exact, value="n"), {"properties": {"n": value}})):
-            verdict = refused(meter, **fields)
-            assert verdict.reason == Reason.QUANTITY_TOO_PRECISE
-            assert "precision: exact" in verdict.detail
+            refusal = refused(meter, **fields)
+            assert refusal.reason == Reason.QUANTITY_TOO_PRECISE
+            assert "precision: exact" in refusal.detail
             assert measured(replace(meter, precision="rounded", allow_negative=True), **fields)
             assert measured(replace(meter, aggregation="count"), **fields) == [Measurement("1", "")]
     for value in ("1.5", "0.1000000000000", "1e-9", "0e-99", 7):
@@ -200,7 +200,7 @@ def test_a_unique_value_is_counted_by_the_hash_of_its_text(literal: str, text: s
     assert one == Measurement("1", "", "u" + sha256(text.encode()).hexdigest()[:32])
 
 
-def test_unique_quantities_are_told_apart_as_properties_are() -> None:
+def test_unique_quantities_are_distinguished_as_properties_are() -> None:
     meter = Meter("m", ("call",), "unique")
     assert measured(meter, quantity=5) == measured(meter, quantity="5") == measured(meter, quantity=5.0)
     assert measured(meter, quantity=5) != measured(meter, quantity="5.0")
@@ -246,9 +246,9 @@ def test_the_moment_of_a_change_is_never_rounded(change: Decimal, at_ms: int) ->
 @pytest.mark.parametrize("quantity", [10**12, -(10**12), "1000000000000.5", "1e17"])
 def test_a_change_of_a_level_has_a_limit_of_its_own(quantity: Any) -> None:
     meter = Meter("m", ("call",), "weighted_sum")
-    verdict = refused(meter, quantity=quantity)
-    assert verdict.reason == Reason.QUANTITY_OUT_OF_RANGE
-    assert "1E+12" in verdict.detail
+    refusal = refused(meter, quantity=quantity)
+    assert refusal.reason == Reason.QUANTITY_OUT_OF_RANGE
+    assert "1E+12" in refusal.detail
     assert measured(meter, quantity="-999999999999.999999999")
     assert measured(Meter("m", ("call",), "sum", allow_negative=True), quantity=quantity)
 
@@ -262,9 +262,9 @@ BY_VALUE: tuple[Aggregation, ...] = ("sum", "min", "max", "avg", "latest", "perc
 @pytest.mark.parametrize("aggregation", BY_VALUE)
 def test_values_below_zero_are_for_meters_that_allow_them(aggregation: Aggregation) -> None:
     for value, fields in (("quantity", {"quantity": -1}), ("n", {"properties": {"n": "-1"}})):
-        verdict = refused(Meter("m", ("call",), aggregation, value=value), **fields)
-        assert verdict.reason == Reason.NEGATIVE_QUANTITY
-        assert value in verdict.detail
+        refusal = refused(Meter("m", ("call",), aggregation, value=value), **fields)
+        assert refusal.reason == Reason.NEGATIVE_QUANTITY
+        assert value in refusal.detail
         assert measured(Meter("m", ("call",), aggregation, value=value, allow_negative=True), **fields)
 
 
@@ -299,8 +299,8 @@ def test_a_bad_property_is_rejected_by_the_rules_of_quantities_and_named(literal
 @pytest.mark.parametrize("properties", [..., {}, {"n": None}, {"a": {}}])
 @pytest.mark.parametrize("aggregation", [*BY_VALUE, "unique", "weighted_sum"])
 def test_a_missing_value_is_a_reason_or_is_skipped(aggregation: Aggregation, properties: Any) -> None:
-    verdict = refused(Meter("m", ("call",), aggregation, value="n"), properties=properties)
-    assert (verdict.reason, verdict.detail[:21]) == (Reason.MISSING_VALUE, "property n is missing")
+    refusal = refused(Meter("m", ("call",), aggregation, value="n"), properties=properties)
+    assert (refusal.reason, refusal.detail[:21]) == (Reason.MISSING_VALUE, "property n is missing")
     skipping = Meter("m", ("call",), aggregation, value="n", on_missing="skip", group_by=("n",))
     assert measured(skipping, properties=properties) == []
 
@@ -322,7 +322,7 @@ def test_what_a_filter_excludes_is_neither_measured_nor_refused() -> None:
     assert measured(flown, properties={"flown": 1, "n": 2}) == [Measurement("2", '{"n":"2"}')]
 
 
-def test_a_filter_that_is_none_hurts_only_the_events_of_its_meter() -> None:
+def test_an_invalid_filter_hurts_only_the_events_of_its_meter() -> None:
     broken = Meter("m", ("call",), "count", filter='{"property":"x"}')
     with pytest.raises(ValueError, match="filter"):
         measured(broken)
@@ -341,8 +341,8 @@ def test_group_by_paths_reach_into_objects_and_to_fields_of_the_event() -> None:
 
 
 def test_a_nested_group_by_value_that_is_no_scalar_is_named() -> None:
-    verdict = refused(Meter("m", ("call",), "count", group_by=("a.b",)), properties={"a": {"b": {}}})
-    assert (verdict.reason, verdict.detail[:25]) == (Reason.WRONG_TYPE, "property a.b is an object")
+    refusal = refused(Meter("m", ("call",), "count", group_by=("a.b",)), properties={"a": {"b": {}}})
+    assert (refusal.reason, refusal.detail[:25]) == (Reason.WRONG_TYPE, "property a.b is an object")
 
 
 # --- events that nothing measures -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Bins, percentiles and integrals held against the exact thing, over all magnitudes and signs that values may have."""
+"""Bins, percentiles and integrals compared with exact results, over all magnitudes and signs of values."""
 
 from __future__ import annotations
 

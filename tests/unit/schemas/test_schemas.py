@@ -81,8 +81,8 @@ def reason_of(value: Any) -> str | None:
             checked_id(name, getattr(event, name))
         event_time_ms(event)
         quantity_of(event)
-    except Rejected as verdict:
-        return str(verdict.reason)
+    except Rejected as rejected:
+        return str(rejected.reason)
     return None
 
 

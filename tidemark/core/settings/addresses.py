@@ -1,4 +1,4 @@
-"""Addresses of services, as types of settings: what one looks like, and what to write instead of another."""
+"""Addresses of services, as types of settings: validates the form of each and suggests a correction."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _BROKER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", re.ASCII)
 _PATH = re.compile(r"[\w/.+@-]+", re.ASCII)
 _KAFKA_PORT = 9_092
 _MAX_PORT = 65_535
-# A socket of this machine: it has a path and no host.
+# A local socket: it has a path and no host.
 _SOCKET = "unix"
 
 
 def url_of(*schemes: str) -> Callable[[str], str]:
-    """A check that a URL has one of these schemes, a host, and a port that is a number if any."""
+    """A check that a URL has one of these schemes, a host, and a valid port if any."""
 
     def check(url: str) -> str:
         scheme = _check_scheme(url, schemes)
         try:
             host, port = urlsplit(url).hostname, urlsplit(url).port
         except ValueError:
-            raise ValueError(f"has a port that is no number up to {_MAX_PORT}") from None
+            raise ValueError(f"has a port that is not a number up to {_MAX_PORT}") from None
         if not host and scheme != _SOCKET:
-            raise ValueError(f"names no host; write {scheme}://HOST{'' if port is None else f':{port}'}")
+            raise ValueError(f"has no host; write {scheme}://HOST{'' if port is None else f':{port}'}")
         return url
 
     return check
@@ -46,19 +46,19 @@ def postgres_url(url: str) -> str:
 def _check_scheme(url: str, schemes: Sequence[str]) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise ValueError(f"names no scheme; write {_example(schemes[0], url)}")
+        raise ValueError(f"has no scheme; write {_example(schemes[0], url)}")
     if scheme not in schemes:
         raise ValueError(f"has the scheme {scheme!r}, not {' or '.join(schemes)}; write {_example(schemes[0], rest)}")
     return scheme
 
 
 def _example(scheme: str, rest: str) -> str:
-    """What was meant; what stands before an @ may be a password, and is not said again."""
+    """A corrected URL; the text before an @ may be a password, and is not repeated."""
     return f"{scheme}://{rest.rpartition('@')[2] or 'HOST'}"
 
 
 def brokers(text: str) -> str:
-    """Check that each of a list of brokers, with commas, is host:port."""
+    """Check that each of the comma-separated brokers is host:port."""
     for broker in text.split(","):
         found = _BROKER.fullmatch(broker.strip())
         if found is None:
@@ -75,7 +75,7 @@ def plain_path(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("is not absolute, and workers run in other folders; write the whole path")
     if not _PATH.fullmatch(str(path)):
-        raise ValueError("has a character other than letters, digits and /._+@-")
+        raise ValueError("has a character outside a-z, A-Z, 0-9 and /._+@-")
     return path
 
 

@@ -1,8 +1,9 @@
-"""Options of what bills rest on: closing, heartbeats, reconciliation, the archive and retention."""
+"""Options of billing: closing, heartbeats, reconciliation, the archive and retention."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 from pydantic import Field
 
@@ -10,66 +11,77 @@ from tidemark.core.settings.section import Section
 
 
 class CloseSettings(Section):
-    """When a period is closed, and when that is refused."""
+    """When a period is closed, and when closing is refused."""
 
-    settle_s: int = Field(
-        5, ge=1, le=600, description="Longest delay of a tick's timer past a checkpoint barrier that is allowed for."
-    )
+    settle_s: int = Field(5, ge=1, le=600, description="Longest delay of a tick's timer past a checkpoint barrier.")
     max_lag_s: int = Field(
-        900, ge=1, description="Time behind the clock at which a period that is due is refused instead of waited for."
+        900, ge=1, description="Lag behind the clock above which a period that is due is refused; below, closing waits."
     )
     max_dead_letters: int = Field(
         100, ge=0, description="Dead letters of a customer in a period above which it is not closed."
     )
     max_periods: int = Field(
-        100, ge=1, description="Periods of one customer that are closed at once; more wait for `close --yes`."
+        100, ge=1, description="Most periods of a customer that are closed at once; more need `close --yes`."
     )
     max_jump_days: int = Field(
         35,
         ge=1,
         le=36_500,
-        description="Days the arrival watermark may move between two closes; what is due by a greater jump waits for "
+        description="Days the arrival watermark may move between two closes; periods due by a greater jump need "
         "`close --yes`.",
     )
-    interval_s: int = Field(60, ge=1, le=86_400, description="How often `close --watch` looks.")
+    interval_s: int = Field(60, ge=1, le=86_400, description="How often the role `close` closes what is due.")
 
 
 class HeartbeatSettings(Section):
     """Events that let idle partitions close."""
 
     tenant: str = Field(
-        "", max_length=256, description="Tenant of heartbeats, which let idle partitions close; empty: none are sent."
+        "", max_length=256, description="Tenant of heartbeats, which let idle partitions close; empty: no heartbeats."
     )
     idle_s: int = Field(60, ge=1, le=86_400, description="Silence of a partition after which it gets a heartbeat.")
 
 
 class ReconcileSettings(Section):
-    """What reconciliation lets pass."""
+    """What reconciliation lets pass, and how the role `reconcile` runs."""
 
     tolerance: Decimal = Field(
-        Decimal(0), ge=0, description="Difference of two quantities that reconciliation lets pass; counts have none."
+        Decimal(0), ge=0, description="Difference of two quantities that reconciliation accepts; counts must be equal."
+    )
+    interval_s: int = Field(86_400, ge=1, description="How often the role `reconcile` runs its checks.")
+    checks: tuple[str, ...] = Field((), description="Checks of the role `reconcile`; empty: all.")
+    share: Decimal = Field(Decimal(1), gt=0, le=1, description="Share of the customers, by hash, that the role checks.")
+    metrics_file: Path | None = Field(
+        None, description="File for Prometheus' textfile collector, written by the role `reconcile`; empty: none."
     )
 
 
 class ArchiveSettings(Section):
-    """Where raw records are archived, and in what portions."""
+    """Where raw records are archived, and in files of which size."""
 
     dir: str = Field("", description="Folder, or file: URI, of the archive of raw records; empty: nothing is archived.")
     file_rows: int = Field(
         1_000_000, ge=1, le=100_000_000, description="Most records of an archive file; 256 MiB of them end it too."
     )
     interval_s: int = Field(
-        3_600, ge=1, le=86_400, description="How often `archive run --watch` archives what has arrived."
+        3_600, ge=1, le=86_400, description="How often the role `archive` archives what has arrived."
     )
 
 
 class RetentionSettings(Section):
-    """How long what is stored is kept."""
+    """How long what is stored is kept, and how often the role `retention` looks."""
 
     minute_days: int = Field(0, ge=0, description="Age at which usage_minute is dropped; 0: never.")
     hour_days: int = Field(0, ge=0, description="Age at which usage_hour is dropped; 0: never.")
     sliding_days: int = Field(0, ge=0, description="Age at which sliding windows are dropped; 0: never.")
-    events_days: int = Field(0, ge=0, description="Retention of the events topic in Kafka; 0: left as it is.")
-    deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: left as it is.")
-    dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: left as it is.")
+    events_days: int = Field(0, ge=0, description="Retention of the events topic in Kafka; 0: unchanged.")
+    deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: unchanged.")
+    dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: unchanged.")
     archive_days: int = Field(0, ge=0, description="Age at which archived records are removed; 0: never.")
+    interval_s: int = Field(86_400, ge=1, description="How often the role `retention` takes the steps that are due.")
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is to be dropped at all."""
+        days = (self.minute_days, self.hour_days, self.sliding_days, self.events_days, self.deltas_days, self.dlq_days)
+        return any((*days, self.archive_days))

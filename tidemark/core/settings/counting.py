@@ -1,4 +1,4 @@
-"""Options of what is counted: which events, by which catalog, up to which bounds."""
+"""Options of counting: rules for events, the catalog, and bounds of volume."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tidemark.core.settings.section import Section
 
 
 class EventSettings(Section):
-    """The rules of lateness, and of events that come again."""
+    """The rules of lateness, and of repeated events."""
 
     grace_s: int = Field(172_800, ge=0, le=31 * 86_400, description="Latest arrival after event time that is counted.")
     future_tolerance_s: int = Field(
         300, ge=0, le=86_400, description="Earliest arrival before event time, for clock skew."
     )
     default_tenant: str = Field(
-        "", max_length=256, description="Tenant of CloudEvents that name none; empty: rejected."
+        "", max_length=256, description="Tenant of CloudEvents that name no tenant; empty: they are rejected."
     )
     redrive_window_s: int = Field(
         86_400,
@@ -27,20 +27,20 @@ class EventSettings(Section):
 
     @property
     def dedupe_ttl_ms(self) -> int:
-        """Life of a dedupe key: by the rules of lateness and redrive no copy comes after its original's key is gone."""
+        """Lifetime of a dedupe key: by the rules of lateness and redrive, every copy arrives within it."""
         live_s = self.grace_s + self.future_tolerance_s + self.redrive_window_s
         return (live_s + self.outage_s) * 1_000
 
 
 class CatalogSettings(Section):
-    """How workers keep up with the catalog."""
+    """How workers refresh the catalog."""
 
-    refresh_s: int = Field(10, ge=1, le=3_600, description="How often workers look for a changed catalog.")
+    refresh_s: int = Field(10, ge=1, le=3_600, description="How often workers check for a changed catalog.")
     # Not `schema`: pydantic has a method of that name.
     schema_name: str = Field(
         "catalog",
         pattern=r"^[a-z][a-z0-9_]{0,62}$",
-        description="Schema of the catalog that is measured by; set by `replay start --catalog-at`.",
+        description="Schema of the catalog in use; set by `replay start --catalog-at`.",
     )
     max_age_s: int = Field(
         3_600, ge=10, le=86_400, description="Age of an unconfirmed catalog at which workers stop counting and wait."
@@ -64,4 +64,4 @@ class QuotaSettings(Section):
         ge=1,
         description="Values a tenant's unique meters hold in open periods above which an alarm is raised.",
     )
-    watch_interval_s: int = Field(60, ge=1, le=3_600, description="How often the volume of tenants is looked at.")
+    interval_s: int = Field(60, ge=1, le=3_600, description="How often the volume of tenants is looked at.")

@@ -48,7 +48,7 @@ class AnomalySettings(Section):
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `anomaly`.")
     disorder_s: int = Field(600, ge=0, description="Watermark bound of the anomaly detectors, event time.")
     zones: str = Field(
-        "Etc/UTC", description="Zone whose hours of the week usage follows; then `;tenant=zone` for tenants of others."
+        "Etc/UTC", description="Time zone of weekly usage patterns; then `;tenant=zone` for tenants in other zones."
     )
     clock: bool = Field(
         True, description="Whether time passes for `anomaly` while all topics are silent; false while loading history."
@@ -63,16 +63,16 @@ class AnomalySettings(Section):
 
 
 class ReplaySettings(Section):
-    """What a replay measures; `replay start` sets all of it."""
+    """The scope of a replay; `replay start` sets all of it."""
 
     scope_from: str = Field("", description="First event time a replay measures, RFC 3339; set by `replay start`.")
     scope_to: str = Field("", description="First event time after it, RFC 3339; set by `replay start`.")
     scope_tenants: str = Field("", description="Tenants it measures, `;` between them; set by `replay start`.")
     late_until: str = Field(
-        "", description="What arrived before this instant (RFC 3339) is never too late; set by `replay start`."
+        "", description="Events that arrived before this instant (RFC 3339) are never too late; set by `replay start`."
     )
     events_per_s: int = Field(
-        0, ge=0, description="Most events `meter` reads a second, for a replay beside the live run; 0: no bound."
+        0, ge=0, description="Most events `meter` reads a second, for a replay beside the live run; 0: no limit."
     )
 
     @field_validator("scope_from", "scope_to", "late_until")

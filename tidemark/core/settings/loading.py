@@ -1,4 +1,4 @@
-"""Reads settings, and says at once all that is wrong with them."""
+"""Reads settings, and reports all errors at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tidemark.core.settings.model import (
 )
 from tidemark.core.settings.variables import close_to, unknown, variables
 
-# What is no setting: the file, marks that the local stack puts on its processes, and what tests are given.
+# Variables that are not settings: the file, and the marks that the local stack puts on its processes.
 OTHER_VARIABLES = frozenset({FILE_ENV, "TIDEMARK_STACK", "TIDEMARK_PROGRAM", "TIDEMARK_CONFIGURATION"})
 TEST_PREFIX = "TIDEMARK_TEST_"
 
@@ -34,7 +34,7 @@ def load(**flags: Any) -> Settings:
     Raises
     ------
     UsageError
-        Lists every missing or wrong key at once, and where each was looked for.
+        Lists every missing or wrong key, and the places that were searched.
     """
     given = {key: value for key, value in flags.items() if value is not None}
     source = settings_file()
@@ -42,7 +42,7 @@ def load(**flags: Any) -> Settings:
     try:
         settings = Settings(**nested(given))
     except ValidationError as error:
-        faults += [_fault(one) for one in error.errors()]
+        faults += [_fault(detail) for detail in error.errors()]
     except SettingsError as error:
         faults.append(_no_section(error))
     if faults:
@@ -57,12 +57,12 @@ def load(**flags: Any) -> Settings:
 
 
 def check_environment() -> None:
-    """Refuse variables that look like settings and are none, for a command that reads no setting.
+    """Refuse variables that look like settings but are not, for a command that reads no setting.
 
     Raises
     ------
     UsageError
-        Names each with what was meant.
+        Names each, with a suggestion.
     """
     faults = misspelt(os.environ)
     if faults:
@@ -70,7 +70,7 @@ def check_environment() -> None:
 
 
 def misspelt(environment: Mapping[str, str]) -> list[str]:
-    """What is wrong with variables that look like settings and are none; nothing would read them."""
+    """Errors about variables that look like settings but are not; nothing would read them."""
     known = {*variables(Settings, ENV_PREFIX, ENV_DELIMITER), *OTHER_VARIABLES}
     own = {name: value for name, value in environment.items() if not name.upper().startswith(TEST_PREFIX)}
     return [
@@ -93,5 +93,5 @@ def _no_section(error: SettingsError) -> str:
 
 def _masked(error: Any) -> str:
     secret = any("password" in str(part) for part in error["loc"]) or "password" in error["msg"]
-    # What stands before the @ of a URL that was not understood may hold one, and so may its parameters.
+    # The text before the @ of an invalid URL, and its parameters, may hold a password.
     return "***" if secret else re.sub(r"\?.+'", "?***'", re.sub(r"[^/@]+@", "***@", repr(error["input"])))[:80]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ from tidemark.core.settings.serving import AlertSettings, DeliverySettings, Live
 ENV_PREFIX = "TIDEMARK_"
 ENV_DELIMITER = "__"
 FILE_ENV = "TIDEMARK_CONFIG"
-# Where `tidemark up` leaves the settings of the local stack; read when FILE_ENV names no other file.
+# Where `tidemark up` writes the settings of the local stack; read when FILE_ENV names no other file.
 LOCAL_FILE = Path(".tidemark/local/settings.yaml")
 
 
@@ -88,9 +89,9 @@ class Settings(BaseSettings):
         return Names(self.run_id)
 
     def environment(self) -> dict[str, str]:
-        """Variables that give another process these settings; the password of Redis is not among them."""
+        """Variables that pass these settings to another process; without the password of Redis."""
         values = flat(self.model_dump(mode="json", exclude_none=True, exclude={"redis": {"password"}}))
-        return {variable_of(name): str(value) for name, value in values.items()}
+        return {variable_of(name): _text(value) for name, value in values.items()}
 
     def with_changes(self, changes: Mapping[str, Any]) -> Settings:
         """These settings with some values changed, by dotted name (`meter.tick_ms`); values are not checked again.
@@ -123,8 +124,13 @@ class Settings(BaseSettings):
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=settings_file())
 
 
+def _text(value: Any) -> str:
+    """A value as a variable of the environment holds it: lists as JSON."""
+    return json.dumps(value) if isinstance(value, list) else str(value)
+
+
 def settings_file() -> Path | None:
-    """The file settings come from: TIDEMARK_CONFIG, else the local stack's, else none."""
+    """The settings file: TIDEMARK_CONFIG, else that of the local stack, else None."""
     named = os.environ.get(FILE_ENV)
     if named:
         if not Path(named).is_file():
@@ -134,24 +140,24 @@ def settings_file() -> Path | None:
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted name (`kafka.bootstrap`) as a file of settings holds them, by section."""
-    found: dict[str, Any] = {}
+    """Values by dotted name (`kafka.bootstrap`), grouped by section as in a settings file."""
+    sections: dict[str, Any] = {}
     for name, value in values.items():
         section, separator, key = name.partition(".")
         if separator:
-            found.setdefault(section, {})[key] = value
+            sections.setdefault(section, {})[key] = value
         else:
-            found[name] = value
-    return found
+            sections[name] = value
+    return sections
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by section as values by dotted name: the opposite of `nested`."""
-    found = {}
+    dotted = {}
     for name, value in values.items():
-        inner = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {name: value}
-        found.update(inner)
-    return found
+        inner = {f"{name}.{key}": field for key, field in value.items()} if isinstance(value, dict) else {name: value}
+        dotted.update(inner)
+    return dotted
 
 
 def every_setting() -> Iterator[tuple[str, FieldInfo]]:

@@ -65,11 +65,11 @@ def parse(url: str) -> PostgresAddress:
 
 def _host(text: str, scheme: str) -> tuple[str, int]:
     if not text or text.startswith(":"):
-        raise ValueError(f"names no host; write {scheme}://HOST{text}")
+        raise ValueError(f"has no host; write {scheme}://HOST{text}")
     match = _HOST.fullmatch(text)
     port = DEFAULT_PORT if match is None or match["port"] is None else int(match["port"])
     if match is None or not 0 < port <= _MAX_PORT:
-        raise ValueError(f"has a port that is no number up to {_MAX_PORT}, or a host that is not one")
+        raise ValueError(f"has a port that is not a number up to {_MAX_PORT}, or a host that is not one")
     return match["name"], port
 
 

@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Options of one component, by which it is also known in files (`kafka:`) and variables (`TIDEMARK_KAFKA__…`)."""
+    """Options of one component; its name is also used in files (`kafka:`) and variables (`TIDEMARK_KAFKA__…`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -25,7 +25,7 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 class KafkaSettings(Section):
-    """Where Kafka is, and how clients and brokers prove to each other who they are; files as workers see them."""
+    """Address of Kafka, and how clients and brokers authenticate each other; paths as workers see them."""
 
     bootstrap: Brokers = Field("127.0.0.1:9092", description="Kafka bootstrap servers, host:port[,host:port].")
     security_protocol: SecurityProtocol = Field(
@@ -86,7 +86,7 @@ def _needed_with(protocol: str, kind: str, values: Mapping[str, object], *, comp
 
 
 class TopicSettings(Section):
-    """The topic that is read, and how topics are made."""
+    """The source topic, and how topics are created."""
 
     events: str = Field("usage.events", pattern=r"^[A-Za-z0-9._-]{1,241}$", description="Source topic of raw events.")
     partitions: int = Field(4, ge=1, le=1024, description="Partitions of a topic that `topics apply` creates.")
@@ -99,7 +99,7 @@ class TopicSettings(Section):
 
 
 class PostgresSettings(Section):
-    """Where Postgres is; the password file is read by psycopg and by the JDBC driver, so none enters a job graph."""
+    """Address of Postgres; psycopg and the JDBC driver read the password file, so no password enters a job graph."""
 
     url: PostgresUrl = Field("postgresql://tidemark@127.0.0.1:5432/tidemark", description="TimescaleDB, no password.")
     passfile: Path | None = Field(None, description="libpq password file; libpq's own default when empty.")
@@ -108,7 +108,7 @@ class PostgresSettings(Section):
 
 
 class RedisSettings(Section):
-    """Where Redis is, and how long the hot path waits for it."""
+    """Address of Redis, and how long the hot path waits for it."""
 
     url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="Redis of the live counters, no password.")
     password: SecretStr | None = Field(None, description="Password of Redis.")
@@ -124,7 +124,7 @@ class RedisSettings(Section):
 
 
 class FlinkSettings(Section):
-    """Where Flink is and keeps state, and what all jobs have in common."""
+    """Address of Flink, where it keeps state, and options of all jobs."""
 
     rest_url: HttpUrl = Field("http://127.0.0.1:8081", description="Flink JobManager REST and UI.")
     conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")

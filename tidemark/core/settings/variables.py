@@ -1,4 +1,4 @@
-"""Names of settings: those that the environment may use, and what was meant by one that does not exist."""
+"""Names of settings: those that the environment may use, and suggestions for names that do not exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel
 
-# As difflib.get_close_matches has it.
+# The default of difflib.get_close_matches.
 _ALIKE = 0.6
 # What Kubernetes puts into each container for a service called `tidemark-…`.
 _SERVICE_LINK = re.compile(r".+_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
@@ -24,22 +24,22 @@ def variables(model: type[BaseModel], prefix: str, delimiter: str) -> Iterator[s
 
 
 def unknown(environment: Mapping[str, str], prefix: str, known: Iterable[str]) -> dict[str, str]:
-    """Variables that begin with the prefix and set nothing, each with what was meant, or an empty text."""
+    """Variables with the prefix that set nothing, each with a suggestion, or an empty text."""
     names = {name.removeprefix(prefix) for name in known}
-    found = {}
+    suggestions = {}
     for variable in sorted(environment):
         name = variable.upper().removeprefix(prefix)
         if not variable.upper().startswith(prefix) or name in names or _is_service_link(variable, environment):
             continue
         meant = close_to(name, names)
-        found[variable] = f"{prefix}{meant}" if meant else ""
-    return found
+        suggestions[variable] = f"{prefix}{meant}" if meant else ""
+    return suggestions
 
 
 def close_to(name: str, names: Iterable[str]) -> str:
-    """The setting or variable that is most like this one, whichever section it is in; empty when none is.
+    """The most similar setting or variable, in any section; empty when there is no similar one.
 
-    Words count, neither their order nor the section: `tick_ms` and `meter_tick_ms` both mean `meter.tick_ms`.
+    Only words matter, not their order or the section: `tick_ms` and `meter_tick_ms` both mean `meter.tick_ms`.
     """
     best, meant = _ALIKE, ""
     for known in names:
