@@ -28,7 +28,7 @@ def test_a_killed_taskmanager_loses_and_doubles_no_anomaly(stack: Any) -> None:
     settings = {"anomaly.disorder_s": DISORDER_S, "anomaly.clock": False, "flink.source_idle_s": 3_600}
     with anomaly_run(stack.settings, "anomalykill", **settings) as run:
         # Given a job that has begun some anomalies and not yet ended any ...
-        half = next(index for index, one in enumerate(stream) if one.at_ms > FAULT_MS + 3 * HOUR_MS // 2)
+        half = next(index for index, item in enumerate(stream) if item.at_ms > FAULT_MS + 3 * HOUR_MS // 2)
         send(run, stream[:half])
         started(run)
         # ... when its TaskManager is killed, and what ends them comes while it is away ...

@@ -26,12 +26,12 @@ class Steps:
         self.reports: list[tuple[Any, bool]] = []
 
     def __call__(self) -> Any:
-        found = self.outcomes.pop(0)
+        result = self.outcomes.pop(0)
         if not self.outcomes:
             self.stop.set()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def log(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
