@@ -21,8 +21,10 @@ FLINK_HOME = Path(pyflink.__file__).parent
 POSTGRES_BIN = f"/usr/lib/postgresql/{POSTGRES_MAJOR}/bin"
 _POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf")
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
-DAEMONS = ("live", "watch", "alerts", "deliver")
-# Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
+# Runs beside the jobs. Nothing is closed, compared or dropped on a machine where people try things out.
+DAEMONS = ("serve",)
+ROLES = "live,quotas,alerts,deliver"
+# Marks every process of a stack, so that strays of a killed supervisor or TaskManager can be told from all others.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
 
@@ -54,11 +56,7 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         # Python workers outlive a killed TaskManager: they are removed before the next one starts.
         Program("taskmanager", ["/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
                 flink_environment(paths)),
-        Program("live", [tidemark, "live", "watch"], client_environment(paths), autostart=False),
-        # It may be waiting for Kafka, which takes its client 30 s to give up.
-        Program("watch", [tidemark, "watch", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
-        Program("alerts", [tidemark, "alerts", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
-        Program("deliver", [tidemark, "deliver", "run"], client_environment(paths), stop_wait_s=60, autostart=False),
+        Program("serve", [tidemark, "serve", "--roles", ROLES], client_environment(paths), autostart=False),
     ]  # fmt: skip
 
 

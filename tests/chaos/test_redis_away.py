@@ -16,7 +16,8 @@ from jobs.flink.rest import wait_until
 from tests.pipeline import pipeline
 from tests.streams import CATALOG, generate
 from tidemark.core.settings import Settings
-from tidemark.live.counters import watch
+from tidemark.core.supervisor import Supervisor
+from tidemark.live.counters import service
 from tidemark.oracle.compare import compare_redis
 
 # The promise is 30 s; the rest is what a loaded machine may take for reading everything back.
@@ -25,9 +26,9 @@ CONVERGED_WITHIN_S = 90.0
 
 @contextmanager
 def redis_sync(settings: Settings) -> Iterator[None]:
-    """The Redis sync of the run's counters, as `tidemark live watch` runs it."""
+    """What keeps the run's counters right, as `tidemark serve --roles live` runs it."""
     ended = threading.Event()
-    thread = threading.Thread(target=watch, args=(settings, ended))
+    thread = threading.Thread(target=Supervisor({"live": [service(settings)]}, ended).run)
     thread.start()
     try:
         yield

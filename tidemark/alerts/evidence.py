@@ -51,7 +51,7 @@ SELECT ({_OF_PERIOD}),
 FROM {_GIVEN}
 ORDER BY place
 """
-# Whole hours alone: the running one would look like a slump.
+# Whole hours alone: the running one would seem to be a slump.
 _HISTORY: LiteralString = """
 SELECT rates.last_hour, rates.last_day, top.found, history.found
 FROM {given}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -19,7 +17,7 @@ from tidemark.alerts.router import AlertRouter
 from tidemark.alerts.topic import AlertTopic, Position, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
-from tidemark.core.service import logger
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, AlertError, Severity
 from udfs.postgres import first_line
@@ -31,8 +29,6 @@ POLL_MS = 500
 REPLAY_POLL_MS = 50
 # A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
 BATCH_TIMEOUT_MS = 60_000
-# Between attempts while a service is unreachable.
-RETRY_S = 2.0
 
 # Next offset by topic and partition.
 Offsets = dict[str, dict[int, int]]
@@ -52,7 +48,7 @@ class Batch:
 
     Parameters
     ----------
-    fates:
+    outcomes:
         How many alerts were notified, suppressed, unrouted, known before, or of a version that is not active.
     notifications:
         How many are new or have more alerts.
@@ -187,25 +183,12 @@ class Intake:
         return AlertRouter(alert_store, policy_at, self._settings.alerts.group_wait_s * 1_000)
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Take alerts until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", topic=settings.names.alerts, schema=settings.names.usage_schema)
-    failing = False
-    with closing(Intake(settings)) as intake:
-        while not stop.is_set():
-            try:
-                batch = intake.run_once()
-            except TidemarkError as error:
-                log("failed", error=str(error))
-                failing = True
-                stop.wait(RETRY_S)
-            else:
-                _report(batch, recovered=failing)
-                failing = False
-    log("stopped")
+def service(settings: Settings) -> Service[Intake, Batch]:
+    """Takes without a pause: each poll waits for what comes."""
+    return Service("intake", 0, lambda: Intake(settings), Intake.run_once, log, _report)
 
 
-def _report(batch: Batch, *, recovered: bool) -> None:
+def _report(batch: Batch, recovered: bool) -> None:
     for record in batch.refused:
         log("refused", position=f"{record.position.partition}:{record.position.offset}", why=record.why)
     if batch.outcomes or recovered:

@@ -9,7 +9,6 @@ One file comes to be in this order, and every crash leaves one of these states:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -21,7 +20,7 @@ from tidemark.archive.parquet import FILE_BYTES, Writer
 from tidemark.archive.source import Source, reading
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Record
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings, TopicSettings
 
 log = logger("archive")
@@ -85,17 +84,23 @@ def run_with(settings: Settings, index: Index, progress: Callable[[int], None] |
     return done
 
 
-def watch(settings: Settings, stop: threading.Event) -> None:
-    """Archive every `archive.interval_s` until `stop` is set; failures are logged and tried again."""
+def service(settings: Settings) -> Service[Stateless, Archived]:
+    """Archives every `archive.interval_s`.
+
+    Raises
+    ------
+    UsageError
+        `archive.dir` names no folder of this machine.
+    """
     Folder.of(settings.archive)
+    return Service("archive", settings.archive.interval_s, Stateless, lambda _: run(settings), log, _report)
 
-    def report(done: Archived, recovered: bool) -> None:
-        lost = [f"{gap.topic} {gap.partition}:{gap.first}-{gap.last}" for gap in done.gaps if gap.reason == "retention"]
-        if done.rows or lost or done.removed or done.aside or recovered:
-            log("archived", rows=done.rows, files=done.files, bytes=done.size, lost=lost, removed=done.removed,
-                aside=done.aside)  # fmt: skip
 
-    repeat(lambda: run(settings), every_s=settings.archive.interval_s, stop=stop, log=log, report=report)
+def _report(done: Archived, recovered: bool) -> None:
+    lost = [f"{gap.topic} {gap.partition}:{gap.first}-{gap.last}" for gap in done.gaps if gap.reason == "retention"]
+    if done.rows or lost or done.removed or done.aside or recovered:
+        log("archived", level="warning" if lost else "info", rows=done.rows, files=done.files, bytes=done.size,
+            lost=lost, removed=done.removed, aside=done.aside)  # fmt: skip
 
 
 class _Archiver:

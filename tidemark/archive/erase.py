@@ -41,13 +41,13 @@ SET path = %s, bytes = %s, sha256 = %s, written_at = clock_timestamp()
 WHERE topic = %s AND partition = %s AND first_offset = %s AND path = %s
 """
 _BLANK: LiteralString = """
-UPDATE {alert} SET event = jsonb_set(event, '{{data,evidence}}', event #> '{{data,evidence}}' - %(values)s::text[])
+UPDATE {alert} SET event = jsonb_set(event, '{{data,evidence}}', (event #> '{{data,evidence}}') - %(values)s::text[])
 WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND event #> '{{data,evidence}}' ?| %(values)s::text[]
 """
 # A notification of a response holds its one alert itself.
 _BLANK_COPIES: LiteralString = """
 UPDATE {notification}
-SET body = jsonb_set(body, '{{alerts,0,data,evidence}}', body #> '{{alerts,0,data,evidence}}' - %(values)s::text[])
+SET body = jsonb_set(body, '{{alerts,0,data,evidence}}', (body #> '{{alerts,0,data,evidence}}') - %(values)s::text[])
 WHERE body #>> '{{alerts,0,data,tenant_id}}' = %(tenant)s AND body #>> '{{alerts,0,data,customer_id}}' = %(customer)s
   AND body #> '{{alerts,0,data,evidence}}' ?| %(values)s::text[]
 """

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import StandbyError, TidemarkError
 from tidemark.core.names import Names
 from tidemark.core.postgres import LOCK_TIMEOUT_S, connect, lock, use_schema
 from tidemark.core.settings import PostgresSettings
@@ -189,8 +189,10 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
 
     Raises
     ------
+    StandbyError
+        Somebody else is at work.
     TidemarkError
-        Somebody else is at work; and as for `opened`.
+        As for `opened`.
     """
     with opened(postgres, names) as index:
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(_TURN_WAIT))
@@ -198,7 +200,7 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
         try:
             lock(index.connection, name)
         except psycopg.errors.LockNotAvailable:
-            raise TidemarkError(
+            raise StandbyError(
                 f"the {name} is being changed by somebody else.", "wait until that archive, erase or retention is done."
             ) from None
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_TIMEOUT_S}s"))

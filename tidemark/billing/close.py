@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from tidemark.core import rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.postgres import connect
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
 
 log = logger("close")
@@ -119,21 +118,17 @@ def close(settings: Settings, by: str, wish: Wish | None = None, *, progress: Sa
     return Closed(feed.at if feed else None, closes, corrections, told, decision.refused)
 
 
-def watch(settings: Settings, by: str, stop: threading.Event) -> None:
-    """Close every `close.interval_s` until `stop` is set; failures are logged and tried again, never raised.
+def service(settings: Settings, by: str) -> Service[Stateless, Closed]:
+    """Closes every `close.interval_s`, and brings the index of the deltas up after it: `explain` finds it there."""
 
-    The index of the deltas is brought up after each close, so that `explain` finds it there.
-    """
-    log("started", every_s=settings.close.interval_s, schema=settings.names.billing_schema)
-
-    def step() -> Closed:
+    def step(_: Stateless) -> Closed:
         found = close(settings, by)
         for run in feeds_of(settings):
             own = settings.with_changes({"run_id": run})
             delta_index.catch_up(own, settings.names, limit=INDEXED_AT_ONCE)
         return found
 
-    repeat(step, every_s=settings.close.interval_s, stop=stop, log=log, report=_report)
+    return Service("close", settings.close.interval_s, Stateless, step, log, _report)
 
 
 def _await_counted(settings: Settings) -> None:

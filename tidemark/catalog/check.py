@@ -1,4 +1,4 @@
-"""What is wrong with a catalog file, by its schema and by its meaning: every fault at once, each with its path."""
+"""Faults of a catalog file, by its schema and by its meaning: every fault at once, each with its path."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check(
     known:
         Meters, plans and receivers that limits, customers and routes may name beside those of the file.
     content:
-        Its content merged with what is stored, which gives it its meaning; None: it stands alone.
+        Its content merged with what is stored, which gives it its meaning; None: it is complete by itself.
 
     """
     stated = mapping(file.content)
@@ -103,7 +103,7 @@ def _entries(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 def _calendar_faults(calendars: Mapping[str, Any], longest_period_days: int) -> Iterator[Fault]:
     for name, entry in calendars.items():
         if not _has_form(entry):
-            continue  # said by the schema, or as missing
+            continue  # reported by the schema, or as missing
         boundaries = entry.get("boundaries", ())
         try:
             calendar = parse_calendar(entry.get("anchor"), entry.get("interval"), entry["timezone"], boundaries)
@@ -124,12 +124,12 @@ def _calendar_faults(calendars: Mapping[str, Any], longest_period_days: int) -> 
 
 
 def _has_form(entry: Any) -> bool:
-    """Whether the parts of a calendar that are there have their types; `parse_calendar` says what does not fit."""
-    found = mapping(entry)
-    texts = [found[part] for part in ("anchor", "interval") if part in found] + [found.get("timezone")]
-    boundaries = found.get("boundaries", [])
-    both = isinstance(boundaries, list) and all(isinstance(one, str) for one in (*boundaries, *texts))
-    return both and bool(boundaries or "interval" in found)
+    """Whether the parts of a calendar that are there have their types; `parse_calendar` reports what does not fit."""
+    parts = mapping(entry)
+    texts = [parts[part] for part in ("anchor", "interval") if part in parts] + [parts.get("timezone")]
+    boundaries = parts.get("boundaries", [])
+    both = isinstance(boundaries, list) and all(isinstance(text, str) for text in (*boundaries, *texts))
+    return both and bool(boundaries or "interval" in parts)
 
 
 def _reference_faults(content: Mapping[str, Any], calendars: Collection[str]) -> Iterator[Fault]:
@@ -150,9 +150,9 @@ def _aggregation_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
     for path, meters in owned:
         for name in meters.keys() & common[1].keys():
             for part, default in (("aggregation", None), ("per", "hour")):
-                own, other = (mapping(one[name]).get(part, default) for one in (meters, common[1]))
-                if own != other:
-                    yield Fault(f"{path}.{name}.{part}", f"{own} differs from {other}, that of the common {name}.")
+                stated, shared = (mapping(group[name]).get(part, default) for group in (meters, common[1]))
+                if stated != shared:
+                    yield Fault(f"{path}.{name}.{part}", f"{stated} differs from {shared}, that of the common {name}.")
 
 
 def _long_identifiers(content: Mapping[str, Any]) -> Iterator[Fault]:

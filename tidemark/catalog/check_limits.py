@@ -1,4 +1,4 @@
-"""What is wrong with the limits and plans of a catalog file by their meaning: each fault with its path."""
+"""Faults of the limits and plans of a catalog file by their meaning: each fault with its path."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tidemark.catalog.entries import limit_groups, mapping, meter_groups
 from tidemark.catalog.text import Fault
 from udfs.limits.rule import ThresholdError, canonical_threshold, decimal_cap
 
-# Those that have one live total a period, which events raise; any other could be told to have reached nothing.
+# Those that have one live total a period, which events raise; no other can reach a cap.
 LIMITABLE = ("count", "sum", "unique")
-# All of them are looked at with each batch of totals.
+# All of them are evaluated with each batch of totals.
 MAX_THRESHOLDS = 50
 
 
@@ -40,7 +40,7 @@ NOTHING = Known()
 
 
 def limit_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
-    """Faults of caps, thresholds and revenue weights; other types are the schema's to refuse."""
+    """Faults of caps, thresholds and revenue weights; the schema reports other types."""
     for group in limit_groups(content):
         for meter, value in group.limits.items():
             entry, path = mapping(value), f"{group.path}.{meter}"
@@ -48,8 +48,8 @@ def limit_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault(f"{path}.cap", message)
             yield from _threshold_faults(f"{path}.thresholds", entry.get("thresholds"))
     for tenant, entry in mapping(content.get("tenants")).items():
-        for customer, one in mapping(mapping(entry).get("customers")).items():
-            weight = mapping(one).get("revenue_weight")
+        for customer, customer_entry in mapping(mapping(entry).get("customers")).items():
+            weight = mapping(customer_entry).get("revenue_weight")
             if _is_number(weight) and not _is_share(weight):
                 path = f"tenants.{tenant}.customers.{customer}.revenue_weight"
                 yield Fault(path, f"{weight} is no share: 0 to 1 with at most 9 decimals.")
@@ -72,7 +72,7 @@ def _threshold_faults(path: str, thresholds: Any) -> Iterator[Fault]:
     for index, stated in enumerate(listed):
         amount = mapping(stated).get("every") if isinstance(stated, Mapping) else stated
         if not _is_number(amount):
-            continue  # the schema says so
+            continue  # reported by the schema
         try:
             text = canonical_threshold(stated)
         except ThresholdError as error:
@@ -103,16 +103,18 @@ def limit_reference_faults(content: Mapping[str, Any], whole: Mapping[str, Any],
     meters = dict(known.meters)
     for owner, _, group in meter_groups(whole):
         meters |= {(owner, name): str(mapping(meter).get("aggregation", "")) for name, meter in group.items()}
-    for one in limit_groups(content):
-        for meter, limit in one.limits.items():
+    for limits in limit_groups(content):
+        for meter, limit in limits.limits.items():
             if limit is None:
                 continue  # removed
-            aggregation = meters.get((one.tenant, meter), meters.get((None, meter)))
+            aggregation = meters.get((limits.tenant, meter), meters.get((None, meter)))
             if aggregation is None:
-                yield Fault(f"{one.path}.{meter}", f"{one.tenant} has no meter {meter!r} that holds, here or stored.")
+                yield Fault(
+                    f"{limits.path}.{meter}", f"{limits.tenant} has no meter {meter!r} that holds, here or stored."
+                )
             elif aggregation and aggregation not in LIMITABLE:
                 yield Fault(
-                    f"{one.path}.{meter}",
+                    f"{limits.path}.{meter}",
                     f"{meter} is a {aggregation}: only {', '.join(LIMITABLE)} have one live total that grows to a cap.",
                 )
     yield from _plan_faults(content, known)
@@ -121,8 +123,8 @@ def limit_reference_faults(content: Mapping[str, Any], whole: Mapping[str, Any],
 def _plan_faults(content: Mapping[str, Any], known: Known) -> Iterator[Fault]:
     for tenant, value in mapping(content.get("tenants")).items():
         entry = mapping(value)
-        for customer, one in mapping(entry.get("customers")).items():
-            plan = mapping(one).get("plan")
+        for customer, customer_entry in mapping(entry.get("customers")).items():
+            plan = mapping(customer_entry).get("plan")
             if isinstance(plan, str) and plan not in mapping(entry.get("plans")) and (tenant, plan) not in known.plans:
                 yield Fault(
                     f"tenants.{tenant}.customers.{customer}.plan",

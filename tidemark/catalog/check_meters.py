@@ -1,4 +1,4 @@
-"""What is wrong with the meters of a catalog file by their meaning: each fault with its path."""
+"""Faults of the meters of a catalog file by their meaning: each fault with its path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udfs.meters.paths import path_of
 
 # Kafka, Redis and the primary keys take ids of this many bytes; the schema can count characters only.
 MAX_ID_BYTES = 256
-# YAML 1.1 reads these as booleans and numbers, YAML 1.2 as text: in a filter nobody can tell what is meant.
+# YAML 1.1 reads these as booleans and numbers, YAML 1.2 as text: in a filter the meaning is ambiguous.
 _AMBIGUOUS = re.compile(
     r"(?i:yes|no|on|off)|[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]*_[0-9a-fA-F_]*|[0-9][0-9_]*_[0-9_]*(?:\.[0-9_]*)?"
     r"|[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?)"
@@ -28,7 +28,7 @@ def listed_meters(content: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str
 
 
 def meter_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
-    """Faults of meters by their meaning; other types are the schema's to refuse."""
+    """Faults of meters by their meaning; the schema reports other types."""
     for path, meter in listed_meters(content):
         aggregation = meter.get("aggregation")
         if aggregation == "count" and "value" in meter:
@@ -55,10 +55,10 @@ def _placed(path: str, fault: str) -> Fault:
 
 
 def _text_faults(path: str, value: Any, *, is_path: bool) -> Iterator[Fault]:
-    """Faults of a property path or an event type, or of those in a list; other types are the schema's to refuse."""
+    """Faults of a property path or an event type, or of those in a list; the schema reports other types."""
     if isinstance(value, list):
-        for index, one in enumerate(value):
-            yield from () if isinstance(one, list) else _text_faults(f"{path}.{index}", one, is_path=is_path)
+        for index, item in enumerate(value):
+            yield from () if isinstance(item, list) else _text_faults(f"{path}.{index}", item, is_path=is_path)
     elif isinstance(value, str):
         if (size := size_of(value)) > MAX_ID_BYTES:
             yield Fault(path, f"it has {size} bytes; the limit is {MAX_ID_BYTES}.")
@@ -101,11 +101,11 @@ def _texts(path: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, list):
-        for index, one in enumerate(value):
-            yield from _texts(f"{path}.{index}", one)
+        for index, item in enumerate(value):
+            yield from _texts(f"{path}.{index}", item)
     else:
-        for name, one in mapping(value).items():
-            yield from () if name == "property" else _texts(f"{path}.{name}", one)
+        for name, item in mapping(value).items():
+            yield from () if name == "property" else _texts(f"{path}.{name}", item)
 
 
 def size_of(text: str) -> int:

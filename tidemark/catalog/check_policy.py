@@ -1,4 +1,4 @@
-"""What is wrong with the alert policy of a catalog file by its meaning: each fault with its path, without secrets."""
+"""Faults of the alert policy of a catalog file by its meaning: each fault with its path, without secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tidemark.catalog.instants import instant_ms
 from tidemark.catalog.text import Fault
 from udfs.meters.meter import BEGINNING_MS
 
-# What these receivers are told is signed, or carries a key of theirs.
+# Requests to these receivers are signed, or carry their key.
 _SECRET_KINDS = ("pagerduty", "webhook")
 # Capital letters alone: a secret pasted by mistake hardly looks like it.
 _ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
@@ -64,7 +64,7 @@ def _window_faults(path: str, entry: Mapping[str, Any]) -> Iterator[Fault]:
     for part in ("from", "until"):
         text = entry.get(part)
         if not isinstance(text, str):
-            continue  # the schema says so
+            continue  # reported by the schema
         try:
             ms = instant_ms(text)
         except ValueError as error:
@@ -78,7 +78,7 @@ def _window_faults(path: str, entry: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def policy_entry_faults(content: Mapping[str, Any], known: Known) -> Iterator[Fault]:
-    """Faults of whole entries: a suppression says of which alerts, a route names receivers that are there."""
+    """Faults of whole entries: a suppression names its alerts, a route names receivers that exist."""
     receivers = {name for kind, name, _, _ in policy_entries(content) if kind == "receiver"} | {*known.receivers}
     for kind, _, path, entry in policy_entries(content):
         if kind == "suppression" and not any(entry.get(one) for one in MATCHERS[kind]):

@@ -14,7 +14,7 @@ from tidemark.catalog.entries import mapping
 from tidemark.catalog.file import TABLES, CatalogFile, Key
 from tidemark.catalog.merge import alone, completed, stored_base, stored_limits
 from tidemark.catalog.plan import Plan, is_free, plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.timeline import Stored
 from udfs.meters.meter import BEGINNING_MS
 
@@ -41,7 +41,7 @@ def planned(
     longest_period_days:
         How long totals are kept.
     stored, known:
-        What is stored of the tenants in the file, and what it may name besides; nothing of a file that stands alone.
+        What is stored of the tenants in the file, and what it may name besides; empty for a complete file.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def _merged(file: CatalogFile, stored: Stored, terms: Terms) -> Any:
 
 
 def _effect(file: CatalogFile, stored: Stored, terms: Terms) -> Callable[[str, Key, Mapping[str, Any]], int]:
-    """When the change of an entry takes effect; a begin that cannot be read is refused by the check."""
+    """When the change of an entry takes effect; a start that cannot be read is refused by the check."""
     tenants = {name for name in mapping(mapping(file.content).get("tenants")) if (name,) not in stored["tenant"]}
     default = _begin(mapping(file.content), None)
 

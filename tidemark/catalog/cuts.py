@@ -1,4 +1,4 @@
-"""Billing periods that a plan cuts: where a customer's calendar changes, the running period ends and another begins."""
+"""Billing periods that a plan cuts: where a customer's calendar changes, the running period ends and another starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from udfs.calendars.localtime import local_at
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 
 _SHOWN = 3
-# Calendars of a customer by event time: (calendar or None for the tenant's, begin, end).
+# Calendars of a customer by event time: (calendar or None for the tenant's, start, end).
 _Calendars = tuple[tuple[Any, int, int], ...]
 _UTC_MONTH_RULE = ("UTC month",)
 
@@ -152,8 +152,8 @@ class _Cuts:
         default = values_at(tenant, ms)
         if default is None:
             return None
-        own = next((calendar for calendar, begin, end in ids if begin <= ms < end), None)
-        calendar = own or default[0]
+        customers_calendar = next((calendar for calendar, start, end in ids if start <= ms < end), None)
+        calendar = customers_calendar or default[0]
         if calendar is None:
             return _UTC_MONTH_RULE
         return values_at(self._both("calendar", (calendar,))[place], ms)

@@ -1,4 +1,4 @@
-"""What a catalog document holds: where its groups of meters, limits and alert policy are, and the columns of each."""
+"""Parts of a catalog document: where its groups of meters, limits and alert policy are, and the columns of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MATCHERS: Mapping[str, tuple[str, ...]] = {
 }
 # Alerts a day that somebody on call can act on one by one.
 DAILY_BUDGET = 20
-# What a limit answers by its mode when the usage cannot be known.
+# How readers decide by the mode of a limit when the usage cannot be known.
 UNKNOWN = {"hard": "fail_closed", "soft": "fail_open"}
 # Aggregations that count events, or values as text: they round nothing.
 UNROUNDED = frozenset(("count", "unique"))
@@ -73,8 +73,8 @@ def limit_groups(content: Mapping[str, Any]) -> Iterator[LimitGroup]:
         entry, path = mapping(value), f"tenants.{tenant}"
         yield LimitGroup(tenant, "tenant", "", f"{path}.limits", mapping(entry.get("limits")))
         for scope, group in LIMIT_SCOPES:
-            for name, one in mapping(entry.get(group)).items():
-                limits = mapping(mapping(one).get("limits"))
+            for name, group_entry in mapping(entry.get(group)).items():
+                limits = mapping(mapping(group_entry).get("limits"))
                 yield LimitGroup(tenant, scope, name, f"{path}.{group}.{name}.limits", limits)
 
 
@@ -105,30 +105,30 @@ def entries(content: Mapping[str, Any]) -> Iterator[FileEntry]:
             yield "alert_policy", (kind, key), f"alerts.{name}.{key}", policy
 
 
-def _limit_entries(tenant: str, one: Mapping[str, Any]) -> Iterator[FileEntry]:
+def _limit_entries(tenant: str, holder: Mapping[str, Any]) -> Iterator[FileEntry]:
     path = f"tenants.{tenant}"
-    for meter, limit in mapping(one.get("limits")).items():
+    for meter, limit in mapping(holder.get("limits")).items():
         yield "usage_limit", (tenant, "tenant", "", meter), f"{path}.limits.{meter}", limit
     for scope, group in LIMIT_SCOPES:
-        for name, scoped in mapping(one.get(group)).items():
+        for name, scoped in mapping(holder.get(group)).items():
             for meter, limit in mapping(mapping(scoped).get("limits")).items():
                 yield "usage_limit", (tenant, scope, name, meter), f"{path}.{group}.{name}.limits.{meter}", limit
 
 
 def named(table: str, stated: Mapping[str, Any]) -> frozenset[str]:
-    """Columns (of an alert policy: keys of its body) that an entry of a file says something of."""
-    found = {
+    """Columns (of an alert policy: keys of its body) that an entry of a file sets."""
+    names = {
         _COLUMNS.get(name, name) if table != "alert_policy" else name for name in stated if name not in _NO_COLUMNS
     }
     if table == "calendar":
-        found |= {other for name in tuple(found) if stated[name] is not None for other in ALTERNATIVES.get(name, ())}
-    return frozenset(found)
+        names |= {other for name in tuple(names) if stated[name] is not None for other in ALTERNATIVES.get(name, ())}
+    return frozenset(names)
 
 
 def limit_values(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     """Cap, mode, thresholds and on_unknown of a limit without faults; the cap as plain decimal text.
 
-    Thresholds are sorted: in another order they are the same limit, not a new version that is told again.
+    Thresholds are sorted: in another order they are the same limit, not a new version that raises its alerts again.
     """
     mode = entry.get("mode", "soft")
     thresholds = sorted(map(canonical_threshold, entry.get("thresholds", ("80%",))), key=_rank)
@@ -143,7 +143,7 @@ def _rank(threshold: str) -> tuple[bool, bool, Decimal]:
 
 def policy_body(kind: str, entry: Mapping[str, Any]) -> str:
     """Canonical JSON of an entry of `alerts` without faults: defaults filled in, instants in UTC."""
-    body = {name: [] for name in MATCHERS[kind]} | {key: one for key, one in entry.items() if key != "valid_from"}
+    body = {name: [] for name in MATCHERS[kind]} | {key: value for key, value in entry.items() if key != "valid_from"}
     if kind == "receiver":
         body = {"secret_env": None, "daily_budget": DAILY_BUDGET} | body
     if kind == "maintenance":

@@ -24,7 +24,7 @@ _Entries = dict[Key, dict[str, Any]]
 
 
 def exported(stored: Stored, now_ms: int, tenant: str | None = None, at_ms: int | None = None) -> dict[str, Any]:
-    """The content of a file that says what is stored.
+    """The content of a file that describes what is stored.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _entries(table: str, stored: Stored, chosen: Callable[[Timeline], Version | 
     return result
 
 
-def _tenant(result: Mapping[str, _Entries], tenant: str, own: dict[str, Any]) -> dict[str, Any]:
+def _tenant(result: Mapping[str, _Entries], tenant: str, entry: dict[str, Any]) -> dict[str, Any]:
     customers = _below(result["customer"], tenant)
     # A plan without limits is stored nowhere but with its customers.
     plans: dict[str, Any] = {item["plan"]: {} for item in customers.values() if "plan" in item}
@@ -89,11 +89,11 @@ def _tenant(result: Mapping[str, _Entries], tenant: str, own: dict[str, Any]) ->
                 group = groups[str(scope)].setdefault(str(name), {}).setdefault("limits", {})
             group[str(meter)] = item
     parts = {"limits": limits, "plans": plans, "customers": customers, "meters": _below(result["meter"], tenant)}
-    return own | {name: value for name, value in parts.items() if value}
+    return entry | {name: value for name, value in parts.items() if value}
 
 
 def _below(entries: _Entries, owner: str | None) -> dict[str, Any]:
-    return {str(name): item for (whose, name), item in entries.items() if whose == owner}
+    return {str(name): item for (parent, name), item in entries.items() if parent == owner}
 
 
 def _named(calendars: _Entries, tenants: Mapping[str, Any], *, everything: bool) -> dict[str, Any]:

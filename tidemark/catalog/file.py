@@ -130,11 +130,13 @@ def _problem(error: Exception) -> str:
 
 def placed(file: CatalogFile, faults: Iterable[Fault]) -> list[Fault]:
     """The faults with the lines of their paths, in the order of the file."""
-    found = [
-        replace(one, line=place.line) if one.line is None and (place := file.place(one.path)) is not None else one
-        for one in faults
+    located = [
+        replace(fault, line=place.line)
+        if fault.line is None and (place := file.place(fault.path)) is not None
+        else fault
+        for fault in faults
     ]
-    return sorted(found, key=lambda one: one.line or 0)
+    return sorted(located, key=lambda fault: fault.line or 0)
 
 
 def fail(path: Path, faults: Sequence[Fault]) -> None:
@@ -162,29 +164,30 @@ def rows(file: CatalogFile, content: Any = None) -> dict[str, list[Row]]:
         What `read` returned.
     content:
         Its content merged with what is stored, see `tidemark.catalog.merge`: rows then know what the file itself names.
-        None: the file stands alone.
+        None: the file is complete by itself.
     """
     default = default_valid_from(file)
-    stated = {} if content is None else {path: one for _, _, path, one in entries(mapping(file.content))}
-    found: dict[str, list[Row]] = {table: [] for table in TABLES}
-    for table, key, path, one in entries(mapping(file.content if content is None else content)):
-        if table == "usage_limit" and one is None:
-            found[table].append(Row(key, (), valid_from_ms=default, path=path, closes=True))
+    stated = {} if content is None else {path: value for _, _, path, value in entries(mapping(file.content))}
+    rows_by_table: dict[str, list[Row]] = {table: [] for table in TABLES}
+    for table, key, path, stated_entry in entries(mapping(file.content if content is None else content)):
+        if table == "usage_limit" and stated_entry is None:
+            rows_by_table[table].append(Row(key, (), valid_from_ms=default, path=path, closes=True))
             continue
-        # Null clears: it says what an absent key of a new entry says.
-        entry = {name: value for name, value in mapping(one).items() if value is not None}
-        mine = None if content is None else named(table, mapping(stated.get(path)))
+        # Null clears: it means the same as an absent key of a new entry.
+        entry = {name: value for name, value in mapping(stated_entry).items() if value is not None}
+        stated_names = None if content is None else named(table, mapping(stated.get(path)))
         values = policy_body_of(key, entry) if table == "alert_policy" else _VALUES[table](entry)
-        found[table].append(Row(key, values, valid_from_ms=valid_from_of(entry, default), path=path, named=mine))
-    return found
+        valid_from_ms = valid_from_of(entry, default)
+        rows_by_table[table].append(Row(key, values, valid_from_ms=valid_from_ms, path=path, named=stated_names))
+    return rows_by_table
 
 
 def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
-    """A file without faults as a catalog of its own, every entry from its valid_from on, or from the beginning.
+    """A file without faults as a catalog of its own, every entry from its valid_from on, or from the start of time.
 
     Limits and alert policy are left out: they count nothing.
     """
-    found = {
+    values = {
         table: [
             dict(zip(sum(TABLES[table], ()), row.key + row.values, strict=True))
             | {"valid_from_ms": BEGINNING_MS if row.valid_from_ms is None else row.valid_from_ms}
@@ -194,10 +197,10 @@ def in_memory(file: CatalogFile) -> InMemoryCatalogSource:
         for table, wanted in rows(file).items()
     }
     return InMemoryCatalogSource(
-        tenants=[Tenant(**row) for row in found["tenant"]],
-        meters=[Meter(**row) for row in found["meter"]],
-        calendars=[CalendarDef(**row) for row in found["calendar"]],
-        customer_versions=[_customer(row) for row in found["customer"]],
+        tenants=[Tenant(**row) for row in values["tenant"]],
+        meters=[Meter(**row) for row in values["meter"]],
+        calendars=[CalendarDef(**row) for row in values["calendar"]],
+        customer_versions=[_customer(row) for row in values["customer"]],
     )
 
 
@@ -241,7 +244,7 @@ def _meter(entry: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def valid_from_of(entry: Mapping[str, Any], default: int | None) -> int | None:
-    """The begin an entry without faults asks for, UTC epoch ms; None when it leaves it to the rule."""
+    """The start that an entry without faults names, UTC epoch ms; None when it leaves it to the rule."""
     return instant_ms(entry["valid_from"]) if "valid_from" in entry else default
 
 

@@ -87,7 +87,7 @@ class _Merge:
 
 
 def merged(table: str, key: Key, stated: Any, version: Version | None) -> Any:
-    """One entry with what is stored of it; what is no mapping is the schema's to refuse, and None clears a limit."""
+    """One entry with what is stored of it; the schema reports what is not a mapping, and None clears a limit."""
     if table == "usage_limit" and stated is None:
         return None
     if stated is not None and not isinstance(stated, Mapping):
@@ -116,12 +116,12 @@ def overlaid(table: str, row: Row, values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _follows_mode(limit: tuple[Any, ...]) -> bool:
-    """Whether a stored limit answers as its mode does by default: then it does so of another mode too."""
+    """Whether a stored limit has the on_unknown of its mode by default: then it has that of another mode too."""
     return bool(limit[3] == UNKNOWN[limit[1]])
 
 
 def stored_base(stored: Stored, effect_ms: Callable[[str, Key, Mapping[str, Any]], int]) -> Base:
-    """The version that holds when an entry takes effect, or else the next one; None where nothing is to come."""
+    """The version that holds when an entry takes effect, or else the next one; None where no version follows."""
 
     def base(table: str, key: Key, stated: Mapping[str, Any]) -> Version | None:
         timeline = stored[table].get(key)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidemark.catalog import refusing
-from tidemark.catalog.asks import Ask
+from tidemark.catalog import refused_events
+from tidemark.catalog.confirmations import Confirmation
 from tidemark.catalog.file import OWNED, Key, Row
 from tidemark.catalog.merge import overlaid
-from tidemark.catalog.refusals import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
+from tidemark.catalog.plan_faults import Terms, calendar_faults, meter_faults, notes, receiver_faults, refused
 from tidemark.catalog.text import Fault
 from tidemark.catalog.timeline import (
     Change,
@@ -47,7 +47,7 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    asks: tuple[Ask, ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
 
     @property
     def replay_needed(self) -> bool:
@@ -82,12 +82,12 @@ def plan(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> P
         unchanged,
         tuple(faults),
         tuple(notes(changes, after["calendar"], terms)),
-        (*warnings(changes, stored), *(() if terms.first else refusing.warnings(changes))),
+        (*warnings(changes, stored), *(() if terms.first else refused_events.warnings(changes))),
     )
 
 
 def is_free(table: str, key: Key, timeline: Timeline, new_tenants: Collection[str | None]) -> bool:
-    """Whether a row may hold from the beginning, because nothing can have been counted or told without it."""
+    """Whether a row may hold from the beginning, because nothing can have been counted or alerted without it."""
     if table == "calendar":
         return not timeline
     return table != "alert_policy" and key[0] in new_tenants
@@ -112,8 +112,8 @@ def _change(table: str, row: Row, timeline: Timeline, free_ms: int) -> Iterator[
     at_ms = difference(timeline, after)
     if at_ms == FOREVER_MS:
         return
-    index = next(place for place, one in enumerate(after) if one.valid_from_ms <= at_ms < one.valid_to_ms)
-    ahead = [one for one in timeline if one.valid_to_ms > at_ms]
+    index = next(place for place, version in enumerate(after) if version.valid_from_ms <= at_ms < version.valid_to_ms)
+    ahead = [version for version in timeline if version.valid_to_ms > at_ms]
     yield Change(
         table,
         row.key,
@@ -122,7 +122,7 @@ def _change(table: str, row: Row, timeline: Timeline, free_ms: int) -> Iterator[
         old=ahead[0].values if ahead else None,
         new=after[index].values,
         begin_ms=after[index].valid_from_ms,
-        replaced=tuple(begin for begin in _begins(ahead, at_ms) if not _keeps(ahead, after, begin)),
+        replaced=tuple(start_ms for start_ms in _starts(ahead, at_ms) if not _keeps(ahead, after, start_ms)),
         ahead=after[index + 1 :],
         backdated=at_ms < free_ms,
         path=row.path,
@@ -130,9 +130,9 @@ def _change(table: str, row: Row, timeline: Timeline, free_ms: int) -> Iterator[
 
 
 def _keeps(before: Sequence[Version], after: Timeline, begin_ms: int) -> bool:
-    """Whether a stored version still begins where it did, and says the same."""
-    (values,) = (one.values for one in before if one.valid_from_ms == begin_ms)
-    return any(one.valid_from_ms == begin_ms and one.values == values for one in after)
+    """Whether a stored version still starts where it did, with the same values."""
+    (values,) = (version.values for version in before if version.valid_from_ms == begin_ms)
+    return any(version.valid_from_ms == begin_ms and version.values == values for version in after)
 
 
 def _closed(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -> Iterator[Change]:
@@ -149,7 +149,7 @@ def _closed(wanted: Mapping[str, Sequence[Row]], stored: Stored, terms: Terms) -
 def _ended(table: str, key: Key, timeline: Timeline, from_ms: int, free_ms: int, path: str) -> Iterator[Change]:
     at_ms = first_difference(timeline, from_ms, None)
     if at_ms < FOREVER_MS:
-        ahead = [one for one in timeline if one.valid_to_ms > at_ms]
+        ahead = [version for version in timeline if version.valid_to_ms > at_ms]
         yield Change(
             table,
             key,
@@ -158,14 +158,14 @@ def _ended(table: str, key: Key, timeline: Timeline, from_ms: int, free_ms: int,
             old=ahead[0].values,
             new=None,
             begin_ms=at_ms,
-            replaced=_begins(ahead, at_ms),
+            replaced=_starts(ahead, at_ms),
             backdated=at_ms < free_ms,
             path=path,
         )
 
 
-def _begins(versions: Sequence[Version], from_ms: int) -> tuple[int, ...]:
-    return tuple(one.valid_from_ms for one in versions if one.valid_from_ms >= from_ms)
+def _starts(versions: Sequence[Version], from_ms: int) -> tuple[int, ...]:
+    return tuple(version.valid_from_ms for version in versions if version.valid_from_ms >= from_ms)
 
 
 def _after(stored: Stored, changes: Sequence[Change]) -> dict[str, dict[Key, Timeline]]:

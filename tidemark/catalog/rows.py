@@ -68,17 +68,17 @@ def customers_on(connection: psycopg.Connection, calendars: Sequence[str]) -> di
     A customer without a calendar of its own is on its tenant's, which may be one of them.
     """
     tenants = [row[0] for row in connection.execute(_TENANTS_ON, {"calendars": list(calendars)})]
-    found = _timelines(connection, "customer", tenants)
+    timelines = _timelines(connection, "customer", tenants)
     others = [row[0] for row in connection.execute(_CUSTOMERS_ON, {"calendars": list(calendars), "tenants": tenants})]
-    return found | (_timelines(connection, "customer", others) if others else {})
+    return timelines | (_timelines(connection, "customer", others) if others else {})
 
 
 def with_usage(connection: psycopg.Connection, schema: str, customers: Sequence[Key]) -> set[Key]:
-    """Those of some customers that have usage in a period of a run; none where nothing was ever counted."""
+    """Those of some customers that have usage in a period of a run; empty where nothing was ever counted."""
     table = sql.Identifier(schema, "usage_period")
     if not customers or not connection.execute("SELECT to_regclass(%s)", [table.as_string()]).fetchall()[0][0]:
         return set()
-    pairs = [list(one) for one in zip(*customers, strict=True)]
+    pairs = [list(column) for column in zip(*customers, strict=True)]
     return {(tenant, customer) for tenant, customer in connection.execute(_WITH_USAGE.format(table), pairs)}
 
 
@@ -92,11 +92,12 @@ def known(connection: psycopg.Connection) -> Known:
 
 
 def write(connection: psycopg.Connection, changes: Sequence[Change]) -> None:
-    """Carry changes out: cut the versions that hold when they begin, remove later ones, insert the new."""
+    """Carry changes out: cut the versions that hold when they start, remove later ones, insert the new."""
     for table in TABLES:
         todo = [change for change in changes if change.table == table]
-        _cut(connection, table, [one for one in todo if one.kind != "added" or one.begin_ms < one.valid_from_ms])
-        _insert(connection, table, [one for one in todo if one.new is not None])
+        ending = [change for change in todo if change.kind != "added" or change.begin_ms < change.valid_from_ms]
+        _cut(connection, table, ending)
+        _insert(connection, table, [change for change in todo if change.new is not None])
 
 
 def versions_at(
@@ -134,11 +135,11 @@ def _timelines(
         source(table, known_at),
         sql.SQL("" if tenants is None else "WHERE tenant_id = ANY(%s)"),
     )
-    found: dict[Key, list[Version]] = {}
+    timelines: dict[Key, list[Version]] = {}
     for row in connection.execute(statement, None if tenants is None else [list(tenants)]):
         version = Version(_values(values, row[len(keys) : -2]), row[-2], row[-1])
-        found.setdefault(row[: len(keys)], []).append(version)
-    return {key: tuple(versions) for key, versions in found.items()}
+        timelines.setdefault(row[: len(keys)], []).append(version)
+    return {key: tuple(versions) for key, versions in timelines.items()}
 
 
 def _values(columns: Sequence[str], row: Sequence[Any]) -> tuple[Any, ...]:
@@ -165,7 +166,7 @@ def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) 
         )
         for key in keys
     )
-    lists = [*zip(*(one.key for one in changes), strict=True), [stored(one.begin_ms) for one in changes]]
+    lists = [*zip(*(change.key for change in changes), strict=True), [stored(change.begin_ms) for change in changes]]
     changed = sql.SQL("unnest({}, %s::timestamptz[]) AS c ({}, begins)").format(
         sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(keys)), _names(keys)
     )
@@ -174,7 +175,7 @@ def _cut(connection: psycopg.Connection, table: str, changes: Sequence[Change]) 
         "UPDATE {} t SET valid_to = c.begins FROM {} WHERE {} AND t.valid_from < c.begins AND t.valid_to > c.begins"
     )
     for statement in (delete, update):
-        connection.execute(statement.format(_table(table), changed, same), [list(one) for one in lists])
+        connection.execute(statement.format(_table(table), changed, same), [list(column) for column in lists])
 
 
 def _insert(connection: psycopg.Connection, table: str, changes: Sequence[Change]) -> None:
@@ -182,9 +183,9 @@ def _insert(connection: psycopg.Connection, table: str, changes: Sequence[Change
     copy = sql.SQL("COPY {} ({}, valid_from, valid_to) FROM STDIN").format(_table(table), _names(keys + values))
     with connection.cursor() as cursor, cursor.copy(copy) as rows:
         for change in changes:
-            for one in change.versions:
-                cells = [_cell(name, value) for name, value in zip(values, one.values, strict=True)]
-                rows.write_row((*change.key, *cells, stored(one.valid_from_ms), stored(one.valid_to_ms)))
+            for version in change.versions:
+                cells = [_cell(name, value) for name, value in zip(values, version.values, strict=True)]
+                rows.write_row((*change.key, *cells, stored(version.valid_from_ms), stored(version.valid_to_ms)))
 
 
 def _cell(name: str, value: Any) -> Any:
@@ -196,7 +197,7 @@ def _cell(name: str, value: Any) -> Any:
 
 def _selected(columns: Sequence[str]) -> sql.Composed:
     """Columns to select, as `_SELECT` has them, under their own names."""
-    parts = [sql.SQL(_SELECT.get(one, "{}")).format(sql.Identifier(one)) for one in columns]
+    parts = [sql.SQL(_SELECT.get(column, "{}")).format(sql.Identifier(column)) for column in columns]
     return sql.SQL(", ").join(parts)
 
 

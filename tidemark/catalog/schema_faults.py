@@ -89,7 +89,7 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
         return
     path = ".".join(map(str, error.absolute_path))
     if error.validator == "pattern" and error.instance == "":
-        return  # said by its length
+        return  # reported by its length
     if error.validator == "additionalProperties":
         yield from _unknown_keys(path, error)
     elif "propertyNames" in error.absolute_schema_path:

@@ -1,4 +1,4 @@
-"""Stored versions as entries of a catalog file: each says what is not the default."""
+"""Stored versions as entries of a catalog file: each has what is not the default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tidemark.catalog.entries import DAILY_BUDGET, MATCHERS, UNKNOWN, UNROUNDED
 from tidemark.catalog.file import TABLES, Key
 
-# What a meter says without saying it; keys that are not here have no default.
+# Defaults of a meter; keys that are not here have none.
 METER_DEFAULTS: Mapping[str, Any] = {
     "value": "quantity",
     "group_by": (),
@@ -23,7 +23,7 @@ METER_DEFAULTS: Mapping[str, Any] = {
 
 
 def entry(table: str, key: Key, values: tuple[Any, ...]) -> dict[str, Any]:
-    """The entry of a file that says what a version says.
+    """The entry of a file that describes a version.
 
     Parameters
     ----------

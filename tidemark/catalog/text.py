@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value stands in a file: its line, and for a scalar its text and whether that is unquoted."""
+    """Position of a value in a file: its line, and for a scalar its text and whether that is unquoted."""
 
     line: int
     text: str = ""
@@ -64,7 +64,7 @@ class Document:
 
 
 class BoundError(ValueError):
-    """A file that is too deep, too long, or grows too much by its aliases; says where."""
+    """A file that is too deep, too long, or grows too much by its aliases; the text says where."""
 
 
 def parse(text: str, *, with_places: bool = False) -> Document:
@@ -145,12 +145,12 @@ class _Builder:
 
     def _mapping(self, event: Any, path: str, depth: int) -> dict[str, Any]:
         _expect_tag(event, "map")
-        own: dict[str, Any] = {}
+        direct: dict[str, Any] = {}
         merged: list[Any] = []
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
                 raise _error(event, "a key is text, and this is none")
-            # A customer named 007 or NO is no number and no boolean.
+            # A customer named 007 or NO is neither a number nor a boolean.
             key = str(event.value)
             is_merge = key == "<<" and event.implicit[0]
             self._check_text(event, key)
@@ -158,13 +158,13 @@ class _Builder:
             place = (f"{path}.{key}" if path else key) if self._with_places else ""
             self._note(place, event, value_event)
             value = self._node(value_event, place, key, depth + 1)
-            if (is_merge and merged) or (not is_merge and key in own):
+            if (is_merge and merged) or (not is_merge and key in direct):
                 self._fault(event, f"the key {key!r} is given twice.")
             if is_merge:
                 merged = self._merged(event, value)
             else:
-                own[key] = value
-        return own if not merged else self._with_merged(merged, own)
+                direct[key] = value
+        return direct if not merged else self._with_merged(merged, direct)
 
     def _merged(self, event: Any, value: Any) -> list[Any]:
         sources = value if isinstance(value, list) else [value]
@@ -173,12 +173,12 @@ class _Builder:
             return []
         return sources
 
-    def _with_merged(self, sources: list[Any], own: dict[str, Any]) -> dict[str, Any]:
+    def _with_merged(self, sources: list[Any], direct: dict[str, Any]) -> dict[str, Any]:
         """Keys of the mapping itself go before merged ones, and those of an earlier source before a later one's."""
         result: dict[str, Any] = {}
         for source in reversed(sources):
             result |= source
-        return result | own
+        return result | direct
 
     def _scalar(self, event: Any, key: str) -> Any:
         text = str(event.value)

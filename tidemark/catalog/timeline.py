@@ -33,7 +33,7 @@ class Change:
     Parameters
     ----------
     old:
-        Values that held then, or would have held next; None when there were none.
+        Values that held then, or would have held next; None without a version.
     new:
         Values that hold from then on; None when the row is closed.
     begin_ms:
@@ -43,7 +43,7 @@ class Change:
     ahead:
         Versions after the one that holds `new`: planned ones keep what the change does not name.
     backdated:
-        Whether events may have been counted, or alerts told, by what is changed.
+        Whether events may have been counted, or alerts raised, by what is changed.
     """
 
     table: str
@@ -60,7 +60,7 @@ class Change:
 
     @property
     def versions(self) -> Timeline:
-        """All versions from `begin_ms` on, which take the place of those stored."""
+        """All versions from `begin_ms` on, which replace those stored."""
         if self.new is None:
             return self.ahead
         end_ms = self.ahead[0].valid_from_ms if self.ahead else FOREVER_MS
@@ -72,11 +72,11 @@ class Change:
         columns = TABLES[self.table][1]
         nothing = (None,) * len(columns)
         pairs = zip(columns, self.old or nothing, self.new or nothing, strict=True)
-        return tuple(one for pair in pairs for one in _opened(*pair) if one[1] != one[2])
+        return tuple(field for pair in pairs for field in _opened(*pair) if field[1] != field[2])
 
     @property
     def counts(self) -> bool:
-        """Whether totals follow it: a limit, a plan or a policy changes what is told, never what is counted."""
+        """Whether totals depend on it: a limit, a plan or a policy changes alerts, never what is counted."""
         if self.table == "customer" and self.old is not None and self.new is not None:
             return bool(self.old[0] != self.new[0])
         return self.table not in ("usage_limit", "alert_policy")
@@ -108,9 +108,9 @@ def first_difference(timeline: Timeline, from_ms: int, values: tuple[Any, ...] |
 def changed_timeline(timeline: Timeline, change: Change) -> Timeline:
     """The versions of a row after a change."""
     kept = tuple(
-        Version(one.values, one.valid_from_ms, min(one.valid_to_ms, change.begin_ms))
-        for one in timeline
-        if one.valid_from_ms < change.begin_ms
+        Version(version.values, version.valid_from_ms, min(version.valid_to_ms, change.begin_ms))
+        for version in timeline
+        if version.valid_from_ms < change.begin_ms
     )
     return (*kept, *change.versions)
 
@@ -118,7 +118,7 @@ def changed_timeline(timeline: Timeline, change: Change) -> Timeline:
 def overlay(
     timeline: Timeline, from_ms: int, values: tuple[Any, ...], over: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 ) -> Timeline:
-    """The versions of a row when it says something else from an event time on, for ever.
+    """The versions of a row when it has other values from an event time on, for ever.
 
     Parameters
     ----------
@@ -131,34 +131,35 @@ def overlay(
     over:
         What a stored version says then.
     """
-    made = [Version(one.values, one.valid_from_ms, min(one.valid_to_ms, from_ms)) for one in timeline
-            if one.valid_from_ms < from_ms]  # fmt: skip
+    made = [Version(version.values, version.valid_from_ms, min(version.valid_to_ms, from_ms)) for version in timeline
+            if version.valid_from_ms < from_ms]  # fmt: skip
     at_ms = from_ms
-    for one in timeline:
-        if one.valid_to_ms <= from_ms:
+    for version in timeline:
+        if version.valid_to_ms <= from_ms:
             continue
-        begin_ms = max(one.valid_from_ms, from_ms)
+        begin_ms = max(version.valid_from_ms, from_ms)
         if begin_ms > at_ms:
             made.append(Version(values, at_ms, begin_ms))
-        made.append(Version(over(one.values), begin_ms, one.valid_to_ms))
-        at_ms = one.valid_to_ms
+        made.append(Version(over(version.values), begin_ms, version.valid_to_ms))
+        at_ms = version.valid_to_ms
     if at_ms < FOREVER_MS:
         made.append(Version(values, at_ms))
     return _joined(made)
 
 
 def _joined(versions: Sequence[Version]) -> Timeline:
-    """The same with neighbours that say the same made one."""
-    found: list[Version] = []
-    for one in versions:
-        is_same = bool(found) and (found[-1].valid_to_ms, found[-1].values) == (one.valid_from_ms, one.values)
-        found.append(Version(one.values, found.pop().valid_from_ms, one.valid_to_ms) if is_same else one)
-    return tuple(found)
+    """The same with equal neighbours joined."""
+    joined: list[Version] = []
+    for version in versions:
+        last = joined[-1] if joined else None
+        is_same = last is not None and (last.valid_to_ms, last.values) == (version.valid_from_ms, version.values)
+        joined.append(Version(version.values, joined.pop().valid_from_ms, version.valid_to_ms) if is_same else version)
+    return tuple(joined)
 
 
 def difference(before: Timeline, after: Timeline) -> int:
-    """First event time at which two timelines say something else; FOREVER_MS if there is none."""
-    instants = {at for one in (*before, *after) for at in (one.valid_from_ms, one.valid_to_ms)}
+    """First event time at which two timelines differ; FOREVER_MS if there is none."""
+    instants = {at for version in (*before, *after) for at in (version.valid_from_ms, version.valid_to_ms)}
     for at_ms in sorted(instants - {FOREVER_MS}):
         if values_at(before, at_ms) != values_at(after, at_ms):
             return at_ms
@@ -166,12 +167,12 @@ def difference(before: Timeline, after: Timeline) -> int:
 
 
 def values_at(timeline: Timeline, at_ms: int) -> tuple[Any, ...] | None:
-    """What a row says at an event time; None where it has no version."""
-    return next((one.values for one in timeline if one.valid_from_ms <= at_ms < one.valid_to_ms), None)
+    """Values of a row at an event time; None where it has no version."""
+    return next((version.values for version in timeline if version.valid_from_ms <= at_ms < version.valid_to_ms), None)
 
 
 def open_since(timeline: Timeline) -> int:
-    """Begin of the versions that hold for ever without a gap; FOREVER_MS if none does."""
+    """Start of the versions that hold for ever without a gap; FOREVER_MS if there are none."""
     if not timeline or timeline[-1].valid_to_ms != FOREVER_MS:
         return FOREVER_MS
     since_ms = timeline[-1].valid_from_ms

@@ -1,4 +1,4 @@
-"""Catalog tool: a YAML file into Postgres in one transaction, as versions of the rows that differ; and what it says."""
+"""Catalog tool: a YAML file into Postgres in one transaction, as versions of the rows that differ; and back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import psycopg
 from psycopg import sql
 
 from tidemark.catalog import file as catalog_file
+from tidemark.catalog import history
 from tidemark.catalog import rows as catalog_rows
-from tidemark.catalog.asks import Ask, asks
 from tidemark.catalog.checked import planned
+from tidemark.catalog.confirmations import Confirmation, confirmations
 from tidemark.catalog.cuts import Cut, changed_calendars, cuts
 from tidemark.catalog.entries import mapping
 from tidemark.catalog.exported import exported
 from tidemark.catalog.file import OWNED, TABLES
 from tidemark.catalog.instants import shown
-from tidemark.catalog.known import refusals
 from tidemark.catalog.plan import Plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.schema_faults import suggestion
 from tidemark.catalog.timeline import Stored
 from tidemark.core import access
@@ -63,7 +63,7 @@ def preview(
     UsageError
         Every fault of the file itself.
     UnavailableError, TidemarkError
-        Postgres is away, or not migrated.
+        Postgres cannot be reached, or is not migrated.
 
     """
     file = catalog_file.read(path)
@@ -82,9 +82,9 @@ def apply(
     prune: bool = False,
     all_tenants: bool = False,
     announce: Callable[[Plan], None] = lambda _: None,
-    agreed: Collection[Ask] | None = None,
+    agreed: Collection[Confirmation] | None = None,
 ) -> Outcome:
-    """Make the catalog say what the file says; see `tidemark.catalog.plan.plan` for the event times it says so for.
+    """Make the catalog equal to the file; see `tidemark.catalog.plan.plan` for the event times of the change.
 
     Parameters
     ----------
@@ -101,14 +101,14 @@ def apply(
     announce:
         Called with the plan before it is carried out, in the same transaction, and also if it is refused.
     agreed:
-        What may be done of what the plan asks for; None: all of it.
+        What was confirmed of what the plan needs; None: all of it.
 
     Raises
     ------
     UsageError
         Every fault at once, each with its path: of the file itself, or else of the plan.
     UnavailableError, TidemarkError
-        Postgres is away, not migrated, or changed by somebody else meanwhile.
+        Postgres cannot be reached, is not migrated, or was changed by somebody else meanwhile.
 
     """
     file = catalog_file.read(path)
@@ -121,7 +121,7 @@ def apply(
         _require(made, agreed)
         if made.changes:
             revision += 1
-            # First, because the history writes each change down under the revision that stands.
+            # First, because the history records each change under the current revision.
             connection.execute("UPDATE catalog.revision SET revision = %s, applied_at = %s", [revision, now])
             catalog_rows.write(connection, made.changes)
             access.analyze(connection)
@@ -139,19 +139,19 @@ def show(
     Raises
     ------
     UsageError
-        What was known then is not: it is before the history, or in the future. Or there is no such tenant.
+        That instant is before the history, or in the future. Or there is no such tenant.
     UnavailableError, TidemarkError
-        Postgres is away, or not migrated.
+        Postgres cannot be reached, or is not migrated.
 
     """
-    with _transaction(settings) as connection, refusals():
+    with _transaction(settings) as connection, history.translated():
         connection.execute(_SNAPSHOT)
-        revision, applied_at, now = _standing(connection, known_at)
+        revision, applied_at, now = _current(connection, known_at)
         at_ms = _ms(at or now)
-        found = {table: catalog_rows.versions_at(connection, table, at_ms, known_at) for table in TABLES}
+        versions = {table: catalog_rows.versions_at(connection, table, at_ms, known_at) for table in TABLES}
     if tenant is not None:
-        found = _narrowed(found, tenant)
-    tables = {_plural(table): rows for table, rows in found.items()}
+        versions = _narrowed(versions, tenant)
+    tables = {_plural(table): rows for table, rows in versions.items()}
     return {"revision": revision, "applied_at": shown(_ms(applied_at)), "at": shown(at_ms), **tables}
 
 
@@ -163,28 +163,30 @@ def show_file(
     It has what is to hold in the end: a planned version with its `valid_from`. With `at` it has what holds then
     instead. Other parameters and errors: see `show`.
     """
-    with _transaction(settings) as connection, refusals():
+    with _transaction(settings) as connection, history.translated():
         connection.execute(_SNAPSHOT)
-        revision, _, now = _standing(connection, known_at)
+        revision, _, now = _current(connection, known_at)
         stored = catalog_rows.read(connection, None if tenant is None else [tenant], known_at)
     if tenant is not None:
         _require_tenant(tenant, [str(name) for (name,) in stored["tenant"]])
     return revision, exported(stored, _ms(now), tenant, None if at is None else _ms(at))
 
 
-def _standing(connection: psycopg.Connection, known_at: datetime | None) -> Any:
+def _current(connection: psycopg.Connection, known_at: datetime | None) -> Any:
     statement = sql.SQL("SELECT revision, applied_at, clock_timestamp() FROM {}")
     return connection.execute(statement.format(catalog_rows.source("revision", known_at))).fetchall()[0]
 
 
-def _narrowed(found: Mapping[str, list[dict[str, Any]]], tenant: str) -> dict[str, list[dict[str, Any]]]:
-    _require_tenant(tenant, [row["tenant_id"] for row in found["tenant"]])
+def _narrowed(versions: Mapping[str, list[dict[str, Any]]], tenant: str) -> dict[str, list[dict[str, Any]]]:
+    _require_tenant(tenant, [row["tenant_id"] for row in versions["tenant"]])
     rows = {
-        table: [row for row in found[table] if row["tenant_id"] in ((tenant, None) if table == "meter" else (tenant,))]
+        table: [
+            row for row in versions[table] if row["tenant_id"] in ((tenant, None) if table == "meter" else (tenant,))
+        ]
         for table in OWNED
     }
     named = {row["calendar_id"] for table in ("tenant", "customer") for row in rows[table]}
-    return {"calendar": [row for row in found["calendar"] if row["calendar_id"] in named], **rows}
+    return {"calendar": [row for row in versions["calendar"] if row["calendar_id"] in named], **rows}
 
 
 def _require_tenant(tenant: str, known: Sequence[str]) -> None:
@@ -192,11 +194,12 @@ def _require_tenant(tenant: str, known: Sequence[str]) -> None:
         raise UsageError(f"there is no tenant {tenant!r}.{suggestion(tenant, known)}", "name one of the catalog.")
 
 
-def _require(made: Plan, agreed: Collection[Ask] | None) -> None:
-    subjects = {one.subject for one in agreed or ()}
-    if agreed is not None and (more := [one for one in made.asks if one.subject not in subjects]):
-        lines = "\n".join(f"  {one.text}" for one in more)
-        raise UsageError(f"the plan has changed since it was shown:\n{lines}", "look at it, and apply again.")
+def _require(made: Plan, agreed: Collection[Confirmation] | None) -> None:
+    subjects = {confirmation.subject for confirmation in agreed or ()}
+    more = [confirmation for confirmation in made.confirmations if confirmation.subject not in subjects]
+    if agreed is not None and more:
+        lines = "\n".join(f"  {confirmation.text}" for confirmation in more)
+        raise UsageError(f"the plan has changed since it was shown:\n{lines}", "read it, and apply again.")
 
 
 def _terms(
@@ -227,13 +230,14 @@ def _plan(
         known=catalog_rows.known(connection),
     )
     cut = _cuts(connection, settings, made, stored)
-    return replace(made, asks=tuple(asks(made.changes, cut, prune=terms.prune)))
+    return replace(made, confirmations=tuple(confirmations(made.changes, cut, prune=terms.prune)))
 
 
 def _cuts(connection: psycopg.Connection, settings: Settings, made: Plan, stored: Stored) -> tuple[Cut, ...]:
     if calendars := changed_calendars(made.changes):
         stored = {**stored, "customer": {**catalog_rows.customers_on(connection, calendars), **stored["customer"]}}
-    added = [one.key for one in made.changes if one.table == "customer" and one.kind == "added" and (one.new or [0])[0]]
+    customers = [change for change in made.changes if change.table == "customer" and change.kind == "added"]
+    added = [change.key for change in customers if (change.new or [0])[0]]
     used = catalog_rows.with_usage(connection, settings.names.usage_schema, added)
     return cuts(made.changes, stored, {*added} - used)
 

@@ -1,4 +1,4 @@
-"""What a plan warns of: what is allowed, and hardly meant."""
+"""Warnings of a plan: what is allowed, and probably a mistake."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tidemark.catalog.timeline import Change, Stored
 
 
 def warnings(changes: Sequence[Change], stored: Stored) -> Iterator[str]:
-    """Each is one sentence that begins with the path it is about."""
+    """Each is one sentence that starts with the path it is about."""
     yield from _alike_customers(changes, stored)
 
 
@@ -36,5 +36,5 @@ def _composed(text: str | None) -> str:
 
 
 def _points(text: str | None) -> str:
-    """The code points beyond ASCII, by which people can tell them apart."""
+    """The code points beyond ASCII, by which people can distinguish them."""
     return " ".join(f"U+{ord(item):04X}" for item in text or "" if not item.isascii())

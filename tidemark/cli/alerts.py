@@ -1,4 +1,4 @@
-"""`tidemark alerts`: take them from the topic, print them, acknowledge them, and see which rules are noise."""
+"""`tidemark alerts`: print them, acknowledge them, and see which rules are noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.alerts import intake
 from tidemark.alerts.acknowledgement import Acknowledged, Outcome, RuleStats, acknowledge, shown, stats
 from tidemark.alerts.topic import AlertTopic, read
 from tidemark.cli.known import known
@@ -30,18 +29,11 @@ RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
-    group = typer.Typer(help="Alerts: intake, tail, acknowledgements, statistics.", no_args_is_help=True)
-    group.command("run")(run)
+    group = typer.Typer(help="Alerts: tail, acknowledgements, statistics.", no_args_is_help=True)
     group.command("tail")(tail)
     group.command("ack")(ack)
     group.command("stats")(stats_)
     app.add_typer(group, name="alerts")
-
-
-def run(run_id: RunId = None) -> None:
-    """Take alerts from the topic and decide whom to notify, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
-    settings = load(run_id=run_id)
-    intake.run(settings, until_stopped())
 
 
 def tail(

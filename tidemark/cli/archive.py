@@ -12,7 +12,6 @@ from tidemark.archive import verify as archive_verify
 from tidemark.archive.index import Gap, as_json
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
-from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger, and so an archive, of its own.")]
@@ -27,17 +26,9 @@ def register(app: typer.Typer) -> None:
     app.command("erase")(erase)
 
 
-def run(
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C; logs JSON lines.")] = False,
-    run_id: RunId = None,
-    as_json: Json = False,
-) -> None:
+def run(run_id: RunId = None, as_json: Json = False) -> None:
     """Archive what has arrived in the events topic and the redrive topic, each record once, whenever killed."""
-    settings = load(run_id=run_id)
-    if watch:
-        archiver.watch(settings, until_stopped())
-        return
-    done = archiver.run(settings, progress=lambda rows: say(f"archived {rows:,} records"))
+    done = archiver.run(load(run_id=run_id), progress=lambda rows: say(f"archived {rows:,} records"))
     emit(_archived_document(done), _archived_text(done), as_json=as_json)
 
 

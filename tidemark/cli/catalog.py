@@ -13,7 +13,7 @@ import yaml
 from tidemark.catalog import exported
 from tidemark.catalog import file as catalog_file
 from tidemark.catalog import tool as catalog_tool
-from tidemark.catalog.asks import Ask
+from tidemark.catalog.confirmations import Confirmation
 from tidemark.catalog.instants import instant_ms, shown
 from tidemark.catalog.plan import Plan
 from tidemark.catalog.timeline import Change
@@ -32,7 +32,7 @@ Prune = Annotated[
 AllTenants = Annotated[
     bool, typer.Option("--all-tenants", help="With --prune: FILE is the whole catalog, other tenants are closed too.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: cut periods, closed entries and new defaults are meant.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: cut periods, closed entries and new defaults are fine.")]
 At = Annotated[str, typer.Option("--at", help="Event time, RFC 3339; now when absent.")]
 KnownAt = Annotated[
     str, typer.Option("--known-at", help="Instant as of which it was known, RFC 3339; what is known now when absent.")
@@ -71,7 +71,7 @@ def apply(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Make the catalog say what FILE says; prints the plan first, and asks where periods are cut or entries closed."""
+    """Make the catalog equal to FILE; prints the plan first, and asks where periods are cut or entries closed."""
     _require_prune(prune, all_tenants)
     settings = load()
     say(f"applying {file} …")
@@ -89,20 +89,20 @@ def apply(
 
 def _require_prune(prune: bool, all_tenants: bool) -> None:
     if all_tenants and not prune:
-        raise UsageError("--all-tenants says what --prune closes.", "give --prune too, or leave it out.")
+        raise UsageError("--all-tenants extends --prune.", "give --prune too, or leave it out.")
 
 
-def _agreed(file: Path, made: Plan, *, as_json: bool) -> tuple[Ask, ...]:
-    """What somebody at a terminal agrees to; the plan is shown before the question, outside any transaction."""
-    if not made.asks:
+def _agreed(file: Path, made: Plan, *, as_json: bool) -> tuple[Confirmation, ...]:
+    """What a person at a terminal confirms; the plan is shown before the prompt, outside any transaction."""
+    if not made.confirmations:
         return ()
     _announce(made, as_json=as_json)
     catalog_file.fail(file, made.faults)
     if as_json or not sys.stdin.isatty():
-        lines = "\n".join(f"  {one.text}" for one in made.asks)
-        raise UsageError(f"{file} needs your consent:\n{lines}", "give --yes if this is meant.")
+        lines = "\n".join(f"  {confirmation.text}" for confirmation in made.confirmations)
+        raise UsageError(f"{file} needs your consent:\n{lines}", "give --yes if this is intended.")
     typer.confirm("apply this?", abort=True, err=True)
-    return made.asks
+    return made.confirmations
 
 
 def _announce(made: Plan, *, as_json: bool) -> None:
@@ -112,7 +112,7 @@ def _announce(made: Plan, *, as_json: bool) -> None:
 def show(
     at: At = "", known_at: KnownAt = "", tenant: OneTenant = None, form: Form = "rows", as_json: Json = False
 ) -> None:
-    """Print what the catalog says for an event time, or what it said at an earlier instant."""
+    """Print the catalog at an event time, or as it was known at an earlier instant."""
     moments = _instant(at, "--at"), _instant(known_at, "--known-at")
     if form not in ("rows", "yaml"):
         raise UsageError(f"--format: {form!r} is not known.", "write rows, or yaml for a file to apply.")
@@ -138,19 +138,21 @@ def _instant(text: str, option: str) -> datetime | None:
     except ValueError as error:
         raise UsageError(f"{option}: {error}", "write for example 2026-01-31T00:00:00Z.") from None
     if ms == BEGINNING_MS:
-        raise UsageError(f"{option}: the beginning is no instant.", "write for example 1970-01-01T00:00:00Z.")
+        raise UsageError(f"{option}: the beginning is not an instant.", "write for example 1970-01-01T00:00:00Z.")
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 
 def _text(made: Plan) -> str:
-    lines = [f"asks: {one.text}" for one in made.asks]
+    lines = [f"confirm: {confirmation.text}" for confirmation in made.confirmations]
     lines += [line for change in made.changes for line in _lines(change)]
-    counts = [f"{sum(one.kind == kind for one in made.changes)} {kind}" for kind in ("added", "changed", "closed")]
+    counts = [
+        f"{sum(change.kind == kind for change in made.changes)} {kind}" for kind in ("added", "changed", "closed")
+    ]
     return "\n".join([*lines, f"{', '.join(counts)}, {made.unchanged} unchanged", *_remarks(made)])
 
 
 def _remarks(made: Plan) -> list[str]:
-    return [*(f"warning: {one}" for one in made.warnings), *made.notes]
+    return [*(f"warning: {warning}" for warning in made.warnings), *made.notes]
 
 
 def _lines(change: Change) -> list[str]:
@@ -159,7 +161,7 @@ def _lines(change: Change) -> list[str]:
     if change.kind == "changed":
         lines += [f"  {name}: {_value(old)} -> {_value(new)}" for name, old, new in change.fields]
     if change.replaced:
-        lines.append(f"  replaces what begins at {', '.join(map(shown, change.replaced))}")
+        lines.append(f"  replaces what starts at {', '.join(map(shown, change.replaced))}")
     return lines
 
 
@@ -175,18 +177,18 @@ def _document(outcome: catalog_tool.Outcome) -> dict[str, Any]:
         "revision": outcome.revision,
         "changes": [
             {
-                "table": one.table,
-                "key": list(one.key),
-                "kind": one.kind,
-                "valid_from": shown(one.valid_from_ms),
-                "fields": [{"name": name, "old": old, "new": new} for name, old, new in one.fields],
-                "replaces": [shown(begin) for begin in one.replaced],
+                "table": change.table,
+                "key": list(change.key),
+                "kind": change.kind,
+                "valid_from": shown(change.valid_from_ms),
+                "fields": [{"name": name, "old": old, "new": new} for name, old, new in change.fields],
+                "replaces": [shown(start) for start in change.replaced],
             }
-            for one in made.changes
+            for change in made.changes
         ],
         "unchanged": made.unchanged,
         "replay_needed": made.replay_needed,
-        "asks": [one.text for one in made.asks],
+        "confirmations": [change.text for change in made.confirmations],
         "warnings": list(made.warnings),
         "notes": list(made.notes),
         "faults": [{"path": fault.path, "line": fault.line, "message": fault.message} for fault in made.faults],

@@ -1,8 +1,7 @@
-"""`tidemark close`: closes what is due, corrects what changed, tells Kafka; once or all the time."""
+"""`tidemark close`: closes what is due, corrects what changed, tells Kafka."""
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -17,9 +16,9 @@ from tidemark.billing.refusals import Refusal
 from tidemark.billing.scope import Scope
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
-from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
+from tidemark.core.user import user
 from tidemark.reconcile import run
 from udfs.catalog.model import Pair
 
@@ -37,7 +36,6 @@ def register(app: typer.Typer) -> None:
 
 
 def close(
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C; logs JSON lines.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be closed, and why the rest would not; change nothing.")
     ] = False,
@@ -62,14 +60,6 @@ def close(
     """Close every period whose end + grace lies behind the arrival watermark; exit code 1 when one is refused."""
     settings = load(run_id=run_id)
     wish = _wish(tenant, customer, until, accept_dead_letters or (), yes=yes)
-    if watch:
-        if wish != Wish() or reconcile or dry_run:
-            raise UsageError(
-                "what is narrowed, accepted or shown, and reconciling, are of one close.",
-                "leave out --watch, or the other options; `tidemark reconcile watch` is daily.",
-            )
-        billing_close.watch(settings, by or f"close --watch by {user()}", until_stopped())
-        return
     if tenant is not None:
         known(settings, tenant, customer)
     if dry_run:
@@ -93,14 +83,6 @@ def _wish(tenant: str | None, customer: str | None, until: str | None, accept: I
         raise UsageError(f"customer {customer!r} needs its tenant.", "add --tenant TENANT.")
     scope = Scope(tenant, customer, None if until is None else moment(until))
     return Wish(scope, tuple(_pair(text) for text in accept), yes)
-
-
-def user() -> str:
-    """Who runs this, as the system knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def _pair(text: str) -> Pair:

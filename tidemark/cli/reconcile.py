@@ -1,4 +1,4 @@
-"""`tidemark reconcile`: every number against where it came from, once or daily; what differs, and what explains it."""
+"""`tidemark reconcile`: every number against where it came from; what differs, and what explains it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 from tidemark.billing.drift import Drift, open_drift
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
-from tidemark.cli.until_stopped import until_stopped
 from tidemark.core import postgres
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.settings import load
@@ -36,7 +35,6 @@ def register(app: typer.Typer) -> None:
     """Add the command group to the `tidemark` app."""
     group = typer.Typer(help="Numbers against where they came from.", no_args_is_help=True)
     group.command("run")(run_)
-    group.command("watch")(watch)
     group.command("drift")(drift)
     group.command("explain-drift")(explain_drift)
     group.command("shadow")(shadow_)
@@ -71,18 +69,6 @@ def run_(
     }
     emit(document, _outcomes(report.outcomes), as_json=as_json)
     report.raise_if_open()
-
-
-def watch(
-    every: Annotated[int, typer.Option(min=1, help="Seconds between two runs.")] = 86_400,
-    check: Checks = _ALL,
-    tenant: Tenant = None,
-    share: Share = "1",
-    metrics: Metrics = None,
-    run_id: RunId = None,
-) -> None:
-    """Run the checks again and again, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
-    run.watch(load(run_id=run_id), _request(check, tenant, share, metrics), every, until_stopped())
 
 
 def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) -> None:

@@ -25,7 +25,8 @@ however long. `tidemark --version` prints the version; `-h` is `--help`, of ever
 --install-completion` lets the shell complete commands and options (bash, zsh, fish, PowerShell)."""
 
 SOURCES = """Settings have sections. A file nests them (`kafka: {bootstrap: …}`), a variable has `__` between section
-and key. From flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names (else the local stack's).
+and key; a list there is JSON. Read from flags, then the environment, then the YAML file that `TIDEMARK_CONFIG` names
+(else the local stack's).
 All faults are named at once, each with what was meant: a key of the file or a variable `TIDEMARK_…` that is no setting,
 a URL without its scheme (`redis://…`), a broker without its port. `tidemark settings --check` does no more; every
 command that reads settings begins with it."""
@@ -36,7 +37,7 @@ def settings_table() -> Iterator[str]:
     yield "| setting | default | meaning |"
     yield "|---|---|---|"
     for name, field in every_setting():
-        default = "" if field.default in (None, "") else f"`{field.default}`"
+        default = "" if field.default in (None, "", ()) else f"`{field.default}`"
         yield f"| `{name}` (`{variable_of(name)}`) | {default} | {field.description} |"
 
 

@@ -5,46 +5,34 @@ from __future__ import annotations
 import getpass
 from contextlib import closing
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from tidemark.cli.output import Json, Table, emit
-from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.postgres import run_once
-from tidemark.core.settings import Settings, load
-from tidemark.delivery import store, worker
-from tidemark.responses import suspend, webhook
-from tidemark.responses import worker as responder
+from tidemark.core.settings import load
+from tidemark.delivery import store
+from tidemark.responses import suspend
 from tidemark.responses.flags import Flags
-from tidemark.responses.handler import Handler
-from udfs.alerts.event import Severity
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows shown, the newest.")]
-Kind = Literal["suspend", "webhook"]
 
 
 def register(app: typer.Typer) -> None:
     """Add both groups to the `tidemark` app."""
     deliver = typer.Typer(help="Notifications to receivers.", no_args_is_help=True)
-    deliver.command("run")(deliver_run)
     dead = typer.Typer(help="Notifications that were given up.", no_args_is_help=True)
     dead.command("list")(dead_list)
     dead.command("retry")(dead_retry)
     deliver.add_typer(dead, name="dead")
     app.add_typer(deliver, name="deliver")
     respond = typer.Typer(help="Automated responses to alerts.", no_args_is_help=True)
-    respond.command("run")(respond_run)
     respond.command("list")(respond_list)
     respond.command("undo")(respond_undo)
     app.add_typer(respond, name="respond")
-
-
-def deliver_run(run_id: RunId = None) -> None:
-    """Send notifications that are due, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
-    worker.run(load(run_id=run_id), until_stopped())
 
 
 def dead_list(
@@ -91,31 +79,6 @@ def dead_retry(
     if len(revived) < len(set(ids)):
         missing = ", ".join(sorted(set(ids) - set(revived)))
         raise UsageError(f"no dead notification has the id {missing}.", "`tidemark deliver dead list` shows them.")
-
-
-def respond_run(
-    handler: Annotated[Kind, typer.Option(help="suspend: deny customers at a hard limit; webhook: notify a receiver.")],
-    receiver: Annotated[str | None, typer.Option(help="webhook: notified receiver of the alert policy.")] = None,
-    name: Annotated[str | None, typer.Option(help="webhook: names the response; the receiver when absent.")] = None,
-    types: Annotated[list[str] | None, typer.Option("--type", help="webhook: glob of types; repeatable.")] = None,
-    severities: Annotated[
-        list[str] | None, typer.Option("--severity", help="webhook: only this severity; repeatable.")
-    ] = None,
-    tenants: Annotated[
-        list[str] | None, typer.Option("--tenant", help="webhook: only this tenant; repeatable.")
-    ] = None,
-    run_id: RunId = None,
-) -> None:
-    """Respond to alerts, until SIGTERM or Ctrl-C; logs JSON lines to stderr."""
-    settings = load(run_id=run_id)
-    selected = {"types": types or [], "severities": severities or [], "tenants": tenants or []}
-    if handler == "webhook":
-        responder.run(settings, _webhook(settings, receiver, name, selected), until_stopped())
-        return
-    if receiver or name or any(selected.values()):
-        raise UsageError("suspend takes no receiver, name, type, severity or tenant.", "leave them out.")
-    with closing(Flags(settings.redis, settings.names)) as flags:
-        responder.run(settings, suspend.Suspend(flags), until_stopped())
 
 
 def respond_list(
@@ -169,25 +132,9 @@ def respond_undo(
         except UnavailableError as error:
             raise UnavailableError(
                 f"the suspension is lifted, but its flag is still in Redis: {error.what}",
-                "`tidemark respond run --handler suspend` deletes it as soon as Redis is back.",
+                "the role `respond` of `tidemark serve` deletes it as soon as Redis is back.",
             ) from error
     emit({"lifted": list(lifted), "by": who}, f"lifted {len(lifted)} suspension(s) of {customer}", as_json=as_json)
-
-
-def _webhook(settings: Settings, receiver: str | None, name: str | None, selected: dict[str, list[Any]]) -> Handler:
-    if not receiver:
-        raise UsageError("the handler webhook needs a receiver.", "name one of the alert policy: --receiver NAME.")
-    wrong = sorted(set(selected["severities"]) - {"info", "warning", "critical"})
-    if wrong:
-        raise UsageError(f"severity {', '.join(wrong)} is unknown.", "use info, warning or critical.")
-    run_once(
-        settings.postgres,
-        "respond",
-        lambda connection: webhook.kind_of(connection, receiver),
-        settings.names.usage_schema,
-    )
-    severities: list[Severity] = selected["severities"]
-    return webhook.Notify(f"webhook:{name or receiver}", receiver, selected["types"], severities, selected["tenants"])
 
 
 def _instant(at: Any) -> str:

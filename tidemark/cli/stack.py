@@ -68,7 +68,7 @@ def settings_of(stack: Stack) -> Settings:
 
 
 def bring_up(stack: Stack) -> Settings:
-    """Start services, then create tables, then start the daemons, which need them."""
+    """Start services, then make tables, then start what needs them: `tidemark serve`."""
     stack.up()
     settings = settings_of(stack)
     with Steps().step("migrating the database"):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,9 +11,8 @@ import psycopg
 import requests
 
 from tidemark.catalog.policy import read_policy
-from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
-from tidemark.core.service import logger
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.delivery import store
 from tidemark.delivery.document import of_body
@@ -26,9 +22,8 @@ from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_fail
 
 log = logger("deliver")
 
-# How often due notifications are looked for when there were none, and after a failure of Postgres.
+# Pause when no notification is due.
 POLL_S = 1.0
-RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,35 +109,22 @@ class DeliveryWorker:
         return of_response(attempt, response.status, response.retry_after, response.excerpt, datetime.now(UTC))
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Deliver until `stop` is set, on `delivery.threads` threads; failures are logged and tried again, never raised."""
-    log("started", threads=settings.delivery.threads, schema=settings.names.usage_schema)
-    with ThreadPoolExecutor(settings.delivery.threads) as pool:
-        futures = [pool.submit(_work, settings, stop) for _ in range(settings.delivery.threads)]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        # One that fails unexpectedly ends all, and its error the process: whoever supervises it sees it.
-        stop.set()
-    for future in futures:
-        future.result()
-    log("stopped")
+def services(settings: Settings) -> list[Service[DeliveryWorker, Sent | None]]:
+    """Workers that deliver side by side, `delivery.threads` of them; each sends until nothing is due."""
+    return [
+        Service(
+            f"delivery-{number}", POLL_S, lambda: DeliveryWorker(settings), DeliveryWorker.step, log, _report,
+            again=lambda sent: sent is not None,
+        )
+        for number in range(1, settings.delivery.threads + 1)
+    ]  # fmt: skip
 
 
-def _work(settings: Settings, stop: threading.Event) -> None:
-    with closing(DeliveryWorker(settings)) as worker:
-        while not stop.is_set():
-            try:
-                sent = worker.step()
-            except TidemarkError as error:
-                log("failed", error=str(error))
-                stop.wait(RETRY_S)
-                continue
-            if sent is None:
-                stop.wait(POLL_S)
-            else:
-                _report(sent)
-
-
-def _report(sent: Sent) -> None:
+def _report(sent: Sent | None, failing: bool) -> None:
+    if sent is None:
+        if failing:
+            log("recovered")
+        return
     shown = {"notification": sent.notification_id, "receiver": sent.receiver, "attempt": sent.attempt}
     if isinstance(sent.outcome, Delivered):
         log("delivered", **shown)

@@ -14,7 +14,7 @@ from typing import Any
 from tidemark.catalog import file as catalog_file
 from tidemark.catalog.checked import planned
 from tidemark.catalog.instants import shown
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.core.errors import UsageError
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings

@@ -101,7 +101,7 @@ def publish(settings: Settings) -> bool:
 def unready(settings: Settings, replay_id: str) -> str:
     """Why readers would not trust the counters of a replay that runs on; empty: they would."""
     run = Names(settings.names.replay(replay_id))
-    fix = f"start `tidemark live watch --run-id {run.run_id}` and wait a minute."
+    fix = f"start `tidemark serve --roles live --run-id {run.run_id}` and wait a minute."
     try:
         with redis.translated(settings.redis), closing(redis.client(settings.redis)) as connected:
             marks: Any = connected.mget(marker_key(run.redis_prefix), heartbeat_key(run.redis_prefix))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from psycopg import sql
 from tidemark.core import redis
 from tidemark.core.errors import UnavailableError
 from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
 from tidemark_client.keys import marker_key
@@ -227,17 +226,16 @@ def refresh(settings: Settings) -> Refresh:
         return counter_sync.refresh()
 
 
-def watch(settings: Settings, stop: threading.Event) -> None:
-    """Refresh every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live.refresh_s, prefix=settings.names.redis_prefix)
+def service(settings: Settings) -> Service[CounterSync, Refresh]:
+    """Refreshes every `live.refresh_s`."""
+    every_s = settings.live.refresh_s
+    return Service("counters", every_s, lambda: CounterSync(settings), CounterSync.refresh, log, _report)
 
-    def report(done: Refresh, failing: bool) -> None:
-        if failing or done.full or done.written or done.failed or done.switched:
-            figures = {"read": done.read, "written": done.written, "failed": done.failed}
-            log("refreshed", full=done.full, **figures, switched=done.switched)
 
-    with closing(CounterSync(settings)) as counter_sync:
-        repeat(counter_sync.refresh, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
+def _report(done: Refresh, failing: bool) -> None:
+    if failing or done.full or done.written or done.failed or done.switched:
+        figures = {"read": done.read, "written": done.written, "failed": done.failed}
+        log("refreshed", full=done.full, **figures, switched=done.switched)
 
 
 def live_total(row: Sequence[Any]) -> LiveTotal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from psycopg import sql
 
 from tidemark.core import redis
 from tidemark.core.postgres import Database
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.live.board import (
     LIFE,
@@ -182,17 +181,16 @@ def why_none(settings: Settings) -> str:
     hours = int(LIFE.total_seconds() // 3_600)
     return (
         f"nothing that a customer used in a complete hour was stored in the last {hours} hours; "
-        "if events came, `rollup` or `tidemark live watch` does not run."
+        "if events came, `rollup` or `tidemark serve --roles live` does not run."
     )
 
 
-def watch(settings: Settings, stop: threading.Event) -> None:
-    """Refresh every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live.refresh_s, size=settings.live.leaderboard_size)
+def service(settings: Settings) -> Service[Leaderboard, int]:
+    """Refreshes every `live.refresh_s`."""
+    every_s = settings.live.refresh_s
+    return Service("leaderboard", every_s, lambda: Leaderboard(settings), Leaderboard.refresh, log, _report)
 
-    def report(written: int, failing: bool) -> None:
-        if failing or written:
-            log("refreshed", boards=written)
 
-    with closing(Leaderboard(settings)) as boards:
-        repeat(boards.refresh, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
+def _report(written: int, failing: bool) -> None:
+    if failing or written:
+        log("refreshed", boards=written)

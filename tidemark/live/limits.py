@@ -1,12 +1,15 @@
-"""Sync of limits: what changes without an event (a limit, a plan) reaches Redis and the alerts all the same."""
+"""Sync of limits: what changes without an event (a limit, a plan) reaches Redis and the alerts all the same.
+
+The heartbeat by which readers see that Redis is kept up to date is a service of its own: it needs Kafka alone, and no
+other database that is down or slow may hold it up.
+"""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -18,7 +21,7 @@ from tidemark.core import redis
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
 from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database, translated, unavailable
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark_client.keys import counter_key, limits_key
 from udfs.calendars.calendar import CalendarError, NoPeriodError
@@ -35,6 +38,7 @@ from udfs.live.counters import LiveTotal, queue, standing_of
 from udfs.live.publisher import HEARTBEAT
 
 log = logger("limits")
+heartbeat_log = logger("heartbeat")
 
 CHUNK = 1_000
 # A difference that nobody announced (a worker that could not look a customer up) is found this late at most.
@@ -83,6 +87,64 @@ class PollResult:
     full: bool
 
 
+class Requests:
+    """Sends requests to `meter` that a counter is evaluated again; one producer, made again after each failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sender: Sender | None = None
+
+    def send(self, requests: Sequence[dict[str, Any]]) -> None:
+        """Send them, and wait until the brokers have them.
+
+        Raises
+        ------
+        UnavailableError
+            Kafka did not take them.
+        """
+        if not requests:
+            return
+        try:
+            if self._sender is None:
+                self._sender = Sender(self._settings.kafka, SEND_STALL_S)
+            for request in requests:
+                self._sender.send(self._settings.names.reevaluations, json.dumps(request).encode())
+            self._sender.flush()
+        except TidemarkError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the producer back without waiting."""
+        if self._sender is not None:
+            self._sender.abandon()
+            self._sender = None
+
+
+class Heartbeat:
+    """Tells readers that the path from Kafka through `meter` to Redis works, whatever else is down.
+
+    Parameters
+    ----------
+    settings:
+        Kafka, and the run.
+    clock_ms:
+        Epoch milliseconds.
+    """
+
+    def __init__(self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._requests = Requests(settings)
+        self._clock_ms = clock_ms
+
+    def send(self) -> None:
+        """Send one heartbeat; raises UnavailableError when Kafka does not take it."""
+        self._requests.send([_request(Counter("", "", HEARTBEAT, 0, _FOR_EVER_MS, used=True), self._clock_ms())])
+
+    def close(self) -> None:
+        """Give the producer back."""
+        self._requests.close()
+
+
 class LimitSync:
     """Compares the limits that hold with those in Redis, and has every counter that differs evaluated again.
 
@@ -104,11 +166,11 @@ class LimitSync:
         self._catalog = Catalog(self._catalog_source, 1, 10_000_000)
         self._redis = redis.client(settings.redis)
         self._database = Database(settings.postgres, "limits")
-        self._sender: Sender | None = None
+        self._requests = Requests(settings)
         self._due_ms = 0
 
     def run_once(self) -> PollResult:
-        """Send a heartbeat; when limits may have changed, also defaults, unused counters and requests for the others.
+        """When limits may have changed, write defaults and unused counters, and send requests for the others.
 
         Raises
         ------
@@ -119,25 +181,24 @@ class LimitSync:
         with redis.translated(self._settings.redis, self._redis), self._translated():
             changed = self.limits.refresh()
             now_ms = self._clock_ms()
-            requests = [_request(Counter("", "", HEARTBEAT, 0, _FOR_EVER_MS, used=True), now_ms)]
             due = changed or now_ms >= self._due_ms
             differing: list[Counter] = self._differing(now_ms) if due and self.limits.revision >= 0 else []
-            requests += [_request(counter, now_ms) for counter in differing if counter.used]
+            requests = [_request(counter, now_ms) for counter in differing if counter.used]
             seeds = [counter for counter in differing if not counter.used]
             self._seed(seeds, now_ms)
-            self._send(requests)
+            self._requests.send(requests)
         if due:
             # What differs now is compared again at once; else at the start of the next version, or after a while.
             self._due_ms = (
                 now_ms if differing else min(now_ms + int(COMPARE_AGAIN_S * 1_000), self.limits.next_change(now_ms))
             )
-        return PollResult(len(requests) - 1, len(seeds), due)
+        return PollResult(len(requests), len(seeds), due)
 
     def close(self) -> None:
         """Give all connections back."""
         self._drop()
         self._redis.close()
-        self._close_sender()
+        self._requests.close()
 
     def _differing(self, now_ms: int) -> list[Counter]:
         """Counters that the job has not compared with the limit that holds now: `watched` in Redis is another."""
@@ -221,22 +282,6 @@ class LimitSync:
     def _key(self, counter: Counter) -> str:
         return counter_key(self._settings.names.redis_prefix, counter.tenant, counter.customer, counter.meter)
 
-    def _send(self, requests: Sequence[dict[str, Any]]) -> None:
-        try:
-            if self._sender is None:
-                self._sender = Sender(self._settings.kafka, SEND_STALL_S)
-            for request in requests:
-                self._sender.send(self._settings.names.reevaluations, json.dumps(request).encode())
-            self._sender.flush()
-        except TidemarkError:
-            self._close_sender()
-            raise
-
-    def _close_sender(self) -> None:
-        if self._sender is not None:
-            self._sender.abandon()
-            self._sender = None
-
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """What the sources of limits and of the catalog raise, which have connections of their own."""
@@ -255,16 +300,23 @@ class LimitSync:
         self._database.close()
 
 
-def watch(settings: Settings, stop: threading.Event) -> None:
-    """Compare every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live.refresh_s, topic=settings.names.reevaluations)
+def services(settings: Settings) -> list[Service[Any, Any]]:
+    """The sync, which compares every `live.refresh_s`, and the heartbeat, sent as often."""
+    every_s = settings.live.refresh_s
+    return [
+        Service("limits", every_s, lambda: LimitSync(settings), LimitSync.run_once, log, _report),
+        Service("heartbeat", every_s, lambda: Heartbeat(settings), Heartbeat.send, heartbeat_log, _report_heartbeat),
+    ]
 
-    def report(result: PollResult, failing: bool) -> None:
-        if failing or result.requested or result.seeded:
-            log("synced", requested=result.requested, seeded=result.seeded, full=result.full)
 
-    with closing(LimitSync(settings)) as limit_sync:
-        repeat(limit_sync.run_once, every_s=settings.live.refresh_s, stop=stop, log=log, report=report)
+def _report(result: PollResult, failing: bool) -> None:
+    if failing or result.requested or result.seeded:
+        log("synced", requested=result.requested, seeded=result.seeded, full=result.full)
+
+
+def _report_heartbeat(_: None, failing: bool) -> None:
+    if failing:
+        heartbeat_log("recovered")
 
 
 def _request(counter: Counter, now_ms: int) -> dict[str, Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -15,7 +13,7 @@ import psycopg
 
 from tidemark.core.kafka import Sender
 from tidemark.core.postgres import Database, run_once
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as quota_store
 from tidemark.quotas.rules import QUIET, Alarm, Decision, Key, Reading, decide
@@ -24,7 +22,7 @@ from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.alerts.pipeline import Rule
 
-log = logger("watch")
+log = logger("quotas")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
@@ -202,16 +200,10 @@ def ranks(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int = TO
     return tuple(sorted(chosen, key=lambda s: s.value / s.bound, reverse=True))
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
-    """Run every `quotas.watch_interval_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log(
-        "started",
-        every_s=settings.quotas.watch_interval_s,
-        schema=settings.names.usage_schema,
-        bounds=bounds(settings.quotas),
-    )
-    with closing(QuotaMonitor(settings)) as monitor:
-        repeat(monitor.run_once, every_s=settings.quotas.watch_interval_s, stop=stop, log=log, report=_report)
+def service(settings: Settings) -> Service[QuotaMonitor, PollResult]:
+    """Checks every `quotas.interval_s`."""
+    every_s = settings.quotas.interval_s
+    return Service("quotas", every_s, lambda: QuotaMonitor(settings), QuotaMonitor.run_once, log, _report)
 
 
 def _report(result: PollResult, failing: bool) -> None:

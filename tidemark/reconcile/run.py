@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 
@@ -19,7 +18,7 @@ from tidemark.billing.watermark import settle
 from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
-from tidemark.core.service import logger, repeat
+from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
 from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups, voids
 from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
@@ -129,10 +128,19 @@ def explain(settings: Settings, number: int, because: str, by: str) -> int:
         return alarm.announce(connection, settings)
 
 
-def watch(settings: Settings, request: Request, every_s: float, stop: threading.Event) -> None:
-    """Reconcile every `every_s` seconds until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=every_s, schema=settings.names.billing_schema, checks=list(request.checks))
-    repeat(lambda: run(settings, request), every_s=every_s, stop=stop, log=log, report=_log_report)
+def service(settings: Settings) -> Service[Stateless, Report]:
+    """Reconciles every `reconcile.interval_s`.
+
+    Raises
+    ------
+    UsageError
+        `reconcile.checks` names a check that there is not.
+    """
+    section = settings.reconcile
+    checks = cast("Sequence[Check]", section.checks or CHECKS)
+    request = Request(checks, Wanted(share=section.share), metrics=section.metrics_file)
+    _check_request(request)
+    return Service("reconcile", section.interval_s, Stateless, lambda _: run(settings, request), log, _log_report)
 
 
 def write_metrics(connection: psycopg.Connection, settings: Settings, path: Path) -> None:

@@ -16,7 +16,7 @@ from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.restore import checkpoint_dir, savepoint_dir
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
-from tidemark.catalog import known
+from tidemark.catalog import history
 from tidemark.core import postgres, redis
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import clients
@@ -54,7 +54,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(run.names.usage_schema)))
         if replay.catalog_at is not None:
-            known.drop(connection, run.catalog.schema_name)
+            history.drop(connection, run.catalog.schema_name)
         record.update(connection, settings.names, replay_id, state="discarded")
         record.decide(connection, settings.names, replay_id, "discard", by, (0, 0))
     return True

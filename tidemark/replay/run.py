@@ -12,7 +12,7 @@ from jobs.flink.submit import JOBS, stop, submit_all
 from tidemark.archive.publish import publish
 from tidemark.billing import store
 from tidemark.billing.watermark import Watermark, as_text, reached, settle
-from tidemark.catalog import known
+from tidemark.catalog import history
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
@@ -112,7 +112,7 @@ def resume(settings: Settings, replay: Replay) -> Replay:
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
         with postgres.connect(settings.postgres) as connection:
-            known.materialize(connection, replay.catalog_at, run.catalog.schema_name)
+            history.materialize(connection, replay.catalog_at, run.catalog.schema_name)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
     loads_history = replay.from_archive or topics.has_create_time(settings.kafka, settings.topics.events)

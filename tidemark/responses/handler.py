@@ -44,3 +44,6 @@ class Handler(Protocol):
         UnavailableError
             It cannot be reached; called again in a few seconds.
         """
+
+    def close(self) -> None:
+        """Give back what it keeps open."""

@@ -100,6 +100,10 @@ class Suspend:
         """Write missing flags and delete those of lifted suspensions."""
         return self._flags.sync(connection)
 
+    def close(self) -> None:
+        """Give the connection to Redis back."""
+        self._flags.close()
+
 
 def lift(connection: psycopg.Connection, tenant: str, customer: str, by: str) -> Sequence[str]:
     """Lift all open suspensions of a customer by hand; returns their conditions.

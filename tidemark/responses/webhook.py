@@ -66,8 +66,11 @@ class Notify:
         self._notify(connection, alert)
 
     def sync(self, connection: psycopg.Connection) -> int:  # noqa: ARG002  the protocol's
-        """Nothing: `tidemark deliver run` sends what is in the table."""
+        """Nothing: the role `deliver` sends what is in the table."""
         return 0
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def _notify(self, connection: psycopg.Connection, alert: Alert) -> None:
         key = fingerprint("response", self.name, self.receiver, alert.source, alert.id, alert.status)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -13,7 +11,7 @@ import psycopg
 from tidemark.alerts.topic import AlertTopic, Position, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
-from tidemark.core.service import logger
+from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.responses import store
 from tidemark.responses.handler import Handler
@@ -24,7 +22,6 @@ log = logger("respond")
 POLL_MS = 500
 # A batch is at most 500 alerts, and a few statements for each.
 BATCH_TIMEOUT_MS = 60_000
-RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,34 +121,51 @@ class Responder:
         return begun, undone
 
 
-def run(settings: Settings, handler: Handler, stop: threading.Event) -> None:
-    """Respond to alerts until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", handler=handler.name, topic=settings.names.alerts, schema=settings.names.usage_schema)
-    check_at = time.monotonic()
-    with closing(Responder(settings, handler)) as responder:
-        while not stop.is_set():
-            try:
-                done = responder.run_once()
-                if done != PollResult() or time.monotonic() >= check_at:
-                    # Set before it is tried: an unreachable Redis is tried at the same pace.
-                    check_at = time.monotonic() + settings.responses.check_s
-                    _report(handler, done, responder.sync())
-            except TidemarkError as error:
-                log("failed", handler=handler.name, error=str(error))
-                stop.wait(RETRY_S)
-    log("stopped", handler=handler.name)
+class Response:
+    """A responder, and every `responses.check_s` or after a response a sync of what its handler keeps elsewhere.
+
+    Parameters
+    ----------
+    settings:
+        Services, and the run.
+    handler:
+        Who responds; closed with this.
+    clock:
+        Seconds that only grow.
+    """
+
+    def __init__(self, settings: Settings, handler: Handler, clock: Callable[[], float] = time.monotonic) -> None:
+        self._check_s = settings.responses.check_s
+        self._handler = handler
+        self._clock = clock
+        self._check_at = clock()
+        self._responder = Responder(settings, handler)
+
+    def run_once(self) -> tuple[PollResult, int]:
+        """Respond to what came; that, and how much had to be changed elsewhere. Raises as `Responder.run_once` does."""
+        done, synced = self._responder.run_once(), 0
+        if done != PollResult() or self._clock() >= self._check_at:
+            # Set before it is tried: an unreachable Redis is tried at the same pace.
+            self._check_at = self._clock() + self._check_s
+            synced = self._responder.sync()
+        return done, synced
+
+    def close(self) -> None:
+        """Give all connections back, those of the handler too."""
+        self._responder.close()
+        self._handler.close()
 
 
-def _report(handler: Handler, done: PollResult, synced: int) -> None:
-    if done != PollResult() or synced:
-        log(
-            "responded",
-            handler=handler.name,
-            begun=done.begun,
-            undone=done.undone,
-            refused=done.refused,
-            synced=synced,
-        )
+def service(settings: Settings, name: str, make: Callable[[], Handler]) -> Service[Response, tuple[PollResult, int]]:
+    """Responds with one handler without a pause: each poll waits for what comes."""
+
+    def report(result: tuple[PollResult, int], failing: bool) -> None:
+        done, synced = result
+        if failing or done != PollResult() or synced:
+            figures = {"begun": done.begun, "undone": done.undone, "refused": done.refused, "synced": synced}
+            log("responded", handler=name, **figures)
+
+    return Service(name, 0, lambda: Response(settings, make()), Response.run_once, log, report)
 
 
 def _readable(records: Sequence[tuple[Position, bytes]]) -> tuple[list[Alert], int]:

@@ -56,7 +56,7 @@ RETURN CASE
     )
 END;
 
-COMMENT ON FUNCTION bin_estimate(text) IS 'The value that stands for a bin: within 0.991 % of all that fall into it.';
+COMMENT ON FUNCTION bin_estimate(text) IS 'The value that represents a bin: within 0.991 % of all that fall into it.';
 
 CREATE FUNCTION histogram_percentile(bins histogram_bin[], p numeric) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -412,7 +412,7 @@ CREATE FUNCTION usage_weighted_sum(
 ) RETURNS numeric
     LANGUAGE sql STABLE PARALLEL SAFE
 RETURN (
-    -- The level before, held all the time, and each change held from its own instant to the end.
+    -- The level before, for all of the time, and each change from its own instant to the end.
     SELECT divide_half_even(
         usage_level(tenant, customer, meter_name, from_at, only_dims) * (finish - begin)
             + coalesce(change, 0) * finish - coalesce(moment, 0),

@@ -39,7 +39,7 @@ def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
     return document
 
 
-def test_a_cap_that_is_reached_and_raised_is_told_to_the_receiver_of_its_route(stack: Any) -> None:
+def test_a_cap_that_is_reached_and_raised_notifies_the_receiver_of_its_route(stack: Any) -> None:
     with own_run(stack.settings) as made, local_receiver() as receiver:
         run = made.with_changes({"topics.events": f"test.{made.run_id}"})
         topics.apply(run)

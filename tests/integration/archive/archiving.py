@@ -18,7 +18,7 @@ from tidemark.core import topics
 from tidemark.core.kafka import Record, Sender, dump
 from tidemark.core.settings import Settings
 
-COMMAND = "import typer; from tidemark.cli.archive import register; app = typer.Typer(); register(app); app()"
+COMMAND = "from tidemark.cli.main import main; main()"
 # 2024-02-28T23:59:59.000Z
 BEGIN_MS = 1_709_164_799_000
 WITHIN_S = 60.0

@@ -220,10 +220,10 @@ def _invoked(app: typer.Typer, run: Settings, *words: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_a_watch_archives_until_it_is_told_to_stop(run: Settings) -> None:
+def test_the_running_role_archives_until_it_is_stopped(run: Settings) -> None:
     send(run, 40)
-    process = started(run, "archive", "run", "--watch")
-    wait_until(lambda: _rows(run) == 40, WITHIN_S, "the watch to archive")
+    process = started(run, "serve", "--roles", "archive")
+    wait_until(lambda: _rows(run) == 40, WITHIN_S, "the role to archive")
     process.terminate()
     assert process.wait(WITHIN_S) == 0
     assert_whole(run)

@@ -411,10 +411,10 @@ def test_the_command_shows_the_plan_before_it_is_applied(settings: Settings, tmp
     assert applied.returncode == 0
     assert applied.stdout.splitlines() == [
         (
-            "asks: tenant acme, every customer on its default calendar, 1 of them in the catalog (aa): the period "
+            "confirm: tenant acme, every customer on its default calendar, 1 of them in the catalog (aa): the period "
             "2026-02-01..2026-03-01 is cut on 2026-02-28 19:00 (America/New_York)"
         ),
-        "asks: customer acme/ua: the period 2026-01-01..2026-04-01 is cut on 2026-03-01 (Etc/UTC)",
+        "confirm: customer acme/ua: the period 2026-01-01..2026-04-01 is cut on 2026-03-01 (Etc/UTC)",
         "changed calendar month from 2026-03-01T00:00:00Z",
         "  interval: P1M -> P2M",
         "changed customer acme/ua from 2026-03-01T00:00:00Z",
@@ -437,7 +437,7 @@ def test_a_file_that_adds_a_meter_leaves_the_rest_and_planned_keys_are_stored_as
     errors = {"event_types": "error", "aggregation": "count", "unit": "errors"}
     made = catalog_tool.apply(settings, write(tmp_path, {"tenants": {"acme": {"meters": {"errors": errors}}}}))
     assert [(one.table, one.kind) for one in made.plan.changes] == [("meter", "added")]
-    assert made.plan.asks == ()
+    assert made.plan.confirmations == ()
 
     # given: a calendar that is planned; when: a key beside it is changed
     catalog_tool.apply(settings, write(tmp_path, document("month", valid_from=FUTURE)))
@@ -455,8 +455,8 @@ def test_a_cut_period_is_shown_first_and_asked_for(settings: Settings, tmp_path:
     catalog_tool.apply(settings, write(tmp_path, document()))
     file = write(tmp_path, document("month", valid_from="2098-11-28T13:25:00Z"))
     cut = "customer acme/ua: the period 2098-10-01..2099-01-01 is cut on 2098-11-28 13:25 (Etc/UTC)"
-    assert tidemark(settings, "plan", str(file)).stdout.splitlines()[0] == f"asks: {cut}"
-    assert json.loads(tidemark(settings, "plan", str(file), "--json").stdout)["asks"] == [cut]
+    assert tidemark(settings, "plan", str(file)).stdout.splitlines()[0] == f"confirm: {cut}"
+    assert json.loads(tidemark(settings, "plan", str(file), "--json").stdout)["confirmations"] == [cut]
     for options in ((), ("--json",)):
         refused = tidemark(settings, "apply", str(file), *options)
         assert refused.returncode == 2
@@ -491,7 +491,7 @@ def test_a_plan_that_asks_for_more_than_was_agreed_to_is_not_carried_out(setting
     file = write(tmp_path, document("month", valid_from="2098-11-28T13:25:00Z"))
     with pytest.raises(UsageError, match="the plan has changed since it was shown"):
         catalog_tool.apply(settings, file, agreed=())
-    asked = catalog_tool.preview(settings, file).plan.asks
+    asked = catalog_tool.preview(settings, file).plan.confirmations
     assert catalog_tool.apply(settings, file, agreed=asked).revision == 2
 
 
@@ -502,12 +502,12 @@ def test_a_new_calendar_of_a_customer_that_has_no_usage_cuts_nothing(settings: S
     columns = "tenant_id, customer_id, meter, dims, part, period_start, period_end, n, total"
     with postgres.connect(settings.postgres) as connection:
         connection.execute("DELETE FROM usage.usage_period")
-        assert catalog_tool.preview(settings, file).plan.asks == ()
+        assert catalog_tool.preview(settings, file).plan.confirmations == ()
         connection.execute(
             f"INSERT INTO usage.usage_period ({columns})"
             " VALUES ('acme', 'used', 'm', '', 0, '2026-03-01Z', '2026-04-01Z', 1, 1)".encode()
         )
-    assert [one.text for one in catalog_tool.preview(settings, file).plan.asks] == [
+    assert [one.text for one in catalog_tool.preview(settings, file).plan.confirmations] == [
         "customer acme/used: the period 2098-11-01..2098-12-01 is cut on 2098-11-28 08:25 (America/New_York)"
     ]
     with postgres.connect(settings.postgres) as connection:
@@ -520,7 +520,7 @@ def test_defaults_and_changed_calendars_cut_periods_of_all_who_are_on_them(setti
     catalog_tool.apply(settings, write(tmp_path, content))
     at = {"valid_from": "2098-11-28T13:25:00Z"}
     default = write(tmp_path, {"tenants": {"acme": {"calendar": "quarter"}}, **at})
-    assert [one.text for one in catalog_tool.preview(settings, default).plan.asks] == [
+    assert [one.text for one in catalog_tool.preview(settings, default).plan.confirmations] == [
         (
             "tenant acme, every customer on its default calendar, 1 of them in the catalog (aa): the period "
             "2098-11-01..2098-12-01 is cut on 2098-11-28 08:25 (America/New_York)"
@@ -528,7 +528,7 @@ def test_defaults_and_changed_calendars_cut_periods_of_all_who_are_on_them(setti
         "tenant acme: its default calendar becomes quarter instead of month from 2098-11-28T13:25:00Z on",
     ]
     quarter = write(tmp_path, {"calendars": {"quarter": {"interval": "P4M"}}, **at})
-    assert [one.text for one in catalog_tool.preview(settings, quarter).plan.asks] == [
+    assert [one.text for one in catalog_tool.preview(settings, quarter).plan.confirmations] == [
         "customer acme/ua: the period 2098-10-01..2099-01-01 is cut on 2098-11-28 13:25 (Etc/UTC)",
         (
             "tenant other, 20 customers (c-0, c-1, c-10, …): the period 2098-10-01..2099-01-01 is cut on "
@@ -584,7 +584,7 @@ def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source
     assert source.revision() == revision
 
 
-def test_a_database_that_is_away_is_unavailable() -> None:
+def test_a_database_that_is_down_is_unavailable() -> None:
     with pytest.raises(CatalogUnavailable):
         PostgresCatalogSource("postgresql://tidemark@127.0.0.1:9/tidemark").revision()
 
@@ -674,7 +674,7 @@ def test_the_example_is_applied_and_pruned(settings: Settings) -> None:
 def test_a_raised_cap_is_a_new_version_and_a_pruned_limit_is_closed(settings: Settings, tmp_path: Path) -> None:
     catalog_tool.apply(settings, write(tmp_path, with_limits()))
     march = "2026-03-01T00:00:00Z"
-    with pytest.raises(UsageError, match=r"tenants\.acme\.limits\.seats: valid_from .* alerts may be told"):
+    with pytest.raises(UsageError, match=r"tenants\.acme\.limits\.seats: valid_from .* alerts may be raised"):
         catalog_tool.apply(settings, write(tmp_path, with_limits(20, valid_from=march)))
     raised = catalog_tool.apply(settings, write(tmp_path, with_limits(20, valid_from=march)), backdate=True)
     assert ([one.fields for one in raised.plan.changes], raised.plan.replay_needed) == ([(("cap", "10", "20"),)], False)

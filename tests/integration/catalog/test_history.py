@@ -17,7 +17,7 @@ from psycopg import sql
 
 from jobs.flink.rest import wait_until
 from tests.integration.catalog.own_database import own_database
-from tidemark.catalog import known
+from tidemark.catalog import history
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres
 from tidemark.core.errors import UsageError
@@ -150,9 +150,9 @@ def test_what_was_known_after_each_of_many_changes_is_read_back_row_by_row(
             assert dump(connection, known_rows, moment=moment) == before
             if end is not None:
                 assert dump(connection, known_rows, moment=end) == before
-            known.materialize(abroad, moment, "catalog_copy")
+            history.materialize(abroad, moment, "catalog_copy")
             assert dump(connection, "catalog_copy.{}") == before
-            known.drop(abroad, "catalog_copy")
+            history.drop(abroad, "catalog_copy")
 
 
 def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: Settings, tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
     with postgres.connect(settings.postgres) as connection:
         first_at = applied_at(connection)
         apply(settings, counting("query"), tmp_path)
-        revision = known.materialize(connection, first_at, schema)
-        assert known.materialize(connection, first_at, schema) == revision  # kept
+        revision = history.materialize(connection, first_at, schema)
+        assert history.materialize(connection, first_at, schema) == revision  # kept
     # Whatever measures by settings measures by what was known: a worker's source, the limits, the judge of redrive.
     replay = settings.with_changes({"catalog.schema_name": schema})
     assert (counted(settings, tenant), counted(replay, tenant)) == (["query"], ["call"])
@@ -190,8 +190,8 @@ def test_a_backdated_apply_changes_what_holds_and_not_what_was_known(settings: S
         (meter,) = (one for one in catalog_tool.show(settings, at, known_at)["meters"] if one["tenant_id"] == tenant)
         assert meter["event_types"] == [expected]
     with postgres.connect(settings.postgres) as connection:
-        known.drop(connection, schema)
-        known.drop(connection, schema)
+        history.drop(connection, schema)
+        history.drop(connection, schema)
 
 
 def counted(settings: Settings, tenant: str) -> list[str]:
@@ -234,22 +234,22 @@ def test_an_apply_is_known_whole_or_not_at_all_and_names_its_revision(
 def test_what_was_never_known_is_refused(settings: Settings, connection: psycopg.Connection) -> None:
     (began,) = connection.execute("SELECT min(changed_at) FROM catalog.change").fetchall()[0]
     with pytest.raises(UsageError, match="its history begins at"):
-        known.materialize(connection, began - MICROSECOND, "catalog_early")
+        history.materialize(connection, began - MICROSECOND, "catalog_early")
     with pytest.raises(UsageError, match=r"it is .* now"):
-        known.materialize(connection, clock(connection) + timedelta(hours=1), "catalog_late")
+        history.materialize(connection, clock(connection) + timedelta(hours=1), "catalog_late")
     with pytest.raises(UsageError, match="its history begins at"):
         catalog_tool.show(settings, known_at=began - timedelta(days=1))
-    assert known.materialize(connection, began, "catalog_empty") == 0
+    assert history.materialize(connection, began, "catalog_empty") == 0
     assert dump(connection, "catalog_empty.{}")["customer"] == []
     # A schema that stands is neither replaced nor dropped, unless it is a catalog of that instant.
     with pytest.raises(UsageError, match="not the catalog of that instant"):
-        known.materialize(connection, clock(connection), "catalog_empty")
+        history.materialize(connection, clock(connection), "catalog_empty")
     for foreign in ("catalog", "usage"):
         with pytest.raises(UsageError, match="not the catalog of that instant"):
-            known.materialize(connection, began, foreign)
+            history.materialize(connection, began, foreign)
         with pytest.raises(UsageError, match="not a catalog of an earlier instant"):
-            known.drop(connection, foreign)
-    known.drop(connection, "catalog_empty")
+            history.drop(connection, foreign)
+    history.drop(connection, "catalog_empty")
 
 
 def test_the_history_is_append_only(connection: psycopg.Connection) -> None:
@@ -268,11 +268,11 @@ def test_rows_written_past_the_triggers_are_found_out(connection: psycopg.Connec
         connection.execute("ALTER TABLE catalog.tenant DISABLE TRIGGER USER")
         connection.execute("DELETE FROM catalog.tenant WHERE tenant_id = 'seen'")
         with pytest.raises(UsageError, match="written past its triggers"):
-            known.materialize(connection, moment, "catalog_torn")
+            history.materialize(connection, moment, "catalog_torn")
 
 
 def test_a_catalog_of_an_instant_has_keys_and_a_comment_on_everything(connection: psycopg.Connection) -> None:
-    known.materialize(connection, clock(connection), "catalog_commented")
+    history.materialize(connection, clock(connection), "catalog_commented")
     bare = connection.execute(
         """
         SELECT c.relname, a.attname
@@ -287,6 +287,6 @@ def test_a_catalog_of_an_instant_has_keys_and_a_comment_on_everything(connection
             sql.Literal("catalog_commented")
         )
     ).fetchall()
-    known.drop(connection, "catalog_commented")
+    history.drop(connection, "catalog_commented")
     assert bare == []
     assert {row[0] for row in keys} == {"revision", "tenant", "calendar", "customer", "usage_limit", "alert_policy"}

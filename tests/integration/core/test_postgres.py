@@ -61,11 +61,8 @@ def test_a_claim_has_one_holder_and_goes_with_its_connection(run: Settings) -> N
         with pytest.raises(StandbyError, match=f"another `test` of {schema} is at work"):
             second.run(answer("SELECT 1"))
         # Another run, and another claim, are free.
-        for other in (
-            Database(run.postgres, "x", "usage", claim="test"),
-            Database(run.postgres, "x", schema, claim="y"),
-        ):
-            with closing(other):
+        for other_schema, claim in (("usage", "test"), (schema, "other")):
+            with closing(Database(run.postgres, "core-other", other_schema, claim=claim)) as other:
                 assert other.run(answer("SELECT 1")) == 1
         end_sessions(run, "core-first")
         assert second.run(answer("SELECT 1")) == 1
@@ -76,9 +73,9 @@ def test_a_claim_has_one_holder_and_goes_with_its_connection(run: Settings) -> N
             first.run(answer("SELECT 1"))
 
 
-@pytest.mark.parametrize("statement", ["SELECT * FROM none", "SELECT none FROM usage_hour", "SELECT none(1)"])
+@pytest.mark.parametrize("statement", ["SELECT * FROM missing", "SELECT missing FROM usage_hour", "SELECT missing(1)"])
 def test_tables_of_another_version_say_migrate(run: Settings, statement: str) -> None:
-    with pytest.raises(TidemarkError, match=r"no current tables: .*none.* Fix: run `tidemark db migrate`") as error:
+    with pytest.raises(TidemarkError, match=r"no current tables: .*missing.* Fix: run `tidemark db migrate`") as error:
         run_once(run.postgres, "core", answer(statement), run.names.usage_schema)
     assert not isinstance(error.value, UnavailableError)
 

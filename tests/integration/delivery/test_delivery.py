@@ -116,7 +116,7 @@ def test_a_webhook_is_sent_signed_once_and_not_again(world: World) -> None:
         ("slack", "/T/B", "/T/B"),
     ],
 )
-def test_every_kind_is_told_in_its_own_words(world: World, kind: str, path: str, expected: str) -> None:
+def test_every_kind_is_sent_its_own_format(world: World, kind: str, path: str, expected: str) -> None:
     secret_env = None if kind == "slack" else "HOOK_KEY"
     world.notify("n-1", world.policy("one", kind, path, secret_env=secret_env))
     sent = world.step()
@@ -149,7 +149,7 @@ def test_a_failure_of_the_receiver_is_retried_with_the_same_key(world: World) ->
     assert (row["attempts"], row["error"], row["delivered"]) == (2, None, True)
 
 
-def test_a_receiver_that_is_too_busy_is_left_alone_as_long_as_it_says(world: World) -> None:
+def test_a_busy_receiver_is_left_alone_for_its_retry_after(world: World) -> None:
     world.notify("n-1", world.policy("hook"))
     world.receiver.script = [Script(429, headers={"Retry-After": "7200"})]
     before = datetime.now(UTC)
@@ -179,7 +179,7 @@ def test_a_redirect_is_not_followed(world: World) -> None:
     assert (world.row("n-1")["error"], world.row("n-1")["dead"]) == ("answered 302", True)
 
 
-def test_a_receiver_that_says_nothing_is_given_up_after_the_time_out_and_tried_again(world: World) -> None:
+def test_a_silent_receiver_is_given_up_after_the_time_out_and_tried_again(world: World) -> None:
     released = threading.Event()
     world.notify("n-1", world.policy("hook", path=f"/x?token={HOOK_KEY}"))
     world.receiver.script = [Script(200, after=released)]
@@ -270,7 +270,7 @@ def test_the_end_waits_for_the_beginning_of_its_group(world: World) -> None:
     assert world.receiver.keys == ["begun", "other", "begun", "ended"]
 
 
-def test_an_end_is_told_when_its_beginning_was_given_up(world: World) -> None:
+def test_an_end_is_sent_when_its_start_was_given_up(world: World) -> None:
     name = world.policy("hook")
     world.notify("begun", name, "firing")
     world.notify("ended", name, "resolved")
@@ -280,7 +280,7 @@ def test_an_end_is_told_when_its_beginning_was_given_up(world: World) -> None:
     assert world.receiver.keys == ["begun", "ended"]
 
 
-def test_a_slow_receiver_holds_up_nobody_else_and_is_told_one_thing_at_a_time(world: World) -> None:
+def test_a_slow_receiver_delays_no_other_and_gets_one_notification_at_a_time(world: World) -> None:
     released = threading.Event()
     slow, quick = world.policy("slow"), world.policy("quick", path="/quick")
     world.notify("slow-1", slow, group_key="a")
@@ -371,7 +371,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
     world.notify("n-1", world.policy("hook"))
     log = tmp_path / "deliver.log"
     with log.open("wb") as stderr:
-        call = [sys.executable, "-c", COMMAND, "deliver", "run"]
+        call = [sys.executable, "-c", COMMAND, "serve", "--roles", "deliver"]
         process = subprocess.Popen(call, env=environment(world.run), stderr=stderr)
         try:
             wait_until(lambda: world.row("n-1")["delivered"], timeout_s=60, what="delivery")
@@ -381,7 +381,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["started", "delivered", "stopped"]
+    assert [line["event"] for line in lines] == ["started", "delivered", "stopping", "stopped"]
     assert HOOK_KEY not in log.read_text()
 
 

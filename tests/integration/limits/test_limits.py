@@ -18,8 +18,8 @@ from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
-from tidemark.live import counters as counter_sync
-from tidemark.live import limits
+from tidemark.core.supervisor import Supervisor
+from tidemark.live import counters, limits
 from tidemark_client import LimitReader
 
 WITHIN_S = 60.0
@@ -91,15 +91,12 @@ def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
         )
         run.start()
         stop = threading.Event()
-        threads = [
-            threading.Thread(target=one, args=(run.settings, stop)) for one in (counter_sync.watch, limits.watch)
-        ]
-        for thread in threads:
-            thread.start()
+        services = {"live": [counters.service(run.settings), *limits.services(run.settings)]}
+        serving = threading.Thread(target=Supervisor(services, stop).run)
+        serving.start()
         yield made
         stop.set()
-        for thread in threads:
-            thread.join()
+        serving.join()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What follows a promotion outside Postgres, on real services: the switch in Redis, readers, the keeper, usage."""
+"""A promotion outside Postgres, on real services: the active version in Redis, readers, the sync, usage."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_usage_is_that_of_the_version_people_read(
     assert shown(run) == ("4", "4", True)
 
 
-def test_a_replay_that_readers_would_not_trust_is_told_and_a_redis_that_is_away_stops_no_switch(
+def test_a_replay_that_readers_would_not_trust_is_reported_and_an_unreachable_redis_stops_no_promotion(
     run: Settings, replayed: Settings, own_redis: OwnRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "never written whole" in active_version.unready(run, "r")

@@ -1,4 +1,4 @@
-"""Live counters on a real Redis: the guard, losing it and getting it back, the keeper with 10 000 idle customers."""
+"""Live counters on a real Redis: the guard, losing it and getting it back, the sync with 10 000 idle customers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, 
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 KEY = "usage:{EWR/UA}:miles"
-WATCH = (
-    "import typer; from tidemark.cli.live import register; app = typer.Typer(); register(app); app(['live', 'watch'])"
-)
+SERVE = [sys.executable, "-c", "from tidemark.cli.main import main; main()", "serve", "--roles", "live"]
 
 
 def total(n: int, *, customer: str = "UA", start: int = JAN, end: int = FEB) -> LiveTotal:
@@ -151,7 +149,7 @@ def test_a_read_only_replica_is_a_failure(own_redis: OwnRedis, publisher: LivePu
     assert redis_alerts(publisher.publish([change(1)])) == ["firing"]
 
 
-def test_the_first_success_after_a_start_resolves_what_an_earlier_worker_may_have_said(
+def test_the_first_success_after_a_start_resolves_alerts_of_an_earlier_worker(
     publisher: LivePublisher,
 ) -> None:
     assert redis_alerts(publisher.publish([change(1)])) == ["resolved"]
@@ -180,7 +178,7 @@ def test_a_restarted_redis_is_found_again_without_help(own_redis: OwnRedis, publ
     assert back.alerts[0][0].evidence["dropped"] >= 2
 
 
-def test_a_frozen_redis_costs_one_time_out_and_never_mixes_up_answers(
+def test_a_frozen_redis_costs_one_time_out_and_never_mixes_up_replies(
     own_redis: OwnRedis, publisher: LivePublisher
 ) -> None:
     publisher.publish([change(1)])
@@ -221,7 +219,7 @@ def limit_fields(server: OwnRedis) -> dict[str, str]:
     return {name: fields[name] for name in (*LIMIT_FIELDS, "revision") if name in fields}
 
 
-def test_a_counter_says_how_it_stands_under_its_limit(own_redis: OwnRedis) -> None:
+def test_a_counter_has_the_status_of_its_limit(own_redis: OwnRedis) -> None:
     held = limit("4.25", mode="hard", on_unknown="fail_closed")
     live = held_publisher(own_redis, Limits([held]), Clock())
     live.publish([change(2)])
@@ -243,14 +241,14 @@ def test_a_raised_cap_clears_denied_without_usage_and_no_limit_removes_it(own_re
     clock, limits = Clock(), Limits([limit("4.25", mode="hard")])
     live = held_publisher(own_redis, limits, clock)
     live.publish([change(4)])
-    nudge = replace(change(4), added=Decimal(0), at_ms=JAN + 9)
+    request = replace(change(4), added=Decimal(0), at_ms=JAN + 9)
     limits.state(JAN + 5, "customer", limit(100, mode="hard"))
-    assert live.publish([nudge]).written == 1
+    assert live.publish([request]).written == 1
     fields = limit_fields(own_redis)
     assert (fields["limit"], fields["denied"]) == ("100", "0")
     assert fields["rule"].startswith("customer/UA@2013-01-01T00:00:00.005Z-")
     limits.state(JAN + 8, "customer", None)
-    assert live.publish([nudge]).written == 1
+    assert live.publish([request]).written == 1
     assert limit_fields(own_redis) == {"revision": "3"}
     assert own_redis.client.hget(KEY, "total") == "4.5"
     live.close()
@@ -287,7 +285,7 @@ def test_while_limits_are_unknown_those_written_before_stay(own_redis: OwnRedis)
         ((JAN, 0, 9), (JAN, 0, 10), True, 1),
     ],
 )  # fmt: skip
-def test_the_guard_looks_at_the_period_then_at_n_then_at_the_revision_of_the_limits(
+def test_the_guard_compares_the_period_then_n_then_the_revision_of_the_limits(
     own_redis: OwnRedis, stored: tuple[int, int, int], row: tuple[int, int, int], strict: bool, written: int
 ) -> None:
     def write(version: tuple[int, int, int], standing: str, strict: bool) -> int:
@@ -425,7 +423,7 @@ def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher.close()
 
 
-def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
+def test_the_running_role_restores_and_ends_cleanly_on_sigterm(
     run: Settings, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
     store(run, many(1, customers=10))
@@ -434,7 +432,7 @@ def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
     environment = {**os.environ, **watched.environment()}
     log = tmp_path / "keeper.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-c", WATCH], env=environment, stderr=stderr)
+        process = subprocess.Popen(SERVE, env=environment, stderr=stderr)
         try:
             deadline = time.monotonic() + 20
             while live_n(run, own_redis, "c10") != "1":
@@ -446,7 +444,8 @@ def test_the_watching_keeper_restores_and_ends_cleanly_on_sigterm(
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["event"] for line in lines if line["component"] == "live"] == ["started", "refreshed", "stopped"]
+    assert [line["event"] for line in lines if line["component"] == "live"] == ["refreshed"]
+    assert [line["event"] for line in lines if line["component"] == "serve"] == ["started", "stopping", "stopped"]
 
 
 def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnRedis, tmp_path: Path) -> None:
@@ -470,7 +469,7 @@ def test_usage_of_an_unknown_customer_is_empty(run: Settings) -> None:
     assert usage(run, UsageQuery("EWR", "nobody")).meters == ()
 
 
-def test_usage_says_that_redis_is_away_and_shows_what_is_stored(run: Settings, own_redis: OwnRedis) -> None:
+def test_usage_reports_that_redis_is_down_and_shows_what_is_stored(run: Settings, own_redis: OwnRedis) -> None:
     store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
     own_redis.kill()
     found = usage(run, UsageQuery("EWR", "UA"))

@@ -67,7 +67,7 @@ def shown(run: Settings, meter: str = "calls") -> list[tuple[str, str]]:
     return [(customer, str(total)) for customer, total in found.totals] if found else []
 
 
-def test_the_top_customers_of_the_latest_hour_stand_in_redis_exactly(
+def test_the_top_customers_of_the_latest_hour_are_in_redis_exactly(
     run: Settings, own_redis: OwnRedis, board: Leaderboard
 ) -> None:
     store(run, "2024-03-01 11:55Z", tenant_n=1, old="99")
@@ -175,7 +175,7 @@ def test_the_command_shows_places_and_exact_totals(
     assert EXACT in CliRunner().invoke(app, ["top", "acme", "calls"]).stdout
 
 
-def test_a_postgres_that_is_away_is_said_and_found_again(run: Settings, board: Leaderboard) -> None:
+def test_an_unreachable_postgres_is_reported_and_used_again(run: Settings, board: Leaderboard) -> None:
     away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with closing(Leaderboard(away)) as without, pytest.raises(UnavailableError, match="Postgres"):
         without.refresh()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,14 +15,16 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
-from tidemark.live.counters import Keeper
-from tidemark.live.limits import LimitSync
+from tidemark.core.supervisor import Supervisor
+from tidemark.live.counters import CounterSync
+from tidemark.live.limits import LimitSync, services
 from tidemark_client import LimitReader
 from tidemark_client.keys import counter_key, limits_key
 from udfs.live.counters import LiveTotal, queue
@@ -118,10 +122,33 @@ def test_a_counter_with_another_limit_is_evaluated_again_until_it_has_the_one_th
     assert len([one for one in requests(run) if one["tenant_id"] == run.run_id]) == 2
 
 
-def test_every_pass_sends_a_heartbeat(run: Settings, limit_sync: LimitSync) -> None:
-    for _ in range(3):
-        limit_sync.run_once()
-    assert [one["meter"] for one in requests(run) if one["tenant_id"] == ""] == [HEARTBEAT] * 3
+def heartbeats(run: Settings) -> list[str]:
+    return [one["meter"] for one in requests(run) if one["tenant_id"] == ""]
+
+
+def test_heartbeats_come_while_neither_postgres_nor_redis_can_be_used(run: Settings) -> None:
+    # Given databases that nobody answers for, when the role runs, then its sync fails and the heartbeat does not.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+        alone = run.with_changes(
+            {"postgres.url": f"postgresql://x@{nobody}/x", "redis.url": f"redis://{nobody}/0", "live.refresh_s": 0}
+        )
+        stop = threading.Event()
+        supervisor = Supervisor({"live": services(alone)}, stop)
+        serving = threading.Thread(target=supervisor.run)
+        serving.start()
+        try:
+            health = {one.service: index for index, one in enumerate(supervisor.health())}
+            wait_until(lambda: len(heartbeats(run)) >= 3, timeout_s=60, what="three heartbeats")
+            wait_until(
+                lambda: supervisor.health()[health["limits"]].failures >= 2, timeout_s=60, what="the sync to fail"
+            )
+        finally:
+            stop.set()
+            serving.join()
+    assert set(heartbeats(run)) == {HEARTBEAT}
+    assert supervisor.health()[health["heartbeat"]].failures == 0
 
 
 def test_an_unreachable_redis_is_reported_and_used_again(
@@ -161,7 +188,7 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
     with postgres.connect(run.postgres) as connection:
         connection.execute(sql.SQL(MANY).format(sql.Identifier(run.names.usage_schema, "usage_period")), (run.run_id,))
     with (
-        closing(Keeper(run)) as counters,
+        closing(CounterSync(run)) as counters,
         LimitReader(run.redis.url, prefix=run.names.redis_prefix, max_age_s=None, timeout_s=5) as reader,
     ):
         assert counters.refresh().written == 10_000

@@ -22,12 +22,13 @@ from psycopg import sql
 import schemas
 from tests.integration.storage import own_run
 from tidemark.core import migrate, postgres, topics
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.quotas import daemon as watch
 
-COMMAND = "import typer; from tidemark.cli.watch import register; app = typer.Typer(); register(app); app()"
+COMMAND = "from tidemark.cli.main import main; main()"
+SERVE = [sys.executable, "-c", COMMAND, "serve", "--roles", "quotas"]
 BOUNDS = {"quotas.tenant_measurements_per_hour": 1_000, "quotas.tenant_series": 100, "quotas.tenant_unique_values": 50}
 TEN = "2013-01-01 10:00:00+00"
 AT_ONCE = timedelta(0)
@@ -167,7 +168,7 @@ def test_an_alarm_is_announced_once_however_often_it_is_checked(run: Settings) -
     assert statuses(run) == [("pipeline.tenant_volume", "EWR", "firing")]
 
 
-def test_an_alarm_ends_after_the_quiet_time_and_says_since_when_it_was(run: Settings) -> None:
+def test_an_alarm_ends_after_the_quiet_time_and_has_its_start(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     run_once(run)
     assert run_once(run, LATER).ended == ()
@@ -222,7 +223,7 @@ def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
         monitor.run_once()
         with connected(run) as connection:
             connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark watch'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark quotas'"
             )
         with pytest.raises(UnavailableError, match="Postgres"):
             monitor.run_once()
@@ -234,7 +235,7 @@ def test_a_second_monitor_of_a_run_is_refused(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     with closing(watch.QuotaMonitor(run)) as first, closing(watch.QuotaMonitor(run)) as second:
         first.run_once()
-        with pytest.raises(TidemarkError, match="another `quotas`"):
+        with pytest.raises(StandbyError, match="another `quotas`"):
             second.run_once()
         first.close()
         assert second.run_once().sent == 0
@@ -259,13 +260,13 @@ def test_the_monitor_never_changes_usage(run: Settings) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
-    return {**os.environ, **run.with_changes({"quotas.watch_interval_s": 1}).environment()}
+    return {**os.environ, **run.with_changes({"quotas.interval_s": 1}).environment()}
 
 
 def test_the_running_monitor_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Settings, tmp_path: Path) -> None:
     log = tmp_path / "watch.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-c", COMMAND, "watch", "run"], env=environment(run), stderr=stderr)
+        process = subprocess.Popen(SERVE, env=environment(run), stderr=stderr)
         try:
             store_hours(run, "EWR", 2_000)
             deadline = time.monotonic() + 30
@@ -278,7 +279,8 @@ def test_the_running_monitor_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Se
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["started", "firing", "checked", "stopped"]
+    assert [line["event"] for line in lines] == ["started", "firing", "checked", "stopping", "stopped"]
+    assert (lines[1]["role"], lines[1]["level"]) == ("quotas", "info")
     assert (lines[1]["tenant_id"], lines[1]["rule"], lines[1]["value"]) == ("EWR", "tenant_volume", 2_000)
     assert statuses(run) == [("pipeline.tenant_volume", "EWR", "firing")]
 
@@ -288,7 +290,7 @@ def test_the_running_monitor_goes_on_when_the_tables_come_later(stack: Any, tmp_
     run = stack.settings.with_changes({"run_id": "tbeforetables", **BOUNDS})
     log = tmp_path / "watch.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "-c", COMMAND, "watch", "run"], env=environment(run), stderr=stderr)
+        process = subprocess.Popen(SERVE, env=environment(run), stderr=stderr)
         try:
             wait_for(log, "failed")
             migrate.migrate(run)
@@ -314,7 +316,7 @@ def test_check_prints_the_biggest_tenants_and_what_fires(run: Settings) -> None:
     store_hours(run, "EWR", 2_000)
     store_hours(run, "JFK", 10)
     run_once(run)
-    call = [sys.executable, "-c", COMMAND, "watch", "check", "--json"]
+    call = [sys.executable, "-c", COMMAND, "quotas", "check", "--json"]
     done = subprocess.run(call, env=environment(run), check=True, capture_output=True, text=True)
     document = json.loads(done.stdout)
     volumes = [(t["tenant_id"], t["value"], t["over"]) for t in document["tenants"] if t["rule"] == "tenant_volume"]

@@ -21,16 +21,16 @@ from psycopg.types.json import Jsonb
 
 from jobs.flink.rest import wait_until
 from tests.integration.storage import OwnRedis, own_run
-from tidemark.cli.responses import respond_run
 from tidemark.core import postgres, topics
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.errors import StandbyError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender
-from tidemark.core.settings import Settings
+from tidemark.core.settings import Settings, WebhookResponse
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from tidemark.responses.suspend import Suspend
 from tidemark.responses.webhook import Notify
 from tidemark.responses.worker import PollResult, Responder
+from tidemark.serve.roles import services_of
 from tidemark_client.keys import suspension_key
 from udfs.alerts.event import Alert, fingerprint, to_json
 
@@ -94,7 +94,7 @@ def answer(responder: Responder, count: int) -> None:
 
 
 def read_all(responder: Responder) -> None:
-    """Look until the topic has nothing more; the first look only finds its place."""
+    """Run until the topic has nothing more; the first pass only finds its offsets."""
     for _ in range(3):
         responder.run_once(300)
 
@@ -220,10 +220,10 @@ def test_effect_and_offset_are_stored_together_or_not_at_all(run: Settings) -> N
     assert flag(run) != {}
 
 
-def test_a_second_responder_of_a_handler_says_so(run: Settings) -> None:
+def test_a_second_responder_of_a_handler_is_refused(run: Settings) -> None:
     with suspending(run) as first, suspending(run) as second:
         first.run_once(0)
-        with pytest.raises(TidemarkError, match="another `respond suspend`"):
+        with pytest.raises(StandbyError, match="another `respond suspend`"):
             second.run_once(0)
 
 
@@ -257,6 +257,7 @@ def environment(run: Settings) -> dict[str, str]:
         "TIDEMARK_RUN_ID": run.run_id,
         "TIDEMARK_TOPICS__EVENTS": run.topics.events,
         "TIDEMARK_RESPONSES__CHECK_S": "1",
+        "TIDEMARK_RESPONSES__SUSPEND": "true",
     }
     return {**os.environ, **given}
 
@@ -269,7 +270,7 @@ def command(run: Settings, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_running_responder_suspends_heals_and_is_overruled_by_hand(run: Settings, tmp_path: Path) -> None:
     log = tmp_path / "respond.log"
     with log.open("wb") as stderr:
-        call = [sys.executable, "-c", COMMAND, "respond", "run", "--handler", "suspend"]
+        call = [sys.executable, "-c", COMMAND, "serve", "--roles", "respond"]
         process = subprocess.Popen(call, env=environment(run), stderr=stderr)
         try:
             produce(run, exceeded())
@@ -319,7 +320,7 @@ def telling(receiver: str, **change: Any) -> Handler:
     return Notify("webhook:dunning", receiver, **{"types": ["limit.exceeded"], **change})
 
 
-def test_beginning_and_end_of_what_another_system_asked_for_are_told_to_it_once(run: Settings, billing: str) -> None:
+def test_another_system_is_notified_of_start_and_end_once(run: Settings, billing: str) -> None:
     produce(run, exceeded("old"))
     with closing(Responder(run, telling(billing))) as responder:
         assert responder.run_once(200) == PollResult(), "what was before its first start is old"
@@ -346,15 +347,8 @@ def test_nothing_is_passed_over_while_the_receiver_is_not_in_the_policy(run: Set
     assert told(run) == [("billing", "firing", ["c-1/calls/firing"])]
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ({"handler": "webhook"}, "needs a receiver"),
-        ({"handler": "webhook", "receiver": "nobody"}, "not in the alert policy"),
-        ({"handler": "webhook", "receiver": "x", "severities": ["loud"]}, "severity loud is unknown"),
-        ({"handler": "suspend", "receiver": "x"}, "takes no receiver"),
-    ],
-)
-def test_a_wrong_call_says_what_is_missing(run: Settings, words: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        respond_run(run_id=run.run_id, **words)
+def test_a_receiver_that_is_not_in_the_policy_holds_its_response_up(run: Settings) -> None:
+    asking = run.with_changes({"responses.webhooks": (WebhookResponse(receiver="nobody"),)})
+    (service,) = services_of(asking, ["respond"])["respond"]
+    with pytest.raises(UsageError, match="nobody is not in the alert policy"):
+        service.make()

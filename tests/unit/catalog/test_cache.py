@@ -1,4 +1,4 @@
-"""The catalog in a worker: when it asks its source, what it keeps when the source is away, and what it forgets."""
+"""The catalog in a worker: when it reads its source, what it keeps when the source is down, and what it forgets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clock:
 
 
 class Source:
-    """An in-memory source that counts its calls and fails as often as it is told."""
+    """An in-memory source that counts its calls and fails as often as it is set to."""
 
     def __init__(self) -> None:
         self.data = InMemoryCatalogSource(
@@ -140,7 +140,7 @@ def test_a_changed_revision_brings_the_new_snapshot_and_drops_customers(
     assert [meter.meter for meter in catalog.meters_at("acme", "call", EVENT_MS) or ()] == ["renamed"]
 
 
-def test_a_source_that_is_away_leaves_everything_in_use_and_the_age_grows(
+def test_a_source_that_is_down_leaves_everything_in_use_and_the_age_grows(
     catalog: Catalog, source: Source, clock: Clock
 ) -> None:
     catalog.refresh()
@@ -206,7 +206,7 @@ def test_a_limit_below_the_refresh_interval_is_kept_all_the_same(source: Source,
     assert (source.calls, catalog.age_s) == (["snapshot", "revision"], 0)
 
 
-def test_a_source_that_is_away_is_not_asked_before_it_is_time_again(
+def test_a_source_that_is_down_is_not_read_before_it_is_time_again(
     catalog: Catalog, source: Source, clock: Clock
 ) -> None:
     catalog.refresh()
@@ -249,7 +249,7 @@ def test_the_first_load_waits_longer_and_longer_until_it_succeeds(
 # --- customers --------------------------------------------------------------------------------------------------------
 
 
-def test_all_customers_a_batch_misses_are_looked_up_at_once(source: Source) -> None:
+def test_all_customers_a_batch_misses_are_read_at_once(source: Source) -> None:
     by = decoder(source.data)
     raws = [raw_event(customer_id=name) for name in ("alice", "bob", "alice", "nobody")]
     for _ in range(2):
@@ -258,7 +258,7 @@ def test_all_customers_a_batch_misses_are_looked_up_at_once(source: Source) -> N
     assert [set(pairs) for pairs in source.data.lookups] == [{ALICE, BOB, NOBODY}, {("acme", "late")}]
 
 
-def test_a_cache_smaller_than_a_batch_answers_all_of_it(source: Source) -> None:
+def test_a_cache_smaller_than_a_batch_resolves_all_of_it(source: Source) -> None:
     by = Decoder(Catalog(source.data, REFRESH_S, 3), POLICY)
     raws = [raw_event(event_id=str(number), customer_id=f"customer-{number % 7}") for number in range(50)]
     for _ in range(3):
@@ -299,7 +299,7 @@ def test_the_number_of_customers_kept_is_bounded(catalog: Catalog) -> None:
         assert days_in_period(catalog, ("acme", f"customer-{number}")) == 31
 
 
-def test_a_batch_of_more_customers_than_are_kept_is_answered_whole(catalog: Catalog) -> None:
+def test_a_batch_of_more_customers_than_are_cached_is_resolved_whole(catalog: Catalog) -> None:
     catalog.refresh()
     catalog.prefetch([ALICE])
     pairs = [("acme", f"customer-{number}") for number in range(10)]
@@ -339,7 +339,7 @@ def test_a_look_up_that_keeps_failing_ends_the_batch_and_guesses_nothing(
     assert days_in_period(catalog, ALICE) == 7
 
 
-def test_known_customers_are_answered_while_the_source_is_away(catalog: Catalog, source: Source) -> None:
+def test_known_customers_are_resolved_while_the_source_is_down(catalog: Catalog, source: Source) -> None:
     catalog.refresh()
     catalog.prefetch([ALICE])
     source.failures_left = 100
@@ -427,7 +427,7 @@ def test_a_broken_reference_does_not_hide_a_newer_calendar(catalog: Catalog, sou
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2)])
-def test_answers_do_not_depend_on_which_version_was_asked_for_first(
+def test_results_do_not_depend_on_which_version_was_read_first(
     catalog: Catalog, source: Source, order: tuple[int, ...]
 ) -> None:
     # tenant    ── no default ──┤ Mar 3: days ├────────────────────────────┤ Mar 9: no default
@@ -454,7 +454,7 @@ def test_answers_do_not_depend_on_which_version_was_asked_for_first(
     assert found == {0: 2, 1: None, 2: 1, 3: 23}
 
 
-def test_an_unknown_tenant_and_an_unknown_event_type_are_told_apart(catalog: Catalog) -> None:
+def test_an_unknown_tenant_and_an_unknown_event_type_are_distinguished(catalog: Catalog) -> None:
     catalog.refresh()
     for _ in range(2):
         assert catalog.meters_at("nobody", "call", EVENT_MS) is None

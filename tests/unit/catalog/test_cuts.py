@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.catalog.test_merge import METER, TERMS, Tables, applied, plan_of
-from tidemark.catalog.asks import asks
+from tidemark.catalog.confirmations import confirmations
 from tidemark.catalog.cuts import Cut, cuts
 from tidemark.catalog.timeline import Change
 from udfs.calendars.calendar import UTC_MONTH, BillingCalendar, parse_calendar
@@ -134,7 +134,7 @@ def test_cuts_are_those_that_usage_is_counted_by(name: str, calendar: str | None
     before = stored()
     content = customer(name, calendar, at)
     after = applied(content, before)
-    found = cuts(plan_of(content, before).changes, before)
+    cut = cuts(plan_of(content, before).changes, before)
 
     def account(tables: Tables) -> Account:
         index = CatalogIndex(
@@ -167,7 +167,7 @@ def test_cuts_are_those_that_usage_is_counted_by(name: str, calendar: str | None
     at_ms = moved[0].valid_from_ms if moved else 0
     counted = account(after)
     is_cut = bool(moved) and not all(whole(counted.calendar_at(ms), ms) for ms in (at_ms - 1, at_ms))
-    assert bool(found) == is_cut
+    assert bool(cut) == is_cut
 
 
 def change(table: str, key: tuple[str, ...], kind: Any, old: Any = None, new: Any = None) -> Change:
@@ -181,7 +181,7 @@ def test_an_apply_asks_for_cuts_first_then_defaults_then_what_it_prunes() -> Non
         *(change("customer", ("acme", f"c-{number}"), "closed", old=(None, None, None)) for number in range(4)),
         *plan_of({"tenants": {"acme": {"calendar": None}}}, before).changes,
     ]
-    texts = [one.text for one in asks(made, cuts(made[-1:], before), prune=True)]
+    texts = [confirmation.text for confirmation in confirmations(made, cuts(made[-1:], before), prune=True)]
     assert "is cut on" in texts[0]
     assert texts[1] == (
         "tenant acme: its default calendar becomes the calendar month in UTC instead of month from "
@@ -190,5 +190,5 @@ def test_an_apply_asks_for_cuts_first_then_defaults_then_what_it_prunes() -> Non
     assert texts[2] == (
         "--prune closes 5 entries: 1 of usage_limit (acme/tenant/*/m); 4 of customer (acme/c-0, acme/c-1, acme/c-2, …)"
     )
-    assert [one.text for one in asks(made[:1], (), prune=False)] == []
+    assert [confirmation.text for confirmation in confirmations(made[:1], (), prune=False)] == []
     assert parse_calendar(None, "P1M", "UTC") == UTC_MONTH

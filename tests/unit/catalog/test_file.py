@@ -82,7 +82,7 @@ def test_a_file_alone_is_a_catalog(tmp_path: Path) -> None:
     ]
 
 
-def test_all_faults_are_told_at_once_with_their_path(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path) -> None:
     text = """
     calendars:
       bad: {anchor: 2013-02-30, interval: P1M, timezone: UTC}

@@ -16,7 +16,7 @@ from tidemark.catalog.check_limits import NOTHING, Known
 from tidemark.catalog.entries import limit_values
 from tidemark.catalog.file import TABLES, CatalogFile, Key, Row, in_memory, read, rows
 from tidemark.catalog.plan import plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.timeline import Timeline, Version
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.catalog.model import Customer
@@ -179,7 +179,7 @@ def test_a_revenue_weight_is_a_share(weight: Any, word: str) -> None:
     assert all(word in message for message in found.values())
 
 
-def test_faults_of_all_scopes_are_told_at_once() -> None:
+def test_faults_of_all_scopes_are_reported_at_once() -> None:
     bad = {"limits": {"calls": {"cap": -1, "thresholds": ["x"], "mod": "hard"}, "nope": {}}}
     found = faults_of({**bad, "plans": {"pro": bad, "free": {"limit": {}}}, "customers": {"a": {**bad, "plan": "p"}}})
     for path in ("tenants.acme", "tenants.acme.plans.pro", "tenants.acme.customers.a"):
@@ -301,11 +301,11 @@ def test_a_raised_cap_is_a_new_version_and_the_same_cap_is_none() -> None:
 def test_a_backdated_limit_needs_leave_but_no_replay() -> None:
     wanted, stored = wants(usage_limit=[Row(KEY, FIVE, valid_from_ms=MARCH_MS)]), of(usage_limit=LIMIT)
     (fault,) = plan(wanted, stored, TERMS).faults
-    assert "alerts may be told by what this changes" in fault.message
+    assert "alerts may be raised by what this changes" in fault.message
     assert "replay" not in fault.message
     allowed = plan(wanted, stored, replace(TERMS, backdate=True))
     assert (allowed.faults, allowed.replay_needed) == ((), False)
-    assert allowed.notes == ("Alerts told so far follow the old limits and policy, and stay as they are.",)
+    assert allowed.notes == ("Alerts raised so far follow the old limits and policy, and stay as they are.",)
 
 
 @pytest.mark.parametrize(

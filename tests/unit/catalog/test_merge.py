@@ -16,7 +16,7 @@ from tidemark.catalog.check_limits import Known
 from tidemark.catalog.checked import planned
 from tidemark.catalog.file import TABLES, CatalogFile, Key, in_memory
 from tidemark.catalog.plan import Plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.text import parse
 from tidemark.catalog.timeline import Timeline, Version, changed_timeline, values_at
 from tidemark.core.errors import UsageError

@@ -13,7 +13,7 @@ from tidemark.catalog.check_limits import NOTHING, Known
 from tidemark.catalog.entries import POLICY_KINDS, policy_body
 from tidemark.catalog.file import TABLES, CatalogFile, Key, Row, rows
 from tidemark.catalog.plan import plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.timeline import Timeline, Version
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.meters.meter import BEGINNING_MS
@@ -161,7 +161,7 @@ def test_a_route_may_name_a_receiver_that_is_stored() -> None:
     assert "no receiver 'earlier'" in faults_of(route)["alerts.routes.r.receivers.0"]
 
 
-def test_faults_of_all_kinds_are_told_at_once() -> None:
+def test_faults_of_all_kinds_are_reported_at_once() -> None:
     found = faults_of(
         {
             "receivers": {"r": {"kind": "pagerduty", "url": "x", "budget": 5}},
@@ -234,7 +234,7 @@ def test_what_differs_in_an_entry_is_named_part_by_part() -> None:
 def test_a_backdated_entry_needs_leave_but_no_replay() -> None:
     wanted = wants(receiver(MARCH_MS))
     (fault,) = plan(wanted, of({}), TERMS).faults
-    assert (fault.path, "alerts may be told" in fault.message) == ("receivers.o", True)
+    assert (fault.path, "alerts may be raised" in fault.message) == ("receivers.o", True)
     allowed = plan(wanted, of({}), replace(TERMS, backdate=True))
     assert (allowed.faults, allowed.replay_needed) == ((), False)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidemark.catalog.file import TABLES, Key, Row
 from tidemark.catalog.plan import Plan, plan
-from tidemark.catalog.refusals import Terms
+from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.timeline import Timeline, Version, changed_timeline, first_difference, open_since
 from udfs.calendars.calendar import MINUTE_MS
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
@@ -306,7 +306,7 @@ def value_at(timeline: Timeline, ms: int) -> tuple[object, ...] | None:
 
 
 @given(timelines(), VALUES, INSTANTS, st.integers(-4, 8))
-def test_a_row_holds_what_it_says_from_its_begin_and_what_it_said_before(
+def test_a_row_has_its_new_values_from_its_start_and_the_old_ones_before(
     timeline: Timeline, values: tuple[str], from_ms: int, minute: int
 ) -> None:
     stored = of(calendar={(name,): (Version(MONTH),) for name in "abc"}, tenant={("t",): timeline} if timeline else {})

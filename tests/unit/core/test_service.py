@@ -1,87 +1,207 @@
-"""Services that repeat one step: failures are logged and retried, the end is logged once."""
+"""The loop of a service: failures are logged, counted and tried again later and later; nothing ends it but a stop."""
 
 from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tidemark.core.errors import UnavailableError
-from tidemark.core.service import logger, repeat
+from tidemark.core.errors import StandbyError, UnavailableError
+from tidemark.core.service import LONGEST_RETRY_S, MOST_RETRY_S, STANDBY_S, Loop, Service, logger, retry_s
 
-AWAY = UnavailableError("Redis cannot be used", "start it")
+DOWN = UnavailableError("Redis cannot be used", "start it")
+OTHER = StandbyError("another intake is at work.", "end one of the two.")
+BUG = ZeroDivisionError("ours")
 
 
-class Steps:
-    """Runs the given steps, and stops the loop after the last."""
+class Stop:
+    """A stop that is waited for in no time; the clock moves on by what was waited, and it is set after `steps`."""
+
+    def __init__(self, steps: int) -> None:
+        self.now = 1_000.0
+        self.left = steps
+        self.pauses: list[float] = []
+
+    def is_set(self) -> bool:
+        return self.left == 0
+
+    def wait(self, timeout: float) -> bool:
+        self.pauses.append(timeout)
+        self.now += timeout
+        self.left -= 1
+        return self.is_set()
+
+
+class World:
+    """A service whose steps do what they are asked to, one outcome each."""
 
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
-        self.stop = threading.Event()
+        self.stop = Stop(len(outcomes))
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.reports: list[tuple[Any, bool]] = []
+        self.made = self.closed = 0
+        self.close_error: Exception | None = None
 
-    def __call__(self) -> Any:
-        result = self.outcomes.pop(0)
-        if not self.outcomes:
-            self.stop.set()
-        if isinstance(result, Exception):
-            raise result
-        return result
+    def close(self) -> None:
+        self.closed += 1
+        if self.close_error is not None:
+            raise self.close_error
 
-    def log(self, event: str, **fields: Any) -> None:
-        self.lines.append((event, fields))
+    def make(self) -> World:
+        self.made += 1
+        return self
 
-    def run(self, **more: Callable[[Any, bool], None]) -> None:
-        repeat(self, every_s=0, stop=self.stop, log=self.log, **more)
+    def step(self) -> Any:
+        outcome = self.outcomes.pop(0)
+        self.stop.now += 0.25
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def log(self, event: str, level: str = "info", **fields: Any) -> None:
+        self.lines.append((event, {"level": level, **fields}))
+
+    def report(self, result: Any, failing: bool) -> None:
+        self.reports.append((result, failing))
+
+    def loop(self, every_s: float = 5, **more: Any) -> Loop[World, Any]:
+        service = Service("counters", every_s, self.make, World.step, self.log, self.report, **more)
+        stop: Any = self.stop
+        return Loop("live", service, stop, clock=lambda: self.stop.now, jitter=lambda: 0.0)
+
+    def run(self, every_s: float = 5, **more: Any) -> Loop[World, Any]:
+        loop = self.loop(every_s, **more)
+        loop.run()
+        return loop
+
+    @property
+    def events(self) -> list[str]:
+        return [event for event, _ in self.lines]
 
 
 def test_each_step_is_reported_with_whether_the_one_before_failed() -> None:
-    steps = Steps(1, AWAY, AWAY, 2, 3)
-    steps.run(report=lambda done, failing: steps.reports.append((done, failing)))
-    assert steps.reports == [(1, False), (2, True), (3, False)]
-    assert [event for event, _ in steps.lines] == ["failed", "failed", "stopped"]
-    assert "Redis cannot be used" in steps.lines[0][1]["error"]
+    world = World(1, DOWN, DOWN, 2, 3)
+    world.run()
+    assert world.reports == [(1, False), (2, True), (3, False)]
+    assert world.events == ["failed", "failed"]
+    assert world.lines[0][1] == {
+        "level": "error", "service": "counters", "failures": 1, "retry_s": 1.0,
+        "error": "Redis cannot be used Fix: start it",
+    }  # fmt: skip
 
 
-def test_without_a_report_only_failures_and_the_end_are_logged() -> None:
-    steps = Steps(1, 2, AWAY)
-    steps.run()
-    assert [event for event, _ in steps.lines] == ["failed", "stopped"]
+def test_failures_in_a_row_are_tried_again_later_and_later_and_success_begins_anew() -> None:
+    world = World(1, *[DOWN] * 6, 2, DOWN)
+    world.run()
+    assert world.stop.pauses == [5, 1, 2, 4, 8, 15, 15, 5, 1]
 
 
-def test_a_loop_that_is_stopped_takes_no_step() -> None:
-    steps = Steps(1)
-    steps.stop.set()
-    steps.run()
-    assert (steps.outcomes, steps.lines) == ([1], [("stopped", {})])
+def test_an_expected_failure_keeps_the_worker_and_an_unexpected_one_makes_another() -> None:
+    world = World(DOWN, 1)
+    world.run()
+    assert (world.made, world.closed) == (1, 1)
+    world = World(BUG, 1, 2)
+    world.run()
+    assert (world.made, world.closed) == (2, 2)
+    assert "in step" in world.lines[0][1]["traceback"]
+    assert world.lines[0][1]["error"] == "ZeroDivisionError('ours')"
 
 
-def test_a_fault_of_the_program_ends_the_loop() -> None:
-    steps = Steps(1, ZeroDivisionError("ours"), 2)
-    with pytest.raises(ZeroDivisionError):
-        steps.run()
+@pytest.mark.parametrize("error", [BUG, SystemExit(3), MemoryError()])
+def test_whatever_a_step_raises_the_loop_goes_on(error: BaseException) -> None:
+    world = World(error, 1)
+    loop = world.run()
+    assert world.reports == [(1, True)]
+    assert (loop.health.failures, loop.health.failures_in_row, loop.health.state) == (1, 0, "stopped")
 
 
-def test_a_stop_ends_the_pause() -> None:
-    steps = Steps(1, 2)
-    thread = threading.Thread(
-        target=repeat, args=(steps,), kwargs={"every_s": 3_600, "stop": steps.stop, "log": steps.log}, daemon=True
-    )
-    thread.start()
-    steps.stop.set()
-    thread.join(10)
-    assert not thread.is_alive()
-    assert steps.lines[-1] == ("stopped", {})
+def test_a_worker_that_cannot_be_made_or_closed_ends_nothing() -> None:
+    world = World(BUG, 1)
+    world.close_error = OSError("closed already")
+    world.run()
+    assert world.events == ["not closed", "failed", "not closed"]
+    failing = World(1, 2)
+    loop = failing.loop()
+    failing.make = lambda: (_ for _ in ()).throw(DOWN)  # type: ignore[method-assign]
+    refused = Loop("live", Service("x", 5, failing.make, World.step, failing.log), failing.stop, lambda: 0, lambda: 0)  # type: ignore[arg-type]
+    refused.run()
+    assert failing.events == ["failed", "failed"]
+    assert loop.health.state == "starting"
+
+
+def test_a_failing_report_counts_as_a_failure() -> None:
+    world = World(1)
+    world.report = lambda *_: 1 / 0  # type: ignore[method-assign,assign]
+    world.run()
+    assert world.events == ["failed"]
+
+
+def test_a_standby_says_so_once_asks_often_and_takes_over() -> None:
+    world = World(OTHER, OTHER, OTHER, 1, 2)
+    loop = world.loop()
+    pauses = [loop.attempt() for _ in range(3)]
+    assert (loop.health.state, loop.health.failures) == ("standby", 0)
+    assert loop.health.error == "another intake is at work."
+    assert pauses == [STANDBY_S] * 3
+    assert loop.attempt() == 5
+    assert (world.events, loop.health.state) == (["standby", "active"], "running")
+    assert world.reports == [(1, False)]
+
+
+def test_the_next_step_follows_at_once_while_there_is_more_to_do() -> None:
+    world = World("more", "more", "", DOWN, "more")
+    world.run(again=bool)
+    assert world.stop.pauses == [0, 0, 5, 1, 0]
+
+
+def test_health_says_when_a_step_last_succeeded_and_what_failed() -> None:
+    world = World(1, DOWN, BUG)
+    loop = world.loop()
+    loop.attempt()
+    assert (loop.health.state, loop.health.succeeded_at, loop.health.duration_s) == ("running", 1_000.25, 0.25)
+    loop.attempt()
+    loop.attempt()
+    health = loop.health
+    assert (health.role, health.service, health.state) == ("live", "counters", "failing")
+    assert (health.failures, health.failures_in_row, health.succeeded_at) == (2, 2, 1_000.25)
+    assert "ours" in health.error
+
+
+def test_a_loop_that_is_stopped_takes_no_step_and_makes_nothing() -> None:
+    world = World()
+    world.run()
+    assert (world.made, world.closed, world.lines) == (0, 0, [])
+
+
+@given(st.integers(1, 10**9), st.floats(0, 1), st.floats(0.1, 10**6))
+def test_a_retry_waits_at_least_half_and_never_more_than_its_bound(
+    failures: int, jitter: float, every_s: float
+) -> None:
+    world = World()
+    most = world.loop(every_s)._service.most_retry_s
+    assert MOST_RETRY_S <= most <= LONGEST_RETRY_S
+    pause = retry_s(failures, most, jitter)
+    assert min(0.5, most / 2) <= pause <= most
+    assert retry_s(failures + 1, most, jitter) >= pause
 
 
 def test_a_line_of_the_log_is_json_with_an_instant_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
-    logger("limits")("checked", requested=3, error="ü\n")
+    logger("limits")("synced", requested=3, error="ü\n")
     (text,) = capsys.readouterr().err.splitlines()
     line = json.loads(text)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("at"))
-    assert line == {"component": "limits", "event": "checked", "requested": 3, "error": "ü\n"}
+    assert line == {"level": "info", "component": "limits", "event": "synced", "requested": 3, "error": "ü\n"}
+
+
+def test_a_log_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, _: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    logger("limits")("looked")

@@ -20,6 +20,7 @@ PLANTED = [
     ("tidemark/core/names.py", "jobs.flink.submit", "Imports go down"),
     ("jobs/flink/plans.py", "tidemark.billing.store", "Imports go down"),
     ("tidemark/billing/lines.py", "tidemark.cli.output", "Imports go down"),
+    ("tidemark/live/board.py", "tidemark.serve.roles", "Imports go down"),
     ("tidemark/catalog/text.py", "tidemark.billing.store", "Folders have no cycles"),
     ("udfs/calendars/cuts.py", "udfs.catalog.index", "Folders have no cycles"),
     ("jobs/rollup/job.py", "jobs.meter.job", "The three jobs"),

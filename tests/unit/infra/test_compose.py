@@ -13,9 +13,11 @@ import yaml
 
 from infra import service_settings, versions
 from infra.local import flink_conf
-from infra.local.programs import FLINK_HOME
+from infra.local.programs import DAEMONS, FLINK_HOME
 from tidemark.core import topics
-from tidemark.core.settings import ENV_PREFIX, Settings, every_setting, variable_of
+from tidemark.core.settings import ENV_PREFIX, Settings, every_setting, load, variable_of
+from tidemark.core.supervisor import STOP_WITHIN_S
+from tidemark.serve.roles import not_configured
 
 INFRA = Path(service_settings.__file__).parent
 
@@ -35,8 +37,18 @@ def published(service: dict[str, Any]) -> list[str]:
 
 
 def test_compose_has_every_service_of_the_local_stack(services: dict[str, Any]) -> None:
-    daemons = {"live", "watch", "alerts", "deliver", "suspend"}
-    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", *daemons} <= set(services)
+    assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", *DAEMONS} <= set(services)
+
+
+def test_all_roles_but_retention_are_configured_in_the_containers(services: dict[str, Any]) -> None:
+    service = services["serve"]
+    given = {name: text for name, text in service["environment"].items() if name.startswith(ENV_PREFIX)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in given.items():
+            patch.setenv(name, text)
+        assert list(not_configured(load())) == ["retention"]
+    assert service["command"] == "tidemark serve"
+    assert int(service["stop_grace_period"].removesuffix("s")) > STOP_WITHIN_S
 
 
 def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], dockerfile: str) -> None:

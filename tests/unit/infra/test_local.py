@@ -27,7 +27,9 @@ from infra.local.stack import Stack, settings
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import every_setting
+from tidemark.core.settings import Settings, every_setting
+from tidemark.core.supervisor import STOP_WITHIN_S
+from tidemark.serve.roles import chosen
 
 
 @pytest.fixture
@@ -198,11 +200,13 @@ def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
     assert {name for name, text in sections().items() if text != first[name]} == {"redis"}
 
 
-def test_every_service_is_restarted_and_live_waits_for_the_tables(paths: Paths, parts: Provisioned) -> None:
+def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Paths, parts: Provisioned) -> None:
     every = {program.name: program for program in programs(paths, parts)}
     assert set(every) == {*SERVICES, *DAEMONS}
     assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
     assert every["postgres"].stop_signal == "INT"
+    assert chosen(Settings(), every["serve"].command[-1].split(",")) == ["live", "quotas", "alerts", "deliver"]
+    assert every["serve"].stop_wait_s > STOP_WITHIN_S
 
 
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Live counters: keys, what a batch is reduced to, how a total stands, what is written, the keeper's planning."""
+"""Live counters: keys, what a batch is reduced to, the status of a total, what is written, the plan of the sync."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ VERSION = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7)
         ("-0.5", ["100", "hard", "fail_closed", VERSION, "100.5", "0", ""]),
     ],
 )
-def test_a_standing_says_limit_and_what_is_left(used: str, standing: list[str]) -> None:
+def test_a_limit_status_has_the_limit_and_what_is_left(used: str, standing: list[str]) -> None:
     held = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7)
     assert standing_of(held, Decimal(used), (JAN, FEB), JAN + HOUR_MS).split("\x1f") == standing
 
 
-def test_without_a_limit_a_standing_is_empty() -> None:
+def test_without_a_limit_the_status_is_empty() -> None:
     assert standing_of(None, Decimal(5), (JAN, FEB), JAN) == ""
 
 
@@ -97,7 +97,7 @@ class Pipeline:
         self.commands.append(command)
 
 
-def test_a_write_carries_the_standing_or_says_that_it_is_unknown() -> None:
+def test_a_write_carries_the_limit_status_or_that_it_is_unknown() -> None:
     pipeline = Pipeline()
     rows = [total(3), replace(total(4), standing="", revision=7), replace(total(5), standing="x", revision=8, lo="")]
     queue(pipeline, "usage:", rows, now_ms=9, grace_ms=5, strict=True)

@@ -1,4 +1,4 @@
-"""The end of the hot path: what a Redis that is away costs, and that it holds back neither counting nor an alert."""
+"""The end of the hot path: what an unreachable Redis costs, and that it delays neither counting nor an alert."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_redis_that_never_answers_costs_one_attempt_whatever_the_batch() -> No
 
 
 @pytest.mark.parametrize("mute", [False, True])
-def test_a_redis_that_is_away_delays_no_alert_of_a_limit(mute: bool) -> None:
+def test_an_unreachable_redis_delays_no_alert_of_a_limit(mute: bool) -> None:
     limits = Limits([limit(100)])
     with mute_server() as port:
         live = publisher(port if mute else free_port(), Clock(), limits)
@@ -124,7 +124,7 @@ def test_without_a_watch_limits_are_left_alone_and_nothing_is_unknown_to_it() ->
     assert kinds(outcome.alerts[0]) == [LOST]
 
 
-def test_garbage_instead_of_an_answer_is_a_failure_not_an_exception() -> None:
+def test_garbage_instead_of_a_reply_is_a_failure_not_an_exception() -> None:
     def garbage() -> None:
         connection, _ = server.accept()
         with connection:

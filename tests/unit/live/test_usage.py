@@ -1,4 +1,4 @@
-"""Usage of one customer: both sides in one form, so that equal numbers look equal."""
+"""Usage of one customer: both sides in one form, so that equal numbers compare equal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_redis_hash_becomes_a_total() -> None:
         ("count", "12"), ("sum", "12"), ("unique", "12"), ("min", "-1"), ("max", "8"), ("avg", "4"), ("latest", "42.5"),
     ],
 )  # fmt: skip
-def test_a_live_counter_says_the_value_of_each_aggregation(aggregation: str, value: str) -> None:
+def test_a_live_counter_has_the_value_of_each_aggregation(aggregation: str, value: str) -> None:
     latest = "001704067200000000000\x1f//eu/gateway\x1fe-1\x1f42.5"
     found = live_total(aggregation, FIELDS | {"total": "12", "lo": "-1", "hi": "8", "latest": latest})
     assert found is not None
@@ -50,7 +50,7 @@ def test_a_live_counter_says_the_value_of_each_aggregation(aggregation: str, val
 
 
 @pytest.mark.parametrize("aggregation", ["percentile", "weighted_sum"])
-def test_what_a_counter_cannot_say_is_not_said(aggregation: str) -> None:
+def test_a_meter_without_a_live_value_has_no_live_total(aggregation: str) -> None:
     assert live_total(aggregation, FIELDS) is None
 
 
@@ -75,7 +75,7 @@ def test_equal_sides_are_equal_and_a_missing_side_is_not() -> None:
     assert one(JANUARY, replace(JANUARY, samples=4)).equal is False
 
 
-def test_where_nothing_was_compared_nothing_is_said_to_be_equal() -> None:
+def test_where_nothing_was_compared_nothing_is_equal() -> None:
     assert one(None, JANUARY, "percentile", compared=False).equal is None
 
 
@@ -85,7 +85,7 @@ def test_unique_sides_are_compared_without_samples() -> None:
     assert one(replace(JANUARY, value="11"), JANUARY, "unique").equal is False
 
 
-def test_the_document_carries_decimals_as_text_and_says_what_is_unavailable() -> None:
+def test_the_document_has_decimals_as_text_and_what_is_unavailable() -> None:
     document = Usage("EWR", "UA", (one(None, JANUARY, compared=False),), {"live": "down"}).document()
     assert document["meters"][0]["stored"]["value"] == "12.5"
     assert document["meters"][0]["equal"] is None

@@ -54,7 +54,7 @@ def test_an_alarm_begins_above_the_bound_and_not_at_it(value: int, begins: bool)
     assert bool(decide([volume(value)], [], BOUNDS, TEN).begun) is begins
 
 
-def test_an_alarm_says_tenant_bound_and_the_worst_hour() -> None:
+def test_an_alarm_has_tenant_bound_and_the_worst_hour() -> None:
     (alarm,) = decide([volume(1_200), volume(1_500, TEN + HOUR), volume(10)], [], BOUNDS, TEN).begun
     assert alarm == Alarm("EWR", "tenant_volume", TEN, 1_000, 1_500, TEN + HOUR, TEN, alarm.hours)
     assert alarm.hours == {TEN: 1_200, TEN + HOUR: 1_500}

@@ -43,7 +43,7 @@ def test_only_a_customer_at_a_hard_limit_of_a_running_period_is_suspended(change
     assert handler.wants(alert(**change)) is wanted
 
 
-def test_a_webhook_answers_what_its_globs_and_names_say() -> None:
+def test_a_webhook_responds_to_what_its_globs_and_names_match() -> None:
     anything: Handler = Notify("t", "billing")
     assert anything.wants(alert())
     selective = Notify("t", "billing", types=["anomaly.*", "limit.exceeded"], severities=["critical"], tenants=["acme"])
@@ -55,7 +55,7 @@ def test_a_webhook_answers_what_its_globs_and_names_say() -> None:
     assert not selective.wants(alert(tenant_id=None))
 
 
-def test_old_conditions_suspend_but_are_told_to_nobody() -> None:
+def test_old_conditions_suspend_and_nobody_is_notified_of_them() -> None:
     handlers: list[Handler] = [Suspend(cast("Flags", None)), Notify("t", "billing")]
     assert [one.start for one in handlers] == ["beginning", "end"]
 

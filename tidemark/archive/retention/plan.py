@@ -12,7 +12,10 @@ from tidemark.archive.retention import files, tables, topics
 from tidemark.archive.retention.steps import Step
 from tidemark.archive.source import reading
 from tidemark.core.errors import TidemarkError
+from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
+
+log = logger("retention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +64,24 @@ def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
                 *files.steps(connection, settings, source, index, now),
             ),
         )
+
+
+def service(settings: Settings) -> Service[Stateless, Plan]:
+    """Takes the steps that are due, every `retention.interval_s`; what is refused is logged, and tried again then."""
+    return Service("retention", settings.retention.interval_s, Stateless, lambda _: _act(settings), log, _report)
+
+
+def _act(settings: Settings) -> Plan:
+    with planned(settings) as plan:
+        plan.act()
+    return plan
+
+
+def _report(plan: Plan, failing: bool) -> None:
+    for step in plan.steps:
+        if step.refused:
+            log("refused", level="warning", target=step.target, why=step.refused)
+        elif step.is_due:
+            log("done", target=step.target, does=step.does, count=step.count, bytes=step.size, held=step.held)
+    if failing:
+        log("recovered")

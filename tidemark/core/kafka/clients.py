@@ -23,12 +23,12 @@ RETRY_S = 0.2
 def consumer(kafka: KafkaSettings, **options: Any) -> Any:
     """A consumer without a group, which keeps no offsets and makes no topics; raises KafkaError."""
     fixed = {"group_id": None, "enable_auto_commit": False, "allow_auto_create_topics": False}
-    return KafkaConsumer(**_common(kafka), **fixed, **options)
+    return KafkaConsumer(**{**_common(kafka), **fixed, **options})
 
 
 def producer(kafka: KafkaSettings, **options: Any) -> Any:
     """A producer that makes no topics; raises KafkaError."""
-    return KafkaProducer(**_common(kafka), allow_auto_create_topics=False, **options)
+    return KafkaProducer(**{**_common(kafka), "allow_auto_create_topics": False, **options})
 
 
 def admin_client(kafka: KafkaSettings, **options: Any) -> Any:

@@ -34,7 +34,7 @@ class Sender:
             self._producer = clients.producer(
                 kafka, acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=20, batch_size=256 * 1024,
                 max_in_flight_requests_per_connection=5, delivery_timeout_ms=int(stall_s * 1000),
-                request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000), allow_auto_create_topics=False,
+                request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000),
             )  # fmt: skip
         self._kafka = kafka
 

@@ -27,7 +27,13 @@ from tidemark.core.settings.services import (
     RedisSettings,
     TopicSettings,
 )
-from tidemark.core.settings.serving import AlertSettings, DeliverySettings, LiveTotalSettings, ResponseSettings
+from tidemark.core.settings.serving import (
+    AlertSettings,
+    DeliverySettings,
+    LiveTotalSettings,
+    ResponseSettings,
+    WebhookResponse,
+)
 
 __all__ = [
     "ENV_PREFIX",
@@ -54,6 +60,7 @@ __all__ = [
     "RollupSettings",
     "Settings",
     "TopicSettings",
+    "WebhookResponse",
     "check_environment",
     "every_setting",
     "flat",

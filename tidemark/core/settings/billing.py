@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 from pydantic import Field
 
@@ -29,7 +30,7 @@ class CloseSettings(Section):
         description="Days the arrival watermark may move between two closes; periods due by a greater jump need "
         "`close --yes`.",
     )
-    interval_s: int = Field(60, ge=1, le=86_400, description="Interval of `close --watch`.")
+    interval_s: int = Field(60, ge=1, le=86_400, description="How often the role `close` closes what is due.")
 
 
 class HeartbeatSettings(Section):
@@ -42,10 +43,16 @@ class HeartbeatSettings(Section):
 
 
 class ReconcileSettings(Section):
-    """Tolerance of reconciliation."""
+    """What reconciliation lets pass, and how the role `reconcile` runs."""
 
     tolerance: Decimal = Field(
         Decimal(0), ge=0, description="Difference of two quantities that reconciliation accepts; counts must be equal."
+    )
+    interval_s: int = Field(86_400, ge=1, description="How often the role `reconcile` runs its checks.")
+    checks: tuple[str, ...] = Field((), description="Checks of the role `reconcile`; empty: all.")
+    share: Decimal = Field(Decimal(1), gt=0, le=1, description="Share of the customers, by hash, that the role checks.")
+    metrics_file: Path | None = Field(
+        None, description="File for Prometheus' textfile collector, written by the role `reconcile`; empty: none."
     )
 
 
@@ -54,13 +61,15 @@ class ArchiveSettings(Section):
 
     dir: str = Field("", description="Folder, or file: URI, of the archive of raw records; empty: nothing is archived.")
     file_rows: int = Field(
-        1_000_000, ge=1, le=100_000_000, description="Most records of an archive file; a file also ends at 256 MiB."
+        1_000_000, ge=1, le=100_000_000, description="Most records of an archive file; 256 MiB of them end it too."
     )
-    interval_s: int = Field(3_600, ge=1, le=86_400, description="Interval of `archive run --watch`.")
+    interval_s: int = Field(
+        3_600, ge=1, le=86_400, description="How often the role `archive` archives what has arrived."
+    )
 
 
 class RetentionSettings(Section):
-    """How long stored data is kept."""
+    """How long what is stored is kept, and how often the role `retention` looks."""
 
     minute_days: int = Field(0, ge=0, description="Age at which usage_minute is dropped; 0: never.")
     hour_days: int = Field(0, ge=0, description="Age at which usage_hour is dropped; 0: never.")
@@ -69,3 +78,10 @@ class RetentionSettings(Section):
     deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: unchanged.")
     dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: unchanged.")
     archive_days: int = Field(0, ge=0, description="Age at which archived records are removed; 0: never.")
+    interval_s: int = Field(86_400, ge=1, description="How often the role `retention` takes the steps that are due.")
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is to be dropped at all."""
+        days = (self.minute_days, self.hour_days, self.sliding_days, self.events_days, self.deltas_days, self.dlq_days)
+        return any((*days, self.archive_days))

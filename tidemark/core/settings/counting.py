@@ -64,4 +64,4 @@ class QuotaSettings(Section):
         ge=1,
         description="Values a tenant's unique meters hold in open periods above which an alarm is raised.",
     )
-    watch_interval_s: int = Field(60, ge=1, le=3_600, description="How often the volume of tenants is checked.")
+    interval_s: int = Field(60, ge=1, le=3_600, description="How often the volume of tenants is looked at.")

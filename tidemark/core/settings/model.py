@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Variables that pass these settings to another process; without the password of Redis."""
         values = flat(self.model_dump(mode="json", exclude_none=True, exclude={"redis": {"password"}}))
-        return {variable_of(name): str(value) for name, value in values.items()}
+        return {variable_of(name): _text(value) for name, value in values.items()}
 
     def with_changes(self, changes: Mapping[str, Any]) -> Settings:
         """These settings with some values changed, by dotted name (`meter.tick_ms`); values are not checked again.
@@ -121,6 +122,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then the one file."""
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=settings_file())
+
+
+def _text(value: Any) -> str:
+    """A value as a variable of the environment holds it: lists as JSON."""
+    return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def settings_file() -> Path | None:

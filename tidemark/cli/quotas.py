@@ -1,4 +1,4 @@
-"""`tidemark watch`: which tenants are over a bound of volume, series or unique values, once or all the time."""
+"""`tidemark quotas`: which tenants are over a bound of volume, series or unique values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.cli.output import Json, Table, emit
-from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.settings import load
 from tidemark.quotas import daemon
 from tidemark.quotas.store import rfc3339
@@ -19,15 +18,8 @@ RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, 
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
     group = typer.Typer(help="Volume, series and unique values of tenants.", no_args_is_help=True)
-    group.command("run")(run)
     group.command("check")(check)
-    app.add_typer(group, name="watch")
-
-
-def run(run_id: RunId = None) -> None:
-    """Raise and end alarms about tenants, until SIGTERM or Ctrl-C; logs JSON lines to stderr, drops nothing."""
-    settings = load(run_id=run_id)
-    daemon.run(settings, until_stopped())
+    app.add_typer(group, name="quotas")
 
 
 def check(run_id: RunId = None, as_json: Json = False) -> None:

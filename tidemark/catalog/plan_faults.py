@@ -1,4 +1,4 @@
-"""What speaks against a plan: changed history, meters read in two ways, what is named and does not hold; its notes."""
+"""Faults and notes of a plan: changed history, meters read in two ways, and names that hold at no such time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Terms:
     all_tenants:
         Whether a pruning file is the whole catalog: then it closes all it does not name, keys too.
     default_ms:
-        The file's own valid_from, None for none.
+        The file's own valid_from, or None.
     """
 
     now_ms: int
@@ -55,16 +55,16 @@ class Terms:
 
     @property
     def earliest_ms(self) -> int:
-        """First whole minute by whose begin every worker knows what is applied now."""
+        """First whole minute by whose start every worker knows what is applied now."""
         return -(-(self.now_ms + self.refresh_s * 1_000) // MINUTE_MS) * MINUTE_MS
 
 
 def refused(change: Change, terms: Terms) -> Fault | None:
-    """Why a change needs leave to change history; None if it does not."""
+    """Why a change needs --backdate; None if it does not."""
     if change.backdated:
         done, fix = ("events may be counted", "--backdate and replay")
         if not change.counts:
-            done, fix = "alerts may be told", "--backdate"
+            done, fix = "alerts may be raised", "--backdate"
         return Fault(
             change.path,
             f"valid_from {shown(change.valid_from_ms)} is before {shown(terms.earliest_ms)}: {done} by what this "
@@ -84,10 +84,10 @@ def meter_faults(wanted: Sequence[Row], after: Mapping[Key, Timeline]) -> Iterat
         by_name.setdefault(name, []).extend((owner, version) for version in timeline)
     for row in wanted:
         owner, name = row.key
-        others = [one for whose, one in by_name[name] if owner is None or whose in (None, owner)]
+        others = [version for other_owner, version in by_name[name] if owner is None or other_owner in (None, owner)]
         for part in ("aggregation", "per"):
             at = columns.index(part)
-            differing = next((one for one in others if one.values[at] != row.values[at]), None)
+            differing = next((version for version in others if version.values[at] != row.values[at]), None)
             if differing is not None:
                 yield Fault(
                     f"{row.path}.{part}",
@@ -100,12 +100,12 @@ def calendar_faults(
     wanted: Mapping[str, Sequence[Row]], after: Mapping[str, Mapping[Key, Timeline]]
 ) -> Iterator[Fault]:
     """A calendar must hold wherever it is named."""
-    begins = {key[0]: open_since(timeline) for key, timeline in after["calendar"].items()}
+    starts = {key[0]: open_since(timeline) for key, timeline in after["calendar"].items()}
     for table in ("tenant", "customer"):
         for row in wanted[table]:
             last = after[table][row.key][-1]
             calendar, from_ms = last.values[0], last.valid_from_ms
-            since_ms = FOREVER_MS if calendar is None else begins.get(calendar, FOREVER_MS)
+            since_ms = FOREVER_MS if calendar is None else starts.get(calendar, FOREVER_MS)
             if calendar is not None and since_ms > from_ms:
                 holds = "is closed" if since_ms == FOREVER_MS else f"holds from {shown(since_ms)} on only"
                 yield Fault(f"{row.path}.calendar", f"{calendar!r} {holds}; it is named from {shown(from_ms)} on.")
@@ -113,7 +113,7 @@ def calendar_faults(
 
 def receiver_faults(wanted: Sequence[Row], after: Mapping[Key, Timeline]) -> Iterator[Fault]:
     """A receiver must hold wherever a route names it."""
-    for row in (one for one in wanted if one.key[0] == "route"):
+    for row in (candidate for candidate in wanted if candidate.key[0] == "route"):
         last = after[row.key][-1]
         from_ms = last.valid_from_ms
         for name in json.loads(last.values[0])["receivers"]:
@@ -131,9 +131,10 @@ def notes(changes: Sequence[Change], calendars: Mapping[Key, Timeline], terms: T
             "the new rules accept can be redriven."
         )
     if any(change.backdated and not change.counts for change in changes):
-        yield "Alerts told so far follow the old limits and policy, and stay as they are."
+        yield "Alerts raised so far follow the old limits and policy, and stay as they are."
     ahead_ms = terms.now_ms + (terms.refresh_s + terms.tolerance_s) * 1_000
-    soon = [one.valid_from_ms for one in changes if one.counts and terms.earliest_ms <= one.valid_from_ms < ahead_ms]
+    starts = [change.valid_from_ms for change in changes if change.counts]
+    soon = [start for start in starts if terms.earliest_ms <= start < ahead_ms]
     if soon and not terms.first:
         yield (
             f"Event times may be {terms.tolerance_s} s ahead of the clock: such events from {shown(min(soon))} on may "
@@ -152,6 +153,6 @@ def _end(timeline: Timeline) -> int:
     try:
         calendar = parse_calendar(*timeline[-1].values)
     except CalendarError:
-        # Stored before; the catalog's readers say so where it is used.
+        # Stored before; the catalog's readers report it where it is used.
         return FOREVER_MS
     return calendar.boundary(len(calendar.boundaries) - 1) if isinstance(calendar, BoundaryCalendar) else FOREVER_MS

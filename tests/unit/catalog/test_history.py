@@ -1,4 +1,4 @@
-"""The schema that a run measures by: a plain identifier, and `catalog` unless it is told another."""
+"""The schema that a run measures by: a plain identifier, and `catalog` unless another is set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 
 
-def test_a_run_measures_by_the_present_catalog_unless_it_is_told_another() -> None:
+def test_a_run_measures_by_the_present_catalog_unless_another_is_set() -> None:
     assert load().catalog.schema_name == "catalog"
     assert load(**{"catalog.schema_name": "catalog_r1"}).catalog.schema_name == "catalog_r1"
 

@@ -18,11 +18,11 @@ def warnings(changes: Sequence[Change]) -> Iterator[str]:
         if change.table != "meter" or change.new is None:
             continue
         before = set() if change.old is None else set(_refused(dict(zip(columns, change.old, strict=True))))
-        found = [cause for cause in _refused(dict(zip(columns, change.new, strict=True))) if cause not in before]
-        if found:
+        causes = [cause for cause in _refused(dict(zip(columns, change.new, strict=True))) if cause not in before]
+        if causes:
             name = "/".join(part or "*" for part in change.key)
             yield (
-                f"meter {name} can refuse events: {', '.join(found)}. Other meters count them; in this one they are "
+                f"meter {name} can refuse events: {', '.join(causes)}. Other meters count them; in this one they are "
                 "missing, as partial dead letters."
             )
 

@@ -25,10 +25,10 @@ def materialize(connection: psycopg.Connection, moment: datetime, schema: str) -
     UsageError
         The instant is before the history or in the future, or the schema is something else.
     psycopg.Error
-        Postgres is away, or not migrated.
+        Postgres cannot be reached, or is not migrated.
 
     """
-    with refusals(), connection.transaction():
+    with translated(), connection.transaction():
         row = connection.execute("SELECT catalog.known_at(%s, %s)", [moment, schema]).fetchone()
     return int(row[0]) if row else 0
 
@@ -49,15 +49,15 @@ def drop(connection: psycopg.Connection, schema: str) -> None:
             " to_regclass(format('%%I.known', %(schema)s::text)) IS NOT NULL",
             {"schema": schema},
         ).fetchone()
-        exists, ours = row or (False, False)
-        if exists and (not ours or schema == CATALOG):
+        exists, materialized = row or (False, False)
+        if exists and (not materialized or schema == CATALOG):
             raise UsageError(f"schema {schema} is not a catalog of an earlier instant.", "name one that is.")
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(name))
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """What the functions of the history refuse, as an error for people."""
+def translated() -> Iterator[None]:
+    """Errors that the functions of the history raise, as UsageError."""
     try:
         yield
     except psycopg.errors.RaiseException as error:

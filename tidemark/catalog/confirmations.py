@@ -1,4 +1,4 @@
-"""What an apply asks before it does it: cut periods, closed entries, changed defaults."""
+"""What an apply needs confirmation for: cut periods, closed entries, changed defaults."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A question: what it is about, which is the same a minute later, and the sentence."""
+class Confirmation:
+    """One thing to confirm: what it is about, which is the same a minute later, and the sentence."""
 
     subject: str
     text: str
 
 
-def asks(changes: Sequence[Change], cut: Sequence[Cut], *, prune: bool) -> Iterator[Ask]:
+def confirmations(changes: Sequence[Change], cut: Sequence[Cut], *, prune: bool) -> Iterator[Confirmation]:
     """Cuts of running periods first."""
     for item in cut:
-        yield Ask(f"cut {item.tenant} {len(item.customers)} {item.customers[:1]} {item.others}", item.text)
+        yield Confirmation(f"cut {item.tenant} {len(item.customers)} {item.customers[:1]} {item.others}", item.text)
     for change in changes:
         if change.table == "tenant" and change.kind == "changed" and change.old and change.new:
             old, new = change.old[0] or "the calendar month in UTC", change.new[0] or "the calendar month in UTC"
             if old != new:
-                yield Ask(
+                yield Confirmation(
                     f"default {change.key[0]} {new}",
                     f"tenant {change.key[0]}: its default calendar becomes {new} instead of {old} from "
                     f"{shown(change.valid_from_ms)} on",
                 )
-    if prune and (closed := [change for change in changes if change.kind == "closed"]):
-        yield Ask(f"prune {len(closed)}", f"--prune closes {len(closed):,} entries: {'; '.join(_closed(closed))}")
+    closed = [change for change in changes if change.kind == "closed"]
+    if prune and closed:
+        text = f"--prune closes {len(closed):,} entries: {'; '.join(_closed(closed))}"
+        yield Confirmation(f"prune {len(closed)}", text)
 
 
 def _closed(changes: Sequence[Change]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""What runs for ever beside the jobs: roles of one process, each made of the services of a capability."""
