@@ -38,7 +38,7 @@ def redis_sync(settings: Settings) -> Iterator[None]:
 
 
 @pytest.mark.drill
-def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_path: Path) -> None:
+def test_redis_being_down_stops_nothing_and_costs_no_counter(stack: Any, tmp_path: Path) -> None:
     records = list(generate(events=20_000, seed=21))
     half = len(records) // 2
     ports = read_ports(stack.local.paths.ports)
