@@ -31,10 +31,10 @@ def test_a_killed_taskmanager_loses_and_doubles_no_anomaly(stack: Any) -> None:
         half = next(index for index, item in enumerate(stream) if item.at_ms > FAULT_MS + 3 * HOUR_MS // 2)
         send(run, stream[:half])
         started(run)
-        # ... when its TaskManager is killed, and what ends them comes while it is away ...
+        # ... when its TaskManager is killed, and the records that end them arrive while it is down ...
         kill_taskmanager(stack)
         send(run, stream[half:])
-        # ... then each begin and each end is said once.
+        # ... then each start and each end is published once.
         wait_said(run, len(said))
         assert alerts(run) == sorted(row.alert for row in said)
         wait_until(lambda: stored(run) == last_of_each(said), SAID_WITHIN_S, "the table to hold them")

@@ -47,7 +47,7 @@ def test_redis_being_down_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
         run.start()
         run.send(records[:half])
         run.wait_committed(half)
-        # Given Redis is gone, when the other half arrives, then it is counted all the same.
+        # Given Redis is down, when the other half arrives, then it is still counted.
         stack.local.supervisor.stop_program("redis")
         try:
             run.send(records[half:])
