@@ -124,8 +124,8 @@ class _Comparison:
                     yield from (self._alone(path, f"type {kind}") for kind in sorted(more))
                 case "anyOf":
                     for kind in sorted(kinds):
-                        one = {"allOf": [narrow, {"type": [kind]}]}
-                        if all(any(self.excess(one, option, path)) for option in limit):
+                        selected = {"allOf": [narrow, {"type": [kind]}]}
+                        if all(any(self.excess(selected, option, path)) for option in limit):
                             yield self._alone(path, f"a value of type {kind} that no anyOf speaks of")
                 case _ if _SPEAKS_OF.get(keyword) in {None, *kinds}:
                     tries = [list(self._keyword(keyword, part, wide, path)) for part in parts or [{}]]

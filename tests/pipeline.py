@@ -163,15 +163,15 @@ class Pipeline:
     def alerts(self) -> list[Alert]:
         """Committed alerts about limits, in the order of their tenants."""
         records = dump(self.settings.kafka, self.settings.names.alerts)
-        found = [parse(record.value or b"") for record in records]
-        return [alert for alert in found if alert.type.startswith("limit.")]
+        result = [parse(record.value or b"") for record in records]
+        return [alert for alert in result if alert.type.startswith("limit.")]
 
 
 def read_offsets(rest: FlinkRest, job_id: str, topic: str) -> dict[int, int]:
     """Offset of the last record of each partition that the job has read since it was started."""
     pattern = re.compile(rf"\.topic\.{re.escape(topic.replace('.', '_'))}\.partition\.(\d+)\.currentOffset$")
-    found = rest.metrics(job_id, pattern)
-    return {int(pattern.search(name)[1]): int(value) for name, value in found.items()}  # type: ignore[index]
+    result = rest.metrics(job_id, pattern)
+    return {int(pattern.search(name)[1]): int(value) for name, value in result.items()}  # type: ignore[index]
 
 
 @contextmanager

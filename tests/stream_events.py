@@ -68,7 +68,7 @@ class Made:
         if self.fields["event_type"] != "resize":
             return ()
         value = self.fields["properties"].get("iops")
-        return tuple(reason for one, reason in IOPS if one == value and reason is not None)
+        return tuple(reason for item, reason in IOPS if item == value and reason is not None)
 
 
 def written(made: Made, **more: Any) -> bytes:
@@ -106,7 +106,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(name)}:{_text(one)}" for name, one in value.items()) + "}"
+        return "{" + ",".join(f"{json.dumps(name)}:{_text(item)}" for name, item in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -154,8 +154,8 @@ class _Generator:
         if event_ms is None:
             event_ms = arrival_ms - _delay_ms(rng)
         tenant = rng.choices(["acme", "globex", "initech"], [5, 4, 1])[0]
-        customer = rng.choice([one for one in CUSTOMERS[tenant] if not plain or one != RETAIL_CUSTOMER])
-        types = {one: share for one, share in TYPES.items() if one != "refund" or tenant == "acme"}
+        customer = rng.choice([item for item in CUSTOMERS[tenant] if not plain or item != RETAIL_CUSTOMER])
+        types = {item: share for item, share in TYPES.items() if item != "refund" or tenant == "acme"}
         event_type = rng.choice(PLAIN_TYPES) if plain else rng.choices([*types], [*types.values()])[0]
         if event_type == "reading":
             # Whole ten seconds: readings of one customer meet at the same instant.

@@ -24,7 +24,7 @@ SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 # Runs beside the jobs. Nothing is closed, compared or dropped on a machine where people try things out.
 DAEMONS = ("serve",)
 ROLES = "live,quotas,alerts,deliver"
-# Marks every process of a stack, so that strays of a killed supervisor or TaskManager can be told from all others.
+# Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
 

@@ -233,7 +233,7 @@ def found(fault: Fault, series: Series, fired: Iterable[Fired]) -> bool:
     """Whether a series said so, by the right kind."""
     kinds = {"drop", "missing"} if fault.kind == "drop" else {fault.kind}
     return any(
-        one.series == series and one.change.kind in kinds and explains(fault, series, one.change) for one in fired
+        item.series == series and item.change.kind in kinds and explains(fault, series, item.change) for item in fired
     )
 
 
@@ -277,12 +277,12 @@ def recalls(faults: Sequence[Fault], fired: Sequence[Fired]) -> dict[str, list[i
 def precisions(fired: Sequence[Fired]) -> dict[str, list[int]]:
     """Explained and all, by kind of alert; drop and missing are one, as they tell of one kind of fault."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for one in fired:
-        kind = "drop" if one.change.kind == "missing" else one.change.kind
-        counts[kind][0] += one.explained
+    for item in fired:
+        kind = "drop" if item.change.kind == "missing" else item.change.kind
+        counts[kind][0] += item.explained
         counts[kind][1] += 1
         if kind == "drop":
-            counts["drop, real stops are true"][0] += one.explained or one.real
+            counts["drop, real stops are true"][0] += item.explained or item.real
             counts["drop, real stops are true"][1] += 1
     return counts
 
@@ -309,10 +309,10 @@ def evaluate(seeds: Sequence[int], *, customers: bool = True, false_to: Path | N
             fired = watch(faults, customers=with_customers)
             drifting = any(fault.kind == "drift" for fault in faults)
             # A drift is judged by itself: what else it sets off is not what the other run measures.
-            counted = [one for one in fired if (one.change.kind == "drift") == drifting]
+            counted = [item for item in fired if (item.change.kind == "drift") == drifting]
             _add(recall, recalls(faults, fired))
             _add(precision, precisions(counted))
-            false += [one for one in counted if not one.explained]
+            false += [item for item in counted if not item.explained]
     if false_to is not None:
         _write(false_to, false)
     return {
@@ -320,7 +320,7 @@ def evaluate(seeds: Sequence[int], *, customers: bool = True, false_to: Path | N
         "recall": _rates(recall),
         "precision": _rates(precision),
         "false_a_day": round(len(false) / days / len(seeds), 3),
-        "false_by_kind": Counter(one.change.kind for one in false),
+        "false_by_kind": Counter(item.change.kind for item in false),
     }
 
 
@@ -330,25 +330,30 @@ def clean(*, customers: bool = True, false_to: Path | None = None) -> dict[str, 
     if false_to is not None:
         _write(false_to, fired)
     days = (YEAR_MS[1] - YEAR_MS[0]) / DAY_MS
-    by_day = Counter((_local_hour(one.change.at_ms) // 24) for one in fired)
+    by_day = Counter((_local_hour(item.change.at_ms) // 24) for item in fired)
     return {
         "alerts_a_day": round(len(fired) / days, 3),
-        "real_stops": sum(one.real for one in fired),
+        "real_stops": sum(item.real for item in fired),
         "days_with_alerts": len(by_day),
         "most_on_a_day": max(by_day.values(), default=0),
-        "by_kind": Counter(one.change.kind for one in fired),
+        "by_kind": Counter(item.change.kind for item in fired),
     }
 
 
 def _write(path: Path, fired: Iterable[Fired]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        for one in sorted(fired, key=lambda each: each.change.at_ms):
+        for item in sorted(fired, key=lambda each: each.change.at_ms):
             local = datetime.fromtimestamp(
-                (one.change.at_ms + utc_offset_ms(ZONE, one.change.at_ms // HOUR_MS)) / 1_000, UTC
+                (item.change.at_ms + utc_offset_ms(ZONE, item.change.at_ms // HOUR_MS)) / 1_000, UTC
             )
             rows.writerow(
-                [local.strftime("%Y-%m-%d %H:%M"), *one.series, *map(str, one.change[:1] + one.change[4:8]), one.real]
+                [
+                    local.strftime("%Y-%m-%d %H:%M"),
+                    *item.series,
+                    *map(str, item.change[:1] + item.change[4:8]),
+                    item.real,
+                ]
             )
 
 

@@ -65,26 +65,26 @@ def other(folder: Path, arguments: Sequence[str]) -> float:
 
 def measured(settings: Settings, folder: Path | None) -> dict[str, Any]:
     """Seconds by what was done, for the series with most usage."""
-    found: dict[str, Any] = {"deltas": sum(1 for _ in dump(settings.kafka, settings.names.deltas))}
-    found["index from nothing, s"], found["indexed"] = timed(lambda: delta_index.catch_up(settings, settings.names))
+    result: dict[str, Any] = {"deltas": sum(1 for _ in dump(settings.kafka, settings.names.deltas))}
+    result["index from nothing, s"], result["indexed"] = timed(lambda: delta_index.catch_up(settings, settings.names))
     with postgres.connect(settings.postgres) as connection:
         row = connection.execute(
             "SELECT tenant_id, customer_id, meter, period_start, sum(n), count(*) FROM billing.delta_range"
             " GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3 LIMIT 1"
         ).fetchall()[0]
-        found["rows of the index"] = connection.execute("SELECT count(*) FROM billing.delta_range").fetchall()[0][0]
+        result["rows of the index"] = connection.execute("SELECT count(*) FROM billing.delta_range").fetchall()[0][0]
     series, at = row[:3], row[3]
-    found["series"], found["its measurements"], found["its rows"] = "/".join(series), int(row[4]), row[5]
-    found["explain, s"], _ = timed(lambda: explain.explain(settings, *series, at))
+    result["series"], result["its measurements"], result["its rows"] = "/".join(series), int(row[4]), row[5]
+    result["explain, s"], _ = timed(lambda: explain.explain(settings, *series, at))
     seconds, explained = timed(lambda: explain.explain(settings, *series, at, events=True))
-    found["explain --events, s"], found["adds up"] = seconds, explained.adds_up
-    found["copies dropped"] = sum(one.copies or 0 for one in explained.events or ())
+    result["explain --events, s"], result["adds up"] = seconds, explained.adds_up
+    result["copies dropped"] = sum(item.copies or 0 for item in explained.events or ())
     first = (explained.events or ())[0]
-    found["trace, s"], traced = timed(lambda: trace(settings, first.event_id))
-    found["traced"] = [one.answer for one in traced]
+    result["trace, s"], traced = timed(lambda: trace(settings, first.event_id))
+    result["traced"] = [item.answer for item in traced]
     if folder is not None:
-        found["other: explain --events, s"] = other(folder, [*series, at.isoformat()])
-    return found
+        result["other: explain --events, s"] = other(folder, [*series, at.isoformat()])
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:

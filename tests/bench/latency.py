@@ -85,12 +85,12 @@ def send(settings: Settings, rate: int, seconds: int) -> list[int]:
 
 def latencies_ms(due_ms: list[int], seen: dict[tuple[int, int], int], rate: int) -> list[int]:
     """Latency of each sampled event after the warm-up; the n-th total of a customer holds its n-th event."""
-    found = []
+    result = []
     for (customer, n), updated_at in seen.items():
         index = (n - 1) * CUSTOMERS + customer
         if WARM_UP_S * rate <= index < len(due_ms):
-            found.append(updated_at - due_ms[index])
-    return sorted(found)
+            result.append(updated_at - due_ms[index])
+    return sorted(result)
 
 
 def measure(settings: Settings, rate: int, seconds: int) -> dict[str, Any]:
@@ -101,13 +101,13 @@ def measure(settings: Settings, rate: int, seconds: int) -> dict[str, Any]:
     time.sleep(2)  # the last ticks; what is not there by then is missing from the sample, and `sampled` shows it
     sampler.sample()
     sampler.end()
-    found = latencies_ms(due_ms, sampler.seen, rate)
+    result = latencies_ms(due_ms, sampler.seen, rate)
 
     def percentile(share: float) -> int:
-        return found[min(len(found) - 1, int(share * len(found)))]
+        return result[min(len(result) - 1, int(share * len(result)))]
 
-    return {"rate": rate, "seconds": seconds, "sampled": len(found), "p50_ms": percentile(0.5),
-            "p99_ms": percentile(0.99), "max_ms": found[-1]}  # fmt: skip
+    return {"rate": rate, "seconds": seconds, "sampled": len(result), "p50_ms": percentile(0.5),
+            "p99_ms": percentile(0.99), "max_ms": result[-1]}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Limits while a store is away, slow or full: decisions go on, alerts come once, counters converge."""
+"""Limits while a store is down, slow or full: decisions continue, alerts are published once, counters converge."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_database_that_is_away_delays_no_decision(stack: Any, tmp_path: Path) 
         run.send(records[:half])
         run.wait_committed(half)
         published = len(run.alerts())
-        # Given the database is gone, when the other half arrives, then it is still counted, denied and published.
+        # Given the database is down, when the other half arrives, then it is still counted, denied and published.
         stack.local.supervisor.stop_program("postgres")
         try:
             run.send(records[half:])

@@ -38,7 +38,7 @@ def redis_sync(settings: Settings) -> Iterator[None]:
 
 
 @pytest.mark.drill
-def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_path: Path) -> None:
+def test_redis_being_down_stops_nothing_and_costs_no_counter(stack: Any, tmp_path: Path) -> None:
     records = list(generate(events=20_000, seed=21))
     half = len(records) // 2
     ports = read_ports(stack.local.paths.ports)
@@ -47,7 +47,7 @@ def test_redis_being_away_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
         run.start()
         run.send(records[:half])
         run.wait_committed(half)
-        # Given Redis is gone, when the other half arrives, then it is counted all the same.
+        # Given Redis is down, when the other half arrives, then it is still counted.
         stack.local.supervisor.stop_program("redis")
         try:
             run.send(records[half:])

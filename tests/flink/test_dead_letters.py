@@ -47,10 +47,10 @@ def test_partial_dead_letters_are_written_once_beside_the_whole_ones(env: TableE
     file = tmp_path / "decoded.json"
     file.write_text("\n".join(map(json.dumps, lines)))
 
-    found = written(env, file)
+    result = written(env, file)
 
-    assert sorted((one.offset, one.meter or "", one.reason, one.partial) for one in found) == [
+    assert sorted((item.offset, item.meter or "", item.reason, item.partial) for item in result) == [
         (100, "a", "missing_value", True), (100, "b", "missing_value", True), (102, "", "truncated_json", False),
         (103, "b", "missing_value", True), (104, "a", "missing_value", True), (104, "b", "missing_value", True),
     ]  # fmt: skip
-    assert all(one.raw == RAWS[one.offset - 100] for one in found)
+    assert all(item.raw == RAWS[item.offset - 100] for item in result)

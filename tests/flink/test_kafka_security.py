@@ -49,12 +49,12 @@ def kafka_tables(env: TableEnvironment) -> dict[str, str]:
 
 def test_every_kafka_table_of_every_job_has_the_security(kafka: KafkaSettings) -> None:
     settings = Settings(kafka=kafka)
-    one, two, three = new_environment(), new_environment(), anomaly.environment()
-    plans = [meter.plan(one, settings, Bounds()), rollup.plan(two, settings, Bounds())]
+    item, two, three = new_environment(), new_environment(), anomaly.environment()
+    plans = [meter.plan(item, settings, Bounds()), rollup.plan(two, settings, Bounds())]
     anomaly.declare(three, settings, Bounds())
-    tables = [kafka_tables(env) for env in (one, two, three)]
-    assert [len(found) for found in tables] == [5, 2, 3]
-    for name, text in ((name, text) for found in tables for name, text in found.items()):
+    tables = [kafka_tables(env) for env in (item, two, three)]
+    assert [len(result) for result in tables] == [5, 2, 3]
+    for name, text in ((name, text) for result in tables for name, text in result.items()):
         for key, value in table_properties(kafka).items():
             assert f"'{key}' = '{value}'" in text, name
         assert SECRET not in text

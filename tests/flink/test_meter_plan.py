@@ -36,8 +36,8 @@ def test_refusals_of_single_meters_are_written_after_the_dedupe_and_share_it_wit
         parents.setdefault(edge["target"], []).append(edge["source"])
 
     def above(number: int) -> set[int]:
-        found = set(parents.get(number, ()))
-        return found.union(*map(above, found))
+        result = set(parents.get(number, ()))
+        return result.union(*map(above, result))
 
     (sink,) = (
         number

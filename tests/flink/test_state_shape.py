@@ -54,5 +54,5 @@ def test_a_setting_that_changes_the_operators_cannot_be_accepted(job: str) -> No
         and operators(job, settings.with_changes({name: other(getattr(settings, name))}), Bounds()) != usual
     }
     changed |= {BOUNDED} if operators(job, settings, Bounds(end="latest")) != usual else set()
-    refused = {one.setting for one in SHAPING[job] if not one.acceptable}
+    refused = {item.setting for item in SHAPING[job] if not item.acceptable}
     assert changed == refused - {parallelism, "topics.events"}

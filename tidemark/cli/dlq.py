@@ -55,14 +55,14 @@ def list_(
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} …")
-    found = survey(read_dead_letters(settings), limit, **wanted)
-    if not found.by_reason and tenant is not None:
+    matching = survey(read_dead_letters(settings), limit, **wanted)
+    if not matching.by_reason and tenant is not None:
         known(settings, tenant, customer)
     document = {
-        "total": sum(found.by_reason.values()), "partial": found.partial, "by_reason": found.by_reason,
-        "records": found.dead_letters,
+        "total": sum(matching.by_reason.values()), "partial": matching.partial, "by_reason": matching.by_reason,
+        "records": matching.dead_letters,
     }  # fmt: skip
-    emit(document, drawn_dead_letters(found), as_json=as_json)
+    emit(document, drawn_dead_letters(matching), as_json=as_json)
 
 
 def show(

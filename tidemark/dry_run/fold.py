@@ -48,7 +48,7 @@ class Cell:
     lo, hi:
         Least and greatest amount of measurements that are not voids; None if there are none.
     latest:
-        The greatest text, by code point, which is the order by UTF-8 byte; '' if there is none.
+        The greatest text, by code point, which is the order by UTF-8 byte; '' without a text.
     period_end_ms:
         Earliest period end of its measurements.
     minute_ms:

@@ -18,7 +18,7 @@ from tidemark.core.settings import Settings
 from udfs.anomaly.alerts import AlertRow
 from udfs.anomaly.tuning import MINUTE_MS
 
-SAID_WITHIN_S = 180.0
+PUBLISHED_WITHIN_S = 180.0
 
 
 @contextmanager
@@ -48,8 +48,8 @@ def alerts(run: Settings) -> list[str]:
     return sorted((record.value or b"").decode() for record in dump(run.kafka, run.names.alerts))
 
 
-def wait_said(run: Settings, count: int) -> None:
-    wait_until(lambda: len(alerts(run)) >= count, SAID_WITHIN_S, f"{count} alerts", every_s=1)
+def wait_published(run: Settings, count: int) -> None:
+    wait_until(lambda: len(alerts(run)) >= count, PUBLISHED_WITHIN_S, f"{count} alerts", every_s=1)
 
 
 def stored(run: Settings) -> list[tuple[Any, ...]]:
@@ -70,8 +70,8 @@ def last_of_each(rows: list[AlertRow]) -> list[tuple[Any, ...]]:
 def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
     # Given five days in which one customer bursts, a tenant falls silent, another nearly, with bad events ...
     stream = usage()
-    said = expected(stream)
-    assert {row.kind for row in said} == {"spike", "customer_spike", "drop", "missing", "error_rate"}
+    rows = expected(stream)
+    assert {row.kind for row in rows} == {"spike", "customer_spike", "drop", "missing", "error_rate"}
     # ... when the job reads them, stopped behind a savepoint and submitted again half-way ...
     settings = {"anomaly.disorder_s": DISORDER_S, "anomaly.clock": False, "flink.source_idle_s": 3_600}
     with anomaly_run(stack.settings, "anomaly", **settings) as run:
@@ -83,9 +83,9 @@ def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
         send(run, stream[len(stream) // 2 :])
         assert submit(run, "anomaly").restored_from == savepoint.removeprefix("file:")
         # ... then exactly the alerts of the pure detectors are on the topic, and the table holds the last of each.
-        wait_said(run, len(said))
-        assert alerts(run) == sorted(row.alert for row in said)
-        wait_until(lambda: stored(run) == last_of_each(said), SAID_WITHIN_S, "the table to hold them")
+        wait_published(run, len(rows))
+        assert alerts(run) == sorted(row.alert for row in rows)
+        wait_until(lambda: stored(run) == last_of_each(rows), PUBLISHED_WITHIN_S, "the table to hold them")
 
 
 def test_silence_of_everything_is_seen_by_the_clock(stack: Any) -> None:
@@ -98,7 +98,7 @@ def test_silence_of_everything_is_seen_by_the_clock(stack: Any) -> None:
         send(run, stream)
         started(run)
         # ... then the silence is an anomaly since the last event.
-        wait_said(run, 1)
+        wait_published(run, 1)
         rows = [row[:6] for row in stored(run)]
         assert len(alerts(run)) == 1
         assert rows == [("acme", "", "calls", "missing", ends_ms, "firing")]

@@ -139,31 +139,31 @@ def test_a_dry_run_prints_a_group_that_holds_a_row_of_its_own_on_one_line(tmp_pa
 
 def _prints(tree: ast.AST) -> list[str]:
     """Ways around `tidemark.core.terminal` in a module."""
-    found = []
+    result = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rich":
-            found += [f"{node.module}.{name.name}" for name in node.names]
+            result += [f"{node.module}.{name.name}" for name in node.names]
         elif isinstance(node, ast.Import):
-            found += [name.name for name in node.names if name.name.split(".")[0] == "rich"]
+            result += [name.name for name in node.names if name.name.split(".")[0] == "rich"]
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in {"print", "typer.echo", "typer.secho", "click.echo", "sys.stdout.write", "console.print"}:
-                found.append(called)
-    return found
+                result.append(called)
+    return result
 
 
 def test_there_is_one_way_to_print():
     # What moves is drawn on the console of progress, and a plain table needs the width of a text.
     allowed = {"rich.progress", "rich.live", "rich.cells"}
     sources = [path for top in ("tidemark", "jobs", "infra", "udfs", "sdk") for path in ROOT.glob(f"{top}/**/*.py")]
-    found = {
+    result = {
         str(path.relative_to(ROOT)): [way for way in ways if way.rpartition(".")[0] not in allowed]
         for path in sources
         if (ways := _prints(ast.parse(path.read_text(encoding="utf-8")))) and path != Path(terminal.__file__)
     }
     # It is called by the script that starts Flink, not by a person.
-    assert found.pop("infra/local/flink_conf.py") == ["sys.stdout.write"]
-    assert {path: ways for path, ways in found.items() if ways} == {}
+    assert result.pop("infra/local/flink_conf.py") == ["sys.stdout.write"]
+    assert {path: ways for path, ways in result.items() if ways} == {}
 
 
 def test_a_way_around_is_seen():

@@ -102,8 +102,10 @@ def test_a_period_that_nothing_moved_has_no_such_line(run) -> None:
 
 
 def test_milliseconds_are_printed_only_where_there_are_some(span) -> None:
-    found = span("--anchor", "2024-01-01T00:00:00.250", "--interval", "PT1H", "--timezone", "UTC", "--at", "2024-01-01")
-    assert found == ("2023-12-31T23:00:00.250Z", "2024-01-01T00:00:00.250Z")
+    result = span(
+        "--anchor", "2024-01-01T00:00:00.250", "--interval", "PT1H", "--timezone", "UTC", "--at", "2024-01-01"
+    )
+    assert result == ("2023-12-31T23:00:00.250Z", "2024-01-01T00:00:00.250Z")
     assert rfc3339(-1) == "1969-12-31T23:59:59.999Z"
 
 
@@ -125,8 +127,8 @@ def test_printed_instants_read_back_as_they_were(ms: int) -> None:
 )
 def test_an_anchor_and_an_instant_may_be_written_in_each_way(span, anchor: str, at: str) -> None:
     # A date is local midnight; an instant is what the clock there shows at it.
-    found = span("--anchor", anchor, "--interval", "P1M", *NEW_YORK, "--at", at)
-    assert found == ("2024-03-31T04:00:00Z", "2024-04-30T04:00:00Z")
+    result = span("--anchor", anchor, "--interval", "P1M", *NEW_YORK, "--at", at)
+    assert result == ("2024-03-31T04:00:00Z", "2024-04-30T04:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +151,8 @@ def test_a_second_reading_as_anchor_means_the_first_for_months_and_itself_for_ho
 
 
 def test_the_first_instant_of_the_years_is_an_anchor_west_of_greenwich_too(span) -> None:
-    found = span("--anchor", "1970-01-01T00:00:00Z", "--interval", "P1D", *NEW_YORK, "--at", "1970-01-01T12:00:00Z")
-    assert found == ("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z")
+    result = span("--anchor", "1970-01-01T00:00:00Z", "--interval", "P1D", *NEW_YORK, "--at", "1970-01-01T12:00:00Z")
+    assert result == ("1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -163,9 +165,9 @@ def test_the_first_and_the_last_day_are_found_in_every_zone(span, at: str, timez
 
 def test_listed_boundaries_may_be_one_option_or_several(span) -> None:
     asked = (*NEW_YORK, "--at", "2024-02-01")
-    found = span("--boundaries", "2024-01-01, 2024-01-29,2024-02-26", *asked)
-    assert found == ("2024-01-29T05:00:00Z", "2024-02-26T05:00:00Z")
-    assert span("--boundaries", "2024-01-01,2024-01-29", "--boundaries", "2024-02-26", *asked) == found
+    result = span("--boundaries", "2024-01-01, 2024-01-29,2024-02-26", *asked)
+    assert result == ("2024-01-29T05:00:00Z", "2024-02-26T05:00:00Z")
+    assert span("--boundaries", "2024-01-01,2024-01-29", "--boundaries", "2024-02-26", *asked) == result
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

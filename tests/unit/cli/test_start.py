@@ -85,9 +85,9 @@ def test_the_list_of_commands_is_what_the_modules_register():
     assert sorted({module for module, _ in lazy.COMMANDS.values()}) == modules
     registered = {}
     for module in modules:
-        one = typer.Typer()
-        import_module(f"tidemark.cli.{module}").register(one)
-        for name, command in typer.main.get_group(one).commands.items():
+        item = typer.Typer()
+        import_module(f"tidemark.cli.{module}").register(item)
+        for name, command in typer.main.get_group(item).commands.items():
             registered[name] = (module, " ".join((command.help or "").split("\n\n")[0].split()))
     assert registered == lazy.COMMANDS
 

@@ -101,7 +101,7 @@ def test_sources_and_sinks_have_the_same_security(secret_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"security_protocol": "SASL_SSL"}, "SASL_SSL needs sasl_mechanism, sasl_username, sasl_password_file"),
         ({**SASL, "security_protocol": "SASL_PLAINTEXT"}, "SASL_PLAINTEXT needs sasl_password_file"),
@@ -116,8 +116,8 @@ def test_sources_and_sinks_have_the_same_security(secret_file: Path) -> None:
         ({**SASL, "sasl_username": "${env:PATH}"}, "kafka.sasl_username"),
     ],
 )
-def test_what_does_not_go_together_is_refused(values: dict[str, object], said: str) -> None:
-    assert said in refused(**values)
+def test_what_does_not_go_together_is_refused(values: dict[str, object], message: str) -> None:
+    assert message in refused(**values)
 
 
 @pytest.mark.parametrize("host", ["h'", 'h"', "h;", "h$x", "h\\", "h' , 'x' = 'y"])
@@ -130,7 +130,7 @@ def test_a_quote_in_an_option_stays_in_its_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("hunter2\n", "has 0 passwords, not 1"),
         ("password=\n", "not 1"),
@@ -140,10 +140,10 @@ def test_a_quote_in_an_option_stays_in_its_value() -> None:
         ("password=hünter2\n", "printable ASCII"),
     ],
 )
-def test_a_file_that_java_would_read_as_something_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_java_would_read_as_something_else_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "pw"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=re.escape(said)) as error:
+    with pytest.raises(UsageError, match=re.escape(message)) as error:
         password(file)
     assert "nter2" not in str(error.value)
 

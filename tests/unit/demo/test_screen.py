@@ -30,7 +30,7 @@ def test_piped_output_is_a_line_now_and_then_with_the_first_rows() -> None:
             screen.update(count, rows)
             now_s[0] += EVERY_S / 4
     lines = out.getvalue().splitlines()
-    assert [one.split(":")[1].split(" of")[0].strip() for one in lines] == ["0", "40", "80", "100"]
+    assert [item.split(":")[1].split(" of")[0].strip() for item in lines] == ["0", "40", "80", "100"]
     assert lines[1] == "counting: 40 of 100, 8/s, 8 s left; JFK/B6 7 70; EWR/UA 5 50; LGA/DL 3 30"
 
 

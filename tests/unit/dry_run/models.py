@@ -34,10 +34,10 @@ def ms(text: str) -> int:
 
 def event(event_id: str, at: str, amount: Any = ..., **fields: Any) -> bytes:
     """An event of type `use` of acme's alice; `amount` becomes its quantity."""
-    found = {"event_id": event_id, "tenant_id": "acme", "customer_id": "alice", "event_type": "use", "timestamp": at}
+    result = {"event_id": event_id, "tenant_id": "acme", "customer_id": "alice", "event_type": "use", "timestamp": at}
     if amount is not ...:
-        found["quantity"] = amount
-    return json.dumps(found | fields).encode()
+        result["quantity"] = amount
+    return json.dumps(result | fields).encode()
 
 
 def void(voids: str, at: str, amount: Any = ..., **fields: Any) -> bytes:
@@ -81,5 +81,5 @@ def text_of(instant_ms: int) -> str:
 
 
 def cloud(event_id: str, source: str, quantity: int, **more: Any) -> bytes:
-    found = {"specversion": "1.0", "id": event_id, "source": source, "subject": "alice", "type": "use"}
-    return json.dumps(found | {"tenantid": "acme", "time": AT, "data": {"quantity": quantity}} | more).encode()
+    result = {"specversion": "1.0", "id": event_id, "source": source, "subject": "alice", "type": "use"}
+    return json.dumps(result | {"tenantid": "acme", "time": AT, "data": {"quantity": quantity}} | more).encode()

@@ -157,7 +157,7 @@ def test_without_arrival_every_event_is_in_time_and_with_it_the_settings_decide(
     )
     assert document(run, lines=[old, edge, new])["counts"]["counted"] == 3
     found = document(run, "--arrival", "2024-03-02T13:00:00+01:00", lines=[old, edge, new])
-    assert [(one["line"], one["reason"]) for one in found["rejects"]] == [(1, "too_late"), (3, "in_future")]
+    assert [(item["line"], item["reason"]) for item in found["rejects"]] == [(1, "too_late"), (3, "in_future")]
     assert found["counts"]["counted"] == 1
     for wrong in ("noon", "2024-03-02T13:00:00", "beginning"):
         assert run("--arrival", wrong)[0] == 2

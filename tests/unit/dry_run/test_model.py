@@ -113,8 +113,8 @@ def test_groups_are_added_up_apart() -> None:
         event(str(k), "2024-03-10T06:00:00Z", k, properties={"to": {"city": city}}) for k, city in enumerate("aba")
     ]
     model = counted(catalog(meter("sum", group_by=("to.city",))), events)
-    found = {row.series.dims: row.value for row in usage_rows(model, "day")}
-    assert found == {'{"to.city":"a"}': 2, '{"to.city":"b"}': 1}
+    result = {row.series.dims: row.value for row in usage_rows(model, "day")}
+    assert result == {'{"to.city":"a"}': 2, '{"to.city":"b"}': 1}
 
 
 def test_the_order_and_the_batches_of_events_do_not_matter() -> None:

@@ -149,7 +149,7 @@ def test_after_the_last_boundary_no_level_is_reported_and_no_event_counted() -> 
     ]
     model = counted(catalog(meter("weighted_sum"), customers=[Customer("acme", "alice", "quarters")]), events)
     assert values(model, "period") == {"2024-01-01T00:00Z": "24", "2024-02-01T00:00Z": "696"}
-    assert [(one.offset, one.reason) for one in model.rejections] == [(1, "no_period")]
+    assert [(item.offset, item.reason) for item in model.rejections] == [(1, "no_period")]
 
 
 CHANGES = st.lists(

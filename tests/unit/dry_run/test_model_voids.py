@@ -74,7 +74,7 @@ def test_voids_that_fit_no_event_are_reported() -> None:
     assert report.applied == 6
     assert report.without_original == ("never sent", "void of a")
     assert report.with_other_values == ("b", "c", "d")
-    assert [(one.voids, one.why) for one in report.unmatched] == [
+    assert [(item.voids, item.why) for item in report.unmatched] == [
         ("b", "other_values"), ("c", "other_values"), ("d", "other_values"), ("never sent", "no_original"),
         ("void of a", "void_of_a_void"),
     ]  # fmt: skip

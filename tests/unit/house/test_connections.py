@@ -38,17 +38,19 @@ def python_files() -> Iterator[tuple[str, ast.Module]]:
 
 def kinds(tree: ast.Module) -> set[str]:
     """Services that a module connects to: by a client it imports, or by a call."""
-    found = set()
+    result = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            found |= {"kafka" for alias in node.names if alias.name in KAFKA}
-            found |= {"postgres" for alias in node.names if (node.module, alias.name) == ("psycopg", "connect")}
-            found |= {OF_WORKERS[key] for alias in node.names if (key := (node.module or "", alias.name)) in OF_WORKERS}
+            result |= {"kafka" for alias in node.names if alias.name in KAFKA}
+            result |= {"postgres" for alias in node.names if (node.module, alias.name) == ("psycopg", "connect")}
+            result |= {
+                OF_WORKERS[key] for alias in node.names if (key := (node.module or "", alias.name)) in OF_WORKERS
+            }
         elif isinstance(node, ast.Attribute) and node.attr in KAFKA:
-            found.add("kafka")
+            result.add("kafka")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            found |= {CALLS[key] for key in [(ast.unparse(node.func.value), node.func.attr)] if key in CALLS}
-    return found
+            result |= {CALLS[key] for key in [(ast.unparse(node.func.value), node.func.attr)] if key in CALLS}
+    return result
 
 
 @pytest.mark.parametrize("kind", ALLOWED)

@@ -132,8 +132,10 @@ def test_a_changed_record_breaks_who_relies_on_it(
 
 
 def test_a_breaking_change_says_where_and_what() -> None:
-    found = breaking_changes(record(), record(required=[], properties={"id": {"type": ["string", "null"]}}), "produced")
-    assert found == [
+    result = breaking_changes(
+        record(), record(required=[], properties={"id": {"type": ["string", "null"]}}), "produced"
+    )
+    assert result == [
         "$: an object without 'id' is allowed by the new schema alone.",
         "$.id: type null is allowed by the new schema alone.",
         "$.id: minLength is missing in the new schema, 1 in the old.",

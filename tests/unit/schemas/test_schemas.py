@@ -27,8 +27,8 @@ EXAMPLES = [(topic, name) for topic in schemas.TOPICS for name in schemas.topic_
 
 
 def errors_of(topic: str, value: Any) -> set[tuple[str, str]]:
-    found = Draft202012Validator(schemas.topic_schema(topic)).iter_errors(value)
-    return {(".".join(map(str, error.absolute_path)), str(error.validator)) for error in found}
+    result = Draft202012Validator(schemas.topic_schema(topic)).iter_errors(value)
+    return {(".".join(map(str, error.absolute_path)), str(error.validator)) for error in result}
 
 
 @pytest.mark.parametrize("topic", schemas.TOPICS)
@@ -58,8 +58,8 @@ def undescribed(schema: Any, path: str = "$") -> list[str]:
     fields = {f"{path}.{name}": field for name, field in schema.get("properties", {}).items()}
     inner = {**fields, **{f"{path}.{name}": item for name, item in schema.get("$defs", {}).items()}}
     inner |= {f"{path}.{word}": schema[word] for word in ("then", "else", "items") if word in schema}
-    found = [where for where, field in fields.items() if "description" not in field]
-    return found + [more for where, item in inner.items() for more in undescribed(item, where)]
+    result = [where for where, field in fields.items() if "description" not in field]
+    return result + [more for where, item in inner.items() for more in undescribed(item, where)]
 
 
 @pytest.mark.parametrize("topic", ["usage.events", "usage.deltas", "usage.dlq", "usage.closes", "usage.corrections"])

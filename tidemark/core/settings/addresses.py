@@ -60,13 +60,13 @@ def _example(scheme: str, rest: str) -> str:
 def brokers(text: str) -> str:
     """Check that each of the comma-separated brokers is host:port."""
     for broker in text.split(","):
-        found = _BROKER.fullmatch(broker.strip())
-        if found is None:
+        match = _BROKER.fullmatch(broker.strip())
+        if match is None:
             host = broker.partition("://")[2] or broker
             meant = host if _BROKER.fullmatch(host) else f"{host.strip().partition(':')[0] or 'HOST'}:{_KAFKA_PORT}"
             raise ValueError(f"names {broker!r}, which is not host:port; did you mean {meant}?")
-        if not 0 < int(found[2]) <= _MAX_PORT:
-            raise ValueError(f"names the port {found[2]}; ports go from 1 to {_MAX_PORT}")
+        if not 0 < int(match[2]) <= _MAX_PORT:
+            raise ValueError(f"names the port {match[2]}; ports go from 1 to {_MAX_PORT}")
     return text
 
 
