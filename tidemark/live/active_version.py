@@ -90,12 +90,15 @@ def publish(settings: Settings) -> bool:
     UnavailableError
         Postgres or Redis cannot be reached.
     """
-    with (
-        redis.translated(settings.redis),
-        closing(redis.client(settings.redis)) as connected,
-        postgres.connect(settings.postgres) as connection,
-    ):
-        return sync(connection, connected, settings.names)
+    try:
+        with (
+            redis.translated(settings.redis),
+            closing(redis.client(settings.redis)) as connected,
+            postgres.connect(settings.postgres) as connection,
+        ):
+            return sync(connection, connected, settings.names)
+    except UnavailableError as error:
+        raise UnavailableError(error.what, f"{error.fix} With `tidemark serve --roles live` readers follow.") from error
 
 
 def unready(settings: Settings, replay_id: str) -> str:

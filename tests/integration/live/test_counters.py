@@ -451,7 +451,7 @@ def test_the_running_role_restores_and_ends_cleanly_on_sigterm(
 def test_usage_shows_live_and_stored_side_by_side(run: Settings, own_redis: OwnRedis, tmp_path: Path) -> None:
     file = tmp_path / "catalog.yaml"
     file.write_text("{tenants: {EWR: }, meters: {miles: {event_types: [x], aggregation: sum, unit: miles}}}")
-    catalog_tool.apply(run, file, backdate=True)
+    catalog_tool.apply(run, file, backdate=True, prune=True, all_tenants=True)
     store(run, "VALUES ('UA', '', '2013-01-01', '2013-02-01', 3, 3.5)")
     settings = LiveSettings(own_redis.url, run.names.redis_prefix, grace_ms=0, timeout_ms=250, retry_ms=100)
     publisher = LivePublisher(settings)

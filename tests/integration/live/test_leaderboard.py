@@ -153,7 +153,7 @@ def test_the_command_shows_places_and_exact_totals(
     file = tmp_path / "catalog.yaml"
     meter = {"event_types": "call", "aggregation": "count", "unit": "calls"}
     file.write_text(json.dumps({"valid_from": "beginning", "tenants": {"acme": {"meters": {"calls": meter}}}}))
-    catalog_tool.apply(run, file, backdate=True, prune=True)
+    catalog_tool.apply(run, file, backdate=True, prune=True, all_tenants=True)
     missing = json.loads(CliRunner().invoke(app, ["top", "acme", "calls", "--json"]).stdout)
     assert missing["customers"] == []
     assert "nothing that a customer used" in missing["why"]
