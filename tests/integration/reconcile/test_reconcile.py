@@ -32,7 +32,6 @@ from tidemark.core import migrate, postgres, rollup_views, topics
 from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
 from tidemark.core.kafka import Record, Sender, dump, end_offsets
 from tidemark.core.settings import Settings
-from tidemark.core.supervisor import Supervisor
 from tidemark.demo.report import wait_until_counted
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile import catalog, drift_store, invoices, manifests, shadow
