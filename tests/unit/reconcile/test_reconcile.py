@@ -177,7 +177,7 @@ def test_metrics_have_every_check_and_the_last_run_of_those_that_were_made() -> 
     at = datetime(2024, 3, 1, 12, tzinfo=UTC)
     text = exposition({"grains": 2}, {"grains": (7, at, 1_234)})
     assert text == (
-        "# HELP tidemark_reconcile_drift Open differences: unexplained, of the last run that looked.\n"
+        "# HELP tidemark_reconcile_drift Open differences: unexplained, in the last run of the check.\n"
         "# TYPE tidemark_reconcile_drift gauge\n"
         'tidemark_reconcile_drift{check="offsets"} 0\n'
         'tidemark_reconcile_drift{check="grains"} 2\n'
@@ -187,10 +187,10 @@ def test_metrics_have_every_check_and_the_last_run_of_those_that_were_made() -> 
         'tidemark_reconcile_drift{check="voids"} 0\n'
         'tidemark_reconcile_drift{check="invoices"} 0\n'
         "# HELP tidemark_reconcile_last_run_timestamp_seconds "
-        "When the last run of a check ended that came to a result.\n"
+        "End of the last run of a check that had a result.\n"
         "# TYPE tidemark_reconcile_last_run_timestamp_seconds gauge\n"
         'tidemark_reconcile_last_run_timestamp_seconds{check="grains"} 1709294400\n'
-        "# HELP tidemark_reconcile_compared Things that run has compared.\n"
+        "# HELP tidemark_reconcile_compared Comparisons of that run.\n"
         "# TYPE tidemark_reconcile_compared gauge\n"
         'tidemark_reconcile_compared{check="grains"} 1234\n'
     )
