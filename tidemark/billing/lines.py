@@ -10,7 +10,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from udfs.decimals import plain
+from udfs.values import plain
 
 
 class PeriodKey(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, rfc3339
 from tidemark.billing.true_up import Cause, Close, Correction, Entry
-from udfs.decimals import plain
+from udfs.values import plain
 
 
 class LedgerGapError(ValueError):

@@ -22,7 +22,7 @@ from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
 from tidemark.dead_letters.records import instant_ms
 from udfs.alerts.event import rfc3339 as rfc3339_ms
-from udfs.decimals import plain
+from udfs.values import plain
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 

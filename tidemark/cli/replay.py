@@ -22,7 +22,7 @@ from tidemark.replay import diff as replay_diff
 from tidemark.replay import discard as replay_discard
 from tidemark.replay import record, reprocess, run, switch
 from tidemark.replay.record import Replay
-from udfs.decimals import plain
+from udfs.values import plain
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run it is a replay of; the live one when absent.")]
 Name = Annotated[str, typer.Argument(help="Name of the replay.")]

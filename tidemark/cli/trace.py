@@ -16,7 +16,7 @@ from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
 from udfs.alerts.event import rfc3339 as rfc3339_ms
-from udfs.decimals import plain
+from udfs.values import plain
 
 _WORDS = {"counted": "counted", "copy": "dropped: a copy", "rejected": "dead letter", "waiting": "not read yet"}
 

@@ -19,7 +19,7 @@ from tidemark.dead_letters.records import instant_ms
 from tidemark.live import leaderboard, usage_rows
 from tidemark.live import usage as live_usage
 from tidemark.live.usage import Asked
-from udfs.decimals import plain
+from udfs.values import plain
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Meter = Annotated[str | None, typer.Option(help="Only this meter.")]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from tidemark_client.keys import leaderboard_keys
-from udfs.decimals import plain
+from udfs.values import plain
 
 WINDOW = timedelta(hours=1)
 # A board that no later window replaces is gone after this, counted from when its rows were stored.

@@ -25,7 +25,6 @@ from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.decimals import plain
 from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
@@ -33,6 +32,7 @@ from udfs.limits.timeline import stretch_at
 from udfs.live.counters import LiveTotal, client, queue, standing_of
 from udfs.live.publisher import HEARTBEAT
 from udfs.postgres import connect, deadline, first_line
+from udfs.values import plain
 
 log = logger("limits")
 

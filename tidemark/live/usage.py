@@ -22,9 +22,9 @@ from tidemark.dry_run.values import mean
 from tidemark.live import active_version
 from tidemark_client.keys import counter_key
 from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import EXACT
 from udfs.live.counters import client
 from udfs.postgres import connect, deadline, first_line
+from udfs.values import EXACT
 
 _TIMEOUT_MS = 10_000
 

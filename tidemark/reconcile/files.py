@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemark.core.errors import UsageError
-from udfs.decimals import EXACT
+from udfs.values import EXACT
 
 _MOST_FAULTS = 20
 # What a column of DECIMAL(38, 9) holds.

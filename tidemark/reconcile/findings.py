@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from udfs.decimals import EXACT as WIDE
-from udfs.decimals import plain
+from udfs.values import EXACT as WIDE
+from udfs.values import plain
 
 Check = Literal["offsets", "grains", "live", "rollups", "manifests", "voids", "invoices"]
 CHECKS: tuple[Check, ...] = get_args(Check)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hashlib import blake2b
 
 from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import EXACT
+from udfs.values import EXACT
 
 HASH_BYTES = 16
 

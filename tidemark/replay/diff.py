@@ -21,7 +21,7 @@ from tidemark.core.migrate import values_files
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay
-from udfs.decimals import plain
+from udfs.values import plain
 
 # Made for the comparison alone, in a transaction that is never committed.
 _PREVIEW = "tidemark_preview"

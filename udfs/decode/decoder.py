@@ -12,7 +12,7 @@ from hashlib import blake2b
 from udfs.calendars.calendar import SEPARATOR
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
-from udfs.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
+from udfs.decode.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
 from udfs.decode.scope import Scope
 from udfs.events.envelope import KEY_BYTES, Envelope, declined_key, part_key, unwrap
 from udfs.events.parse import Event, checked_id, event_time_ms, parse, quantity_of

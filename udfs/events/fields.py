@@ -11,8 +11,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from udfs.calendars.calendar import MAX_MS, MIN_MS
-from udfs.decimals import Parts, parts_of, plain, rounded
 from udfs.events.reasons import Reason, Rejected, shown
+from udfs.values import Parts, parts_of, plain, rounded
 
 MAX_ID_BYTES = 256
 # |quantity| < 10^18 and 9 decimals: 10^11 such events still fit the DECIMAL(38,9) of every total.

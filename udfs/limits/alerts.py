@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from udfs.alerts.event import Alert, Severity, fingerprint, rfc3339
 from udfs.alerts.pipeline import METER_SOURCE
-from udfs.decimals import EXACT, plain, rounded
 from udfs.limits.rule import Limit
 from udfs.limits.status import CAP, Crossing, exhaustion_ms, share_of_cap
+from udfs.values import EXACT, plain, rounded
 
 Why = Literal["usage", "rule"]
 _HOUR_MS = Decimal(3_600_000)

@@ -10,8 +10,8 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from udfs.alerts.event import rfc3339
-from udfs.decimals import EXACT, plain, rounded
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+from udfs.values import EXACT, plain, rounded
 
 Scope = Literal["tenant", "plan", "customer"]
 Mode = Literal["hard", "soft"]

@@ -16,13 +16,13 @@ from typing import Any
 
 from udfs.alerts.event import Alert
 from udfs.catalog.model import Pair
-from udfs.decimals import EXACT, plain
 from udfs.limits.alerts import Counter, Why, alert_of, condition, per_hour
 from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.status import Crossing, crossings, ended, levels, quiet_range
 from udfs.limits.timeline import Stretch, stretch_at, superseded
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+from udfs.values import EXACT, plain
 
 # 100 000 counters with a limit remembered take about 60 MB.
 MEMORY = 100_000

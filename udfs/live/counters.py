@@ -12,9 +12,9 @@ import redis
 
 from tidemark_client.keys import counter_key
 from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import plain
 from udfs.limits.rule import Limit
 from udfs.limits.status import exhaustion_ms, is_denied, remaining
+from udfs.values import plain
 
 WRITTEN, REFUSED, NOT_A_COUNTER = 1, 0, -1
 UNKNOWN_REVISION = -1

@@ -12,10 +12,10 @@ from tidemark_client.keys import heartbeat_key
 from udfs.alerts import pipeline as pipeline_alerts
 from udfs.alerts.event import Alert, Status
 from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import EXACT
 from udfs.limits.alerts import Counter
 from udfs.limits.watch import LimitsUnknownError, LimitWatch
 from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, latest, queue, standing_of
+from udfs.values import EXACT
 
 # Meter of the rows that prove the way from Kafka to Redis; its event time is the instant they were sent.
 HEARTBEAT = "tidemark.heartbeat"

@@ -12,8 +12,8 @@ from functools import lru_cache
 import msgspec
 from msgspec import UNSET, Raw
 
-from udfs.decimals import canonical
 from udfs.events.parse import Event
+from udfs.values import canonical
 
 # Fields of the event itself that answer to their names where no property does. Not `voids`: what takes an event back
 # must be measured as that event was.
@@ -152,7 +152,7 @@ def text_of(value: bytes) -> str | None:
     """The text a JSON value is grouped, compared and counted by; None for an object or array.
 
     Strings stay as they are, booleans become their JSON text, numbers the one text of all that are equal, see
-    `udfs.decimals.canonical`: 1, 1.0 and "1" are one text, "1.0" is another.
+    `udfs.values.canonical`: 1, 1.0 and "1" are one text, "1.0" is another.
     """
     if value[0] == ord('"'):
         return _decode_text(value)
