@@ -140,6 +140,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
         self._unknown = metrics.counter("limitsUnknown")
+        self._invalid = metrics.counter("liveInvalid")
 
     def close(self) -> None:
         """End the thread that watches the limits."""
@@ -147,13 +148,14 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         self._publisher.close()
 
     def eval(self, packed: pd.Series) -> pd.Series:
-        """A column of packed changes (`udfs.live.publisher.unpack_change`) to one of packed candidates or null."""
+        """A column of `udfs.wire.LIVE_CHANGE` to one of `udfs.wire.CANDIDATE`, several in a text, or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)
         self._dropped.inc(outcome.dropped)
         self._unknown.inc(outcome.unknown)
-        return pd.Series([packed_candidates(found) for found in outcome.alerts], dtype=object)
+        self._invalid.inc(outcome.invalid)
+        return pd.Series([packed_candidates(alerts) for alerts in outcome.alerts], dtype=object)
 
 
 def limit_book(options: CatalogOptions) -> LimitBook:

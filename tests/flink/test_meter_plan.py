@@ -57,8 +57,10 @@ def test_a_total_is_published_once(plan: Plan) -> None:
     assert len(described(plan, "publish_live(")) == 1
 
 
-def test_a_bounded_run_has_no_nudges_and_a_live_one_reads_them_once(plan: Plan, request: pytest.FixtureRequest) -> None:
-    scans = [scan for scan in described(plan, "TableSourceScan") if "nudges" in scan]
+def test_a_bounded_run_reads_no_reevaluations_and_a_live_one_reads_them_once(
+    plan: Plan, request: pytest.FixtureRequest
+) -> None:
+    scans = [scan for scan in described(plan, "TableSourceScan") if "reevaluations" in scan]
     assert len(scans) == (0 if "bounded" in request.node.name.split("[")[-1] else 1)
 
 

@@ -44,9 +44,9 @@ class Names:
         return self._topic("usage.alerts")
 
     @property
-    def nudges(self) -> str:
-        """Topic of requests to look at a counter again."""
-        return self._topic("usage.nudges")
+    def reevaluations(self) -> str:
+        """Topic of requests to evaluate a counter against its limits again."""
+        return self._topic("usage.reevaluations")
 
     @property
     def dlq(self) -> str:

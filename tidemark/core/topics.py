@@ -22,8 +22,8 @@ TimestampType = Literal["LogAppendTime", "CreateTime"]
 # there already is not sent again. By age they would go at once, since their timestamps are old when they are written.
 _REDRIVE_CONFIG = {"message.timestamp.type": "CreateTime", "retention.ms": "-1"}
 
-# A nudge is of use for seconds; a job that starts begins with the newest.
-_NUDGES_CONFIG = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
+# A re-evaluation request is of use for seconds; a job that starts begins with the newest.
+_REEVALUATIONS_CONFIG = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
         settings.topics.redrive: _REDRIVE_CONFIG,
         names.deltas: {},
         names.alerts: {},
-        names.nudges: _NUDGES_CONFIG,
+        names.reevaluations: _REEVALUATIONS_CONFIG,
         names.dlq: {"max.message.bytes": str(MAX_RECORD_BYTES)},
         **({names.closes: _LEDGER_CONFIG, names.corrections: _LEDGER_CONFIG} if ledger else {}),
     }

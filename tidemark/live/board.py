@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from decimal import Decimal
 from itertools import groupby
 
 from tidemark_client.keys import leaderboard_keys
+from udfs.live.lua import script
 from udfs.values import plain
 
 WINDOW = timedelta(hours=1)
@@ -17,22 +17,7 @@ WINDOW = timedelta(hours=1)
 LIFE = 2 * WINDOW
 _TOTAL = "total:"
 
-
-# A board is replaced whole or not at all, and never by an older window. The scores are doubles: the totals to the last
-# digit are in the hash.
-SCRIPT = """
-local stored = redis.pcall('HGET', KEYS[2], 'window_end')
-local old_end = type(stored) == 'string' and tonumber(stored)
-if old_end and tonumber(ARGV[1]) < old_end then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2])
-local customers = tonumber(ARGV[3])
-redis.call('ZADD', KEYS[1], unpack(ARGV, 4, 3 + 2 * customers))
-redis.call('HSET', KEYS[2], unpack(ARGV, 4 + 2 * customers))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return 1
-"""
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = script("tidemark.live", "replace_board")
 
 Pair = tuple[str, str]
 Version = tuple[datetime, int]
@@ -110,7 +95,7 @@ def changed(boards: Iterable[Board], pushed: Mapping[Pair, Version]) -> list[Boa
 
 
 def arguments(prefix: str, board: Board, now: datetime) -> list[str | int]:
-    """What SCRIPT is called with: two keys; end and life of the window; the number of customers; scores; fields."""
+    """What the script is called with: two keys; end and life of the window; the number of customers; scores; fields."""
     left_ms = max(1, ms_of(board.stored_at + LIFE) - ms_of(now))
     scores = [text for customer, total in board.totals for text in (plain(total), customer)]
     fields: dict[str, str | int] = {

@@ -22,7 +22,7 @@ from tidemark_client.keys import marker_key
 from udfs.limits.cache import LimitBook
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, queue, standing_of
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, limit_status_of, queue
 from udfs.postgres import connect, deadline, first_line
 
 log = logger("live")
@@ -162,7 +162,7 @@ class Keeper:
         # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
         results = self._ask_redis(lambda: self._push(rows))
         failed = [result for result in results if result not in {WRITTEN, REFUSED}]
-        if full and any(total.standing is None for total in standing):
+        if full and any(total.limit_status is None for total in standing):
             raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
         if full:
             self._ask_redis(lambda: self._redis.set(self._marker, run_id))
@@ -206,8 +206,8 @@ class Keeper:
         # Of a period that has ended, what held at its end.
         at_ms = min(now_ms, total.period_end_ms - 1)
         limit = stretch_at(stretches, at_ms).limit if stretches else None
-        standing = standing_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
-        return replace(total, standing=standing, revision=self._book.revision)
+        limit_status = limit_status_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
+        return replace(total, limit_status=limit_status, revision=self._book.revision)
 
     def _push(self, rows: Sequence[LiveTotal]) -> list[Any]:
         results: list[Any] = []

@@ -29,7 +29,7 @@ from udfs.limits.cache import LimitBook
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import LiveTotal, client, queue, standing_of
+from udfs.live.counters import LiveTotal, client, limit_status_of, queue
 from udfs.live.publisher import HEARTBEAT
 from udfs.postgres import connect, deadline, first_line
 from udfs.values import plain
@@ -207,9 +207,9 @@ class LimitKeeper:
             pipeline.execute()
 
     def _empty(self, one: Counter, now_ms: int) -> LiveTotal:
-        standing = standing_of(self._limit(one, now_ms), Decimal(0), (one.start_ms, one.end_ms), now_ms)
+        limit_status = limit_status_of(self._limit(one, now_ms), Decimal(0), (one.start_ms, one.end_ms), now_ms)
         whose = one.tenant, one.customer, one.meter, one.start_ms, one.end_ms
-        return LiveTotal(*whose, 0, 0, "0", standing=standing, revision=self.book.revision)
+        return LiveTotal(*whose, 0, 0, "0", limit_status=limit_status, revision=self.book.revision)
 
     def _write_defaults(self, now_ms: int) -> None:
         """The limits of tenants, for customers nobody has heard of."""
@@ -235,7 +235,7 @@ class LimitKeeper:
             if self._sender is None:
                 self._sender = Sender(self._settings.kafka, SEND_STALL_S)
             for nudge in nudges:
-                self._sender.send(self._settings.names.nudges, json.dumps(nudge).encode())
+                self._sender.send(self._settings.names.reevaluations, json.dumps(nudge).encode())
             self._sender.flush()
         except TidemarkError:
             self._close_sender()
@@ -256,7 +256,7 @@ class LimitKeeper:
 
 def watch(settings: Settings, stop: threading.Event) -> None:
     """Look every `live.refresh_s` until `stop` is set; failures are logged and tried again, never raised."""
-    log("started", every_s=settings.live.refresh_s, topic=settings.names.nudges)
+    log("started", every_s=settings.live.refresh_s, topic=settings.names.reevaluations)
 
     def report(done: Look, failing: bool) -> None:
         if failing or done.nudged or done.seeded:

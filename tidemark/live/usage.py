@@ -21,10 +21,10 @@ from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
 from tidemark.live import active_version
 from tidemark_client.keys import counter_key
-from udfs.calendars.calendar import SEPARATOR
 from udfs.live.counters import client
 from udfs.postgres import connect, deadline, first_line
 from udfs.values import EXACT
+from udfs.wire import LATEST
 
 _TIMEOUT_MS = 10_000
 
@@ -203,7 +203,7 @@ def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
         case "max":
             return fields["hi"]
         case "latest":
-            return fields["latest"].rpartition(SEPARATOR)[2]
+            return LATEST.unpack(fields["latest"]).value if fields["latest"] else ""
         case "avg":
             average = mean(Decimal(fields["total"]), int(fields["samples"]))
             return "" if average is None else str(average)

@@ -71,7 +71,7 @@ def _end_jobs(run: Settings) -> None:
 
 
 def _topics(run: Settings, replay: Replay) -> list[str]:
-    own = [run.names.deltas, run.names.alerts, run.names.nudges, run.names.dlq]
+    own = [run.names.deltas, run.names.alerts, run.names.reevaluations, run.names.dlq]
     return [*own, run.topics.events, run.topics.redrive] if replay.from_archive else own
 
 

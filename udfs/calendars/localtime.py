@@ -11,13 +11,13 @@ from functools import lru_cache
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
+from udfs.wire import PERIOD, STAMP
+
 # Instants a calendar is asked about: 1970-01-01 up to, not including, 2101-01-01 (UTC, epoch ms).
 MIN_MS = 0
 MAX_MS = 4_133_980_800_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-# Between the fields of a stamp, as of a whole series. Control characters are rejected in ids and escaped in dims.
-SEPARATOR = "\x1f"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -57,7 +57,7 @@ class BillingCalendar(Protocol):
         ...
 
     def stamp_at(self, ms: int) -> str:
-        """Begin of the UTC minute (ms), local day, begin and end of the period (ms), with SEPARATOR between them."""
+        """Minute, local day and period of an instant, as `udfs.wire.STAMP`."""
         ...
 
 
@@ -118,7 +118,7 @@ class LocalCalendar(ABC):
         stamp = self._stamps.get(minute_ms)
         if stamp is None:
             period, day = self.period_at(ms), self.day_at(ms)
-            stamp = f"{minute_ms}{SEPARATOR}{day}{SEPARATOR}{period.start_ms}{SEPARATOR}{period.end_ms}"
+            stamp = STAMP.pack(minute_ms, day, PERIOD.pack(period.start_ms, period.end_ms))
             # Anchors and old offsets may have seconds: a minute that a period or a day ends in has two stamps.
             in_period = period.start_ms <= minute_ms and minute_ms + MINUTE_MS <= period.end_ms
             if in_period and ms // HOUR_MS in self._days:

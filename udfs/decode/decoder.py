@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from udfs.calendars.calendar import SEPARATOR
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
 from udfs.decode.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
@@ -260,20 +259,22 @@ def _measured(event: Event, meters: Sequence[Meter], event_ms: int, raw: bytes, 
     # Read even where no meter does: a bad quantity is a bad event.
     quantity = quantity_of(event)
     void = isinstance(event.voids, str)
-    owner = f"{event.tenant_id}{SEPARATOR}{event.customer_id}{SEPARATOR}"
+    tenant, customer = event.tenant_id, event.customer_id
     texts = []
     for meter in meters:
         try:
             if meter.is_plain and not void:
                 # Nearly all there is to do: the same as below, at half the cost.
-                texts.append(unstamped(owner, meter.meter, amount_of(event, meter, quantity), dims_of(event, meter)))
+                amount = amount_of(event, meter, quantity)
+                texts.append(unstamped(tenant, customer, meter.meter, amount, dims_of(event, meter)))
             else:
-                texts += [unstamped(owner, meter.meter, *one) for one in measure(event, meter, event_ms, void, raw)]
+                added = measure(event, meter, event_ms, void, raw)
+                texts += [unstamped(tenant, customer, meter.meter, *measurement) for measurement in added]
         except Exception as error:  # noqa: BLE001  no meter may stop the others
             refusals.append((meter.meter, error))
     if refusals and not texts:
         raise RefusedByAllError(refusals)
-    return texts or [unstamped(owner, UNMEASURED, *unmeasured(void))]
+    return texts or [unstamped(tenant, customer, UNMEASURED, *unmeasured(void))]
 
 
 def _accept(

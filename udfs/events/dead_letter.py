@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from udfs.wire import HEADS, PARTIAL_REJECTS
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Between the heads of the partial dead letters of one event, and before what they have in common. JSON escapes both.
-HEAD_SEPARATOR = "\x1e"
-COMMON_SEPARATOR = "\x1d"
 
 
 class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,14 +89,16 @@ def pack_partial(record: DlqRecord, refusals: Iterable[Refusal]) -> str:
         raw=record.raw, topic=record.topic, partition=record.partition, offset=record.offset, arrival=record.arrival,
         tenant_id=record.tenant_id, customer_id=record.customer_id, event_id=record.event_id,
     )  # fmt: skip
-    heads = HEAD_SEPARATOR.join(_ENCODER.encode(one).decode()[:-1] + "," for one in refusals)
-    return heads + COMMON_SEPARATOR + _ENCODER.encode(common).decode()[1:]
+    heads = HEADS.join(_ENCODER.encode(refusal).decode()[:-1] + "," for refusal in refusals)
+    return PARTIAL_REJECTS.pack(heads, _ENCODER.encode(common).decode()[1:])
 
 
 def unpack_records(text: str) -> list[DlqRecord]:
     """Records from a text of `to_json` (one) or of `pack_partial`."""
-    heads, separator, common = text.partition(COMMON_SEPARATOR)
-    return [from_json(head + common) for head in heads.split(HEAD_SEPARATOR)] if separator else [from_json(text)]
+    if PARTIAL_REJECTS.separator not in text:
+        return [from_json(text)]
+    partial = PARTIAL_REJECTS.unpack(text)
+    return [from_json(head + partial.common) for head in partial.heads.split(HEADS)]
 
 
 def from_json(text: str | bytes) -> DlqRecord:

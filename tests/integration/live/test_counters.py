@@ -243,14 +243,14 @@ def test_a_raised_cap_clears_denied_without_usage_and_no_limit_removes_it(own_re
     clock, limits = Clock(), Limits([limit("4.25", mode="hard")])
     live = held_publisher(own_redis, limits, clock)
     live.publish([change(4)])
-    nudge = replace(change(4), added=Decimal(0), at_ms=JAN + 9)
+    reevaluation = change(4)._replace(added=Decimal(0), at_ms=JAN + 9)
     limits.state(JAN + 5, "customer", limit(100, mode="hard"))
-    assert live.publish([nudge]).written == 1
+    assert live.publish([reevaluation]).written == 1
     fields = limit_fields(own_redis)
     assert (fields["limit"], fields["denied"]) == ("100", "0")
     assert fields["rule"].startswith("customer/UA@2013-01-01T00:00:00.005Z-")
     limits.state(JAN + 8, "customer", None)
-    assert live.publish([nudge]).written == 1
+    assert live.publish([reevaluation]).written == 1
     assert limit_fields(own_redis) == {"revision": "3"}
     assert own_redis.client.hget(KEY, "total") == "4.5"
     live.close()
@@ -290,9 +290,9 @@ def test_while_limits_are_unknown_those_written_before_stay(own_redis: OwnRedis)
 def test_the_guard_looks_at_the_period_then_at_n_then_at_the_revision_of_the_limits(
     own_redis: OwnRedis, stored: tuple[int, int, int], row: tuple[int, int, int], strict: bool, written: int
 ) -> None:
-    def write(version: tuple[int, int, int], standing: str, strict: bool) -> int:
+    def write(version: tuple[int, int, int], limit_status: str, strict: bool) -> int:
         start, n, revision = version
-        counter = replace(total(n, start=start, end=start + 1_000), revision=revision, standing=standing)
+        counter = replace(total(n, start=start, end=start + 1_000), revision=revision, limit_status=limit_status)
         pipeline = own_redis.client.pipeline(transaction=False)
         queue(pipeline, "usage:", [counter], now_ms=1, grace_ms=60_000, strict=strict)
         answer: Any = pipeline.execute()[1]

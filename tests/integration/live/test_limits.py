@@ -65,7 +65,7 @@ def used_counter(run: Settings) -> LiveTotal:
         statement = sql.SQL(USED).format(sql.Identifier(run.names.usage_schema, "usage_period"))
         start_ms, end_ms = connection.execute(statement, (run.run_id,)).fetchone() or (0, 0)
     return LiveTotal(
-        str(run.run_id), "bob", "keeper_seats", start_ms, end_ms, 3, 3, "3", "1", "1", standing="", revision=0
+        str(run.run_id), "bob", "keeper_seats", start_ms, end_ms, 3, 3, "3", "1", "1", limit_status="", revision=0
     )
 
 
@@ -81,7 +81,7 @@ def stored(run: Settings, server: OwnRedis, customer: str) -> dict[str, str]:
 
 
 def nudges(run: Settings) -> list[dict[str, Any]]:
-    return [json.loads(record.value or b"") for record in dump(run.kafka, run.names.nudges, "read_uncommitted")]
+    return [json.loads(record.value or b"") for record in dump(run.kafka, run.names.reevaluations, "read_uncommitted")]
 
 
 def test_a_counter_without_usage_is_written_with_its_limit_and_a_tenant_has_its_defaults(
@@ -112,8 +112,8 @@ def test_a_counter_with_another_limit_is_nudged_until_it_has_the_one_that_holds(
         ("bob", "keeper_seats", counter.period_start_ms)
     }
     (limit,) = keeper.book.defaults(0)[str(run.run_id)]
-    standing = f"100\x1fsoft\x1ffail_open\x1f{limit.version}\x1f97\x1f0\x1f"
-    write(run, own_redis, replace(counter, standing=standing, revision=keeper.book.revision))
+    limit_status = f"100\x1fsoft\x1ffail_open\x1f{limit.version}\x1f97\x1f0\x1f"
+    write(run, own_redis, replace(counter, limit_status=limit_status, revision=keeper.book.revision))
     keeper.look()
     assert len([one for one in nudges(run) if one["tenant_id"] == run.run_id]) == 2
 
@@ -166,7 +166,9 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
         own_redis.client.flushall()
         assert reader.check(str(run.run_id), "c-7", "keeper_seats").reason == "not_rebuilt"
         # Given a total that the job wrote since, when all are written back, then it stays.
-        newer = LiveTotal(str(run.run_id), "c-8", "keeper_seats", *month_ms(), 101, 101, "101", standing="", revision=0)
+        newer = LiveTotal(
+            str(run.run_id), "c-8", "keeper_seats", *month_ms(), 101, 101, "101", limit_status="", revision=0
+        )
         pipeline = own_redis.client.pipeline(transaction=False)
         queue(pipeline, run.names.redis_prefix, [newer], now_ms=0, grace_ms=10**9, strict=False)
         pipeline.execute()

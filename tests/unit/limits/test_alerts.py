@@ -19,12 +19,12 @@ from tests.unit.limits.limit_parts import CUSTOMER, FEB, JAN, METER, NOW_MS, PAI
 from tests.unit.strategies import ids
 from udfs.alerts.event import Alert, AlertError, epoch_ms, fingerprint, parse, rfc3339, to_json, without_id
 from udfs.alerts.pipeline import live_counters
-from udfs.calendars.calendar import SEPARATOR
 from udfs.limits.alerts import alert_of, condition, per_hour
-from udfs.limits.packing import CANDIDATE_SEPARATOR, packed_candidates
+from udfs.limits.packing import packed_candidates
 from udfs.limits.rule import Limit
 from udfs.limits.status import crossings, ended
 from udfs.limits.watch import LimitWatch
+from udfs.wire import CANDIDATE
 
 VALIDATOR = Draft202012Validator(schemas.topic_schema("usage.alerts"))
 totals = st.decimals(-1_000, 10**29 - 1, places=9, allow_nan=False, allow_infinity=False)
@@ -155,7 +155,7 @@ def test_candidates_travel_in_one_text_and_are_taken_apart_by_their_separators()
     pipeline = live_counters("firing", at_ms=0, evidence={"detail": "x\x1e\x1fy"})
     packed = packed_candidates([*found, pipeline])
     assert packed is not None
-    rows = [one.split(SEPARATOR) for one in packed.split(CANDIDATE_SEPARATOR)]
+    rows = [list(candidate) for candidate in CANDIDATE.split(packed)]
     assert [row[:3] for row in rows] == [
         *([one.fingerprint, "firing", TENANT] for one in found), [pipeline.fingerprint, "firing", ""],
     ]  # fmt: skip
