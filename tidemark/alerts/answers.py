@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal, LiteralString
 
@@ -137,8 +137,3 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
             return cursor.execute(_STATS, [days]).fetchall()
     except psycopg.Error as error:
         raise translated(settings.postgres, error) from error
-
-
-def shown(at: datetime) -> str:
-    """UTC with milliseconds and a Z."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

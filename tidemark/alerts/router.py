@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 from tidemark.alerts.grouping import DAY_MS, day_of, digest_id, due_ms, firing_id, group_key, resolved_id, window_ms
 from tidemark.alerts.notification import Notification
 from tidemark.alerts.policy import Policy, Receiver
-from udfs.alerts.event import Alert, Severity, Status, rfc3339, to_json
+from udfs.alerts.event import Alert, Severity, Status, to_json
+from udfs.values import rfc3339
 
 # What became of an alert: told, or in a digest; held back by a rule; without receivers; taken before.
 Fate = Literal["told", "held", "unrouted", "known"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
@@ -16,6 +15,7 @@ from tidemark.core.errors import TidemarkError
 from tidemark.core.names import Names
 from tidemark.core.settings import PostgresSettings
 from udfs.postgres import connect
+from udfs.values import instant
 
 STATEMENT_TIMEOUT_MS = 30_000
 
@@ -73,13 +73,13 @@ def now_ms(connection: psycopg.Connection) -> int:
 
 def policy_between(connection: psycopg.Connection, first_ms: int, last_ms: int) -> Callable[[int], Policy]:
     """The policy by instant, for instants from the first to the last, UTC epoch ms."""
-    first, last = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (first_ms, last_ms))
+    first, last = (instant(ms) for ms in (first_ms, last_ms))
     changes = [row[0] for row in connection.execute(_CHANGES, {"first": first, "last": last})]
     begins = [first, *changes]
     rows = [read_policy(connection, begin) for begin in begins]
     policies = [policy_of((one.kind, one.name, one.body, one.version_ms) for one in some) for some in rows]
 
     def policy_at(at_ms: int) -> Policy:
-        return policies[bisect_right(begins, datetime.fromtimestamp(at_ms / 1_000, UTC)) - 1]
+        return policies[bisect_right(begins, instant(at_ms)) - 1]
 
     return policy_at

@@ -13,7 +13,7 @@ from psycopg import sql
 from tidemark.billing import delta_index, periods, store
 from tidemark.billing.delta_index import WIDE, Source
 from tidemark.billing.events import Event, read_events
-from tidemark.billing.lines import Line, LineKey, PeriodKey, rfc3339
+from tidemark.billing.lines import Line, LineKey, PeriodKey
 from tidemark.billing.moments import Moment, begin_of
 from tidemark.billing.sources import feeding
 from tidemark.billing.true_up import Change
@@ -23,6 +23,7 @@ from tidemark.core.migrate import connect
 from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
+from udfs.values import rfc3339
 
 CURRENT = "current"
 

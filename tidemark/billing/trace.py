@@ -28,6 +28,7 @@ from udfs.events.dead_letter import from_json
 from udfs.events.envelope import unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import unpack
+from udfs.values import epoch_ms, instant
 
 Outcome = Literal["counted", "copy", "rejected", "waiting"]
 # How often the progress of a scan is said.
@@ -232,7 +233,7 @@ def _records(
     begins, starts = offsets_at(settings.kafka, topic, None), offsets_at(settings.kafka, topic, since)
     ends = offsets_at(settings.kafka, topic, until or periods.FOREVER)
     if settings.archive.dir and any(begins.values()):
-        since_ms, until_ms = (None if at is None else periods.millis(at) for at in (since, until))
+        since_ms, until_ms = (None if at is None else epoch_ms(at) for at in (since, until))
         for record in archive.records(settings, topic, since_ms=since_ms, until_ms=until_ms):
             if record.offset < begins.get(record.partition, 0):
                 yield record, True
@@ -273,7 +274,7 @@ def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[
         for one in unpack(text) if text else ():
             if one.part == MOMENT:
                 continue
-            start, end = periods.instant(one.period_start_ms), periods.instant(one.period_end_ms)
+            start, end = instant(one.period_start_ms), instant(one.period_end_ms)
             period = PeriodKey(one.tenant, one.customer, start, end)
             closed = _closed(connection, settings, period)
             hit.fed.append(Fed(period, one.meter, one.dims, one.part, one.samples, Decimal(one.amount), *closed))

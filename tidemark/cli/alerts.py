@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.alerts import intake
-from tidemark.alerts.answers import Answered, Outcome, RuleStats, acknowledge, shown, stats
+from tidemark.alerts.answers import Answered, Outcome, RuleStats, acknowledge, stats
 from tidemark.alerts.topic import AlertTopic, read
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, put, safe_json, say
@@ -21,7 +21,8 @@ from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S
 from tidemark.core.settings import load
-from udfs.alerts.event import Alert, AlertError, rfc3339, to_json
+from udfs.alerts.event import Alert, AlertError, to_json
+from udfs.values import rfc3339
 
 POLL_MS = 500
 
@@ -135,7 +136,7 @@ def _line(alert: Alert) -> str:
 
 
 def _document(one: Answered) -> dict[str, Any]:
-    return {**asdict(one), "at": shown(one.at), "acknowledged_at": shown(one.acknowledged_at)}
+    return {**asdict(one), "at": rfc3339(one.at), "acknowledged_at": rfc3339(one.acknowledged_at)}
 
 
 def _answered(found: list[Answered]) -> list[str]:

@@ -13,9 +13,10 @@ from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings, load
+from tidemark.core.times import given_ms
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
-from tidemark.dead_letters.records import Wanted, dead_letters, instant_ms, position_of, survey
+from tidemark.dead_letters.records import Wanted, dead_letters, position_of, survey
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
@@ -127,8 +128,8 @@ def _wanted(
         "reason": reason,
         "tenant": tenant,
         "customer": customer,
-        "since_ms": None if since is None else instant_ms(since),
-        "until_ms": None if until is None else instant_ms(until),
+        "since_ms": None if since is None else given_ms(since),
+        "until_ms": None if until is None else given_ms(until),
     }
 
 

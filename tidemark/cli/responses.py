@@ -20,6 +20,7 @@ from tidemark.responses import worker as responder
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
 from udfs.alerts.event import Severity
+from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows shown, the newest.")]
@@ -163,4 +164,4 @@ def _tell(settings: Settings, receiver: str | None, name: str | None, told: dict
 
 
 def _instant(at: Any) -> str:
-    return "" if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return "" if at is None else rfc3339(at)

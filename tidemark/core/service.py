@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemark.core.errors import TidemarkError
+from udfs.values import rfc3339
 
 Log = Callable[..., None]
 
@@ -18,7 +19,7 @@ def logger(component: str) -> Log:
     """A function `log(event, **fields)` that writes one JSON line on stderr."""
 
     def log(event: str, **fields: Any) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = rfc3339(datetime.now(UTC))
         line = {"at": at, "component": component, "event": event, **fields}
         sys.stderr.write(json.dumps(line, ensure_ascii=False) + "\n")
         sys.stderr.flush()

@@ -7,15 +7,14 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
+from tidemark.core.times import given_ms
 
 PREVIEW_CHARS = 120
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FIELDS = (
     ("reason", "reason"), ("tenant", "tenant_id"), ("customer", "customer_id"), ("meter", "meter"),
@@ -166,7 +165,7 @@ def raw_of(letter: Letter) -> bytes | None:
 def arrival_ms(letter: Letter) -> int | None:
     """Arrival in UTC epoch ms; None when no date can say it."""
     text = letter.get("arrival")
-    return None if text is None else instant_ms(text)
+    return None if text is None else given_ms(text)
 
 
 def preview(letter: Letter, chars: int | None = PREVIEW_CHARS) -> str:
@@ -191,20 +190,3 @@ def position_of(text: str) -> Position:
     if not (colon and partition.isdecimal() and offset.isdecimal()):
         raise UsageError(f"{text!r} is no position.", "write PARTITION:OFFSET as `tidemark dlq list` shows it: 0:17.")
     return Position(int(partition), int(offset))
-
-
-def instant_ms(text: str) -> int:
-    """UTC epoch ms, rounded down, from an RFC 3339 instant.
-
-    Raises
-    ------
-    UsageError
-        It is none, or has no zone.
-    """
-    try:
-        at = datetime.fromisoformat(text.upper())
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise UsageError(f"{text!r} is no instant.", "write RFC 3339 with a zone: 2024-02-29T23:59:59Z.")
-    return (at - _EPOCH) // timedelta(milliseconds=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +23,7 @@ from tidemark.live import active_version
 from tidemark_client.keys import counter_key
 from udfs.live.counters import client
 from udfs.postgres import connect, deadline, first_line
-from udfs.values import EXACT
+from udfs.values import EXACT, parse_rfc3339, plain, rfc3339
 from udfs.wire import LATEST
 
 _TIMEOUT_MS = 10_000
@@ -175,14 +175,6 @@ def _same_period(one: Total, other: Total) -> bool:
     return one.period_start == other.period_start
 
 
-def normal(value: str | Decimal) -> str:
-    """Plain decimal text in one form: no exponent, no trailing zeros, no minus zero; exact at any length."""
-    text = format(Decimal(value), "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
-
-
 def live_total(aggregation: str, fields: Mapping[str, str]) -> Total | None:
     """Read a counter from the fields of its Redis hash; None when it is not complete, or says nothing of this meter."""
     try:
@@ -190,7 +182,7 @@ def live_total(aggregation: str, fields: Mapping[str, str]) -> Total | None:
         value = _live_value(aggregation, fields)
     except KeyError:
         return None
-    return Total(_at(int(start)), _at(int(end)), int(samples), normal(value)) if value else None
+    return Total(rfc3339(int(start)), rfc3339(int(end)), int(samples), plain(Decimal(value))) if value else None
 
 
 def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
@@ -265,7 +257,10 @@ def _held(
     """Levels that no event of the period changed, which have no row of it: what earlier periods have left."""
     now: datetime = db.execute("SELECT clock_timestamp()").fetchall()[0][0]
     at = asked.at or now
-    if all(one is not None and one.period_start <= _text(at) < one.period_end for one in known.values()):
+    if all(
+        one is not None and parse_rfc3339(one.period_start) <= at < parse_rfc3339(one.period_end)
+        for one in known.values()
+    ):
         return {}
     catalog = periods.catalog_of(settings)
     catalog.prefetch([asked.pair])
@@ -279,7 +274,7 @@ def _held(
     return {
         name: _total(key.start, key.end, 0, so_far[name], to_the_end[name])
         for name in known
-        if name in so_far and ((total := known[name]) is None or total.period_start < _text(key.start))
+        if name in so_far and ((total := known[name]) is None or parse_rfc3339(total.period_start) < key.start)
     }
 
 
@@ -294,8 +289,8 @@ def _summed(lines: Lines) -> dict[str, Decimal]:
 
 def _total(start: datetime, end: datetime, samples: int, value: Decimal, projected: Decimal | None) -> Total:
     """`projected` only where it says something else: the period runs."""
-    ahead = None if projected is None or projected == value else normal(projected)
-    return Total(_text(start), _text(end), samples, normal(value), ahead)
+    ahead = None if projected is None or projected == value else plain(projected)
+    return Total(rfc3339(start), rfc3339(end), samples, plain(value), ahead)
 
 
 def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: Mapping[str, Kind]) -> dict[str, Total]:
@@ -307,11 +302,3 @@ def _read_live(settings: Settings, prefix: str, whose: tuple[str, str], kinds: M
         answers = pipeline.execute()
     totals = {meter: live_total(kinds[meter].aggregation, fields) for meter, fields in zip(kinds, answers, strict=True)}
     return {meter: total for meter, total in totals.items() if total is not None}
-
-
-def _at(ms: int) -> str:
-    return _text(datetime.fromtimestamp(ms / 1_000, UTC))
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
@@ -17,6 +17,7 @@ from tidemark.core.settings import PostgresSettings
 from tidemark.quotas.rules import Alarm, Decision, Reading
 from udfs.alerts.event import Status
 from udfs.postgres import connect
+from udfs.values import rfc3339
 
 STATEMENT_TIMEOUT_MS = 30_000
 TOP = 5
@@ -157,12 +158,6 @@ def unannounced(connection: psycopg.Connection) -> list[Stored]:
 def announced(connection: psycopg.Connection, alarm: Alarm, status: Status) -> None:
     """Remember that the brokers have the alert."""
     connection.execute(_ANNOUNCED[status], _key(alarm))
-
-
-def rfc3339(at: datetime) -> str:
-    """UTC with a Z; milliseconds only where there are any."""
-    text = at.astimezone(UTC).isoformat(timespec="milliseconds" if at.microsecond else "seconds")
-    return text.replace("+00:00", "Z")
 
 
 def _evidence(connection: psycopg.Connection, alarm: Alarm, hold: timedelta) -> dict[str, Any]:

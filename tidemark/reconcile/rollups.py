@@ -16,6 +16,7 @@ from tidemark.oracle.compare import GRAINS, load, schema_of
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
 from tidemark.reconcile.sample import Wanted
+from udfs.values import rfc3339
 
 _BATCH = 20_000
 _SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")
@@ -222,7 +223,7 @@ def _covered(relation: str, layers: Sequence[Layer]) -> str:
 def _notes(scope: Scope) -> list[str]:
     if scope.since is None:
         return []
-    return [f"usage before {scope.since.isoformat()} is not compared: the source topic no longer holds it whole"]
+    return [f"usage before {rfc3339(scope.since)} is not compared: the source topic no longer holds it whole"]
 
 
 def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
@@ -244,4 +245,4 @@ def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
 
 def _plain(value: Any) -> Any:
     """A bucket as subjects have it."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+    return rfc3339(value) if isinstance(value, datetime) else value

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tidemark.reconcile.promoted import Promoted, promoted
 from tidemark.reconcile.raw import edges_of, recompute
 from tidemark.reconcile.reach import begins, first_gone
 from tidemark.reconcile.sample import Wanted
+from udfs.values import instant
 
 log = logger("reconcile")
 
@@ -35,7 +36,6 @@ log = logger("reconcile")
 # has not moved, differs.
 PATIENCE_S = 30.0
 _RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests", "voids"})
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 Offsets = Mapping[str, Mapping[int, int]]
@@ -242,7 +242,7 @@ class _Look:
         """Whatever happened later than the first known arrival and the tolerance has arrived, whole, since then."""
         if known_from_ms is None:
             return None
-        arrival = _EPOCH + timedelta(milliseconds=known_from_ms)
+        arrival = instant(known_from_ms)
         return arrival + timedelta(seconds=self.settings.events.future_tolerance_s)
 
 

@@ -6,11 +6,12 @@ import importlib.resources
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
+from udfs.values import epoch_ms
 from udfs.wire import PERIOD, STAMP
 
 # Instants a calendar is asked about: 1970-01-01 up to, not including, 2101-01-01 (UTC, epoch ms).
@@ -19,8 +20,6 @@ MAX_MS = 4_133_980_800_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 
 # Hours whose local day a calendar remembers: three months, so that history is loaded at the same speed.
@@ -139,7 +138,7 @@ def instant_of(local: datetime, timezone: str, fold: int = 0) -> int:
     A skipped one moves forward by the gap, a repeated one takes its first reading; `fold=1` asks for the second.
     """
     # fold=0 is the rule itself: the earlier of two readings, and the offset before a gap, which moves it forward.
-    return (local.replace(tzinfo=zone(timezone), fold=fold) - _EPOCH) // _MILLISECOND
+    return epoch_ms(local.replace(tzinfo=zone(timezone), fold=fold))
 
 
 def reading_of(local: datetime, timezone: str) -> Literal["once", "skipped", "repeated"]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from udfs.calendars.calendar import NoPeriodError
-from udfs.events.dead_letter import DlqRecord, Refusal, pack_partial, rfc3339, to_json
+from udfs.events.dead_letter import DlqRecord, Refusal, arrival_text, pack_partial, to_json
 from udfs.events.parse import Event, checked_id
 from udfs.events.reasons import Reason, Rejected, shown
 
@@ -83,7 +83,7 @@ class DeadLetterWriter:
             topic=topic,
             partition=partition,
             offset=read.offset,
-            arrival=None if read.arrival_ms is None else rfc3339(read.arrival_ms),
+            arrival=None if read.arrival_ms is None else arrival_text(read.arrival_ms),
             tenant_id=ids.get("tenant_id"),
             customer_id=ids.get("customer_id"),
             event_id=ids.get("event_id"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from udfs.values import MAX_RFC3339_MS, MIN_RFC3339_MS, rfc3339
 from udfs.wire import HEADS, PARTIAL_REJECTS
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +22,7 @@ class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
     topic, partition, offset:
         Source position.
     arrival:
-        Kafka record timestamp, RFC 3339 UTC with milliseconds; None when no date can say it (a producer's CreateTime
+        Kafka record timestamp, RFC 3339 in UTC; None when no date can say it (a producer's CreateTime
         may be any 64-bit number).
     tenant_id, customer_id, event_id:
         As read from the event, None when they could not be read or are no valid ids.
@@ -112,10 +110,6 @@ def from_json(text: str | bytes) -> DlqRecord:
     return _DECODER.decode(text)
 
 
-def rfc3339(ms: int) -> str | None:
-    """UTC epoch milliseconds as RFC 3339 text with milliseconds; None outside the years 1 to 9999."""
-    try:
-        at = _EPOCH + timedelta(milliseconds=ms)
-    except OverflowError:
-        return None
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def arrival_text(ms: int) -> str | None:
+    """An arrival (UTC epoch ms) as text; None outside the years 1 to 9999, which no date can say."""
+    return rfc3339(ms) if MIN_RFC3339_MS <= ms <= MAX_RFC3339_MS else None

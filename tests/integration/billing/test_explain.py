@@ -23,12 +23,12 @@ from tidemark.billing import close as ledger_close
 from tidemark.billing import delta_index, explain, heartbeat
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import moment
-from tidemark.billing.periods import millis
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import committed, reached
 from tidemark.core import migrate
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import ENV_PREFIX, Settings
+from udfs.values import epoch_ms
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -64,7 +64,7 @@ def event(number: int, customer: str = "alice", **fields: Any) -> dict[str, Any]
 
 
 def record(value: dict[str, Any], minutes: float, partition: int = 0) -> StreamRecord:
-    arrival = millis(START + timedelta(minutes=minutes))
+    arrival = epoch_ms(START + timedelta(minutes=minutes))
     return StreamRecord(partition=partition, timestamp_ms=arrival, key=b"x", value=json.dumps(value).encode())
 
 
@@ -80,7 +80,7 @@ def stream() -> list[StreamRecord]:
     ]
     void = record({**event(4), "event_id": "v-5", "voids": "e-4"}, EVENTS + 4)
     bad = record({**event(EVENTS + 1), "quantity": "many"}, EVENTS + 5)
-    unreadable = StreamRecord(0, millis(START + timedelta(minutes=EVENTS + 6)), b"x", b'{"event_id": "torn", "tena')
+    unreadable = StreamRecord(0, epoch_ms(START + timedelta(minutes=EVENTS + 6)), b"x", b'{"event_id": "torn", "tena')
     return sorted([*sent, *late, *soon, *others, void, bad, unreadable], key=lambda one: one.timestamp_ms)
 
 
@@ -195,7 +195,7 @@ def test_a_number_names_its_events_and_how_many_copies_were_dropped(run: Pipelin
         "e-0": 3, **{f"e-{n}": 1 for n in range(1, 10) if n % 3 != 2}
     }  # fmt: skip
     assert of_id["e-7"].properties == {"region": "us", "user": "u0"}
-    assert of_id["e-7"].time_ms == millis(START + timedelta(minutes=7))
+    assert of_id["e-7"].time_ms == epoch_ms(START + timedelta(minutes=7))
     assert (of_id["v-5"].voids, of_id["v-5"].amount) == ("e-4", -4)
 
 
@@ -262,7 +262,7 @@ def test_a_dead_letter_is_traced_before_and_after_it_is_redriven(run: Pipeline) 
     (before,) = trace(settings, name)
     assert before.answer == f"{name} of acme was not counted: 1 record is a dead letter (invalid_quantity)."
     bad = event(EVENTS + 1)
-    arrival = millis(START + timedelta(minutes=EVENTS + 5))
+    arrival = epoch_ms(START + timedelta(minutes=EVENTS + 5))
     with Sender(settings.kafka) as sender:
         sender.send(settings.topics.redrive, json.dumps(bad).encode(), partition=0, timestamp_ms=arrival)
     ends = {settings.topics.redrive: end_offsets(settings.kafka, settings.topics.redrive)}

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.core.errors import UsageError
+from tidemark.core.times import given_ms
 from tidemark.dead_letters.records import (
     Letter,
     Position,
     arrival_ms,
-    instant_ms,
     newest,
     position_of,
     preview,
@@ -23,7 +23,8 @@ from tidemark.dead_letters.records import (
     select,
     survey,
 )
-from udfs.events.dead_letter import DlqRecord, from_json, rfc3339, to_json
+from udfs.events.dead_letter import DlqRecord, from_json, to_json
+from udfs.values import rfc3339
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 RECORD = DlqRecord(
@@ -125,9 +126,9 @@ def test_every_condition_must_hold() -> None:
 
 def test_a_range_holds_its_beginning_and_not_its_end() -> None:
     letters = arrived(T1, T2, T3, None)
-    assert positions(select(letters, since_ms=instant_ms(T2))) == ["0:1", "0:2"]
-    assert positions(select(letters, until_ms=instant_ms(T2))) == ["0:0"]
-    assert positions(select(letters, since_ms=instant_ms(T2), until_ms=instant_ms(T3))) == ["0:1"]
+    assert positions(select(letters, since_ms=given_ms(T2))) == ["0:1", "0:2"]
+    assert positions(select(letters, until_ms=given_ms(T2))) == ["0:0"]
+    assert positions(select(letters, since_ms=given_ms(T2), until_ms=given_ms(T3))) == ["0:1"]
 
 
 def test_an_arrival_that_no_date_can_say_is_in_no_range_but_in_the_whole() -> None:
@@ -179,13 +180,13 @@ def test_original_bytes_and_arrival_come_back() -> None:
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
 def test_an_arrival_is_read_back_to_the_millisecond(ms: int) -> None:
-    assert instant_ms(rfc3339(ms) or "") == ms
+    assert given_ms(rfc3339(ms) or "") == ms
 
 
 @pytest.mark.parametrize("text", ["2024-01-01T00:00:00", "2024-01-01", "yesterday", ""])
 def test_an_instant_needs_a_zone(text: str) -> None:
     with pytest.raises(UsageError, match="no instant"):
-        instant_ms(text)
+        given_ms(text)
 
 
 @pytest.mark.parametrize("text", ["", "1", ":", "1:", ":1", "a:1", "-1:1", "1:1:1"])

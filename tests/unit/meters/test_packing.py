@@ -67,7 +67,9 @@ def test_the_decoder_writes_what_pack_writes() -> None:
         assert pack(unpack(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "1", "1\x1ea\x1fb", "1\x1ea\x1fb\x1fc\x1fd\x1fe\x1f1\x1fday\x1f2\x1f3\x1e1\x1e\x1e"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1\x1ea\x1fb", "1\x1ea\x1fb\x1fc\x1fd\x1fe\x1f1\x1fday\x1f2\x1f3\x1e1\x1e\x1e"]
+)
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="fields are not a"):
         unpack(text)

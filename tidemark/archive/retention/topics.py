@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
-from tidemark.archive.index import EPOCH, Index
+from tidemark.archive.index import Index
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.archive.source import Source
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import KafkaSettings, Settings
+from udfs.values import epoch_ms
 
 DAY_MS = 86_400_000
 KEPT_FOR_EVER = -1
@@ -67,7 +68,7 @@ def _shorter(seconds: int, why: str, wanted_ms: int) -> str:
 
 def _not_archived(source: Source, index: Index, topic: str, now: datetime, wanted_ms: int) -> str:
     """Why records would go that no archive has: which partition, and how many."""
-    due = source.offsets_at(topic, (now - timedelta(milliseconds=wanted_ms) - EPOCH) // timedelta(milliseconds=1))
+    due = source.offsets_at(topic, epoch_ms(now) - wanted_ms)
     begins, archived = source.begins(topic), index.next_offsets(topic)
     for partition, offset in due.items():
         begin = max(begins[partition], archived.get(partition, 0))
