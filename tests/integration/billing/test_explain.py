@@ -282,7 +282,7 @@ def test_what_is_asked_on_the_command_line_is_answered_or_refused(run: Pipeline)
     document = json.loads(text)
     first = next(one for one in document["events"] if one["event_id"] == "e-1")
     assert (first["time"], first["properties"], first["copies_dropped"]) == (
-        "2024-03-01T00:01:00.000Z", {"region": "us", "user": "u1"}, 1
+        "2024-03-01T00:01:00Z", {"region": "us", "user": "u1"}, 1
     )  # fmt: skip
     code, text = invoke(settings, "trace", "e-0", "--tenant", "acme", "--json")
     assert (code, json.loads(text)["events"][0]["copies_dropped"]) == (0, 3)

@@ -39,7 +39,7 @@ CALLS = {
     ("sned",): set(),
     PERIOD: set(),
     ("settings", "--check"): set(),
-    ("usage", "--help"): {"psycopg", "redis", "kafka"},
+    ("usage", "--help"): {"psycopg", "redis"},
     ("send", "--help"): {"kafka"},
     ("explain", "--help"): {"psycopg", "redis", "kafka", "requests"},
 }

@@ -83,5 +83,5 @@ def test_a_line_of_the_log_is_json_with_an_instant_in_utc(capsys: pytest.Capture
     logger("limits")("looked", nudged=3, error="ü\n")
     (text,) = capsys.readouterr().err.splitlines()
     line = json.loads(text)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("at"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", line.pop("at"))
     assert line == {"component": "limits", "event": "looked", "nudged": 3, "error": "ü\n"}

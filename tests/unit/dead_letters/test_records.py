@@ -23,8 +23,7 @@ from tidemark.dead_letters.records import (
     select,
     survey,
 )
-from udfs.events.dead_letter import DlqRecord, from_json, to_json
-from udfs.values import rfc3339
+from udfs.events.dead_letter import DlqRecord, arrival_text, from_json, to_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 RECORD = DlqRecord(
@@ -42,7 +41,7 @@ RECORD = DlqRecord(
         topic=TEXT,
         partition=st.integers(0, 2**31 - 1),
         offset=st.integers(0, 2**63 - 1),
-        arrival=st.none() | st.integers(-(10**14), 10**14).map(rfc3339),
+        arrival=st.none() | st.integers(-(10**14), 10**14).map(arrival_text),
         tenant_id=st.none() | TEXT,
         customer_id=st.none() | TEXT,
         event_id=st.none() | TEXT,
@@ -85,15 +84,15 @@ def test_text_that_is_no_record_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("ms", "text"),
     [
-        (0, "1970-01-01T00:00:00.000Z"), (-1, "1969-12-31T23:59:59.999Z"),
+        (0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59.999Z"),
         (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
         (253_402_300_799_999, "9999-12-31T23:59:59.999Z"), (253_402_300_800_000, None),
-        (-62_135_596_800_000, "0001-01-01T00:00:00.000Z"), (-62_135_596_800_001, None),
+        (-62_135_596_800_000, "0001-01-01T00:00:00Z"), (-62_135_596_800_001, None),
         (2**63 - 1, None), (-(2**63), None),
     ],
 )  # fmt: skip
 def test_an_arrival_is_text_in_the_years_1_to_9999_and_null_elsewhere(ms: int, text: str | None) -> None:
-    assert rfc3339(ms) == text
+    assert arrival_text(ms) == text
 
 
 def letter(at: str = "0:0", **fields: object) -> Letter:
@@ -180,12 +179,12 @@ def test_original_bytes_and_arrival_come_back() -> None:
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
 def test_an_arrival_is_read_back_to_the_millisecond(ms: int) -> None:
-    assert given_ms(rfc3339(ms) or "") == ms
+    assert given_ms(arrival_text(ms) or "") == ms
 
 
 @pytest.mark.parametrize("text", ["2024-01-01T00:00:00", "2024-01-01", "yesterday", ""])
 def test_an_instant_needs_a_zone(text: str) -> None:
-    with pytest.raises(UsageError, match="no instant"):
+    with pytest.raises(UsageError, match="is not an RFC 3339 instant"):
         given_ms(text)
 
 

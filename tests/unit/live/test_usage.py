@@ -24,7 +24,6 @@ JANUARY = Total("2013-01-01T00:00:00Z", "2013-02-01T00:00:00Z", 3, "12.5")
     ],
 )  # fmt: skip
 def test_a_decimal_has_one_text(value: str, text: str) -> None:
-    assert plain(value) == text
     assert plain(Decimal(value)) == text
 
 
