@@ -19,7 +19,7 @@ from tidemark.core.service import logger, repeat
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
 from tidemark_client.keys import marker_key
-from udfs.limits.cache import LimitBook
+from udfs.limits.cache import LimitCache
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
 from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, limit_status_of, queue
@@ -130,7 +130,7 @@ class Keeper:
         self._marker = marker_key(settings.names.redis_prefix)
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
-        self._book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
+        self._book = LimitCache(source, source, refresh_s=0, cache_size=10_000_000)
         self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
 
     def refresh(self) -> Refresh:

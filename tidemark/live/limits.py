@@ -25,7 +25,7 @@ from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.limits.cache import LimitBook
+from udfs.limits.cache import LimitCache
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
@@ -100,7 +100,7 @@ class LimitKeeper:
         self._settings = settings
         self._clock_ms = clock_ms
         source = PostgresLimitSource(settings.postgres.url, TIMEOUT_MS, settings.catalog.schema_name)
-        self.book = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
+        self.book = LimitCache(source, source, refresh_s=0, cache_size=10_000_000)
         self._source = source
         self._catalog_source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
         self._catalog = Catalog(self._catalog_source, 1, 10_000_000)

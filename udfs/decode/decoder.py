@@ -163,9 +163,9 @@ class Decoder:
                 read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
                 self._refuse(batch, row, error, envelope, read)
         # Step 4
-        for row, event, found in partly:
+        for row, event, refused in partly:
             read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
-            self._tell_partial(batch, row, found, read)
+            self._report_partial(batch, row, refused, read)
         return batch
 
     def _measure(
@@ -219,7 +219,7 @@ class Decoder:
             detail = f"its event time is {-late_ms} ms after its arrival; the limit is {policy.future_tolerance_ms} ms."
             raise Rejected(Reason.IN_FUTURE, detail)
 
-    def _tell_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
+    def _report_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
         # Not where the event is outside the scope, or its customer has no period.
         if batch.measurements[row] is not None:
             batch.rejects[row] = self._dead_letters.partial(read, refusals)
