@@ -1,4 +1,4 @@
-"""What makes each start and each end of a condition one alert, on a mini-cluster: the status before, and transitions."""
+"""What makes each start and each end of a condition one alert, on a mini-cluster: the last status, and transitions."""
 
 from __future__ import annotations
 
