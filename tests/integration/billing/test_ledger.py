@@ -39,6 +39,7 @@ from tidemark.reconcile import drift_store as reconcile_store
 from tidemark.reconcile.drift_store import Done
 from tidemark.reconcile.findings import Finding, Outcome
 from tidemark.reconcile.sample import Wanted
+from udfs.values import rfc3339
 
 STEPS = 60
 REPLAYS = ("r1", "r2")
