@@ -12,7 +12,7 @@ COLUMNS = "fingerprint STRING, status STRING, tenant_id STRING, body STRING, see
 
 
 def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str, str, int]]:
-    """Fingerprint, body and turn of what passes, given `fingerprint,status` in their order."""
+    """Fingerprint, body and transition of what passes, given `fingerprint,status` in their order."""
     env.get_config().set("parallelism.default", "1")
     file.write_text("".join(f"{alert},acme,{place}\n" for place, alert in enumerate(alerts)))
     env.execute_sql(

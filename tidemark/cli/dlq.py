@@ -12,7 +12,6 @@ from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, 
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_ms
 from tidemark.dead_letters import tool

@@ -18,10 +18,9 @@ from tidemark.billing.moments import moment
 from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import load
-from udfs.values import instant, plain, rfc3339
 from tidemark.core.times import given_ms
+from udfs.values import instant, plain, rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 

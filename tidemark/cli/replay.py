@@ -13,7 +13,7 @@ from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import postgres
-from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_instant
 from tidemark.live import active_version
@@ -67,8 +67,9 @@ def start(
     """Start a replay, and wait with progress until it is caught up; `resume` continues it after an interruption."""
     settings = load(run_id=run_id)
     request = run.Request(
-        replay_id, by or getpass.getuser(), given_instant(start_at, "--from"), given_instant(end, "--to") if end else None,
-        tenant or (), given_instant(catalog_at, "--catalog-at") if catalog_at else None, from_archive, rate,
+        replay_id, by or getpass.getuser(), given_instant(start_at, "--from"),
+        given_instant(end, "--to") if end else None, tenant or (),
+        given_instant(catalog_at, "--catalog-at") if catalog_at else None, from_archive, rate,
     )  # fmt: skip
     for name in tenant or ():
         known(settings, name)

@@ -13,7 +13,6 @@ import typer
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, draw, emit, say
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_ms
 from tidemark.live import leaderboard, usage_rows

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings
 from tidemark.core.times import given_ms
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
@@ -18,7 +17,6 @@ from tidemark.dead_letters.log import RedriveLog, source_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
 from tidemark.dead_letters.records import DeadLetter, arrival_ms
 from tidemark.dead_letters.validate import Validation, Validator
-
 from udfs.events.envelope import Envelope, wrap
 from udfs.values import rfc3339
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
 from tidemark.core.times import given_ms

@@ -22,7 +22,7 @@ from tidemark_client.keys import marker_key
 from udfs.limits.cache import LimitCache
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, queue, limit_status_of
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, limit_status_of, queue
 
 log = logger("live")
 

@@ -33,7 +33,7 @@ from udfs.limits.cache import LimitCache
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import LiveTotal, queue, limit_status_of
+from udfs.live.counters import LiveTotal, limit_status_of, queue
 from udfs.live.publisher import HEARTBEAT
 from udfs.values import plain
 

@@ -298,7 +298,7 @@ def test_what_one_meter_refused_is_traced_and_explained_before_and_after_it_is_r
     assert before.answer == f"{name} of acme was counted once. Refused by users alone."
     assert before.counted is not None
     assert {one.meter for one in before.counted.fed} == {"calls", "bytes", "storage"}
-    now_ms = millis(START + timedelta(minutes=EVENTS + 10))
+    now_ms = epoch_ms(START + timedelta(minutes=EVENTS + 10))
     plan = redrive.load_plan(settings, {"meter": "users"}, parse_fixes(['properties.user="u9"']), clock=lambda: now_ms)
     assert redrive.send(settings, plan, clock=lambda: now_ms).sent == 1
     wait_redriven(settings)

@@ -24,7 +24,7 @@ from tests.integration.storage import own_run
 from tidemark.billing import close as ledger_close
 from tidemark.billing import outbox, periods, store
 from tidemark.billing.drift import open_drift
-from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, same
 from tidemark.billing.messages import Context, LedgerReader
 from tidemark.billing.refusals import DeadLetterCounts
 from tidemark.billing.sources import ActiveVersions

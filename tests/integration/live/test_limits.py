@@ -195,7 +195,9 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
         own_redis.client.flushall()
         assert reader.check(str(run.run_id), "c-7", "sync_seats").reason == "not_rebuilt"
         # Given a total that the job wrote since, when all are written back, then it stays.
-        newer = LiveTotal(str(run.run_id), "c-8", "sync_seats", *month_ms(), 101, 101, "101", limit_status="", revision=0)
+        newer = LiveTotal(
+            str(run.run_id), "c-8", "sync_seats", *month_ms(), 101, 101, "101", limit_status="", revision=0
+        )
         pipeline = own_redis.client.pipeline(transaction=False)
         queue(pipeline, run.names.redis_prefix, [newer], now_ms=0, grace_ms=10**9, strict=False)
         pipeline.execute()

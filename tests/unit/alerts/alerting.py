@@ -9,8 +9,8 @@ from typing import Any
 from tidemark.alerts.notification import Notification
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.alerts.router import AlertRouter, Budget, Earlier
-from udfs.alerts.event import Alert, Severity, Status, fingerprint
 from tidemark.core.times import given_ms
+from udfs.alerts.event import Alert, Severity, Status, fingerprint
 
 # A century ahead: no group is closed by the clock while a test runs.
 TEN = given_ms("2126-07-01T10:00:00Z")

@@ -12,7 +12,6 @@ from tidemark.billing.decide import _accepted as accepted
 from tidemark.billing.guard import jumped, too_many
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import Moment, day_start, moment
-from tidemark.billing.periods import millis
 from tidemark.billing.preview import Preview
 from tidemark.billing.refusals import Refusal
 from tidemark.billing.scope import Scope

@@ -73,7 +73,7 @@ def test_what_one_meter_refused_is_counted_beside_the_event_when_it_is_redriven(
     (answer,) = summaries(*hits)
     assert answer == (
         "e-1 of acme was counted once. 2 copies of it were dropped. Rejected by users only. "
-        "Refused at first, redriven and counted by bytes."
+        "Rejected at first, redriven and counted by bytes."
     )
 
 
