@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Close every period whose end + grace lies behind the arrival watermark; exit code 1 when one is refused.",
     ),
     "ledger": ("ledger", "Closed periods and corrections."),
-    "explain": ("ledger", "Show what a number is made of: its versions, and the offsets of the events in it."),
+    "explain": ("ledger", "Show what is behind a number: its versions, and the offsets of its events."),
     "trace": (
         "trace",
         "Show every record with an event id, which one was counted, and its totals; exit code 1 without a record.",
@@ -61,16 +61,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "period",
         "Print the billing period that contains an instant: start and end (exclusive), and how they were found.",
     ),
-    "reconcile": ("reconcile", "Numbers against where they came from."),
-    "replay": ("replay", "Rebuild usage as a second version, compare, switch, switch back."),
-    "archive": ("archive", "Raw records in Parquet, beyond what Kafka keeps."),
+    "reconcile": ("reconcile", "Compare numbers with their sources."),
+    "replay": ("replay", "Rebuild usage as a second version, compare, promote, revert."),
+    "archive": ("archive", "Raw records in Parquet, beyond the retention of Kafka."),
     "erase": (
         "archive",
-        "Erase from the archive what metering does not read of a customer's events; totals stay as they are.",
+        "Erase the parts of a customer's events that metering does not read from the archive; totals stay as they are.",
     ),
     "retention": (
         "retention",
-        "Take the steps that the settings of `retention` ask for; refused ones make the exit code 1.",
+        "Execute the steps that the settings of `retention` define; exit code 1 if a step is refused.",
     ),
     "dry-run": (
         "dry_run",

@@ -303,7 +303,7 @@ def test_what_one_meter_refused_is_traced_and_explained_before_and_after_it_is_r
     assert redrive.send(settings, plan, clock=lambda: now_ms).sent == 1
     wait_redriven(settings)
     (after,) = trace(settings, name)
-    assert after.answer == f"{name} of acme was counted once. Refused at first, redriven and counted by users."
+    assert after.answer == f"{name} of acme was counted once. Rejected at first, redriven and counted by users."
     assert (after.count("counted"), after.count("copy"), after.count("rejected")) == (2, 0, 0)
     (again,) = [hit for hit in after.hits if hit.topic == settings.topics.redrive]
     assert [(one.meter, one.amount) for one in again.fed] == [("users", 1)]

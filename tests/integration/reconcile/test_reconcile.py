@@ -144,7 +144,7 @@ def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.
     monkeypatch.setattr(reconcile, "recompute", kept)
     yield counted.settings
     with connected(counted.settings) as connection:
-        connection.execute("TRUNCATE drift, reconcile_run, reconcile_alarm, producer_manifest, invoiced")
+        connection.execute("TRUNCATE drift, void_finding, reconcile_run, reconcile_alarm, producer_manifest, invoiced")
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def test_a_cell_that_says_nothing_exact_is_refused(tmp_path: Path, read: Any, wr
 def test_a_line_that_is_no_json_object_is_refused(tmp_path: Path, line: str) -> None:
     file = tmp_path / "rows.ndjson"
     file.write_text(line)
-    with pytest.raises(UsageError, match="line 1 is not (a )?JSON"):
+    with pytest.raises(UsageError, match=r"line 1 is not (a )?JSON"):
         read_rows(file, COLUMNS)
 
 
