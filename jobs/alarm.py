@@ -16,7 +16,8 @@ from psycopg.types.json import Jsonb
 from tidemark.core.kafka import Sender
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
-from udfs.alerts.event import Alert, Status, rfc3339, to_json
+from udfs.alerts.event import Alert, Status, to_json
+from udfs.values import epoch_ms, rfc3339
 
 # A broker restart takes about 10 s; what could not be sent by then is sent by the next run.
 SEND_STALL_S = 20.0
@@ -97,7 +98,7 @@ class Alarm:
     ) -> list[str]:  # fmt: skip
         found = [] if announced else [self._alert(settings, since, "firing", since, evidence)]
         if resolved_at is not None:
-            shown = {**self.ended, "since": rfc3339(_ms(since))}
+            shown = {**self.ended, "since": rfc3339(since)}
             found.append(self._alert(settings, since, "resolved", resolved_at, shown))
         return found
 
@@ -106,11 +107,7 @@ class Alarm:
     ) -> str:
         name = json.dumps([settings.names.alerts, self.type, since.astimezone(UTC).isoformat(), status])
         event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-        return to_json(self.make(status, evidence=evidence, at_ms=_ms(at), event_id=event_id))
+        return to_json(self.make(status, evidence=evidence, at_ms=epoch_ms(at), event_id=event_id))
 
     def _sql(self, statement: str, names: Names) -> sql.Composed:
         return sql.SQL(statement).format(table=sql.Identifier(names.billing_schema, self.table))
-
-
-def _ms(at: datetime) -> int:
-    return int(at.timestamp() * 1_000)

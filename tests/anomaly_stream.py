@@ -19,11 +19,11 @@ from typing import Any
 
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
-from udfs.alerts.event import rfc3339
 from udfs.anomaly.alerts import AlertRow, row_of
 from udfs.anomaly.detector import replay
 from udfs.anomaly.series import Minute, Series
 from udfs.anomaly.tuning import HOUR_MS, MINUTE_MS, Tuning
+from udfs.values import rfc3339
 
 BEGIN_MS = int(datetime(2024, 3, 4, tzinfo=UTC).timestamp()) * 1_000
 DAYS = 5

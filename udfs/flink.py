@@ -15,7 +15,7 @@ from udfs.catalog.cache import Catalog
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder
 from udfs.decode.pace import Pace
-from udfs.limits.cache import LimitBook
+from udfs.limits.cache import LimitCache
 from udfs.limits.packing import packed_candidates
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.watch import LimitWatch
@@ -46,7 +46,7 @@ class CatalogOptions:
     postgres_url:
         Its database.
     refresh_s, max_age_s:
-        How often it is looked at again, and the age at which workers stop and wait, in seconds.
+        How often it is read again, and the age at which workers stop and wait, in seconds.
     cache_size:
         Customers kept.
     schema:
@@ -79,7 +79,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         self._events_per_s = events_per_s
 
     def open(self, function_context: FunctionContext) -> None:
-        """Load the catalog; waits, and says so, while the database is away."""
+        """Load the catalog; waits, and logs that, while the database is down."""
         options = self._options
         source = PostgresCatalogSource(options.postgres_url, options.schema)
         catalog = Catalog(source, options.refresh_s, options.cache_size, max_age_s=options.max_age_s)
@@ -131,8 +131,8 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
 
     def open(self, function_context: FunctionContext) -> None:
         """Prepare the publisher; neither Redis nor the database need be there."""
-        self._book = limit_book(self._options)
-        watch = LimitWatch(self._book, lambda: time.time_ns() // 1_000_000)
+        self._cache = limit_cache(self._options)
+        watch = LimitWatch(self._cache, lambda: time.time_ns() // 1_000_000)
         password = os.environ.get(REDIS_PASSWORD_ENV)
         self._publisher = LivePublisher(self._settings, watch, password)
         metrics = function_context.get_metric_group().add_group("tidemark")
@@ -140,25 +140,27 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
         self._unknown = metrics.counter("limitsUnknown")
+        self._invalid = metrics.counter("liveInvalid")
 
     def close(self) -> None:
-        """End the thread that watches the limits."""
-        self._book.close()
+        """End the thread that refreshes the limits."""
+        self._cache.close()
         self._publisher.close()
 
     def eval(self, packed: pd.Series) -> pd.Series:
-        """A column of packed changes (`udfs.live.publisher.unpack_change`) to one of packed candidates or null."""
+        """A column of `udfs.wire.LIVE_CHANGE` to one of `udfs.wire.CANDIDATE`, several in a text, or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)
         self._dropped.inc(outcome.dropped)
         self._unknown.inc(outcome.unknown)
-        return pd.Series([packed_candidates(found) for found in outcome.alerts], dtype=object)
+        self._invalid.inc(outcome.invalid)
+        return pd.Series([packed_candidates(alerts) for alerts in outcome.alerts], dtype=object)
 
 
-def limit_book(options: CatalogOptions) -> LimitBook:
-    """The limits of a catalog, refreshed twice as often as it may change: half of the time for each of two looks."""
-    return LimitBook(
+def limit_cache(options: CatalogOptions) -> LimitCache:
+    """The limits of a catalog, refreshed twice as often as it may change: half the time for each of two."""
+    return LimitCache(
         PostgresLimitSource(options.postgres_url, LIMIT_REFRESH_TIMEOUT_MS, options.schema),
         PostgresLimitSource(options.postgres_url, LIMIT_LOOKUP_TIMEOUT_MS, options.schema),
         refresh_s=options.refresh_s / 2,

@@ -1,4 +1,4 @@
--- Alerts of a tenant in one partition: nobody must read the end of a condition before its begin.
+-- Alerts of a tenant in one partition: no reader may see the end of a condition before its start.
 CREATE TEMPORARY TABLE alerts_sink (
     tenant_id STRING,
     record    STRING

@@ -1,4 +1,4 @@
--- What `meter` committed; read_committed, so an aborted transaction is never judged. The watermark is on the column that
+-- What `meter` committed; read_committed, so an aborted transaction is never evaluated. The watermark is on the column that
 -- comes with the record, so it is pushed into the source and kept per partition.
 CREATE TEMPORARY TABLE deltas (
     tenant_id   STRING,

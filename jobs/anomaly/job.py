@@ -16,11 +16,18 @@ from tidemark.core.settings import Settings
 from udfs.anomaly.tuning import Tuning
 from udfs.anomaly.zones import zones_of
 from udfs.flink_anomaly import ALERT_ROW, DetectAnomalies
+from udfs.wire import WATCHED_SERIES
 
 JOB = "anomaly"
 INSERTS = ("insert_alerts", "insert_anomaly")
 # The state of the detectors is found by this when the job is restored.
 DETECTOR_UID = "detect-anomalies"
+# Keys of the series that are watched, as SQL.
+SERIES = {
+    "customer_series": WATCHED_SERIES.packed(kind="'customer'"),
+    "meter_series": WATCHED_SERIES.packed(kind="'meter'", customer_id="''"),
+    "tenant_series": WATCHED_SERIES.packed(kind="'tenant'", customer_id="''", meter="''"),
+}
 
 
 def configure(env: StreamTableEnvironment, settings: Settings) -> None:
@@ -62,7 +69,7 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
     for table in (*sources, "alerts_sink", "anomaly_sink"):
         env.execute_sql(statement(JOB, table, **values))
     env.create_temporary_view("happenings", env.sql_query(statement(JOB, "happenings", **values)))
-    return env.sql_query(statement(JOB, "minutes"))
+    return env.sql_query(statement(JOB, "minutes", **SERIES))
 
 
 def build(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> StatementSet:

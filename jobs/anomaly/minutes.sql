@@ -1,10 +1,11 @@
 -- One row a minute and series, for Python: a meter of a customer, a meter of a tenant, and the events of a tenant with its
--- dead letters. Only rows without a part add up to a volume. Decimals travel as text, and the key in one column.
+-- dead letters. Only rows without a part add up to a volume. Decimals travel as text, and the key in one column
+-- (udfs.wire.WatchedSeries).
 SELECT
     CASE
-        WHEN customer_id IS NOT NULL THEN CONCAT_WS(U&'\001f', 'customer', tenant_id, customer_id, meter)
-        WHEN meter IS NOT NULL THEN CONCAT_WS(U&'\001f', 'meter', tenant_id, '', meter)
-        ELSE CONCAT_WS(U&'\001f', 'tenant', tenant_id, '', '')
+        WHEN customer_id IS NOT NULL THEN $customer_series
+        WHEN meter IS NOT NULL THEN $meter_series
+        ELSE $tenant_series
     END AS series,
     TIMESTAMPDIFF(MINUTE, TIMESTAMP '1970-01-01 00:00:00', window_start) AS at_minute,
     CASE WHEN meter IS NULL THEN events ELSE samples END AS n,

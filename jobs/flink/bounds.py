@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tidemark.core.errors import UsageError
+from udfs.values import epoch_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _side(side: str, text: str) -> dict[str, str]:
         raise _wrong(side, text) from None
     if instant.tzinfo is None:
         raise _wrong(side, text)
-    millis = int(instant.timestamp() * 1000)
+    millis = epoch_ms(instant)
     return {f"scan.{side}.mode": "timestamp", f"scan.{side}.timestamp-millis": str(millis)}
 
 

@@ -1,5 +1,5 @@
 -- First wins. On processing time it is insert-only and keeps one boolean per key, in a bounded run too. What single meters
--- refused of an event goes through it as well: of copies it is told once, and they are no loss.
+-- refused of an event goes through it as well: it is reported once for all copies, and they are no loss.
 SELECT measurements, partial_rejects, source_partition, source_offset, arrival, proc_time
 FROM (
     SELECT

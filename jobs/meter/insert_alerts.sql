@@ -1,5 +1,5 @@
 INSERT INTO alerts_sink
 SELECT
     tenant_id,
-    CONCAT('{"id":"', MD5(CONCAT(fingerprint, ':', CAST(turn AS STRING))), '",', body)
+    CONCAT('{"id":"', MD5(CONCAT(fingerprint, ':', CAST(transition AS STRING))), '",', body)
 FROM alert_news

@@ -15,12 +15,27 @@ from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
 from udfs.flink import CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
 from udfs.live.publisher import LiveSettings
+from udfs.values import MAX_RFC3339_MS, MIN_RFC3339_MS
+from udfs.wire import CANDIDATE, HEADS, LIVE_CHANGE, MEASUREMENT, PARTIAL_REJECTS, SERIES, rows
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (
     "decoded", "first_seen", "dead_letters", "measurements", "ticks", "deltas", "first_values", "live_changes",
     "period_totals", "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
+
+# What the views say of packed columns, from their layouts.
+LAYOUTS = {
+    "measurement_rows": MEASUREMENT.rows("measurements"),
+    "measurement_columns": MEASUREMENT.columns("measurement"),
+    "measurement_samples": MEASUREMENT.column("samples", "measurement"),
+    "series_columns": SERIES.columns("series"),
+    "partial_heads": rows(PARTIAL_REJECTS.column("heads", "partial_rejects"), HEADS),
+    "partial_common": PARTIAL_REJECTS.column("common", "partial_rejects"),
+    "live_change": LIVE_CHANGE.packed(),
+    "candidate_rows": CANDIDATE.rows("candidates"),
+    "candidate_columns": CANDIDATE.columns("candidate"),
+}
 
 
 def configure(env: TableEnvironment, settings: Settings) -> None:
@@ -72,12 +87,13 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
         "tick_on": "arrival" if bounds.bounded else "proc_time",
         "tick": interval(settings.meter.bounded_tick_s if bounds.bounded else settings.meter.tick_ms / 1_000),
-        "nudges_topic": names.reevaluations,
-        "nudged": "" if bounds.bounded else statement("meter", "nudged"),
+        "reevaluations_topic": names.reevaluations,
+        "reevaluation_rows": "" if bounds.bounded else reevaluation_rows(settings),
+        **LAYOUTS,
     }
     env.execute_sql(statement("meter", "raw_events", **values))
     if not bounds.bounded:
-        env.execute_sql(statement("meter", "nudges", **{**values, "group": names.group("meter-nudges")}))
+        env.execute_sql(statement("meter", "reevaluations", **{**values, "group": names.group("meter-reevaluations")}))
     for view in VIEWS:
         # A view made of a Table is one object to the planner, so what two sinks share is planned once; a view made by
         # CREATE VIEW is expanded anew for each sink.
@@ -91,6 +107,13 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 exactly_once=options.exactly_once(settings, names.transactions(sink)),
             ),
         )
+
+
+def reevaluation_rows(settings: Settings) -> str:
+    """The part of the view `live_changes` that a live run alone has: valid requests, as changes that add nothing."""
+    future_ms = settings.events.future_tolerance_s * 1_000
+    bounds = {"min_ms": MIN_RFC3339_MS, "max_ms": MAX_RFC3339_MS}
+    return statement("meter", "reevaluation_rows", future_tolerance_ms=future_ms, **bounds)
 
 
 def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str, Any]:

@@ -1,5 +1,5 @@
--- What changes live counters: additive parts as they are, a value of a unique meter when it is new, and nudges, which add
--- nothing. A bounded run has no nudges: it looks at no counter later than its last event.
+-- What changes live counters: additive parts as they are, a value of a unique meter when it is new, and reevaluations,
+-- which add nothing. A bounded run has none of these: it evaluates no counter later than its last event.
 SELECT
     tenant_id, customer_id, meter, period_start_ms, period_end_ms, n, samples, total, lo, hi, latest,
     dims, minute_ms AS at_ms, tick_time
@@ -12,4 +12,4 @@ SELECT
     CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS STRING),
     dims, minute_ms, tick_time
 FROM first_values
-$nudged
+$reevaluation_rows

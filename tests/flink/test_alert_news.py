@@ -1,4 +1,4 @@
-"""What makes each begin and each end of a condition one alert, on a mini-cluster: the status before, and the turn."""
+"""What makes each start and each end of a condition one alert, on a mini-cluster: the last status, and transitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = "fingerprint STRING, status STRING, tenant_id STRING, body STRING, see
 
 
 def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str, str, int]]:
-    """Fingerprint, body and turn of what passes, given `fingerprint,status` in their order."""
+    """Fingerprint, body and transition of what passes, given `fingerprint,status` in their order."""
     env.get_config().set("parallelism.default", "1")
     file.write_text("".join(f"{alert},acme,{place}\n" for place, alert in enumerate(alerts)))
     env.execute_sql(
@@ -21,7 +21,7 @@ def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str
     )
     for view in ("alert_statuses", "alert_news"):
         env.create_temporary_view(view, env.sql_query(statement("meter", view)))
-    with env.execute_sql("SELECT fingerprint, body, turn FROM alert_news").collect() as rows:
+    with env.execute_sql("SELECT fingerprint, body, transition FROM alert_news").collect() as rows:
         return [(row[0], row[1], row[2]) for row in rows]
 
 

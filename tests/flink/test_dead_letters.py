@@ -9,6 +9,7 @@ from pathlib import Path
 from pyflink.table import TableEnvironment
 
 from jobs.flink.statements import statement
+from jobs.meter.job import LAYOUTS
 from tests.unit.strategies import decoded, decoder, meters_of, raw_event
 from udfs.events.dead_letter import DlqRecord, from_json
 from udfs.meters.meter import Meter
@@ -26,7 +27,7 @@ def written(env: TableEnvironment, file: Path) -> list[DlqRecord]:
         ) WITH ('connector' = 'filesystem', 'path' = 'file://{file}', 'format' = 'json')"""
     )
     for name in ("first_seen", "dead_letters"):
-        env.create_temporary_view(name, env.sql_query(statement("meter", name)))
+        env.create_temporary_view(name, env.sql_query(statement("meter", name, **LAYOUTS)))
     with env.from_path("dead_letters").execute().collect() as rows:
         return [from_json(row[0]) for row in rows]
 

@@ -57,20 +57,22 @@ def test_a_total_is_published_once(plan: Plan) -> None:
     assert len(described(plan, "publish_live(")) == 1
 
 
-def test_a_bounded_run_has_no_nudges_and_a_live_one_reads_them_once(plan: Plan, request: pytest.FixtureRequest) -> None:
-    scans = [scan for scan in described(plan, "TableSourceScan") if "nudges" in scan]
+def test_a_bounded_run_reads_no_reevaluations_and_a_live_one_reads_them_once(
+    plan: Plan, request: pytest.FixtureRequest
+) -> None:
+    scans = [scan for scan in described(plan, "TableSourceScan") if "reevaluations" in scan]
     assert len(scans) == (0 if "bounded" in request.node.name.split("[")[-1] else 1)
 
 
 def test_totals_and_the_news_of_a_condition_are_kept_in_three_insert_only_windows(plan: Plan) -> None:
-    totals, before, turn = sorted(
+    totals, before, transition = sorted(
         described(plan, "OverAggregate("), key=lambda one: ("fingerprint" in one, "LAG" not in one)
     )
     assert "partitionBy=[tenant_id, customer_id, meter, period_start_ms]" in totals
     assert "partitionBy=[fingerprint]" in before
     assert "LAG(status)" in before
-    assert "partitionBy=[fingerprint]" in turn
-    assert "COUNT(*)" in turn
+    assert "partitionBy=[fingerprint]" in transition
+    assert "COUNT(*)" in transition
 
 
 def test_events_and_unique_values_are_deduplicated_once_and_only_inserted(plan: Plan) -> None:

@@ -13,6 +13,7 @@ from pyflink.table import TableEnvironment
 from pyflink.table.expressions import col
 
 from jobs.flink.statements import interval, statement
+from jobs.meter.job import LAYOUTS
 from udfs.meters.packing import Packed, pack
 
 VIEWS = ("measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals")
@@ -54,7 +55,7 @@ class Views:
                 'json.timestamp-format.standard' = 'ISO-8601')"""
         )
         for name in VIEWS:
-            text = statement("meter", name, tick_on="arrival", tick=interval(60), nudged="")
+            text = statement("meter", name, tick_on="arrival", tick=interval(60), reevaluation_rows="", **LAYOUTS)
             self._env.create_temporary_view(name, self._env.sql_query(text))
         table = self._env.from_path(view)
         columns = table.get_schema().get_field_names()

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from tidemark.oracle.oracle import statement_named
-from udfs.decimals import canonical
+from udfs.values import canonical
 
 EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
 EDGES = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal, LiteralString
 
@@ -134,8 +134,3 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
             return cursor.execute(_STATS, [days]).fetchall()
 
     return run_once(settings.postgres, "alerts", counted, settings.names.usage_schema, timeout_ms=STATEMENT_TIMEOUT_MS)
-
-
-def shown(at: datetime) -> str:
-    """UTC with milliseconds and a Z."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import LiteralString
 
@@ -15,6 +15,7 @@ from tidemark.alerts.notification import LISTED, Notification
 from tidemark.alerts.router import Budget, Earlier
 from tidemark.alerts.stored_events import events_of
 from udfs.alerts.event import Alert, Severity, to_event
+from udfs.values import instant
 
 _RECORD: LiteralString = """
 INSERT INTO alert (alert_id, source, fingerprint, type, status, severity, impact_severity, tenant_id, customer_id,
@@ -171,7 +172,7 @@ def _row(notification: Notification) -> tuple[object, ...]:
 
 
 def _instant(at_ms: int | None) -> datetime | None:
-    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1_000, UTC)
+    return None if at_ms is None else instant(at_ms)
 
 
 def _number(text: str | None) -> Decimal | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, LiteralString
 
@@ -13,7 +13,8 @@ import psycopg
 
 from tidemark.alerts.grouping import DAY_MS, family
 from tidemark.alerts.impact import Weight
-from udfs.alerts.event import Alert, rfc3339
+from udfs.alerts.event import Alert
+from udfs.values import instant, plain, rfc3339
 
 # All reading for one batch; what is not read by then is left out: alerts go on without.
 BUDGET_S = 3.0
@@ -148,7 +149,7 @@ class Researcher:
         read_at, total = self._totals.get(key, (-TOTAL_AGE_S, None))
         if time.monotonic() - read_at < TOTAL_AGE_S:
             return total
-        given = {"tenant": key[0], "meter": key[1], "at": _instant(at_ms)}
+        given = {"tenant": key[0], "meter": key[1], "at": instant(at_ms)}
         rows = _rows(connection, clock, _TENANT, given)
         self._totals = {key: kept for key, kept in self._totals.items() if time.monotonic() - kept[0] < TOTAL_AGE_S}
         self._totals[key] = (time.monotonic(), rows[0][0] if rows else None)
@@ -192,8 +193,8 @@ def _with(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top
     more: dict[str, Any] = {}
     if last_day is not None:
         more["recent_rates"] = {
-            "last_hour": _plain(last_hour or Decimal(0)),
-            "last_day": _plain(last_day),
+            "last_hour": plain(round(last_hour or Decimal(0), 9)),
+            "last_day": plain(round(last_day, 9)),
             "per": "hour",
         }
     if top:
@@ -201,7 +202,7 @@ def _with(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top
     if similar:
         at = datetime.fromisoformat(similar.pop("at"))
         kept = {name: value for name, value in similar.items() if value is not None}
-        more["last_similar"] = {**kept, "at": rfc3339(round(at.timestamp() * 1_000))}
+        more["last_similar"] = {**kept, "at": rfc3339(at)}
     # What the sender saw itself is nearer to the moment.
     return replace(alert, evidence={**more, **alert.evidence})
 
@@ -211,8 +212,8 @@ def _given(alerts: Sequence[Alert]) -> dict[str, list[Any]]:
         "tenants": [alert.tenant_id for alert in alerts],
         "customers": [alert.customer_id for alert in alerts],
         "meters": [alert.meter for alert in alerts],
-        "ats": [_instant(_usage_ms(alert)) for alert in alerts],
-        "seen": [_instant(alert.at_ms) for alert in alerts],
+        "ats": [instant(_usage_ms(alert)) for alert in alerts],
+        "seen": [instant(alert.at_ms) for alert in alerts],
         "families": [family(alert.type).partition(".")[0] for alert in alerts],
         "ids": [alert.id for alert in alerts],
     }
@@ -227,17 +228,8 @@ def _chunks(places: Sequence[int]) -> list[Sequence[int]]:
     return [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
 
 
-def _instant(at_ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
-
-
 def _decimal(text: str | None) -> Decimal | None:
     try:
         return Decimal(text) if text is not None else None
     except InvalidOperation:
         return None
-
-
-def _plain(number: Decimal) -> str:
-    text = format(round(number, 9), "f")
-    return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"

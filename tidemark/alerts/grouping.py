@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, rfc3339
+from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint
+from udfs.values import rfc3339
 
 # Until an alert can be read: the checkpoint that commits it, and one more that was under way. Measured p99: 2 s.
 SETTLE_MS = 5_000

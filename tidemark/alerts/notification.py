@@ -7,7 +7,8 @@ from typing import Any
 
 from tidemark.alerts.grouping import DAY_MS, summary, worst
 from tidemark.alerts.policy import ReceiverKind
-from udfs.alerts.event import Severity, Status, rfc3339
+from udfs.alerts.event import Severity, Status
+from udfs.values import rfc3339
 
 # Alerts that a notification shows whole, about 1.5 KiB each; it counts and names the ids of all.
 LISTED = 500

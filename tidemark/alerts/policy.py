@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, cast
 
-from udfs.alerts.event import Alert, Severity, epoch_ms, rfc3339
+from udfs.alerts.event import Alert, Severity
 from udfs.meters.meter import BEGINNING_MS
+from udfs.values import epoch_ms, parse_rfc3339, rfc3339
 
 ReceiverKind = Literal["pagerduty", "alertmanager", "slack", "webhook"]
 
@@ -139,4 +140,4 @@ def _matcher(body: Mapping[str, Any]) -> Matcher:
 
 
 def _window(body: Mapping[str, Any]) -> tuple[int, int]:
-    return epoch_ms(body["from"]), epoch_ms(body["until"])
+    return epoch_ms(parse_rfc3339(body["from"])), epoch_ms(parse_rfc3339(body["until"]))

@@ -10,7 +10,8 @@ from typing import Literal, Protocol
 from tidemark.alerts.grouping import DAY_MS, day_of, digest_id, due_ms, firing_id, group_key, resolved_id, window_ms
 from tidemark.alerts.notification import Notification
 from tidemark.alerts.policy import Policy, Receiver
-from udfs.alerts.event import Alert, Severity, Status, rfc3339, to_event
+from udfs.alerts.event import Alert, Severity, Status, to_event
+from udfs.values import rfc3339
 
 # Of an alert: in a notification or digest; suppressed by a rule; without receivers; taken before.
 Outcome = Literal["notified", "suppressed", "unrouted", "known"]

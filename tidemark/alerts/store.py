@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
 
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.catalog.policy import read_policy
+from udfs.values import instant
 
 _OFFSETS: LiteralString = "SELECT partition, next_offset FROM alert_intake WHERE topic = %s"
 _REMEMBER: LiteralString = """
@@ -44,13 +44,13 @@ def now_ms(connection: psycopg.Connection) -> int:
 
 def policy_between(connection: psycopg.Connection, first_ms: int, last_ms: int) -> Callable[[int], Policy]:
     """The policy by instant, for instants from the first to the last, UTC epoch ms."""
-    first, last = (datetime.fromtimestamp(ms / 1_000, UTC) for ms in (first_ms, last_ms))
+    first, last = (instant(ms) for ms in (first_ms, last_ms))
     changes = [row[0] for row in connection.execute(_CHANGES, {"first": first, "last": last})]
     starts = [first, *changes]
     rows = [read_policy(connection, start) for start in starts]
     policies = [policy_of((row.kind, row.name, row.body, row.version_ms) for row in version) for version in rows]
 
     def policy_at(at_ms: int) -> Policy:
-        return policies[bisect_right(starts, datetime.fromtimestamp(at_ms / 1_000, UTC)) - 1]
+        return policies[bisect_right(starts, instant(at_ms)) - 1]
 
     return policy_at

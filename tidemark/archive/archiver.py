@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from tidemark.archive import layout
-from tidemark.archive.index import File, Gap, Index, instant, writing
+from tidemark.archive.index import File, Gap, Index, writing
 from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import FILE_BYTES, Writer
 from tidemark.archive.source import Source, reading
@@ -22,6 +22,7 @@ from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Record
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings, TopicSettings
+from udfs.values import instant
 
 log = logger("archive")
 

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from tidemark.archive import layout
 from tidemark.archive.archiver import run_with, topics_of
-from tidemark.archive.index import File, Index, instant, opened, writing
+from tidemark.archive.index import File, Index, opened, writing
 from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import Writer
 from tidemark.archive.reader import read_file
@@ -32,6 +32,7 @@ from udfs.catalog.cache import CatalogUnavailable
 from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.meters.meter import Meter
+from udfs.values import instant, rfc3339
 
 # Values of events in alerts: group-by values, and samples.
 _EVENT_VALUES = ["top_dimensions", "samples"]
@@ -231,7 +232,7 @@ class _Erasure:
         return Erased(tuple(files), self._events, self._unreadable, alerts, self._subject.paths, self._kafka)
 
     def _row(self, erased: Erased, by: str) -> tuple[Any, ...]:
-        kafka = {topic: None if until is None else until.isoformat() for topic, until in erased.kafka.items()}
+        kafka = {topic: None if until is None else rfc3339(until) for topic, until in erased.kafka.items()}
         return (
             self._subject.tenant_id, self._subject.customer_id, by, len(erased.files), erased.events, erased.unreadable,
             erased.alerts, [*erased.kept], Jsonb(kafka),

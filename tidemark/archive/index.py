@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -15,10 +15,10 @@ from tidemark.core.errors import StandbyError, TidemarkError
 from tidemark.core.names import Names
 from tidemark.core.postgres import LOCK_TIMEOUT_S, connect, lock, use_schema
 from tidemark.core.settings import PostgresSettings
+from udfs.values import instant
 
 # A killed writer may hold the lock until Postgres notices; a longer wait means that another writer works.
 _LOCK_WAIT = "10s"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FILES: LiteralString = """
 SELECT topic, partition, day, first_offset, last_offset, rows, bytes, sha256, arrival_min, arrival_max, path
@@ -205,11 +205,6 @@ def writing(postgres: PostgresSettings, names: Names) -> Iterator[Index]:
             ) from None
         index.connection.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_TIMEOUT_S}s"))
         yield index
-
-
-def instant(ms: int) -> datetime:
-    """UTC instant of epoch milliseconds."""
-    return EPOCH + timedelta(milliseconds=ms)
 
 
 def as_json(entry: File | Gap) -> dict[str, Any]:

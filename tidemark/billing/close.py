@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.flink.rest import wait_until
 from tidemark.billing import alarm, delta_index, guard, heartbeat, outbox, store
 from tidemark.billing.decide import CloseRequest, decide
-from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Context
 from tidemark.billing.refusals import DeadLetterCounts, Refusal
 from tidemark.billing.scope import Scope
@@ -25,6 +25,7 @@ from tidemark.core.kafka import end_offsets
 from tidemark.core.postgres import connect
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
+from udfs.values import rfc3339
 
 log = logger("close")
 

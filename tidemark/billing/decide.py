@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 import psycopg
 
 from tidemark.billing import guard, periods, refusals, store
-from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import DeadLetterCounts, Refusal
 from tidemark.billing.scope import Scope
 from tidemark.billing.sources import ActiveVersions
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
 from udfs.catalog.model import Pair
+from udfs.values import rfc3339
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from msgspec import UnsetType
 
-from tidemark.billing import periods
 from tidemark.billing.delta_index import MOMENT, Source
 from tidemark.billing.lines import PeriodKey
 from tidemark.core.kafka import Record, end_offsets, offsets_at, read_ranges
@@ -27,6 +26,7 @@ from udfs.decode.decoder import Decoder, key_of
 from udfs.events.envelope import Envelope, part_key, unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import Packed, unpack
+from udfs.values import epoch_ms, instant
 
 _BATCH = 5_000
 # Ranges with fewer offsets between them are read as one: a seek costs about as much as so many records.
@@ -109,7 +109,7 @@ class _Reader:
     def __init__(self, settings: Settings, catalog: Catalog, key: PeriodKey, meter: str) -> None:
         self._settings, self._key, self._meter = settings, key, meter
         self._decoder = Decoder(catalog, policy_of(settings))
-        self._owner = key.tenant_id, key.customer_id, meter, periods.millis(key.start)
+        self._owner = key.tenant_id, key.customer_id, meter, epoch_ms(key.start)
         self.names = texts_of(key.customer_id)
         self.first: dict[bytes, _Place] = {}
         self.origins: set[_Place] = set()
@@ -234,8 +234,8 @@ def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
     for topic in (settings.topics.events, settings.topics.redrive):
         disorder_ms = settings.meter.bounded_disorder_s * 1_000 if has_create_time(settings.kafka, topic) else 0
         around_ms = settings.events.dedupe_ttl_ms + disorder_ms
-        since = periods.instant(max(0, min(arrivals) - around_ms))
-        until = periods.instant(max(arrivals) + around_ms)
+        since = instant(max(0, min(arrivals) - around_ms))
+        until = instant(max(arrivals) + around_ms)
         starts, stops = offsets_at(settings.kafka, topic, since), offsets_at(settings.kafka, topic, until)
         ends = end_offsets(settings.kafka, topic)
         window[topic] = {part: [(start, stops.get(part, ends[part]))] for part, start in starts.items()}

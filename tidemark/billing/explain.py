@@ -13,7 +13,7 @@ from psycopg import sql
 from tidemark.billing import delta_index, periods, store
 from tidemark.billing.delta_index import WIDE, Source
 from tidemark.billing.events import Event, read_events
-from tidemark.billing.lines import Line, LineKey, PeriodKey, rfc3339
+from tidemark.billing.lines import Line, LineKey, PeriodKey
 from tidemark.billing.moments import Moment, day_start
 from tidemark.billing.sources import source_run
 from tidemark.billing.true_up import Change
@@ -23,6 +23,7 @@ from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
+from udfs.values import rfc3339
 
 CURRENT = "current"
 

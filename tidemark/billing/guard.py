@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import Refusal
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
+from udfs.values import rfc3339
 
 _NAMED = 3
 _SEEN = "SELECT watermark FROM {schema}.close_progress"

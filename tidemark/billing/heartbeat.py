@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from tidemark.billing.periods import HEARTBEAT_CUSTOMER, catalog_of, millis
+from tidemark.billing.periods import HEARTBEAT_CUSTOMER, catalog_of
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, end_offsets, last_records
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
+from udfs.values import epoch_ms, rfc3339
 
 EVENT_TYPE = "tidemark.heartbeat"
 
@@ -37,7 +38,7 @@ def beat(settings: Settings, at: datetime | None = None, partitions: Iterable[in
     moment = at or datetime.now(UTC)
     check(settings, moment)
     wanted = sorted(end_offsets(settings.kafka, settings.topics.events) if partitions is None else partitions)
-    at_ms = millis(moment)
+    at_ms = epoch_ms(moment)
     with Sender(settings.kafka) as sender:
         for partition in wanted:
             sender.send(settings.topics.events, event(settings, moment), partition=partition, timestamp_ms=at_ms)
@@ -48,7 +49,7 @@ def silent(settings: Settings, now: datetime) -> list[int]:
     """Partitions whose last record arrived `heartbeat.idle_s` ago or earlier, or that have none."""
     ends = end_offsets(settings.kafka, settings.topics.events)
     last = last_records(settings.kafka, settings.topics.events, "read_uncommitted")
-    limit_ms = millis(now) - settings.heartbeat.idle_s * 1_000
+    limit_ms = epoch_ms(now) - settings.heartbeat.idle_s * 1_000
     return [part for part in sorted(ends) if part not in last or last[part].timestamp_ms <= limit_ms]
 
 
@@ -65,7 +66,7 @@ def event(settings: Settings, moment: datetime) -> bytes:
             "tenant_id": settings.heartbeat.tenant,
             "customer_id": HEARTBEAT_CUSTOMER,
             "event_type": EVENT_TYPE,
-            "timestamp": moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": rfc3339(moment),
         }
     ).encode()
 
@@ -77,7 +78,7 @@ def check(settings: Settings, moment: datetime) -> None:
         raise UsageError(
             "heartbeat.tenant is not set.", "name a tenant of the catalog that nobody bills, see docs/billing.md."
         )
-    meters = catalog_of(settings).meters_at(tenant, EVENT_TYPE, millis(moment))
+    meters = catalog_of(settings).meters_at(tenant, EVENT_TYPE, epoch_ms(moment))
     if meters:
         return
     what = "is not in the catalog" if meters is None else f"has no meter that takes event type {EVENT_TYPE}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -9,6 +10,7 @@ from psycopg.rows import dict_row
 
 from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
+from udfs.values import rfc3339
 
 _NEWEST = """
 SELECT * FROM (
@@ -46,4 +48,4 @@ def newest(settings: Settings, tenant: str | None, customer: str | None, limit: 
 
 
 def _shown(value: Any) -> Any:
-    return value.isoformat(timespec="seconds").replace("+00:00", "Z") if hasattr(value, "isoformat") else value
+    return rfc3339(value) if isinstance(value, datetime) else value

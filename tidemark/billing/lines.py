@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from udfs.decimals import plain
+from udfs.values import plain, rfc3339
 
 
 class PeriodKey(NamedTuple):
@@ -74,8 +74,3 @@ def same(before: Lines, after: Lines) -> bool:
 def stated(lines: Lines) -> dict[LineKey, tuple[Any, ...]]:
     """What the lines bill, for comparing."""
     return {at: (line.aggregation, line.unit, line.samples, line.value) for at, line in lines.items()}
-
-
-def rfc3339(moment: datetime) -> str:
-    """Instant in UTC with seconds, as in the messages and the hash."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,9 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, rfc3339
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash
 from tidemark.billing.true_up import Cause, Close, Correction, Entry
-from udfs.decimals import plain
+from udfs.values import plain, rfc3339
 
 
 class LedgerGapError(ValueError):
@@ -56,11 +56,11 @@ def close_message(close: Close, context: Context, dead_letters: int = 0) -> str:
     return _text(
         {
             **_period(close.key),
-            "closed_at": _instant(context.at),
+            "closed_at": rfc3339(context.at),
             "closed_by": context.by,
             "run_id": context.run_id,
             "catalog_revision": context.catalog_revision,
-            "watermark": _instant(context.watermark),
+            "watermark": rfc3339(context.watermark),
             "rests_on": context.rests_on,
             "dead_letters": dead_letters,
             "lines": [{**_line_key(at), **_line(line)} for at, line in sorted(close.lines.items())],
@@ -87,7 +87,7 @@ def correction_message(correction: Correction, context: Context, cause: Cause, r
             "cause": cause,
             "replay_id": replay_id,
             "stands": correction.is_current,
-            "made_at": _instant(context.at),
+            "made_at": rfc3339(context.at),
             "made_by": context.by,
             "run_id": context.run_id,
             "rests_on": context.rests_on,
@@ -191,10 +191,6 @@ def _read_key(row: Mapping[str, Any]) -> LineKey:
 
 def _read_line(row: Mapping[str, Any]) -> Line:
     return Line(row["aggregation"], row["unit"], row["n"], row["samples"], Decimal(row["value"]))
-
-
-def _instant(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _text(document: Mapping[str, Any]) -> str:

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from tidemark.billing.periods import instant, millis
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
+from tidemark.core.times import given_ms
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
+from udfs.values import epoch_ms, instant
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MONTH = re.compile(r"\d{4}-\d\d", re.ASCII)
@@ -53,15 +53,15 @@ def day_start(catalog: Catalog, pair: Pair, day: date) -> datetime:
     low, high = midnight - _FARTHEST, midnight + _FARTHEST
     # Local days only ascend, so a binary search finds the first instant that is not before the day.
     while high - low > _MS:
-        middle = instant(millis(low + (high - low) / 2))
-        before = catalog.calendar_at(pair, millis(middle)).day_at(millis(middle)) < name
+        middle = instant(epoch_ms(low + (high - low) / 2))
+        before = catalog.calendar_at(pair, epoch_ms(middle)).day_at(epoch_ms(middle)) < name
         low, high = (middle, high) if before else (low, middle)
     return high
 
 
 def _instant_ms(text: str) -> int:
     try:
-        return instant_ms(text)
+        return given_ms(text)
     except UsageError as error:
         raise UsageError(
             f"{text!r} is not an instant, day or month.", "write 2026-11, 2026-11-01 or 2026-11-01T00:00:00Z."

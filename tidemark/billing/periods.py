@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -23,8 +23,8 @@ from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import CatalogSnapshot, Pair
 from udfs.catalog.model import Customer as CatalogCustomer
 from udfs.catalog.store import PostgresCatalogSource
+from udfs.values import EPOCH, epoch_ms, instant
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # After every period.
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 # Customer of heartbeats: usage that nobody is billed for.
@@ -255,7 +255,7 @@ def with_usage(
 
     `tenants`, `start`, `end` None: all.
     """
-    wanted = {"tenants": list(tenants) if tenants else None, "start": start or _EPOCH, "end": end or cutoff}
+    wanted = {"tenants": list(tenants) if tenants else None, "start": start or EPOCH, "end": end or cutoff}
     rows = [(row[:2], row[2], row[3]) for row in _query(connection, names, _ROWS, wanted)]
     keys = set()
     for batch in batches(rows):
@@ -281,16 +281,6 @@ def period_of(catalog: Catalog, pair: Pair, start: datetime, end: datetime) -> P
     return PeriodKey(*pair, start, min(end, known.end) if known.start == start else end)
 
 
-def instant(ms: int) -> datetime:
-    """UTC epoch ms as an instant."""
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def millis(moment: datetime) -> int:
-    """An instant as UTC epoch ms, rounded down."""
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
 def _walk_into(due: Due, catalog: Catalog, customer: Customer, cutoff: datetime, most: int | None) -> None:
     if customer.start is None:
         return
@@ -302,7 +292,7 @@ def _walk_into(due: Due, catalog: Catalog, customer: Customer, cutoff: datetime,
 
 
 def _period(catalog: Catalog, pair: Pair, at: datetime) -> PeriodKey:
-    ms = millis(at)
+    ms = epoch_ms(at)
     period = catalog.calendar_at(pair, ms).period_at(ms)
     return PeriodKey(*pair, instant(period.start_ms), instant(period.end_ms))
 

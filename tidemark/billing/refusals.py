@@ -11,8 +11,7 @@ import psycopg
 
 from jobs.flink.rest import FlinkRest
 from tidemark.billing.drift import Drift, open_drift
-from tidemark.billing.lines import PeriodKey, rfc3339
-from tidemark.billing.periods import millis
+from tidemark.billing.lines import PeriodKey
 from tidemark.billing.watermark import running
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import collecting_rejected, read_log, source_of
@@ -21,6 +20,7 @@ from tidemark.dead_letters.records import DeadLetter, Position, arrival_ms, read
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.model import Pair
 from udfs.events.reasons import Reason
+from udfs.values import epoch_ms, rfc3339
 
 Cause = Literal[
     "jobs", "checkpoints", "watermark", "lag", "watermark_jump", "max_periods", "drift", "dead_letters", "calendar"
@@ -128,7 +128,7 @@ def _period_of(settings: Settings, letter: DeadLetter, keys: Iterable[PeriodKey]
     at_ms = _time_ms(settings, letter)
     if at_ms is None:
         return None
-    return next((key for key in keys if millis(key.start) <= at_ms < millis(key.end)), None)
+    return next((key for key in keys if epoch_ms(key.start) <= at_ms < epoch_ms(key.end)), None)
 
 
 def _time_ms(settings: Settings, letter: DeadLetter) -> int | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import Moment
-from tidemark.billing.periods import CALENDAR_ERRORS, millis
+from tidemark.billing.periods import CALENDAR_ERRORS
 from udfs.catalog.cache import Catalog
+from udfs.values import epoch_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Scope:
 def _ends_by(catalog: Catalog, key: PeriodKey, until: Moment) -> bool:
     if until.at is not None or until.day is None:
         return until.at is None or key.end <= until.at
-    last_ms = millis(key.end) - 1
+    last_ms = epoch_ms(key.end) - 1
     try:
         # If the last instant of the period lies on an earlier day, the period ends at that midnight or before.
         return catalog.calendar_at(key[:2], last_ms).day_at(last_ms) < until.day.isoformat()

@@ -28,6 +28,7 @@ from udfs.events.dead_letter import from_json
 from udfs.events.envelope import unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import unpack
+from udfs.values import epoch_ms, instant
 
 Outcome = Literal["counted", "copy", "rejected", "waiting"]
 # Records between two progress messages of a scan.
@@ -240,7 +241,7 @@ def _records(
     earliest, starts = offsets_at(settings.kafka, topic, None), offsets_at(settings.kafka, topic, since)
     ends = offsets_at(settings.kafka, topic, until or periods.FOREVER)
     if settings.archive.dir and any(earliest.values()):
-        since_ms, until_ms = (None if at is None else periods.millis(at) for at in (since, until))
+        since_ms, until_ms = (None if at is None else epoch_ms(at) for at in (since, until))
         for record in archive.records(settings, topic, since_ms=since_ms, until_ms=until_ms):
             if record.offset < earliest.get(record.partition, 0):
                 yield record, True
@@ -287,7 +288,7 @@ def _measure(connection: psycopg.Connection, settings: Settings, hits: Sequence[
         for row in unpack(text) if text else ():
             if row.part == MOMENT or row.meter in refusing:
                 continue
-            start, end = periods.instant(row.period_start_ms), periods.instant(row.period_end_ms)
+            start, end = instant(row.period_start_ms), instant(row.period_end_ms)
             period = PeriodKey(row.tenant, row.customer, start, end)
             closed = _closed(connection, settings, period)
             hit.contributions.append(

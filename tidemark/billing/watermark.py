@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from jobs.flink.rest import FlinkRest, Job, wait_until
 from tidemark.core.errors import UnavailableError
@@ -13,12 +13,12 @@ from tidemark.core.kafka import GroupOffsets, end_offsets, last_records
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
 from udfs.calendars.calendar import MAX_MS, MIN_MS
+from udfs.values import instant
 
 # The source of `rollup` that feeds the stored totals; the other one feeds windows.
 TOTALS = "rollup-deltas_for_totals"
 # A checkpoint of `rollup` may follow a mini-batch, a flush and a restart.
 TIMEOUT_S = 300.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Say = Callable[[str], None]
 # Next offset by topic, then partition.
@@ -187,7 +187,7 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
 
 def arrival_of(timestamp_ms: int) -> datetime:
     """The timestamp of a record as the nearest instant that calendars support: producers may set any 64 bits."""
-    return _EPOCH + timedelta(milliseconds=min(max(timestamp_ms, MIN_MS), MAX_MS))
+    return instant(min(max(timestamp_ms, MIN_MS), MAX_MS))
 
 
 def _why(topic: str, silent: list[int]) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
-
 from udfs.calendars.calendar import MAX_MS, MIN_MS
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+from udfs.values import epoch_ms, parse_rfc3339, rfc3339
 
 BEGINNING = "beginning"
 OPEN = "open"
-_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 
 
 def instant_ms(text: str) -> int:
@@ -26,12 +21,7 @@ def instant_ms(text: str) -> int:
     """
     if text == BEGINNING:
         return BEGINNING_MS
-    if not _RFC3339.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is no RFC 3339 instant such as 2026-01-31T00:00:00Z.")
-    try:
-        ms = (datetime.fromisoformat(text.upper()) - _EPOCH) // _MS
-    except ValueError as error:
-        raise ValueError(f"{text[:40]!r} is no instant: {error}.") from None
+    ms = epoch_ms(parse_rfc3339(text))
     if not MIN_MS <= ms < MAX_MS:
         raise ValueError(f"{text[:40]!r} is outside the years 1970 to 2100.")
     return ms
@@ -43,8 +33,7 @@ def shown(ms: int) -> str:
         return BEGINNING
     if ms == FOREVER_MS:
         return OPEN
-    at = _EPOCH + ms * _MS
-    return at.isoformat(timespec="milliseconds" if ms % 1_000 else "seconds").replace("+00:00", "Z")
+    return rfc3339(ms)
 
 
 def stored(ms: int) -> str:

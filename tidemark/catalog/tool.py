@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -31,6 +31,7 @@ from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.postgres import NOT_MIGRATED, connect
 from tidemark.core.settings import Settings
 from udfs.postgres import first_line
+from udfs.values import epoch_ms
 
 # A million new customers take a minute, most of it in the constraint against overlaps.
 _STATEMENT_TIMEOUT_S = 600
@@ -42,7 +43,6 @@ FROM catalog.revision
 # Locks the one row: applies follow each other, and each sees what the one before it wrote.
 _LOCK: LiteralString = f"{_BEGIN} FOR UPDATE"
 _SNAPSHOT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,12 @@ def show(
     with _transaction(settings) as connection, history.translated():
         connection.execute(_SNAPSHOT)
         revision, applied_at, now = _current(connection, known_at)
-        at_ms = _ms(at or now)
+        at_ms = epoch_ms(at or now)
         versions = {table: catalog_rows.versions_at(connection, table, at_ms, known_at) for table in TABLES}
     if tenant is not None:
         versions = _narrowed(versions, tenant)
     tables = {_plural(table): rows for table, rows in versions.items()}
-    return {"revision": revision, "applied_at": shown(_ms(applied_at)), "at": shown(at_ms), **tables}
+    return {"revision": revision, "applied_at": shown(epoch_ms(applied_at)), "at": shown(at_ms), **tables}
 
 
 def show_file(
@@ -169,7 +169,7 @@ def show_file(
         stored = catalog_rows.read(connection, None if tenant is None else [tenant], known_at)
     if tenant is not None:
         _require_tenant(tenant, [str(name) for (name,) in stored["tenant"]])
-    return revision, exported(stored, _ms(now), tenant, None if at is None else _ms(at))
+    return revision, exported(stored, epoch_ms(now), tenant, None if at is None else epoch_ms(at))
 
 
 def _current(connection: psycopg.Connection, known_at: datetime | None) -> Any:
@@ -206,7 +206,7 @@ def _terms(
     settings: Settings, revision: int, now: datetime, *, backdate: bool, prune: bool, all_tenants: bool
 ) -> Terms:
     return Terms(
-        now_ms=_ms(now),
+        now_ms=epoch_ms(now),
         first=revision == 0,
         refresh_s=settings.catalog.refresh_s,
         tolerance_s=settings.events.future_tolerance_s,
@@ -244,10 +244,6 @@ def _cuts(connection: psycopg.Connection, settings: Settings, made: Plan, stored
 
 def _plural(table: str) -> str:
     return f"{table[:-1]}ies" if table.endswith("y") else f"{table}s"
-
-
-def _ms(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 @contextmanager

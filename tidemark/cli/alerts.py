@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.alerts.acknowledgement import Acknowledged, Outcome, RuleStats, acknowledge, shown, stats
+from tidemark.alerts.acknowledgement import Acknowledged, Outcome, RuleStats, acknowledge, stats
 from tidemark.alerts.topic import AlertTopic, read
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, put, safe_json, say
@@ -20,7 +20,8 @@ from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S
 from tidemark.core.settings import load
-from udfs.alerts.event import Alert, AlertError, rfc3339, to_json
+from udfs.alerts.event import Alert, AlertError, to_json
+from udfs.values import rfc3339
 
 POLL_MS = 500
 
@@ -127,7 +128,7 @@ def _line(alert: Alert) -> str:
 
 
 def _document(alert: Acknowledged) -> dict[str, Any]:
-    return {**asdict(alert), "at": shown(alert.at), "acknowledged_at": shown(alert.acknowledged_at)}
+    return {**asdict(alert), "at": rfc3339(alert.at), "acknowledged_at": rfc3339(alert.acknowledged_at)}
 
 
 def _answered(acknowledged: list[Acknowledged]) -> list[str]:

@@ -13,6 +13,7 @@ from tidemark.archive.index import Gap, as_json
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core.settings import load
+from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger and an archive of its own.")]
 
@@ -117,4 +118,4 @@ def _erased_text(done: archive_erase.Erased, *, dry_run: bool) -> Table:
 
 
 def _shown(moment: Any) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from tidemark.cli.output import Json, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 from udfs.meters.meter import BEGINNING_MS
+from udfs.values import instant
 
 File = Annotated[Path, typer.Argument(help="YAML file; see schemas/catalog/example.yaml.")]
 Backdate = Annotated[
@@ -139,7 +140,7 @@ def _instant(text: str, option: str) -> datetime | None:
         raise UsageError(f"{option}: {error}", "write for example 2026-01-31T00:00:00Z.") from None
     if ms == BEGINNING_MS:
         raise UsageError(f"{option}: the beginning is not an instant.", "write for example 1970-01-01T00:00:00Z.")
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return instant(ms)
 
 
 def _text(made: Plan) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from tidemark.billing import close as billing_close
 from tidemark.billing.decide import CloseRequest
-from tidemark.billing.lines import PeriodKey, rfc3339
+from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import moment
 from tidemark.billing.preview import Preview, preview
 from tidemark.billing.refusals import Refusal
@@ -21,6 +21,7 @@ from tidemark.core.settings import load
 from tidemark.core.user import user
 from tidemark.reconcile import run
 from udfs.catalog.model import Pair
+from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 By = Annotated[str | None, typer.Option(help="Who closes, for the record; the user of this machine when left out.")]

@@ -12,8 +12,8 @@ from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, 
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
+from tidemark.core.times import given_ms
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
 from tidemark.dead_letters.records import Wanted, position_of, read_dead_letters, survey
@@ -129,8 +129,8 @@ def _wanted(
         "reason": reason,
         "tenant": tenant,
         "customer": customer,
-        "since_ms": None if since is None else instant_ms(since),
-        "until_ms": None if until is None else instant_ms(until),
+        "since_ms": None if since is None else given_ms(since),
+        "until_ms": None if until is None else given_ms(until),
     }
 
 

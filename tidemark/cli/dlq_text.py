@@ -16,8 +16,8 @@ from tidemark.dead_letters.fixes import Edit
 from tidemark.dead_letters.plan import Item, Outcome, Plan
 from tidemark.dead_letters.records import DeadLetter, Survey, count_by_reason, preview
 from tidemark.dead_letters.tool import Status
-from udfs.events.dead_letter import rfc3339
 from udfs.events.reasons import shown
+from udfs.values import rfc3339
 
 EXAMPLES = 3
 REFUSED_SHOWN = 10

@@ -13,16 +13,14 @@ from tidemark.billing import heartbeat as billing_heartbeat
 from tidemark.billing import history, outbox
 from tidemark.billing.events import Event
 from tidemark.billing.explain import Explained, Version
-from tidemark.billing.lines import Line, rfc3339
+from tidemark.billing.lines import Line
 from tidemark.billing.moments import moment
-from tidemark.billing.periods import instant
 from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import load
-from udfs.alerts.event import rfc3339 as rfc3339_ms
-from udfs.decimals import plain
+from tidemark.core.times import given_ms
+from udfs.values import instant, plain, rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
 
@@ -69,7 +67,7 @@ def heartbeat(
     as_json: Json = False,
 ) -> None:
     """Send an event of heartbeat.tenant into every partition, so that idle partitions do not block closes."""
-    sent = billing_heartbeat.beat(load(run_id=run_id), None if at is None else instant(instant_ms(at)))
+    sent = billing_heartbeat.beat(load(run_id=run_id), None if at is None else instant(given_ms(at)))
     emit({"sent": sent}, f"sent {sent} heartbeats.", as_json=as_json)
 
 
@@ -155,8 +153,8 @@ def _events(explained: Explained) -> dict[str, Any]:
 def _event(event: Event) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
-        "time": None if event.time_ms is None else rfc3339_ms(event.time_ms),
-        "arrival": rfc3339_ms(event.arrival_ms),
+        "time": None if event.time_ms is None else rfc3339(event.time_ms),
+        "arrival": rfc3339(event.arrival_ms),
         "topic": event.topic,
         "partition": event.partition,
         "offset": event.offset,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Annotated
 
 import typer
@@ -14,8 +14,8 @@ from tidemark.core.errors import UsageError
 from udfs.calendars.boundaries import BoundaryCalendar
 from udfs.calendars.calendar import Calendar, aligned_anchor, parse_anchor, parse_calendar, parse_interval
 from udfs.calendars.localtime import MAX_MS, MIN_MS, CalendarError, instant_of, local_at, reading_of, zone
+from udfs.values import epoch_ms, rfc3339
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS = 86_400_000
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
@@ -54,12 +54,6 @@ def period(
     emit({"start": start, "end": end}, text, as_json=as_json)
 
 
-def rfc3339(ms: int) -> str:
-    """UTC epoch ms as RFC 3339 with Z; whole seconds without a fraction, others with milliseconds."""
-    at = (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=None)
-    return f"{at.isoformat(timespec='milliseconds' if ms % 1_000 else 'seconds')}Z"
-
-
 def _shown(ms: int, timezone: str) -> str:
     return local_at(ms, timezone).isoformat() if ms % 1_000 == 0 else _with_ms(ms, timezone)
 
@@ -80,7 +74,7 @@ def _instant(text: str, timezone: str) -> int:
     if _DATE.fullmatch(text):
         ms = instant_of(_midnight("--at", text), timezone)
     elif _INSTANT.fullmatch(text):
-        ms = (_read("--at", text) - _EPOCH) // timedelta(milliseconds=1)
+        ms = epoch_ms(_read("--at", text))
     else:
         raise CalendarError(
             f"--at {text[:80]!r} is neither an instant with its zone nor a date: "
@@ -116,7 +110,7 @@ def _anchor(text: str, timezone: str, *, hours: bool) -> tuple[datetime, str]:
         return parse_anchor(text), "the local time given"
     instant = _read("anchor", text)
     local = instant.astimezone(zone(timezone)).replace(tzinfo=None)
-    if local.microsecond % 1_000 or not MIN_MS <= (instant - _EPOCH) // timedelta(milliseconds=1) < MAX_MS:
+    if local.microsecond % 1_000 or not MIN_MS <= epoch_ms(instant) < MAX_MS:
         raise CalendarError(f"anchor {text[:80]!r} is outside the years 1970 to 2100, or finer than a millisecond.")
     origin = "the local time at the instant given"
     if local.fold and not hours:

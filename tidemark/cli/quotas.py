@@ -10,7 +10,7 @@ import typer
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.settings import load
 from tidemark.quotas import daemon
-from tidemark.quotas.store import rfc3339
+from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 

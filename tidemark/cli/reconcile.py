@@ -19,7 +19,7 @@ from tidemark.reconcile import invoices, manifests, run, shadow
 from tidemark.reconcile.findings import CHECKS, Check, Outcome
 from tidemark.reconcile.parity import LINE, Parity
 from tidemark.reconcile.sample import Wanted
-from udfs.decimals import plain
+from udfs.values import plain
 
 _ALL = ",".join(CHECKS)
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import getpass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tidemark.billing.lines import rfc3339
 from tidemark.billing.outbox import publish
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import postgres
-from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings, load
+from tidemark.core.times import given_instant
 from tidemark.live import active_version
 from tidemark.replay import diff as replay_diff
 from tidemark.replay import discard as replay_discard
 from tidemark.replay import promotion, record, reprocess, run
 from tidemark.replay.record import Replay
-from udfs.decimals import plain
+from udfs.values import plain, rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run that is replayed; the live run when absent.")]
 Name = Annotated[str, typer.Argument(help="Name of the replay.")]
@@ -68,8 +67,9 @@ def start(
     """Start a replay, and wait with progress until it is caught up; `resume` continues it after an interruption."""
     settings = load(run_id=run_id)
     request = run.Request(
-        replay_id, by or getpass.getuser(), _instant("--from", start_at), _instant("--to", end) if end else None,
-        tenant or (), _instant("--catalog-at", catalog_at) if catalog_at else None, from_archive, rate,
+        replay_id, by or getpass.getuser(), given_instant(start_at, "--from"),
+        given_instant(end, "--to") if end else None, tenant or (),
+        given_instant(catalog_at, "--catalog-at") if catalog_at else None, from_archive, rate,
     )  # fmt: skip
     for name in tenant or ():
         known(settings, name)
@@ -249,13 +249,3 @@ def _lines(lines: list[replay_diff.Line], top: int) -> Any:
     for tenant, meter, count, delta in replay_diff.by_meter(lines):
         table.add_row(tenant, "", meter, "", "", "", f"{count:,} lines", plain(delta), "")
     return table
-
-
-def _instant(option: str, text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise UsageError(f"{option} {text!r} is not an instant with a zone.", "write for example 2026-01-31T00:00:00Z.")
-    return moment.astimezone(UTC)

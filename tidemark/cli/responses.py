@@ -16,6 +16,7 @@ from tidemark.core.settings import load
 from tidemark.delivery import store
 from tidemark.responses import suspend
 from tidemark.responses.flags import Flags
+from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows shown, the newest.")]
@@ -138,4 +139,4 @@ def respond_undo(
 
 
 def _instant(at: Any) -> str:
-    return "" if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return "" if at is None else rfc3339(at)

@@ -9,6 +9,7 @@ import typer
 from tidemark.archive.retention.plan import Plan, planned
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.settings import load
+from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with tables and topics of its own.")]
 
@@ -27,7 +28,7 @@ def retention(
     with planned(load(run_id=run_id)) as plan:
         if not dry_run:
             plan.act()
-        document = {"at": plan.at.isoformat(), "dry_run": dry_run, "steps": [step.document() for step in plan.steps]}
+        document = {"at": rfc3339(plan.at), "dry_run": dry_run, "steps": [step.document() for step in plan.steps]}
         emit(document, _text(plan, dry_run=dry_run), as_json=as_json)
         plan.raise_if_refused()
 
@@ -37,7 +38,7 @@ def _text(plan: Plan, *, dry_run: bool) -> str | Table:
         return "no setting of `retention` is given: everything is kept"
     table = Table("target", "would" if dry_run else "did", "chunks, files", "bytes", "older than", "but")
     for step in plan.steps:
-        before = "" if step.before is None else step.before.isoformat(timespec="seconds").replace("+00:00", "Z")
+        before = "" if step.before is None else rfc3339(step.before)
         counts = (f"{step.count:,}", f"{step.size:,}") if step.before is not None else ("", "")
         but = f"refused: {step.refused}" if step.refused else f"limited: {step.limited}" if step.limited else ""
         table.add_row(step.target, step.does, *counts, before, but)

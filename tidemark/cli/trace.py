@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.billing.lines import rfc3339
 from tidemark.billing.moments import moment
 from tidemark.billing.trace import Contribution, Hit, Traced
 from tidemark.billing.trace import trace as trace_event
@@ -15,8 +14,7 @@ from tidemark.cli.close import RunId
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
-from udfs.alerts.event import rfc3339 as rfc3339_ms
-from udfs.decimals import plain
+from udfs.values import plain, rfc3339
 
 _WORDS = {"counted": "counted", "copy": "dropped: a copy", "rejected": "dead letter", "waiting": "not read yet"}
 
@@ -92,7 +90,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
 
 def _arrival(hit: Hit) -> str:
     try:
-        return rfc3339_ms(hit.arrival_ms)
+        return rfc3339(hit.arrival_ms)
     except OverflowError:
         return f"{hit.arrival_ms} ms"
 

@@ -10,16 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.billing.periods import instant
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, draw, emit, say
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings, load
+from tidemark.core.times import given_ms
 from tidemark.live import leaderboard, usage_rows
 from tidemark.live import usage as live_usage
 from tidemark.live.usage import UsageQuery
-from udfs.decimals import plain
+from udfs.values import instant, plain, rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Meter = Annotated[str | None, typer.Option(help="Only this meter.")]
@@ -89,10 +88,7 @@ def top(tenant: str, meter: str, run_id: RunId = None, as_json: Json = False) ->
         emit(nothing, f"no leaderboard of {tenant}, {meter}: {why}", as_json=as_json)
         return
     customers = [{"customer_id": customer, "total": plain(total)} for customer, total in leaderboard_of.totals]
-    start, end = (
-        at.isoformat(timespec="seconds").replace("+00:00", "Z")
-        for at in (leaderboard_of.window_start, leaderboard_of.window_end)
-    )
+    start, end = rfc3339(leaderboard_of.window_start), rfc3339(leaderboard_of.window_end)
     document = {"tenant_id": tenant, "meter": meter, "window_start": start, "window_end": end, "customers": customers}
     table = Table("place", "customer", "total", title=f"{start} - {end}")
     for place, row in enumerate(customers, 1):
@@ -124,7 +120,7 @@ def _at(settings: Settings, tenant: str, customer: str, text: str) -> datetime:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        return instant(instant_ms(text))
+        return instant(given_ms(text))
     return usage_rows.instant_of(settings, tenant, customer, day)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from tidemark.core.settings import ReplaySettings, Settings
 from udfs.decode.decoder import DecodePolicy
 from udfs.decode.scope import Scope
+from udfs.values import epoch_ms
 
 
 def policy_of(settings: Settings) -> DecodePolicy:
@@ -32,4 +33,4 @@ def scope_of(replay: ReplaySettings) -> Scope | None:
 
 
 def _ms(instant: str) -> int | None:
-    return int(datetime.fromisoformat(instant).timestamp() * 1_000) if instant else None
+    return epoch_ms(datetime.fromisoformat(instant)) if instant else None

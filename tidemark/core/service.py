@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tidemark.core.errors import StandbyError, TidemarkError
+from udfs.values import rfc3339
 
 Log = Callable[..., None]
 Level = Literal["info", "warning", "error"]
@@ -56,7 +57,7 @@ def logger(component: str) -> Log:
     """A function `log(event, level="info", **fields)` that writes one JSON line on stderr."""
 
     def log(event: str, level: Level = "info", **fields: Any) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = rfc3339(datetime.now(UTC))
         line = {"at": at, "level": level, **_CONTEXT.get(), "component": component, "event": event, **fields}
         # Whoever reads the log may have gone, and a service goes on.
         with suppress(OSError, ValueError):

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.settings import Settings
+from tidemark.core.times import given_ms
 from tidemark.dead_letters.fixes import Edit, Fixes, Unfixable, read_object, write_object
 from tidemark.dead_letters.log import RedriveLog, source_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
 from tidemark.dead_letters.records import DeadLetter, arrival_ms
 from tidemark.dead_letters.validate import Validation, Validator
-from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import Envelope, wrap
+from udfs.values import rfc3339
 
 # Fields that identify the event, in both forms: a change of such a field makes another event of it.
 IDENTITY = frozenset({"event_id", "tenant_id", "source", "voids", "id", "tenantid", "schema_version", "specversion"})
@@ -253,4 +253,4 @@ def _former_times(edits: Sequence[Edit]) -> Iterator[int]:
     for edit in edits:
         if edit.path in TIMES and edit.before is not None and edit.before.startswith('"'):
             with contextlib.suppress(UsageError):
-                yield instant_ms(json.loads(edit.before))
+                yield given_ms(json.loads(edit.before))

@@ -7,16 +7,14 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 from tidemark.core.errors import UsageError
-from tidemark.core.instants import instant_ms
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
+from tidemark.core.times import given_ms
 
 PREVIEW_CHARS = 120
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FIELDS = (
     ("reason", "reason"), ("tenant", "tenant_id"), ("customer", "customer_id"), ("meter", "meter"),
@@ -167,7 +165,7 @@ def raw_of(dead_letter: DeadLetter) -> bytes | None:
 def arrival_ms(dead_letter: DeadLetter) -> int | None:
     """Arrival in UTC epoch ms; None when no date can express it."""
     text = dead_letter.get("arrival")
-    return None if text is None else instant_ms(text)
+    return None if text is None else given_ms(text)
 
 
 def preview(dead_letter: DeadLetter, chars: int | None = PREVIEW_CHARS) -> str:

@@ -49,8 +49,8 @@ from tidemark.dead_letters.records import (
 )
 from tidemark.dead_letters.validate import open_validator, read_event
 from udfs.decode.decoder import key_of
-from udfs.events.dead_letter import rfc3339
 from udfs.events.envelope import part_key
+from udfs.values import rfc3339
 
 # A worker checks for a newer catalog with the first batch after `catalog.refresh_s`; this margin is for the check.
 _CATALOG_MARGIN_S = 3.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tidemark.delivery.document import Notification, cut, facts
-from udfs.alerts.event import Alert, rfc3339
+from udfs.alerts.event import Alert
+from udfs.values import rfc3339
 
 PATH = "/api/v2/alerts"
 # Alertmanager itself has no limit; hosted ones refuse labels and annotations of many kilobytes.

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, from_event, rfc3339
+from udfs.alerts.event import SEVERITIES, Alert, Severity, Status, fingerprint, from_event
+from udfs.values import rfc3339
 
 _MORE = "…"
 

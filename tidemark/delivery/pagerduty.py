@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tidemark.delivery.document import Notification, bounded_key, cut, encoded, facts
-from udfs.alerts.event import Alert, Severity, rfc3339
+from udfs.alerts.event import Alert, Severity
+from udfs.values import rfc3339
 
 # Limits of the API: "maximum permitted length" of payload.summary and dedup_key, and "Events API payloads are limited
 # to 512 KB". Details get 400 000 bytes, so that the rest has room also where every character takes four.

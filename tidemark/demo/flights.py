@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from zlib import crc32
 from zoneinfo import ZoneInfo
 
 from tidemark.core.errors import TidemarkError, UnavailableError
+from udfs.values import rfc3339
 
 
 class Period(StrEnum):
@@ -143,7 +144,7 @@ def event_of(flight: dict[str, str], partitions: int) -> DemoRecord:
         "tenant_id": tenant,
         "customer_id": customer,
         "event_type": "flight",
-        "timestamp": None if cancelled else _rfc3339(at_ms),
+        "timestamp": None if cancelled else rfc3339(at_ms),
         "quantity": int(flight["distance"]),
         "properties": {
             "dest": flight["dest"],
@@ -232,10 +233,6 @@ def _requirement() -> tuple[str, str]:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _rfc3339(ms: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _number(text: str) -> int:

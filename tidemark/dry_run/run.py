@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from tidemark.dry_run.model import Model
 from tidemark.dry_run.usage_rows import UsageRow, usage_rows
 from tidemark.dry_run.values import PERCENTILES
 from udfs.catalog.model import InMemoryCatalogSource
+from udfs.values import plain
 
 # Lines decoded at once; it only determines how often progress is reported.
 _BATCH = 1_000
@@ -157,11 +157,3 @@ def _bucket(row: UsageRow) -> dict[str, str]:
     if isinstance(row.bucket, str) or row.end_ms is None:
         return {"day": str(row.bucket)}
     return {"start": shown(row.bucket), "end": shown(row.end_ms)}
-
-
-def plain(value: Decimal) -> str:
-    """Decimal text without exponent and without trailing zeros."""
-    text = format(value, "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from tidemark.dry_run.fold import EXACT, UNIQUE_PART, Cell, Parts
-from udfs.calendars.calendar import SEPARATOR
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS, UNMEASURED, Aggregation, Meter
 from udfs.meters.sketch import Bin, percentile
+from udfs.wire import LATEST
 
 PERCENTILES = ("p50", "p95", "p99")
 _SHARES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
@@ -61,7 +61,7 @@ def _whole(take: Callable[[Cell], Decimal | None]) -> Callable[[Parts], Decimal 
 
 
 def _latest(cell: Cell) -> Decimal | None:
-    return Decimal(cell.latest.rpartition(SEPARATOR)[2]) if cell.latest else None
+    return Decimal(LATEST.unpack(cell.latest).value) if cell.latest else None
 
 
 def _unique(parts: Parts) -> Decimal | None:

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 
 from tidemark_client.keys import leaderboard_keys
-from udfs.decimals import plain
+from udfs.live.lua import script
+from udfs.values import epoch_ms, instant, plain
 
 WINDOW = timedelta(hours=1)
 # A board that no later window replaces is gone after this, counted from when its rows were stored.
 LIFE = 2 * WINDOW
 _TOTAL = "total:"
 
-
-# A board is replaced whole or not at all, and never by an older window. The scores are doubles: the totals to the last
-# digit are in the hash.
-SCRIPT = """
-local stored = redis.pcall('HGET', KEYS[2], 'window_end')
-local old_end = type(stored) == 'string' and tonumber(stored)
-if old_end and tonumber(ARGV[1]) < old_end then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2])
-local customers = tonumber(ARGV[3])
-redis.call('ZADD', KEYS[1], unpack(ARGV, 4, 3 + 2 * customers))
-redis.call('HSET', KEYS[2], unpack(ARGV, 4 + 2 * customers))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-return 1
-"""
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = script("tidemark.live", "replace_board")
 
 Pair = tuple[str, str]
 Version = tuple[datetime, int]
@@ -110,17 +95,17 @@ def changed(boards: Iterable[Board], pushed: Mapping[Pair, Version]) -> list[Boa
 
 
 def arguments(prefix: str, board: Board, now: datetime) -> list[str | int]:
-    """What SCRIPT is called with: two keys; end and life of the window; the number of customers; scores; fields."""
-    left_ms = max(1, ms_of(board.stored_at + LIFE) - ms_of(now))
+    """What the script is called with: two keys; end and life of the window; the number of customers; scores; fields."""
+    left_ms = max(1, epoch_ms(board.stored_at + LIFE) - epoch_ms(now))
     scores = [text for customer, total in board.totals for text in (plain(total), customer)]
     fields: dict[str, str | int] = {
-        "window_start": ms_of(board.window_end - WINDOW),
-        "window_end": ms_of(board.window_end),
-        "updated_at": ms_of(now),
+        "window_start": epoch_ms(board.window_end - WINDOW),
+        "window_end": epoch_ms(board.window_end),
+        "updated_at": epoch_ms(now),
         **{_TOTAL + customer: plain(total) for customer, total in board.totals},
     }
     keys = leaderboard_keys(prefix, *board.pair)
-    head: list[str | int] = [*keys, ms_of(board.window_end), left_ms, len(board.totals)]
+    head: list[str | int] = [*keys, epoch_ms(board.window_end), left_ms, len(board.totals)]
     return [*head, *scores, *(part for field in fields.items() for part in field)]
 
 
@@ -136,15 +121,10 @@ class Top:
 def read(fields: Mapping[str, str]) -> Top:
     """A board from the fields of its hash."""
     totals = [(name.removeprefix(_TOTAL), Decimal(text)) for name, text in fields.items() if name.startswith(_TOTAL)]
-    start, end = (datetime.fromtimestamp(int(fields[name]) / 1_000, UTC) for name in ("window_start", "window_end"))
+    start, end = (instant(int(fields[name])) for name in ("window_start", "window_end"))
     return Top(start, end, tuple(greatest_first(totals)))
 
 
 def greatest_first(totals: Iterable[tuple[str, Decimal]]) -> list[tuple[str, Decimal]]:
     """Totals in the order of a board; compared, because a negated decimal would be rounded to 28 digits."""
     return sorted(sorted(totals), key=lambda total: total[1], reverse=True)
-
-
-def ms_of(at: datetime) -> int:
-    """UTC epoch milliseconds, exact."""
-    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)

@@ -19,10 +19,10 @@ from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
 from tidemark_client.keys import marker_key
-from udfs.limits.cache import LimitBook
+from udfs.limits.cache import LimitCache
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, queue, standing_of
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, limit_status_of, queue
 
 log = logger("live")
 
@@ -126,7 +126,7 @@ class CounterSync:
         self._marker = marker_key(settings.names.redis_prefix)
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
-        self._limits = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
+        self._limits = LimitCache(source, source, refresh_s=0, cache_size=10_000_000)
         self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
 
     def refresh(self) -> Refresh:
@@ -158,7 +158,7 @@ class CounterSync:
         # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
         results = self._in_redis(lambda: self._push(rows))
         failed = [result for result in results if result not in {WRITTEN, REFUSED}]
-        if full and any(total.standing is None for total in with_status):
+        if full and any(total.limit_status is None for total in with_status):
             raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
         if full:
             self._in_redis(lambda: self._redis.set(self._marker, run_id))
@@ -202,8 +202,8 @@ class CounterSync:
         # Of a period that has ended, the limit at its end.
         at_ms = min(now_ms, total.period_end_ms - 1)
         limit = stretch_at(stretches, at_ms).limit if stretches else None
-        status = standing_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
-        return replace(total, standing=status, revision=self._limits.revision)
+        status = limit_status_of(limit, Decimal(total.total), (total.period_start_ms, total.period_end_ms), at_ms)
+        return replace(total, limit_status=status, revision=self._limits.revision)
 
     def _push(self, rows: Sequence[LiveTotal]) -> list[Any]:
         results: list[Any] = []

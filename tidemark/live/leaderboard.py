@@ -17,7 +17,6 @@ from tidemark.core.settings import Settings
 from tidemark.live.board import (
     LIFE,
     SCRIPT,
-    SCRIPT_SHA,
     WINDOW,
     Board,
     Entry,
@@ -146,9 +145,9 @@ class Leaderboard:
         prefix = self._settings.names.redis_prefix
         # Its command for scripts is not typed.
         pipeline: Any = self._redis.pipeline(transaction=False)
-        pipeline.script_load(SCRIPT)
+        pipeline.script_load(SCRIPT.text)
         for board in boards:
-            pipeline.execute_command("EVALSHA", SCRIPT_SHA, 2, *arguments(prefix, board, now))
+            pipeline.execute_command("EVALSHA", SCRIPT.sha, 2, *arguments(prefix, board, now))
         return sum(map(int, pipeline.execute()[1:]))
 
     def _in_redis(self, operation: Callable[[], Any]) -> Any:

@@ -29,13 +29,13 @@ from udfs.catalog.cache import Catalog, CatalogUnavailable
 from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import Pair
 from udfs.catalog.store import PostgresCatalogSource
-from udfs.decimals import plain
-from udfs.limits.cache import LimitBook
+from udfs.limits.cache import LimitCache
 from udfs.limits.rule import Limit
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
-from udfs.live.counters import LiveTotal, queue, standing_of
+from udfs.live.counters import LiveTotal, limit_status_of, queue
 from udfs.live.publisher import HEARTBEAT
+from udfs.values import plain
 
 log = logger("limits")
 heartbeat_log = logger("heartbeat")
@@ -160,7 +160,7 @@ class LimitSync:
         self._settings = settings
         self._clock_ms = clock_ms
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
-        self.limits = LimitBook(source, source, refresh_s=0, cache_size=10_000_000)
+        self.limits = LimitCache(source, source, refresh_s=0, cache_size=10_000_000)
         self._source = source
         self._catalog_source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
         self._catalog = Catalog(self._catalog_source, 1, 10_000_000)
@@ -259,9 +259,9 @@ class LimitSync:
 
     def _empty(self, counter: Counter, now_ms: int) -> LiveTotal:
         period_ms = (counter.start_ms, counter.end_ms)
-        status = standing_of(self._limit(counter, now_ms), Decimal(0), period_ms, now_ms)
+        status = limit_status_of(self._limit(counter, now_ms), Decimal(0), period_ms, now_ms)
         key = counter.tenant, counter.customer, counter.meter, counter.start_ms, counter.end_ms
-        return LiveTotal(*key, 0, 0, "0", standing=status, revision=self.limits.revision)
+        return LiveTotal(*key, 0, 0, "0", limit_status=status, revision=self.limits.revision)
 
     def _write_defaults(self, now_ms: int) -> None:
         """The limits of tenants, for customers that are not known yet."""

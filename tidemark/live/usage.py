@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,8 +22,8 @@ from tidemark.core.settings import Settings
 from tidemark.dry_run.values import mean
 from tidemark.live import active_version
 from tidemark_client.keys import counter_key
-from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import EXACT
+from udfs.values import EXACT, parse_rfc3339, plain, rfc3339
+from udfs.wire import LATEST
 
 _TIMEOUT_MS = 10_000
 
@@ -174,14 +174,6 @@ def _same_period(total: Total, other: Total) -> bool:
     return total.period_start == other.period_start
 
 
-def normal(value: str | Decimal) -> str:
-    """Plain decimal text in one form: no exponent, no trailing zeros, no minus zero; exact at any length."""
-    text = format(Decimal(value), "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
-
-
 def live_total(aggregation: str, fields: Mapping[str, str]) -> Total | None:
     """Read a counter from the fields of its Redis hash; None when it is incomplete, or has no value of it."""
     try:
@@ -189,7 +181,7 @@ def live_total(aggregation: str, fields: Mapping[str, str]) -> Total | None:
         value = _live_value(aggregation, fields)
     except KeyError:
         return None
-    return Total(_at(int(start)), _at(int(end)), int(samples), normal(value)) if value else None
+    return Total(rfc3339(int(start)), rfc3339(int(end)), int(samples), plain(Decimal(value))) if value else None
 
 
 def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
@@ -202,7 +194,7 @@ def _live_value(aggregation: str, fields: Mapping[str, str]) -> str:
         case "max":
             return fields["hi"]
         case "latest":
-            return fields["latest"].rpartition(SEPARATOR)[2]
+            return LATEST.unpack(fields["latest"]).value if fields["latest"] else ""
         case "avg":
             average = mean(Decimal(fields["total"]), int(fields["samples"]))
             return "" if average is None else str(average)
@@ -253,7 +245,10 @@ def _carried(
     """Levels that no event of the period changed, which have no row of it: what earlier periods have left."""
     now: datetime = db.execute("SELECT clock_timestamp()").fetchall()[0][0]
     at = query.at or now
-    if all(total is not None and total.period_start <= _text(at) < total.period_end for total in known.values()):
+    if all(
+        total is not None and parse_rfc3339(total.period_start) <= at < parse_rfc3339(total.period_end)
+        for total in known.values()
+    ):
         return {}
     catalog = periods.catalog_of(settings)
     catalog.prefetch([query.pair])
@@ -267,7 +262,7 @@ def _carried(
     return {
         name: _total(key.start, key.end, 0, so_far[name], to_the_end[name])
         for name in known
-        if name in so_far and ((total := known[name]) is None or total.period_start < _text(key.start))
+        if name in so_far and ((total := known[name]) is None or parse_rfc3339(total.period_start) < key.start)
     }
 
 
@@ -282,8 +277,8 @@ def _summed(lines: Lines) -> dict[str, Decimal]:
 
 def _total(start: datetime, end: datetime, samples: int, value: Decimal, projected: Decimal | None) -> Total:
     """`projected` only where it differs: the period runs."""
-    ahead = None if projected is None or projected == value else normal(projected)
-    return Total(_text(start), _text(end), samples, normal(value), ahead)
+    ahead = None if projected is None or projected == value else plain(projected)
+    return Total(rfc3339(start), rfc3339(end), samples, plain(value), ahead)
 
 
 def _read_live(settings: Settings, prefix: str, pair: tuple[str, str], kinds: Mapping[str, Kind]) -> dict[str, Total]:
@@ -297,11 +292,3 @@ def _read_live(settings: Settings, prefix: str, pair: tuple[str, str], kinds: Ma
         replies = pipeline.execute()
     totals = {meter: live_total(kinds[meter].aggregation, fields) for meter, fields in zip(kinds, replies, strict=True)}
     return {meter: total for meter, total in totals.items() if total is not None}
-
-
-def _at(ms: int) -> str:
-    return _text(datetime.fromtimestamp(ms / 1_000, UTC))
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tidemark.billing.lines import rfc3339
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
-from tidemark.live.usage import UsageQuery, active_schema, normal, reading
+from tidemark.live.usage import UsageQuery, active_schema, reading
+from udfs.values import plain, rfc3339
 
 # The zone of a customer: that of the calendar it has at a date.
 _ZONE = """
@@ -108,7 +108,7 @@ def _shown(value: Any) -> Any:
         return rfc3339(value)
     if isinstance(value, date):
         return value.isoformat()
-    return value if value is None or isinstance(value, str | int) else normal(value)
+    return value if value is None or isinstance(value, str | int) else plain(value)
 
 
 def _scalar(db: psycopg.Connection, statement: str, given: dict[str, Any]) -> Any:

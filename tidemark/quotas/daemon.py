@@ -17,10 +17,11 @@ from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as quota_store
 from tidemark.quotas.rules import QUIET, Alarm, Decision, Key, Reading, decide
-from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored, rfc3339
+from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.alerts.pipeline import Rule
+from udfs.values import epoch_ms, rfc3339
 
 log = logger("quotas")
 
@@ -224,5 +225,5 @@ def _alert(settings: Settings, alarm: Alarm, status: Status, at: datetime, evide
     since = alarm.since.astimezone(UTC).isoformat()
     name = json.dumps([settings.names.alerts, alarm.tenant, alarm.rule, since, status])
     event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
-    at_ms = int(at.timestamp() * 1_000)
+    at_ms = epoch_ms(at)
     return to_json(alerts.tenant_alarm(alarm.rule, status, evidence=evidence, at_ms=at_ms, event_id=event_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from tidemark.quotas.rules import Alarm, Decision, Reading
 from udfs.alerts.event import Status
+from udfs.values import rfc3339
 
 STATEMENT_TIMEOUT_MS = 30_000
 TOP = 5
@@ -131,12 +132,6 @@ def unannounced(connection: psycopg.Connection) -> list[Stored]:
 def announced(connection: psycopg.Connection, alarm: Alarm, status: Status) -> None:
     """Store that the brokers have the alert."""
     connection.execute(_ANNOUNCED[status], _key(alarm))
-
-
-def rfc3339(at: datetime) -> str:
-    """UTC with a Z; milliseconds only where there are any."""
-    text = at.astimezone(UTC).isoformat(timespec="milliseconds" if at.microsecond else "seconds")
-    return text.replace("+00:00", "Z")
 
 
 def _evidence(connection: psycopg.Connection, alarm: Alarm, quiet: timedelta) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemark.core.errors import UsageError
-from udfs.decimals import EXACT
+from udfs.values import EXACT, parse_rfc3339
 
 _MOST_FAULTS = 20
 # Digits of a column of DECIMAL(38, 9).
@@ -60,10 +60,7 @@ def text(value: str) -> str:
 
 def instant(value: str) -> datetime:
     """An RFC 3339 instant with a zone, in UTC; ValueError for anything else."""
-    at = datetime.fromisoformat(value.upper())
-    if at.tzinfo is None:
-        raise ValueError(f"{value!r} has no zone: write 2026-03-01T00:00:00Z")
-    return at.astimezone(UTC)
+    return parse_rfc3339(value).astimezone(UTC)
 
 
 def hour(value: str) -> datetime:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from udfs.decimals import EXACT as WIDE
-from udfs.decimals import plain
+from udfs.values import EXACT as WIDE
+from udfs.values import plain, rfc3339
 
 Check = Literal["offsets", "grains", "live", "rollups", "manifests", "voids", "invoices"]
 CHECKS: tuple[Check, ...] = get_args(Check)
@@ -167,7 +167,7 @@ def shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return rfc3339(value)
     return str(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from tidemark.core.settings import Settings
 from tidemark.reconcile.counters import live_rows
 from tidemark.reconcile.findings import Finding, Outcome, Subject, capped, row_finding
 from tidemark.reconcile.sample import Wanted
+from udfs.values import instant
 
 _POLL_S = 0.5
 
@@ -101,7 +102,7 @@ def _findings(keys: Iterable[Key], stored: Side, live: Side, tolerance: Decimal)
         )
         subject = dict(zip(("tenant_id", "customer_id", "meter"), key, strict=True))
         start_ms = (expected or actual or {})["period_start"]
-        finding = row_finding(subject, expected, actual, _instant(start_ms), tolerance=tolerance)
+        finding = row_finding(subject, expected, actual, instant(start_ms), tolerance=tolerance)
         if finding is not None:
             yield finding
 
@@ -113,7 +114,3 @@ def _named(keys: Iterable[Key]) -> Callable[[Subject], bool]:
         return (subject.get("tenant_id"), subject.get("customer_id"), subject.get("meter")) in moving
 
     return unseen
-
-
-def _instant(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 
-from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import EXACT
+from udfs.values import EXACT
+from udfs.wire import FIELD
 
 HASH_BYTES = 16
 
@@ -38,5 +38,5 @@ def id_bits(event_id: str, voids: str = "") -> int:
     Their XOR is the same in every order. It hides an id that occurs twice, which the number of events shows.
     """
     # Ids have no control characters, so the separator cannot be part of an id.
-    text = f"{event_id}{SEPARATOR}{voids}" if voids else event_id
+    text = f"{event_id}{FIELD}{voids}" if voids else event_id
     return int.from_bytes(blake2b(text.encode(), digest_size=HASH_BYTES).digest(), "big")

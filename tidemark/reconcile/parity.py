@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 from itertools import chain
 from typing import NamedTuple
 
-from udfs.decimals import EXACT
+from udfs.values import EXACT
 
 # Parity at which a parallel run can end.
 LINE = Decimal("0.999")

@@ -16,6 +16,7 @@ from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle, RawRecord, Rules
 from tidemark.reconcile.sample import Wanted
 from udfs.events.envelope import unwrap
+from udfs.values import epoch_ms
 
 Progress = Callable[[int], None]
 
@@ -81,9 +82,7 @@ def recompute(
         grace_ms=settings.events.grace_s * 1_000,
         future_tolerance_ms=settings.events.future_tolerance_s * 1_000,
         default_tenant=settings.events.default_tenant,
-        late_until_ms=int(datetime.fromisoformat(settings.replay.late_until).timestamp() * 1_000)
-        if settings.replay.late_until
-        else 0,
+        late_until_ms=epoch_ms(datetime.fromisoformat(settings.replay.late_until)) if settings.replay.late_until else 0,
     )
     return Oracle(history, records, rules), source.known_from_ms
 

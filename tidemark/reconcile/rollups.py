@@ -16,6 +16,7 @@ from tidemark.oracle.oracle import Oracle
 from tidemark.oracle.relations import GRAINS, load, schema_of
 from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome, Subject, capped, row_finding
 from tidemark.reconcile.sample import Wanted
+from udfs.values import rfc3339
 
 _BATCH = 20_000
 _SERIES = ("tenant_id", "customer_id", "meter", "dims", "part")
@@ -222,7 +223,7 @@ def _covered(relation: str, overlays: Sequence[Overlay]) -> str:
 def _notes(scope: Scope) -> list[str]:
     if scope.since is None:
         return []
-    return [f"usage before {scope.since.isoformat()} is not compared: the source topic is no longer complete there"]
+    return [f"usage before {rfc3339(scope.since)} is not compared: the source topic is no longer complete there"]
 
 
 def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
@@ -244,4 +245,4 @@ def _unseen(oracle: Oracle) -> Callable[[Subject], bool]:
 
 def _plain(value: Any) -> Any:
     """A bucket in the form of subjects."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+    return rfc3339(value) if isinstance(value, datetime) else value

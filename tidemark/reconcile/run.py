@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,7 @@ from tidemark.reconcile.metrics import exposition
 from tidemark.reconcile.promoted import Promoted, promoted
 from tidemark.reconcile.raw import edges_of, recompute
 from tidemark.reconcile.sample import Wanted
+from udfs.values import instant
 
 log = logger("reconcile")
 
@@ -34,7 +35,6 @@ log = logger("reconcile")
 # after this time is real.
 PATIENCE_S = 30.0
 _RECOMPUTED: frozenset[Check] = frozenset({"offsets", "rollups", "manifests", "voids"})
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 
 Offsets = Mapping[str, Mapping[int, int]]
@@ -250,7 +250,7 @@ class _Comparison:
         """First event time for which the source is complete: the first known arrival plus the future tolerance."""
         if known_from_ms is None:
             return None
-        arrival = _EPOCH + timedelta(milliseconds=known_from_ms)
+        arrival = instant(known_from_ms)
         return arrival + timedelta(seconds=self.settings.events.future_tolerance_s)
 
 

@@ -14,8 +14,8 @@ from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.reconcile.files import Column, figure, instant, read_rows, text
 from tidemark.reconcile.parity import Line, Parity, parities
-from udfs.decimals import EXACT
 from udfs.postgres import first_line
+from udfs.values import EXACT
 
 _FILES = {".csv", ".ndjson", ".jsonl"}
 _OURS = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -13,8 +12,8 @@ from tidemark.core.names import Names
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.findings import MOST_FINDINGS, Finding, Outcome
 from tidemark.reconcile.sample import Wanted
+from udfs.values import instant
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTED = """
 SELECT count(*) FROM amounted AS a
 JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome = 'counted'
@@ -111,4 +110,4 @@ def _finding(row: tuple[Any, ...]) -> Finding:
     subject: Mapping[str, Any] = dict(
         zip(("tenant_id", "customer_id", "source", "event_id", "voids"), ids, strict=True)
     )
-    return Finding(subject, None, why, bucket_at=_EPOCH + timedelta(milliseconds=event_ms))
+    return Finding(subject, None, why, bucket_at=instant(event_ms))

@@ -14,14 +14,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tidemark.billing.lines import rfc3339
 from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError
 from tidemark.core.migrate import values_files
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay
-from udfs.decimals import plain
+from udfs.values import plain, rfc3339
 
 # Made for the comparison alone, in a transaction that is never committed.
 _PREVIEW = "tidemark_preview"

@@ -12,11 +12,11 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from tidemark.billing.lines import rfc3339
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
+from udfs.values import rfc3339
 
 State = Literal["running", "caught_up", "promoted", "reverted", "discarded"]
 Decision = Literal["promote", "revert", "discard"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from psycopg import sql
@@ -14,8 +14,8 @@ from tidemark.catalog.timeline import Change
 from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
+from udfs.values import instant
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # From the first instant that changes back to the start of its periods, so that no period is in two versions.
 _START = """
 SELECT min(period_start), count(DISTINCT (tenant_id, customer_id, period_start)),
@@ -73,7 +73,7 @@ def concern(settings: Settings, file: Path) -> Concern:
             f"{file} changes nothing that was counted already.", "`tidemark catalog apply` it; no replay is needed."
         )
     since_ms = max(0, min(change.valid_from_ms for change in changes))
-    since = _EPOCH + timedelta(milliseconds=since_ms)
+    since = instant(since_ms)
     tenants = _tenants(changes)
     statement = sql.SQL(_START).format(schema=sql.Identifier(settings.names.billing_schema))
     with postgres.connect(settings.postgres) as connection:

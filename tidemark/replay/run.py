@@ -20,10 +20,10 @@ from tidemark.core.service import logger
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Offsets, Replay, run_settings
+from udfs.values import EPOCH, instant, rfc3339
 
 log = logger("replay")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POLL_S = 1.0
 # Longest time without any record read: a restart of a TaskManager takes at most 45 s.
 STALL_S = 300.0
@@ -225,7 +225,7 @@ def _check(settings: Settings, request: Request) -> None:
     final = request.end + timedelta(seconds=settings.events.grace_s + settings.events.redrive_window_s)
     if final > datetime.now(UTC):
         raise UsageError(
-            f"usage before {request.end.isoformat()} may still change until {final.isoformat()} (grace and redrive "
+            f"usage before {rfc3339(request.end)} may still change until {rfc3339(final)} (grace and redrive "
             "window), and a replay with an end would miss that.",
             "leave --to out, so that the replay follows the live stream; or give an earlier end.",
         )
@@ -234,7 +234,7 @@ def _check(settings: Settings, request: Request) -> None:
 def _planned(settings: Settings, request: Request) -> Replay:
     # Copies of an event lie within the lifetime of its dedupe key: from here on the first copy is known.
     horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
-    read_from = None if request.from_archive or horizon < _EPOCH else horizon
+    read_from = None if request.from_archive or horizon < EPOCH else horizon
     last = _last(settings)
     newest_ms = max((newest.timestamp_ms for newest in last[settings.topics.events].values()), default=0)
     archived = f"{settings.topics.events}.archive.{request.replay_id}"
@@ -245,7 +245,7 @@ def _planned(settings: Settings, request: Request) -> Replay:
         events_topic=archived if request.from_archive else settings.topics.events,
         catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
         # Whether the present records were too late was decided when they arrived.
-        late_until=_EPOCH + timedelta(milliseconds=newest_ms + 1),
+        late_until=instant(newest_ms + 1),
         starts=starts, target=target, reached=None, watermark=None,
         started_at=datetime.now(UTC), started_by=request.by, caught_up_at=None,
     )  # fmt: skip

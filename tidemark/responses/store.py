@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import LiteralString
 
 import psycopg
 
 from udfs.alerts.event import Alert
+from udfs.values import instant
 
 _OFFSETS: LiteralString = "SELECT partition, next_offset FROM response_offset WHERE handler = %s AND topic = %s"
 _REMEMBER: LiteralString = """
@@ -64,8 +64,3 @@ def end(connection: psycopg.Connection, handler: str, alert: Alert) -> bool:
 def end_by_hand(connection: psycopg.Connection, handler: str, fingerprints: Sequence[str], by: str) -> None:
     """Store that a person undid the responses to some conditions."""
     connection.execute(_END_BY_HAND, [by, handler, list(fingerprints)])
-
-
-def instant(at_ms: int) -> datetime:
-    """UTC epoch ms as an instant."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC)

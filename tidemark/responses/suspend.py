@@ -14,6 +14,7 @@ from tidemark.responses import store
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Start
 from udfs.alerts.event import Alert
+from udfs.values import instant
 
 NAME = "suspend"
 
@@ -87,10 +88,10 @@ class Suspend:
 
     def begin(self, connection: psycopg.Connection, alert: Alert) -> None:
         """Suspend the customer to the end of the period."""
-        until = None if alert.period_ms is None else store.instant(alert.period_ms[1])
+        until = None if alert.period_ms is None else instant(alert.period_ms[1])
         reason = f"{alert.meter} reached its limit of {alert.threshold}"
         who = [alert.tenant_id, alert.customer_id, alert.fingerprint]
-        connection.execute(_SUSPEND, [*who, reason, store.instant(alert.at_ms), until])
+        connection.execute(_SUSPEND, [*who, reason, instant(alert.at_ms), until])
 
     def undo(self, connection: psycopg.Connection, alert: Alert) -> None:
         """Lift the suspension of this condition; others of the customer stay."""

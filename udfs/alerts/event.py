@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Literal, cast, get_args
+
+from udfs.values import epoch_ms, parse_rfc3339, rfc3339
 
 Status = Literal["firing", "resolved"]
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 FINGERPRINT_BYTES = 16
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AlertError(ValueError):
@@ -151,7 +151,7 @@ def from_event(event: Any) -> Alert:
             type=kind,
             source=source,
             id=str(event["id"]),
-            at_ms=epoch_ms(event["time"]),
+            at_ms=_ms(event["time"]),
             status=_one_of(data["status"], get_args(Status)),
             severity=_one_of(data["severity"], SEVERITIES),
             summary=str(data["summary"]),
@@ -164,23 +164,12 @@ def from_event(event: Any) -> Alert:
         raise AlertError(f"no alert: {type(error).__name__}: {error}"[:300]) from error
 
 
-def rfc3339(at_ms: int) -> str:
-    """UTC with milliseconds and a Z."""
-    # Seconds as a binary fraction would lose the last millisecond of instants far ahead.
-    at = _EPOCH + timedelta(milliseconds=at_ms)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def epoch_ms(text: str) -> int:
-    """Epoch ms of RFC 3339 text; ValueError without a zone."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(f"{text!r} has no zone")
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+def _ms(text: str) -> int:
+    return epoch_ms(parse_rfc3339(text))
 
 
 def _period(value: Any) -> tuple[int, int] | None:
-    return None if value is None else (epoch_ms(value["start"]), epoch_ms(value["end"]))
+    return None if value is None else (_ms(value["start"]), _ms(value["end"]))
 
 
 def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from udfs.alerts.event import Alert, Severity, fingerprint, rfc3339, to_json
+from udfs.alerts.event import Alert, Severity, fingerprint, to_json
 from udfs.anomaly.series import Change, Kind, Series
 from udfs.anomaly.tuning import DAY_MS
+from udfs.values import rfc3339
 
 SOURCE = "tidemark/anomaly"
 # Another version of the detectors is another condition.

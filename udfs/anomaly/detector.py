@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -16,10 +15,10 @@ from udfs.anomaly.series import Change, Minute, Series
 from udfs.anomaly.tuning import HOUR_MS, STEP_MS, Tuning
 from udfs.anomaly.volume import Volume
 from udfs.anomaly.window import Window
+from udfs.values import instant
 
 # Written in front of every state; a state of another version is not read.
 STATE_VERSION = 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class StateError(ValueError):
@@ -171,7 +170,7 @@ def replay(
 @lru_cache(maxsize=4096)
 def utc_offset_ms(zone: str, hour: int) -> int:
     """What the clocks of a zone are ahead of UTC at the beginning of an hour since 1970."""
-    offset = (_EPOCH + timedelta(hours=hour)).astimezone(ZoneInfo(zone)).utcoffset()
+    offset = instant(hour * HOUR_MS).astimezone(ZoneInfo(zone)).utcoffset()
     return round(offset.total_seconds() * 1_000) if offset is not None else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, NamedTuple, get_args
 
-SEPARATOR = "\x1f"
+from udfs.wire import WATCHED_SERIES
 
 SeriesKind = Literal["meter", "customer", "tenant"]
 Kind = Literal["spike", "drop", "missing", "drift", "customer_spike", "error_rate"]
@@ -32,7 +32,7 @@ class Series(NamedTuple):
     @property
     def key(self) -> str:
         """The series as one text; `series_of` reads it."""
-        return SEPARATOR.join(self)
+        return WATCHED_SERIES.pack(*self)
 
 
 def series_of(key: str) -> Series:
@@ -41,12 +41,12 @@ def series_of(key: str) -> Series:
     Raises
     ------
     ValueError
-        The text is no key.
+        The text is not a key.
     """
-    kind, tenant, customer, meter = key.split(SEPARATOR)
-    if kind not in _KINDS:
-        raise ValueError(f"{kind!r} is no kind of series")
-    return Series(_KINDS[kind], tenant, customer, meter)
+    series = WATCHED_SERIES.unpack(key)
+    if series.kind not in _KINDS:
+        raise ValueError(f"{series.kind!r} is not a kind of series")
+    return Series(_KINDS[series.kind], series.tenant_id, series.customer_id, series.meter)
 
 
 class Minute(NamedTuple):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from udfs.calendars.localtime import CalendarError, LocalCalendar, NoPeriodError, instant_of
+from udfs.values import rfc3339
 
 # One ends the only period; weeks of a century.
 LEAST_BOUNDARIES = 2
 MOST_BOUNDARIES = 5_300
 # Ten years, as for intervals: longer periods would outlive the state that holds their totals.
 _LONGEST_MS = 3_653 * 86_400_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class BoundaryCalendar(LocalCalendar):
         first, last = self._instants[0], self._instants[-1]
         if not first <= ms < last:
             raise NoPeriodError(
-                f"{_utc(ms)} is in no period: the boundaries of its calendar begin with {_utc(first)} "
-                f"({_local(self.boundaries[0])} in {self.timezone}) and end with {_utc(last)} "
+                f"{rfc3339(ms)} is in no period: the boundaries of its calendar begin with {rfc3339(first)} "
+                f"({_local(self.boundaries[0])} in {self.timezone}) and end with {rfc3339(last)} "
                 f"({_local(self.boundaries[-1])}), which is in none itself."
             )
         return bisect_right(self._instants, ms) - 1
@@ -91,7 +91,3 @@ class BoundaryCalendar(LocalCalendar):
 
 def _local(boundary: datetime) -> str:
     return boundary.isoformat()
-
-
-def _utc(ms: int) -> str:
-    return f"{(_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from udfs.calendars.localtime import SEPARATOR, BillingCalendar, Period
+from udfs.calendars.localtime import BillingCalendar, Period
+from udfs.wire import PERIOD, STAMP
 
 
 class CutCalendar:
@@ -58,4 +59,4 @@ class CutCalendar:
 
 
 def _tail(period: Period) -> str:
-    return f"{SEPARATOR}{period.start_ms}{SEPARATOR}{period.end_ms}"
+    return STAMP.separator + PERIOD.pack(period.start_ms, period.end_ms)

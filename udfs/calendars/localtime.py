@@ -6,21 +6,20 @@ import importlib.resources
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
+
+from udfs.values import epoch_ms
+from udfs.wire import PERIOD, STAMP
 
 # Instants a calendar is asked about: 1970-01-01 up to, not including, 2101-01-01 (UTC, epoch ms).
 MIN_MS = 0
 MAX_MS = 4_133_980_800_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
-# Between the fields of a stamp, as of a whole series. Control characters are rejected in ids and escaped in dims.
-SEPARATOR = "\x1f"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 
 # Hours whose local day a calendar remembers: three months, so that history is loaded at the same speed.
@@ -57,7 +56,7 @@ class BillingCalendar(Protocol):
         ...
 
     def stamp_at(self, ms: int) -> str:
-        """Begin of the UTC minute (ms), local day, begin and end of the period (ms), with SEPARATOR between them."""
+        """Minute, local day and period of an instant, as `udfs.wire.STAMP`."""
         ...
 
 
@@ -118,7 +117,7 @@ class LocalCalendar(ABC):
         stamp = self._stamps.get(minute_ms)
         if stamp is None:
             period, day = self.period_at(ms), self.day_at(ms)
-            stamp = f"{minute_ms}{SEPARATOR}{day}{SEPARATOR}{period.start_ms}{SEPARATOR}{period.end_ms}"
+            stamp = STAMP.pack(minute_ms, day, PERIOD.pack(period.start_ms, period.end_ms))
             # Anchors and old offsets may have seconds: a minute that a period or a day ends in has two stamps.
             in_period = period.start_ms <= minute_ms and minute_ms + MINUTE_MS <= period.end_ms
             if in_period and ms // HOUR_MS in self._days:
@@ -139,7 +138,7 @@ def instant_of(local: datetime, timezone: str, fold: int = 0) -> int:
     A skipped one moves forward by the gap, a repeated one takes its first reading; `fold=1` asks for the second.
     """
     # fold=0 is the rule itself: the earlier of two readings, and the offset before a gap, which moves it forward.
-    return (local.replace(tzinfo=zone(timezone), fold=fold) - _EPOCH) // _MILLISECOND
+    return epoch_ms(local.replace(tzinfo=zone(timezone), fold=fold))
 
 
 def reading_of(local: datetime, timezone: str) -> Literal["once", "skipped", "repeated"]:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from udfs.calendars.calendar import SEPARATOR
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import Pair
-from udfs.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
+from udfs.decode.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
 from udfs.decode.scope import Scope
 from udfs.events.envelope import KEY_BYTES, Envelope, declined_key, part_key, unwrap
 from udfs.events.parse import Event, checked_id, event_time_ms, parse, quantity_of
@@ -164,9 +163,9 @@ class Decoder:
                 read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
                 self._refuse(batch, row, error, envelope, read)
         # Step 4
-        for row, event, found in partly:
+        for row, event, refused in partly:
             read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
-            self._tell_partial(batch, row, found, read)
+            self._report_partial(batch, row, refused, read)
         return batch
 
     def _measure(
@@ -220,7 +219,7 @@ class Decoder:
             detail = f"its event time is {-late_ms} ms after its arrival; the limit is {policy.future_tolerance_ms} ms."
             raise Rejected(Reason.IN_FUTURE, detail)
 
-    def _tell_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
+    def _report_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
         # Not where the event is outside the scope, or its customer has no period.
         if batch.measurements[row] is not None:
             batch.rejects[row] = self._dead_letters.partial(read, refusals)
@@ -260,20 +259,22 @@ def _measured(event: Event, meters: Sequence[Meter], event_ms: int, raw: bytes, 
     # Read even where no meter does: a bad quantity is a bad event.
     quantity = quantity_of(event)
     void = isinstance(event.voids, str)
-    owner = f"{event.tenant_id}{SEPARATOR}{event.customer_id}{SEPARATOR}"
+    tenant, customer = event.tenant_id, event.customer_id
     texts = []
     for meter in meters:
         try:
             if meter.is_plain and not void:
                 # Nearly all there is to do: the same as below, at half the cost.
-                texts.append(unstamped(owner, meter.meter, amount_of(event, meter, quantity), dims_of(event, meter)))
+                amount = amount_of(event, meter, quantity)
+                texts.append(unstamped(tenant, customer, meter.meter, amount, dims_of(event, meter)))
             else:
-                texts += [unstamped(owner, meter.meter, *one) for one in measure(event, meter, event_ms, void, raw)]
+                added = measure(event, meter, event_ms, void, raw)
+                texts += [unstamped(tenant, customer, meter.meter, *measurement) for measurement in added]
         except Exception as error:  # noqa: BLE001  no meter may stop the others
             refusals.append((meter.meter, error))
     if refusals and not texts:
         raise RefusedByAllError(refusals)
-    return texts or [unstamped(owner, UNMEASURED, *unmeasured(void))]
+    return texts or [unstamped(tenant, customer, UNMEASURED, *unmeasured(void))]
 
 
 def _accept(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,13 +14,13 @@ from udfs.events.fields import CloudEvent, checked_id
 from udfs.events.json_fields import expect, expect_instant, expect_properties, expect_text, require
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.events.shape import MAX_DEPTH, MAX_PROPERTIES, shape_of
+from udfs.values import instant
 
 SPEC_VERSION = "1.0"
 # `subject` is optional to CloudEvents; here it names who is billed.
 _REQUIRED = ("id", "source", "type", "subject")
 # What CloudEvents call JSON, in the words of their JSON format: a subtype `json` or one that ends in `+json`.
 _JSON = re.compile(r"[^\s;/]+/(?:[^\s;/]+\+)?json\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Sent(msgspec.Struct, gc=False, frozen=True):
@@ -125,7 +125,7 @@ def _arrival(arrival_ms: int | None) -> datetime:
     if arrival_ms is None:
         raise Rejected(Reason.MISSING_FIELD, "time is missing, and so is an arrival to take instead.")
     try:
-        return _EPOCH + timedelta(milliseconds=arrival_ms)
+        return instant(arrival_ms)
     except OverflowError:
         detail = f"time is missing, and the arrival at {arrival_ms} ms is outside 1970 to 2100."
         raise Rejected(Reason.INVALID_TIMESTAMP, detail) from None

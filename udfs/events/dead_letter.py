@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Between the heads of the partial dead letters of one event, and before what they have in common. JSON escapes both.
-HEAD_SEPARATOR = "\x1e"
-COMMON_SEPARATOR = "\x1d"
+from udfs.values import MAX_RFC3339_MS, MIN_RFC3339_MS, rfc3339
+from udfs.wire import HEADS, PARTIAL_REJECTS
 
 
 class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +22,7 @@ class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
     topic, partition, offset:
         Source position.
     arrival:
-        Kafka record timestamp, RFC 3339 UTC with milliseconds; None when no date can say it (a producer's CreateTime
+        Kafka record timestamp, RFC 3339 in UTC; None when no date can say it (a producer's CreateTime
         may be any 64-bit number).
     tenant_id, customer_id, event_id:
         As read from the event, None when they could not be read or are no valid ids.
@@ -90,14 +87,16 @@ def pack_partial(record: DlqRecord, refusals: Iterable[Refusal]) -> str:
         raw=record.raw, topic=record.topic, partition=record.partition, offset=record.offset, arrival=record.arrival,
         tenant_id=record.tenant_id, customer_id=record.customer_id, event_id=record.event_id,
     )  # fmt: skip
-    heads = HEAD_SEPARATOR.join(_ENCODER.encode(one).decode()[:-1] + "," for one in refusals)
-    return heads + COMMON_SEPARATOR + _ENCODER.encode(common).decode()[1:]
+    heads = HEADS.join(_ENCODER.encode(refusal).decode()[:-1] + "," for refusal in refusals)
+    return PARTIAL_REJECTS.pack(heads, _ENCODER.encode(common).decode()[1:])
 
 
 def unpack_records(text: str) -> list[DlqRecord]:
     """Records from a text of `to_json` (one) or of `pack_partial`."""
-    heads, separator, common = text.partition(COMMON_SEPARATOR)
-    return [from_json(head + common) for head in heads.split(HEAD_SEPARATOR)] if separator else [from_json(text)]
+    if PARTIAL_REJECTS.separator not in text:
+        return [from_json(text)]
+    partial = PARTIAL_REJECTS.unpack(text)
+    return [from_json(head + partial.common) for head in partial.heads.split(HEADS)]
 
 
 def from_json(text: str | bytes) -> DlqRecord:
@@ -111,10 +110,6 @@ def from_json(text: str | bytes) -> DlqRecord:
     return _DECODER.decode(text)
 
 
-def rfc3339(ms: int) -> str | None:
-    """UTC epoch milliseconds as RFC 3339 text with milliseconds; None outside the years 1 to 9999."""
-    try:
-        at = _EPOCH + timedelta(milliseconds=ms)
-    except OverflowError:
-        return None
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def arrival_text(ms: int) -> str | None:
+    """An arrival (UTC epoch ms) as text; None outside the years 1 to 9999, which no date can say."""
+    return rfc3339(ms) if MIN_RFC3339_MS <= ms <= MAX_RFC3339_MS else None

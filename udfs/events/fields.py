@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, ClassVar, TypeVar
 
@@ -11,8 +11,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from udfs.calendars.calendar import MAX_MS, MIN_MS
-from udfs.decimals import Parts, parts_of, plain, rounded
 from udfs.events.reasons import Reason, Rejected, shown
+from udfs.values import EPOCH, Parts, parts_of, plain, rounded
 
 MAX_ID_BYTES = 256
 # |quantity| < 10^18 and 9 decimals: 10^11 such events still fit the DECIMAL(38,9) of every total.
@@ -53,7 +53,6 @@ class CloudEvent(Event, gc=False, frozen=True):
     QUANTITY: ClassVar[str] = "data.quantity"
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # msgspec rounds what is finer than a microsecond: only from .xxx9995 on does that reach the next millisecond. An escape
 # may hide such a digit.
@@ -93,7 +92,7 @@ def event_time_ms(event: Event) -> int:
     Rejected
         The instant is outside 1970 to 2100.
     """
-    since = event.timestamp - _EPOCH
+    since = event.timestamp - EPOCH
     ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
     if MIN_MS <= ms < MAX_MS:
         return ms

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from udfs.alerts.event import Alert, Severity, fingerprint, rfc3339
+from udfs.alerts.event import Alert, Severity, fingerprint
 from udfs.alerts.pipeline import METER_SOURCE
-from udfs.decimals import EXACT, plain, rounded
 from udfs.limits.rule import Limit
 from udfs.limits.status import CAP, Crossing, exhaustion_ms, share_of_cap
+from udfs.values import EXACT, plain, rfc3339, rounded
 
 Why = Literal["usage", "rule"]
 _HOUR_MS = Decimal(3_600_000)

@@ -42,7 +42,7 @@ class LimitSource(Protocol):
         ...
 
 
-class LimitBook:
+class LimitCache:
     """Answers by event time from memory.
 
     A thread of its own looks for changes; customers are looked up by batch when first seen, with the short time-out of

@@ -9,9 +9,8 @@ from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any, Literal
 
-from udfs.alerts.event import rfc3339
-from udfs.decimals import EXACT, plain, rounded
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+from udfs.values import EXACT, plain, rfc3339, rounded
 
 Scope = Literal["tenant", "plan", "customer"]
 Mode = Literal["hard", "soft"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from udfs.decimals import EXACT, rounded
 from udfs.limits.rule import Limit, Threshold
+from udfs.values import EXACT, rounded
 
 Status = Literal["firing", "resolved"]
 CAP = "cap"

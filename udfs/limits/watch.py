@@ -16,13 +16,13 @@ from typing import Any
 
 from udfs.alerts.event import Alert
 from udfs.catalog.model import Pair
-from udfs.decimals import EXACT, plain
 from udfs.limits.alerts import Counter, Why, alert_of, condition, per_hour
-from udfs.limits.cache import LimitBook
+from udfs.limits.cache import LimitCache
 from udfs.limits.rule import Limit
 from udfs.limits.status import Crossing, crossings, ended, levels, quiet_range
 from udfs.limits.timeline import Stretch, stretch_at, superseded
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+from udfs.values import EXACT, plain
 
 # 100 000 counters with a limit remembered take about 60 MB.
 MEMORY = 100_000
@@ -65,14 +65,14 @@ class LimitWatch:
 
     Parameters
     ----------
-    book:
+    cache:
         The limits.
     wall_ms:
         Epoch milliseconds, for the time of alerts.
     """
 
-    def __init__(self, book: LimitBook, wall_ms: Callable[[], int]) -> None:
-        self._book = book
+    def __init__(self, cache: LimitCache, wall_ms: Callable[[], int]) -> None:
+        self._cache = cache
         self._wall_ms = wall_ms
         self._memory: OrderedDict[tuple[str, str, str, int], Memory] = OrderedDict()
         # Totals before the first change that was not held against anything, because the limits were unknown.
@@ -81,12 +81,12 @@ class LimitWatch:
     @property
     def revision(self) -> int:
         """Revision of the catalog that limits are taken from."""
-        return self._book.revision
+        return self._cache.revision
 
     def prepare(self, pairs: Iterable[Pair]) -> None:
         """Take over what changed, and look the customers of a batch up that are new."""
-        self._book.refresh()
-        self._book.prefetch(pairs)
+        self._cache.refresh()
+        self._cache.prefetch(pairs)
 
     def see(self, counter: Counter, before: Decimal, total: Decimal, dims: str = "") -> Seen:
         """The limit that holds now (None for none), and the candidates of one change from `before` to `total`.
@@ -98,7 +98,7 @@ class LimitWatch:
         """
         key = (counter.tenant, counter.customer, counter.meter, counter.period_start_ms)
         memory = self._memory.get(key)
-        if memory is None or memory.revision != self._book.revision or counter.at_ms >= memory.until_ms:
+        if memory is None or memory.revision != self._cache.revision or counter.at_ms >= memory.until_ms:
             return self._anew(key, memory, counter, before, total, dims)
         if memory.limit is None:
             return None, []
@@ -119,7 +119,7 @@ class LimitWatch:
         total: Decimal,
         dims: str,
     ) -> Seen:
-        stretches = self._book.stretches(counter.tenant, counter.customer, counter.meter)
+        stretches = self._cache.stretches(counter.tenant, counter.customer, counter.meter)
         if stretches is None:
             self._miss(key, before)
             raise LimitsUnknownError
@@ -131,7 +131,7 @@ class LimitWatch:
         stretch = stretch_at(stretches, counter.at_ms)
         limit = stretch.limit
         if memory is not None and memory.limit == limit:
-            memory.revision, memory.until_ms = self._book.revision, stretch.end_ms
+            memory.revision, memory.until_ms = self._cache.revision, stretch.end_ms
             return self.see(counter, before, total, dims)
         earlier = superseded(stretches, counter.period_start_ms, counter.at_ms)
         if memory is not None and memory.limit is not None and memory.limit not in earlier:
@@ -143,7 +143,7 @@ class LimitWatch:
         reached = [one for one in levels(limit, total) if one not in passed] if limit else []
         why: Why = "rule" if memory is not None or gone else "usage"
         quiet = quiet_range(limit, total) if limit else (Decimal("-Infinity"), Decimal("Infinity"))
-        kept = Memory(limit, self._book.revision, stretch.end_ms, quiet, [(counter.at_ms, before)])
+        kept = Memory(limit, self._cache.revision, stretch.end_ms, quiet, [(counter.at_ms, before)])
         self._keep(key, kept)
         alerts = self._alerts(gone, counter, total, "rule", {})
         alerts += self._alerts(reached, counter, total, why, {})

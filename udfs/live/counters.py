@@ -1,8 +1,7 @@
-"""Live counters: running totals in Redis, guarded so that they never turn back, with their standing under a limit."""
+"""Live counters: running totals in Redis, guarded so that they never go back, with the status of their limit."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,63 +10,27 @@ from typing import Any
 import redis
 
 from tidemark_client.keys import counter_key
-from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import plain
 from udfs.limits.rule import Limit
 from udfs.limits.status import exhaustion_ms, is_denied, remaining
+from udfs.live.lua import script
+from udfs.values import plain
+from udfs.wire import COUNTER_WRITE, LIMIT_STATUS
 
 WRITTEN, REFUSED, NOT_A_COUNTER = 1, 0, -1
 UNKNOWN_REVISION = -1
-# Fields of a counter that say how it stands under its limit; none of them is there without one.
-LIMIT_FIELDS = (
-    "limit", "mode", "on_unknown", "rule", "used", "remaining", "denied", "projected_exhaustion_at",
-)  # fmt: skip
+# Fields of a counter that only one with a limit has.
+LIMIT_FIELDS = (*LIMIT_STATUS.names, "used")
 
-# Atomic in Redis, so that two writers cannot interleave between the look and the write. n and period_start stay below
-# 2^53 (9 007 199 254 740 992), the largest range in which Lua's doubles are exact. The values come as one argument:
-# most of the cost of a counter is the client putting arguments together (43 us a counter with nine, 26 with one).
-# Of two equal totals the one with newer limits is news; ARGV[3] is `?` where limits are unknown: they stay as they are.
-# A counter that only shows a limit (n = 0) yields to usage of any period: readers take an ended one as zero.
-# `watched` is the limit that the job has held the total against: what copies totals (strict) must not claim it has.
-SCRIPT = """
-local stored = redis.pcall('HMGET', KEYS[1], 'period_start', 'n', 'revision')
-if stored.err then return -1 end
-local start, finish, n, samples, total, lo, hi, now, ttl, strict, revision = string.match(
-  ARGV[1], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S*) (%S*) (%S+) (%S+) (%S+) (%S+)$')
-local old_start, old_n = tonumber(stored[1] or ''), tonumber(stored[2] or '')
-if old_start and old_n then
-  local new_start, new_n = tonumber(start), tonumber(n)
-  if new_start < old_start and old_n > 0 then return 0 end
-  if new_start == old_start then
-    if new_n < old_n then return 0 end
-    local old_revision, new_revision = tonumber(stored[3] or '-1'), tonumber(revision)
-    if new_n == old_n and (new_revision < old_revision or (new_revision == old_revision and strict == '1')) then
-      return 0
-    end
-  end
-end
-redis.call('HSET', KEYS[1], 'period_start', start, 'period_end', finish, 'n', n, 'samples', samples,
-  'total', total, 'lo', lo, 'hi', hi, 'latest', ARGV[2], 'updated_at', now)
-if ARGV[3] ~= '?' then
-  local cap, mode, unknown, rule, left, denied, projected = string.match(
-    ARGV[3], '^([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)\\31([^\\31]*)$')
-  if cap then
-    redis.call('HSET', KEYS[1], 'limit', cap, 'mode', mode, 'on_unknown', unknown, 'rule', rule, 'used', total,
-      'remaining', left, 'denied', denied, 'projected_exhaustion_at', projected, 'revision', revision)
-    if strict == '0' then redis.call('HSET', KEYS[1], 'watched', rule) end
-  else
-    redis.call('HSET', KEYS[1], 'revision', revision)
-    if stored[3] then
-      redis.call('HDEL', KEYS[1], 'limit', 'mode', 'on_unknown', 'rule', 'used', 'remaining', 'denied',
-        'projected_exhaustion_at')
-      if strict == '0' then redis.call('HDEL', KEYS[1], 'watched') end
-    end
-  end
-end
-redis.call('PEXPIRE', KEYS[1], ttl)
-return 1
-"""
-SCRIPT_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+SCRIPT = script(
+    "udfs.live",
+    "write_counter",
+    figures=", ".join(COUNTER_WRITE.names),
+    figures_pattern=COUNTER_WRITE.lua_pattern,
+    status=", ".join(LIMIT_STATUS.names),
+    status_names=", ".join(f"'{name}'" for name in LIMIT_STATUS.names),
+    status_pairs=", ".join(f"'{name}', {name}" for name in LIMIT_STATUS.names),
+    status_pattern=LIMIT_STATUS.lua_pattern,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +48,11 @@ class LiveTotal:
     total, lo, hi:
         Plain decimal text; lo and hi are empty where there is none.
     latest:
-        Event time (21 digits of ns), source, event id and value of the latest event, with SEPARATOR between them; empty
-        for all meters but `latest`.
-    standing:
-        How it stands under its limit, see `standing_of`; empty for no limit, None while limits are unknown.
+        As `udfs.wire.LATEST`; empty for all meters but `latest`.
+    limit_status:
+        As `udfs.wire.LIMIT_STATUS`; empty for no limit, None while limits are unknown.
     revision:
-        Of the catalog that the standing rests on; UNKNOWN_REVISION while it is unknown.
+        Of the catalog that the limit status rests on; UNKNOWN_REVISION while it is unknown.
 
     """
 
@@ -105,25 +67,30 @@ class LiveTotal:
     lo: str = ""
     hi: str = ""
     latest: str = ""
-    standing: str | None = None
+    limit_status: str | None = None
     revision: int = UNKNOWN_REVISION
 
+    def with_limit(self, status: str, revision: int) -> LiveTotal:
+        """The same total with a limit status; `dataclasses.replace` takes twice as long, for each row."""
+        return LiveTotal(
+            self.tenant, self.customer, self.meter, self.period_start_ms, self.period_end_ms, self.n, self.samples,
+            self.total, self.lo, self.hi, self.latest, status, revision,
+        )  # fmt: skip
 
-def standing_of(limit: Limit | None, total: Decimal, period_ms: tuple[int, int], at_ms: int) -> str:
-    """How a total stands under its limit at an event time, as the script takes it; empty for no limit."""
+
+def limit_status_of(limit: Limit | None, total: Decimal, period_ms: tuple[int, int], at_ms: int) -> str:
+    """The status of the limit of a total at an event time, as the script takes it; empty for no limit."""
     if limit is None:
         return ""
     reached_ms = exhaustion_ms(limit, total, period_ms, at_ms)
-    return SEPARATOR.join(
-        (
-            plain(limit.cap),
-            limit.mode,
-            limit.on_unknown,
-            limit.version,
-            plain(remaining(limit, total)),
-            "1" if is_denied(limit, total) else "0",
-            "" if reached_ms is None else str(reached_ms),
-        )
+    return LIMIT_STATUS.pack(
+        limit=plain(limit.cap),
+        mode=limit.mode,
+        on_unknown=limit.on_unknown,
+        rule=limit.version,
+        remaining=plain(remaining(limit, total)),
+        denied="1" if is_denied(limit, total) else "0",
+        projected_exhaustion_at="" if reached_ms is None else str(reached_ms),
     )
 
 
@@ -144,15 +111,17 @@ def queue(pipeline: Any, prefix: str, rows: Sequence[LiveTotal], *, now_ms: int,
     The first command loads the script: it costs less than a row, and a Redis that has forgotten its scripts needs no
     second round trip. The counter lives for the period and the grace from this write on.
     """
-    pipeline.script_load(SCRIPT)
+    pipeline.script_load(SCRIPT.text)
     flag = "1" if strict else "0"
     for row in rows:
         start, end = row.period_start_ms, row.period_end_ms
-        figures = f"{row.n} {row.samples} {row.total} {row.lo} {row.hi}"
-        values = f"{start} {end} {figures} {now_ms} {end - start + grace_ms} {flag} {row.revision}"
+        figures = COUNTER_WRITE.pack(
+            period_start=start, period_end=end, n=row.n, samples=row.samples, total=row.total, lo=row.lo, hi=row.hi,
+            now_ms=now_ms, ttl_ms=end - start + grace_ms, strict=flag, revision=row.revision,
+        )  # fmt: skip
         key = counter_key(prefix, row.tenant, row.customer, row.meter)
-        standing = "?" if row.standing is None else row.standing
-        pipeline.execute_command("EVALSHA", SCRIPT_SHA, 1, key, values, row.latest, standing)
+        status = "?" if row.limit_status is None else row.limit_status
+        pipeline.execute_command("EVALSHA", SCRIPT.sha, 1, key, figures, row.latest, status)
 
 
 def client(redis_url: str, password: str | None, *, timeout_s: float) -> redis.Redis:

@@ -1,36 +1,42 @@
-"""The end of the hot path: running totals to Redis with their standing, and candidates for alerts."""
+"""The end of the hot path: running totals to Redis with the status of their limits, and candidates for alerts."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidemark_client.keys import heartbeat_key
 from udfs.alerts import pipeline as pipeline_alerts
 from udfs.alerts.event import Alert, Status
-from udfs.calendars.calendar import SEPARATOR
-from udfs.decimals import EXACT
 from udfs.limits.alerts import Counter
 from udfs.limits.watch import LimitsUnknownError, LimitWatch
-from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, latest, queue, standing_of
+from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, client, latest, limit_status_of, queue
+from udfs.values import EXACT, MAX_RFC3339_MS, MIN_RFC3339_MS
+from udfs.wire import LATEST, LIVE_CHANGE, LiveChange
 
 # Meter of the rows that prove the way from Kafka to Redis; its event time is the instant they were sent.
 HEARTBEAT = "tidemark.heartbeat"
 
+_NUMBER = r"-?\d+(?:\.\d+)?(?:E[+-]?\d+)?"
+_NUMBERS = re.compile(f"{_NUMBER} {_NUMBER} (?:{_NUMBER})? (?:{_NUMBER})?", re.ASCII)
+# Lua counts in doubles.
+_MOST_MEASUREMENTS = 2**53
+_LATEST_SEPARATORS = len(LATEST.names) - 1
 
-@dataclass(frozen=True, slots=True)
-class Change:
+
+class Change(NamedTuple):
     """One row of `period_totals`: a running total, and what led to it.
 
     Parameters
     ----------
     total:
-        The total up to and including this change; without a standing yet.
+        The total up to and including this change; its limit status is not known yet.
     added:
-        What the change added; zero for a nudge.
+        What the change added; zero for a reevaluation.
     at_ms:
         How far the event time of the counter has come, UTC epoch ms: limits are those that hold then.
     dims:
@@ -43,12 +49,30 @@ class Change:
     dims: str
 
 
-def unpack_change(text: str) -> Change:
-    """A change from its fields in their order, with SEPARATOR between them (`jobs/meter/live_changes.sql`)."""
-    # The latest event is last, because it holds separators of its own.
-    tenant, customer, meter, start, end, n, samples, total, lo, hi, added, at_ms, dims, last = text.split(SEPARATOR, 13)
-    found = LiveTotal(tenant, customer, meter, int(start), int(end), int(n), int(samples), total, lo, hi, last)
-    return Change(found, Decimal(added), int(at_ms), dims)
+def unpack_change(text: str) -> Change | None:
+    """A change from its text (`udfs.wire.LIVE_CHANGE`); None where it is not one, whoever wrote what it was made of."""
+    try:
+        row = LIVE_CHANGE.unpack(text)
+    except ValueError:
+        return None
+    if not _is_valid(row):
+        return None
+    total = LiveTotal(
+        row.tenant_id, row.customer_id, row.meter, row.period_start_ms, row.period_end_ms, row.n, row.samples,
+        row.total, row.lo, row.hi, row.latest,
+    )  # fmt: skip
+    return Change(total, Decimal(row.added), row.at_ms, row.dims)
+
+
+def _is_valid(row: LiveChange) -> bool:
+    return (
+        _NUMBERS.fullmatch(f"{row.total} {row.added} {row.lo} {row.hi}") is not None
+        and 0 <= row.n < _MOST_MEASUREMENTS
+        and MIN_RFC3339_MS <= row.period_start_ms < row.period_end_ms <= MAX_RFC3339_MS
+        and MIN_RFC3339_MS <= row.at_ms <= MAX_RFC3339_MS
+        # An id with separators would push what follows it into the last field.
+        and (not row.latest or row.latest.count(LATEST.separator) == _LATEST_SEPARATORS)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +108,14 @@ class Outcome:
     Parameters
     ----------
     written, refused, dropped:
-        Counters (not rows): written, refused by the guard because newer ones are stored, or given up. The keeper
+        Counters (not rows): written, refused by the guard because newer ones are stored, or given up. The Redis sync
         writes dropped ones from the stored totals.
     alerts:
         Candidates for alerts, row by row: the job drops those that are no news.
     unknown:
-        Rows whose limits are unknown; the keeper has them looked at again.
+        Rows whose limits are unknown; the limit sync requests their reevaluation.
+    invalid:
+        Rows that are not valid; they are skipped.
     detail:
         Why counters were dropped; empty when none were.
 
@@ -100,6 +126,7 @@ class Outcome:
     dropped: int = 0
     alerts: Sequence[Sequence[Alert]] = ()
     unknown: int = 0
+    invalid: int = 0
     detail: str = ""
 
 
@@ -138,27 +165,32 @@ class LivePublisher:
         self._next_attempt_at = float("-inf")
         self._dropped_while_down = 0
 
-    def publish(self, changes: Sequence[Change]) -> Outcome:
-        """Hold each change against its limit, and write the newest of each counter; never raises, never tries twice."""
+    def publish(self, changes: Sequence[Change | None]) -> Outcome:
+        """Compare each change with its limit, and write the newest of each counter; never raises, never tries twice.
+
+        None stands for a row that is not valid.
+        """
         alerts: list[list[Alert]] = [[] for _ in changes]
         rows: list[LiveTotal] = []
         heartbeat_ms, unknown = 0, 0
         if self._watch is not None:
-            self._watch.prepare({(change.total.tenant, change.total.customer) for change in changes})
-        for change, found in zip(changes, alerts, strict=True):
+            self._watch.prepare({(change.total.tenant, change.total.customer) for change in changes if change})
+        for change, candidates in zip(changes, alerts, strict=True):
+            if change is None:
+                continue
             if change.total.meter == HEARTBEAT:
                 heartbeat_ms = max(heartbeat_ms, change.at_ms)
                 continue
-            rows.append(self._standing(change, found))
-            unknown += rows[-1].standing is None
+            rows.append(self._compared(change, candidates))
+            unknown += rows[-1].limit_status is None
         outcome = self._write(latest(rows), heartbeat_ms, alerts[0] if alerts else [])
-        return replace(outcome, alerts=alerts, unknown=unknown)
+        return replace(outcome, alerts=alerts, unknown=unknown, invalid=changes.count(None))
 
     def close(self) -> None:
         """Give the connection back."""
         self._client.close()
 
-    def _standing(self, change: Change, found: list[Alert]) -> LiveTotal:
+    def _compared(self, change: Change, candidates: list[Alert]) -> LiveTotal:
         row = change.total
         if self._watch is None:
             return row
@@ -169,20 +201,21 @@ class LivePublisher:
             limit, alerts = self._watch.see(counter, EXACT.subtract(total, change.added), total, change.dims)
         except LimitsUnknownError:
             return row
-        found += alerts
-        return replace(row, standing=standing_of(limit, total, period_ms, change.at_ms), revision=self._watch.revision)
+        candidates += alerts
+        status = limit_status_of(limit, total, period_ms, change.at_ms)
+        return row.with_limit(status, self._watch.revision)
 
-    def _write(self, rows: Sequence[LiveTotal], heartbeat_ms: int, found: list[Alert]) -> Outcome:
+    def _write(self, rows: Sequence[LiveTotal], heartbeat_ms: int, candidates: list[Alert]) -> Outcome:
         if not rows and not heartbeat_ms:
             return Outcome()
         if self._clock() < self._next_attempt_at:
             self._dropped_while_down += len(rows)
             return Outcome(dropped=len(rows), detail="waiting before the next attempt")
         try:
-            answers = self._attempt(rows, heartbeat_ms)
+            replies = self._attempt(rows, heartbeat_ms)
         except Exception as error:  # noqa: BLE001  whatever goes wrong here must not stop the counting
-            return self._failed(Outcome(dropped=len(rows), detail=_describe(error)), found)
-        return self._settled(answers, len(rows), found)
+            return self._failed(Outcome(dropped=len(rows), detail=_describe(error)), candidates)
+        return self._written(replies, len(rows), candidates)
 
     def _attempt(self, rows: Sequence[LiveTotal], heartbeat_ms: int) -> list[Any]:
         settings = self._settings
@@ -191,36 +224,36 @@ class LivePublisher:
         queue(pipeline, settings.prefix, rows, now_ms=now_ms, grace_ms=settings.grace_ms, strict=False)
         if heartbeat_ms:
             pipeline.set(heartbeat_key(settings.prefix), heartbeat_ms)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
-        return answers
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies
 
-    def _settled(self, answers: Sequence[Any], rows: int, found: list[Alert]) -> Outcome:
+    def _written(self, replies: Sequence[Any], rows: int, candidates: list[Alert]) -> Outcome:
         # The first is that of the script; a heartbeat that was refused says as much as a counter.
-        results = answers[1 : 1 + rows]
+        results = replies[1 : 1 + rows]
         written, refused = results.count(WRITTEN), results.count(REFUSED)
-        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
         dropped = len(results) - written - refused
         if errors:
             # An answer, but not a usable one: out of memory, still loading, a read-only replica.
-            return self._failed(Outcome(written, refused, dropped, detail=_describe(errors[0])), found)
+            return self._failed(Outcome(written, refused, dropped, detail=_describe(errors[0])), candidates)
         outcome = Outcome(written, refused, dropped, detail="a key is not a counter" if dropped else "")
         if self._down is not False:
-            self._changed("resolved", outcome, found)
+            self._changed("resolved", outcome, candidates)
         return outcome
 
-    def _failed(self, outcome: Outcome, found: list[Alert]) -> Outcome:
+    def _failed(self, outcome: Outcome, candidates: list[Alert]) -> Outcome:
         self._next_attempt_at = self._clock() + self._settings.retry_ms / 1_000
-        # A connection that failed half-way may still hold answers of this batch.
+        # A connection that failed half-way may still hold replies of this batch.
         self._client.connection_pool.disconnect()
         self._dropped_while_down += outcome.dropped
         if self._down is not True:
-            self._changed("firing", outcome, found)
+            self._changed("firing", outcome, candidates)
         return outcome
 
-    def _changed(self, status: Status, outcome: Outcome, found: list[Alert]) -> None:
+    def _changed(self, status: Status, outcome: Outcome, candidates: list[Alert]) -> None:
         evidence = {"detail": outcome.detail, "dropped": self._dropped_while_down}
         at_ms = int(self._wall_clock() * 1_000)
-        found.append(pipeline_alerts.live_counters(status, at_ms=at_ms, evidence=evidence))
+        candidates.append(pipeline_alerts.live_counters(status, at_ms=at_ms, evidence=evidence))
         self._down = status == "firing"
         if not self._down:
             self._dropped_while_down = 0

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from udfs.calendars.calendar import SEPARATOR
 from udfs.events.fields import decimals_of
 from udfs.events.parse import MAX_DECIMALS, Event, amount_text, nanos_of, quantity_of
 from udfs.events.reasons import Reason, Rejected, shown
@@ -18,6 +17,7 @@ from udfs.meters.filters import Predicate, filter_of
 from udfs.meters.meter import ADDITIVE, MAX_DIMS_BYTES, MAX_LEVEL_DIGITS, Aggregation, Meter
 from udfs.meters.paths import Path, path_of, text_of
 from udfs.meters.sketch import bin_of
+from udfs.wire import LATEST
 
 # Aggregations whose amounts may be of any sign, whatever `allow_negative` says.
 _SIGNED = frozenset({"count", "unique", "weighted_sum"})
@@ -231,11 +231,8 @@ def _plain(value: str, dims: str, *_: object) -> list[Measurement]:
 
 
 def _latest(value: str, dims: str, event: Event, event_ms: int, raw: bytes) -> list[Measurement]:
-    source = event.source or ""
-    latest = (
-        f"{event_ms:015d}{nanos_of(event, raw):06d}{SEPARATOR}{source}{SEPARATOR}{event.event_id}{SEPARATOR}{value}"
-    )
-    return [Measurement(value, dims, latest=latest)]
+    time_ns = f"{event_ms:015d}{nanos_of(event, raw):06d}"
+    return [Measurement(value, dims, latest=LATEST.pack(time_ns, event.source or "", event.event_id, value))]
 
 
 def _unique(value: str, dims: str, *_: object) -> list[Measurement]:

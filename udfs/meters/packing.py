@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from udfs.calendars.calendar import SEPARATOR
+from udfs.wire import MEASUREMENT, PERIOD, PLACEHOLDER, SERIES, STAMP, Measurement
 
-# Between the measurements of one event, and between amount, series, samples and latest of one measurement. Control
-# characters are rejected in ids and escaped in dims, so none can occur inside a field.
-MEASUREMENT_SEPARATOR = "\x1d"
-AMOUNT_SEPARATOR = "\x1e"
-# Where the stamp (minute, day, period) goes: what an event adds is known before the calendar of its customer is.
-STAMP = "\x1c"
+_pack_plain = MEASUREMENT.pack_required_with("series", SERIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +21,7 @@ class Packed:
     samples:
         Values it stands for: 1, -1 for one taken back, 0 for none.
     latest:
-        Event time (ns, 21 digits), source, event id and value with SEPARATOR between them; '' but for `latest` meters.
+        Event time (ns, 21 digits), source, event id and value as `udfs.wire.LATEST`; '' but for `latest` meters.
     dims:
         Canonical JSON of the group-by values, '' for none.
     part:
@@ -50,13 +45,19 @@ class Packed:
 
 
 def unstamped(
-    owner: str, meter: str, amount: str, dims: str = "", part: str = "", samples: int = 1, latest: str = ""
+    tenant: str,
+    customer: str,
+    meter: str,
+    amount: str,
+    dims: str = "",
+    part: str = "",
+    samples: int = 1,
+    latest: str = "",
 ) -> str:
-    """One measurement as text, with STAMP for the stamp; `owner` is tenant and customer, a SEPARATOR after each."""
-    head = f"{amount}{AMOUNT_SEPARATOR}{owner}{meter}{SEPARATOR}{dims}{SEPARATOR}{part}{SEPARATOR}{STAMP}"
+    """One measurement as text, with a placeholder for its stamp: the calendar of its customer may not be known yet."""
     if samples == 1 and not latest:
-        return head
-    return f"{head}{AMOUNT_SEPARATOR}{samples}{AMOUNT_SEPARATOR}{latest}"
+        return _pack_plain(amount, tenant, customer, meter, dims, part, PLACEHOLDER)
+    return MEASUREMENT.pack(amount, SERIES.pack(tenant, customer, meter, dims, part, PLACEHOLDER), samples, latest)
 
 
 def stamped(texts: list[str], stamp: str) -> str:
@@ -69,19 +70,18 @@ def stamped(texts: list[str], stamp: str) -> str:
     stamp:
         As `udfs.calendars.calendar.Calendar.stamp_at` returns it.
     """
-    return MEASUREMENT_SEPARATOR.join(texts).replace(STAMP, stamp)
+    return MEASUREMENT.between.join(texts).replace(PLACEHOLDER, stamp)
 
 
 def pack(measurements: Iterable[Packed]) -> str:
     """The measurements of one event in one text."""
-    return MEASUREMENT_SEPARATOR.join(map(_packed, measurements))
+    return MEASUREMENT.between.join(map(_packed, measurements))
 
 
-def _packed(one: Packed) -> str:
-    owner = f"{one.tenant}{SEPARATOR}{one.customer}{SEPARATOR}"
-    stamp = SEPARATOR.join([str(one.minute_ms), one.day, str(one.period_start_ms), str(one.period_end_ms)])
-    text = unstamped(owner, one.meter, one.amount, one.dims, one.part, one.samples, one.latest)
-    return text.replace(STAMP, stamp)
+def _packed(measurement: Packed) -> str:
+    m = measurement
+    text = unstamped(m.tenant, m.customer, m.meter, m.amount, m.dims, m.part, m.samples, m.latest)
+    return stamped([text], STAMP.pack(m.minute_ms, m.day, PERIOD.pack(m.period_start_ms, m.period_end_ms)))
 
 
 def unpack(text: str) -> list[Packed]:
@@ -92,13 +92,22 @@ def unpack(text: str) -> list[Packed]:
     ValueError
         The text is not of `pack` or `stamped`.
     """
-    return [_unpacked(one) for one in text.split(MEASUREMENT_SEPARATOR)]
+    return [_unpacked(measurement) for measurement in MEASUREMENT.split(text)]
 
 
-def _unpacked(text: str) -> Packed:
-    amount, series, *more = text.split(AMOUNT_SEPARATOR)
-    samples, latest = more or ("1", "")
-    tenant, customer, meter, dims, part, minute, day, start, end = series.split(SEPARATOR)
+def _unpacked(measurement: Measurement) -> Packed:
+    series = SERIES.unpack(measurement.series)
     return Packed(
-        amount, int(samples), latest, tenant, customer, meter, dims, part, int(minute), day, int(start), int(end)
+        amount=measurement.amount,
+        samples=measurement.samples,
+        latest=measurement.latest,
+        tenant=series.tenant_id,
+        customer=series.customer_id,
+        meter=series.meter,
+        dims=series.dims,
+        part=series.part,
+        minute_ms=series.stamp.minute_ms,
+        day=series.stamp.local_day,
+        period_start_ms=series.stamp.period.period_start_ms,
+        period_end_ms=series.stamp.period.period_end_ms,
     )

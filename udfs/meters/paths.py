@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from udfs.decimals import canonical
 from udfs.events.parse import Event
+from udfs.values import canonical, rfc3339
 
 # Fields of the event itself that answer to their names where no property does. Not `voids`: what takes an event back
 # must be measured as that event was.
@@ -87,11 +86,9 @@ def _own_quantity(event: Event, _: str) -> bytes | None:
 def _own_time(event: Event, _: str) -> bytes | None:
     """RFC 3339 in UTC, to the millisecond where it has one."""
     try:
-        at = event.timestamp.astimezone(UTC)
+        return _encode(rfc3339(event.timestamp))
     except OverflowError:
         return None
-    text = at.isoformat(timespec="milliseconds" if at.microsecond >= 1_000 else "seconds")  # noqa: PLR2004
-    return _encode(text.replace("+00:00", "Z"))
 
 
 # How the fields answer that are not text as it is.
@@ -152,7 +149,7 @@ def text_of(value: bytes) -> str | None:
     """The text a JSON value is grouped, compared and counted by; None for an object or array.
 
     Strings stay as they are, booleans become their JSON text, numbers the one text of all that are equal, see
-    `udfs.decimals.canonical`: 1, 1.0 and "1" are one text, "1.0" is another.
+    `udfs.values.canonical`: 1, 1.0 and "1" are one text, "1.0" is another.
     """
     if value[0] == ord('"'):
         return _decode_text(value)

@@ -26,7 +26,6 @@ from tidemark.billing.decide import CloseRequest
 from tidemark.billing.lines import PeriodKey, same
 from tidemark.billing.messages import LedgerReader
 from tidemark.billing.moments import moment
-from tidemark.billing.periods import millis
 from tidemark.billing.preview import preview
 from tidemark.billing.scope import Scope
 from tidemark.billing.watermark import committed, drain, reached
@@ -34,6 +33,7 @@ from tidemark.core import postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings
+from udfs.values import epoch_ms
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -79,7 +79,7 @@ def event(number: int, at: datetime, customer: str, rng: random.Random, **fields
 
 def record(value: dict[str, Any], arrival: datetime) -> StreamRecord:
     # All in partition 0: the other one is idle.
-    return StreamRecord(partition=0, timestamp_ms=millis(arrival), key=b"acme", value=json.dumps(value).encode())
+    return StreamRecord(partition=0, timestamp_ms=epoch_ms(arrival), key=b"acme", value=json.dumps(value).encode())
 
 
 def day(number: int) -> list[StreamRecord]:

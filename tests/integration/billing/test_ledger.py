@@ -24,7 +24,7 @@ from tests.integration.storage import own_run
 from tidemark.billing import close as ledger_close
 from tidemark.billing import outbox, periods, store
 from tidemark.billing.drift import open_drift
-from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, rfc3339, same
+from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, same
 from tidemark.billing.messages import Context, LedgerReader
 from tidemark.billing.refusals import DeadLetterCounts
 from tidemark.billing.sources import ActiveVersions
@@ -39,6 +39,7 @@ from tidemark.reconcile import drift_store as reconcile_store
 from tidemark.reconcile.drift_store import Done
 from tidemark.reconcile.findings import Finding, Outcome
 from tidemark.reconcile.sample import Wanted
+from udfs.values import rfc3339
 
 STEPS = 60
 REPLAYS = ("r1", "r2")

@@ -35,7 +35,7 @@ from tidemark.dead_letters.log import marker_of
 from tidemark.dead_letters.plan import Outcome, Plan
 from tidemark.dead_letters.records import DeadLetter, Wanted, position_of, read_dead_letters
 from tidemark.demo.report import recompute
-from udfs.events.dead_letter import rfc3339
+from udfs.values import rfc3339
 
 SECOND_MS, HOUR_MS = 1_000, 3_600_000
 GRACE_MS, WINDOW_MS = 172_800_000, 86_400_000

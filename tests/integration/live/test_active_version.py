@@ -77,7 +77,7 @@ def store(run: Settings, n: int) -> None:
 
 def count(run: Settings, server: OwnRedis, n: int) -> None:
     """A live counter of n measurements, of a pipeline that moves."""
-    row = LiveTotal(*WHO, JAN, FEB, n, n, str(n), standing="", revision=1)
+    row = LiveTotal(*WHO, JAN, FEB, n, n, str(n), limit_status="", revision=1)
     pipeline = server.client.pipeline(transaction=False)
     queue(pipeline, run.names.redis_prefix, [row], now_ms=now_ms(), grace_ms=0, strict=False)
     pipeline.mset({f"{run.names.redis_prefix}marker": "run", f"{run.names.redis_prefix}heartbeat": now_ms()})

@@ -241,7 +241,7 @@ def test_a_raised_cap_clears_denied_without_usage_and_no_limit_removes_it(own_re
     clock, limits = Clock(), Limits([limit("4.25", mode="hard")])
     live = held_publisher(own_redis, limits, clock)
     live.publish([change(4)])
-    request = replace(change(4), added=Decimal(0), at_ms=JAN + 9)
+    request = change(4)._replace(added=Decimal(0), at_ms=JAN + 9)
     limits.state(JAN + 5, "customer", limit(100, mode="hard"))
     assert live.publish([request]).written == 1
     fields = limit_fields(own_redis)
@@ -288,9 +288,9 @@ def test_while_limits_are_unknown_those_written_before_stay(own_redis: OwnRedis)
 def test_the_guard_compares_the_period_then_n_then_the_revision_of_the_limits(
     own_redis: OwnRedis, stored: tuple[int, int, int], row: tuple[int, int, int], strict: bool, written: int
 ) -> None:
-    def write(version: tuple[int, int, int], standing: str, strict: bool) -> int:
+    def write(version: tuple[int, int, int], limit_status: str, strict: bool) -> int:
         start, n, revision = version
-        counter = replace(total(n, start=start, end=start + 1_000), revision=revision, standing=standing)
+        counter = replace(total(n, start=start, end=start + 1_000), revision=revision, limit_status=limit_status)
         pipeline = own_redis.client.pipeline(transaction=False)
         queue(pipeline, "usage:", [counter], now_ms=1, grace_ms=60_000, strict=strict)
         answer: Any = pipeline.execute()[1]

@@ -69,7 +69,7 @@ def used_counter(run: Settings) -> LiveTotal:
         statement = sql.SQL(USED).format(sql.Identifier(run.names.usage_schema, "usage_period"))
         start_ms, end_ms = connection.execute(statement, (run.run_id,)).fetchone() or (0, 0)
     return LiveTotal(
-        str(run.run_id), "bob", "sync_seats", start_ms, end_ms, 3, 3, "3", "1", "1", standing="", revision=0
+        str(run.run_id), "bob", "sync_seats", start_ms, end_ms, 3, 3, "3", "1", "1", limit_status="", revision=0
     )
 
 
@@ -117,7 +117,7 @@ def test_a_counter_with_another_limit_is_evaluated_again_until_it_has_the_one_th
     }
     (limit,) = limit_sync.limits.defaults(0)[str(run.run_id)]
     standing = f"100\x1fsoft\x1ffail_open\x1f{limit.version}\x1f97\x1f0\x1f"
-    write(run, own_redis, replace(counter, standing=standing, revision=limit_sync.limits.revision))
+    write(run, own_redis, replace(counter, limit_status=standing, revision=limit_sync.limits.revision))
     limit_sync.run_once()
     assert len([one for one in requests(run) if one["tenant_id"] == run.run_id]) == 2
 
@@ -195,7 +195,9 @@ def test_ten_thousand_caps_are_back_after_a_flush_and_newer_totals_stay(run: Set
         own_redis.client.flushall()
         assert reader.check(str(run.run_id), "c-7", "sync_seats").reason == "not_rebuilt"
         # Given a total that the job wrote since, when all are written back, then it stays.
-        newer = LiveTotal(str(run.run_id), "c-8", "sync_seats", *month_ms(), 101, 101, "101", standing="", revision=0)
+        newer = LiveTotal(
+            str(run.run_id), "c-8", "sync_seats", *month_ms(), 101, 101, "101", limit_status="", revision=0
+        )
         pipeline = own_redis.client.pipeline(transaction=False)
         queue(pipeline, run.names.redis_prefix, [newer], now_ms=0, grace_ms=10**9, strict=False)
         pipeline.execute()

@@ -180,15 +180,15 @@ def test_a_total_that_the_pipeline_published_is_read(own_redis: OwnRedis, open_r
     begin, end = now_ms() - DAY_MS, now_ms() + DAY_MS
     limit = Limit("t", "customer", "c/1", "m", Decimal(4), "hard", on_unknown="fail_closed")
 
-    def publish(n: int, total: str, standing: str | None, revision: int) -> None:
-        row = counters.LiveTotal(*ID, begin, end, n, n, total, standing=standing, revision=revision)
+    def publish(n: int, total: str, limit_status: str | None, revision: int) -> None:
+        row = counters.LiveTotal(*ID, begin, end, n, n, total, limit_status=limit_status, revision=revision)
         pipeline = own_redis.client.pipeline(transaction=False)
         counters.queue(pipeline, "usage:", [row], now_ms=now_ms(), grace_ms=0, strict=False)
         pipeline.execute()
 
     own_redis.client.set("usage:heartbeat", now_ms())
     both = open_readers(own_redis.url)
-    publish(1, "3.5", counters.standing_of(limit, Decimal("3.5"), (begin, end), now_ms()), 1)
+    publish(1, "3.5", counters.limit_status_of(limit, Decimal("3.5"), (begin, end), now_ms()), 1)
     decision = both.check(*ID, "0.5")
     assert (decision.used, decision.remaining, decision.reason) == (Decimal("3.5"), Decimal("0.5"), "within_limit")
     assert (decision.rule, decision.mode) == (limit.version, "hard")

@@ -9,13 +9,14 @@ from typing import Any
 from tidemark.alerts.notification import Notification
 from tidemark.alerts.policy import Policy, policy_of
 from tidemark.alerts.router import AlertRouter, Budget, Earlier
-from udfs.alerts.event import Alert, Severity, Status, epoch_ms, fingerprint
+from tidemark.core.times import given_ms
+from udfs.alerts.event import Alert, Severity, Status, fingerprint
 
 # A century ahead: no group is closed by the clock while a test runs.
-TEN = epoch_ms("2126-07-01T10:00:00Z")
-JULY = (epoch_ms("2126-07-01T00:00:00Z"), epoch_ms("2126-08-01T00:00:00Z"))
+TEN = given_ms("2126-07-01T10:00:00Z")
+JULY = (given_ms("2126-07-01T00:00:00Z"), given_ms("2126-08-01T00:00:00Z"))
 WAIT_MS = 10_000
-VERSION_MS = epoch_ms("2126-06-01T00:00:00Z")
+VERSION_MS = given_ms("2126-06-01T00:00:00Z")
 ONCALL: dict[str, Any] = {
     "kind": "pagerduty",
     "url": "https://events.example/v2",

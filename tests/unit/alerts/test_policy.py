@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tests.unit.alerts.alerting import ONCALL, TEN, VERSION_MS, a_policy, an_alert
 from tidemark.alerts.impact import LOWERED_BELOW, RAISED_FROM, Weight, severity_by_impact
 from tidemark.alerts.policy import policy_of
-from udfs.alerts.event import SEVERITIES, Severity, rfc3339
+from udfs.alerts.event import SEVERITIES, Severity
 from udfs.meters.meter import BEGINNING_MS
+from udfs.values import rfc3339
 
 
 def names(policy: object, **changed: object) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from tests.unit.alerts.alerting import TEN, VERSION_MS, WAIT_MS, MemoryAlertStore, a_policy, an_alert, taken
 from tidemark.alerts.grouping import DAY_MS, SETTLE_MS, group_key
 from tidemark.alerts.notification import LISTED, Notification
-from udfs.alerts.event import Alert, rfc3339
+from udfs.alerts.event import Alert
+from udfs.values import rfc3339
 
 SECOND = 1_000
 MAINTENANCE = ("maintenance", "upgrade", {"from": rfc3339(TEN), "until": rfc3339(TEN + 60_000), "reason": "upgrade"})

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemark.archive import layout, parquet
-from tidemark.archive.index import instant
 from tidemark.archive.layout import Folder
 from tidemark.archive.verify import uneven
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import Record
 from tidemark.core.settings import Settings
+from udfs.values import instant
 
 DAY = date(2024, 2, 29)
 BYTES = st.none() | st.binary(max_size=40)

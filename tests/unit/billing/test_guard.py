@@ -12,7 +12,6 @@ from tidemark.billing.decide import _accepted as accepted
 from tidemark.billing.guard import jumped, too_many
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import Moment, day_start, moment
-from tidemark.billing.periods import millis
 from tidemark.billing.preview import Preview
 from tidemark.billing.refusals import Refusal
 from tidemark.billing.scope import Scope
@@ -23,6 +22,7 @@ from tidemark.core.settings import Settings
 from udfs.alerts import pipeline
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
+from udfs.values import epoch_ms
 
 DAY = timedelta(days=1)
 GRACE = timedelta(hours=48)
@@ -125,7 +125,7 @@ def test_until_a_day_is_until_midnight_of_the_customer(catalog: Catalog) -> None
 
 @given(st.dates(date(1971, 1, 1), date(2099, 12, 31)))
 def test_a_local_day_begins_where_its_date_does(catalog: Catalog, day: date) -> None:
-    start = millis(day_start(catalog, PAIR, day))
+    start = epoch_ms(day_start(catalog, PAIR, day))
     calendar = catalog.calendar_at(PAIR, start)
     assert calendar.day_at(start) == day.isoformat()
     assert calendar.day_at(start - 1) == (day - DAY).isoformat()

@@ -17,7 +17,7 @@ from tests.unit.billing.ledger_parts import CONTEXT, LINE_KEYS, PERIODS, Kept, l
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, same
 from tidemark.billing.messages import LedgerGapError, LedgerReader, close_message, correction_message, key_of
 from tidemark.billing.true_up import Change, Close, Correction, Entry, cause_of, current_periods, true_up
-from udfs.decimals import plain
+from udfs.values import plain
 
 CALLS = LineKey("calls", "")
 

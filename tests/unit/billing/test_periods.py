@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemark.billing.lines import PeriodKey
-from tidemark.billing.periods import Customer, Due, instant, millis, period_of, walk
+from tidemark.billing.periods import Customer, Due, period_of, walk
 from tidemark.billing.periods import _walk_into as walk_into
 from tidemark.billing.sources import open_runs_of, source_run
 from tidemark.core.rollup_views import Overlay
@@ -18,6 +18,7 @@ from tidemark.core.settings import Settings
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, InMemoryCatalogSource, Tenant
 from udfs.catalog.model import Customer as CatalogCustomer
+from udfs.values import epoch_ms, instant
 
 PAIR = ("acme", "alice")
 DAY = timedelta(days=1)
@@ -35,7 +36,7 @@ def catalog() -> Catalog:
     source = InMemoryCatalogSource(
         tenants=[Tenant("acme")],
         calendars=[CalendarDef("fifth", "2024-01-05T00:00:00", "P1M", "America/New_York")],
-        customer_versions=[CatalogCustomer(*PAIR, "fifth", valid_from_ms=millis(CHANGE))],
+        customer_versions=[CatalogCustomer(*PAIR, "fifth", valid_from_ms=epoch_ms(CHANGE))],
     )
     made = Catalog(source, float("inf"), 10)
     made.refresh()
@@ -136,4 +137,4 @@ def test_the_live_run_feeds_open_periods_unless_a_replay_of_all_tenants_does() -
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001 made aware below
 def test_instants_keep_their_milliseconds(moment: datetime) -> None:
     exact = moment.replace(microsecond=moment.microsecond // 1_000 * 1_000, tzinfo=UTC)
-    assert instant(millis(exact)) == exact
+    assert instant(epoch_ms(exact)) == exact

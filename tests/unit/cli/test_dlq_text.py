@@ -17,7 +17,7 @@ from tidemark.dead_letters.plan import Item, Outcome, Plan
 def dead_letter(offset: int, **changed: Any) -> dict[str, Any]:
     return {
         "at": f"0:{offset}", "topic": "usage.events", "partition": 1, "offset": offset, "raw": "e30=",
-        "arrival": "2026-03-01T00:00:00.000Z", "reason": "too_late", "tenant_id": "acme", "customer_id": "[eu]c-7",
+        "arrival": "2026-03-01T00:00:00Z", "reason": "too_late", "tenant_id": "acme", "customer_id": "[eu]c-7",
         "event_id": "e-1",
         "detail": "arrived 2344250199 ms after its event time; the limit (grace) is 172800000 ms.",
     } | changed  # fmt: skip

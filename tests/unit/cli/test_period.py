@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from tests.unit import strategies as own
 from tests.unit.strategies import ms_of
 from tidemark.cli import main as cli
-from tidemark.cli.period import rfc3339
+from udfs.values import rfc3339
 
 ROOT = Path(__file__).parents[3]
 NEW_YORK = ("--timezone", "America/New_York")

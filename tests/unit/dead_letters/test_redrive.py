@@ -22,9 +22,10 @@ from tidemark.dead_letters.validate import Validator
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import InMemoryCatalogSource, Tenant
 from udfs.decode.decoder import DecodePolicy
-from udfs.events.dead_letter import DlqRecord, rfc3339, to_json
+from udfs.events.dead_letter import DlqRecord, to_json
 from udfs.events.envelope import Envelope, unwrap, wrap
 from udfs.meters.meter import Meter
+from udfs.values import rfc3339
 
 HOUR_MS = 3_600_000
 GRACE_MS, WINDOW_MS = 48 * HOUR_MS, 24 * HOUR_MS

@@ -125,7 +125,8 @@ def test_alertmanager_never_sees_an_end_before_its_start_nor_an_empty_label(part
         assert alert["labels"]["alertname"]
         assert all(alert["labels"].values())
         assert all(len(text) <= alertmanager.TEXT_LENGTH for text in alert["annotations"].values())
-        assert alert.get("startsAt", "") <= alert["endsAt"]
+        end = datetime.fromisoformat(alert["endsAt"])
+        assert datetime.fromisoformat(alert.get("startsAt", alert["endsAt"])) <= end
 
 
 @ANY_SPEED

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tidemark.cli.main import main
-from tidemark.dry_run.run import plain
+from udfs.values import plain
 
 CATALOG = """
 calendars:

@@ -27,7 +27,7 @@ PLANTED = [
     ("udfs/meters/paths.py", "pyflink", "What workers load"),
     ("tidemark/oracle/paths.py", "udfs.meters.paths", "The oracle"),
     ("infra/local/ports.py", "jobs.flink.rest", "The local stack"),
-    ("sdk/python/tidemark_client/keys.py", "udfs.decimals", "The SDK"),
+    ("sdk/python/tidemark_client/keys.py", "udfs.values", "The SDK"),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from udfs.alerts.event import Alert
 from udfs.catalog.model import Pair
 from udfs.limits.alerts import Counter
-from udfs.limits.cache import LimitBook, SharedLimits
+from udfs.limits.cache import LimitCache, SharedLimits
 from udfs.limits.rule import Limit, Scope
 from udfs.limits.timeline import CustomerRules, PlanVersion, Stretch
 from udfs.limits.watch import LimitsUnknownError, LimitWatch
@@ -74,8 +74,8 @@ class Limits:
         if self.away or (look_up and self.mute):
             raise ConnectionError("away")
 
-    def book(self, clock: Clock | None = None, **more: Any) -> LimitBook:
-        return LimitBook(self, self, refresh_s=0, clock=clock or Clock(), **more)
+    def book(self, clock: Clock | None = None, **more: Any) -> LimitCache:
+        return LimitCache(self, self, refresh_s=0, clock=clock or Clock(), **more)
 
     def state(self, begin_ms: int, scope: Scope, made: Limit | None) -> None:
         """From `begin_ms` on the limit of a scope is another one, or none."""

@@ -17,14 +17,15 @@ from jsonschema import Draft202012Validator
 import schemas
 from tests.unit.limits.limit_parts import CUSTOMER, FEB, JAN, METER, NOW_MS, PAIR, TENANT, Limits, counter, limit
 from tests.unit.strategies import ids
-from udfs.alerts.event import Alert, AlertError, epoch_ms, fingerprint, parse, rfc3339, to_json, without_id
+from udfs.alerts.event import Alert, AlertError, fingerprint, parse, to_json, without_id
 from udfs.alerts.pipeline import live_counters
-from udfs.calendars.calendar import SEPARATOR
 from udfs.limits.alerts import alert_of, condition, per_hour
-from udfs.limits.packing import CANDIDATE_SEPARATOR, packed_candidates
+from udfs.limits.packing import packed_candidates
 from udfs.limits.rule import Limit
 from udfs.limits.status import crossings, ended
 from udfs.limits.watch import LimitWatch
+from udfs.values import epoch_ms, parse_rfc3339, rfc3339
+from udfs.wire import CANDIDATE
 
 VALIDATOR = Draft202012Validator(schemas.topic_schema("usage.alerts"))
 totals = st.decimals(-1_000, 10**29 - 1, places=9, allow_nan=False, allow_infinity=False)
@@ -127,7 +128,7 @@ def test_other_parts_have_another_fingerprint(left: list[str], right: list[str])
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
 def test_an_instant_keeps_its_millisecond(at_ms: int) -> None:
-    assert epoch_ms(rfc3339(at_ms)) == at_ms
+    assert epoch_ms(parse_rfc3339(rfc3339(at_ms))) == at_ms
     assert rfc3339(at_ms).endswith("Z")
 
 
@@ -155,7 +156,7 @@ def test_candidates_travel_in_one_text_and_are_taken_apart_by_their_separators()
     pipeline = live_counters("firing", at_ms=0, evidence={"detail": "x\x1e\x1fy"})
     packed = packed_candidates([*found, pipeline])
     assert packed is not None
-    rows = [one.split(SEPARATOR) for one in packed.split(CANDIDATE_SEPARATOR)]
+    rows = [list(candidate) for candidate in CANDIDATE.split(packed)]
     assert [row[:3] for row in rows] == [
         *([one.fingerprint, "firing", TENANT] for one in found), [pipeline.fingerprint, "firing", ""],
     ]  # fmt: skip

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from jobs.flink.rest import wait_until
 from tests.unit.limits.limit_parts import CUSTOMER, METER, PAIR, TENANT, Clock, Limits, limit
 from udfs.catalog.model import Pair
-from udfs.limits.cache import RETRY_S, LimitBook, SharedLimits
+from udfs.limits.cache import RETRY_S, LimitCache, SharedLimits
 from udfs.limits.rule import Limit
 from udfs.limits.timeline import PlanVersion
 from udfs.meters.meter import FOREVER_MS
 
 
-def held(book: LimitBook, pair: Pair = PAIR, meter: str = METER) -> list[Limit | None] | None:
+def held(book: LimitCache, pair: Pair = PAIR, meter: str = METER) -> list[Limit | None] | None:
     """Limits of all time; None while unknown."""
     stretches = book.stretches(*pair, meter)
     return None if stretches is None else [one.limit for one in stretches]
@@ -160,7 +160,7 @@ def until(check: Callable[[], bool]) -> None:
 
 def test_a_thread_looks_for_changes_and_nobody_waits_for_it() -> None:
     source = Slow()
-    book = LimitBook(source, source, refresh_s=0.01)
+    book = LimitCache(source, source, refresh_s=0.01)
     assert (book.refresh(), book.revision) == (True, 1)
     source.revision = 2
     until(lambda: source.calls > 1)
@@ -174,7 +174,7 @@ def test_a_thread_looks_for_changes_and_nobody_waits_for_it() -> None:
 
 def test_a_thread_outlives_failures() -> None:
     source = Limits([limit(scope="tenant")], away=True)
-    book = LimitBook(source, source, refresh_s=0.01)
+    book = LimitCache(source, source, refresh_s=0.01)
     until(lambda: book.failures > 2)
     source.away = False
     until(book.refresh)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.limits.limit_parts import limit
-from udfs.decimals import plain, rounded
 from udfs.limits.rule import ThresholdError, canonical_threshold, decimal_cap, most_specific, threshold_of
+from udfs.values import plain, rounded
 
 LARGEST = Decimal("99999999999999999999999999999.999999999")
 stored = st.decimals(0, LARGEST, places=9, allow_nan=False, allow_infinity=False)

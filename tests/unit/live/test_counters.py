@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.limits.limit_parts import limit
 from tidemark.live import counters as counter_sync
 from tidemark_client.keys import counter_key, heartbeat_key, limits_key
-from udfs.live.counters import LiveTotal, latest, queue, standing_of
+from udfs.live.counters import LiveTotal, latest, limit_status_of, queue
 
 JAN, FEB, MAR = 1_356_998_400_000, 1_359_676_800_000, 1_362_096_000_000
 
@@ -67,7 +67,7 @@ VERSION = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7)
 
 
 @pytest.mark.parametrize(
-    ("used", "standing"),
+    ("used", "status"),
     [
         ("10", ["100", "hard", "fail_closed", VERSION, "90", "0", str(JAN + 10 * HOUR_MS)]),
         ("0", ["100", "hard", "fail_closed", VERSION, "100", "0", ""]),
@@ -75,13 +75,13 @@ VERSION = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7)
         ("-0.5", ["100", "hard", "fail_closed", VERSION, "100.5", "0", ""]),
     ],
 )
-def test_a_limit_status_has_the_limit_and_what_is_left(used: str, standing: list[str]) -> None:
+def test_a_limit_status_has_the_limit_and_what_is_left(used: str, status: list[str]) -> None:
     held = limit("100.0", mode="hard", on_unknown="fail_closed", valid_from_ms=7)
-    assert standing_of(held, Decimal(used), (JAN, FEB), JAN + HOUR_MS).split("\x1f") == standing
+    assert limit_status_of(held, Decimal(used), (JAN, FEB), JAN + HOUR_MS).split("\x1f") == status
 
 
 def test_without_a_limit_the_status_is_empty() -> None:
-    assert standing_of(None, Decimal(5), (JAN, FEB), JAN) == ""
+    assert limit_status_of(None, Decimal(5), (JAN, FEB), JAN) == ""
 
 
 class Pipeline:
@@ -99,7 +99,11 @@ class Pipeline:
 
 def test_a_write_carries_the_limit_status_or_that_it_is_unknown() -> None:
     pipeline = Pipeline()
-    rows = [total(3), replace(total(4), standing="", revision=7), replace(total(5), standing="x", revision=8, lo="")]
+    rows = [
+        total(3),
+        replace(total(4), limit_status="", revision=7),
+        replace(total(5), limit_status="x", revision=8, lo=""),
+    ]
     queue(pipeline, "usage:", rows, now_ms=9, grace_ms=5, strict=True)
     assert pipeline.commands[0][0] == "load"
     life = FEB - JAN + 5

@@ -16,6 +16,7 @@ from udfs.alerts.event import Alert
 from udfs.limits.watch import LimitWatch
 from udfs.live.counters import LiveTotal
 from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome, unpack_change
+from udfs.wire import LIVE_CHANGE, LiveChange, Number
 
 LOST, BACK, EXCEEDED = ("pipeline.live_counters", "firing"), ("pipeline.live_counters", "resolved"), "limit.exceeded"
 
@@ -148,13 +149,51 @@ def test_a_heartbeat_that_finds_no_redis_drops_no_counter() -> None:
     assert (outcome.dropped, kinds(outcome.alerts[0])) == (0, [LOST])
 
 
-def test_a_packed_change_is_taken_apart_and_keeps_the_separators_of_its_latest_event() -> None:
-    newest = "000001357035420\x1fe 1\x1f42.5"
-    fields = ["EWR", "UA", "miles", str(JAN), str(FEB), "3", "2", "-5", "", "", "-7.5", "1357035420000", '{"a":1}']
-    found = unpack_change("\x1f".join([*fields, newest]))
-    assert found.total == LiveTotal("EWR", "UA", "miles", JAN, FEB, 3, 2, "-5", latest=newest)
-    assert (found.added, found.at_ms, found.dims) == (Decimal("-7.5"), 1_357_035_420_000, '{"a":1}')
-    assert unpack_change("\x1f".join([*fields, ""])).total.latest == ""
+NEWEST = "000001357035420000000\x1fs\x1fe 1\x1f42.5"
+ROW = LiveChange("EWR", "UA", "miles", JAN, FEB, 3, 2, Number("-5"), Number("-7.5"), JAN + 1, '{"a":1}', latest=NEWEST)
+
+
+def packed(row: LiveChange) -> str:
+    return LIVE_CHANGE.pack(*row)
+
+
+def test_a_packed_change_is_unpacked_and_keeps_the_separators_of_its_latest_event() -> None:
+    found = unpack_change(packed(ROW))
+    total = LiveTotal("EWR", "UA", "miles", JAN, FEB, 3, 2, "-5", latest=NEWEST)
+    assert found == Change(total, Decimal("-7.5"), JAN + 1, '{"a":1}')
+    without = unpack_change(packed(ROW._replace(latest="")))
+    assert without is not None
+    assert without.total.latest == ""
+
+
+def forged(field: str) -> str:
+    """A row in which an id holds the rest of another row, as none that was checked can."""
+    return packed(ROW._replace(latest="", **{field: "\x1f".join(packed(ROW._replace(latest="")).split("\x1f")[1:])}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "x", packed(ROW).replace("miles\x1f", ""), forged("tenant_id"), forged("customer_id"), forged("meter"),
+        *(packed(ROW._replace(customer_id="UA" + "\x1fx" * count)) for count in range(1, 8)),
+        packed(ROW._replace(latest="1\x1f2")), packed(ROW._replace(n=2**53)), packed(ROW._replace(n=-1)),
+        packed(ROW._replace(at_ms=9 * 10**18)), packed(ROW._replace(period_end_ms=JAN)),
+        packed(ROW._replace(period_end_ms=9 * 10**18)), packed(ROW._replace(period_start_ms=-(10**18))),
+        *(packed(ROW._replace(total=Number(text))) for text in ("", "x", "NaN", "1 ", "-inf")),
+        packed(ROW._replace(added=Number(""))), packed(ROW._replace(added=Number("Infinity"))),
+        packed(ROW._replace(lo=Number("1 2"))), packed(ROW._replace(hi=Number("sNaN"))),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_not_valid_is_no_change(text: str) -> None:
+    assert unpack_change(text) is None
+
+
+def test_rows_that_are_not_valid_are_skipped_and_counted() -> None:
+    outcome = publisher(free_port(), Clock(), Limits([limit(100)])).publish(
+        [None, change(1, value=120, added=120), None]
+    )
+    assert (outcome.invalid, outcome.dropped) == (2, 1)
+    assert [EXCEEDED in [alert.type for alert in row] for row in outcome.alerts] == [False, True, False]
 
 
 def test_38_digits_of_a_total_reach_the_watch() -> None:

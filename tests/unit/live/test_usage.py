@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.live.usage import MeterUsage, Total, Usage, live_total, normal
+from tidemark.live.usage import MeterUsage, Total, Usage, live_total
+from udfs.values import plain
 
 FIELDS = {"period_start": "1356998400000", "period_end": "1359676800000", "samples": "3", "total": "12.500000000"}
 JANUARY = Total("2013-01-01T00:00:00Z", "2013-02-01T00:00:00Z", 3, "12.5")
@@ -23,13 +24,12 @@ JANUARY = Total("2013-01-01T00:00:00Z", "2013-02-01T00:00:00Z", 3, "12.5")
     ],
 )  # fmt: skip
 def test_a_decimal_has_one_text(value: str, text: str) -> None:
-    assert normal(value) == text
-    assert normal(Decimal(value)) == text
+    assert plain(Decimal(value)) == text
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**28), max_value=10**28))
 def test_the_text_keeps_the_number(value: Decimal) -> None:
-    assert Decimal(normal(value)) == value
+    assert Decimal(plain(value)) == value
 
 
 def test_a_redis_hash_becomes_a_total() -> None:

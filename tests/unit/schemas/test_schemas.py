@@ -22,6 +22,7 @@ from udfs.alerts.event import parse as parse_alert
 from udfs.events import dead_letter
 from udfs.events.parse import checked_id, event_time_ms, parse, quantity_of
 from udfs.events.reasons import Reason, Rejected
+from udfs.values import rfc3339
 
 EXAMPLES = [(topic, name) for topic in schemas.TOPICS for name in schemas.topic_examples(topic)]
 
@@ -136,7 +137,7 @@ def test_a_dead_letter_as_built_fits_the_schema(reason: Reason, raw: bytes | Non
         topic="usage.events",
         partition=0,
         offset=7,
-        arrival=dead_letter.rfc3339(1_000),
+        arrival=rfc3339(1_000),
     )
     assert errors_of("usage.dlq", json.loads(dead_letter.to_json(record))) == set()
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from udfs.values import rfc3339
+
 NOTHING: Callable[[], None] = lambda: None  # noqa: E731  a name for doing nothing
 
 
@@ -51,7 +53,7 @@ class Step:
 
     def document(self) -> dict[str, Any]:
         """The step for a JSON document."""
-        before = None if self.before is None else self.before.isoformat().replace("+00:00", "Z")
+        before = None if self.before is None else rfc3339(self.before)
         return {
             "target": self.target, "does": self.does, "days": self.days, "before": before, "count": self.count,
             "bytes": self.size, "limited": self.limited, "refused": self.refused, "due": self.is_due,

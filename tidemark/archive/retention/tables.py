@@ -14,6 +14,7 @@ from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import overlays
 from tidemark.core.settings import RetentionSettings
+from udfs.values import rfc3339
 
 # Only whole chunks are dropped, so a row may stay longer by up to a chunk.
 _CHUNKS: LiteralString = """
@@ -58,7 +59,7 @@ def open_period(connection: psycopg.Connection, names: Names, before: datetime) 
     row = connection.execute(statement, [before]).fetchone()
     if row is None:
         return None
-    return row[2], f"the period of {row[0]}/{row[1]} from {row[2].isoformat()} is not closed"
+    return row[2], f"the period of {row[0]}/{row[1]} from {rfc3339(row[2])} is not closed"
 
 
 class _Bounds:

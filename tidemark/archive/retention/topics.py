@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from tidemark.archive.index import EPOCH, Index
+from tidemark.archive.index import Index
 from tidemark.archive.retention.steps import NOTHING, Step
 from tidemark.archive.source import Source
 from tidemark.core.kafka import clients
 from tidemark.core.settings import KafkaSettings, Settings
+from udfs.values import epoch_ms
 
 DAY_MS = 86_400_000
 KEPT_FOR_EVER = -1
@@ -65,7 +66,7 @@ def _shorter(seconds: int, why: str, wanted_ms: int) -> str:
 
 def _not_archived(source: Source, index: Index, topic: str, now: datetime, wanted_ms: int) -> str:
     """Which records would be removed without being archived: the partition, and how many."""
-    due = source.offsets_at(topic, (now - timedelta(milliseconds=wanted_ms) - EPOCH) // timedelta(milliseconds=1))
+    due = source.offsets_at(topic, epoch_ms(now) - wanted_ms)
     earliest, archived = source.earliest_offsets(topic), index.next_offsets(topic)
     for partition, offset in due.items():
         start = max(earliest[partition], archived.get(partition, 0))

@@ -1,10 +1,17 @@
-"""Decimals that are never rounded unseen: a context wide enough for DECIMAL(38, 9) times another, and plain text."""
+"""Values and their one text: decimals that are never rounded unseen, and instants in UTC to the millisecond."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import NamedTuple
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+# The years 1 to 9999.
+MIN_RFC3339_MS, MAX_RFC3339_MS = -62_135_596_800_000, 253_402_300_799_999
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 # The default context rounds to 28 digits; totals have up to 38, products of two of them 76.
 EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
@@ -78,3 +85,47 @@ def plain(value: Decimal) -> str:
 def rounded(value: Decimal, places: int) -> Decimal:
     """Half-even to `places` decimals."""
     return EXACT.quantize(value, Decimal(1).scaleb(-places))
+
+
+def instant(ms: int) -> datetime:
+    """UTC epoch milliseconds as an instant, exact.
+
+    Raises
+    ------
+    OverflowError
+        It is outside the years 1 to 9999.
+    """
+    # Seconds as a binary fraction would lose the last millisecond of instants far ahead.
+    return EPOCH + ms * MILLISECOND
+
+
+def epoch_ms(at: datetime) -> int:
+    """UTC epoch milliseconds of an instant with a zone, rounded down."""
+    return (at - EPOCH) // MILLISECOND
+
+
+def rfc3339(at: datetime | int) -> str:
+    """An instant (with a zone, or UTC epoch ms) in the one form in which it is printed: RFC 3339 in UTC with a Z.
+
+    Three digits of milliseconds, or none where they are zero: `2026-01-31T00:00:00Z`, `2026-01-31T00:00:00.250Z`.
+    OverflowError outside the years 1 to 9999.
+    """
+    moment = instant(at) if isinstance(at, int) else at.astimezone(UTC)
+    text = moment.isoformat(timespec="milliseconds" if moment.microsecond >= 1_000 else "seconds")  # noqa: PLR2004
+    return text.replace("+00:00", "Z")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """The instant of RFC 3339 text, which says its offset.
+
+    Raises
+    ------
+    ValueError
+        Any other text, or a date that no calendar has.
+    """
+    if not _RFC3339.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not an RFC 3339 instant such as 2026-01-31T00:00:00Z.")
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise ValueError(f"{text[:40]!r} is not an instant: {error}.") from None

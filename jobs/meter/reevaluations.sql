@@ -1,6 +1,6 @@
--- Requests to look at a counter again though nothing was counted: its limit changed, or the way is tried (heartbeat). One
--- that cannot be read is left out: it asks for nothing that the next one would not ask for again.
-CREATE TEMPORARY TABLE nudges (
+-- Requests to evaluate a counter again though nothing was counted: its limit changed, or the path is tested (heartbeat).
+-- One that cannot be read is left out: it requests nothing that the next one would not request again.
+CREATE TEMPORARY TABLE reevaluations (
     tenant_id       STRING,
     customer_id     STRING,
     meter           STRING,
@@ -10,7 +10,7 @@ CREATE TEMPORARY TABLE nudges (
     tick_time       AS PROCTIME()
 ) WITH (
     'connector' = 'kafka',
-    'topic' = '$nudges_topic',
+    'topic' = '$reevaluations_topic',
     $kafka,
     'properties.group.id' = '$group',
     'scan.startup.mode' = 'latest-offset',

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from udfs.calendars.calendar import NoPeriodError
-from udfs.events.dead_letter import DlqRecord, Refusal, pack_partial, rfc3339, to_json
+from udfs.events.dead_letter import DlqRecord, Refusal, arrival_text, pack_partial, to_json
 from udfs.events.parse import Event, checked_id
 from udfs.events.reasons import Reason, Rejected, shown
 
@@ -60,8 +60,8 @@ class DeadLetterWriter:
             first = refusals[0]
             reason, detail, meter = first.reason, _detail(refusals), first.meter
         else:
-            verdict = self._verdict(error, read)
-            reason, detail, ids = verdict.reason, verdict.detail, verdict.ids
+            rejection = self._rejection(error, read)
+            reason, detail, ids = rejection.reason, rejection.detail, rejection.ids
         return to_json(msgspec.structs.replace(self._record(read, ids), reason=reason, detail=detail, meter=meter))
 
     def partial(self, read: Read, refusals: Refusals) -> str:
@@ -69,8 +69,8 @@ class DeadLetterWriter:
         return pack_partial(self._record(read, {}), [self._refusal(meter, error, read) for meter, error in refusals])
 
     def _refusal(self, meter: str, error: Exception, read: Read) -> Refusal:
-        verdict = self._verdict(error, read)
-        return Refusal(meter, verdict.reason, verdict.detail)
+        rejection = self._rejection(error, read)
+        return Refusal(meter, rejection.reason, rejection.detail)
 
     def _record(self, read: Read, ids_read: Mapping[str, str]) -> DlqRecord:
         """A record without a reason."""
@@ -83,7 +83,7 @@ class DeadLetterWriter:
             topic=topic,
             partition=partition,
             offset=read.offset,
-            arrival=None if read.arrival_ms is None else rfc3339(read.arrival_ms),
+            arrival=None if read.arrival_ms is None else arrival_text(read.arrival_ms),
             tenant_id=ids.get("tenant_id"),
             customer_id=ids.get("customer_id"),
             event_id=ids.get("event_id"),
@@ -92,7 +92,7 @@ class DeadLetterWriter:
     def _source(self, partition: int) -> tuple[str, int]:
         return (self._topic, partition) if partition >= 0 else (self._redrive_topic, -1 - partition)
 
-    def _verdict(self, error: Exception, read: Read) -> Rejected:
+    def _rejection(self, error: Exception, read: Read) -> Rejected:
         if isinstance(error, Rejected):
             return error
         if isinstance(error, NoPeriodError):
