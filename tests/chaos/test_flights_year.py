@@ -17,7 +17,7 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing.close import close
 from tidemark.billing.decide import CloseRequest
-from tidemark.billing.outbox import tell
+from tidemark.billing.outbox import publish
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.demo import DEMO_SETTINGS
 from tidemark.demo.flights import demo_stream
@@ -75,7 +75,7 @@ def assert_reads_as(made: Pipeline, catalog: dict[str, Any]) -> None:
         assert current_differences(oracle, made.settings) == []
         assert closed_lines(made.settings) == oracle_lines(oracle, made.settings)
         assert final_periods(oracle, AFTER - timedelta(days=3)) <= standing(made.settings)
-    tell(made.settings)
+    publish(made.settings)
     told = read_ledger(made.settings)
     assert {key for key, entry in told.entries.items() if entry.is_current} == standing(made.settings)
 

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.catalog import tool as catalog_tool
-from tidemark.cli.replay import _let_follow
+from tidemark.cli.replay import _publish_active_version
 from tidemark.core import migrate, postgres, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
@@ -180,5 +180,5 @@ def test_a_replay_that_readers_would_not_trust_is_reported_and_an_unreachable_re
     assert "cannot be used" in active_version.unready(run, "r")
     with pytest.raises(UnavailableError, match="readers follow"):
         active_version.publish(run)
-    _let_follow(run)
+    _publish_active_version(run)
     assert "warning: Redis at" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.archive.archiver import run as archive
 from tidemark.billing.close import close
 from tidemark.billing.decide import CloseRequest
-from tidemark.billing.outbox import tell
+from tidemark.billing.outbox import publish
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
 from tidemark.core import postgres
@@ -187,7 +187,7 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
     assert "tokens" in told
 
     promoted = promote(settings, "again", "test")
-    tell(settings)
+    publish(settings)
 
     assert promoted.changed
     assert promoted.corrections
