@@ -364,7 +364,7 @@ def test_a_job_that_does_not_run_is_a_refusal(run: Pipeline) -> None:
     wait_until(lambda: run.rest.active(settings.names.job("rollup")) is None, 60, "rollup to end")
     found = ledger_close.close(settings, "test")
     assert [one.cause for one in found.refused] == ["jobs"]
-    assert "tidemark-rollup-closing is not there" in found.refused[0].detail
+    assert "tidemark-rollup-closing is not submitted" in found.refused[0].detail
 
 
 def test_heartbeats_that_nobody_would_count_are_refused(run: Pipeline) -> None:

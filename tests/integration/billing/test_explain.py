@@ -243,17 +243,17 @@ def test_one_event_is_traced_through_copies_voids_and_other_events_of_its_id(run
     assert [(one.tenant, one.source) for one in found] == [("acme", ""), ("acme", "eu-1"), ("globex", "")]
     mine = found[0]
     assert (mine.count("counted"), mine.count("copy"), len(mine.hits)) == (1, 3, 4)
-    assert mine.answer == "e-0 of acme was counted once. 3 copies of it came later and were dropped."
+    assert mine.summary == "e-0 of acme was counted once. 3 copies of it were dropped."
     assert mine.counted is not None
-    fed = {(one.meter, one.key): one.amount for one in mine.counted.fed}
+    fed = {(one.meter, one.key): one.amount for one in mine.counted.contributions}
     assert fed == {
         (meter, MARCH): amount for meter, amount in (("calls", 1), ("bytes", 0), ("users", 1), ("storage", 0))
     }
     assert trace(run.settings, "e-0", tenant="globex") == found[2:]
     (four,) = trace(run.settings, "e-4")
     assert (
-        four.answer
-        == "e-4 of acme was counted once. 1 copy of it came later and was dropped. It was taken back by v-5."
+        four.summary
+        == "e-4 of acme was counted once. 1 copy of it was dropped. It was taken back by v-5."
     )
     assert [hit.event.voids for hit in four.voids if hit.event] == ["e-4"]
     assert trace(run.settings, "e-0", until=START) == []
@@ -278,35 +278,35 @@ def stored(settings: Settings, customer: str, meter: str) -> int:
 def test_a_dead_letter_is_traced_before_and_after_it_is_redriven(run: Pipeline) -> None:
     settings, name = run.settings, f"e-{EVENTS + 1}"
     (before,) = trace(settings, name)
-    assert before.answer == f"{name} of acme was not counted: 1 record is a dead letter (invalid_quantity)."
+    assert before.summary == f"{name} of acme was not counted: 1 record is a dead letter (invalid_quantity)."
     bad = event(EVENTS + 1)
     arrival = epoch_ms(START + timedelta(minutes=EVENTS + 5))
     with Sender(settings.kafka) as sender:
         sender.send(settings.topics.redrive, json.dumps(bad).encode(), partition=0, timestamp_ms=arrival)
     wait_redriven(settings)
     (after,) = trace(settings, name)
-    assert after.answer == f"{name} of acme was counted once. 1 record of it became a dead letter."
+    assert after.summary == f"{name} of acme was counted once. 1 record of it became a dead letter."
     assert after.counted is not None
     assert after.counted.topic == settings.topics.redrive
     (torn,) = trace(settings, "torn")
-    assert torn.answer == "torn of an unknown tenant was not counted: 1 record is a dead letter (truncated_json)."
+    assert torn.summary == "torn of an unknown tenant was not counted: 1 record is a dead letter (truncated_json)."
 
 
 def test_what_one_meter_refused_is_traced_and_explained_before_and_after_it_is_redriven(run: Pipeline) -> None:
     settings, name = run.settings, f"e-{EVENTS + 2}"
     (before,) = trace(settings, name)
-    assert before.answer == f"{name} of acme was counted once. Refused by users alone."
+    assert before.summary == f"{name} of acme was counted once. Rejected by users only."
     assert before.counted is not None
-    assert {one.meter for one in before.counted.fed} == {"calls", "bytes", "storage"}
+    assert {one.meter for one in before.counted.contributions} == {"calls", "bytes", "storage"}
     now_ms = epoch_ms(START + timedelta(minutes=EVENTS + 10))
     plan = redrive.load_plan(settings, {"meter": "users"}, parse_fixes(['properties.user="u9"']), clock=lambda: now_ms)
     assert redrive.send(settings, plan, clock=lambda: now_ms).sent == 1
     wait_redriven(settings)
     (after,) = trace(settings, name)
-    assert after.answer == f"{name} of acme was counted once. Rejected at first, redriven and counted by users."
+    assert after.summary == f"{name} of acme was counted once. Rejected at first, redriven and counted by users."
     assert (after.count("counted"), after.count("copy"), after.count("rejected")) == (2, 0, 0)
     (again,) = [hit for hit in after.hits if hit.topic == settings.topics.redrive]
-    assert [(one.meter, one.amount) for one in again.fed] == [("users", 1)]
+    assert [(one.meter, one.amount) for one in again.contributions] == [("users", 1)]
     for meter, topic in (("users", settings.topics.redrive), ("calls", settings.topics.events)):
         wait_until(lambda meter=meter: stored(settings, "carol", meter) == 1, 60, "the total to be stored")  # type: ignore[misc]
         found = explain.explain(settings, "acme", "carol", meter, START, events=True)
@@ -343,4 +343,4 @@ def test_a_traced_event_says_when_its_period_was_closed(run: Pipeline) -> None:
     assert ledger_close.close(settings, "test").closes > 0
     found = trace(settings, "e-1")
     assert found[0].counted is not None
-    assert all(one.closed_at is not None and one.corrections == 0 for one in found[0].counted.fed)
+    assert all(one.closed_at is not None and one.corrections == 0 for one in found[0].counted.contributions)

@@ -639,7 +639,7 @@ def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(
     finally:
         admin.close()
     report = look(settings, "offsets", "rollups")
-    assert "begins at offset" in report.outcomes["offsets"].not_checked
+    assert "starts at offset" in report.outcomes["offsets"].not_checked
     assert (report.outcomes["rollups"].compared > 500, report.open) == (True, [])
     assert "no longer holds" in report.outcomes["rollups"].notes[0]
     with postgres.connect(settings.postgres) as connection:

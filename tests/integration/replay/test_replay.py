@@ -174,7 +174,7 @@ def test_a_replay_that_overlaps_an_undecided_one_is_refused(live: Pipeline, monk
     monkeypatch.setattr("tidemark.cli.replay.load", lambda **_: live.settings)
     for command in (["status", "again"], ["list"]):
         shown = CliRunner().invoke(app, ["replay", *command])
-        assert "again: level, 2020-01-01T00:00:00Z to on, all tenants" in shown.stdout
+        assert "again: caught_up, 2020-01-01T00:00:00Z to on, all tenants" in shown.stdout
     with pytest.raises(UsageError, match="covers some of the same usage"):
         replay_run.start(live.settings, replay_run.Request("other", "test", LATER, tenants=["acme"]))
 
