@@ -251,10 +251,7 @@ def test_one_event_is_traced_through_copies_voids_and_other_events_of_its_id(run
     }
     assert trace(run.settings, "e-0", tenant="globex") == found[2:]
     (four,) = trace(run.settings, "e-4")
-    assert (
-        four.summary
-        == "e-4 of acme was counted once. 1 copy of it was dropped. It was taken back by v-5."
-    )
+    assert four.summary == "e-4 of acme was counted once. 1 copy of it was dropped. It was taken back by v-5."
     assert [hit.event.voids for hit in four.voids if hit.event] == ["e-4"]
     assert trace(run.settings, "e-0", until=START) == []
     (late,) = trace(run.settings, "e-1", since=START + 5 * HOUR)
