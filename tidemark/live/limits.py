@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.core import redis
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import Sender
 from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database, translated, unavailable
 from tidemark.core.service import Service, logger
@@ -180,9 +180,15 @@ class LimitSync:
         """
         with redis.translated(self._settings.redis, self._redis), self._translated():
             changed = self.limits.refresh()
+            if self.limits.revision < 0:
+                # The cache logs why; a pass without limits would compare nothing, and look like a success.
+                raise UnavailableError(
+                    "the limits of the catalog could not be read from Postgres yet.",
+                    "check postgres.url and the database; the next pass tries again.",
+                )
             now_ms = self._clock_ms()
             due = changed or now_ms >= self._due_ms
-            differing: list[Counter] = self._differing(now_ms) if due and self.limits.revision >= 0 else []
+            differing: list[Counter] = self._differing(now_ms) if due else []
             requests = [_request(counter, now_ms) for counter in differing if counter.used]
             seeds = [counter for counter in differing if not counter.used]
             self._seed(seeds, now_ms)

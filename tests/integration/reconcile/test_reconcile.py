@@ -32,6 +32,7 @@ from tidemark.core import migrate, postgres, rollup_views, topics
 from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
 from tidemark.core.kafka import Record, Sender, dump, end_offsets
 from tidemark.core.settings import Settings
+from tidemark.core.supervisor import Supervisor
 from tidemark.demo.report import wait_until_counted
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile import catalog, drift_store, invoices, manifests, shadow
@@ -584,8 +585,9 @@ def test_what_a_promoted_replay_shows_is_compared_by_its_own_rules(settings: Set
 
 def test_the_role_reconciles_until_it_is_stopped(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
     stop = threading.Event()
-    request = reconcile.Request(("grains", "offsets"), Wanted("acme"), idle=True)
-    watcher = threading.Thread(target=reconcile.watch, args=(settings, request, 0.1, stop))
+    changes = {"reconcile.checks": ("grains", "offsets"), "reconcile.interval_s": 1}
+    service = reconcile.service(settings.with_changes(changes))
+    watcher = threading.Thread(target=Supervisor({"reconcile": [service]}, stop).run)
     watcher.start()
     with connected(settings) as connection:
 
