@@ -187,7 +187,14 @@ def pipeline(
     changes:
         Settings of the run.
     """
-    own = {"run_id": name, "topics.events": f"test.{name}", **(HASTY if hasty else {}), **changes}
+    # On a busy machine Redis may answer late, and a total that was not written in time waits for the sync, which is not here.
+    own = {
+        "run_id": name,
+        "topics.events": f"test.{name}",
+        "redis.timeout_ms": 5_000,
+        **(HASTY if hasty else {}),
+        **changes,
+    }
     run = settings.with_changes(own)
     made = Pipeline(run, catalog)
     made.prepare(folder)

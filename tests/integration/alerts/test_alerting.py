@@ -26,6 +26,7 @@ from tests.unit.alerts.alerting import TEN, an_alert
 from tidemark.alerts.acknowledgement import acknowledge, stats
 from tidemark.alerts.intake import Batch, Intake
 from tidemark.alerts.stored_events import events_of
+from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres, topics
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Sender, end_offsets
@@ -487,13 +488,18 @@ def test_the_running_intake_takes_what_comes_and_ends_cleanly_on_sigterm(run: Se
     assert events == ["started", "taken", "failed", "taken", "stopping", "stopped"]
 
 
-def test_the_commands_print_what_the_topic_and_the_tables_hold(run: Settings) -> None:
+def test_the_commands_print_what_the_topic_and_the_tables_hold(run: Settings, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(f"tenants: {{{run.run_id}: {{}}}}")
+    catalog_tool.apply(run, catalog)
     alerts = [an_alert(f"c{number}", at_ms=TEN + number) for number in range(3)]
     take(run, *alerts, an_alert("c1", kind="limit.threshold"))
     lines = call(run, "tail", "--type", "limit.ex*", "--tenant", run.run_id, "--limit", "2", "--json").splitlines()
     assert [json.loads(line)["id"] for line in lines] == [alerts[1].id, alerts[2].id]
     assert len(call(run, "tail", "--from-beginning").splitlines()) == 4
-    assert call(run, "tail", "--tenant", "nobody", "--from-beginning") == ""
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        call(run, "tail", "--tenant", "nobody", "--from-beginning")
+    assert refused.value.returncode == UsageError.exit_code
     (answer,) = json.loads(call(run, "ack", alerts[0].id, "--acted", "--by", "ann", "--note", "cap raised", "--json"))
     assert (answer["acknowledged_by"], answer["outcome"], answer["note"]) == ("ann", "acted", "cap raised")
     found = {one["type"]: one for one in json.loads(call(run, "stats", "--json"))}

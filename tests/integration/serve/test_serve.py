@@ -31,7 +31,8 @@ STOP_S = 10.0
 ROLES = "live,quotas,alerts,deliver,reconcile"
 COUNTER = """
 INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
-VALUES ('t', %s, 'm', '', now() - interval '1 day', now() + interval '1 day', 1, 1, 1, 1, 1)
+VALUES ('t', %s, 'm', '', date_trunc('hour', now()) - interval '1 day', date_trunc('hour', now()) + interval '1 day',
+    1, 1, 1, 1, 1)
 """
 
 

@@ -1,0 +1,65 @@
+"""Words that nobody outside this project would know are not used again: say what the field says instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SUFFIXES = {".py", ".sql", ".lua", ".md", ".yaml", ".json", ".toml", ".sh"}
+TOPS = ("docs", "infra", "jobs", "schemas", "sdk", "tests", "tidemark", "udfs")
+# What was said: what to say.
+WORDS = {
+    r"untold|telling|told": "published, sent, reported, pending",
+    r"nudge[sd]?": "reevaluation request",
+    r"courier": "delivery worker",
+    r"desk": "alert router",
+    r"keeper": "Redis sync",
+    r"fate": "outcome",
+    r"verdicts?": "outcome, result",
+    r"standing": "status, active version, rank",
+    r"held (?:back|against)": "suppressed, compared with",
+    r"(?<!dead )(?<!dead-)letters?": "dead letter",
+    r"(?-i:is none)": "is not valid, is missing",
+    r"being away": "is down, cannot be reached",
+}
+# Where a word means what it means to everybody: file, and how often at most.
+EXCEPTIONS: dict[tuple[str, str], int] = {}
+
+
+def texts() -> dict[str, str]:
+    files = [path for top in TOPS for path in sorted((ROOT / top).rglob("*"))] + sorted(ROOT.glob("*.md"))
+    return {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+        for path in files
+        if path.suffix in SUFFIXES and path.is_file() and path != Path(__file__) and "__pycache__" not in path.parts
+    }
+
+
+def uses(word: str, text: str) -> int:
+    # An identifier is its words: `told_at`, `_told`, `wasTold`.
+    spread = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).replace("_", " ")
+    return len(re.findall(rf"\b(?:{word})\b", spread, re.IGNORECASE))
+
+
+@pytest.fixture(scope="module")
+def read() -> dict[str, str]:
+    return texts()
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_of_our_own_is_not_used_again(word, read):
+    found = {name: count for name, text in read.items() if (count := uses(word, text))}
+    over = {name: count for name, count in found.items() if count > EXCEPTIONS.get((word, name), 0)}
+    assert not over, f"say instead: {WORDS[word]}"
+
+
+def test_a_use_in_a_name_is_seen():
+    assert uses("told", "told_at = self._told; def wasTold(): ...") == 3
+    assert uses(r"(?<!dead )(?<!dead-)letters?", "dead letters, dead_letter, DeadLetter, newsletter") == 0
+
+
+def test_an_exception_is_of_a_word_that_is_there(read):
+    assert [key for key in EXCEPTIONS if not uses(key[0], read.get(key[1], ""))] == []
