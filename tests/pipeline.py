@@ -187,7 +187,7 @@ def pipeline(
     changes:
         Settings of the run.
     """
-    # On a busy machine Redis may answer late, and a total that was not written in time waits for the sync, which is not here.
+    # Redis may answer late on a busy machine: a total that is dropped waits for the sync, which does not run here.
     own = {
         "run_id": name,
         "topics.events": f"test.{name}",
