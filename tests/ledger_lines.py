@@ -35,7 +35,7 @@ def standing(settings: Settings) -> set[PeriodKey]:
     """Closed periods that are periods now."""
     rows = ask(
         settings,
-        "SELECT tenant_id, customer_id, period_start, period_end FROM {billing}.period_status WHERE stands",
+        "SELECT tenant_id, customer_id, period_start, period_end FROM {billing}.period_status WHERE is_current",
     )
     return {PeriodKey(*row) for row in rows}
 

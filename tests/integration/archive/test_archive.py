@@ -206,7 +206,7 @@ def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) ->
     (root / changed.path).write_bytes(content)
     verified = verify.verify(run)
     faults = "\n".join(verified.faults)
-    assert f"{gone.path}: it is not there." in faults
+    assert f"{gone.path}: it does not exist." in faults
     assert f"{changed.path}: its sha256 is" in faults
     assert "partition 3: offsets 10-14 are in no file and in no gap." in faults
     assert verified.left_over == [forgotten.path]

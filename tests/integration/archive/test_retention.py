@@ -128,7 +128,7 @@ def test_minutes_of_periods_that_are_not_closed_stay(run: Settings) -> None:
     with planned(set_days(run, minute=30, hour=30), NOW) as plan:
         minutes = step_of(plan, "usage_minute")
         assert (minutes.count, minutes.before) == (1, NOW - timedelta(days=150))
-        assert minutes.limited == f"the period of {TENANT}/c from 2024-01-03T00:00:00+00:00 is not closed"
+        assert minutes.limited == f"the period of {TENANT}/c from 2024-01-03T00:00:00Z is not closed"
         plan.act()
     assert days_in(run, "usage_minute", "minute_start") == [100, 150]
 

@@ -363,7 +363,7 @@ def test_a_row_that_was_sent_and_not_noted_is_not_sent_again(run: Settings, monk
         raise RuntimeError("crashed between the commit and its note")
 
     with monkeypatch.context() as patched:
-        patched.setattr(outbox, "_note", crash)
+        patched.setattr(outbox, "_store_position", crash)
         with pytest.raises(RuntimeError):
             outbox.publish(run)
     assert outbox.publish(run) == 0

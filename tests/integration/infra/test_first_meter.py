@@ -53,7 +53,7 @@ def test_the_first_number_of_ones_own_events(stack: Any) -> None:
         *before, usage = own
         for command in before:
             output(command)
-        wait_until(lambda: "1,830" in output(usage), 120, "the usage of the first events")
+        wait_until(lambda: "1830" in output(usage), 120, "the usage of the first events")
         lines = {line.split()[0]: line for line in output(usage).splitlines() if "requests" in line or "tokens" in line}
         assert len(lines) == 2
     finally:

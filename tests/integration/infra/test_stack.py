@@ -57,5 +57,5 @@ def test_topics_say_when_kafka_is_away() -> None:
     command = [sys.executable, "-m", "tidemark.cli.main", "topics", "apply"]
     done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True, timeout=60)
     assert done.returncode == UnavailableError.exit_code
-    assert "127.0.0.1:1 does not answer" in done.stderr
+    assert "Kafka at 127.0.0.1:1" in done.stderr
     assert "tidemark up" in done.stderr

@@ -607,7 +607,7 @@ def test_a_wrong_call_says_so(settings: Settings, monkeypatch: pytest.MonkeyPatc
     for arguments, message in (
         (["run", "--check", "everything"], "no check everything"),
         (["run", "--share", "0"], "share"),
-        (["run", "--share", "some"], "no share"),
+        (["run", "--share", "some"], "is not a share"),
         (["explain-drift", "4711", "--because", "x", "--by", "me"], "no drift 4711"),
         (["shadow", "no.such_table"], "cannot be compared"),
     ):
@@ -643,7 +643,7 @@ def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(
     report = look(settings, "offsets", "rollups")
     assert "starts at offset" in report.outcomes["offsets"].not_checked
     assert (report.outcomes["rollups"].compared > 500, report.open) == (True, [])
-    assert "no longer holds" in report.outcomes["rollups"].notes[0]
+    assert "no longer complete" in report.outcomes["rollups"].notes[0]
     with postgres.connect(settings.postgres) as connection:
         latest, earliest = (StoredRow(connection, settings, "usage_hour", f"hour_start {way}") for way in ("DESC", ""))
         earliest.write("total = total + 1")
