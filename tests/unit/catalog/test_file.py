@@ -151,7 +151,7 @@ def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path) -> None
         ({"valid_from": "tomorrow"}, "valid_from", "RFC 3339"),
         ({"valid_from": "2026-01-31"}, "valid_from", "RFC 3339"),
         ({"valid_from": "2026-01-31T00:00:00"}, "valid_from", "RFC 3339"),
-        ({"valid_from": "2026-02-30T00:00:00Z"}, "valid_from", "no instant"),
+        ({"valid_from": "2026-02-30T00:00:00Z"}, "valid_from", "is not an instant"),
         ({"valid_from": "2026-01-31T00:00:30Z"}, "valid_from", "whole minute"),
         ({"valid_from": "1969-12-31T23:59:00Z"}, "valid_from", "1970"),
         ({"valid_from": 5}, "valid_from", "text is needed"),
