@@ -194,7 +194,7 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
     with oracle_of(live, later_catalog(), lenient=True) as oracle:
         assert_reads_as(oracle, settings)
     assert not promote(settings, "again", "test").changed
-    with pytest.raises(TidemarkError, match="people read it"):
+    with pytest.raises(TidemarkError, match="its rollups are in use"):
         discard(settings, "again", "test")
     # The live run is not touched by it.
     reverted = revert(settings, "again", "test")
