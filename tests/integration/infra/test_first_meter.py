@@ -36,7 +36,7 @@ def test_the_first_number_of_ones_own_events(stack: Any) -> None:
     environment = os.environ | settings.environment()
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
 
-    def output(command: str) -> str:
+    def output(command: str, *, may_fail: bool = False) -> str:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=ROOT,
@@ -45,7 +45,7 @@ def test_the_first_number_of_ones_own_events(stack: Any) -> None:
             text=True,
             capture_output=True,
         )
-        assert done.returncode == 0, done.stderr
+        assert may_fail or done.returncode == 0, done.stderr
         return done.stdout
 
     try:
@@ -53,7 +53,7 @@ def test_the_first_number_of_ones_own_events(stack: Any) -> None:
         *before, usage = own
         for command in before:
             output(command)
-        wait_until(lambda: "1830" in output(usage), 120, "the usage of the first events")
+        wait_until(lambda: "1830" in output(usage, may_fail=True), 120, "the usage of the first events")
         lines = {line.split()[0]: line for line in output(usage).splitlines() if "requests" in line or "tokens" in line}
         assert len(lines) == 2
     finally:
