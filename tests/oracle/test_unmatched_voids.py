@@ -47,7 +47,7 @@ def test_a_void_of_a_void_of_nothing_and_of_other_values_are_distinguished() -> 
             ("void of never", "never", "no_original"),
             ("void of void of 1", "void of 1", "void_of_a_void"),
         ]
-        assert outcome.notes == ["4 fit no counted event: see report.unmatched_void"]
+        assert outcome.notes == ["4 match no counted event: see report.unmatched_void"]
 
 
 def test_what_cannot_be_known_is_not_said() -> None:
