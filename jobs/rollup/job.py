@@ -16,6 +16,8 @@ from tidemark.core.settings import Settings
 GRAINS = ("minute", "hour", "day", "period")
 # The longest of the sliding windows.
 LONGEST_WINDOW_S = 7 * 86_400
+# Longer than the time since any event that can be counted.
+ALWAYS = "INTERVAL '999' YEAR(3)"
 # The minutes that windows are added up from are per customer only where customers have windows: a minute per tenant is
 # a fraction of the state.
 TENANT_KEYS = "tenant_id, meter"
@@ -93,9 +95,9 @@ def _within(settings: Settings, column: str, more_s: int = 0) -> str:
     were let in.
     """
     history_s = settings.rollup.sliding_history_s
-    # Without a bound it is a condition too, which always holds: the job has the same operators with and without.
-    begin = f"LOCALTIMESTAMP - {interval(history_s + more_s)}" if history_s else "TIMESTAMP '0001-01-01 00:00:00'"
-    return f"{column} > {begin}"
+    # Without a bound it is the same condition with a length that always holds: the job has the same operators with and
+    # without. A constant would be pushed below the windows.
+    return f"{column} > LOCALTIMESTAMP - {interval(history_s + more_s) if history_s else ALWAYS}"
 
 
 def _bucket_ttl(settings: Settings, column: str, size_s: int) -> TtlRule:

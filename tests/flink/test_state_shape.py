@@ -11,7 +11,8 @@ from jobs.flink.shape import BOUNDED, SHAPING
 from jobs.meter import job as meter
 from jobs.rollup import job as rollup
 from tests.flink.environment import new_environment
-from tidemark.core.settings import Settings
+from tidemark.core.settings import Settings, flat
+from tidemark.core.settings.section import Section
 
 PLANS = {"meter": meter.plan, "rollup": rollup.plan}
 
@@ -23,16 +24,18 @@ def operators(job: str, settings: Settings, bounds: Bounds) -> list[Any]:
 
 
 def read_by(job: str) -> set[str]:
-    """Settings that the plan of a job is made with."""
+    """Settings of sections that the plan of a job is made with, by dotted name."""
     read = set()
+    section_of = {type(section): name for name, section in Settings()}
 
-    class Watched(Settings):
-        def __getattribute__(self, name: str) -> Any:
-            if name in Settings.model_fields:
-                read.add(name)
-            return super().__getattribute__(name)
+    def watched(section: Section, name: str) -> Any:
+        if name in type(section).model_fields:
+            read.add(f"{section_of[type(section)]}.{name}")
+        return object.__getattribute__(section, name)
 
-    operators(job, Watched(), Bounds())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Section, "__getattribute__", watched)
+        operators(job, Settings(), Bounds())
     return read
 
 
@@ -44,14 +47,15 @@ def other(value: Any) -> Any:
 def test_a_setting_that_changes_the_operators_cannot_be_accepted(job: str) -> None:
     settings = Settings()
     usual = operators(job, settings, Bounds())
-    names = [name for name in sorted(read_by(job)) if isinstance(getattr(settings, name), int)]
+    values = flat(settings.model_dump())
+    names = [name for name in sorted(read_by(job)) if isinstance(values[name], int)]
     assert len(names) > 5
-    parallelism = f"{job}_parallelism"
+    parallelism = f"{job}.parallelism"
     changed = {
         name
         for name in names
         if name != parallelism
-        and operators(job, settings.with_changes({name: other(getattr(settings, name))}), Bounds()) != usual
+        and operators(job, settings.with_changes({name: other(values[name])}), Bounds()) != usual
     }
     changed |= {BOUNDED} if operators(job, settings, Bounds(end="latest")) != usual else set()
     refused = {item.setting for item in SHAPING[job] if not item.acceptable}
