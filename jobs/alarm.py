@@ -1,4 +1,4 @@
-"""A condition of the whole pipeline: told to `usage.alerts` once when it begins, and once when it ends."""
+"""A condition of the whole pipeline: reported to `usage.alerts` once when it begins, and once when it ends."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Alarm:
             connection.execute(self._sql(_BEGIN, names), [Jsonb(evidence)])
 
     def announce(self, connection: psycopg.Connection, settings: Settings) -> int:
-        """Send what is stored and not told, from before a crash too: the same row makes the same alert. How many.
+        """Send what is stored and not reported, from before a crash too: the same row makes the same alert. How many.
 
         Raises
         ------
         UnavailableError
-            Kafka is away; it is told by the next run.
+            Kafka is away; it is reported by the next run.
         """
         rows = connection.execute(self._sql(_UNANNOUNCED, settings.names)).fetchall()
         texts = [text for row in rows for text in self._texts(settings, *row)]

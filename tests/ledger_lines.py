@@ -31,7 +31,7 @@ def closed_lines(settings: Settings) -> dict[Place, Decimal]:
     return {tuple(row[:5]): row[5] for row in rows}
 
 
-def standing(settings: Settings) -> set[PeriodKey]:
+def current_periods(settings: Settings) -> set[PeriodKey]:
     """Closed periods that are periods now."""
     rows = ask(
         settings,
@@ -43,7 +43,7 @@ def standing(settings: Settings) -> set[PeriodKey]:
 def oracle_lines(oracle: Oracle, settings: Settings) -> dict[Place, Decimal]:
     """What the oracle says of the periods that are closed."""
     oracle.build_values()
-    closed = {key[:3] for key in standing(settings)}
+    closed = {key[:3] for key in current_periods(settings)}
     rows = oracle.db.execute(
         "SELECT tenant_id, customer_id, meter, dims, period_start, value FROM value_period WHERE p50 IS NULL"
     ).fetchall()

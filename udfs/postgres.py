@@ -18,7 +18,7 @@ _ANSWER_MARGIN_S = 2.0
 def connect(
     url: str, *, statement_timeout_ms: int, application_name: str, lock_timeout_ms: int = 0
 ) -> psycopg.Connection:
-    """Autocommit connection in UTC; a timeout of 0 is none.
+    """Autocommit connection in UTC; a timeout of 0 means no limit.
 
     Raises
     ------

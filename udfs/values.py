@@ -17,7 +17,7 @@ _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[
 EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
 _NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
-# An exponent of more digits is as good as this one: no two numbers that are told apart differ by it.
+# An exponent of more digits is as good as this one: no two numbers that are distinguished differ by it.
 _EXPONENT_DIGITS = 9
 _BEYOND = 10**12
 # Zeros that only make up the place of the point; a number with more is written with an exponent.

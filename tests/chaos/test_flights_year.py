@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.ledger_lines import closed_lines, current_differences, final_periods, oracle_lines, read_ledger, standing
+from tests.ledger_lines import (
+    closed_lines,
+    current_differences,
+    current_periods,
+    final_periods,
+    oracle_lines,
+    read_ledger,
+)
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing.close import close
@@ -74,10 +81,10 @@ def assert_reads_as(made: Pipeline, catalog: dict[str, Any]) -> None:
     with Pipeline(made.settings, catalog).oracle() as oracle:
         assert current_differences(oracle, made.settings) == []
         assert closed_lines(made.settings) == oracle_lines(oracle, made.settings)
-        assert final_periods(oracle, AFTER - timedelta(days=3)) <= standing(made.settings)
+        assert final_periods(oracle, AFTER - timedelta(days=3)) <= current_periods(made.settings)
     publish(made.settings)
-    told = read_ledger(made.settings)
-    assert {key for key, entry in told.entries.items() if entry.is_current} == standing(made.settings)
+    reported = read_ledger(made.settings)
+    assert {key for key, entry in reported.entries.items() if entry.is_current} == current_periods(made.settings)
 
 
 def test_a_year_is_closed_as_time_passes_and_reads_as_the_oracle_says_by_every_version(

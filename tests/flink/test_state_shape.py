@@ -54,8 +54,7 @@ def test_a_setting_that_changes_the_operators_cannot_be_accepted(job: str) -> No
     changed = {
         name
         for name in names
-        if name != parallelism
-        and operators(job, settings.with_changes({name: other(values[name])}), Bounds()) != usual
+        if name != parallelism and operators(job, settings.with_changes({name: other(values[name])}), Bounds()) != usual
     }
     changed |= {BOUNDED} if operators(job, settings, Bounds(end="latest")) != usual else set()
     refused = {item.setting for item in SHAPING[job] if not item.acceptable}

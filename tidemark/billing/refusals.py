@@ -38,7 +38,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCounts:
-    """Dead letters of the due periods: all, and those that may still be redriven and counted."""
+    """Dead dead_letters of the due periods: all, and those that may still be redriven and counted."""
 
     counts: Mapping[PeriodKey, int]
     open: Mapping[PeriodKey, int]
@@ -52,7 +52,7 @@ def failed_checkpoints(settings: Settings) -> str:
 
 
 def count_dead_letters(settings: Settings, keys: Iterable[PeriodKey]) -> DeadLetterCounts:
-    """Dead letters by period, without those that were redriven and counted.
+    """Dead dead_letters by period, without those that were redriven and counted.
 
     A dead letter belongs to the period of its event time or, if that cannot be read, of its arrival. A partial one
     counts like any other: its meter is missing the event. `too_late` ones are counted, but are not open: a final
@@ -63,9 +63,9 @@ def count_dead_letters(settings: Settings, keys: Iterable[PeriodKey]) -> DeadLet
         of_pair.setdefault(key[:2], []).append(key)
     counts: Counter[PeriodKey] = Counter()
     still_open: Counter[PeriodKey] = Counter()
-    for letter, key in _still_rejected(settings, of_pair):
+    for dead_letter, key in _still_rejected(settings, of_pair):
         counts[key] += 1
-        still_open[key] += letter["reason"] != Reason.TOO_LATE
+        still_open[key] += dead_letter["reason"] != Reason.TOO_LATE
     return DeadLetterCounts(counts, still_open)
 
 
@@ -109,30 +109,30 @@ def _too_many(settings: Settings, counts: DeadLetterCounts, pair: Pair, keys: li
 
 
 def _still_rejected(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[DeadLetter, PeriodKey]]:
-    """Letters in these periods that were not counted after all; what was redriven and failed again is there once."""
+    """Dead letters of these periods that are not counted yet; what failed again after a redrive is there once."""
     rejected: set[Position] = set()
     found = []
-    for letter in collecting_rejected(read_dead_letters(settings), settings.topics.redrive, rejected):
-        keys = of_pair.get((letter.get("tenant_id") or "", letter.get("customer_id") or ""), [])
+    for dead_letter in collecting_rejected(read_dead_letters(settings), settings.topics.redrive, rejected):
+        keys = of_pair.get((dead_letter.get("tenant_id") or "", dead_letter.get("customer_id") or ""), [])
         # An event that is rejected as a whole in the redrive topic has a second dead letter.
-        again = letter["topic"] == settings.topics.redrive and not letter.get("partial")
-        if keys and not again and (key := _period_of(settings, letter, keys)):
-            found.append((letter, key))
+        again = dead_letter["topic"] == settings.topics.redrive and not dead_letter.get("partial")
+        if keys and not again and (key := _period_of(settings, dead_letter, keys)):
+            found.append((dead_letter, key))
     if not found:
         return []
     log = read_log(settings, rejected)
     return [one for one in found if log.already_redriven(source_of(one[0]), None, log.part_of(one[0])) is None]
 
 
-def _period_of(settings: Settings, letter: DeadLetter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
-    at_ms = _time_ms(settings, letter)
+def _period_of(settings: Settings, dead_letter: DeadLetter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
+    at_ms = _time_ms(settings, dead_letter)
     if at_ms is None:
         return None
     return next((key for key in keys if epoch_ms(key.start) <= at_ms < epoch_ms(key.end)), None)
 
 
-def _time_ms(settings: Settings, letter: DeadLetter) -> int | None:
-    arrived_ms, raw = arrival_ms(letter), event_of(letter, settings.topics.redrive)
+def _time_ms(settings: Settings, dead_letter: DeadLetter) -> int | None:
+    arrived_ms, raw = arrival_ms(dead_letter), event_of(dead_letter, settings.topics.redrive)
     event = read_event(raw, arrived_ms or 0, settings.events.default_tenant)
     at_ms = None if event is None else time_of(event)
     return arrived_ms if at_ms is None else at_ms

@@ -73,7 +73,7 @@ def parse(text: str, *, with_places: bool = False) -> Document:
     Raises
     ------
     yaml.YAMLError
-        It is no YAML, or has a tag that is none of JSON's types.
+        It is not YAML, or has a tag that is not one of JSON's types.
     BoundError
         It is beyond a bound, most likely by aliases of aliases.
     """
@@ -149,7 +149,7 @@ class _Builder:
         merged: list[Any] = []
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise _error(event, "a key is text, and this is none")
+                raise _error(event, "a key is text, and this is not")
             # A customer named 007 or NO is neither a number nor a boolean.
             key = str(event.value)
             is_merge = key == "<<" and event.implicit[0]
@@ -245,7 +245,7 @@ class _Builder:
 
 def _expect_tag(event: Any, kind: str) -> None:
     if event.tag not in (None, "!", _TAG + kind):
-        raise _error(event, f"the tag {event.tag} is none of JSON's types")
+        raise _error(event, f"the tag {event.tag} is not one of JSON's types")
 
 
 def _line(event: Any) -> int:

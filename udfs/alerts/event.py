@@ -44,7 +44,7 @@ class Alert:
     tenant_id, customer_id, meter:
         What it is about, as far as it is about one.
     value, threshold:
-        What was seen and what it is held against, decimal text in the unit of the meter.
+        What was seen and what it is compared with, decimal text in the unit of the meter.
     period_ms:
         Billing period it belongs to, half-open, UTC epoch ms: with its end the condition is over, also unannounced.
     rule, rule_version:
@@ -174,5 +174,5 @@ def _period(value: Any) -> tuple[int, int] | None:
 
 def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
-        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+        raise ValueError(f"{value!r} is not one of {', '.join(allowed)}")
     return value

@@ -13,7 +13,7 @@ from udfs.anomaly.series import Change, Figures, rounded
 from udfs.anomaly.tuning import DAY_MS, Tuning
 
 WEEK = 7
-# Days left out between the last week and those it is held against: a slow drift must not be its own yardstick.
+# Days left out between the last week and those it is compared with: a slow drift must not be its own yardstick.
 GAP = 14
 REFERENCE_WEEKS = 4
 DAYS = WEEK + GAP + REFERENCE_WEEKS * WEEK

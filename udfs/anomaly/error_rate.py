@@ -17,7 +17,7 @@ _REMEMBERED_HOURS = 336
 # An hour teaches at most this many times the usual share, and this much where that is nearly nothing.
 _CLIP_FACTOR, _CLIP_LEAST = 3.0, 0.01
 # Fewer records in an hour say nothing about a share.
-_TELLING = 20
+_ENOUGH_RECORDS = 20
 
 
 class ErrorRate(msgspec.Struct, array_like=True):
@@ -40,7 +40,7 @@ class ErrorRate(msgspec.Struct, array_like=True):
         rejected = int(window.amount)
         records = window.events + rejected
         changes = self._judge(window.done_ms, rejected, records, tuning) if self.hours >= tuning.error_hours else []
-        if not window.done_ms % HOUR_MS and records >= _TELLING and self.episode.quiet:
+        if not window.done_ms % HOUR_MS and records >= _ENOUGH_RECORDS and self.episode.quiet:
             self._learn(rejected / records)
         return changes
 

@@ -24,7 +24,7 @@ _PRIOR_LESSONS = 12
 _MOST_WEEKS = 1_000
 _ANSCOMBE = 0.375
 # Counts of this order say something about dispersion; smaller ones are all rounding.
-_TELLING = 2.0
+_ENOUGH_EXPECTED = 2.0
 
 
 class Expectation(NamedTuple):
@@ -152,7 +152,7 @@ class Season(msgspec.Struct, array_like=True):
         deviation = min(abs(score(observed, expected, 1.0)), tuning.clip * self._dispersion(bucket))
         share = tuning.learn_alarmed if alarmed else max(tuning.learn, 1 / weeks)
         self.spread[bucket] += share / _LESSONS * (deviation - self.spread[bucket])
-        if expected >= _TELLING and not alarmed:
+        if expected >= _ENOUGH_EXPECTED and not alarmed:
             self.lessons = min(self.lessons + 1, _SHARED_LESSONS)
             self.shared += (deviation - self.shared) / (self.lessons + _PRIOR_LESSONS)
 

@@ -135,7 +135,7 @@ def parse_interval(text: str) -> Interval:
     if match is None:
         fix = next((fix for pattern, fix in _FIXES if re.fullmatch(pattern, text)), _USUAL_FIX)
         raise CalendarError(
-            f"interval {text[:80]!r} is none of P{{n}}D, P{{n}}W, P{{n}}M, P{{n}}Y, P{{y}}Y{{m}}M, PT{{n}}H: {fix}."
+            f"interval {text[:80]!r} is not one of P{{n}}D, P{{n}}W, P{{n}}M, P{{n}}Y, P{{y}}Y{{m}}M, PT{{n}}H: {fix}."
         )
     unit: Any = match["unit"] or ("M" if match["years"] else "H")
     count = int(match["years"]) * 12 + int(match["months"]) if match["years"] else int(match["n"] or match["hours"])

@@ -108,9 +108,9 @@ def to_event(sent: Sent, default_tenant: str, arrival_ms: int | None) -> CloudEv
             source=checked_id("source", sent.source),
             voids=checked_id("voids", sent.voids) if isinstance(sent.voids, str) else UNSET,
         )
-    except Rejected as verdict:
+    except Rejected as rejected:
         ids = ids_of(msgspec.structs.asdict(sent), default_tenant)
-        raise Rejected(verdict.reason, verdict.detail, ids) from None
+        raise Rejected(rejected.reason, rejected.detail, ids) from None
 
 
 def _tenant(tenantid: str | UnsetType | None, default_tenant: str) -> str:

@@ -34,7 +34,7 @@ _BEGUN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,4})?\Z")
 def inspect(raw: bytes, default_tenant: str = "") -> None:
     """Check everything about the bytes that makes an event parse, at leisure.
 
-    Of CloudEvents that name no tenant, the verdict names the default one.
+    Of CloudEvents that name no tenant, the rejection names the default one.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def inspect(raw: bytes, default_tenant: str = "") -> None:
         _check_strings(document)
         _check_numbers(document, foreign)
         (cloudevents.check if foreign else _check_fields)(document)
-    except Rejected as verdict:
+    except Rejected as rejected:
         ids = cloudevents.ids_of(document, default_tenant) if foreign else _ids_of(document)
-        raise Rejected(verdict.reason, verdict.detail, ids) from None
+        raise Rejected(rejected.reason, rejected.detail, ids) from None
 
 
 def _ids_of(document: dict[str, Any]) -> dict[str, str]:

@@ -23,7 +23,7 @@ MAX_DECIMALS = 9
 class Event(msgspec.Struct, gc=False, frozen=True):
     """One event as sent, of the latest version. Values that most events never need decoded stay raw JSON."""
 
-    # What the sender calls these fields: for the details of a verdict.
+    # What the sender calls these fields: for the details of a rejection.
     TIME: ClassVar[str] = "timestamp"
     QUANTITY: ClassVar[str] = "quantity"
 

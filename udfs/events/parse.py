@@ -133,9 +133,9 @@ def _settled(event: Event, raw: bytes) -> Event:
         for name, value in (("source", event.source), ("voids", event.voids)):
             if isinstance(value, str):
                 checked_id(name, value)
-    except Rejected as verdict:
+    except Rejected as rejected:
         ids = {"tenant_id": event.tenant_id, "customer_id": event.customer_id, "event_id": event.event_id}
-        raise Rejected(verdict.reason, verdict.detail, ids) from None
+        raise Rejected(rejected.reason, rejected.detail, ids) from None
     return event
 
 

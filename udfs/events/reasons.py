@@ -58,7 +58,7 @@ class Reason(StrEnum):
     )
 
 
-class Rejected(Exception):  # noqa: N818 - a verdict on an event, not a failure
+class Rejected(Exception):  # noqa: N818 - an outcome of an event, not a failure
     """One event cannot be counted.
 
     Parameters

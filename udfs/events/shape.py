@@ -12,7 +12,7 @@ MAX_PROPERTIES = 256
 
 
 class Shape(NamedTuple):
-    """What can be told from the structure alone, for text that is known to be JSON."""
+    """What can be known from the structure alone, for text that is known to be JSON."""
 
     # Keys in all objects together, duplicates counted.
     keys: int

@@ -1,1 +1,1 @@
-"""Limits: what a customer may use in a period, which thresholds are told, and what a total means for them."""
+"""Limits: what a customer may use in a period, which thresholds are reported, and what a total means for them."""

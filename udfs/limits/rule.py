@@ -30,7 +30,7 @@ class ThresholdError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One amount that is told when a total reaches it, or every step of one.
+    """One amount that is reported when a total reaches it, or every step of one.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def canonical_threshold(stated: Any) -> str:
     Raises
     ------
     ThresholdError
-        It is none of these, not above zero, or has more than 9 decimals.
+        It is not one of these, not above zero, or has more than 9 decimals.
     """
     if isinstance(stated, Mapping):
         if set(stated) != {"every"} or isinstance(stated["every"], Mapping):

@@ -12,7 +12,7 @@ from udfs.values import EXACT, rounded
 
 Status = Literal["firing", "resolved"]
 CAP = "cap"
-# Steps of a recurring threshold that one change may pass, each told: beyond them only the highest are.
+# Steps of a recurring threshold that one change may pass, each reported: beyond them only the highest are.
 MAX_STEPS = 100
 
 
@@ -103,7 +103,7 @@ def quiet_range(limit: Limit, total: Decimal) -> tuple[Decimal, Decimal]:
 
 
 def _once(limit: Limit) -> list[tuple[str, Decimal]]:
-    """The amounts that are told once, the cap first; a threshold at the cap itself says nothing more."""
+    """The amounts that are reported once, the cap first; a threshold at the cap itself says nothing more."""
     thresholds = [(one.text, one.amount) for one in limit.watched if not one.recurring and one.amount != limit.cap]
     return [(CAP, limit.cap), *thresholds]
 

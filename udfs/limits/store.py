@@ -1,4 +1,4 @@
-"""Limits as the hot path and the keeper read them: Postgres, every wait short, a lost connection made again."""
+"""Limits as the hot path and the limit sync read them: Postgres, every wait short, a lost connection made again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Watches running totals against their limits: candidates for alerts, which Flink's state turns into one each.
 
 What is kept here is memory, not state: it may be lost at any time. Of a counter that is not remembered all that it has
-reached is told, and what its earlier limits had to say is ended; the job keeps the last status of each condition
+reached is reported, and what its earlier limits had to say is ended; the job keeps the last status of each condition
 (`jobs/meter/alert_news.sql`) and drops what is no news. So a restart, a change of the catalog and a repeated batch
 need no care of their own.
 """
@@ -28,11 +28,11 @@ from udfs.values import EXACT, plain
 MEMORY = 100_000
 RECENT_MS = 600_000
 TOP_DIMENSIONS = 5
-# Series of one counter that are told apart; the rest of them stays unnamed.
+# Series of one counter that are named; the rest of them stays unnamed.
 MOST_DIMENSIONS = 32
 
 
-# The limit that holds, and what is to be told.
+# The limit that holds, and what is to be reported.
 Seen = tuple[Limit | None, list[Alert]]
 
 
@@ -75,7 +75,7 @@ class LimitWatch:
         self._cache = cache
         self._wall_ms = wall_ms
         self._memory: OrderedDict[tuple[str, str, str, int], Memory] = OrderedDict()
-        # Totals before the first change that was not held against anything, because the limits were unknown.
+        # Totals before the first change that was not compared with anything, because the limits were unknown.
         self._missed: OrderedDict[tuple[str, str, str, int], Decimal] = OrderedDict()
 
     @property
@@ -138,7 +138,7 @@ class LimitWatch:
             # A backdated change has taken it out of the history, or its end was set.
             earlier.append(memory.limit)
         gone = _gone(earlier, limit, counter, before, total)
-        # Steps passed just now count each, also for a counter that was not known; the rest is told by its level.
+        # Steps passed just now count each, also for a counter that was not known; the rest is reported by its level.
         passed = crossings(limit, before, total) if limit else []
         reached = [one for one in levels(limit, total) if one not in passed] if limit else []
         why: Why = "rule" if memory is not None or gone else "usage"
@@ -176,7 +176,7 @@ def _gone(
     """What earlier limits had to say, less what holds all the same: a version is no other when only its end was set."""
     if not earlier:
         return []
-    # Before this change the total may have been higher, and have told more.
+    # Before this change the total may have been higher, and have reported more.
     found = [one for old in earlier for one in ended(old, max(before, total))]
     holds = {condition(one, counter) for one in ended(limit, total) if one.amount <= total} if limit else set()
     return [one for one in found if condition(one, counter) not in holds]

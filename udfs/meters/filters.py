@@ -26,13 +26,13 @@ _COMPARE: dict[str, Callable[[Decimal, Decimal], bool]] = {
 OPERATORS = ("eq", "ne", "in", "exists", *_COMPARE)
 
 Predicate = Callable[[Event], bool]
-# A condition's verdict on the JSON of a value, None for a missing one.
+# What a condition says of the JSON of a value, None for a missing one.
 _Test = Callable[[bytes | None], bool]
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
 class FilterError(ValueError):
-    """A filter that is none.
+    """A filter that is not valid.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def measure(event: Event, meter: Meter, event_ms: int, void: bool, raw: bytes) -
     Rejected
         Its value or its group-by values are not acceptable.
     ValueError
-        The meter itself cannot be used: its filter is none.
+        The meter itself cannot be used: its filter is not valid.
     """
     plan = meter.plan_memo[0] if meter.plan_memo else _planned(meter)
     if plan.accepts is not None and not plan.accepts(event):

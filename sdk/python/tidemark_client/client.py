@@ -50,7 +50,7 @@ class LimitReader:
     Raises
     ------
     ValueError
-        A setting is none, or the client waits for ever.
+        A setting is not valid, or the client waits for ever.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class Judge:
     Raises
     ------
     ValueError
-        A setting is none.
+        A setting is not valid.
     """
 
     def __init__(

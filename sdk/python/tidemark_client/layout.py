@@ -66,7 +66,7 @@ def keys_of(prefix: str, tenant: str, customer: str, meter: str, version: str | 
 def queue(pipeline: Any, keys: Keys) -> None:
     """Put the four questions of a check into a pipeline; `stored.parse` takes their replies in this order."""
     # All of it: there is seldom any, and each field asked for costs the client a microsecond or two. First, because a
-    # short question to a Redis that wants a password is told so; a long one is cut off.
+    # short question to a Redis that wants a password is answered so; a long one is cut off.
     pipeline.execute_command("HGETALL", keys.suspension)
     pipeline.execute_command("HMGET", keys.counter, *COUNTER_FIELDS)
     pipeline.execute_command("HGET", keys.defaults, keys.field)

@@ -13,7 +13,7 @@ from tidemark_client.layout import COUNTER_FIELDS
 
 Mode = Literal["hard", "soft"]
 OnUnknown = Literal["fail_open", "fail_closed"]
-# A policy; empty: there is none; None: it cannot be told.
+# A policy; empty: there is none; None: it is unknown.
 Declared = Union[OnUnknown, Literal[""], None]
 
 # Amounts are DECIMAL(38, 9) where they are written.
@@ -104,7 +104,7 @@ def parse(replies: Sequence[Any]) -> Stored:
     Raises
     ------
     UnreadableError
-        A command failed, or a value is none of its kind.
+        A command failed, or a value is not of its kind.
     """
     for reply in replies:
         if isinstance(reply, Exception):
@@ -132,7 +132,7 @@ def default_of(text: str | None) -> tuple[Limit | None, OnUnknown | None]:
     Raises
     ------
     UnreadableError
-        It is no JSON object of texts, or its limit is none.
+        It is no JSON object of texts, or its limit is not valid.
     """
     if not isinstance(text, str):
         return None, None
@@ -162,7 +162,7 @@ def _counter(*fields: str | None) -> Counter | None:
     start, end, total, cap, mode, _, rule, exhausted, revision = fields
     start_ms, end_ms = _instant(start), _instant(end)
     if (start_ms is None) != (end_ms is None):
-        raise UnreadableError(f"a period from {start!r} to {end!r} is none.")
+        raise UnreadableError(f"a period from {start!r} to {end!r} is not valid.")
     amount = _amount(total or "0")
     limit = _limit(cap or "", mode or "", rule or "")
     return Counter(start_ms, end_ms, amount, limit, _instant(exhausted), limit is not None or revision is not None)

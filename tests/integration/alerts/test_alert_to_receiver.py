@@ -53,17 +53,17 @@ def test_a_cap_that_is_reached_and_raised_notifies_the_receiver_of_its_route(sta
                 # When a cap is reached, then the receiver gets one signed document with the alert in it.
                 send(run, begun)
                 run_until(intake, 1)
-                told = deliver(run, receiver)
-                assert [alert["id"] for alert in told["alerts"]] == ["begin"]
-                # When the cap is raised, then the same receiver is told that this is over.
+                reported = deliver(run, receiver)
+                assert [alert["id"] for alert in reported["alerts"]] == ["begin"]
+                # When the cap is raised, then the same receiver is reported that this is over.
                 send(
                     run, replace(begun, id="end", type="limit.resolved", status="resolved", at_ms=begun.at_ms + 60_000)
                 )
                 run_until(intake, 1)
             over = deliver(run, receiver)
             assert [alert["id"] for alert in over["alerts"]] == ["end"]
-            assert (told["status"], over["status"]) == ("firing", "resolved")
-            assert over["group_key"] == told["group_key"]
+            assert (reported["status"], over["status"]) == ("firing", "resolved")
+            assert over["group_key"] == reported["group_key"]
             assert rows(run, "SELECT count(*) FROM notification WHERE delivered_at IS NULL") == [(0,)]
         finally:
             with postgres.connect(run.postgres) as connection:

@@ -136,7 +136,7 @@ def outcomes(batches: list[Batch]) -> dict[str, int]:
     return {name: sum(batch.outcomes[name] for batch in batches) for name in sorted(names)}
 
 
-def told(run: Settings) -> list[tuple[Any, ...]]:
+def reported(run: Settings) -> list[tuple[Any, ...]]:
     """Notifications by due time: status, ids, group key."""
     query = (
         "SELECT body ->> 'status', alert_ids, body ->> 'group_key' FROM notification ORDER BY due_at, notification_id"
@@ -172,11 +172,11 @@ def test_alerts_become_rows_and_notifications_and_suppressed_ones_name_the_rule(
 
 def test_a_restart_goes_on_where_the_tables_end_and_an_alert_that_is_sent_again_is_known(run: Settings) -> None:
     take(run, an_alert("c1"), an_alert("c2"))
-    before = told(run)
+    before = reported(run)
     assert outcomes(take(run, an_alert("c1"), an_alert("c3", at_ms=TEN + 60 * SECOND))) == {"known": 1, "notified": 1}
     with closing(Intake(run)) as intake:
         assert [intake.run_once(200).outcomes.total() for _ in range(3)] == [0, 0, 0]
-    assert told(run)[: len(before)] == before
+    assert reported(run)[: len(before)] == before
     assert rows(run, "SELECT count(*) FROM alert") == [(3,)]
     assert rows(run, "SELECT sum(next_offset)::int FROM alert_intake") == [(4,)]
 
@@ -288,7 +288,7 @@ def test_a_notification_whose_sending_was_begun_is_not_joined(run: Settings) -> 
         connection.execute("UPDATE notification SET attempts = 1, delivered_at = now()")
     take(run, an_alert("c2"), an_alert("c3"))
     # ... then the other two are one more.
-    assert sorted(len(ids) for _, ids, _ in told(run)) == [1, 2]
+    assert sorted(len(ids) for _, ids, _ in reported(run)) == [1, 2]
 
 
 def test_a_notification_a_sender_holds_does_not_hold_up_the_intake(run: Settings) -> None:
@@ -298,7 +298,7 @@ def test_a_notification_a_sender_holds_does_not_hold_up_the_intake(run: Settings
         sender.execute("SELECT FROM notification FOR UPDATE")
         with connected(run) as other:
             other.execute("SET lock_timeout = '1s'")
-        # The alert of another group is told while the first is being sent.
+        # The alert of another group is reported while the first is being sent.
         assert outcomes(take(run, an_alert("c2", meter="storage"))) == {"notified": 1}
 
 
@@ -306,7 +306,7 @@ def test_the_policy_is_the_one_of_the_time_of_the_alert(run: Settings) -> None:
     put_policy(run, "route", "", {"tenants": ["nobody"], "receivers": [run.run_id]}, valid_from="2126-07-01T10:00:30Z")
     before, after = an_alert("c1"), an_alert("c2", at_ms=TEN + 30 * SECOND)
     assert outcomes(take(run, after, before)) == {"notified": 1, "unrouted": 1}
-    assert [ids for _, ids, _ in told(run)] == [[before.id]]
+    assert [ids for _, ids, _ in reported(run)] == [[before.id]]
 
 
 def test_beyond_the_budget_there_is_one_digest_at_the_end_of_the_day(run: Settings) -> None:

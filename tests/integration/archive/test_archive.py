@@ -135,7 +135,7 @@ def test_what_was_never_committed_is_a_gap_with_its_reason(run: Settings) -> Non
     assert lost(run) == []
 
 
-def test_what_kafka_had_removed_is_told_as_lost(run: Settings) -> None:
+def test_what_kafka_had_removed_is_reported_as_lost(run: Settings) -> None:
     send(run, 80)
     admin = KafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
     admin.delete_records({TopicPartition(run.topics.events, 2): 5})

@@ -87,10 +87,10 @@ class World:
 
     def take_back(self) -> Event | None:
         """An event that is no more."""
-        standing = [event for event in self.events if not event.void]
-        if not standing:
+        counted = [event for event in self.events if not event.void]
+        if not counted:
             return None
-        victim = self.rng.choice(standing)
+        victim = self.rng.choice(counted)
         victim.void = True
         return victim
 
@@ -120,15 +120,15 @@ class World:
         """What the period has to come to, worked out from the events; `schema_of` says which version a day has."""
         before = [event for event in self.events if event.customer == key.customer_id and event.start <= key.start]
         mine = [event for event in before if event.start == key.start]
-        standing = [event for event in mine if not event.void]
+        counted = [event for event in mine if not event.void]
         rule = self.rules[schema_of(key.start)]
         lines: dict[str, tuple[int, Fraction]] = {}
         if mine:
-            total = sum((Fraction(rule(event)) for event in standing), Fraction(0))
-            lines["bytes"] = len(standing), total
-            if standing:
-                lines["mean"] = len(standing), total / len(standing)
-                lines["users"] = len(standing), Fraction(len({event.user for event in standing}))
+            total = sum((Fraction(rule(event)) for event in counted), Fraction(0))
+            lines["bytes"] = len(counted), total
+            if counted:
+                lines["mean"] = len(counted), total / len(counted)
+                lines["users"] = len(counted), Fraction(len({event.user for event in counted}))
         held = Fraction(0)
         for event in before:
             if not event.void:
@@ -136,7 +136,7 @@ class World:
                 held += value * _ms(key.end - max(event.at, key.start))
         level = any(_level(self, before, key, schema_of))
         if mine or level:
-            lines["storage"] = len(standing), held / 3_600_000
+            lines["storage"] = len(counted), held / 3_600_000
         return {
             LineKey(meter, ""): Line(AGGREGATIONS[meter], UNITS[meter], 0, samples, _rounded(value))
             for meter, (samples, value) in lines.items()

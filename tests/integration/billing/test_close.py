@@ -83,7 +83,7 @@ def record(value: dict[str, Any], arrival: datetime) -> StreamRecord:
 
 
 def day(number: int) -> list[StreamRecord]:
-    """Events of a UTC day in order, the first of bob with a quantity that is none."""
+    """Events of a UTC day in order, the first of bob with a quantity that is not a number."""
     rng = random.Random(number)
     step = DAY / EVENTS_A_DAY
     events = [
@@ -158,7 +158,7 @@ def killed_while_waiting(settings: Settings, connection: psycopg.Connection, tab
 
 
 def close_alerts(settings: Settings) -> list[dict[str, Any]]:
-    """What was told of periods that wait for a yes, in order."""
+    """What was reported of periods that wait for a yes, in order."""
     found = [json.loads(one.value or b"{}") for one in dump(settings.kafka, settings.names.alerts)]
     return [one for one in found if one["type"] == "pipeline.close"]
 

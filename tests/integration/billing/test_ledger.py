@@ -1,4 +1,4 @@
-"""The ledger on real Postgres and Kafka: random interleavings end where a recomputation does, told exactly once."""
+"""The ledger on real Postgres and Kafka: random interleavings end where a recomputation does, reported exactly once."""
 
 from __future__ import annotations
 

@@ -302,7 +302,7 @@ def test_a_slow_receiver_delays_no_other_and_gets_one_notification_at_a_time(wor
 
 
 def test_a_receiver_whose_notifications_wait_is_not_kept_from_others(world: World) -> None:
-    # Given a courier that passed over a receiver whose end waits for its beginning, and is held up by another ...
+    # Given a delivery worker that passed over a receiver whose end waits for its beginning, and waits for another ...
     released = threading.Event()
     waiting, slow = world.policy("waiting"), world.policy("slow")
     world.notify("begun", waiting, "firing")
@@ -313,7 +313,7 @@ def test_a_receiver_whose_notifications_wait_is_not_kept_from_others(world: Worl
     first = threading.Thread(target=world.step)
     first.start()
     wait_until(lambda: world.receiver.keys == ["begun", "slow-1"], timeout_s=30, what="the slow request")
-    # ... when the beginning is due again, then another courier tells it.
+    # ... when the beginning is due again, then another worker sends it.
     world.sql("UPDATE notification SET due_at = now() WHERE notification_id = 'begun'")
     assert world.step() is not None
     assert world.row("begun")["delivered"]
@@ -385,7 +385,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
     assert HOOK_KEY not in log.read_text()
 
 
-def test_a_courier_survives_a_database_session_that_is_dropped(world: World) -> None:
+def test_a_delivery_worker_survives_a_database_session_that_is_dropped(world: World) -> None:
     with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
         assert worker.step() is None
         world.notify("n-1", world.policy("hook"))

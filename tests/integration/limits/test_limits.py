@@ -1,4 +1,4 @@
-"""Limits through the running job: denied and told once, also when the limit moves and nobody sends anything."""
+"""Limits through the running job: denied and reported once, also when the limit moves and nobody sends anything."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ class Shop:
         self.run.send([StreamRecord(0, int(at.timestamp() * 1_000), None, value.encode(), None, None)])
         return event_id
 
-    def told(self, customer: str) -> list[tuple[str, str]]:
+    def reported(self, customer: str) -> list[tuple[str, str]]:
         """Type and threshold of each alert about a customer, in order."""
         return [(one.type, one.threshold or "") for one in self.run.alerts() if one.customer_id == customer]
 
-    def wait_told(self, customer: str, *expected: tuple[str, str]) -> None:
-        """Wait until exactly these were told."""
+    def wait_reported(self, customer: str, *expected: tuple[str, str]) -> None:
+        """Wait until exactly these were reported."""
         seen: list[list[tuple[str, str]]] = [[]]
 
         def all_there() -> bool:
-            seen[0] = self.told(customer)
+            seen[0] = self.reported(customer)
             return len(seen[0]) >= len(expected)
 
         wait_until(all_there, WITHIN_S, f"{expected} about {customer}")
@@ -115,7 +115,7 @@ def wait_reason(reader: LimitReader, customer: str, reason: str) -> None:
     wait_until(lambda: reader.check("shop", customer, "calls").reason == reason, WITHIN_S, f"{customer}: {reason}")
 
 
-def test_a_cap_denies_and_each_threshold_is_told_once(shop: Shop, reader: LimitReader) -> None:
+def test_a_cap_denies_and_each_threshold_is_reported_once(shop: Shop, reader: LimitReader) -> None:
     shop.use("anna", "3")
     wait_used(reader, "anna", "3")
     assert reader.check("shop", "anna", "calls", 8).reason == "would_exceed"
@@ -124,7 +124,7 @@ def test_a_cap_denies_and_each_threshold_is_told_once(shop: Shop, reader: LimitR
     wait_reason(reader, "anna", "limit_reached")
     assert reader.check("shop", "anna", "calls").limit == 10
     # One tick may hold several events, so the order within it is that of the amounts.
-    shop.wait_told(
+    shop.wait_reported(
         "anna",
         ("limit.threshold", "4"), ("limit.threshold", "5"), ("limit.threshold", "8"), ("limit.exceeded", "10"),
         ("limit.threshold", "12"),
@@ -138,7 +138,7 @@ def test_a_void_takes_a_customer_back_under_the_cap_once(shop: Shop, reader: Lim
     wait_reason(reader, "vera", "limit_reached")
     shop.use("vera", "12", voids=event)
     wait_used(reader, "vera", "0")
-    shop.wait_told(
+    shop.wait_reported(
         "vera",
         ("limit.threshold", "4"), ("limit.threshold", "5"), ("limit.threshold", "8"), ("limit.exceeded", "10"),
         ("limit.threshold", "12"),
@@ -155,7 +155,7 @@ def test_customers_without_usage_have_their_limit_from_the_start(reader: LimitRe
     assert reader.check("shop", "nobody", "other").reason == "no_limit"
 
 
-def test_a_limit_that_moves_is_told_although_nobody_sends(shop: Shop, reader: LimitReader) -> None:
+def test_a_limit_that_moves_is_reported_although_nobody_sends(shop: Shop, reader: LimitReader) -> None:
     # Given three customers: one at its cap, one on a small plan that it has used up, and one far below.
     shop.use("cara", "10")
     shop.use("mover", "7")
@@ -163,9 +163,9 @@ def test_a_limit_that_moves_is_told_although_nobody_sends(shop: Shop, reader: Li
     wait_reason(reader, "cara", "limit_reached")
     wait_reason(reader, "mover", "limit_reached")
     wait_used(reader, "lowe", "3.9")
-    shop.wait_told("mover", ("limit.exceeded", "5"))
-    before = {customer: len(shop.told(customer)) for customer in ("cara", "lowe")}
-    # When the cap is raised, and one moves to a larger plan, then both go on, and each end is told once.
+    shop.wait_reported("mover", ("limit.exceeded", "5"))
+    before = {customer: len(shop.reported(customer)) for customer in ("cara", "lowe")}
+    # When the cap is raised, and one moves to a larger plan, then both go on, and each end is reported once.
     plans = shop.tenant["plans"]
     shop.state(
         limits={"calls": {"cap": 100, "mode": "hard", "thresholds": []}},
@@ -174,8 +174,8 @@ def test_a_limit_that_moves_is_told_although_nobody_sends(shop: Shop, reader: Li
     )
     wait_reason(reader, "cara", "within_limit")
     wait_reason(reader, "mover", "within_limit")
-    shop.wait_told("mover", ("limit.exceeded", "5"), ("limit.resolved", "5"))
-    wait_until(lambda: ("limit.resolved", "10") in shop.told("cara"), WITHIN_S, "the end of the cap")
+    shop.wait_reported("mover", ("limit.exceeded", "5"), ("limit.resolved", "5"))
+    wait_until(lambda: ("limit.resolved", "10") in shop.reported("cara"), WITHIN_S, "the end of the cap")
     # When it is lowered below what is used, then it denies at once.
     shop.state(
         limits={"calls": {"cap": 2, "mode": "hard", "thresholds": []}},
@@ -183,9 +183,9 @@ def test_a_limit_that_moves_is_told_although_nobody_sends(shop: Shop, reader: Li
         customers={"mover": {"plan": "large"}},
     )
     wait_reason(reader, "lowe", "limit_reached")
-    wait_until(lambda: ("limit.exceeded", "2") in shop.told("lowe"), WITHIN_S, "the lowered cap")
-    assert shop.told("lowe")[before["lowe"] :].count(("limit.exceeded", "2")) == 1
-    assert shop.told("cara").count(("limit.resolved", "10")) == 1
+    wait_until(lambda: ("limit.exceeded", "2") in shop.reported("lowe"), WITHIN_S, "the lowered cap")
+    assert shop.reported("lowe")[before["lowe"] :].count(("limit.exceeded", "2")) == 1
+    assert shop.reported("cara").count(("limit.resolved", "10")) == 1
     moved = [one.evidence["why"] for one in shop.run.alerts() if (one.customer_id, one.threshold) == ("lowe", "2")]
     assert moved == ["rule"]
 
@@ -193,10 +193,10 @@ def test_a_limit_that_moves_is_told_although_nobody_sends(shop: Shop, reader: Li
 def test_a_flushed_redis_has_caps_again_from_the_stored_totals(shop: Shop, reader: LimitReader) -> None:
     shop.use("flo", "11")
     wait_reason(reader, "flo", "limit_reached")
-    wait_until(lambda: shop.told("flo"), WITHIN_S, "the alert about the cap")  # type: ignore[arg-type, return-value]
-    applied = shop.told("flo")
+    wait_until(lambda: shop.reported("flo"), WITHIN_S, "the alert about the cap")  # type: ignore[arg-type, return-value]
+    applied = shop.reported("flo")
     with redis.Redis.from_url(shop.run.settings.redis.url) as client:
         client.flushall()
     wait_reason(reader, "flo", "limit_reached")
     # What Redis lost is no news.
-    assert shop.told("flo") == applied
+    assert shop.reported("flo") == applied

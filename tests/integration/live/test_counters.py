@@ -430,7 +430,7 @@ def test_the_running_role_restores_and_ends_cleanly_on_sigterm(
     topics.apply(run)
     watched = run.with_changes({"redis.url": own_redis.url, "live.refresh_s": 1})
     environment = {**os.environ, **watched.environment()}
-    log = tmp_path / "keeper.log"
+    log = tmp_path / "limit-sync.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(SERVE, env=environment, stderr=stderr)
         try:

@@ -116,8 +116,8 @@ def test_a_counter_with_another_limit_is_evaluated_again_until_it_has_the_one_th
         ("bob", "sync_seats", counter.period_start_ms)
     }
     (limit,) = limit_sync.limits.defaults(0)[str(run.run_id)]
-    standing = f"100\x1fsoft\x1ffail_open\x1f{limit.version}\x1f97\x1f0\x1f"
-    write(run, own_redis, replace(counter, limit_status=standing, revision=limit_sync.limits.revision))
+    status = f"100\x1fsoft\x1ffail_open\x1f{limit.version}\x1f97\x1f0\x1f"
+    write(run, own_redis, replace(counter, limit_status=status, revision=limit_sync.limits.revision))
     limit_sync.run_once()
     assert len([one for one in requests(run) if one["tenant_id"] == run.run_id]) == 2
 
@@ -165,7 +165,7 @@ def test_an_unreachable_redis_is_reported_and_used_again(
 def test_a_counter_of_an_ended_period_stays_as_long_as_its_limit_does(
     run: Settings, own_redis: OwnRedis, limit_sync: LimitSync
 ) -> None:
-    # Given alice's counter of a period that has ended, held against the limit that she has ...
+    # Given alice's counter of a period that has ended, compared with the limit that she has ...
     limit_sync.run_once()
     key = counter_key(run.names.redis_prefix, str(run.run_id), "alice", "sync_seats")
     own_redis.client.hset(key, mapping={"period_start": "0", "period_end": "1", "n": "7", "total": "7"})

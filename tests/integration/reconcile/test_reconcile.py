@@ -332,21 +332,21 @@ def test_a_record_that_is_lost_or_there_twice_fails_the_offsets_of_its_partition
         subjects = ((json.loads(one.subject), one.delta) for one in look(copy, "offsets").open)
         return [(subject.get("partition", subject.get("partitions")), delta) for subject, delta in subjects]
 
-    delta, letter = (json.loads(found[-1].value or b"") for found in originals)
+    delta, dead_letter = (json.loads(found[-1].value or b"") for found in originals)
     assert delta["events"]
     events = Decimal(delta["events"])
-    assert {delta["source_topic"], letter["topic"]} == {settings.topics.events}
+    assert {delta["source_topic"], dead_letter["topic"]} == {settings.topics.events}
     # ... then each is missed where it came from; with it, all is accounted for; and again, it is too much.
     found = off()
     assert ("all", -events) in found
-    assert {letter["partition"]} <= {partition for partition, _ in found} <= {
-        "all", letter["partition"], delta["source_partition"],
+    assert {dead_letter["partition"]} <= {partition for partition, _ in found} <= {
+        "all", dead_letter["partition"], delta["source_partition"],
     }  # fmt: skip
     append(copy, targets[0], originals[0][-1:])
     append(copy, targets[1], originals[1][-1:])
     assert off() == []
     append(copy, targets[1], originals[1][-1:])
-    assert off() == [(letter["partition"], Decimal(1))]
+    assert off() == [(dead_letter["partition"], Decimal(1))]
     append(copy, targets[0], originals[0][-1:])
     assert ("all", events) in off()
 
@@ -388,7 +388,7 @@ def test_a_file_with_faults_names_them_all_and_imports_nothing(settings: Setting
             invoices.load(connection, settings.names, tmp_path / "absent.csv")
 
 
-def test_invoices_are_held_against_closed_periods_line_by_line(settings: Settings, tmp_path: Path) -> None:
+def test_invoices_are_compared_with_closed_periods_line_by_line(settings: Settings, tmp_path: Path) -> None:
     with connected(settings) as connection:
         close(connection, [("calls", "", "count", "10"), ("tokens", "a", "sum", "2.5"), ("tokens", "b", "sum", "3")])
         file = tmp_path / "invoices.csv"
@@ -498,14 +498,14 @@ def test_what_is_still_moving_is_left_and_stays_open_if_it_differed(
         assert [one.check_name for one in report.open] == ["rollups"]
 
 
-def test_drift_is_told_once_and_its_end_once_and_an_explanation_ends_it_too(
+def test_drift_is_reported_once_and_its_end_once_and_an_explanation_ends_it_too(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = len(alerts(settings))
     with changed(settings, "usage_minute", "total = total + 1"):
         first = command(settings, monkeypatch, "run", "--check", "grains", "--no-wait", "--json")
         assert isinstance(first.exception, DifferenceError)
-        assert look(settings, "grains").sent == 0, "it is told already"
+        assert look(settings, "grains").sent == 0, "it is reported already"
         assert [status for status, _ in alerts(settings)[before:]] == ["firing"]
         (drift,) = json.loads(command(settings, monkeypatch, "drift", "--json").stdout)["open"]
         explained = command(

@@ -20,7 +20,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from jobs.flink.rest import wait_until
-from tests.ledger_lines import ask, closed_lines, current_differences, final_periods, oracle_lines, standing
+from tests.ledger_lines import ask, closed_lines, current_differences, current_periods, final_periods, oracle_lines
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.archive.archiver import run as archive
@@ -146,7 +146,7 @@ def test_the_live_run_reads_as_the_oracle_says_before_anything_is_replayed(live:
     with oracle_of(live, CATALOG, lenient=False) as oracle:
         assert_reads_as(oracle, live.settings)
         cutoff = LATER - timedelta(seconds=live.settings.events.grace_s + live.settings.meter.bounded_disorder_s)
-        assert final_periods(oracle, cutoff) <= standing(live.settings)
+        assert final_periods(oracle, cutoff) <= current_periods(live.settings)
 
 
 def test_a_changed_catalog_says_what_it_would_count_anew_and_changes_nothing(live: Pipeline, tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_a_replay_that_overlaps_an_undecided_one_is_refused(live: Pipeline, monk
 def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live: Pipeline) -> None:
     settings = live.settings
     before = closed_lines(settings)
-    told = {line.meter for line in diff(settings, "again")}
-    assert "tokens" in told
+    meters = {line.meter for line in diff(settings, "again")}
+    assert "tokens" in meters
 
     promoted = promote(settings, "again", "test")
     publish(settings)

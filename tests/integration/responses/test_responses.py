@@ -187,7 +187,7 @@ def test_a_period_that_ended_meanwhile_leaves_no_flag(run: Settings) -> None:
     produce(run, over)
     answered(run, 1)
     assert flag(run) == {}
-    # The same condition in the next period, without the end of the first ever having been told.
+    # The same condition in the next period, without the end of the first ever having been reported.
     produce(run, exceeded(id="next"))
     answered(run, 1)
     assert flag(run)["until"] == str(PERIOD[1])
@@ -298,7 +298,7 @@ def test_the_running_responder_suspends_heals_and_is_overruled_by_hand(run: Sett
     assert (events[0], events[-1]) == ("started", "stopped")
 
 
-# --- telling another system -------------------------------------------------------------------------------------------
+# --- calling another system -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -310,41 +310,44 @@ def billing(run: Settings) -> Iterator[str]:
     query(run, "DELETE FROM catalog.alert_policy WHERE name = %s", [name])
 
 
-def told(run: Settings) -> list[tuple[str, str, list[str]]]:
+def reported(run: Settings) -> list[tuple[str, str, list[str]]]:
     found = query(run, "SELECT receiver, body ->> 'status', alert_ids FROM notification ORDER BY created_at")
     assert len({row[0] for row in found}) <= 1
     return [(receiver.partition("-")[2], status, ids) for receiver, status, ids in found]
 
 
-def telling(receiver: str, **change: Any) -> Handler:
+def calling(receiver: str, **change: Any) -> Handler:
     return Notify("webhook:dunning", receiver, **{"types": ["limit.exceeded"], **change})
 
 
 def test_another_system_is_notified_of_start_and_end_once(run: Settings, billing: str) -> None:
     produce(run, exceeded("old"))
-    with closing(Responder(run, telling(billing))) as responder:
+    with closing(Responder(run, calling(billing))) as responder:
         assert responder.run_once(200) == PollResult(), "what was before its first start is old"
         produce(run, exceeded(), exceeded(), exceeded("t", type="limit.threshold"), resolved(exceeded("old")))
         produce(run, resolved(exceeded()), resolved(exceeded("t")))
         answer(responder, 2)
-    with closing(Responder(run, telling(billing))) as responder:
+    with closing(Responder(run, calling(billing))) as responder:
         read_all(responder)
-    assert told(run) == [("billing", "firing", ["c-1/calls/firing"]), ("billing", "resolved", ["c-1/calls/resolved"])]
+    assert reported(run) == [
+        ("billing", "firing", ["c-1/calls/firing"]),
+        ("billing", "resolved", ["c-1/calls/resolved"]),
+    ]
     keys = query(run, "SELECT DISTINCT body ->> 'group_key' FROM notification")
     assert keys == [(f"webhook:dunning/{exceeded().fingerprint}",)]
 
 
 def test_nothing_is_passed_over_while_the_receiver_is_not_in_the_policy(run: Settings, billing: str) -> None:
-    with closing(Responder(run, telling(billing))) as responder:
+    with closing(Responder(run, calling(billing))) as responder:
         responder.run_once(0)
     query(run, "UPDATE catalog.alert_policy SET name = name || '?' WHERE name = %s", [billing])
     produce(run, exceeded())
-    with closing(Responder(run, telling(billing))) as responder, pytest.raises(UsageError, match="alert policy"):
+    with closing(Responder(run, calling(billing))) as responder, pytest.raises(UsageError, match="alert policy"):
         answer(responder, 1)
     query(run, "UPDATE catalog.alert_policy SET name = %s WHERE name = %s || '?'", [billing, billing])
-    with closing(Responder(run, telling(billing))) as responder:
+    with closing(Responder(run, calling(billing))) as responder:
         answer(responder, 1)
-    assert told(run) == [("billing", "firing", ["c-1/calls/firing"])]
+    assert reported(run) == [("billing", "firing", ["c-1/calls/firing"])]
 
 
 def test_a_receiver_that_is_not_in_the_policy_holds_its_response_up(run: Settings) -> None:

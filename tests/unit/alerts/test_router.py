@@ -258,9 +258,11 @@ def test_an_end_is_sent_over_budget_where_its_start_was_sent() -> None:
     begun, beyond = groups(2)
     ends = [an_alert(meter=f"m{place}", at_ms=TEN + 60 * SECOND, status="resolved") for place in range(2)]
     alert_store = taken([begun, beyond, *ends], policy)
-    told = [notification for notification in alert_store.notifications.values() if notification.status == "resolved"]
+    reported = [
+        notification for notification in alert_store.notifications.values() if notification.status == "resolved"
+    ]
     (digest,) = (notification for notification in alert_store.notifications.values() if notification.digest)
-    assert [notification.alert_ids for notification in told] == [[ends[0].id]]
+    assert [notification.alert_ids for notification in reported] == [[ends[0].id]]
     # The digest is not sent yet: it lists both.
     assert digest.alert_ids == [beyond.id, ends[1].id]
     assert suppressed_by(alert_store, ends[1]) == "budget of oncall"

@@ -31,7 +31,7 @@ OWNER = {"tenant_id": "acme", "customer_id": "alice"}
 SETTINGS = Settings(topics={"events": TOPIC})
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, letters: list[DeadLetter], *records: Any) -> DeadLetterCounts:
+def counted(monkeypatch: pytest.MonkeyPatch, dead_letters: list[DeadLetter], *records: Any) -> DeadLetterCounts:
     log = RedriveLog(REDRIVE)
 
     def read_log(_: Settings, rejected: set[Position]) -> RedriveLog:
@@ -40,20 +40,20 @@ def counted(monkeypatch: pytest.MonkeyPatch, letters: list[DeadLetter], *records
             log.add(record)
         return log
 
-    monkeypatch.setattr(refusals, "read_dead_letters", lambda _: iter([record | OWNER for record in letters]))
+    monkeypatch.setattr(refusals, "read_dead_letters", lambda _: iter([record | OWNER for record in dead_letters]))
     monkeypatch.setattr(refusals, "read_log", read_log)
     return count_dead_letters(SETTINGS, [MARCH])
 
 
 def test_every_meter_that_is_missing_an_event_counts_until_it_was_redriven(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MARCH.start.timestamp() * 1_000 < EVENT_MS < MARCH.end.timestamp() * 1_000
-    letters = [partial(event(), 1, meter=meter) for meter in ("calls", "seconds")]
-    assert counted(monkeypatch, letters).open == {MARCH: 2}
-    sent = sent_again(only(plan(letters[:1])), 5, Source(TOPIC, 0, 1))
-    assert counted(monkeypatch, letters, sent).open == {MARCH: 1}
+    dead_letters = [partial(event(), 1, meter=meter) for meter in ("calls", "seconds")]
+    assert counted(monkeypatch, dead_letters).open == {MARCH: 2}
+    sent = sent_again(only(plan(dead_letters[:1])), 5, Source(TOPIC, 0, 1))
+    assert counted(monkeypatch, dead_letters, sent).open == {MARCH: 1}
     # An event that was rejected again is still missing, and counts as one dead letter.
     again = dead_letter(sent.value, 5, topic=REDRIVE, meter="calls")
-    assert counted(monkeypatch, [*letters, again], sent).open == {MARCH: 2}
+    assert counted(monkeypatch, [*dead_letters, again], sent).open == {MARCH: 2}
 
 
 def test_a_redriven_event_that_a_meter_refuses_is_missing_there(monkeypatch: pytest.MonkeyPatch) -> None:

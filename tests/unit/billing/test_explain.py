@@ -45,7 +45,7 @@ def test_the_difference_of_two_versions_is_what_changed() -> None:
     assert {at.dims: str(change.delta) for at, change in back.items()} == {"": "0.5", "x": "1"}
 
 
-def test_a_version_that_is_none_is_said_with_those_that_are() -> None:
+def test_a_version_that_is_unknown_is_named_with_those_that_are() -> None:
     with pytest.raises(UsageError) as caught:
         between(explained(), "0", "2")
     assert caught.value.fix == "take one of 0, 1, current."

@@ -170,7 +170,7 @@ def test_a_closed_period_without_usage_stands_unless_another_lies_across_it() ->
     assert current_periods(days, [days[0]]) == set(days)
 
 
-def test_taking_back_is_told_from_counting_late() -> None:
+def test_taking_back_is_distinguished_from_counting_late() -> None:
     assert cause_of({CALLS: Change(line("5", 2), line("9", 3))}) == "late_events"
     assert cause_of({CALLS: Change(line("5", 2), line("4", 1))}) == "void"
     assert cause_of({CALLS: Change(line("5", 2), None)}) == "void"

@@ -66,9 +66,9 @@ def redriven(original: Hit, meter: str) -> Hit:
 
 def test_what_one_meter_refused_is_counted_beside_the_event_when_it_is_redriven() -> None:
     first = hit(1)
-    letters = {first.place: [Refused("invalid_value", "x", "bytes"), Refused("missing_value", "x", "users")]}
+    dead_letters = {first.place: [Refused("invalid_value", "x", "bytes"), Refused("missing_value", "x", "users")]}
     hits = [first, hit(2), redriven(first, "bytes"), replace(redriven(first, "bytes"), offset=1)]
-    record_outcomes(hits, letters, DONE | {f"{TOPIC}.redrive": {0: 2}})
+    record_outcomes(hits, dead_letters, DONE | {f"{TOPIC}.redrive": {0: 2}})
     assert [hit.outcome for hit in hits] == ["counted", "copy", "counted", "copy"]
     (answer,) = summaries(*hits)
     assert answer == (

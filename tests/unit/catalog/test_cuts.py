@@ -117,7 +117,7 @@ def test_many_customers_of_one_period_are_one_line() -> None:
     assert cut.text.startswith("tenant acme, 1,500 customers (c-0, c-1, c-10, …): the period 2026-11-01..2026-12-01")
 
 
-def test_a_planned_cut_is_named_once_and_its_end_is_none() -> None:
+def test_a_planned_cut_is_named_once_and_its_end_is_not_a_cut() -> None:
     before = stored()
     after = applied(customer("hooli", "month"), before)
     taken_back = plan_of({"tenants": {"acme": {"customers": {"hooli": {"calendar": "mid"}}}}}, after)

@@ -290,7 +290,7 @@ def test_a_limit_holds_from_the_beginning_with_its_tenant() -> None:
     assert {one.valid_from_ms for one in made.changes} == {BEGINNING_MS}
 
 
-def test_a_raised_cap_is_a_new_version_and_the_same_cap_is_none() -> None:
+def test_a_raised_cap_is_a_new_version_and_the_same_cap_is_not() -> None:
     made = plan(wants(usage_limit=[Row(KEY, FIVE)]), of(tenant=TENANT, usage_limit=LIMIT), TERMS)
     (change,) = made.changes
     assert (change.kind, change.fields, change.valid_from_ms) == ("changed", (("cap", "10", "5"),), EARLIEST_MS)

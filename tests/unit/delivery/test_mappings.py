@@ -205,17 +205,17 @@ def test_a_receiver_says_what_is_missing_of_it() -> None:
 
 
 def test_a_message_shows_no_secret_and_goes_where_its_kind_listens() -> None:
-    told = stored("firing")
+    reported = stored("firing")
     made = message_of(
-        Receiver("chat", "slack", "https://hooks.example"), told, "https://u:p@hooks.example/T0/SECRET?k=1", 1
+        Receiver("chat", "slack", "https://hooks.example"), reported, "https://u:p@hooks.example/T0/SECRET?k=1", 1
     )
     assert made.url == "https://u:p@hooks.example/T0/SECRET?k=1"
     assert made.host == "https://hooks.example"
     assert "SECRET" not in repr(made)
     assert "SECRET" not in str(made)
     for url in ("http://am:9093", "http://am:9093/", "http://am:9093/api/v2/alerts"):
-        ops = message_of(Receiver("ops", "alertmanager", url), told, "tok", 1)
+        ops = message_of(Receiver("ops", "alertmanager", url), reported, "tok", 1)
         assert (ops.url, ops.headers["Authorization"]) == ("http://am:9093/api/v2/alerts", "Bearer tok")
-    hook = message_of(Receiver("hook", "webhook", "http://h/x"), told, "s3cret", 7)
+    hook = message_of(Receiver("hook", "webhook", "http://h/x"), reported, "s3cret", 7)
     assert hook.headers["Idempotency-Key"] == "n-firing"
     signed_webhook.verify("s3cret", hook.headers["Tidemark-Signature"], hook.body, now_s=7)

@@ -37,7 +37,7 @@ def counter(at_ms: int = JAN, **more: Any) -> Counter:
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """Seconds that pass when a test says so."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -90,7 +90,7 @@ class Limits:
 
 
 @dataclass
-class Told:
+class Reported:
     """What the job makes of candidates: `alert_statuses.sql`, `alert_news.sql` and `insert_alerts.sql`, row by row."""
 
     status: dict[str, str] = field(default_factory=dict)
@@ -110,8 +110,8 @@ class Told:
         self.news += found
         return found
 
-    def copy(self) -> Told:
-        return Told(dict(self.status), dict(self.turns), list(self.news))
+    def copy(self) -> Reported:
+        return Reported(dict(self.status), dict(self.turns), list(self.news))
 
     @property
     def firing(self) -> set[str]:
@@ -128,12 +128,12 @@ class World:
     def __init__(self, *limits: Limit, plans: Sequence[PlanVersion] = ()) -> None:
         self.source = Limits(list(limits), list(plans))
         self.clock = Clock()
-        self.told = Told()
+        self.reported = Reported()
         self.at_ms, self.changed_ms = JAN, JAN
         self.total = Decimal(0)
         self.rows: list[tuple[int, Decimal, Decimal]] = []
         self.watch = self._fresh()
-        self.kept = (Told(), 0)
+        self.kept = (Reported(), 0)
 
     def usage(self, added: Any, advance_ms: int = 1_000) -> list[Alert]:
         """One more row; what it tells."""
@@ -152,11 +152,11 @@ class World:
         self.watch = self._fresh()
 
     def checkpoint(self) -> None:
-        self.kept = (self.told.copy(), len(self.rows))
+        self.kept = (self.reported.copy(), len(self.rows))
 
     def crash(self) -> None:
-        """Back to the last checkpoint: what was told since was never committed, and its rows come again."""
-        self.told, done = self.kept[0].copy(), self.kept[1]
+        """Back to the last checkpoint: what was reported since was never committed, and its rows come again."""
+        self.reported, done = self.kept[0].copy(), self.kept[1]
         self.restart()
         for row in self.rows[done:]:
             self._send(row)
@@ -189,7 +189,7 @@ class World:
             _, candidates = self.watch.see(counter(at_ms), before, total)
         except LimitsUnknownError:
             return []
-        return self.told.take(candidates)
+        return self.reported.take(candidates)
 
 
 def limit_at(stretches: Sequence[Stretch], at_ms: int) -> Limit | None:

@@ -140,7 +140,7 @@ def test_the_next_change_is_the_next_begin_or_end_of_any_version() -> None:
 
 
 class Slow(Limits):
-    """Answers when it is told to."""
+    """Answers when a test says so."""
 
     def __init__(self) -> None:
         super().__init__([limit(scope="tenant")])

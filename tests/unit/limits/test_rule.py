@@ -90,7 +90,7 @@ def test_a_share_of_the_cap_is_exact_half_even_to_nine_decimals(share: Decimal, 
     ("text", "cap", "amount"),
     [("50%", "0.000000001", None), ("50%", "0.000000003", "0.000000002"), ("80%", "0", None), ("7", "0", "7")],
 )
-def test_a_threshold_that_comes_to_nothing_is_none(text: str, cap: str, amount: str | None) -> None:
+def test_a_threshold_that_comes_to_nothing_is_left_out(text: str, cap: str, amount: str | None) -> None:
     found = threshold_of(text, Decimal(cap))
     assert (found.amount if found else None) == (Decimal(amount) if amount else None)
 

@@ -91,7 +91,7 @@ def test_two_changes_cross_what_one_of_both_crosses(
 
 
 @given(limits | huge_limits, small, small)
-def test_nothing_is_told_early(held: Limit, before: Decimal, total: Decimal) -> None:
+def test_nothing_is_reported_early(held: Limit, before: Decimal, total: Decimal) -> None:
     found = [*crossings(held, before, total), *levels(held, total)]
     assert all(one.amount <= total for one in found if one.status == "firing")
     assert all(one.amount > total for one in found if one.status == "resolved")
@@ -142,10 +142,10 @@ def test_the_last_digit_of_38_decides() -> None:
 
 def test_reached_means_at_the_amount() -> None:
     held = limit(100, "80%")
-    told = {
+    reported = {
         total: [one.threshold for one in crossings(held, D(0), D(total))] for total in ("79.999999999", "80", "100")
     }
-    assert told == {"79.999999999": [], "80": ["80%"], "100": ["80%", CAP]}
+    assert reported == {"79.999999999": [], "80": ["80%"], "100": ["80%", CAP]}
     assert [one.threshold for one in crossings(held, D(100), D("99.999999999"))] == [CAP]
 
 
@@ -162,7 +162,7 @@ def test_a_threshold_at_the_cap_says_nothing_more_but_a_step_at_the_cap_does() -
     ]
 
 
-def test_of_more_steps_than_are_told_the_highest_are() -> None:
+def test_of_more_steps_than_are_reported_the_highest_are() -> None:
     found = [one for one in crossings(limit(10**9, "every 1"), D(0), D(10_000)) if one.threshold != CAP]
     assert [one.amount for one in found] == list(range(10_000 - MAX_STEPS + 1, 10_001))
     assert levels(limit(10**9, "every 1"), D(10_000)) == found[-1:]

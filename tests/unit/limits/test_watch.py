@@ -1,6 +1,6 @@
-"""Alerts of one counter through usage, voids, restarts, crashes, outages and changing limits: each told once, all true.
+"""Alerts of one counter through usage, voids, restarts, crashes, outages and changed limits: each sent once, all true.
 
-The state of the job is `limit_parts.Told`: it keeps the last status of each condition, as the SQL does.
+The state of the job is `limit_parts.Reported`: it keeps the last status of each condition, as the SQL does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.limits.limit_parts import CUSTOMER, JAN, PAIR, TENANT, Limits, Told, World, counter, limit, limit_at
+from tests.unit.limits.limit_parts import CUSTOMER, JAN, PAIR, TENANT, Limits, Reported, World, counter, limit, limit_at
 from udfs.alerts.event import Alert
 from udfs.limits.alerts import condition
 from udfs.limits.rule import Limit
@@ -91,8 +91,8 @@ def conditions(world: World) -> tuple[set[str], set[str]]:
 def test_in_the_end_what_holds_is_firing_and_the_rest_resolved(first: list[Limit], steps: list[Step]) -> None:
     world = played(_one_a_scope(first), steps)
     once, passed = conditions(world)
-    # After a change of the limit only the highest step is told, so of the steps fewer may be.
-    assert once <= world.told.firing <= once | passed
+    # After a change of the limit only the highest step is reported, so of the steps fewer may be.
+    assert once <= world.reported.firing <= once | passed
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,7 +100,7 @@ def test_in_the_end_what_holds_is_firing_and_the_rest_resolved(first: list[Limit
 def test_under_one_limit_every_step_that_is_passed_is_firing_too(held: Limit, steps: list[Step]) -> None:
     world = played([held], steps)
     once, passed = conditions(world)
-    assert world.told.firing == once | passed
+    assert world.reported.firing == once | passed
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +108,7 @@ def test_under_one_limit_every_step_that_is_passed_is_firing_too(held: Limit, st
 def test_what_was_missed_while_limits_were_unknown_is_made_up_for(first: list[Limit], steps: list[Step]) -> None:
     world = played(_one_a_scope(first), steps)
     once, passed = conditions(world)
-    assert once <= world.told.firing <= once | passed
+    assert once <= world.reported.firing <= once | passed
 
 
 @settings(max_examples=60, deadline=None)
@@ -117,18 +117,18 @@ def test_statuses_of_a_condition_alternate_from_firing_and_ids_follow_from_their
     first: list[Limit], steps: list[Step]
 ) -> None:
     world = played(_one_a_scope(first), steps)
-    for name in {one.fingerprint for one in world.told.news}:
-        statuses = [one.status for one in world.told.news if one.fingerprint == name]
+    for name in {one.fingerprint for one in world.reported.news}:
+        statuses = [one.status for one in world.reported.news if one.fingerprint == name]
         assert statuses == (["firing", "resolved"] * len(statuses))[: len(statuses)]
-    ids = [one.id for one in world.told.news]
+    ids = [one.id for one in world.reported.news]
     assert len(set(ids)) == len(ids)
-    assert ids == [one.id for one in played(_one_a_scope(first), steps).told.news]
+    assert ids == [one.id for one in played(_one_a_scope(first), steps).reported.news]
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(made_limits, max_size=2), st.lists(both_ways | disturbances | changes | outages, max_size=25))
-def test_nothing_is_told_early(first: list[Limit], steps: list[Step]) -> None:
-    begun = [one for one in played(_one_a_scope(first), steps).told.news if one.status == "firing"]
+def test_nothing_is_reported_early(first: list[Limit], steps: list[Step]) -> None:
+    begun = [one for one in played(_one_a_scope(first), steps).reported.news if one.status == "firing"]
     assert [one for one in begun if D(one.value or "") < D(one.threshold or "")] == []
 
 
@@ -138,7 +138,7 @@ def test_where_usage_grows_restarts_and_crashes_change_nothing_of_what_begins(
     first: list[Limit], steps: list[Step]
 ) -> None:
     undisturbed = [step for step in steps if step not in {World.restart, World.repeat, World.checkpoint, World.crash}]
-    assert played(_one_a_scope(first), steps).told.begun == played(_one_a_scope(first), undisturbed).told.begun
+    assert played(_one_a_scope(first), steps).reported.begun == played(_one_a_scope(first), undisturbed).reported.begun
 
 
 @settings(max_examples=100, deadline=None)
@@ -147,7 +147,7 @@ def test_where_usage_grows_restarts_and_crashes_change_nothing_of_what_begins(
     st.lists(growth | disturbances | made_limits.filter(lambda one: one.scope == "customer").map(stated), max_size=25),
 )
 def test_where_usage_grows_each_threshold_of_each_version_fires_once(first: list[Limit], steps: list[Step]) -> None:
-    begun = played(_one_a_scope(first), steps).told.begun
+    begun = played(_one_a_scope(first), steps).reported.begun
     assert len(set(begun)) == len(begun)
 
 
@@ -155,7 +155,7 @@ def _one_a_scope(found: list[Limit]) -> list[Limit]:
     return list({one.scope: one for one in found}.values())
 
 
-def told(found: list[Alert]) -> list[tuple[str, str, str]]:
+def reported(found: list[Alert]) -> list[tuple[str, str, str]]:
     """Type, status and threshold of each."""
     return [(one.type, one.status, one.threshold or "") for one in found]
 
@@ -163,14 +163,16 @@ def told(found: list[Alert]) -> list[tuple[str, str, str]]:
 EXCEEDED, RESOLVED = ("limit.exceeded", "firing", "100"), ("limit.resolved", "resolved", "100")
 
 
-def test_a_void_below_the_cap_is_resolved_once_and_the_next_crossing_told_again() -> None:
+def test_a_void_below_the_cap_is_resolved_once_and_the_next_crossing_reported_again() -> None:
     world = World(limit(100))
-    assert told(world.usage(120)) == [EXCEEDED]
-    assert told(world.usage(5)) == []
-    assert told(world.usage(-30)) == [RESOLVED]
-    assert told(world.usage(-30)) == []
-    assert told(world.usage(70)) == [EXCEEDED]
-    assert [one.id == other.id for one, other in zip(world.told.news, world.told.news[2:], strict=False)] == [False]
+    assert reported(world.usage(120)) == [EXCEEDED]
+    assert reported(world.usage(5)) == []
+    assert reported(world.usage(-30)) == [RESOLVED]
+    assert reported(world.usage(-30)) == []
+    assert reported(world.usage(70)) == [EXCEEDED]
+    assert [one.id == other.id for one, other in zip(world.reported.news, world.reported.news[2:], strict=False)] == [
+        False
+    ]
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -183,11 +185,11 @@ def test_a_raised_cap_resolves_the_old_one_once(restarted: bool) -> None:
     if restarted:
         world.restart()
     (resolved,) = world.usage(0, 5)
-    assert told([resolved]) == [RESOLVED]
+    assert reported([resolved]) == [RESOLVED]
     assert (resolved.evidence["why"], resolved.evidence["cap"]) == ("rule", "100")
     world.restart()
-    assert told(world.usage(1)) == []
-    assert told(world.usage(384)) == [("limit.exceeded", "firing", "500")]
+    assert reported(world.usage(1)) == []
+    assert reported(world.usage(384)) == [("limit.exceeded", "firing", "500")]
 
 
 def test_a_lowered_cap_is_exceeded_by_what_was_used_before() -> None:
@@ -195,7 +197,7 @@ def test_a_lowered_cap_is_exceeded_by_what_was_used_before() -> None:
     world.usage(90)
     world.state("customer", limit(50, "80%"))
     found = world.usage(0, 5)
-    assert told(found) == [
+    assert reported(found) == [
         ("limit.resolved", "resolved", "80"), ("limit.threshold", "firing", "40"), ("limit.exceeded", "firing", "50"),
     ]  # fmt: skip
     assert {one.evidence["why"] for one in found} == {"rule"}
@@ -204,25 +206,25 @@ def test_a_lowered_cap_is_exceeded_by_what_was_used_before() -> None:
 def test_a_customer_on_another_plan_leaves_the_conditions_of_the_first() -> None:
     gold, silver = limit(100, scope="plan"), limit(500, scope="plan", scope_id="silver")
     world = World(gold, silver, plans=[PlanVersion("gold")])
-    assert told(world.usage(120)) == [EXCEEDED]
+    assert reported(world.usage(120)) == [EXCEEDED]
     world.move("silver")
-    assert told(world.usage(0, 5)) == [RESOLVED]
+    assert reported(world.usage(0, 5)) == [RESOLVED]
     world.move("gold")
-    assert told(world.usage(0, 5)) == [EXCEEDED]
+    assert reported(world.usage(0, 5)) == [EXCEEDED]
 
 
 def test_a_limit_that_is_taken_away_resolves_what_it_said() -> None:
     world = World(limit(100))
     world.usage(120)
     world.state("customer", None)
-    assert told(world.usage(0, 5)) == [RESOLVED]
-    assert told(world.usage(500)) == []
+    assert reported(world.usage(0, 5)) == [RESOLVED]
+    assert reported(world.usage(500)) == []
 
 
 @pytest.mark.parametrize(("first", "missed", "expected"), [
     (50, 70, [EXCEEDED]), (120, -70, [RESOLVED]), (120, 30, []), (50, 20, []),
 ])  # fmt: skip
-def test_what_happened_while_the_limit_was_unknown_is_told_when_it_is_known(
+def test_what_happened_while_the_limit_was_unknown_is_reported_when_it_is_known(
     first: int, missed: int, expected: list[tuple[str, str, str]]
 ) -> None:
     world = World(limit(100))
@@ -231,7 +233,7 @@ def test_what_happened_while_the_limit_was_unknown_is_told_when_it_is_known(
     world.outage()
     assert world.usage(missed) + world.usage(0) == []
     world.recovery()
-    assert told(world.usage(0)) == expected
+    assert reported(world.usage(0)) == expected
 
 
 def test_a_limit_whose_end_is_set_says_nothing_until_then() -> None:
@@ -252,15 +254,15 @@ def test_a_limit_whose_end_is_set_says_nothing_until_then() -> None:
     assert world.usage(0) == []
     found = world.usage(0, 10**7)
     assert {one.status for one in found[:3]} == {"resolved"}
-    assert told(found[3:]) == [("limit.exceeded", "firing", "100"), ("limit.threshold", "firing", "100")]
+    assert reported(found[3:]) == [("limit.exceeded", "firing", "100"), ("limit.threshold", "firing", "100")]
 
 
-def test_a_cap_that_was_changed_for_the_past_too_is_resolved_and_told_by_its_new_amount() -> None:
+def test_a_cap_that_was_changed_for_the_past_too_is_resolved_and_reported_by_its_new_amount() -> None:
     world = World(limit(100, "50"))
     world.usage(120)
     world.source.limits, world.source.revision = [limit(110, "50")], 2
-    # Another cap from the same instant is another version, whose thresholds are told anew.
-    assert told(world.usage(0)) == [
+    # Another cap from the same instant is another version, whose thresholds are reported anew.
+    assert reported(world.usage(0)) == [
         RESOLVED, ("limit.resolved", "resolved", "50"),
         ("limit.threshold", "firing", "50"), ("limit.exceeded", "firing", "110"),
     ]  # fmt: skip
@@ -270,7 +272,7 @@ def test_the_last_limit_of_a_tenant_that_is_taken_out_of_its_past_too_is_resolve
     world = World(limit(100))
     world.usage(120)
     world.source.limits, world.source.revision = [], 2
-    assert told(world.usage(0)) == [RESOLVED]
+    assert reported(world.usage(0)) == [RESOLVED]
     assert world.usage(1) == []
 
 
@@ -280,10 +282,10 @@ def test_usage_and_a_change_of_the_limit_in_one_row_leave_nothing_behind() -> No
     world.state("customer", limit(20_000))
     # The void takes away what the ended limit would be measured by.
     assert {one.threshold for one in world.usage(-35, 5)} == {"10", "20", "30"}
-    assert world.told.firing == set()
+    assert world.reported.firing == set()
 
 
-def test_after_a_change_only_the_highest_step_is_told_and_each_one_passed_from_then_on() -> None:
+def test_after_a_change_only_the_highest_step_is_reported_and_each_one_passed_from_then_on() -> None:
     world = World(limit(1_000, "every 10"))
     world.usage(35)
     world.state("customer", limit(2_000, "every 10"))
@@ -293,11 +295,11 @@ def test_after_a_change_only_the_highest_step_is_told_and_each_one_passed_from_t
 
 def test_a_later_period_begins_anew() -> None:
     source = Limits([limit(100)])
-    watch, state = LimitWatch(source.book(), lambda: 0), Told()
+    watch, state = LimitWatch(source.book(), lambda: 0), Reported()
     watch.prepare([PAIR])
     for start_ms in (JAN, JAN + 7):
         _, found = watch.see(counter(JAN + 8, period_start_ms=start_ms), D(0), D(120))
-        assert told(state.take(found)) == [EXCEEDED]
+        assert reported(state.take(found)) == [EXCEEDED]
 
 
 def test_unknown_limits_are_said_and_none_are_too() -> None:
@@ -312,7 +314,7 @@ def test_unknown_limits_are_said_and_none_are_too() -> None:
     assert watch.see(counter(meter="other"), D(0), D(120)) == (None, [])
     limit_found, alerts = watch.see(counter(), D(120), D(121))
     assert limit_found == limit(100)
-    assert told(alerts) == [EXCEEDED]
+    assert reported(alerts) == [EXCEEDED]
 
 
 def test_what_is_evidence_of_a_crossing() -> None:

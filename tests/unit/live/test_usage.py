@@ -54,7 +54,7 @@ def test_a_meter_without_a_live_value_has_no_live_total(aggregation: str) -> Non
     assert live_total(aggregation, FIELDS) is None
 
 
-def test_an_average_of_nothing_is_none() -> None:
+def test_an_average_of_nothing_has_no_value() -> None:
     assert live_total("avg", FIELDS | {"total": "0", "samples": "0"}) is None
 
 

@@ -19,7 +19,7 @@ def test_ids_come_back_from_a_key_whatever_they_hold(tenant: str, customer: str,
         assert ids(prefix, counter_key(prefix, tenant, customer, meter)) == (tenant, customer, meter)
 
 
-def test_fields_are_read_exactly_and_an_empty_one_is_none() -> None:
+def test_fields_are_read_exactly_and_an_empty_one_is_missing() -> None:
     texts = ["1700000000000", "1702592000000", "3", "2", "12345678901234567890.000000001", "", None, "7 a"]
     assert values(texts) == (
         1_700_000_000_000, 1_702_592_000_000, 3, 2, Decimal("12345678901234567890.000000001"), None, None, "7 a",

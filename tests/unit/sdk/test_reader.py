@@ -36,7 +36,7 @@ def test_what_is_no_amount_is_refused(wanted: Any) -> None:
     [("on_unknown", "open"), ("max_age_s", 0), ("max_age_s", float("nan")), ("timeout_s", 0), ("timeout_s", -1.0)],
 )
 @pytest.mark.parametrize("kind", [LimitReader, AsyncLimitReader])
-def test_a_setting_that_is_none_is_refused(kind: Any, setting: str, value: Any) -> None:
+def test_a_setting_that_is_not_valid_is_refused(kind: Any, setting: str, value: Any) -> None:
     with pytest.raises(ValueError, match=setting):
         kind("redis://127.0.0.1:1/0", **{setting: value})
 
