@@ -17,6 +17,7 @@ from tidemark.catalog.confirmations import Confirmation
 from tidemark.catalog.instants import instant_ms, shown
 from tidemark.catalog.plan import Plan
 from tidemark.catalog.timeline import Change
+from tidemark.cli.catalog_wait import await_workers
 from tidemark.cli.output import Json, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
@@ -34,6 +35,7 @@ AllTenants = Annotated[
     bool, typer.Option("--all-tenants", help="With --prune: FILE is the whole catalog, other tenants are closed too.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: cut periods, closed entries and new defaults are fine.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when every worker of the jobs counts by it.")]
 At = Annotated[str, typer.Option("--at", help="Event time, RFC 3339; now when absent.")]
 KnownAt = Annotated[
     str, typer.Option("--known-at", help="Instant as of which it was known, RFC 3339; what is known now when absent.")
@@ -70,6 +72,7 @@ def apply(
     prune: Prune = False,
     all_tenants: AllTenants = False,
     yes: Yes = False,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Make the catalog equal to FILE; prints the plan first, and asks where periods are cut or entries closed."""
@@ -85,6 +88,8 @@ def apply(
 
     outcome = catalog_tool.apply(settings, file, **how, announce=announce, agreed=agreed)
     done = "applied" if outcome.plan.changes else "nothing to apply"
+    if wait:
+        await_workers(settings)
     emit(_document(outcome), f"{done}: revision {outcome.revision}", as_json=as_json)
 
 

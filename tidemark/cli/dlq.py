@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Annotated
 
 import typer
 
+from tidemark.cli.catalog_wait import await_workers
 from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, plan_document, status_document
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
-from tidemark.core.settings import Settings, load
+from tidemark.core.settings import load
 from tidemark.core.times import given_ms
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
@@ -115,7 +115,7 @@ def redrive(
         return
     if not yes:
         typer.confirm(f"send {len(plan.sends):,} events to {settings.topics.redrive}?", abort=True)
-    _await_catalog(settings)
+    await_workers(settings)
     sent = tool.send(settings, plan)
     expired = f"{sent.expired:,} were left out because their window had ended."
     text = f"sent {sent.sent:,} events to {settings.topics.redrive}; {expired}"
@@ -132,10 +132,3 @@ def _wanted(
         "since_ms": None if since is None else given_ms(since),
         "until_ms": None if until is None else given_ms(until),
     }
-
-
-def _await_catalog(settings: Settings) -> None:
-    pause_s = tool.catalog_settles_in_s(settings)
-    if pause_s > 0:
-        say(f"the catalog was changed a moment ago: waiting {pause_s:.0f} s until every worker has it …")
-        time.sleep(pause_s)

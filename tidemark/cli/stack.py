@@ -20,7 +20,7 @@ from jobs.flink.rest import ENDED, FlinkRest
 from jobs.flink.submit import ALL_JOBS, stop, submit_all
 from tidemark.cli.output import Json, Table, emit, one_line, progress, say
 from tidemark.core import migrate, topics
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
@@ -103,10 +103,8 @@ def up(
 
 def _apply_topics(settings: Settings) -> None:
     """Create the topics that are missing, also beside a source topic into which history was loaded."""
-    try:
-        topics.apply(settings)
-    except UsageError:
-        topics.apply(settings, create_time=True)
+    there = topics.exists(settings.kafka, settings.topics.events)
+    topics.apply(settings, create_time=there and topics.has_create_time(settings.kafka, settings.topics.events))
 
 
 def down(

@@ -95,6 +95,12 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     return True
 
 
+def exists(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether a topic is there; raises UnavailableError."""
+    with _admin(kafka) as admin:
+        return topic in admin.list_topics()
+
+
 def has_create_time(kafka: KafkaSettings, topic: str) -> bool:
     """Whether the producer sets the arrival of records of a topic, instead of the broker; raises UnavailableError."""
     with _admin(kafka) as admin:

@@ -17,11 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from psycopg import sql
 
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import Sender
-from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Fixes
 from tidemark.dead_letters.log import (
@@ -51,9 +49,6 @@ from tidemark.dead_letters.validate import open_validator, read_event
 from udfs.decode.decoder import key_of
 from udfs.events.envelope import part_key
 from udfs.values import rfc3339
-
-# A worker checks for a newer catalog with the first batch after `catalog.refresh_s`; this margin is for the check.
-_CATALOG_MARGIN_S = 3.0
 
 Clock = Callable[[], int]
 
@@ -214,20 +209,3 @@ def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Mar
         dead_letter=source_of_dead_letter(item.dead_letter, settings),
         redriven_at=rfc3339(now_ms) or "",
     )
-
-
-def catalog_settles_in_s(settings: Settings) -> float:
-    """Seconds until every worker has the newest catalog; the old rules may reject events that are sent before.
-
-    Raises
-    ------
-    UnavailableError
-        Postgres cannot be reached.
-    """
-    with connect(settings.postgres, statement_timeout_s=10) as connection:
-        revision = sql.Identifier(settings.catalog.schema_name, "revision")
-        row = connection.execute(
-            sql.SQL("SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM {}").format(revision)
-        ).fetchone()
-    age_s = float(row[0]) if row else 0.0
-    return max(0.0, settings.catalog.refresh_s + _CATALOG_MARGIN_S - age_s)

@@ -150,25 +150,24 @@ def test_customers_are_looked_up_in_one_batch(
     assert source.customers([]) == {}
 
 
-def test_a_look_up_among_many_customers_uses_the_index(settings: Settings, source: PostgresCatalogSource) -> None:
+def test_a_look_up_among_many_customers_uses_the_index(settings: Settings) -> None:
     count, batch = 100_000, 1_000
-    copy = "COPY catalog.customer (tenant_id, customer_id, valid_from) FROM STDIN"
+    pairs = [("many", f"customer-{number * 97 % count:06d}") for number in range(batch)]
     with postgres.connect(settings.postgres) as connection:
+        # A table of its own: without statistics until it is analysed, as after the first apply of many.
+        connection.execute("CREATE SCHEMA IF NOT EXISTS many")
+        connection.execute("CREATE TABLE many.customer (LIKE catalog.customer INCLUDING ALL)")
+        copy = "COPY many.customer (tenant_id, customer_id, valid_from) FROM STDIN"
         with connection.cursor().copy(copy) as rows:
             for number in range(count):
                 rows.write_row(("many", f"customer-{number:06d}", "-infinity"))
-        pairs = [("many", f"customer-{number * 97 % count:06d}") for number in range(batch)]
-        wanted = [one for one, _ in pairs], [one for _, one in pairs]
-        statement = f"EXPLAIN (FORMAT JSON) {catalog_store._CUSTOMERS.format(schema='catalog')}".encode()
-        # An apply analyses what it wrote; until then the statistics are those of another file's catalog.
+        statement = f"EXPLAIN (FORMAT JSON) {catalog_store._CUSTOMERS.format(schema='many')}".encode()
         for analyzed in (False, True):
-            connection.execute("ANALYZE catalog.customer" if analyzed else "SET LOCAL enable_hashjoin = off")
-            plan = json.dumps(connection.execute(statement, wanted).fetchall())
+            if analyzed:
+                connection.execute("ANALYZE many.customer")
+            plan = json.dumps(connection.execute(statement, tuple(zip(*pairs, strict=True))).fetchall())
             assert "customer_pkey" in plan
             assert "Seq Scan" not in plan
-    began = time.monotonic()
-    assert len(source.customers(pairs)) == batch
-    assert time.monotonic() - began < 2
 
 
 def test_a_changed_row_closes_its_version_and_opens_the_next_at_the_first_minute_all_workers_know_it(

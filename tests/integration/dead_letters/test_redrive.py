@@ -24,6 +24,7 @@ from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
+from tidemark.catalog.workers import settle_in_s
 from tidemark.cli import dlq as dlq_commands
 from tidemark.core import topics
 from tidemark.core.errors import UsageError
@@ -102,7 +103,7 @@ class Run:
         return redrive.send(self.settings, plan, lambda: now_ms).sent
 
     def await_catalog(self) -> None:
-        time.sleep(redrive.catalog_settles_in_s(self.settings))
+        time.sleep(settle_in_s(self.settings))
 
     def counted(self) -> Counter[tuple[str, str]]:
         """What the deltas add up to by meter and source topic."""
