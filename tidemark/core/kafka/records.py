@@ -153,6 +153,13 @@ def last_records(
     return found
 
 
+def was_written(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether a topic holds, or held, a record that was committed: not one of aborted or open transactions alone."""
+    if not any(end_offsets(kafka, topic).values()):
+        return False
+    return any(offsets_at(kafka, topic, None).values()) or next(dump(kafka, topic), None) is not None
+
+
 def offsets_at(kafka: KafkaSettings, topic: str, instant: datetime | None) -> dict[int, int]:
     """Offset of the first record of each partition that arrived at an instant or later (None: of all), or its end."""
     with _consumer(kafka, "read_uncommitted") as consumer:
