@@ -148,18 +148,21 @@ def _value(rule: MeterRule, paths: Paths) -> tuple[str, str, list[str]]:
     if rule.aggregation == "count":
         return unit, no_text, []
     if rule.value == "quantity":
-        value, text, written, refusals = "quantity", "group_text(quantity_kind, quantity_text)", "quantity_text", []
+        value, written, refusals = "quantity", "quantity_text", []
+        text = paths.computed(f"group_text(quantity_kind, quantity_text, {paths.parts(written)})")
     else:
         kind, text, written = paths.kind(rule.value), paths.group_text(rule.value), paths.text(rule.value)
         missing = f"CASE WHEN {kind} IS NULL THEN 'missing_value' END"
         if rule.aggregation == "unique":
             return unit, text, [missing, f"CASE WHEN {kind} IN ('OBJECT', 'ARRAY') THEN 'wrong_type' END"]
-        refusals = [missing, f"number_refusal({kind}, {written})"]
-        value = f"CASE WHEN coalesce({', '.join(refusals)}) IS NULL THEN number_value({written}) END"
+        parts = paths.parts(written)
+        refusals = [missing, paths.computed(f"number_refusal({kind}, {written}, {parts})")]
+        number = paths.computed(f"number_value({written}, {parts})")
+        value = f"CASE WHEN coalesce({', '.join(refusals)}) IS NULL THEN {number} END"
     if rule.aggregation == "unique":
         return unit, text, []
     if rule.exact:
-        refusals.append(f"precision_refusal({written})")
+        refusals.append(paths.computed(f"precision_refusal({paths.parts(written)})"))
     if rule.aggregation not in _ANY_SIGN and not rule.allow_negative:
         refusals.append(f"CASE WHEN {value} < 0 THEN 'negative_quantity' END")
     if rule.aggregation == "weighted_sum":
@@ -200,7 +203,7 @@ def _compared(path: str, operator: str, operand: Any, paths: Paths) -> str:
     if operator == "exists":
         return f"({paths.kind(path)} IS {'NOT ' if operand else ''}NULL)"
     if operator in _ORDER:
-        return f"coalesce({paths.number(path)} {_ORDER[operator]} number_key({quoted(str(operand))}), false)"
+        return f"coalesce({paths.number(path)} {_ORDER[operator]} {_key(operand)}, false)"
     if operator == "in":
         return "(" + (" OR ".join(_equal(path, item, paths) for item in operand) or "false") + ")"
     if operator not in {"eq", "ne"}:
@@ -214,10 +217,16 @@ def _equal(path: str, operand: Any, paths: Paths) -> str:
     if isinstance(operand, bool):
         return f"coalesce({paths.scalar(path)} = '{str(operand).lower()}', false)"
     if isinstance(operand, str):
-        number = f"{paths.number(path)} = number_key({quoted(operand)})"
+        number = f"{paths.number(path)} = {_key(operand)}"
         text = f"{paths.scalar(path)} = {quoted(operand)}"
         return f"coalesce(CASE WHEN {paths.is_number(path)} THEN {number} ELSE {text} END, false)"
-    return f"coalesce({paths.number(path)} = number_key({quoted(str(operand))}), false)"
+    return f"coalesce({paths.number(path)} = {_key(operand)}, false)"
+
+
+def _key(operand: Any) -> str:
+    """SQL of the key of a constant."""
+    text = quoted(str(operand))
+    return f"number_key({text}, number_parts({text}))"
 
 
 def _list(texts: Iterable[str]) -> str:

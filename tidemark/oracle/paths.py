@@ -41,6 +41,9 @@ def chains_of(path: str) -> list[list[str]]:
 class Paths:
     """The paths in use; each gets columns p0_kind, p0_text, p1_kind, ... of the table `looked_up`.
 
+    What is computed from them (`computed`) is a column c0, c1, ... of it too: the macros for numbers are long, and a
+    statement that repeats them in each of its meters takes DuckDB many seconds to plan.
+
     A path means the property of that name; if it has dots and there is no such property, objects inside objects; if
     there are neither, the event's own field of that name. A path that starts with `properties.`, or a JSONPath, never
     means a field. A null counts as missing.
@@ -49,6 +52,8 @@ class Paths:
     def __init__(self) -> None:
         self._columns: dict[str, str] = {}
         self._pointers: dict[str, int] = {}
+        self._parts: dict[str, str] = {}
+        self._computed: dict[str, str] = {}
 
     def kind(self, path: str) -> str:
         """Column of the JSON type, NULL when missing."""
@@ -60,7 +65,8 @@ class Paths:
 
     def group_text(self, path: str) -> str:
         """SQL of the text that a value is grouped by, one for all equal numbers; NULL when missing."""
-        return f"group_text({self.kind(path)}, {self.text(path)})"
+        kind, text = self.kind(path), self.text(path)
+        return self.computed(f"group_text({kind}, {text}, {self.parts(text)})")
 
     def is_number(self, path: str) -> str:
         """SQL of whether it is a JSON number; NULL when missing."""
@@ -72,7 +78,15 @@ class Paths:
 
     def number(self, path: str) -> str:
         """Key that orders numbers and numeric texts; else NULL."""
-        return f"number_key({self.scalar(path)})"
+        return self.computed(f"number_key({self.scalar(path)}, {self.parts(self.text(path))})")
+
+    def computed(self, expression: str) -> str:
+        """Column of an expression over the columns of `looked_up`, computed once an event."""
+        return self._computed.setdefault(expression, f"c{len(self._computed)}")
+
+    def parts(self, text: str) -> str:
+        """Column of the parts of a number in a column of texts, which most of the macros for numbers take."""
+        return self._parts.setdefault(text, f"{text}_parts")
 
     def statement(self) -> str:
         """SQL of the table `looked_up`: the placed events with the columns of all paths."""
@@ -87,14 +101,19 @@ class Paths:
         if self._columns:
             kinds, texts = (self._extracted(call) for call in ("json_type(body", "json_extract_string(numbered"))
             lists = f", {kinds} AS kinds, {texts} AS texts"
+        # Step 3: parts of numbers, and step 4: what is computed from them.
+        parts = "".join(f", number_parts({text}) AS {column}" for text, column in self._parts.items())
+        computed = "".join(f", {expression} AS {column}" for expression, column in self._computed.items())
         return f"""CREATE TABLE looked_up AS
-SELECT {", ".join(selected)}
-FROM (
+WITH extracted AS (
     SELECT a.* EXCLUDE (value, body, numbered, outcome), p.* EXCLUDE (partition, "offset", outcome){lists}
     FROM amounted AS a
     JOIN placed AS p USING (partition, "offset")
     WHERE p.outcome IS NULL
-)"""
+),
+found AS (SELECT {", ".join(selected)} FROM extracted),
+divided AS MATERIALIZED (SELECT *{parts} FROM found)
+SELECT *{computed} FROM divided"""
 
     def _column(self, path: str) -> str:
         return self._columns.setdefault(path, f"p{len(self._columns)}")

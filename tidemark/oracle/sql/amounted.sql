@@ -18,8 +18,8 @@ classified AS (
         o.only_meter,
         -- If the event was redriven for one meter alone, the other meters do not matter.
         m.event_type IS NOT NULL AND (o.only_meter IS NULL OR list_contains(m.meters, o.only_meter)) AS known_type,
-        number_refusal(kind, written)                                        AS refusal
-    FROM stepped AS s
+        number_refusal(kind, written, parts)                                 AS refusal
+    FROM (SELECT *, number_parts(written) AS parts FROM stepped) AS s
     JOIN opened AS o ON o.partition = s.partition AND o."offset" = s."offset"
     LEFT JOIN tenants AS t ON t.step = s.step AND t.tenant_id = s.tenant_id
     LEFT JOIN measured_types AS m ON m.step = s.step AND m.tenant_id = s.tenant_id AND m.event_type = s.event_type
@@ -35,7 +35,7 @@ SELECT
     ] || coalesce(own_texts, [NULL, NULL, NULL, NULL])                       AS own_texts,
     ['VARCHAR', 'VARCHAR', 'VARCHAR', 'VARCHAR', 'VARCHAR', kind, CASE WHEN source <> '' THEN 'VARCHAR' END]
         || coalesce(own_types, [NULL, NULL, NULL, NULL])                     AS own_types,
-    CASE WHEN refusal IS NULL THEN number_value(written) END                 AS quantity,
+    CASE WHEN refusal IS NULL THEN number_value(written, parts) END          AS quantity,
     CASE
         WHEN NOT known_tenant                                                THEN 'unknown_tenant'
         WHEN arrival_ms - event_ms > $grace_ms AND arrival_ms >= $late_until_ms THEN 'too_late'

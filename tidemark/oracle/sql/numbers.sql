@@ -46,36 +46,32 @@ CREATE MACRO rounded_at(digits, kept) AS
 CREATE MACRO rounded_billionths(digits, kept) AS
     CASE WHEN kept < 0 THEN 0::HUGEINT ELSE rounded_at(digits, least(greatest(kept, 0), 28)) END;
 
--- The value of a number of at most 18 digits before the point.
-CREATE MACRO number_value(written) AS
+-- The value of a number of at most 18 digits before the point, with its parts. A macro's argument stands wherever it is
+-- used, so the parts are a column of the statement before: else DuckDB plans each number for seconds.
+CREATE MACRO number_value(written, p) AS
     CASE
-        WHEN significant_of(number_parts(written)) = ''     THEN 0::DECIMAL(38, 9)
-        WHEN places_after(number_parts(written)) <= 9       THEN try_cast(written AS DECIMAL(38, 9))
-        ELSE of_billionths(
-            rounded_billionths(
-                significant_of(number_parts(written)), (places_before(number_parts(written)) + 9)::BIGINT
-            ) * CASE WHEN number_parts(written).sign = '-' THEN -1 ELSE 1 END
-        )
+        WHEN significant_of(p) = ''     THEN 0::DECIMAL(38, 9)
+        WHEN places_after(p) <= 9       THEN try_cast(written AS DECIMAL(38, 9))
+        -- Fewer than 10^29 billionths: the product is exact.
+        ELSE (rounded_billionths(significant_of(p), (places_before(p) + 9)::BIGINT)
+            * CASE WHEN p.sign = '-' THEN -1 ELSE 1 END)::DECIMAL(29, 0) * 0.000000001::DECIMAL(9, 9)
     END;
 
 -- Why a JSON value of this type and text is not a number that can be counted; NULL if it is one.
-CREATE MACRO number_refusal(kind, written) AS
+CREATE MACRO number_refusal(kind, written, p) AS
     CASE
         WHEN kind NOT IN ('VARCHAR', 'BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE')                   THEN 'wrong_type'
         WHEN regexp_full_match(written, '-?\d{1,18}(\.\d{1,9})?')                                THEN NULL
         WHEN regexp_full_match(written, '(?i)[+-]?(s?nan\d*|inf(inity)?)')                       THEN 'non_finite_quantity'
         WHEN NOT is_number(written)                                                              THEN 'invalid_quantity'
-        WHEN significant_of(number_parts(written)) = ''                                          THEN NULL
-        WHEN places_before(number_parts(written)) > 18                                           THEN 'quantity_out_of_range'
-        WHEN abs(number_value(written)) >= 1000000000000000000                                   THEN 'quantity_out_of_range'
+        WHEN significant_of(p) = ''                                                              THEN NULL
+        WHEN places_before(p) > 18                                                               THEN 'quantity_out_of_range'
+        WHEN abs(number_value(written, p)) >= 1000000000000000000                                THEN 'quantity_out_of_range'
     END;
 
 -- Why a meter that accepts at most 9 decimals refuses a number that is otherwise accepted.
-CREATE MACRO precision_refusal(written) AS
-    CASE
-        WHEN significant_of(number_parts(written)) <> '' AND places_after(number_parts(written)) > 9
-            THEN 'quantity_too_precise'
-    END;
+CREATE MACRO precision_refusal(p) AS
+    CASE WHEN significant_of(p) <> '' AND places_after(p) > 9 THEN 'quantity_too_precise' END;
 
 -- One text for all numbers of a value: no exponent, but where over 100 zeros would put the point. Bounded as above.
 CREATE MACRO plain_digits(digits, exponent) AS
@@ -93,30 +89,25 @@ CREATE MACRO number_text_of(sign, digits, exponent) AS
         ELSE sign || plain_digits(digits, least(greatest(exponent, -(length(digits) + 100)), 100)::BIGINT)
     END;
 
-CREATE MACRO number_text(written) AS
-    number_text_of(
-        replace(number_parts(written).sign, '+', ''),
-        significant_of(number_parts(written)),
-        -places_after(number_parts(written))
-    );
+CREATE MACRO number_text(p) AS number_text_of(replace(p.sign, '+', ''), significant_of(p), -places_after(p));
 
 -- The text by which a JSON value is grouped and counted: equal numbers have the same text.
-CREATE MACRO group_text(kind, written) AS
-    CASE WHEN kind IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE') THEN number_text(written) ELSE written END;
+CREATE MACRO group_text(kind, written, p) AS
+    CASE WHEN kind IN ('BIGINT', 'UBIGINT', 'HUGEINT', 'DOUBLE') THEN number_text(p) ELSE written END;
 
 -- Structs compare field by field: sign, place of the leading digit, digits. Of negative numbers the order turns round.
-CREATE MACRO number_key_of(p) AS
+CREATE MACRO number_key(written, p) AS
     CASE
+        WHEN NOT is_number(written) THEN NULL
         WHEN significant_of(p) = '' THEN {'sign': 0::BIGINT, 'place': 0::BIGINT, 'digits': ''}
         WHEN p.sign = '-' THEN {
             'sign': -1::BIGINT,
             'place': -places_before(p)::BIGINT,
             'digits': translate(significant_of(p), '0123456789', '9876543210') || '~'
         }
-        ELSE {'sign': 1::BIGINT, 'place': places_before(p)::BIGINT, 'digits': significant_of(p)}
+        WHEN written IS NOT NULL THEN
+            {'sign': 1::BIGINT, 'place': places_before(p)::BIGINT, 'digits': significant_of(p)}
     END;
-
-CREATE MACRO number_key(written) AS CASE WHEN is_number(written) THEN number_key_of(number_parts(written)) END;
 
 -- Plain text: no exponent, no trailing zeros.
 CREATE MACRO plain_text(amount) AS rtrim(rtrim(amount::DECIMAL(38, 9)::VARCHAR, '0'), '.');
