@@ -104,24 +104,35 @@ def _is_cut_off(text: str, error: json.JSONDecodeError) -> bool:
 
 
 def _check_strings(document: dict[str, Any]) -> None:
-    for where, value in _strings(document, "$"):
+    for place, value in _strings(document, ("", "$")):
         if "\0" in value:
-            raise Rejected(Reason.NUL_CHARACTER, f"{shown(where)} holds \\u0000: {shown(value)}.")
+            raise Rejected(Reason.NUL_CHARACTER, f"{shown(_path(place))} holds \\u0000: {shown(value)}.")
         if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            raise Rejected(Reason.INVALID_UNICODE, f"{shown(where)} holds half a surrogate pair: {shown(value)}.")
+            where = shown(_path(place))
+            raise Rejected(Reason.INVALID_UNICODE, f"{where} holds half a surrogate pair: {shown(value)}.")
 
 
-def _strings(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Every string, keys included, with its path; the depth was checked before."""
+# A step, behind the place it starts from. Joined only in an error: a long key above many strings would be copied for
+# each of them.
+_Place = tuple[Any, Any]
+
+
+def _strings(value: Any, place: _Place) -> Iterator[tuple[_Place, str]]:
+    """Every string, keys included, with its place; the depth was checked before."""
     if isinstance(value, str):
-        yield where, value
+        yield place, value
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _strings(item, f"{where}[{index}]")
+            yield from _strings(item, (place, f"[{index}]"))
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield f"a key of {where}", key
-            yield from _strings(item, f"{where}.{key}")
+            yield (("", "a key of "), place), key
+            yield from _strings(item, ((place, "."), key))
+
+
+def _path(place: _Place | str) -> str:
+    """The path of a place as text."""
+    return place if isinstance(place, str) else _path(place[0]) + _path(place[1])
 
 
 def _check_numbers(document: dict[str, Any], foreign: bool) -> None:
