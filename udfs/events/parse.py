@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -51,6 +52,8 @@ _decode = msgspec.json.Decoder(Event).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _REQUIRED_COUNT = 5
+# The fields that `parse` does not count one by one, for few events have them all.
+_others_of = attrgetter("resource_id", "user_id", "session_id", "region", "source", "voids")
 
 
 def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = None) -> Event:
@@ -92,6 +95,10 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
         decoded += 1
     if (properties := event.properties) is not UNSET:
         decoded += 1 + len(properties or ())
+    others = keys != decoded
+    if others:
+        fields = _others_of(event)
+        decoded += len(fields) - fields.count(UNSET)
     if (
         suspect
         or depth > MAX_DEPTH
@@ -100,7 +107,7 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
         inspect(raw)
     if decoded > MAX_PROPERTIES or (version is not UNSET and version is not None and version not in VERSIONS):
         inspect(raw)
-    if keys != decoded and (event.source is not UNSET or event.voids is not UNSET):
+    if others and (event.source is not UNSET or event.voids is not UNSET):
         event = _settled(event, raw)
     return cut_to_millisecond(event, raw)
 
