@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from udfs.wire import MEASUREMENT, PERIOD, PLACEHOLDER, SERIES, STAMP, Measurement
 
-_pack_plain = MEASUREMENT.pack_required_with("series", SERIES)
+# Of amount, tenant, customer, meter, dims, part and stamp: a measurement of one sample without `latest`.
+pack_plain = MEASUREMENT.pack_required_with("series", SERIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def unstamped(
 ) -> str:
     """One measurement as text, with a placeholder for its stamp: the calendar of its customer may not be known yet."""
     if samples == 1 and not latest:
-        return _pack_plain(amount, tenant, customer, meter, dims, part, PLACEHOLDER)
+        return pack_plain(amount, tenant, customer, meter, dims, part, PLACEHOLDER)
     return MEASUREMENT.pack(amount, SERIES.pack(tenant, customer, meter, dims, part, PLACEHOLDER), samples, latest)
 
 
