@@ -52,7 +52,6 @@ _decode = msgspec.json.Decoder(Event).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _REQUIRED_COUNT = 5
-# The fields that `parse` does not count one by one, for few events have them all.
 _others_of = attrgetter("resource_id", "user_id", "session_id", "region", "source", "voids")
 
 
@@ -95,15 +94,8 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
         decoded += 1
     if (properties := event.properties) is not UNSET:
         decoded += 1 + len(properties or ())
-    others = keys != decoded
-    if others:
-        fields = _others_of(event)
-        decoded += len(fields) - fields.count(UNSET)
-    if (
-        suspect
-        or depth > MAX_DEPTH
-        or (keys != decoded and keys != _decoded_keys(event, raw) and keys != _all_keys(raw))
-    ):
+    others = keys - decoded
+    if suspect or depth > MAX_DEPTH or (others and others != _others(event) and not _are_different(keys, event, raw)):
         inspect(raw)
     if decoded > MAX_PROPERTIES or (version is not UNSET and version is not None and version not in VERSIONS):
         inspect(raw)
@@ -112,9 +104,16 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
     return cut_to_millisecond(event, raw)
 
 
-def _decoded_keys(event: Event, raw: bytes) -> int:
-    """Different keys of the event and of its properties: all there are, when no value holds an object of its own."""
-    return len(_decode_fields(raw)) + len(event.properties or ())
+def _others(event: Event) -> int:
+    """Fields of the event that `parse` does not count one by one."""
+    fields = _others_of(event)
+    return len(fields) - fields.count(UNSET)
+
+
+def _are_different(keys: int, event: Event, raw: bytes) -> bool:
+    """Whether an event of so many keys has none twice, be there fields that nobody knows and objects in objects."""
+    # Those of the event and of its properties are all there are, when no value holds an object of its own.
+    return keys == len(_decode_fields(raw)) + len(event.properties or ()) or keys == _all_keys(raw)
 
 
 def _all_keys(raw: bytes) -> int:

@@ -280,13 +280,9 @@ def dims_of(event: Event, meter: Meter) -> str:
     if not meter.group_by:
         return ""
     plan = meter.plan_memo[0] if meter.plan_memo else _planned(meter)
-    values: tuple[bytes | None, ...]
     names, properties = plan.first_names, event.properties
     found: list[Any] = [*map(properties.get, names)] if names and properties else _NOT_FOUND
-    if None in found:
-        values = tuple([path.find(event) for path in plan.paths])
-    else:
-        values = tuple(map(bytes, found))
+    values = tuple([path.find(event) for path in plan.paths]) if None in found else tuple(map(bytes, found))
     dims = meter.dims_memo.get(values)
     return _remember_dims(meter, values) if dims is None else dims
 
