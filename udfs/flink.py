@@ -31,7 +31,9 @@ LIMIT_LOOKUP_TIMEOUT_MS = 500
 DECODED = DataTypes.ROW(
     [
         DataTypes.FIELD("dedupe_key", DataTypes.BYTES()),
-        DataTypes.FIELD("measurements", DataTypes.STRING()),
+        DataTypes.FIELD("series", DataTypes.STRING()),
+        DataTypes.FIELD("amount", DataTypes.STRING()),
+        DataTypes.FIELD("packed", DataTypes.STRING()),
         DataTypes.FIELD("reject", DataTypes.STRING()),
     ]
 )
@@ -61,7 +63,7 @@ class CatalogOptions:
 
 
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
-    """Kafka records to dedupe key and measurements, or to DLQ records; one call per Arrow batch.
+    """Kafka records to dedupe key and measurements, or to dead letters; one call per Arrow batch.
 
     Parameters
     ----------
@@ -104,7 +106,9 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         return pd.DataFrame(
             {
                 "dedupe_key": pd.Series(batch.keys, dtype=object),
-                "measurements": pd.Series(batch.measurements, dtype=object),
+                "series": pd.Series(batch.series, dtype=object),
+                "amount": pd.Series(batch.amounts, dtype=object),
+                "packed": pd.Series(batch.packed, dtype=object),
                 "reject": pd.Series(batch.rejects, dtype=object),
             }
         )
