@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
@@ -31,7 +33,9 @@ LIMIT_LOOKUP_TIMEOUT_MS = 500
 DECODED = DataTypes.ROW(
     [
         DataTypes.FIELD("dedupe_key", DataTypes.BYTES()),
-        DataTypes.FIELD("measurements", DataTypes.STRING()),
+        DataTypes.FIELD("series", DataTypes.STRING()),
+        DataTypes.FIELD("amount", DataTypes.STRING()),
+        DataTypes.FIELD("packed", DataTypes.STRING()),
         DataTypes.FIELD("reject", DataTypes.STRING()),
     ]
 )
@@ -61,7 +65,7 @@ class CatalogOptions:
 
 
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
-    """Kafka records to dedupe key and measurements, or to DLQ records; one call per Arrow batch.
+    """Kafka records to dedupe key and measurements, or to dead letters; one call per Arrow batch.
 
     Parameters
     ----------
@@ -95,19 +99,24 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         """Columns (payload, arrival as UTC timestamp, partition, offset) to the columns of DECODED."""
         self._pace.take(len(payload))
         arrivals_ms = (arrival.to_numpy().astype("datetime64[ms]").astype("int64")).tolist()
-        payloads = [value if isinstance(value, bytes) else None for value in payload]
-        batch = self._decoder.decode_batch(payloads, arrivals_ms, partition.tolist(), offset.tolist())
+        batch = self._decoder.decode_batch(payload.tolist(), arrivals_ms, partition.tolist(), offset.tolist())
         rejected = batch.keys.count(None)
         self._rejected.inc(rejected)
         self._partly.inc(len(batch.rejects) - batch.rejects.count(None) - rejected)
-        self._accepted.inc(len(payloads) - rejected)
-        return pd.DataFrame(
-            {
-                "dedupe_key": pd.Series(batch.keys, dtype=object),
-                "measurements": pd.Series(batch.measurements, dtype=object),
-                "reject": pd.Series(batch.rejects, dtype=object),
-            }
-        )
+        self._accepted.inc(len(batch.keys) - rejected)
+        return decoded_frame(batch.keys, batch.series, batch.amounts, batch.packed, batch.rejects)
+
+
+# The names of DECODED, once: to make them anew costs as much as all the rest of a small frame.
+_COLUMNS = pd.Index(DECODED.names)
+
+
+def decoded_frame(*columns: Sequence[object]) -> pd.DataFrame:
+    """The columns of DECODED as one block of objects: a frame made of Series costs 0.2 ms more, however few rows."""
+    block = np.empty((len(columns), len(columns[0])), dtype=object)
+    for place, column in enumerate(columns):
+        block[place] = column
+    return pd.DataFrame(block.T, columns=_COLUMNS, dtype=object, copy=False)
 
 
 class PublishLive(ScalarFunction):  # type: ignore[misc]

@@ -109,7 +109,8 @@ class Catalog:
 
     def meters_at(self, tenant_id: str, event_type: str, ms: int) -> tuple[Meter, ...] | None:
         """Meters that an event feeds, by name; None for a tenant unknown at that event time."""
-        return self._index().meters_at(tenant_id, event_type, ms)
+        # As `_index` does, without a call: each event asks.
+        return (self._snapshot or self._index()).meters_at(tenant_id, event_type, ms)
 
     def prefetch(self, pairs: Iterable[Pair]) -> None:
         """Make sure that `account` knows these customers; one look-up for all that are missing.

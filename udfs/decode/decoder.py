@@ -14,11 +14,12 @@ from udfs.catalog.model import Pair
 from udfs.decode.dead_letters import DeadLetterWriter, Read, Refusals, RefusedByAllError
 from udfs.decode.scope import Scope
 from udfs.events.envelope import KEY_BYTES, Envelope, declined_key, part_key, unwrap
-from udfs.events.parse import Event, checked_id, event_time_ms, parse, quantity_of
+from udfs.events.parse import MAX_ID_BYTES, Event, checked_id, event_time_ms, parse, quantity_of
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.meters.measuring import amount_of, dims_of, measure, unmeasured
 from udfs.meters.meter import UNMEASURED, Meter
-from udfs.meters.packing import stamped, unstamped
+from udfs.meters.packing import Unstamped, pack_plain, stamped, unstamped
+from udfs.wire import PLACEHOLDER, SERIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,16 @@ class DecodePolicy:
 class DecodedBatch:
     """Columns of equal length; a row has a key and measurements (none outside the scope), or else a whole reject.
 
+    An event that adds one plain measurement, as most do, has its series and amount; any other has `packed` instead.
+
     Parameters
     ----------
     keys:
         Dedupe key: 16-byte hash of tenant, source and event id, or of what an event takes back; with the meter where it
         was redriven for that alone.
-    measurements:
+    series, amounts:
+        Text of the series of the one measurement (`udfs.wire.SERIES`), and its amount as plain decimal text.
+    packed:
         All measurements of the event in one text, see `udfs.meters.packing`.
     rejects:
         Without a key: the dead-letter record as JSON. With one: the partial ones of the meters that refused the event,
@@ -74,12 +79,42 @@ class DecodedBatch:
     """
 
     keys: list[bytes | None] = field(default_factory=list)
-    measurements: list[str | None] = field(default_factory=list)
+    series: list[str | None] = field(default_factory=list)
+    amounts: list[str | None] = field(default_factory=list)
+    packed: list[str | None] = field(default_factory=list)
     rejects: list[str | None] = field(default_factory=list)
 
+    @classmethod
+    def empty(cls, size: int) -> DecodedBatch:
+        """A batch of so many rows with nothing in them."""
+        return cls([None] * size, [None] * size, [None] * size, [None] * size, [None] * size)
 
-# What an accepted event adds: a text per measurement, but for the stamps.
-_Measured = list[str]
+    @property
+    def measurements(self) -> list[str | None]:
+        """All measurements of each event in one text, see `udfs.meters.packing`; None where it has none."""
+        rows = zip(self.series, self.amounts, self.packed, strict=True)
+        return [packed if series is None else pack_plain(amount or "", series) for series, amount, packed in rows]
+
+    def accept(self, row: int, key: bytes, measured: Sequence[Unstamped], stamp: str) -> None:
+        """Fill in an event that is counted: what it adds is at least one measurement."""
+        self.keys[row] = key
+        amount, series = measured[0]
+        if len(measured) == 1 and series.endswith(PLACEHOLDER):
+            self.amounts[row] = amount
+            self.series[row] = series.replace(PLACEHOLDER, stamp)
+        else:
+            self.packed[row] = stamped(measured, stamp)
+
+    def clear(self, row: int) -> None:
+        """Take back what an event adds."""
+        self.series[row] = self.amounts[row] = self.packed[row] = None
+
+
+# An id of so many characters has at most MAX_ID_BYTES bytes.
+_SURELY_SHORT = MAX_ID_BYTES // 4
+# What an accepted event adds.
+_Measured = list[Unstamped]
+_pack_series = SERIES.pack
 
 
 class _NothingToAddError(Exception):
@@ -92,6 +127,8 @@ class Decoder:
     def __init__(self, catalog: Catalog, policy: DecodePolicy) -> None:
         self._catalog = catalog
         self._policy = policy
+        # Arrival after event time: within these it is neither too early nor too late.
+        self._earliest_ms, self._latest_ms = -policy.future_tolerance_ms, policy.grace_ms
         self._dead_letters = DeadLetterWriter(policy.topic, policy.redrive_topic)
 
     def decode_batch(
@@ -120,7 +157,7 @@ class Decoder:
         # Step 2
         size = len(raws)
         arrivals: Sequence[int | None] = [None] * size if arrivals_ms is None else arrivals_ms
-        batch = DecodedBatch([None] * size, [None] * size, [None] * size)
+        batch = DecodedBatch.empty(size)
         envelopes = _envelopes(raws, partitions)
         refusals: Refusals = []
         partly: list[tuple[int, Event, Refusals]] = []
@@ -147,7 +184,8 @@ class Decoder:
                     waiting.append((row, pair, event, event_ms, measured))
                 else:
                     stamp = account.calendar_at(event_ms).stamp_at(event_ms)
-                    _accept(batch, row, event, envelope, stamp, measured)
+                    key = key_of(event) if envelope is None else _key(event, envelope)
+                    batch.accept(row, key, measured, stamp)
             except Exception as error:  # noqa: BLE001  no event may stop the others
                 refusals = []
                 read = Read(value, partitions[row], offsets[row], arrival_ms, event)
@@ -158,7 +196,7 @@ class Decoder:
             envelope = envelopes.get(row)
             try:
                 stamp = self._catalog.calendar_at(pair, event_ms).stamp_at(event_ms)
-                _accept(batch, row, event, envelope, stamp, measured)
+                batch.accept(row, _key(event, envelope), measured, stamp)
             except Exception as error:  # noqa: BLE001  as above
                 read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
                 self._refuse(batch, row, error, envelope, read)
@@ -173,10 +211,13 @@ class Decoder:
     ) -> tuple[int, _Measured]:
         """Event time, and what the event adds; its tenant and customer id were checked. `refusals` are added to."""
         tenant = event.tenant_id
-        checked_id("event_id", event.event_id)
-        event_type = checked_id("event_type", event.event_type)
+        event_id, event_type = event.event_id, event.event_type
+        if not (0 < len(event_id) <= _SURELY_SHORT and event_id.isprintable()):
+            checked_id("event_id", event_id)
+        if not (0 < len(event_type) <= _SURELY_SHORT and event_type.isprintable()):
+            checked_id("event_type", event_type)
         event_ms = event_time_ms(event)
-        if arrival_ms is not None:
+        if arrival_ms is not None and not self._earliest_ms <= arrival_ms - event_ms <= self._latest_ms:
             self._check_lateness(event_ms, arrival_ms)
         meters = self._catalog.meters_at(tenant, event_type, event_ms)
         if not meters:
@@ -221,12 +262,12 @@ class Decoder:
 
     def _report_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
         # Not where the event is outside the scope, or its customer has no period.
-        if batch.measurements[row] is not None:
+        if batch.series[row] is not None or batch.packed[row] is not None:
             batch.rejects[row] = self._dead_letters.partial(read, refusals)
 
     def _refuse(self, batch: DecodedBatch, row: int, error: Exception, envelope: Envelope | None, read: Read) -> None:
         """Make a row a whole dead letter, or an envelope with nothing to add: a copy."""
-        batch.measurements[row] = None
+        batch.clear(row)
         if isinstance(error, _NothingToAddError) and envelope is not None and read.event is not None:
             batch.keys[row] = declined_key(envelope.meter, key_of(read.event))
             return
@@ -260,29 +301,22 @@ def _measured(event: Event, meters: Sequence[Meter], event_ms: int, raw: bytes, 
     quantity = quantity_of(event)
     void = isinstance(event.voids, str)
     tenant, customer = event.tenant_id, event.customer_id
-    texts = []
+    added = []
     for meter in meters:
         try:
             if meter.is_plain and not void:
                 # Nearly all there is to do: the same as below, at half the cost.
                 amount = amount_of(event, meter, quantity)
-                texts.append(unstamped(tenant, customer, meter.meter, amount, dims_of(event, meter)))
+                dims = dims_of(event, meter) if meter.group_by else ""
+                added.append((amount, _pack_series(tenant, customer, meter.meter, dims, "", PLACEHOLDER)))
             else:
-                added = measure(event, meter, event_ms, void, raw)
-                texts += [unstamped(tenant, customer, meter.meter, *measurement) for measurement in added]
+                measurements = measure(event, meter, event_ms, void, raw)
+                added += [unstamped(tenant, customer, meter.meter, *measurement) for measurement in measurements]
         except Exception as error:  # noqa: BLE001  no meter may stop the others
             refusals.append((meter.meter, error))
-    if refusals and not texts:
+    if refusals and not added:
         raise RefusedByAllError(refusals)
-    return texts or [unstamped(tenant, customer, UNMEASURED, *unmeasured(void))]
-
-
-def _accept(
-    batch: DecodedBatch, row: int, event: Event, envelope: Envelope | None, stamp: str, measured: _Measured
-) -> None:
-    """Fill a row, both columns or none."""
-    batch.keys[row] = _key(event, envelope)
-    batch.measurements[row] = stamped(measured, stamp)
+    return added or [unstamped(tenant, customer, UNMEASURED, *unmeasured(void))]
 
 
 def _key(event: Event, envelope: Envelope | None) -> bytes:
@@ -292,10 +326,12 @@ def _key(event: Event, envelope: Envelope | None) -> bytes:
 
 def key_of(event: Event) -> bytes:
     """The dedupe key of an event. All voids of one event have the same, whatever their own ids; it is no event's."""
-    source = event.source or ""
+    tenant, source = event.tenant_id, event.source or ""
     if isinstance(event.voids, str):
-        return void_key(event.tenant_id, event.voids, source)
-    return dedupe_key(event.tenant_id, event.event_id, source)
+        return void_key(tenant, event.voids, source)
+    # As `dedupe_key` does, without a call: each event has one.
+    text = f"{len(tenant)}:{tenant}{len(source)}:{source}{event.event_id}"
+    return blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 
 def dedupe_key(tenant_id: str, event_id: str, source: str = "") -> bytes:

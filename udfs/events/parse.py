@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -51,6 +52,7 @@ _decode = msgspec.json.Decoder(Event).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _REQUIRED_COUNT = 5
+_others_of = attrgetter("resource_id", "user_id", "session_id", "region", "source", "voids")
 
 
 def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = None) -> Event:
@@ -92,22 +94,26 @@ def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = 
         decoded += 1
     if (properties := event.properties) is not UNSET:
         decoded += 1 + len(properties or ())
-    if (
-        suspect
-        or depth > MAX_DEPTH
-        or (keys != decoded and keys != _decoded_keys(event, raw) and keys != _all_keys(raw))
-    ):
+    others = keys - decoded
+    if suspect or depth > MAX_DEPTH or (others and others != _others(event) and not _are_different(keys, event, raw)):
         inspect(raw)
     if decoded > MAX_PROPERTIES or (version is not UNSET and version is not None and version not in VERSIONS):
         inspect(raw)
-    if keys != decoded and (event.source is not UNSET or event.voids is not UNSET):
+    if others and (event.source is not UNSET or event.voids is not UNSET):
         event = _settled(event, raw)
     return cut_to_millisecond(event, raw)
 
 
-def _decoded_keys(event: Event, raw: bytes) -> int:
-    """Different keys of the event and of its properties: all there are, when no value holds an object of its own."""
-    return len(_decode_fields(raw)) + len(event.properties or ())
+def _others(event: Event) -> int:
+    """Fields of the event that `parse` does not count one by one."""
+    fields = _others_of(event)
+    return len(fields) - fields.count(UNSET)
+
+
+def _are_different(keys: int, event: Event, raw: bytes) -> bool:
+    """Whether an event of so many keys has none twice, be there fields that nobody knows and objects in objects."""
+    # Those of the event and of its properties are all there are, when no value holds an object of its own.
+    return keys == len(_decode_fields(raw)) + len(event.properties or ()) or keys == _all_keys(raw)
 
 
 def _all_keys(raw: bytes) -> int:

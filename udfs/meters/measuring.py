@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from decimal import Context, Decimal
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 
@@ -24,6 +24,7 @@ _SIGNED = frozenset({"count", "unique", "weighted_sum"})
 # Part of a void of which nothing can be subtracted, where the meter has no rows without a part.
 VOID_PART = "v"
 _DIMS_MEMO_LIMIT = 10_000
+_NOT_FOUND = [None]
 
 
 class Measurement(NamedTuple):
@@ -48,8 +49,8 @@ class _Plan(NamedTuple):
     value: Callable[[Event], str | None]
     emit: _Emit
     paths: tuple[Path, ...]
-    # Names of the group-by properties, where only properties of just these names can answer.
-    plain_names: tuple[str, ...] | None
+    # Names of the group-by properties that answer before anything else can, where that is so for each.
+    first_names: tuple[str, ...] | None
 
 
 def measure(event: Event, meter: Meter, event_ms: int, void: bool, raw: bytes) -> list[Measurement]:
@@ -109,10 +110,10 @@ def unmeasured(void: bool = False) -> Measurement:
 
 def _planned(meter: Meter) -> _Plan:
     paths = tuple(path_of(text) for text in meter.group_by)
-    names = tuple(path.plain_name for path in paths)
-    plain_names = names if all(names) else None
+    names = tuple(path.first_name for path in paths)
+    first_names = names if all(names) else None
     accepts = filter_of(meter.filter) if meter.filter else None
-    plan = _Plan(accepts, _value_of(meter), _EMIT[meter.aggregation], paths, plain_names)
+    plan = _Plan(accepts, _value_of(meter), _EMIT[meter.aggregation], paths, first_names)
     meter.plan_memo[:] = (plan,)
     return plan
 
@@ -279,12 +280,9 @@ def dims_of(event: Event, meter: Meter) -> str:
     if not meter.group_by:
         return ""
     plan = meter.plan_memo[0] if meter.plan_memo else _planned(meter)
-    names = plan.plain_names
-    if names is None:
-        values = tuple([path.find(event) for path in plan.paths])
-    else:
-        properties = event.properties or {}
-        values = tuple([bytes(properties[name]) if name in properties else None for name in names])
+    names, properties = plan.first_names, event.properties
+    found: list[Any] = [*map(properties.get, names)] if names and properties else _NOT_FOUND
+    values = tuple([path.find(event) for path in plan.paths]) if None in found else tuple(map(bytes, found))
     dims = meter.dims_memo.get(values)
     return _remember_dims(meter, values) if dims is None else dims
 

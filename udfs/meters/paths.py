@@ -48,9 +48,9 @@ class Path:
     own_field: str = ""
 
     @property
-    def plain_name(self) -> str:
-        """The name of the property that alone can answer; '' where anything else can."""
-        return "" if self.own_field or len(self.chains) > 1 or len(self.chains[0]) > 1 else self.chains[0][0]
+    def first_name(self) -> str:
+        """The name of the property that answers where it is there; '' if that is one within another."""
+        return "" if len(self.chains[0]) > 1 else self.chains[0][0]
 
     def find(self, event: Event) -> bytes | None:
         """The JSON of the value; None when it is missing, which null is too: it hides what else would answer."""

@@ -1,0 +1,227 @@
+"""Decode benchmark: CPU per event of the Python worker alone, in one process, without services.
+
+    .venv/bin/python -m tests.bench.decode
+    .venv/bin/python -m tests.bench.decode --against ../before
+
+`decode` is the decoder on columns; `worker` adds what PyFlink does around it: an Arrow batch in and one out. The second
+form measures two trees in turn (A B A B ...), so that their ratio holds on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyflink.table import DataTypes
+from pyflink.table.types import to_arrow_type
+from pyflink.table.utils import arrow_to_pandas, pandas_to_arrow
+
+import udfs.flink
+from udfs.catalog.model import InMemoryCatalogSource, Tenant
+from udfs.decode.decoder import DecodePolicy
+from udfs.flink import DECODED, CatalogOptions, DecodeEvents
+from udfs.meters.meter import Meter
+
+CUSTOMERS, SKEW = 10_000, 1.1
+DUPLICATE, LATE, INVALID = 0.05, 0.02, 0.01
+BATCH, SMALL_BATCH = 2_000, 250
+NOW_MS = 1_700_000_000_000
+GRACE_MS = 48 * 3_600_000
+CATALOG = InMemoryCatalogSource(
+    tenants=[Tenant("bench", None)],
+    meters=[
+        Meter("active_users", ("completion",), "unique", value="user_id"),
+        Meter("api_calls", ("api_call",), "count", group_by=("region",)),
+        Meter("build_minutes", ("build",), "sum"),
+        Meter("storage_gb", ("storage",), "sum"),
+        Meter("tokens", ("completion",), "sum", group_by=("model", "region")),
+    ],
+)
+# Event types and their shares.
+TYPES = {"api_call": 45, "storage": 25, "completion": 20, "build": 10}
+IN_TYPES = (DataTypes.BYTES(), DataTypes.TIMESTAMP(3), DataTypes.INT(), DataTypes.BIGINT())
+
+# Payload, arrival, partition and offset of a batch, each a column.
+Columns = tuple[list[bytes], list[int], list[int], list[int]]
+
+
+def payloads(count: int, seed: int = 7) -> Iterator[bytes]:
+    """Events of the hour before NOW_MS, about 270 bytes each, customers by Zipf's law."""
+    chance = random.Random(seed)
+    weights = list(accumulate(1 / rank**SKEW for rank in range(1, CUSTOMERS + 1)))
+    customers = chance.choices(range(CUSTOMERS), cum_weights=weights, k=count)
+    types = chance.choices(list(TYPES), weights=list(TYPES.values()), k=count)
+    previous = b""
+    for index, (customer, event_type) in enumerate(zip(customers, types, strict=True)):
+        kind = chance.random()
+        if kind >= DUPLICATE or not previous:
+            late_ms = GRACE_MS if DUPLICATE <= kind < DUPLICATE + LATE else 0
+            at_ms = NOW_MS - 3_600_000 + 3_600_000 * index // count - chance.randrange(5_000) - late_ms
+            previous = event(index, customer, event_type, at_ms)
+            if kind >= 1 - INVALID:
+                previous = previous[:-2]
+        yield previous
+
+
+def event(index: int, customer: int, event_type: str, at_ms: int) -> bytes:
+    """One native event."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        f'{{"event_id":"0b9e5c{index:012d}","tenant_id":"bench","customer_id":"customer-{customer:06d}",'
+        f'"event_type":"{event_type}","timestamp":"{at}","quantity":{index % 97 + 1}.25,'
+        f'"properties":{{"region":"eu-west-{index % 3}","model":"large-{index % 4}","status":"200"}},'
+        f'"user_id":"user-{index % 5_000:05d}","schema_version":2}}'
+    ).encode()
+
+
+def batches(raws: Sequence[bytes], size: int) -> list[Columns]:
+    """The events as columns of at most `size` rows, an event's arrival shortly after it."""
+    columns = []
+    for start in range(0, len(raws), size):
+        rows = range(start, min(start + size, len(raws)))
+        arrivals = [NOW_MS - 3_600_000 + 3_600_000 * row // len(raws) for row in rows]
+        columns.append((list(raws[start : rows.stop]), arrivals, [0] * len(rows), list(rows)))
+    return columns
+
+
+class Counter:
+    """A metric that only counts."""
+
+    def inc(self, count: int = 1) -> None:
+        """Nothing is read from it."""
+
+
+class Metrics:
+    """The part of Flink's metric group that the function uses."""
+
+    def get_metric_group(self) -> Metrics:
+        """Itself: one group is as good as another."""
+        return self
+
+    def add_group(self, _name: str) -> Metrics:
+        """Itself, as above."""
+        return self
+
+    def counter(self, _name: str) -> Counter:
+        """A counter."""
+        return Counter()
+
+    def gauge(self, _name: str, _read: Callable[[], int]) -> None:
+        """Nothing is read from it."""
+
+
+def opened() -> DecodeEvents:
+    """The UDF as a worker has it, with the catalog in memory."""
+    vars(udfs.flink)["PostgresCatalogSource"] = lambda *_: CATALOG
+    policy = DecodePolicy("usage.events", grace_ms=GRACE_MS, future_tolerance_ms=300_000)
+    function = DecodeEvents(policy, CatalogOptions("", 3_600, 3_600, 100_000))
+    function.open(Metrics())
+    return function
+
+
+def arrow_of(columns: Columns) -> bytes:
+    """A batch as the JVM sends it."""
+    schema = pa.schema([(f"f{index}", to_arrow_type(kind)) for index, kind in enumerate(IN_TYPES)])
+    payload, arrival, partition, offset = columns
+    arrays = [
+        pa.array(payload, schema.types[0]),
+        pa.array(arrival, pa.int64()).cast(pa.timestamp("ms")).cast(schema.types[1]),
+        pa.array(partition, schema.types[2]),
+        pa.array(offset, schema.types[3]),
+    ]
+    sink = BytesIO()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    return sink.getvalue()
+
+
+def handled(function: DecodeEvents, sent: bytes) -> int:
+    """What PyFlink's worker does with a batch; the bytes of its answer."""
+    batch = pa.ipc.open_stream(BytesIO(sent)).read_next_batch()
+    series = arrow_to_pandas("UTC", IN_TYPES, [batch])
+    result: pd.DataFrame = function.eval(*series)
+    schema = pa.schema([("f0", to_arrow_type(DECODED))])
+    sink = BytesIO()
+    writer = pa.RecordBatchStreamWriter(sink, schema)
+    writer.write_batch(pandas_to_arrow(schema, "UTC", [DECODED], [result]))
+    return sink.tell()
+
+
+def measured(step: Callable[[Any], object], items: Sequence[Any], events: int, passes: int) -> float:
+    """CPU microseconds per event: the least of some passes, after one that is not counted."""
+    spent = []
+    for number in range(passes + 1):
+        started = time.process_time()
+        for item in items:
+            step(item)
+        if number:
+            spent.append(time.process_time() - started)
+    return round(min(spent) / events * 1e6, 3)
+
+
+def once(events: int, passes: int) -> dict[str, float]:
+    """All figures of one process."""
+    raws = list(payloads(events))
+    function = opened()
+    decoder = function._decoder
+    answers = {"bytes": round(sum(map(len, raws)) / events, 1)}
+    answers["decode"] = measured(lambda columns: decoder.decode_batch(*columns), batches(raws, BATCH), events, passes)
+    for name, size in (("worker", BATCH), ("worker_small", SMALL_BATCH)):
+        sent = [arrow_of(columns) for columns in batches(raws, size)]
+        answers[name] = measured(lambda batch: handled(function, batch), sent, events, passes)
+    return answers
+
+
+def child(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
+    """The figures of a process of its own, with the sources of a folder."""
+    command = [sys.executable, "-P", __file__, "--once", "--events", str(arguments.events)]
+    command += ["--passes", str(arguments.passes)]
+    environment = {**os.environ, "PYTHONPATH": str(folder.absolute())}
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    answer: dict[str, float] = json.loads(done.stdout)
+    return answer
+
+
+def summary(values: Sequence[float]) -> str:
+    """Median, and least to most."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a line per figure, in CPU microseconds per event."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--against", type=Path, help="another checkout, measured in turn")
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.once:
+        sys.stdout.write(json.dumps(once(arguments.events, arguments.passes)) + "\n")
+        return
+    folders = [Path.cwd(), *([arguments.against] if arguments.against else [])]
+    runs = [[child(folder, arguments) for folder in folders] for _ in range(arguments.rounds)]
+    for name in runs[0][0]:
+        line = f"{name:13} {summary([run[0][name] for run in runs])}"
+        if arguments.against:
+            ratios = [run[0][name] / run[1][name] for run in runs]
+            line += f"  against {summary([run[1][name] for run in runs])}  ratio {summary(ratios)}"
+        sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
