@@ -64,11 +64,17 @@ def submit(
     Raises
     ------
     UsageError
-        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone.
+        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; or the run is a
+        replay, which `tidemark replay` starts.
     TidemarkError
         The state is too old, or Flink refused.
     """
     bounds = bounds or Bounds()
+    if settings.names.is_replay and not settings.replay.late_until:
+        raise UsageError(
+            f"run {settings.run_id} is a replay, and what it measures is not in these settings.",
+            "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
+        )
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink.rest_url)
     # Step 1

@@ -89,12 +89,19 @@ def start(settings: Settings, request: Request) -> Replay:
     UsageError
         The name is taken, the range is empty or not final yet, or another replay covers some of it.
     """
-    _check(settings, request)
+    check(settings, request)
     replay = _planned(settings, request)
     with postgres.connect(settings.postgres) as connection, connection.transaction():
         store.lock_ledger(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
+
+
+def check(settings: Settings, request: Request) -> None:
+    """Refuse what `start` would refuse, changing nothing; raises as it does."""
+    _check_request(settings, request)
+    with postgres.connect(settings.postgres) as connection:
+        record.refuse(connection, settings.names, request.replay_id, request.start, request.end, tuple(request.tenants))
 
 
 def resume(settings: Settings, replay: Replay) -> Replay:
@@ -215,7 +222,8 @@ def _wait_read(run: Settings, replay: Replay, progress: Callable[[Progress], Non
         time.sleep(_POLL_S)
 
 
-def _check(settings: Settings, request: Request) -> None:
+def _check_request(settings: Settings, request: Request) -> None:
+    settings.names.replay(request.replay_id)
     if request.end is None:
         if request.from_archive:
             raise UsageError("a replay from the archive needs an end.", "add --to.")
