@@ -36,7 +36,7 @@ class Names:
         if self.run_id and (not _RUN_ID.fullmatch(self.run_id) or self.run_id == _LIVE):
             raise UsageError(
                 f"run id {self.run_id!r} is not a lower-case identifier of at most 31 characters, or is `{_LIVE}`.",
-                "use letters a-z, digits and single _ between them, beginning with a letter.",
+                "use a to z, digits and single _ between them, a to z first.",
             )
 
     @property
@@ -103,7 +103,7 @@ class Names:
         if not _REPLAY_ID.fullmatch(replay_id):
             raise UsageError(
                 f"replay id {replay_id!r} is not a lower-case identifier of at most 22 characters.",
-                "use letters a-z, digits and single _ between them, beginning with a letter.",
+                "use a to z, digits and single _ between them, a to z first.",
             )
         return f"{self.run_id or _LIVE}{_REPLAY}{replay_id}"
 
