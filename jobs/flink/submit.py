@@ -25,6 +25,7 @@ from jobs.flink.submitted import record, recorded, values
 from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, end_offsets
+from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.settings import Settings
 
 JOBS = ("meter", "rollup")
@@ -79,7 +80,7 @@ def submit(
         A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; or the run is a
         replay, which `tidemark replay` starts.
     TidemarkError
-        The state is too old, or Flink refused.
+        The state is too old, the brokers refuse such long transactions, or Flink refused.
     """
     bounds = bounds or Bounds()
     if settings.names.is_replay and not settings.replay.late_until:
@@ -100,6 +101,7 @@ def _submit(
     running = rest.active(name)
     if running is not None:
         return Submission(running.id, already_running=True)
+    check_transactions(settings)
     # Step 2
     restore = from_savepoint or _newest_state(settings, job)
     # Step 3
@@ -144,6 +146,23 @@ def _newest_state(settings: Settings, job: str) -> str:
         return ""
     check_age(settings.events, point)
     return point.path
+
+
+def check_transactions(settings: Settings) -> None:
+    """Refuse brokers that would refuse the transactions of the sinks; the job would start and fail for ever.
+
+    Raises
+    ------
+    TidemarkError
+        Names both time-outs.
+    """
+    limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
+    if limit_ms < needed_ms:
+        raise TidemarkError(
+            f"{TRANSACTION_LIMIT} of the brokers is {limit_ms}, and the sinks need {needed_ms}: events.outage_s and an "
+            "hour.",
+            f"set {TRANSACTION_LIMIT}={needed_ms} on every broker, or a shorter events.outage_s.",
+        )
 
 
 def _read_by(settings: Settings, job: str) -> str:

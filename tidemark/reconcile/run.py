@@ -20,6 +20,7 @@ from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
+from tidemark.core.times import arrival_of
 from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups, voids
 from tidemark.reconcile.earliest import earliest_offsets, first_lost
 from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
@@ -27,7 +28,6 @@ from tidemark.reconcile.metrics import exposition
 from tidemark.reconcile.promoted import Promoted, promoted
 from tidemark.reconcile.raw import edges_of, recompute
 from tidemark.reconcile.sample import Wanted
-from udfs.values import instant
 
 log = logger("reconcile")
 
@@ -250,7 +250,7 @@ class _Comparison:
         """First event time for which the source is complete: the first known arrival plus the future tolerance."""
         if known_from_ms is None:
             return None
-        arrival = instant(known_from_ms)
+        arrival = arrival_of(known_from_ms)
         return arrival + timedelta(seconds=self.settings.events.future_tolerance_s)
 
 

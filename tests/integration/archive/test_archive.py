@@ -67,6 +67,14 @@ def test_each_record_is_archived_once_with_all_that_kafka_has_of_it(run: Setting
     assert_whole(run)
 
 
+def test_a_timestamp_that_no_date_can_say_is_archived_with_the_day_of_now(run: Settings) -> None:
+    with Sender(run.kafka) as sender:
+        for timestamp_ms in (BEGIN_MS, 2**62, BEGIN_MS):
+            sender.send(run.topics.events, b"x", partition=0, timestamp_ms=timestamp_ms)
+    archiver.run(run)
+    assert_whole(run)
+
+
 def test_files_are_cut_by_day_and_size(run: Settings) -> None:
     with Sender(run.kafka) as sender:
         for place in range(120):

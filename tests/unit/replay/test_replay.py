@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka.errors import UnknownTopicOrPartitionError
 
 from jobs.flink.submit import submit
 from tidemark.billing.watermark import as_text
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.policy import scope_of
 from tidemark.core.settings import Settings, load
-from tidemark.replay import reprocess
+from tidemark.replay import discard, reprocess
 from tidemark.replay.diff import Line, by_meter, write_csv
 from tidemark.replay.record import MARGIN, Replay, run_settings
 from tidemark.replay.run import Progress, Request, missing, needed
@@ -139,6 +141,33 @@ def test_a_catalog_that_was_applied_without_its_replay_names_the_command_that_is
     with pytest.raises(UnavailableError, match=r"is applied, and its replay was not started") as raised:
         reprocess.start(Settings(), tmp_path, Request("r", "x", JANUARY, tenants=("a b",)))
     assert "tidemark replay start --id r --from 2024-01-01T00:00:00Z --tenant 'a b'" in raised.value.fix
+
+
+class Brokers:
+    """An admin client of a cluster in which some topics are gone."""
+
+    def __init__(self, present: list[str], gone: list[str]) -> None:
+        self.listed = [*present, *gone]
+        self.gone = gone
+        self.deleted: list[str] = []
+
+    def list_topics(self) -> list[str]:
+        return self.listed
+
+    def delete_topics(self, topics: list[str]) -> None:
+        if topics[0] in self.gone:
+            raise UnknownTopicOrPartitionError
+        self.deleted += topics
+
+
+def test_discarding_goes_on_after_a_topic_that_somebody_else_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_settings(Settings(), replay())
+    topics = discard._topics(run, replay())
+    for gone in topics:
+        brokers = Brokers([topic for topic in topics if topic != gone], [gone])
+        monkeypatch.setattr(discard.clients, "admin", lambda _, brokers=brokers: nullcontext(brokers))
+        discard._drop_topics(run, topics)
+        assert sorted(brokers.deleted) == sorted(set(topics) - {gone})
 
 
 def test_differences_are_added_up_by_meter() -> None:

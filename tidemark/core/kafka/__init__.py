@@ -12,6 +12,7 @@ from tidemark.core.kafka.records import (
     last_header,
     last_records,
     offsets_at,
+    position,
     read_one,
     read_ranges,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "last_header",
     "last_records",
     "offsets_at",
+    "position",
     "read_one",
     "read_ranges",
 ]

@@ -1,0 +1,25 @@
+"""Settings of the brokers that the jobs rely on."""
+
+from __future__ import annotations
+
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from tidemark.core.kafka import clients
+from tidemark.core.settings import KafkaSettings
+
+TRANSACTION_LIMIT = "transaction.max.timeout.ms"
+
+
+def transaction_limit_ms(kafka: KafkaSettings) -> int:
+    """Longest time-out of a transaction that every broker accepts.
+
+    Raises
+    ------
+    UnavailableError
+        No broker answers, or Kafka refuses to say.
+    """
+    with clients.admin(kafka) as admin:
+        ids = [str(broker["node_id"]) for broker in admin.describe_cluster()["brokers"]]
+        resources = [ConfigResource(ConfigResourceType.BROKER, broker) for broker in ids]
+        found = admin.describe_configs(resources, config_filter="all")["broker"]
+    return min(int(configs[TRANSACTION_LIMIT]["value"]) for configs in found.values())
