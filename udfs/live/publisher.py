@@ -206,7 +206,7 @@ class LivePublisher:
             return row
         candidates += alerts
         status = limit_status_of(limit, total, period_ms, change.at_ms)
-        return row.with_limit(status, self._watch.revision)
+        return row.with_limit(status, self._watch.revision_of(row.tenant, row.customer))
 
     def _write(self, rows: Sequence[LiveTotal], heartbeat_ms: int, candidates: list[Alert]) -> Outcome:
         if not rows and not heartbeat_ms:
