@@ -148,14 +148,14 @@ def test_all_counters_are_compared_page_by_page_also_after_a_failure(
             connection.execute(sql.SQL(text).format(table), [run.run_id])
     # Time for one page, and then for all.
     ticks = iter([0.0, 0.0, 9.0])
-    with closing(LimitSync(run, clock=lambda: next(ticks, 0.0))) as limit_sync:
-        first = limit_sync.run_once()
+    with closing(LimitSync(run, clock=lambda: next(ticks, 0.0))) as paged:
+        first = paged.run_once()
         assert (first.requested, first.more) == (3, True)
         own_redis.freeze()
         with pytest.raises(UnavailableError, match="Redis"):
-            limit_sync.run_once()
+            paged.run_once()
         own_redis.thaw()
-        done = limit_sync.run_once()
+        done = paged.run_once()
     assert (done.requested, done.seeded, done.more) == (8, 1, False)
     sent = [one for one in requests(run) if one["tenant_id"] == run.run_id]
     assert sorted(one["customer_id"] for one in sent) == sorted(["cut", *(f"u-{number}" for number in range(1, 11))])
