@@ -138,7 +138,7 @@ FROM (VALUES ('a', 0, 1), ('b', 0, 2), ('c', 9, 3)) AS rows (dims, days, ends)
 
 
 def test_all_counters_are_compared_page_by_page_also_after_a_failure(
-    run: Settings, own_redis: OwnRedis, limit_sync: LimitSync, monkeypatch: pytest.MonkeyPatch
+    run: Settings, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidemark.live.open_counters.PAGE_ROWS", 3)
     monkeypatch.setattr("tidemark.live.limits.PAGE_ROWS", 3)
