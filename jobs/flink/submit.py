@@ -157,7 +157,7 @@ def check_transactions(settings: Settings) -> None:
         Names both time-outs.
     """
     limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
-    if limit_ms < needed_ms:
+    if limit_ms is not None and limit_ms < needed_ms:
         raise TidemarkError(
             f"{TRANSACTION_LIMIT} of the brokers is {limit_ms}, and the sinks need {needed_ms}: events.outage_s and an "
             "hour.",

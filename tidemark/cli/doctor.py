@@ -185,8 +185,10 @@ def _transactions(port: int) -> Finding:
         limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
     except TidemarkError as error:
         return Finding(what, ok=False, found=error.what, fix=error.fix)
-    found = f"{TRANSACTION_LIMIT} {limit_ms}, needed {needed_ms}"
-    return Finding(what, limit_ms >= needed_ms, found, f"set {TRANSACTION_LIMIT} of the brokers to {needed_ms} or more")
+    known = limit_ms if limit_ms is not None else "is not ours to read"
+    found = f"{TRANSACTION_LIMIT} {known}, needed {needed_ms}"
+    ok = limit_ms is None or limit_ms >= needed_ms
+    return Finding(what, ok, found, f"set {TRANSACTION_LIMIT} of the brokers to {needed_ms} or more")
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -214,7 +214,8 @@ class _Comparison:
         )
         history = catalog.history(connection, request.wanted.tenant)
         self.say("recomputing usage from the source topics …")
-        oracle, known_from_ms = recompute(settings, history, request.wanted, earliest)
+        gone_by = drift_store.seen_by(connection, names, earliest)
+        oracle, known_from_ms = recompute(settings, history, request.wanted, earliest, gone_by)
         since = self._since(known_from_ms)
         found: dict[str, Outcome] = {}
         with closing(oracle):
@@ -241,7 +242,8 @@ class _Comparison:
             return Outcome(notes=[f"rows of {name} are not compared: it measures by an earlier version of the catalog"])
         self.say(f"recomputing what {name} shows …")
         earliest = earliest_offsets(replay.settings, [replay.settings.topics.events, replay.settings.topics.redrive])
-        oracle, known_from_ms = recompute(replay.settings, history, wanted, earliest)
+        gone_by = drift_store.seen_by(connection, self.settings.names, earliest)
+        oracle, known_from_ms = recompute(replay.settings, history, wanted, earliest, gone_by)
         with closing(oracle):
             scope = rollups.Scope(schema, wanted, self._since(known_from_ms), replay.above, replay.overlay)
             return rollups.check(connection, oracle, edges_of(replay.settings, replay.edges), scope, self.tolerance)

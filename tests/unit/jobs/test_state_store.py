@@ -17,7 +17,7 @@ from jobs.flink.state_store import Folder, UnlistedError
 from jobs.flink.submit import rest_options
 from jobs.flink.submitted import record, recorded, values
 from tests.unit.jobs.s3_server import S3Server, s3_server
-from tidemark.core.errors import UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import Settings
 
 JOB_ID = "0123456789abcdef0123456789abcdef"
@@ -134,3 +134,16 @@ def test_a_first_start_needs_no_state_where_it_cannot_be_listed(
 )  # fmt: skip
 def test_flinks_client_is_given_the_whole_address(url: str, options: list[str]) -> None:
     assert rest_options(url) == [f"-D{option}" for option in options]
+
+
+@pytest.mark.parametrize(("limit_ms", "refused"), [(900_000, True), (90_000_000, False), (None, False)])
+def test_brokers_that_would_refuse_the_transactions_of_the_sinks_are_named_before_the_job_is_submitted(
+    monkeypatch: pytest.MonkeyPatch, limit_ms: int | None, refused: bool
+) -> None:
+    monkeypatch.setattr(flink_submit, "transaction_limit_ms", lambda _: limit_ms)
+    if not refused:
+        flink_submit.check_transactions(Settings())
+        return
+    with pytest.raises(TidemarkError, match="900000, and the sinks need 90000000") as raised:
+        flink_submit.check_transactions(Settings())
+    assert "transaction.max.timeout.ms=90000000" in raised.value.fix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import ClusterAuthorizationFailedError
 
 from tidemark.core.kafka import clients
 from tidemark.core.settings import KafkaSettings
@@ -10,16 +11,19 @@ from tidemark.core.settings import KafkaSettings
 TRANSACTION_LIMIT = "transaction.max.timeout.ms"
 
 
-def transaction_limit_ms(kafka: KafkaSettings) -> int:
-    """Longest time-out of a transaction that every broker accepts.
+def transaction_limit_ms(kafka: KafkaSettings) -> int | None:
+    """Longest time-out of a transaction that every broker accepts; None where the brokers do not let us read it.
 
     Raises
     ------
     UnavailableError
-        No broker answers, or Kafka refuses to say.
+        No broker answers.
     """
     with clients.admin(kafka) as admin:
-        ids = [str(broker["node_id"]) for broker in admin.describe_cluster()["brokers"]]
+        ids = [str(broker["broker_id"]) for broker in admin.describe_cluster()["brokers"]]
         resources = [ConfigResource(ConfigResourceType.BROKER, broker) for broker in ids]
-        found = admin.describe_configs(resources, config_filter="all")["broker"]
+        try:
+            found = admin.describe_configs(resources, config_filter="all")["broker"]
+        except ClusterAuthorizationFailedError:
+            return None
     return min(int(configs[TRANSACTION_LIMIT]["value"]) for configs in found.values())
