@@ -22,7 +22,7 @@ from jobs.flink.restore import check_age, latest, savepoint_dir
 from jobs.flink.shape import changes, refuse
 from jobs.flink.state_store import UnlistedError
 from jobs.flink.submitted import record, recorded, values
-from tidemark.core import postgres
+from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, end_offsets
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
@@ -71,7 +71,7 @@ def submit(
     3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
     4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
 
-    Two of the same job take turns, so that the second finds the job of the first: both would write with the same
+    The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that the second finds the job of the first: both would write with the same
     transactional ids.
 
     Raises
@@ -88,8 +88,11 @@ def submit(
             f"run {settings.run_id} is a replay, and what it measures is not in these settings.",
             "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
         )
-    with _taking_turns(settings, job):
-        return _submit(settings, job, bounds, from_savepoint, accepted)
+    with _taking_turns(settings, job) as connection:
+        submission = _submit(settings, job, bounds, from_savepoint, accepted)
+        if job == "meter" and not submission.already_running and not bounds.bounded:
+            rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
+    return submission
 
 
 def _submit(
@@ -121,7 +124,7 @@ def _submit(
 
 
 @contextmanager
-def _taking_turns(settings: Settings, job: str) -> Iterator[None]:
+def _taking_turns(settings: Settings, job: str) -> Iterator[psycopg.Connection]:
     name = f"tidemark submit {settings.names.job(job)}"
     with postgres.connect(settings.postgres) as connection:
         try:
@@ -131,7 +134,7 @@ def _taking_turns(settings: Settings, job: str) -> Iterator[None]:
                 f"another submit of {settings.names.job(job)} has not ended within {postgres.LOCK_TIMEOUT_S} s.",
                 f"wait for it, or end it: pg_locks shows who holds the advisory lock of {name!r}.",
             ) from error
-        yield
+        yield connection
 
 
 def _newest_state(settings: Settings, job: str) -> str:

@@ -88,7 +88,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
     Raises
     ------
     UsageError
-        A check does not exist, or the share is not valid.
+        A check does not exist, the share is not valid, or the settings have another grace than the job that counts.
     UnavailableError
         A service does not answer, or the jobs do not finish what was sent in time.
     TidemarkError
@@ -97,6 +97,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
     _check_request(request)
     with postgres.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
+        rollup_views.check_grace(connection, settings.names, settings.events.grace_s)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
         before = open_drift(connection, settings.names, request.wanted.tenant)
         # Step 1: up to which offset everything is in the stored totals.
