@@ -109,8 +109,8 @@ def check_grace(connection: psycopg.Connection, names: Names, grace_s: int) -> N
     policy = _policy(connection, names)
     if policy is not None and policy[1] and policy[0] != grace_s:
         raise UsageError(
-            f"events.grace_s is {grace_s} here, and the job meter{f' of {names.run_id}' if names.run_id else ''} counts by "
-            f"{policy[0]}: what is final would be decided by the wrong one.",
+            f"events.grace_s is {grace_s} here, and the job {names.job('meter')} counts by {policy[0]}: what is final "
+            "would be decided by the wrong one.",
             f"set events.grace_s={policy[0]}, or `tidemark stop meter` and `tidemark submit meter` with the other one.",
         )
 

@@ -49,7 +49,7 @@ def test_the_views_follow_the_grace_of_the_job_and_what_closes_refuses_another(r
         assert hours_until_final(run) == 3
     other = run.with_changes({"events.grace_s": 7_200})
     for refused in (lambda: close(other, "test"), lambda: reconcile.run(other, reconcile.Request())):
-        with pytest.raises(UsageError, match=r"events\.grace_s is 7200 here, and the job meter .* counts by 10800"):
+        with pytest.raises(UsageError, match=r"events\.grace_s is 7200 here, and the job .* counts by 10800"):
             refused()
 
 
