@@ -71,8 +71,8 @@ def submit(
     3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
     4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
 
-    The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that the second finds the job of the first: both would write with the same
-    transactional ids.
+    The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
+    the second finds the job of the first: both would write with the same transactional ids.
 
     Raises
     ------
