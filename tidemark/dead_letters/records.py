@@ -58,7 +58,7 @@ def read_dead_letters(settings: Settings) -> Iterator[DeadLetter]:
     """Dead-letter records of the run as a `read_committed` consumer sees them, in order per partition."""
     for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
-            yield _dead_letter(record)
+            yield dead_letter_of(record)
 
 
 def read_dead_letter(settings: Settings, position: Position) -> DeadLetter:
@@ -73,10 +73,11 @@ def read_dead_letter(settings: Settings, position: Position) -> DeadLetter:
     record = read_one(settings.kafka, topic, *position)
     if record is None or record.value is None:
         raise UsageError(f"{topic} has no record at {position}.", "take a position of `tidemark dlq list`.")
-    return _dead_letter(record)
+    return dead_letter_of(record)
 
 
-def _dead_letter(record: Record) -> DeadLetter:
+def dead_letter_of(record: Record) -> DeadLetter:
+    """The dead letter of a record of the topic."""
     return {"at": str(Position(record.partition, record.offset)), **json.loads(record.value or b"{}")}
 
 
