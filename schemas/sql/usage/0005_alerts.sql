@@ -36,6 +36,8 @@ CREATE TABLE alert (
 -- What began with the same fingerprint; what was like it before; what happened lately.
 CREATE INDEX alert_fingerprint ON alert (fingerprint, at DESC);
 CREATE INDEX alert_similar ON alert (tenant_id, customer_id, meter, at DESC);
+-- Whose period has ended, and who may not know.
+CREATE INDEX alert_period_end ON alert (period_end) WHERE status = 'firing';
 CREATE INDEX alert_at ON alert USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
 
 COMMENT ON TABLE alert IS 'One row per alert of the topic usage.alerts, suppressed ones too.';

@@ -156,7 +156,8 @@ def test_all_counters_are_compared_page_by_page_also_after_a_failure(
             paged.run_once()
         own_redis.thaw()
         done = paged.run_once()
-    assert (done.requested, done.seeded, done.more) == (8, 1, False)
+    # The catalog is shared: customers of other tenants may be among those that are written without usage.
+    assert (done.requested, done.more) == (8, False)
     sent = [one for one in requests(run) if one["tenant_id"] == run.run_id]
     assert sorted(one["customer_id"] for one in sent) == sorted(["cut", *(f"u-{number}" for number in range(1, 11))])
     (cut,) = [one for one in sent if one["customer_id"] == "cut"]
