@@ -24,7 +24,7 @@ from jobs.flink.state_store import UnlistedError
 from jobs.flink.submitted import record, recorded, values
 from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.kafka import committed_offsets, end_offsets
+from tidemark.core.kafka import committed_offsets, was_written
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.settings import Settings
 
@@ -111,7 +111,7 @@ def _submit(
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
     # Step 4
-    if not restore and job == "meter" and any(end_offsets(settings.kafka, settings.names.deltas).values()):
+    if not restore and job == "meter" and was_written(settings.kafka, settings.names.deltas):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",

@@ -18,7 +18,7 @@ from tidemark.core.postgres import connect, lock
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import marker_of
 from tidemark.dead_letters.part import envelope_of, event_of, part_of
-from tidemark.dead_letters.records import DeadLetter, arrival_ms, dead_letter_of
+from tidemark.dead_letters.records import DeadLetter, arrival_ms, parsed
 from tidemark.dead_letters.validate import read_event, time_of
 from udfs.events.envelope import unwrap
 from udfs.events.parse import MAX_ID_BYTES
@@ -93,10 +93,10 @@ def counts(
 
 
 def dead_letter_row(settings: Settings, record: Record) -> tuple[Any, ...] | None:
-    """A dead letter as a row of its table; None for a record without a value."""
-    if record.value is None:
+    """A dead letter as a row of its table; None for a record that is none, whoever wrote it."""
+    dead_letter = parsed(record)
+    if dead_letter is None:
         return None
-    dead_letter = dead_letter_of(record)
     redrive, partial = settings.topics.redrive, bool(dead_letter.get("partial"))
     part = part_of(envelope_of(dead_letter, redrive, settings.run_id))
     ids = [_id(dead_letter.get(name)) for name in ("tenant_id", "customer_id", "meter")]

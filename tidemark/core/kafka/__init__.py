@@ -15,6 +15,7 @@ from tidemark.core.kafka.records import (
     position,
     read_one,
     read_ranges,
+    was_written,
 )
 from tidemark.core.kafka.sender import FLUSH_EVERY, Headers, Sender
 
@@ -37,4 +38,5 @@ __all__ = [
     "position",
     "read_one",
     "read_ranges",
+    "was_written",
 ]
