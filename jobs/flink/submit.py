@@ -34,6 +34,8 @@ ALL_JOBS = (*JOBS, "anomaly")
 # Consumer group of the first topic that each reads.
 GROUPS = {"meter": "meter", "rollup": "rollup-deltas_for_totals", "anomaly": "anomaly"}
 _PORTS = {"http": 80, "https": 443}
+# `flink run` takes half a minute, and longer on a busy machine.
+TURN_S = 300
 _SUBMITTED = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -89,14 +91,12 @@ def submit(
             "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
         )
     with _taking_turns(settings, job) as connection:
-        submission = _submit(settings, job, bounds, from_savepoint, accepted)
-        if job == "meter" and not submission.already_running and not bounds.bounded:
-            rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
-    return submission
+        return _submit(connection, settings, job, bounds, from_savepoint, accepted)
 
 
 def _submit(
-    settings: Settings, job: str, bounds: Bounds, from_savepoint: str, accepted: Collection[str]
+    connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
+    accepted: Collection[str],
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink.rest_url)
@@ -116,6 +116,9 @@ def _submit(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
         )
+    if job == "meter" and not bounds.bounded:
+        # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
+        rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).parents[1] / job / "job.py"
     job_id = flink_run(settings, script, arguments, restore)
@@ -127,11 +130,12 @@ def _submit(
 def _taking_turns(settings: Settings, job: str) -> Iterator[psycopg.Connection]:
     name = f"tidemark submit {settings.names.job(job)}"
     with postgres.connect(settings.postgres) as connection:
+        connection.execute(f"SET lock_timeout = '{TURN_S}s'".encode())
         try:
             postgres.lock(connection, name)
         except psycopg.errors.LockNotAvailable as error:
             raise TidemarkError(
-                f"another submit of {settings.names.job(job)} has not ended within {postgres.LOCK_TIMEOUT_S} s.",
+                f"another submit of {settings.names.job(job)} has not ended within {TURN_S} s.",
                 f"wait for it, or end it: pg_locks shows who holds the advisory lock of {name!r}.",
             ) from error
         yield connection
