@@ -13,9 +13,6 @@ from jobs.flink.restore import checkpoint_dir
 from tidemark.core.kafka.security import table_properties
 from tidemark.core.settings import KafkaSettings, Settings
 
-# A transaction that its job left behind must still be committable after the longest outage a restore may follow.
-TRANSACTION_MARGIN_S = 3_600
-
 
 def configure(
     env: TableEnvironment, settings: Settings, job: str, *, parallelism: int, checkpoint_ms: int, own: Mapping[str, Any]
@@ -53,7 +50,7 @@ def exactly_once(settings: Settings, transactions: str) -> str:
         {
             "connector": "kafka",
             **table_properties(settings.kafka),
-            "properties.transaction.timeout.ms": str((settings.events.outage_s + TRANSACTION_MARGIN_S) * 1_000),
+            "properties.transaction.timeout.ms": str(settings.events.transaction_timeout_ms),
             "properties.max.request.size": "3145728",
             "properties.compression.type": "lz4",
             "properties.linger.ms": "5",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
-from tidemark.core.errors import TidemarkError, UsageError
+from jobs.flink.state_store import Folder
+from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import EventSettings, FlinkSettings
+
+_LAST_WRITTEN = "/_metadata"
 
 
 def checkpoint_dir(flink: FlinkSettings, job: str) -> str:
@@ -42,20 +43,20 @@ def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
 
     Raises
     ------
-    UsageError
-        The state lives where this machine cannot list it.
+    UnlistedError
+        The state is on a file system that this machine cannot read.
+    UnavailableError
+        It cannot be read now.
     """
-    points: list[RestorePoint] = []
-    for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job)):
-        split = urlsplit(uri)
-        if split.scheme not in {"", "file"}:
-            raise UsageError(
-                f"flink.state_dir {flink.state_dir} cannot be listed from here; only file: can.",
-                "name the checkpoint or savepoint: `tidemark submit --from-savepoint PATH`.",
-            )
-        # Flink writes _metadata last: a folder that has it is complete.
-        complete = Path(split.path).glob("**/_metadata")
-        points += [RestorePoint(str(metadata.parent), metadata.stat().st_mtime) for metadata in complete]
+    files = [
+        file for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job)) for file in Folder(uri).files()
+    ]  # fmt: skip
+    # Flink writes _metadata last: a folder that has it is complete.
+    points = [
+        RestorePoint(file.uri.removesuffix(_LAST_WRITTEN), file.written_at)
+        for file in files
+        if file.uri.endswith(_LAST_WRITTEN)
+    ]
     return max(points, key=lambda point: point.taken_at, default=None)
 
 

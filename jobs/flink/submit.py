@@ -6,25 +6,36 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
+
 from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest, short_cause
 from jobs.flink.restore import check_age, latest, savepoint_dir
 from jobs.flink.shape import changes, refuse
+from jobs.flink.state_store import UnlistedError
 from jobs.flink.submitted import record, recorded, values
+from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.kafka import was_written
+from tidemark.core.kafka import committed_offsets, was_written
+from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.settings import Settings
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
 ALL_JOBS = (*JOBS, "anomaly")
+# Consumer group of the first topic that each reads.
+GROUPS = {"meter": "meter", "rollup": "rollup-deltas_for_totals", "anomaly": "anomaly"}
+_PORTS = {"http": 80, "https": 443}
+# `flink run` takes half a minute, and longer on a busy machine.
+TURN_S = 300
 _SUBMITTED = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -57,31 +68,45 @@ def submit(
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
     1. A job of that name that has not ended is left alone.
-    2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised.
+    2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised. Where state cannot
+       be listed, it must be named, unless the job has never completed a checkpoint.
     3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
     4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+
+    The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
+    the second finds the job of the first: both would write with the same transactional ids.
 
     Raises
     ------
     UsageError
-        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone.
+        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; or the run is a
+        replay, which `tidemark replay` starts.
     TidemarkError
-        The state is too old, or Flink refused.
+        The state is too old, the brokers refuse such long transactions, or Flink refused.
     """
     bounds = bounds or Bounds()
+    if settings.names.is_replay and not settings.replay.late_until:
+        raise UsageError(
+            f"run {settings.run_id} is a replay, and what it measures is not in these settings.",
+            "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
+        )
+    with _taking_turns(settings, job) as connection:
+        return _submit(connection, settings, job, bounds, from_savepoint, accepted)
+
+
+def _submit(
+    connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
+    accepted: Collection[str],
+) -> Submission:  # fmt: skip
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink.rest_url)
     # Step 1
     running = rest.active(name)
     if running is not None:
         return Submission(running.id, already_running=True)
+    check_transactions(settings)
     # Step 2
-    restore = from_savepoint
-    if not restore:
-        point = latest(settings.flink, name)
-        if point is not None:
-            check_age(settings.events, point)
-            restore = point.path
+    restore = from_savepoint or _newest_state(settings, job)
     # Step 3
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
@@ -91,11 +116,64 @@ def submit(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
         )
+    if job == "meter" and not bounds.bounded:
+        # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
+        rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).parents[1] / job / "job.py"
     job_id = flink_run(settings, script, arguments, restore)
     record(settings, job, job_id, bounds)
     return Submission(job_id, restored_from=restore)
+
+
+@contextmanager
+def _taking_turns(settings: Settings, job: str) -> Iterator[psycopg.Connection]:
+    name = f"tidemark submit {settings.names.job(job)}"
+    with postgres.connect(settings.postgres) as connection:
+        connection.execute(f"SET lock_timeout = '{TURN_S}s'".encode())
+        try:
+            postgres.lock(connection, name)
+        except psycopg.errors.LockNotAvailable as error:
+            raise TidemarkError(
+                f"another submit of {settings.names.job(job)} has not ended within {TURN_S} s.",
+                f"wait for it, or end it: pg_locks shows who holds the advisory lock of {name!r}.",
+            ) from error
+        yield connection
+
+
+def _newest_state(settings: Settings, job: str) -> str:
+    try:
+        point = latest(settings.flink, settings.names.job(job))
+    except UnlistedError:
+        # Offsets are committed with each checkpoint: without any there is no state to go on from.
+        if committed_offsets(settings.kafka, settings.names.group(GROUPS[job]), _read_by(settings, job)):
+            raise
+        return ""
+    if point is None:
+        return ""
+    check_age(settings.events, point)
+    return point.path
+
+
+def check_transactions(settings: Settings) -> None:
+    """Refuse brokers that would refuse the transactions of the sinks; the job would start and fail for ever.
+
+    Raises
+    ------
+    TidemarkError
+        Names both time-outs.
+    """
+    limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
+    if limit_ms is not None and limit_ms < needed_ms:
+        raise TidemarkError(
+            f"{TRANSACTION_LIMIT} of the brokers is {limit_ms}, and the sinks need {needed_ms}: events.outage_s and an "
+            "hour.",
+            f"set {TRANSACTION_LIMIT}={needed_ms} on every broker, or a shorter events.outage_s.",
+        )
+
+
+def _read_by(settings: Settings, job: str) -> str:
+    return settings.topics.events if job == "meter" else settings.names.deltas
 
 
 def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -> dict[str, Submission]:
@@ -153,10 +231,8 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
         With the last lines of what `flink run` printed.
     """
     environment = flink_environment(settings)
-    address = urlsplit(settings.flink.rest_url)
     command = [
-        f"{environment['FLINK_HOME']}/bin/flink", "run", "--detached",
-        f"-Drest.address={address.hostname}", f"-Drest.port={address.port}",
+        f"{environment['FLINK_HOME']}/bin/flink", "run", "--detached", *rest_options(settings.flink.rest_url),
         "--pyClientExecutable", sys.executable, "--pyExecutable", sys.executable,
         *(["--fromSavepoint", restore] if restore else []),
         "--python", str(script), *arguments,
@@ -170,6 +246,17 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
             "see the Flink UI.",
         )
     return found.group(1)
+
+
+def rest_options(url: str) -> list[str]:
+    """Options of Flink's client for the address of the JobManager: host, port, path and TLS."""
+    address = urlsplit(url)
+    options = {"rest.address": address.hostname, "rest.port": address.port or _PORTS[address.scheme]}
+    if address.path.strip("/"):
+        options["rest.path"] = address.path.rstrip("/")
+    if address.scheme == "https":
+        options["security.ssl.rest.enabled"] = "true"
+    return [f"-D{name}={value}" for name, value in options.items()]
 
 
 def _tail(text: str, lines: int = 25) -> str:

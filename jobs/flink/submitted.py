@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from jobs.flink.bounds import Bounds
 from jobs.flink.restore import checkpoint_dir
 from jobs.flink.shape import BOUNDED, SHAPING
-from tidemark.core.errors import TidemarkError
+from jobs.flink.state_store import Folder, UnlistedError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import Settings
 
+_SUFFIX = ".settings.json"
 # Flink puts checkpoints into a folder of the job's id, and savepoints into one that begins with its first six digits.
 _CHECKPOINT = re.compile(r"/([0-9a-f]{32})/chk-\d+/?$")
 _SAVEPOINT = re.compile(r"/savepoint-([0-9a-f]{6})-[0-9a-f]+/?$")
@@ -27,7 +27,7 @@ def values(settings: Settings, job: str, bounds: Bounds) -> dict[str, Any]:
 
 
 def record(settings: Settings, job: str, job_id: str, bounds: Bounds) -> None:
-    """Keep what a job was submitted with; nothing where this machine cannot write beside the state.
+    """Keep what a job was submitted with; nothing on a file system that this machine cannot use.
 
     Raises
     ------
@@ -37,13 +37,11 @@ def record(settings: Settings, job: str, job_id: str, bounds: Bounds) -> None:
     folder = _folder(settings, job)
     if folder is None:
         return
-    file = folder / f"{job_id}.settings.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values(settings, job, bounds), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
+        folder.write(f"{job_id}{_SUFFIX}", json.dumps(values(settings, job, bounds), indent=1) + "\n")
+    except UnavailableError as error:
         raise TidemarkError(
-            f"job {job_id} runs, but {file} cannot be written: {error.strerror}.",
+            f"job {job_id} runs, but what it was submitted with was not kept: {error.what}",
             "let who submits write into state_dir: the next submit compares with this file.",
         ) from error
 
@@ -53,13 +51,16 @@ def recorded(settings: Settings, job: str, state: str) -> dict[str, Any] | None:
     folder, found = _folder(settings, job), _CHECKPOINT.search(state) or _SAVEPOINT.search(state)
     if folder is None or found is None:
         return None
-    files = sorted(folder.glob(f"{found[1]}*.settings.json"), key=lambda file: file.stat().st_mtime)
-    if not files:
+    names = {file.uri.rpartition("/")[2]: file.written_at for file in folder.files() if file.uri.endswith(_SUFFIX)}
+    newest = max((name for name in names if name.startswith(found[1])), key=lambda name: names[name], default=None)
+    if newest is None:
         return None
-    read: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
+    read: dict[str, Any] = json.loads(folder.read(newest))
     return read
 
 
-def _folder(settings: Settings, job: str) -> Path | None:
-    split = urlsplit(checkpoint_dir(settings.flink, settings.names.job(job)))
-    return Path(split.path) if split.scheme in {"", "file"} else None
+def _folder(settings: Settings, job: str) -> Folder | None:
+    try:
+        return Folder(checkpoint_dir(settings.flink, settings.names.job(job)))
+    except UnlistedError:
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import md5
 from pathlib import Path
 
 from pyflink.table import TableEnvironment
@@ -23,6 +25,33 @@ def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str
         env.create_temporary_view(view, env.sql_query(statement("meter", view)))
     with env.execute_sql("SELECT fingerprint, body, transition FROM alert_news").collect() as rows:
         return [(row[0], row[1], row[2]) for row in rows]
+
+
+def ids(env: TableEnvironment, rows: list[tuple[str, str, str, int]]) -> list[str]:
+    """Ids of alerts, given fingerprint, tenant, time and transition of each."""
+    values = ", ".join(
+        f'(\'{fingerprint}\', \'{tenant}\', \'"specversion":"1.0","time":"{at}"}}\', CAST({transition} AS BIGINT))'
+        for fingerprint, tenant, at, transition in rows
+    )
+    env.execute_sql(
+        "CREATE TEMPORARY VIEW alert_news AS "
+        f"SELECT * FROM (VALUES {values}) AS v (fingerprint, tenant_id, body, transition)"
+    )
+    select = statement("meter", "insert_alerts").partition("INSERT INTO alerts_sink")[2]
+    with env.execute_sql(select).collect() as found:
+        return [json.loads(row[1])["id"] for row in found]
+
+
+def test_ids_are_those_of_the_transition_and_of_a_condition_without_a_period_of_its_begin_too(
+    env: TableEnvironment,
+) -> None:
+    # The count of transitions is state with a TTL: after a quiet time it begins anew.
+    once, later = "2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z"
+    first, second, limit, same = ids(
+        env, [("p", "", once, 1), ("p", "", later, 1), ("l", "acme", once, 1), ("l", "acme", later, 1)]
+    )
+    assert first != second
+    assert limit == same == md5(b"l:1", usedforsecurity=False).hexdigest()
 
 
 def test_a_status_passes_when_it_is_news_and_an_end_only_after_a_begin(env: TableEnvironment, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
 
-from tidemark.alerts import active_runs, store
+from tidemark.alerts import active_runs, period_ends, store
 from tidemark.alerts.active_runs import ActiveReplay, is_taken
 from tidemark.alerts.alert_store import PostgresAlertStore
 from tidemark.alerts.evidence import Researcher
@@ -27,6 +28,8 @@ log = logger("alerts")
 POLL_MS = 500
 # For the topic of a promoted replay, beside the own one.
 REPLAY_POLL_MS = 50
+# How often it is looked whether a billing period has ended.
+PERIODS_S = 60.0
 # A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
 BATCH_TIMEOUT_MS = 60_000
 
@@ -49,7 +52,8 @@ class Batch:
     Parameters
     ----------
     outcomes:
-        How many alerts were notified, suppressed, unrouted, known before, or of a version that is not active.
+        How many alerts were notified, suppressed, unrouted, known before, or of a version that is not active; and how
+        many conditions ended with their billing period.
     notifications:
         How many are new or have more alerts.
     refused:
@@ -74,8 +78,10 @@ class Intake:
     One Postgres connection, and one Kafka consumer a run, all made again after each failure.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._clock = clock
+        self._periods_at = clock()
         self._researcher = Researcher()
         self._database = Database(
             settings.postgres, "alerts", settings.names.usage_schema, claim="alerts", timeout_ms=BATCH_TIMEOUT_MS
@@ -100,6 +106,7 @@ class Intake:
                 lambda connection: active_runs.read_active_replays(connection, self._settings.names)
             )
             self._open(replays)
+            ended = self._end_periods()
             records = self._poll(poll_ms)
             # Step 2: read, weigh and enrich; the stored usage is read outside the transaction and may fail to answer.
             alerts, refused, others = _readable(records, replays, self._settings.run_id)
@@ -107,8 +114,9 @@ class Intake:
             # Step 3: rows, notifications, budgets and offsets in one transaction: all of them, or none.
             ends = {topic.name: topic.offsets() for topic in self._topics.values()}
             if ends == self._remembered:
-                return Batch()
+                return ended
             batch = self._database.run(lambda connection: self._take(connection, weighed, refused, ends))
+            batch.outcomes.update(ended.outcomes)
             batch.outcomes.update({"other_version": others} if others else {})
             self._remembered = ends
         except TidemarkError:
@@ -122,6 +130,29 @@ class Intake:
             topic.close()
         self._database.close()
         self._topics, self._remembered = {}, {}
+
+    def _end_periods(self) -> Batch:
+        """Every PERIODS_S, end what receivers keep open and whose billing period has ended."""
+        if self._clock() < self._periods_at:
+            return Batch()
+        batch = self._database.run(self._notify_period_ends)
+        if batch.outcomes.total() < period_ends.MOST:
+            self._periods_at = self._clock() + PERIODS_S
+        return batch
+
+    def _notify_period_ends(self, connection: psycopg.Connection) -> Batch:
+        with connection.transaction():
+            ends = period_ends.ended(connection)
+            if not ends:
+                return Batch()
+            alert_store, now_ms = PostgresAlertStore(connection), store.now_ms(connection)
+            times = [alert.at_ms for alert, _ in ends]
+            policy_at = store.policy_between(connection, min(times), max(times))
+            router = AlertRouter(alert_store, policy_at, self._settings.alerts.group_wait_s * 1_000)
+            for alert, severity in ends:
+                router.take(alert, severity, now_ms, period_ends.KEEP_OPEN)
+            router.finish()
+            return Batch(Counter(period_ended=len(ends)), alert_store.write())
 
     def _open(self, replays: Sequence[ActiveReplay]) -> None:
         """Read the topics of this run and of the replays that are active for it, and no others."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal, Protocol
 
 from tidemark.alerts.grouping import DAY_MS, day_of, digest_id, due_ms, firing_id, group_key, resolved_id, window_ms
 from tidemark.alerts.notification import Notification
-from tidemark.alerts.policy import Policy, Receiver
+from tidemark.alerts.policy import Policy, Receiver, ReceiverKind
 from udfs.alerts.event import Alert, Severity, Status, to_event
 from udfs.values import rfc3339
 
@@ -89,12 +89,17 @@ class AlertRouter:
         self._policy_at = policy_at
         self._wait_ms = wait_ms
 
-    def take(self, alert: Alert, severity: Severity, now_ms: int) -> Outcome:
-        """Decide about an alert, given its severity by impact and the clock that notifications become due by."""
+    def take(
+        self, alert: Alert, severity: Severity, now_ms: int, kinds: Collection[ReceiverKind] | None = None
+    ) -> Outcome:
+        """Decide about an alert, given its severity by impact and the clock that notifications become due by.
+
+        `kinds`: of an end, who is notified of it; None: whoever was notified of the start.
+        """
         before = self._store.earlier(alert.fingerprint)
         if alert.status == "firing":
             return self._begin(alert, severity, before, now_ms)
-        return self._end(alert, severity, before, now_ms)
+        return self._end(alert, severity, before, now_ms, kinds)
 
     def finish(self) -> None:
         """Count for every end how much of its group still fires: once, when all that was read is taken."""
@@ -148,7 +153,10 @@ class AlertRouter:
         self._store.budget(receiver.name, day_ms).digested += 1
         self._add(digest, alert, severity)
 
-    def _end(self, alert: Alert, severity: Severity, before: Sequence[Earlier], now_ms: int) -> Outcome:
+    def _end(
+        self, alert: Alert, severity: Severity, before: Sequence[Earlier], now_ms: int,
+        kinds: Collection[ReceiverKind] | None,
+    ) -> Outcome:  # fmt: skip
         start = max((one for one in before if one.status == "firing"), key=lambda one: one.at_ms, default=None)
         key = start.group_key if start else group_key(alert, self._wait_ms)
         suppressed_by = start.suppressed_by if start else None
@@ -156,7 +164,9 @@ class AlertRouter:
             return "known"
         # Who was notified of the start is notified of the end, whatever window or budget there is now; nobody else is.
         containing = self._store.containing(start.alert_id) if start else []
-        notified = [one for one in containing if not one.dead and _from_router(one)]
+        notified = [
+            one for one in containing if not one.dead and _from_router(one) and (kinds is None or one.kind in kinds)
+        ]
         for notification in notified:
             self._notify_end(notification, alert, severity, now_ms)
         return "notified" if notified else "suppressed" if suppressed_by else "unrouted"

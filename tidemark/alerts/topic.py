@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
-from tidemark.core.kafka import clients, ends_of
+from tidemark.core.kafka import clients, ends_of, position
 from tidemark.core.settings import KafkaSettings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
 
@@ -77,7 +77,7 @@ class AlertTopic:
     def offsets(self) -> dict[int, int]:
         """Next offset by partition, after all that `poll` returned."""
         with clients.translated(self._kafka):
-            return {part.partition: self._consumer.position(part) for part in self._parts}
+            return {part.partition: position(self._consumer, part) for part in self._parts}
 
     def ends(self) -> dict[int, int]:
         """Offset by partition behind the last alert that can be read now."""

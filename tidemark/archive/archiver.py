@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 from tidemark.archive import layout
 from tidemark.archive.index import File, Gap, Index, writing
@@ -22,7 +22,7 @@ from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Record
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings, TopicSettings
-from udfs.values import instant
+from tidemark.core.times import arrival_of
 
 log = logger("archive")
 
@@ -179,7 +179,7 @@ class _Archiver:
             self._gaps.append(gap)
 
     def _add(self, record: Record) -> None:
-        day = instant(record.timestamp_ms).date()
+        day = _arrived(record.timestamp_ms).date()
         if self._writer is not None and (
             # Records of an earlier day, possible only without the broker's clock, stay with those before them.
             day > self._day or self._writer.rows >= self._file_rows or self._writer.size >= FILE_BYTES
@@ -217,8 +217,8 @@ class _Archiver:
             rows=writer.rows,
             size=writer.path.stat().st_size,
             sha256=layout.digest_of(writer.path),
-            arrival_min=instant(writer.arrival_min_ms),
-            arrival_max=instant(writer.arrival_max_ms),
+            arrival_min=_arrived(writer.arrival_min_ms),
+            arrival_max=_arrived(writer.arrival_max_ms),
             path=layout.file_name(self._topic, self._day, partition, writer.first, writer.last),
         )
 
@@ -231,6 +231,11 @@ class _Archiver:
         writer, self._writer, self._gaps = self._writer, None, []
         if writer is not None:
             writer.close()
+
+
+def _arrived(timestamp_ms: int) -> datetime:
+    """When a record arrived, which is not after now, whatever a producer said: retention must not wait for that day."""
+    return min(arrival_of(timestamp_ms), datetime.now(UTC))
 
 
 def _is_covered(place: tuple[int, int], covered: list[tuple[int, int, int]]) -> bool:

@@ -13,7 +13,7 @@ from kafka.errors import OffsetOutOfRangeError
 
 from tidemark.archive.index import Gap
 from tidemark.core.errors import UnavailableError, UsageError
-from tidemark.core.kafka import STALL_S, Record, clients
+from tidemark.core.kafka import STALL_S, Record, clients, position
 from tidemark.core.settings import KafkaSettings
 
 _POLL_MS = 500
@@ -104,10 +104,10 @@ class Source:
                 expected = record.offset + 1
                 yield _record(record)
             # The consumer skips markers and aborted records silently; there is nothing else before the end.
-            position = min(self._consumer.position(part), end)
-            if position > expected:
-                yield Gap(topic, partition, expected, position - 1, "not_committed")
-                expected = position
+            read_up_to = min(position(self._consumer, part), end)
+            if read_up_to > expected:
+                yield Gap(topic, partition, expected, read_up_to - 1, "not_committed")
+                expected = read_up_to
             if expected > before:
                 deadline = time.monotonic() + STALL_S
             elif time.monotonic() > deadline:

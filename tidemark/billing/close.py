@@ -22,7 +22,7 @@ from tidemark.billing.watermark import committed, reached
 from tidemark.core import rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import end_offsets
-from tidemark.core.postgres import connect
+from tidemark.core.postgres import connect, run_once
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
 from udfs.values import rfc3339
@@ -91,10 +91,15 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
     ------
     UnavailableError
         Postgres or Kafka does not answer. A job that does not run is reported as a refusal.
+    UsageError
+        The settings have another grace than the job that counts.
     TidemarkError
         Another version of the rollups was promoted meanwhile; call again.
     """
     say, request = progress or (lambda _: None), request or CloseRequest()
+    run_once(
+        settings.postgres, "close", lambda db: rollup_views.check_grace(db, settings.names, settings.events.grace_s)
+    )
     # Step 1
     if heartbeat.wanted(settings) and (silent := heartbeat.silent(settings, datetime.now(UTC))):
         say(f"sending heartbeats into partitions {silent} …")

@@ -118,7 +118,7 @@ def _screened(
     ready = ready.difference(many.periods if many else ())
     refused += [refusal for refusal in (jump, many) if refusal]
     # Step 3
-    counts = refusals.count_dead_letters(settings, ready) if ready else DeadLetterCounts({}, {})
+    counts = refusals.count_dead_letters(connection, settings, ready) if ready else DeadLetterCounts({}, {})
     refused += refusals.over_bound(settings, counts, request.accept)
     refused += refusals.drifting(connection, settings, ready)
     return refused, counts, None if jump else _accepted(request.scope, before, watermark, grace, ready)

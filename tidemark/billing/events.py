@@ -18,6 +18,7 @@ from tidemark.billing.lines import PeriodKey
 from tidemark.core.kafka import Record, end_offsets, offsets_at, read_ranges
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
+from tidemark.core.times import arrival_of
 from tidemark.core.topics import has_create_time
 from tidemark.dead_letters.log import marker_of
 from tidemark.dead_letters.validate import read_event, time_of
@@ -26,7 +27,7 @@ from udfs.decode.decoder import Decoder, key_of
 from udfs.events.envelope import Envelope, part_key, unwrap
 from udfs.events.parse import Event as Parsed
 from udfs.meters.packing import Packed, unpack
-from udfs.values import epoch_ms, instant
+from udfs.values import epoch_ms
 
 _BATCH = 5_000
 # Ranges with fewer offsets between them are read as one: a seek costs about as much as so many records.
@@ -234,8 +235,7 @@ def _window(settings: Settings, arrivals: Sequence[int]) -> dict[str, Ranges]:
     for topic in (settings.topics.events, settings.topics.redrive):
         disorder_ms = settings.meter.bounded_disorder_s * 1_000 if has_create_time(settings.kafka, topic) else 0
         around_ms = settings.events.dedupe_ttl_ms + disorder_ms
-        since = instant(max(0, min(arrivals) - around_ms))
-        until = instant(max(arrivals) + around_ms)
+        since, until = arrival_of(min(arrivals) - around_ms), arrival_of(max(arrivals) + around_ms)
         starts, stops = offsets_at(settings.kafka, topic, since), offsets_at(settings.kafka, topic, until)
         ends = end_offsets(settings.kafka, topic)
         window[topic] = {part: [(start, stops.get(part, ends[part]))] for part, start in starts.items()}

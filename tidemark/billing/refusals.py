@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import psycopg
 
 from jobs.flink.rest import FlinkRest
+from tidemark.billing import dead_letter_index
 from tidemark.billing.drift import Drift, open_drift
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.watermark import running
 from tidemark.core.settings import Settings
-from tidemark.dead_letters.log import collecting_rejected, read_log, source_of
-from tidemark.dead_letters.part import event_of
-from tidemark.dead_letters.records import DeadLetter, Position, arrival_ms, read_dead_letters
-from tidemark.dead_letters.validate import read_event, time_of
 from udfs.catalog.model import Pair
-from udfs.events.reasons import Reason
-from udfs.values import epoch_ms, rfc3339
+from udfs.values import rfc3339
 
 Cause = Literal[
     "jobs", "checkpoints", "watermark", "lag", "watermark_jump", "max_periods", "drift", "dead_letters", "calendar"
@@ -38,7 +34,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCounts:
-    """Dead dead_letters of the due periods: all, and those that may still be redriven and counted."""
+    """Dead letters of the due periods: all, and those that may still be redriven and counted."""
 
     counts: Mapping[PeriodKey, int]
     open: Mapping[PeriodKey, int]
@@ -51,22 +47,21 @@ def failed_checkpoints(settings: Settings) -> str:
     return f"the last checkpoint of {' and '.join(failed)} failed: see `tidemark status`" if failed else ""
 
 
-def count_dead_letters(settings: Settings, keys: Iterable[PeriodKey]) -> DeadLetterCounts:
-    """Dead dead_letters by period, without those that were redriven and counted.
+def count_dead_letters(
+    connection: psycopg.Connection, settings: Settings, keys: Collection[PeriodKey]
+) -> DeadLetterCounts:  # fmt: skip
+    """Dead letters by period, without those that were redriven and counted; indexes what is new of them first.
 
     A dead letter belongs to the period of its event time or, if that cannot be read, of its arrival. A partial one
     counts like any other: its meter is missing the event. `too_late` ones are counted, but are not open: a final
     period excludes them, and only a replay counts them.
     """
-    of_pair: dict[Pair, list[PeriodKey]] = {}
-    for key in keys:
-        of_pair.setdefault(key[:2], []).append(key)
-    counts: Counter[PeriodKey] = Counter()
-    still_open: Counter[PeriodKey] = Counter()
-    for dead_letter, key in _still_rejected(settings, of_pair):
-        counts[key] += 1
-        still_open[key] += dead_letter["reason"] != Reason.TOO_LATE
-    return DeadLetterCounts(counts, still_open)
+    dead_letter_index.catch_up(settings)
+    found = dead_letter_index.counts(connection, settings, keys)
+    return DeadLetterCounts(
+        Counter({key: every for key, (every, _) in found.items()}),
+        Counter({key: still_open for key, (_, still_open) in found.items() if still_open}),
+    )
 
 
 def over_bound(settings: Settings, counts: DeadLetterCounts, accepted: Collection[Pair]) -> list[Refusal]:
@@ -106,33 +101,3 @@ def _too_many(settings: Settings, counts: DeadLetterCounts, pair: Pair, keys: li
         f"`tidemark dlq list --tenant {pair[0]} --customer {pair[1]}`, redrive them, or `--accept-dead-letters {name}`"
     )
     return Refusal("dead_letters", detail, tuple(keys))
-
-
-def _still_rejected(settings: Settings, of_pair: Mapping[Pair, list[PeriodKey]]) -> list[tuple[DeadLetter, PeriodKey]]:
-    """Dead letters of these periods that are not counted yet; what failed again after a redrive is there once."""
-    rejected: set[Position] = set()
-    found = []
-    for dead_letter in collecting_rejected(read_dead_letters(settings), settings.topics.redrive, rejected):
-        keys = of_pair.get((dead_letter.get("tenant_id") or "", dead_letter.get("customer_id") or ""), [])
-        # An event that is rejected as a whole in the redrive topic has a second dead letter.
-        again = dead_letter["topic"] == settings.topics.redrive and not dead_letter.get("partial")
-        if keys and not again and (key := _period_of(settings, dead_letter, keys)):
-            found.append((dead_letter, key))
-    if not found:
-        return []
-    log = read_log(settings, rejected)
-    return [one for one in found if log.already_redriven(source_of(one[0]), None, log.part_of(one[0])) is None]
-
-
-def _period_of(settings: Settings, dead_letter: DeadLetter, keys: Iterable[PeriodKey]) -> PeriodKey | None:
-    at_ms = _time_ms(settings, dead_letter)
-    if at_ms is None:
-        return None
-    return next((key for key in keys if epoch_ms(key.start) <= at_ms < epoch_ms(key.end)), None)
-
-
-def _time_ms(settings: Settings, dead_letter: DeadLetter) -> int | None:
-    arrived_ms, raw = arrival_ms(dead_letter), event_of(dead_letter, settings.topics.redrive)
-    event = read_event(raw, arrived_ms or 0, settings.events.default_tenant)
-    at_ms = None if event is None else time_of(event)
-    return arrived_ms if at_ms is None else at_ms

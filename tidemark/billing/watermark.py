@@ -11,9 +11,8 @@ from jobs.flink.rest import FlinkRest, Job, wait_until
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import GroupOffsets, end_offsets, last_records
 from tidemark.core.settings import Settings
+from tidemark.core.times import arrival_of
 from tidemark.core.topics import has_create_time
-from udfs.calendars.calendar import MAX_MS, MIN_MS
-from udfs.values import instant
 
 # The source of `rollup` that feeds the stored totals; the other one feeds windows.
 TOTALS = "rollup-deltas_for_totals"
@@ -183,11 +182,6 @@ def _watermark(settings: Settings, committed: Offsets) -> Watermark:
     silent = [part for part, arrival in arrivals.items() if arrival is None]
     at = None if silent else min((arrival for arrival in arrivals.values() if arrival is not None), default=None)
     return Watermark(at, _why(topic, silent), committed, arrivals)
-
-
-def arrival_of(timestamp_ms: int) -> datetime:
-    """The timestamp of a record as the nearest instant that calendars support: producers may set any 64 bits."""
-    return instant(min(max(timestamp_ms, MIN_MS), MAX_MS))
 
 
 def _why(topic: str, silent: list[int]) -> str:

@@ -24,7 +24,8 @@ from infra.local.supervise import Supervisor
 from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.stack import StateDir
 from tidemark.core.errors import TidemarkError
-from tidemark.core.settings import ENV_PREFIX, misspelt
+from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
+from tidemark.core.settings import ENV_PREFIX, load, misspelt
 
 # Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
 _LEAST_FREE_GB = 5
@@ -47,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Check machine, versions, ports, services and time zones; each failing line has its fix."""
+    """Check machine, versions, ports, services, time zones and brokers; each failing line has its fix."""
     findings = examine(Paths.of(state_dir))
     ok = all(finding.ok for finding in findings)
     emit({"ok": ok, "checks": [asdict(finding) for finding in findings]}, _table(findings), as_json=as_json)
@@ -78,6 +79,7 @@ def examine(paths: Paths) -> list[Finding]:
     if running:
         findings += [_service(service, ports, paths) for service in SERVICES]
         findings.append(_jvm_zone(ports["flink_rest"]))
+        findings.append(_transactions(ports["kafka"]))
     return findings
 
 
@@ -173,6 +175,20 @@ def _jvm_zone(port: int) -> Finding:
         return Finding("JVM time zone", ok=False, found=type(error).__name__, fix=fix)
     ok = "-Duser.timezone=UTC" in options
     return Finding("JVM time zone", ok, "UTC" if ok else "-Duser.timezone=UTC is missing", fix)
+
+
+def _transactions(port: int) -> Finding:
+    """Check that the brokers take transactions as long as the sinks of the jobs need: others fail for ever."""
+    what = "Kafka transactions"
+    try:
+        settings = load(**{"kafka.bootstrap": f"127.0.0.1:{port}"})
+        limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
+    except TidemarkError as error:
+        return Finding(what, ok=False, found=error.what, fix=error.fix)
+    known = limit_ms if limit_ms is not None else "is not ours to read"
+    found = f"{TRANSACTION_LIMIT} {known}, needed {needed_ms}"
+    ok = limit_ms is None or limit_ms >= needed_ms
+    return Finding(what, ok, found, f"set {TRANSACTION_LIMIT} of the brokers to {needed_ms} or more")
 
 
 def _table(findings: list[Finding]) -> Table:

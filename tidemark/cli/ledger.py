@@ -19,7 +19,7 @@ from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
-from tidemark.core.times import given_ms
+from tidemark.core.times import arrival_text, given_ms
 from udfs.values import instant, plain, rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
@@ -154,7 +154,7 @@ def _event(event: Event) -> dict[str, Any]:
     return {
         "event_id": event.event_id,
         "time": None if event.time_ms is None else rfc3339(event.time_ms),
-        "arrival": rfc3339(event.arrival_ms),
+        "arrival": arrival_text(event.arrival_ms),
         "topic": event.topic,
         "partition": event.partition,
         "offset": event.offset,

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.billing.outbox import publish
-from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import postgres
@@ -170,9 +169,8 @@ def reprocess_catalog(
         }
         emit(document, "nothing was changed; add --yes to do it", as_json=as_json)
         return
-    catalog_tool.apply(settings, file, backdate=True)
     request = run.Request(replay_id, by or getpass.getuser(), concern.start, None, concern.tenants, events_per_s=rate)
-    run.finish(settings, run.start(settings, request), _say_progress)
+    run.finish(settings, reprocess.start(settings, file, request), _say_progress)
     lines = replay_diff.diff(settings, replay_id)
     say(f"`tidemark replay promote {replay_id}` makes it the active version; `discard` removes it")
     emit({"lines": [line.document() for line in lines], "count": len(lines)}, _lines(lines, 20), as_json=as_json)

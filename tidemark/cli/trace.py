@@ -14,6 +14,7 @@ from tidemark.cli.close import RunId
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
+from tidemark.core.times import arrival_text
 from udfs.values import plain, rfc3339
 
 _WORDS = {"counted": "counted", "copy": "dropped: a copy", "rejected": "dead letter", "waiting": "not read yet"}
@@ -75,7 +76,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "topic": hit.topic,
         "partition": hit.partition,
         "offset": hit.offset,
-        "arrival": _arrival(hit),
+        "arrival": arrival_text(hit.arrival_ms),
         "archived": hit.archived,
         "outcome": hit.outcome,
         **({} if event is None else {"event_id": event.event_id, "customer_id": event.customer_id}),
@@ -86,13 +87,6 @@ def _hit(hit: Hit) -> dict[str, Any]:
         ],
         "contributions": [_contribution(added) for added in hit.contributions],
     }
-
-
-def _arrival(hit: Hit) -> str:
-    try:
-        return rfc3339(hit.arrival_ms)
-    except OverflowError:
-        return f"{hit.arrival_ms} ms"
 
 
 def _contribution(added: Contribution) -> dict[str, Any]:
@@ -118,7 +112,7 @@ def _text(events: list[Traced], summary: str) -> Any:
         for hit in [*traced.hits, *traced.voids]:
             place = f"{hit.topic} {hit.partition}:{hit.offset}{' (archive)' if hit.archived else ''}"
             name, customer = ("", "") if hit.event is None else (hit.event.event_id, hit.event.customer_id)
-            records.add_row(place, _arrival(hit), name, customer, _outcome(hit))
+            records.add_row(place, arrival_text(hit.arrival_ms), name, customer, _outcome(hit))
             for row in hit.contributions:
                 period = f"{rfc3339(row.key.start)} to {rfc3339(row.key.end)}"
                 customer = row.key.customer_id

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from tidemark.core.errors import UsageError
 
-_RUN_ID = re.compile(r"[a-z][a-z0-9_]{0,30}")
+# Two underscores are in the run id of a replay and in no other: a replay and a run of the same name are apart.
+_REPLAY = "__"
+# Where a replay of the live run has the id of the run.
+_LIVE = "replay"
+_RUN_ID = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,30}(?<!_)")
+# With the longest id of a run, the schemas of a replay have as many characters as Postgres keeps: 63.
+_REPLAY_ID = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,21}(?<!_)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +23,26 @@ class Names:
     Parameters
     ----------
     run_id:
-        Empty for the live run; otherwise a lower-case identifier of at most 31 characters. Two runs share the source
-        topic and nothing else, so neither can add to totals whose state belongs to the other.
+        Empty for the live run; otherwise a lower-case identifier of at most 31 characters, or what `replay` returns.
+        Two runs share the source topic and nothing else, so neither can add to totals whose state belongs to the other.
     """
 
     run_id: str = ""
 
     def __post_init__(self) -> None:
-        if self.run_id and not _RUN_ID.fullmatch(self.run_id):
+        run, _, replay = self.run_id.partition(_REPLAY)
+        if replay and _REPLAY_ID.fullmatch(replay) and _RUN_ID.fullmatch(run):
+            return
+        if self.run_id and (not _RUN_ID.fullmatch(self.run_id) or self.run_id == _LIVE):
             raise UsageError(
-                f"run id {self.run_id!r} is not a lower-case identifier of at most 31 characters.",
-                "use letters a-z, digits and _, beginning with a letter.",
+                f"run id {self.run_id!r} is not a lower-case identifier of at most 31 characters, or is `{_LIVE}`.",
+                "use a to z, digits and single _ between them, a to z first.",
             )
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether these are the names of a replay."""
+        return _REPLAY in self.run_id
 
     def _topic(self, base: str) -> str:
         return f"{base}.{self.run_id}" if self.run_id else base
@@ -79,8 +93,19 @@ class Names:
         return self._topic("usage.corrections")
 
     def replay(self, replay_id: str) -> str:
-        """Run id of a replay of this run."""
-        return f"{self.run_id}_{replay_id}" if self.run_id else replay_id
+        """Run id of a replay of this run.
+
+        Raises
+        ------
+        UsageError
+            The id is not a lower-case identifier of at most 22 characters.
+        """
+        if not _REPLAY_ID.fullmatch(replay_id):
+            raise UsageError(
+                f"replay id {replay_id!r} is not a lower-case identifier of at most 22 characters.",
+                "use a to z, digits and single _ between them, a to z first.",
+            )
+        return f"{self.run_id or _LIVE}{_REPLAY}{replay_id}"
 
     @property
     def redis_prefix(self) -> str:

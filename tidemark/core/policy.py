@@ -26,7 +26,7 @@ def policy_of(settings: Settings) -> DecodePolicy:
 
 def scope_of(replay: ReplaySettings) -> Scope | None:
     """The scope of a replay; None for a run that measures everything."""
-    tenants = frozenset(filter(None, replay.scope_tenants.split(";")))
+    tenants = frozenset(replay.scope_tenants)
     if not (replay.scope_from or replay.scope_to or tenants):
         return None
     return Scope(_ms(replay.scope_from), _ms(replay.scope_to), tenants)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
+from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 
 # Rows of each table that an overlay covers. A day belongs to it by its date: replays read two more days at each side,
@@ -84,11 +85,44 @@ def view_of(schema: str, relation: str, base: str, stack: Sequence[Overlay]) -> 
 
 
 def set_grace(connection: psycopg.Connection, names: Names, grace_s: int) -> None:
-    """Store the grace, by which the views know when an estimate becomes final; an equal value is not written."""
-    statement = sql.SQL(
-        "UPDATE {}.policy SET grace = make_interval(secs => %(grace)s) WHERE grace <> make_interval(secs => %(grace)s)"
-    )
-    connection.execute(statement.format(sql.Identifier(names.billing_schema)), {"grace": grace_s})
+    """Store the grace of a run that nothing counts yet, by which the views know when an estimate becomes final."""
+    statement = sql.SQL("UPDATE {}.policy SET grace = make_interval(secs => %s) WHERE NOT counted")
+    connection.execute(statement.format(sql.Identifier(names.billing_schema)), [grace_s])
+
+
+def count_by_grace(connection: psycopg.Connection, names: Names, grace_s: int) -> None:
+    """Store the grace that `meter` counts by from now on; nothing in a run without a ledger, as a replay."""
+    policy = _policy(connection, names)
+    if policy is not None:
+        statement = sql.SQL("UPDATE {}.policy SET grace = make_interval(secs => %s), counted = true")
+        connection.execute(statement.format(sql.Identifier(names.billing_schema)), [grace_s])
+
+
+def check_grace(connection: psycopg.Connection, names: Names, grace_s: int) -> None:
+    """Refuse a grace that is not the one that `meter` counts by.
+
+    Raises
+    ------
+    UsageError
+        Names both.
+    """
+    policy = _policy(connection, names)
+    if policy is not None and policy[1] and policy[0] != grace_s:
+        raise UsageError(
+            f"events.grace_s is {grace_s} here, and the job {names.job('meter')} counts by {policy[0]}: what is final "
+            "would be decided by the wrong one.",
+            f"set events.grace_s={policy[0]}, or `tidemark stop meter` and `tidemark submit meter` with the other one.",
+        )
+
+
+def _policy(connection: psycopg.Connection, names: Names) -> tuple[int, bool] | None:
+    """Seconds of grace and whether a job counts by them; None without a ledger."""
+    found = connection.execute("SELECT to_regclass(format('%%I.policy', %s::text))", [names.billing_schema]).fetchone()
+    if found is None or found[0] is None:
+        return None
+    statement = sql.SQL("SELECT extract(epoch FROM grace)::bigint, counted FROM {}.policy")
+    row: tuple[int, bool] | None = connection.execute(statement.format(sql.Identifier(names.billing_schema))).fetchone()
+    return row
 
 
 def _branch(relation: str, schema: str, overlay: Overlay | None, above: Sequence[Overlay]) -> sql.Composed:

@@ -1,12 +1,15 @@
-"""One POST to a receiver, and its response in a text without secrets."""
+"""One POST to a receiver within a total time, and its response in a text without secrets."""
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
 from dataclasses import dataclass
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from tidemark.delivery.bounded_session import Sockets, session
 from tidemark.delivery.message import Message
 
 # Of a body that says what is wrong, enough to see it.
@@ -26,33 +29,76 @@ class Response:
     excerpt: str = ""
 
 
-def post(session: requests.Session, message: Message, secret: str, timeout_s: float) -> Response:
-    """Send a message once; redirects are not followed.
+def post(message: Message, secret: str, timeout_s: float) -> Response:
+    """Send a message once, over a connection of its own; redirects are not followed.
 
     Parameters
     ----------
-    session, message:
-        Kept connections, and what is sent.
+    message:
+        What is sent.
     secret:
         Masked where the receiver repeats it.
     timeout_s:
-        Longest wait for a connection, and between two parts of a response.
+        Longest time of everything together: the look-up of the name, all addresses, the request and the response.
 
     Raises
     ------
     SendError
         There was no response.
     """
-    try:
-        with session.post(
-            message.url, data=message.body, headers=dict(message.headers), timeout=timeout_s, allow_redirects=False,
-            stream=True,
-        ) as response:  # fmt: skip
+    attempt = _Attempt(message, secret, timeout_s)
+    thread = threading.Thread(target=attempt.run, name="post", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return attempt.response()
+
+
+class _Attempt:
+    """What a thread of its own does, because nothing else can leave the look-up of a name."""
+
+    def __init__(self, message: Message, secret: str, timeout_s: float) -> None:
+        self._message = message
+        self._secret = secret
+        self._timeout_s = timeout_s
+        self._sockets = Sockets()
+        self._result: Response | BaseException | None = None
+
+    def run(self) -> None:
+        """Send, and keep the response or the error."""
+        try:
+            self._result = self._post()
+        except BaseException as error:  # noqa: BLE001  raised again by `response`, in the thread that waits
+            self._result = error
+        finally:
+            self._sockets.close()
+
+    def response(self) -> Response:
+        """The response, if it has come; else the thread is left, and its connections end."""
+        result = self._result
+        if result is None or isinstance(result, requests.Timeout):
+            self._sockets.cut()
+            raise SendError(f"{self._message.host}: no response within {self._timeout_s:g} s")
+        if isinstance(result, Response):
+            return result
+        if isinstance(result, requests.RequestException | HTTPError | ValueError | OSError):
+            # The text of these errors holds the address, and with it the secret of some receivers.
+            raise SendError(f"{self._message.host}: {type(result).__name__}") from None
+        raise result
+
+    def _post(self) -> Response:
+        message = self._message
+        with (
+            closing(session(self._sockets)) as made,
+            # By itself each address ends after this long, and each read: a thread that was left ends too.
+            made.post(
+                message.url, data=message.body, headers=dict(message.headers), timeout=self._timeout_s,
+                allow_redirects=False, stream=True,
+            ) as response,
+        ):  # fmt: skip
             excerpt = b"" if response.ok else response.raw.read(EXCERPT_BYTES, decode_content=True)
-            return Response(response.status_code, response.headers.get("Retry-After", ""), _shown(excerpt, secret))
-    except (requests.RequestException, HTTPError, ValueError, OSError) as error:
-        # The text of these errors holds the address, and with it the secret of some receivers.
-        raise SendError(f"{message.host}: {type(error).__name__}") from None
+            return Response(
+                response.status_code, response.headers.get("Retry-After", ""), _shown(excerpt, self._secret)
+            )
 
 
 def _shown(excerpt: bytes, secret: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
-import requests
 
 from tidemark.catalog.policy import read_policy
-from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
+from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.delivery import store
@@ -24,24 +24,28 @@ log = logger("deliver")
 
 # Pause when no notification is due.
 POLL_S = 1.0
+# A lease outlives its attempt by what Postgres may take to record the outcome, also in a second try.
+LEASE_MARGIN = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An attempt that was made, and what became of it."""
+    """An attempt that was made, and what became of it; `recorded`: unless its lease had ended, and another is made."""
 
     notification_id: str
     receiver: str
     attempt: int
     outcome: Outcome
+    recorded: bool = True
 
 
 class DeliveryWorker:
     """Sends notifications of a run one after the other; any number of workers may run at once.
 
-    A notification is locked while it is sent, and what became of it is stored in the same transaction. A worker that
-    dies between the two leaves it due: it is sent again with the same `Idempotency-Key` (PagerDuty: the same dedup_key,
-    Alertmanager: the same labels). A Slack message may then be seen twice.
+    A notification is leased in one transaction, sent outside of any, and what became of it is recorded in a second one.
+    A worker that dies between the two leaves it due: when the lease has ended it is sent again with the same
+    `Idempotency-Key` (PagerDuty: the same dedup_key, Alertmanager: the same labels). A Slack message may then be seen
+    twice.
 
     Parameters
     ----------
@@ -55,7 +59,8 @@ class DeliveryWorker:
         self._settings = settings
         self._environment = os.environ if environment is None else environment
         self._database = Database(settings.postgres, "deliver", settings.names.usage_schema)
-        self._session = requests.Session()
+        # What became of an attempt and could not be recorded.
+        self._unrecorded: tuple[store.Due, Outcome] | None = None
 
     def step(self) -> Sent | None:
         """Make one attempt; None where nothing is due.
@@ -63,35 +68,48 @@ class DeliveryWorker:
         Raises
         ------
         UnavailableError
-            Postgres cannot be reached; what was sent meanwhile is sent again.
+            Postgres cannot be reached; the outcome of what was sent is recorded by the next step, or the attempt is
+            made again when its lease has ended.
         TidemarkError
             The database has no tables.
         """
-        # A connection and a response may each take the time-out, beside what Postgres takes.
-        return self._database.run(self._attempt, 2 * self._settings.delivery.timeout_ms + STATEMENT_TIMEOUT_MS)
+        # Step 1: record what an earlier step could not.
+        if self._unrecorded is not None:
+            return self._record(*self._unrecorded)
+        # Step 2: lease what is due, and read who gets it, as the policy describes it now.
+        taken = self._database.run(self._take)
+        if taken is None:
+            return None
+        due, policy_body = taken
+        # Step 3: send it, while nothing in the database is held.
+        attempt = Attempt(due.notification_id, due.attempt, self._settings.delivery.attempts)
+        outcome = self._outcome(due, policy_body, attempt)
+        # Step 4: record the outcome; the lease ends with it.
+        self._unrecorded = due, outcome
+        return self._record(due, outcome)
 
     def close(self) -> None:
         """Give all connections back."""
-        self._session.close()
         self._database.close()
 
-    def _attempt(self, connection: psycopg.Connection) -> Sent | None:
+    def _take(self, connection: psycopg.Connection) -> tuple[store.Due, Mapping[str, Any] | None] | None:
+        lease_for = timedelta(milliseconds=self._settings.delivery.timeout_ms) + LEASE_MARGIN
         with connection.transaction():
-            # Step 1: lock what is due.
-            due = store.take(connection, self._settings.names.usage_schema)
-            if due is None:
-                return None
-            attempt = Attempt(due.notification_id, due.attempts + 1, self._settings.delivery.attempts)
-            # Step 2: send it to the receiver, as the policy describes it now.
-            outcome = self._outcome(connection, due, attempt)
-            # Step 3: store the outcome; the lock ends with the transaction.
-            store.record_outcome(connection, due, outcome)
-        return Sent(due.notification_id, due.receiver, attempt.number, outcome)
+            due = store.take(connection, self._settings.names.usage_schema, lease_for)
+            return None if due is None else (due, _policy_body(connection, due.receiver, datetime.now(UTC)))
 
-    def _outcome(self, connection: psycopg.Connection, due: store.Due, attempt: Attempt) -> Outcome:
+    def _record(self, due: store.Due, outcome: Outcome) -> Sent:
+        recorded = self._database.run(lambda connection: store.record_outcome(connection, due, outcome))
+        self._unrecorded = None
+        return Sent(due.notification_id, due.receiver, due.attempt, outcome, recorded)
+
+    def _outcome(self, due: store.Due, policy_body: Mapping[str, Any] | None, attempt: Attempt) -> Outcome:
+        if attempt.number > attempt.limit:
+            # The last attempt ended with its worker, or fewer are allowed now.
+            return Dead(f"given up after {attempt.number - 1} attempts: {due.last_error or 'no outcome was recorded'}")
         now = datetime.now(UTC)
         try:
-            receiver = _receiver(connection, due.receiver, now)
+            receiver = _receiver(due.receiver, policy_body)
             secret = secret_of(receiver, self._environment)
         except ReceiverError as error:
             return of_failure(attempt, str(error))
@@ -103,7 +121,7 @@ class DeliveryWorker:
 
     def _sent(self, message: Message, secret: str, attempt: Attempt) -> Outcome:
         try:
-            response = post(self._session, message, secret, self._settings.delivery.timeout_ms / 1_000)
+            response = post(message, secret, self._settings.delivery.timeout_ms / 1_000)
         except SendError as error:
             return of_failure(attempt, str(error))
         return of_response(attempt, response.status, response.retry_after, response.excerpt, datetime.now(UTC))
@@ -126,7 +144,9 @@ def _report(sent: Sent | None, failing: bool) -> None:
             log("recovered")
         return
     shown = {"notification": sent.notification_id, "receiver": sent.receiver, "attempt": sent.attempt}
-    if isinstance(sent.outcome, Delivered):
+    if not sent.recorded:
+        log("lease ended", level="warning", **shown)
+    elif isinstance(sent.outcome, Delivered):
         log("delivered", **shown)
     elif isinstance(sent.outcome, Dead):
         log("dead", **shown, error=sent.outcome.error)
@@ -134,9 +154,12 @@ def _report(sent: Sent | None, failing: bool) -> None:
         log("later", **shown, error=sent.outcome.error, pause_s=round(sent.outcome.pause.total_seconds(), 1))
 
 
-def _receiver(connection: psycopg.Connection, name: str, now: datetime) -> Receiver:
+def _policy_body(connection: psycopg.Connection, name: str, now: datetime) -> Mapping[str, Any] | None:
     rows = read_policy(connection, now)
-    body = next((row.body for row in rows if row.kind == "receiver" and row.name == name), None)
+    return next((row.body for row in rows if row.kind == "receiver" and row.name == name), None)
+
+
+def _receiver(name: str, body: Mapping[str, Any] | None) -> Receiver:
     if body is None:
         raise ReceiverError(f"receiver {name} is not in the alert policy; put it there: `tidemark catalog apply`.")
     return receiver_of(name, body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from tidemark.core import redis
 from tidemark.core.errors import UnavailableError
@@ -18,52 +19,32 @@ from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
-from tidemark_client.keys import marker_key
+from tidemark.live.stored_totals import FIRST, PAGE_KEYS, Key, StoredTotals
+from tidemark_client.keys import marker_key, rebuilding_key
 from udfs.limits.cache import LimitCache
 from udfs.limits.store import PostgresLimitSource
 from udfs.limits.timeline import stretch_at
 from udfs.live.counters import REFUSED, WRITTEN, LiveTotal, limit_status_of, queue
+from udfs.values import EPOCH
 
 log = logger("live")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
 PIPELINE_ROWS = 1_000
+# A refresh gives way after this long, so that a stop waits for none; more is done at once.
+STEP_S = 5.0
+# Versions that are remembered from one pass to the next.
+KEPT_VERSIONS = 100_000
 
-# Over all dims, the latest period of each counter that was touched; all of them when `since` is null. A unique meter is
-# the number of its values, of which each is a part; other parts than the plain one have no live counter.
-_TOTALS = """
-WITH touched AS (
-    SELECT DISTINCT tenant_id, customer_id, meter
-    FROM {schema}.usage_period
-    WHERE %(since)s::timestamptz IS NULL OR updated_at >= %(since)s
-), periods AS (
-    SELECT p.*,
-           rank() OVER (PARTITION BY tenant_id, customer_id, meter ORDER BY period_start DESC) AS age
-    FROM {schema}.usage_period p
-    JOIN touched USING (tenant_id, customer_id, meter)
-    WHERE part = '' OR part LIKE 'u%%'
-)
-SELECT tenant_id, customer_id, meter,
-       (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM min(period_end)) * 1000)::bigint,
-       coalesce(sum(n) FILTER (WHERE part = ''), count(DISTINCT part))::bigint,
-       coalesce(sum(samples) FILTER (WHERE part = ''), count(DISTINCT part))::bigint,
-       coalesce(sum(total) FILTER (WHERE part = ''), count(DISTINCT part)),
-       min(lo) FILTER (WHERE part = ''), max(hi) FILTER (WHERE part = ''), max(latest COLLATE "C")
-FROM periods
-WHERE age = 1
-GROUP BY tenant_id, customer_id, meter, period_start
-"""
-
-Key = tuple[str, str, str]
 Version = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What one refresh did; `read` counters were compared, `refused` ones were already as new in Redis.
+    """What a refresh did; `read` counters were compared, `refused` ones were already as new in Redis.
 
-    `switched`: another version became active for readers.
+    `switched`: another version became active for readers. `more`: it took long, and the next one goes on with it.
     """
 
     full: bool
@@ -72,6 +53,34 @@ class Refresh:
     refused: int
     failed: int
     switched: bool = False
+    more: bool = False
+
+
+@dataclass(slots=True)
+class Pass:
+    """A refresh of all that there is to write, and how far it has come.
+
+    Parameters
+    ----------
+    full:
+        Whether all counters are written, in the order of their keys; otherwise those that were written to since the
+        last pass, in the order of time.
+    run_id:
+        Process of Redis that it writes to.
+    until:
+        Clock of the database when it began; what is written later is the next one's.
+    after, since:
+        What is behind it: keys up to this one, and instants.
+    versions:
+        What it has written, at most KEPT_VERSIONS.
+    """
+
+    full: bool
+    run_id: str
+    until: datetime
+    after: Key = FIRST
+    since: datetime = EPOCH
+    versions: dict[Key, Version] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -81,15 +90,18 @@ class Progress:
     Parameters
     ----------
     cursor:
-        Clock of the database before the last refresh that succeeded; None before the first.
+        Clock of the database at the begin of the last pass that ended; None before the first.
     pushed:
-        Versions (period start, n, revision of the limits) written by that refresh, to leave out of the next one, whose
+        Versions (period start, n, revision of the limits) written by that pass, to leave out of the next one, whose
         range overlaps.
+    current:
+        The pass that has begun and not ended.
 
     """
 
     cursor: datetime | None = None
     pushed: Mapping[Key, Version] = field(default_factory=dict)
+    current: Pass | None = None
 
 
 def since(progress: Progress, *, redis_has_data: bool) -> datetime | None:
@@ -116,55 +128,61 @@ def key_of(total: LiveTotal) -> Key:
 
 
 class CounterSync:
-    """Refreshes Redis from `usage_period`; one Postgres and one Redis connection, made again after each failure."""
+    """Refreshes Redis from `usage_period`; one Postgres and one Redis connection, made again after each failure.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    settings:
+        Services and run.
+    clock:
+        Seconds that only grow.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._clock = clock
         self._progress = Progress()
         self._redis = redis.client(settings.redis)
         self._database = Database(settings.postgres, "live")
         self._marker = marker_key(settings.names.redis_prefix)
+        self._rebuilding = rebuilding_key(settings.names.redis_prefix)
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
-        self._limits = LimitCache(source, source, refresh_s=0, cache_size=10_000_000)
-        self._totals = sql.SQL(_TOTALS).format(schema=sql.Identifier(settings.names.usage_schema))
+        self._limits = LimitCache(source, source, refresh_s=0, cache_size=PAGE_KEYS)
+        self._totals = StoredTotals(settings.names.usage_schema)
 
     def refresh(self) -> Refresh:
         """Write what was touched since the last refresh; everything, the first time and after Redis lost its data.
 
-        Each total is written with its limit status, so that a cap is known again without waiting for the job.
+        It ends after STEP_S, and the next one goes on where it was, also after a failure. Each total is written with
+        its limit status, so that a cap is known again without waiting for the job.
 
         Raises
         ------
         UnavailableError
-            Redis or Postgres is unreachable; the next refresh starts where this one did.
+            Redis or Postgres is unreachable; the next refresh goes on where this one was.
         TidemarkError
             Redis refuses a command, or the database has no tables.
 
         """
         # Step 1: which Redis is this, and does it still have what was written?
-        run_id, marker = self._in_redis(self._identity)
-        written_since = since(self._progress, redis_has_data=marker == run_id)
-        full = written_since is None
-        if full and marker is not None:
-            # An old snapshot still has the marker of a whole one: readers must not trust it meanwhile.
-            self._in_redis(lambda: self._redis.delete(self._marker))
+        current = self._progress.current = self._going_on()
         # The active version, before the marker says that all is there: readers must not mix versions.
         switched = self._database.run(self._sync_active_version)
-        # Step 2: totals, and the clock they are later than.
-        cursor, totals = self._database.run(lambda connection: self._read(connection, written_since))
-        with_status = self._with_status(totals)
-        rows, versions = plan(with_status, {} if full else self._progress.pushed)
-        # Step 3: write; the marker last, so that an interrupted full refresh is repeated in full.
-        results = self._in_redis(lambda: self._push(rows))
-        failed = [result for result in results if result not in {WRITTEN, REFUSED}]
-        if full and any(total.limit_status is None for total in with_status):
-            raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
-        if full:
-            self._in_redis(lambda: self._redis.set(self._marker, run_id))
-        # Step 4: only now is it done.
-        self._progress = Progress(cursor, versions)
-        return Refresh(full, len(totals), results.count(WRITTEN), results.count(REFUSED), len(failed), switched)
+        # Step 2: part after part; each is done when it is written.
+        read, counts, more = 0, Counter[Any](), True
+        until = self._clock() + STEP_S
+        while more:
+            more, totals, results = self._advance()
+            read += len(totals)
+            counts.update(results)
+            if self._clock() >= until:
+                break
+        # Step 3: behind the last one the pass is done.
+        if not more:
+            self._finish(current)
+        written, refused = counts[WRITTEN], counts[REFUSED]
+        return Refresh(current.full, read, written, refused, counts.total() - written - refused, switched, more)
 
     def close(self) -> None:
         """Give both connections back."""
@@ -172,22 +190,71 @@ class CounterSync:
         self._limit_source.close()
         self._database.close()
 
-    def _identity(self) -> tuple[str, str | None]:
+    def _going_on(self) -> Pass:
+        """The pass that has begun, or another one where there is none, or Redis has lost what was written."""
+        run_id, marker, rebuilding = self._in_redis(self._identity)
+        current = self._progress.current
+        if current is not None and current.run_id == run_id == (rebuilding if current.full else marker):
+            return current
+        begun: datetime = self._database.run(lambda connection: connection.execute("SELECT now()").fetchall()[0][0])
+        written_since = since(self._progress, redis_has_data=marker == run_id)
+        if written_since is not None:
+            return Pass(False, run_id, begun, since=written_since)
+
+        def begin() -> None:
+            # An old snapshot still has the marker of a whole one: readers must not trust it meanwhile.
+            self._redis.delete(self._marker)
+            self._redis.set(self._rebuilding, run_id)
+
+        self._in_redis(begin)
+        return Pass(True, run_id, begun)
+
+    def _identity(self) -> tuple[str, str | None, str | None]:
         # The run id changes with every start: a Redis that came back with an old snapshot still has a marker, of the
         # process that wrote it.
-        run_id: Any = self._redis.info("server")
-        marker: Any = self._redis.get(self._marker)
-        return str(run_id["run_id"]), marker
+        info: Any = self._redis.info("server")
+        marks: Any = self._redis.mget(self._marker, self._rebuilding)
+        return str(info["run_id"]), *marks
+
+    def _advance(self) -> tuple[bool, list[LiveTotal], list[Any]]:
+        """Write the next part of the pass: whether there is more, its totals, and the results of those written."""
+        current = self._progress.current
+        if current is None:
+            raise RuntimeError("no pass has begun")
+        more, totals, behind = self._database.run(lambda connection: self._part(connection, current))
+        rows = self._to_write(current, totals)
+        results: list[Any] = self._in_redis(lambda: self._push(rows))
+        self._progress.current = behind
+        return more, totals, results
+
+    def _part(self, connection: psycopg.Connection, current: Pass) -> tuple[bool, list[LiveTotal], Pass]:
+        """Whether there is more, the totals of the next part of a pass, and the pass behind it."""
+        if current.full:
+            last, totals = self._totals.page(connection, current.after)
+            return last is not None, totals, current if last is None else replace(current, after=last)
+        end, totals = self._totals.written(connection, current.since, current.until)
+        return end < current.until, totals, replace(current, since=end)
+
+    def _to_write(self, current: Pass, totals: Sequence[LiveTotal]) -> list[LiveTotal]:
+        with_status = self._with_status(totals)
+        if current.full and any(total.limit_status is None for total in with_status):
+            raise UnavailableError("limits cannot be read: counters are back without them.", "see the log of Postgres.")
+        before = ChainMap(current.versions, {} if current.full else dict(self._progress.pushed))
+        rows, versions = plan(with_status, before)
+        if len(current.versions) + len(versions) <= KEPT_VERSIONS:
+            current.versions.update(versions)
+        return rows
+
+    def _finish(self, current: Pass) -> None:
+        if current.full:
+            # The marker last, so that an interrupted pass over all is never taken for a whole one.
+            self._in_redis(lambda: self._redis.set(self._marker, current.run_id))
+            self._in_redis(lambda: self._redis.delete(self._rebuilding))
+        self._progress = Progress(current.until, current.versions)
 
     def _sync_active_version(self, connection: psycopg.Connection) -> bool:
         switched: bool = self._in_redis(lambda: active_version.sync(connection, self._redis, self._settings.names))
         return switched
-
-    def _read(self, connection: psycopg.Connection, written_since: datetime | None) -> tuple[datetime, list[LiveTotal]]:
-        with connection.transaction():
-            cursor: datetime = connection.execute("SELECT now()").fetchall()[0][0]
-            rows = connection.execute(self._totals, {"since": written_since}).fetchall()
-        return cursor, [live_total(row) for row in rows]
 
     def _with_status(self, totals: Sequence[LiveTotal]) -> list[LiveTotal]:
         now_ms = int(datetime.now(UTC).timestamp() * 1_000)
@@ -221,30 +288,29 @@ class CounterSync:
 
 
 def refresh(settings: Settings) -> Refresh:
-    """One full refresh."""
+    """One full refresh, to its end."""
     with closing(CounterSync(settings)) as counter_sync:
-        return counter_sync.refresh()
+        parts = [counter_sync.refresh()]
+        while parts[-1].more:
+            parts.append(counter_sync.refresh())
+    return Refresh(
+        parts[0].full,
+        read=sum(part.read for part in parts),
+        written=sum(part.written for part in parts),
+        refused=sum(part.refused for part in parts),
+        failed=sum(part.failed for part in parts),
+        switched=any(part.switched for part in parts),
+    )
 
 
 def service(settings: Settings) -> Service[CounterSync, Refresh]:
     """Refreshes every `live.refresh_s`."""
     every_s = settings.live.refresh_s
-    return Service("counters", every_s, lambda: CounterSync(settings), CounterSync.refresh, log, _report)
+    return Service("counters", every_s, lambda: CounterSync(settings), CounterSync.refresh, log, _report,
+                   again=lambda done: done.more)  # fmt: skip
 
 
 def _report(done: Refresh, failing: bool) -> None:
     if failing or done.full or done.written or done.failed or done.switched:
         figures = {"read": done.read, "written": done.written, "failed": done.failed}
         log("refreshed", full=done.full, **figures, switched=done.switched)
-
-
-def live_total(row: Sequence[Any]) -> LiveTotal:
-    """A row of the stored totals as a live one."""
-    tenant, customer, meter, start_ms, end_ms, n, samples, total, lo, hi, latest = row
-    figures = (plain(total), plain(lo), plain(hi), latest or "")
-    return LiveTotal(tenant, customer, meter, start_ms, end_ms, n, samples, *figures)
-
-
-def plain(value: Decimal | None) -> str:
-    """Decimal as text without an exponent, all digits kept; empty for None."""
-    return "" if value is None else format(value, "f")

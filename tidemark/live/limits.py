@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from tidemark.core import redis
 from tidemark.core.errors import TidemarkError, UnavailableError
@@ -23,6 +23,8 @@ from tidemark.core.kafka import Sender
 from tidemark.core.postgres import STATEMENT_TIMEOUT_MS, Database, translated, unavailable
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
+from tidemark.live.open_counters import PAGE_ROWS, Counter, OpenCounters, Place
+from tidemark.live.stored_totals import Key
 from tidemark_client.keys import counter_key, limits_key
 from udfs.calendars.calendar import CalendarError, NoPeriodError
 from udfs.catalog.cache import Catalog, CatalogUnavailable
@@ -46,45 +48,48 @@ COMPARE_AGAIN_S = 60.0
 SEND_STALL_S = 10.0
 # The heartbeat's period: it never ends.
 _FOR_EVER_MS = 4_102_444_800_000
-_OPEN = """
-SELECT DISTINCT ON (tenant_id, customer_id, meter)
-       tenant_id, customer_id, meter,
-       (extract(epoch FROM period_start) * 1000)::bigint, (extract(epoch FROM period_end) * 1000)::bigint
-FROM {schema}.usage_period
-WHERE period_end > now() AND period_start <= now() AND (part = '' OR part LIKE 'u%%')
-ORDER BY tenant_id, customer_id, meter, period_start DESC, period_end
-"""
-# Customers with limits of their own or of a plan: they have a counter before they use anything.
-_NAMED = """
-SELECT tenant_id, scope_id FROM {catalog}.usage_limit
-WHERE scope = 'customer' AND valid_from <= now() AND valid_to > now()
-UNION
-SELECT c.tenant_id, c.customer_id
-FROM {catalog}.customer c
-JOIN {catalog}.usage_limit l ON l.tenant_id = c.tenant_id AND l.scope = 'plan' AND l.scope_id = c.plan
-WHERE c.valid_from <= now() AND c.valid_to > now() AND l.valid_from <= now() AND l.valid_to > now()
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """A counter of the running period; `used`: it has usage already."""
-
-    tenant: str
-    customer: str
-    meter: str
-    start_ms: int
-    end_ms: int
-    used: bool
+_BEFORE_ALL: Pair = ("", "")
+# A pass gives way after this long, so that a stop waits for none; it goes on at once.
+STEP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What one pass did: re-evaluations requested, counters without usage written, and whether all were compared."""
+    """What was done: re-evaluations requested, counters without usage written, and whether any were compared.
+
+    `more`: the pass over all of them took long, and goes on.
+    """
 
     requested: int
     seeded: int
     full: bool
+    more: bool = False
+
+
+@dataclass(slots=True)
+class Pass:
+    """A comparison of all counters, and how far it has come.
+
+    Parameters
+    ----------
+    began, revision:
+        Clock of the database, and revision of the limits, at its beginning.
+    next_change_ms:
+        First begin or end of a version after it, of all that were compared.
+    after:
+        What is behind it: counters of running periods up to here; None before the first.
+    named:
+        Customers up to this one, once the counters are done.
+    differing:
+        How many differed.
+    """
+
+    began: datetime
+    revision: int
+    next_change_ms: int
+    after: Place | None = None
+    named: Pair | None = None
+    differing: int = 0
 
 
 class Requests:
@@ -154,28 +159,38 @@ class LimitSync:
         Services and run.
     clock_ms:
         Epoch milliseconds.
+    clock:
+        Seconds that only grow.
     """
 
-    def __init__(self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self, settings: Settings, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._clock_ms = clock_ms
+        self._clock = clock
         source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
-        self.limits = LimitCache(source, source, refresh_s=0, cache_size=10_000_000)
+        self.limits = LimitCache(source, source, refresh_s=0, cache_size=PAGE_ROWS)
         self._source = source
         self._catalog_source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
-        self._catalog = Catalog(self._catalog_source, 1, 10_000_000)
+        self._catalog = Catalog(self._catalog_source, 1, PAGE_ROWS)
         self._redis = redis.client(settings.redis)
         self._database = Database(settings.postgres, "limits")
+        self._open = OpenCounters(settings.names.usage_schema, settings.catalog.schema_name)
         self._requests = Requests(settings)
+        self._pass: Pass | None = None
         self._due_ms = 0
 
     def run_once(self) -> PollResult:
         """When limits may have changed, write defaults and unused counters, and send requests for the others.
 
+        It ends after STEP_S, and the next one goes on where it was, also after a failure.
+
         Raises
         ------
         UnavailableError
-            A service is unreachable; the next pass starts anew.
+            A service is unreachable.
 
         """
         with redis.translated(self._settings.redis, self._redis), self._translated():
@@ -186,19 +201,19 @@ class LimitSync:
                     "the limits of the catalog could not be read from Postgres yet.",
                     "check postgres.url and the database; the next pass tries again.",
                 )
-            now_ms = self._clock_ms()
-            due = changed or now_ms >= self._due_ms
-            differing: list[Counter] = self._differing(now_ms) if due else []
-            requests = [_request(counter, now_ms) for counter in differing if counter.used]
-            seeds = [counter for counter in differing if not counter.used]
-            self._seed(seeds, now_ms)
-            self._requests.send(requests)
-        if due:
-            # What differs now is compared again at once; else at the start of the next version, or after a while.
-            self._due_ms = (
-                now_ms if differing else min(now_ms + int(COMPARE_AGAIN_S * 1_000), self.limits.next_change(now_ms))
-            )
-        return PollResult(len(requests), len(seeds), due)
+            if changed:
+                self._due_ms = 0
+            if self._pass is None and self._clock_ms() < self._due_ms:
+                return PollResult(0, 0, full=False)
+            self._pass = current = self._pass or self._begun()
+            requested, seeded, more, until = 0, 0, True, self._clock() + STEP_S
+            while more and self._clock() < until:
+                differing, more = self._part(current)
+                requested += sum(counter.used for counter in differing)
+                seeded += sum(not counter.used for counter in differing)
+            if not more:
+                self._finish(current)
+        return PollResult(requested, seeded, full=True, more=more)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -206,15 +221,50 @@ class LimitSync:
         self._redis.close()
         self._requests.close()
 
-    def _differing(self, now_ms: int) -> list[Counter]:
-        """Counters that the job has not compared with the limit that holds now: `watched` in Redis is another."""
-        used, named = self._read()
-        pairs = {(counter.tenant, counter.customer) for counter in used} | set(named)
+    def _begun(self) -> Pass:
+        now_ms = self._clock_ms()
+        self._write_defaults(now_ms)
+        began: datetime = self._database.run(lambda connection: connection.execute("SELECT now()").fetchall()[0][0])
+        return Pass(began, self.limits.revision, self.limits.next_change(now_ms))
+
+    def _finish(self, current: Pass) -> None:
+        self._pass = None
+        # What differs now is compared again at once, and so is a change meanwhile; else at the start of the next
+        # version, or after a while.
+        now_ms = self._clock_ms()
+        at_once = current.differing or current.revision != self.limits.revision
+        self._due_ms = now_ms if at_once else min(now_ms + int(COMPARE_AGAIN_S * 1_000), current.next_change_ms)
+
+    def _part(self, current: Pass) -> tuple[list[Counter], bool]:
+        """What differs in the next part of a pass, and whether there is more; requests are sent, seeds written."""
+        now_ms = self._clock_ms()
+        counters, after, named = self._next(current, now_ms)
+        differing = self._differing(counters, now_ms)
+        self._seed([counter for counter in differing if not counter.used], now_ms)
+        self._requests.send([_request(counter, now_ms) for counter in differing if counter.used])
+        current.next_change_ms = min(current.next_change_ms, self.limits.next_change(now_ms))
+        current.differing += len(differing)
+        # Only now is it done.
+        more = after is not None or (named is not None and named != current.named)
+        current.after, current.named = after, named
+        return differing, more
+
+    def _next(self, current: Pass, now_ms: int) -> tuple[list[Counter], Place | None, Pair | None]:
+        """Counters of the next part, whose limits are looked up, and what is behind it then."""
+        if current.named is None:
+            after, counters = self._database.run(lambda db: self._open.page(db, current.began, current.after))
+            self.limits.prefetch({(counter.tenant, counter.customer) for counter in counters})
+            return counters, after, None if after else _BEFORE_ALL
+        behind = current.named
+        pairs = self._database.run(lambda db: self._open.named(db, behind))
         self.limits.prefetch(pairs)
         self._catalog.refresh()
-        self._catalog.prefetch(named)
-        counters = [*used, *self._unused(used, named, now_ms)]
-        self._write_defaults(now_ms)
+        self._catalog.prefetch(pairs)
+        used = self._database.run(lambda db: self._open.used(db, pairs))
+        return [*self._unused(used, pairs, now_ms)], None, pairs[-1] if len(pairs) == PAGE_ROWS else behind
+
+    def _differing(self, counters: Sequence[Counter], now_ms: int) -> list[Counter]:
+        """Counters that the job has not compared with the limit that holds now: `watched` in Redis is another."""
         differing: list[Counter] = []
         for part in _chunks(counters):
             pipeline = self._redis.pipeline(transaction=False)
@@ -230,19 +280,7 @@ class LimitSync:
                     differing.append(counter)
         return differing
 
-    def _read(self) -> tuple[list[Counter], list[Pair]]:
-        schema = sql.Identifier(self._settings.names.usage_schema)
-        catalog = sql.Identifier(self._settings.catalog.schema_name)
-        statements = sql.SQL(_OPEN).format(schema=schema), sql.SQL(_NAMED).format(catalog=catalog)
-        rows, named = self._database.run(
-            lambda connection: [connection.execute(statement).fetchall() for statement in statements]
-        )
-        return [Counter(row[0], row[1], row[2], row[3], row[4], used=True) for row in rows], [
-            (row[0], row[1]) for row in named
-        ]
-
-    def _unused(self, used: Iterable[Counter], named: Iterable[Pair], now_ms: int) -> Iterator[Counter]:
-        known = {(counter.tenant, counter.customer, counter.meter) for counter in used}
+    def _unused(self, known: set[Key], named: Iterable[Pair], now_ms: int) -> Iterator[Counter]:
         for tenant, customer in named:
             for meter in self.limits.meters(tenant, customer):
                 if (tenant, customer, meter) in known:
@@ -310,9 +348,12 @@ def services(settings: Settings) -> list[Service[Any, Any]]:
     """The sync, which compares every `live.refresh_s`, and the heartbeat, sent as often."""
     every_s = settings.live.refresh_s
     return [
-        Service("limits", every_s, lambda: LimitSync(settings), LimitSync.run_once, log, _report),
+        Service(
+            "limits", every_s, lambda: LimitSync(settings), LimitSync.run_once, log, _report,
+            again=lambda result: result.more,
+        ),
         Service("heartbeat", every_s, lambda: Heartbeat(settings), Heartbeat.send, heartbeat_log, _report_heartbeat),
-    ]
+    ]  # fmt: skip
 
 
 def _report(result: PollResult, failing: bool) -> None:

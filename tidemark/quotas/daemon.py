@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -12,10 +14,11 @@ from typing import Any, TypeVar
 import psycopg
 
 from tidemark.core.kafka import Sender
-from tidemark.core.postgres import Database, run_once
+from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as quota_store
+from tidemark.quotas.look import Look
 from tidemark.quotas.rules import QUIET, Alarm, Decision, Key, Reading, decide
 from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored
 from udfs.alerts import pipeline as alerts
@@ -29,18 +32,26 @@ log = logger("quotas")
 OVERLAP = timedelta(seconds=60)
 # A broker restart takes about 10 s; what could not be sent by then is sent in the next pass.
 SEND_STALL_S = 20.0
+# A look gives way after this long, so that a stop waits for none; it goes on at once.
+STEP_S = 5.0
+# For a person who asks once, and can end it.
+CHECK_TIMEOUT_MS = 3_600_000
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What one pass did: alarms that started, grew and ended, and alerts that the brokers have."""
+    """What was done: alarms that started, grew and ended, and alerts that the brokers have.
+
+    `more`: there is so much to read that nothing was decided yet.
+    """
 
     begun: tuple[Alarm, ...]
     grown: tuple[Alarm, ...]
     ended: tuple[Alarm, ...]
     sent: int
+    more: bool = False
 
 
 class QuotaMonitor:
@@ -59,12 +70,15 @@ class QuotaMonitor:
         self._settings = settings
         self._quiet = quiet
         self._cursor: datetime | None = None
+        self._look: Look | None = None
         self._database = Database(
             settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS
         )
 
     def run_once(self) -> PollResult:
         """Read what was written since the last pass, store alarms that start or end, and announce them.
+
+        It ends after STEP_S; then the next one goes on reading where it was.
 
         Raises
         ------
@@ -74,9 +88,15 @@ class QuotaMonitor:
             The database has no tables, or another process monitors this run.
 
         """
-        # Step 1: read and decide in one transaction; an alarm that starts or ends is stored as not announced.
-        now, decision = self._database.run(self._decide)
-        self._cursor = now
+        # Step 1: read in parts; what was read stays read when a later part fails.
+        look = self._look = self._look or self._database.run(self._begin)
+        until = time.monotonic() + STEP_S
+        while self._database.run(look.advance):
+            if time.monotonic() >= until:
+                return PollResult((), (), (), 0, more=True)
+        # Decide in one transaction; an alarm that starts or ends is stored as not announced.
+        decision = self._database.run(lambda connection: self._decide(connection, look.readings))
+        self._cursor, self._look = look.now, None
         # Step 2: make the alerts of all that is stored and not announced, from before a crash too: the same row makes
         # the same alert, id included.
         waiting = self._database.run(quota_store.unannounced)
@@ -90,14 +110,17 @@ class QuotaMonitor:
         """Give the connection back, and with it the right to watch."""
         self._database.close()
 
-    def _decide(self, connection: psycopg.Connection) -> tuple[datetime, Decision]:
+    def _begin(self, connection: psycopg.Connection) -> Look:
+        now = quota_store.clock(connection)
+        return Look(now, self._since(now), self._quiet)
+
+    def _decide(self, connection: psycopg.Connection, readings: Sequence[Reading]) -> Decision:
         with connection.transaction():
             now = quota_store.clock(connection)
-            readings = quota_store.read(connection, self._since(now), self._quiet)
             alarms = quota_store.known(connection, now - kept_for(self._settings.events))
             decision = decide(readings, alarms, bounds(self._settings.quotas), now, self._quiet)
             quota_store.store(connection, decision, self._quiet)
-        return now, decision
+        return decision
 
     def _since(self, now: datetime) -> datetime:
         # A first pass goes back as far as usage may be late.
@@ -175,13 +198,16 @@ def check(settings: Settings) -> Check:
 
     """
 
-    def read(connection: psycopg.Connection) -> tuple[list[Reading], list[Alarm]]:
+    def read(connection: psycopg.Connection) -> tuple[Sequence[Reading], list[Alarm]]:
         now = quota_store.clock(connection)
-        readings = quota_store.read(connection, now - timedelta(seconds=settings.events.grace_s), QUIET)
-        return readings, [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
+        look = Look(now, now - timedelta(seconds=settings.events.grace_s), QUIET)
+        while look.advance(connection):
+            pass
+        return look.readings, [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
 
     schema = settings.names.usage_schema
-    readings, running = run_once(settings.postgres, "quotas", read, schema, timeout_ms=STATEMENT_TIMEOUT_MS)
+    with closing(Database(settings.postgres, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
+        readings, running = database.run(read, CHECK_TIMEOUT_MS)
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
     return Check(ranks(readings, bounds(settings.quotas)), tuple(running))
 
@@ -204,7 +230,10 @@ def ranks(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int = TO
 def service(settings: Settings) -> Service[QuotaMonitor, PollResult]:
     """Checks every `quotas.interval_s`."""
     every_s = settings.quotas.interval_s
-    return Service("quotas", every_s, lambda: QuotaMonitor(settings), QuotaMonitor.run_once, log, _report)
+    return Service(
+        "quotas", every_s, lambda: QuotaMonitor(settings), QuotaMonitor.run_once, log, _report,
+        again=lambda result: result.more,
+    )  # fmt: skip
 
 
 def _report(result: PollResult, failing: bool) -> None:
@@ -212,7 +241,7 @@ def _report(result: PollResult, failing: bool) -> None:
         for alarm in changed:
             hour = rfc3339(alarm.hour) if alarm.hour else ""
             log(event, tenant_id=alarm.tenant, rule=alarm.rule, value=alarm.value, bound=alarm.bound, hour=hour)
-    if failing or result.sent:
+    if (failing or result.sent) and not result.more:
         log("checked", grown=len(result.grown), sent=result.sent)
 
 

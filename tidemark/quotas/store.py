@@ -1,4 +1,4 @@
-"""Quotas in Postgres: hours written lately, open periods, and the alarms in `quota_alarm`."""
+"""Quotas in Postgres: the clock, and the alarms in `quota_alarm`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,13 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from tidemark.quotas.rules import Alarm, Decision, Reading
+from tidemark.quotas.rules import Alarm, Decision
 from udfs.alerts.event import Status
 from udfs.values import rfc3339
 
 STATEMENT_TIMEOUT_MS = 30_000
 TOP = 5
 
-_HOURS = "SELECT DISTINCT hour_start FROM usage_hour WHERE updated_at >= %s"
-# Hours are named, so that chunks and pages of all others are left out.
-_ACTIVITY = """
-SELECT tenant_id, hour_start, measurements, series
-FROM tenant_activity
-WHERE hour_start = ANY(%s) AND updated_at >= %s
-"""
-# A period is open until it ends, and as long as it is written to: history that is loaded, usage within grace.
-_UNIQUE = """
-WITH written AS (
-    SELECT DISTINCT tenant_id, customer_id, meter, period_start
-    FROM usage_period
-    WHERE updated_at >= now() - %(quiet)s AND part LIKE 'u%%' AND period_end <= now()
-), counted AS (
-    SELECT tenant_id FROM usage_period WHERE period_end > now() AND part LIKE 'u%%'
-    UNION ALL
-    SELECT p.tenant_id
-    FROM usage_period p
-    JOIN written USING (tenant_id, customer_id, meter, period_start)
-    WHERE p.part LIKE 'u%%' AND p.period_end <= now()
-)
-SELECT tenant_id, count(*) FROM counted GROUP BY tenant_id
-"""
 _TOP_VOLUME: LiteralString = """
 SELECT {column}, sum(n)::bigint FROM usage_hour
 WHERE tenant_id = %(tenant)s AND hour_start = %(hour)s AND part <> 'm'
@@ -92,17 +69,6 @@ def clock(connection: psycopg.Connection) -> datetime:
     """Time of the transaction: the one clock of all decisions."""
     now: datetime = connection.execute("SELECT now()").fetchall()[0][0]
     return now
-
-
-def read(connection: psycopg.Connection, since: datetime, quiet: timedelta) -> list[Reading]:
-    """Figures of the hours written since then, and unique values of all open periods."""
-    hours = [row[0] for row in connection.execute(_HOURS, [since])]
-    readings = []
-    for tenant, hour, measurements, series in connection.execute(_ACTIVITY, [hours, since]):
-        readings.append(Reading(tenant, "tenant_volume", measurements, hour))
-        readings.append(Reading(tenant, "tenant_series", series, hour))
-    counts = connection.execute(_UNIQUE, {"quiet": quiet})
-    return [*readings, *(Reading(tenant, "tenant_unique", count) for tenant, count in counts)]
 
 
 def known(connection: psycopg.Connection, since: datetime) -> list[Alarm]:

@@ -51,6 +51,10 @@ SELECT DISTINCT ON (name) name, id, finished_at, (outcome -> name ->> 'compared'
 FROM {schema}.reconcile_run, unnest(checked) AS name
 ORDER BY name, id DESC
 """
+_SEEN_BY = """
+SELECT min(finished_at) FROM {schema}.reconcile_run
+WHERE (offsets -> %(topic)s::text ->> %(partition)s::text)::bigint >= %(offset)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,20 @@ def last_runs(connection: psycopg.Connection, names: Names) -> dict[str, tuple[i
     """Number, end and count of comparisons of the last run of each check that had a result."""
     rows = connection.execute(_sql(_LAST, names)).fetchall()
     return {name: (number, at, compared or 0) for name, number, at, compared in rows}
+
+
+def seen_by(
+    connection: psycopg.Connection, names: Names, offsets: Mapping[str, Mapping[int, int]]
+) -> dict[str, dict[int, datetime]]:
+    """When the records before some offsets had been compared at the latest; what no run knows is absent."""
+    known: dict[str, dict[int, datetime]] = {}
+    for topic, partitions in offsets.items():
+        for partition, offset in partitions.items():
+            given = {"topic": topic, "partition": str(partition), "offset": offset}
+            at = connection.execute(_sql(_SEEN_BY, names), given).fetchall()[0][0]
+            if offset and at is not None:
+                known.setdefault(topic, {})[partition] = at
+    return known
 
 
 def record(connection: psycopg.Connection, names: Names, done: Done) -> tuple[int, datetime]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import msgspec
@@ -21,12 +21,15 @@ _ACCEPTED = """
 CREATE OR REPLACE TABLE accepted AS
 SELECT a.partition, a."offset", a.tenant_id, a.source, a.voids IS NULL AS original, coalesce(a.voids, a.event_id) AS id,
     coalesce(a.only_meter, '') AS part, v.declined,
-    a."offset" < coalesce(e."offset", 0) AND NOT v.declined AS applied
+    a."offset" < coalesce(e."offset", 0) AND NOT v.declined AS applied,
+    a."offset" >= coalesce(s."offset", 0) AS inside
 FROM amounted AS a
 JOIN outcomes AS v ON v.partition = a.partition AND v."offset" = a."offset" AND v.outcome IN ('counted', 'duplicate')
 LEFT JOIN edges AS e ON e.partition = a.partition
+LEFT JOIN starts AS s ON s.partition = a.partition
 """
-# Events, with the partitions of their copies. Events without an applied record may have been counted or not.
+# Events, with the partitions of their copies. Events without an applied record may have been counted or not. An event
+# that is there before the start was counted before it, so that behind it there are copies alone.
 _IDENTITIES = """
 CREATE OR REPLACE TABLE identities AS
 SELECT tenant_id, source, original, id, part,
@@ -34,19 +37,24 @@ SELECT tenant_id, source, original, id, part,
     bool_or(declined) AS declined
 FROM accepted
 GROUP BY tenant_id, source, original, id, part
+HAVING bool_and(inside)
 """
 _BY_PARTITION = """
 WITH least AS (
     SELECT partition, count(*) AS events FROM identities WHERE places = 1 AND applied GROUP BY partition
 ), most AS (
-    SELECT partition, count(*) AS records, count(DISTINCT (tenant_id, source, original, id, part)) AS events
-    FROM accepted
-    GROUP BY partition
+    SELECT a.partition, count(*) AS records,
+        count(DISTINCT (a.tenant_id, a.source, a.original, a.id, a.part)) FILTER (i.id IS NOT NULL) AS events
+    FROM accepted AS a
+    LEFT JOIN identities AS i USING (tenant_id, source, original, id, part)
+    WHERE a.inside
+    GROUP BY a.partition
 ), rejected AS (
     SELECT v.partition, count(*) AS records
     FROM outcomes AS v
     JOIN edges AS e ON e.partition = v.partition AND v."offset" < e."offset"
-    WHERE v.outcome NOT IN ('counted', 'duplicate')
+    LEFT JOIN starts AS s ON s.partition = v.partition
+    WHERE v.outcome NOT IN ('counted', 'duplicate') AND v."offset" >= coalesce(s."offset", 0)
     GROUP BY v.partition
 )
 SELECT partition, coalesce(m.records, 0), coalesce(l.events, 0), coalesce(m.events, 0), coalesce(r.records, 0)
@@ -62,6 +70,7 @@ WITH first AS (
     SELECT DISTINCT a.partition, a."offset", i.applied
     FROM accepted AS a
     JOIN identities AS i USING (tenant_id, source, original, id, part)
+    WHERE a.inside
 )
 SELECT count(*) FILTER (WHERE f.applied), count(*)
 FROM partial AS p
@@ -73,6 +82,8 @@ class _Delta(msgspec.Struct):
     events: int
     source_topic: str
     source_partition: int
+    first_offset: int
+    last_offset: int
 
 
 class _DeadLetter(msgspec.Struct):
@@ -87,55 +98,74 @@ _DELTAS, _DEAD_LETTERS = msgspec.json.Decoder(_Delta), msgspec.json.Decoder(_Dea
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """What the jobs counted: events in the deltas and whole dead letters, by source partition; partial dead letters."""
+    """What the jobs counted: events in the deltas and whole dead letters, by source partition; partial dead letters.
+
+    `across`: events of deltas that have some before the start and some behind it, of those counted.
+    """
 
     counted: Mapping[Place, int]
     dead: Mapping[Place, int]
     partial: int = 0
+    across: Mapping[Place, int] = field(default_factory=dict)
 
 
-def read_counts(settings: Settings, edges: Mapping[int, int]) -> JobCounts:
-    """Read deltas and dead letters as a `read_committed` consumer; only dead letters of records before the edges."""
+def read_counts(settings: Settings, edges: Mapping[int, int], starts: Mapping[int, int]) -> JobCounts:
+    """Read deltas and dead letters as a `read_committed` consumer: of records from the starts on.
+
+    Of dead letters only those of records before the edges. Both by the oracle's number of the partition.
+    """
     counted: Counter[Place] = Counter()
+    across: Counter[Place] = Counter()
     dead: Counter[Place] = Counter()
     partial = 0
     for record in dump(settings.kafka, settings.names.deltas):
         if record.value is not None:
             delta = _DELTAS.decode(record.value)
-            counted[Place(delta.source_topic, delta.source_partition)] += delta.events
+            place = Place(delta.source_topic, delta.source_partition)
+            start = starts.get(_number(settings, *place), 0)
+            if delta.last_offset >= start:
+                counted[place] += delta.events
+                across[place] += delta.events if delta.first_offset < start else 0
     for record in dump(settings.kafka, settings.names.dlq):
         if record.value is not None:
             dead_letter = _DEAD_LETTERS.decode(record.value)
+            number = _number(settings, dead_letter.topic, dead_letter.partition)
+            if dead_letter.offset < starts.get(number, 0):
+                continue
             if dead_letter.partial:
                 partial += 1
-            elif dead_letter.offset < edges.get(_number(settings, dead_letter.topic, dead_letter.partition), 0):
+            elif dead_letter.offset < edges.get(number, 0):
                 dead[Place(dead_letter.topic, dead_letter.partition)] += 1
-    return JobCounts(counted, dead, partial)
+    return JobCounts(counted, dead, partial, +across)
 
 
-def check(settings: Settings, oracle: Oracle, edges: Mapping[int, int], counts: JobCounts, gone: str) -> Outcome:
-    """Check the equation of every partition; the oracle must be created after `counts` was read.
-
-    `gone` names a topic that no longer has its first records; '' for none.
-    """
-    if gone:
-        return Outcome(not_checked=f"{gone}: records before it are gone, so the sums cannot match")
-    oracle.db.execute('CREATE OR REPLACE TABLE edges (partition INTEGER, "offset" BIGINT)')
-    if edges:
-        oracle.db.executemany("INSERT INTO edges VALUES (?, ?)", sorted(edges.items()))
+def check(
+    settings: Settings, oracle: Oracle, edges: Mapping[int, int], counts: JobCounts, starts: Mapping[int, int]
+) -> Outcome:
+    """Check the equation of every partition, from the starts on; the oracle must be created after `counts` was read."""
+    for table, offsets in (("edges", edges), ("starts", starts)):
+        oracle.db.execute(f'CREATE OR REPLACE TABLE {table} (partition INTEGER, "offset" BIGINT)')
+        if offsets:
+            oracle.db.executemany(f"INSERT INTO {table} VALUES (?, ?)", sorted(offsets.items()))
     oracle.db.execute(_ACCEPTED)
     oracle.db.execute(_IDENTITIES)
     recomputed = {
-        _place(settings, partition): Recomputed(accepted, least, most, rejected)
+        # Of a delta that lies across the start it is not known how many of its events are behind it.
+        place: Recomputed(accepted, least, most + counts.across.get(place, 0), rejected)
         for partition, accepted, least, most, rejected in oracle.db.execute(_BY_PARTITION).fetchall()
+        for place in (_place(settings, partition),)
     }
     least = oracle.number("SELECT count(*) FROM identities WHERE applied")
-    most = oracle.number("SELECT count(*) FROM identities")
+    most = oracle.number("SELECT count(*) FROM identities") + sum(counts.across.values())
     findings: list[Finding] = [
         *equation(recomputed, (least, most), counts.counted, counts.dead),
         *_partial(oracle, counts.partial),
     ]
-    return outcome_of(findings, len(recomputed), moving=most - least)
+    outcome = outcome_of(findings, len(recomputed), moving=most - least)
+    if not starts:
+        return outcome
+    note = "records before those that an earlier run had compared are left out: retention has removed some"
+    return replace(outcome, notes=[*outcome.notes, note])
 
 
 def _partial(oracle: Oracle, stated: int) -> list[Finding]:

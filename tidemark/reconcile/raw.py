@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from itertools import chain
@@ -44,17 +45,34 @@ class Source:
     ----------
     earliest:
         Earliest offset still available, by the oracle's number of the partition.
+    gone_by_ms:
+        When the records before that offset had arrived at the latest, by the same number, as far as an earlier run has
+        seen it.
     known_from_ms:
         Latest arrival of a first record whose predecessors are gone; None when nothing is gone.
     """
 
     earliest: Mapping[int, int]
+    gone_by_ms: Mapping[int, int] = field(default_factory=dict)
     known_from_ms: int | None = None
+    _left: set[int] = field(init=False)
 
-    def see(self, partition: int, offset: int, arrival_ms: int) -> None:
-        """Register a record."""
-        if offset == self.earliest.get(partition, 0) and offset > 0:
+    def __post_init__(self) -> None:
+        self._left = {partition for partition, offset in self.earliest.items() if offset > 0}
+
+    def see(self, partition: int, arrival_ms: int) -> None:
+        """Register a record; those of a partition come in its order.
+
+        The first one may lie behind the earliest offset: markers of transactions and aborted records have offsets too.
+        """
+        if partition in self._left:
+            self._left.remove(partition)
             self.known_from_ms = max(arrival_ms, self.known_from_ms or 0)
+
+    def finish(self, now_ms: int) -> None:
+        """Register that all records were seen: a partition without any has lost all that it ever had, up to now."""
+        for partition in self._left:
+            self.known_from_ms = max(self.gone_by_ms.get(partition, now_ms), self.known_from_ms or 0)
 
 
 def recompute(
@@ -62,18 +80,21 @@ def recompute(
     history: Any,
     wanted: Wanted,
     earliest: Mapping[str, Mapping[int, int]],
+    gone_by: Mapping[str, Mapping[int, datetime]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Oracle, int | None]:
     """Recompute usage from the source topics, up to their end at this call; close the oracle after use.
 
     For a sample, the records of its customers are read, and copies of them with another customer: the first record of
-    an id counts, whatever the others contain.
+    an id counts, whatever the others contain. `gone_by`: when the records that retention removed had arrived at the
+    latest, by topic and partition.
 
     Returns
     -------
     The oracle; and, if retention has removed records, the arrival (epoch ms) from which on all are present, else None.
     """
-    source = Source(edges_of(settings, earliest))
+    bounds = {topic: {part: epoch_ms(at) for part, at in parts.items()} for topic, parts in (gone_by or {}).items()}
+    source = Source(edges_of(settings, earliest), edges_of(settings, bounds))
     records = _registered(_records(settings, progress), source)
     if not wanted.everything:
         ids = _ids(settings, wanted)
@@ -84,12 +105,14 @@ def recompute(
         default_tenant=settings.events.default_tenant,
         late_until_ms=epoch_ms(datetime.fromisoformat(settings.replay.late_until)) if settings.replay.late_until else 0,
     )
-    return Oracle(history, records, rules), source.known_from_ms
+    oracle = Oracle(history, records, rules)
+    source.finish(time.time_ns() // 1_000_000)
+    return oracle, source.known_from_ms
 
 
 def _registered(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:
     for record in records:
-        source.see(*record[:3])
+        source.see(record[0], record[2])
         yield record
 
 

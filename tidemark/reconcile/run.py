@@ -20,14 +20,26 @@ from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
-from tidemark.reconcile import alarm, catalog, drift_store, grains, invoices, live, manifests, offsets, rollups, voids
-from tidemark.reconcile.earliest import earliest_offsets, first_lost
+from tidemark.core.times import arrival_of
+from tidemark.reconcile import (
+    alarm,
+    baseline,
+    catalog,
+    drift_store,
+    grains,
+    invoices,
+    live,
+    manifests,
+    offsets,
+    rollups,
+    voids,
+)
+from tidemark.reconcile.earliest import EarliestOffsets, earliest_offsets, first_lost
 from tidemark.reconcile.findings import CHECKS, Check, Outcome, merged
 from tidemark.reconcile.metrics import exposition
 from tidemark.reconcile.promoted import Promoted, promoted
 from tidemark.reconcile.raw import edges_of, recompute
 from tidemark.reconcile.sample import Wanted
-from udfs.values import instant
 
 log = logger("reconcile")
 
@@ -88,7 +100,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
     Raises
     ------
     UsageError
-        A check does not exist, or the share is not valid.
+        A check does not exist, the share is not valid, or the settings have another grace than the job that counts.
     UnavailableError
         A service does not answer, or the jobs do not finish what was sent in time.
     TidemarkError
@@ -97,16 +109,18 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
     _check_request(request)
     with postgres.connect(settings.postgres) as connection:
         drift_store.claim(connection, settings.names)
+        rollup_views.check_grace(connection, settings.names, settings.events.grace_s)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
         before = open_drift(connection, settings.names, request.wanted.tenant)
         # Step 1: up to which offset everything is in the stored totals.
+        ends = {topic: end_offsets(settings.kafka, topic) for topic in (settings.names.deltas, settings.names.dlq)}
         edges = _edges(settings, request, say)
         replays = promoted(connection, settings) if "rollups" in request.checks else []
         # Step 2: compare every stored number with its source.
         outcomes, since = _Comparison(settings, request, edges, replays, say).outcomes(connection)
         outcomes = {name: _with_kept(before, name, outcome) for name, outcome in outcomes.items()}
         # Step 3: store the differences and the alarm in one transaction; then send the alert.
-        done = drift_store.Done(started_at, request.wanted, since, edges, outcomes)
+        done = drift_store.Done(started_at, request.wanted, since, {**edges, **ends} if edges else {}, outcomes)
         with connection.transaction():
             number, finished_at = drift_store.record(connection, settings.names, done)
             if "voids" in outcomes and not outcomes["voids"].not_checked:
@@ -167,6 +181,7 @@ class _Comparison:
     replays: Sequence[Promoted]
     say: Say
     tolerance: Decimal = Decimal(0)
+    starts: Mapping[int, int] = field(default_factory=dict)
 
     def outcomes(self, connection: psycopg.Connection) -> tuple[dict[str, Outcome], datetime | None]:
         """By check; and the first event time that could be compared with the source (None: all)."""
@@ -185,10 +200,16 @@ class _Comparison:
             found["grains"] = grains.check(connection, once, wanted, self.tolerance, patience_s)
         counts = None
         if "offsets" in self.request.checks:
-            if self.request.wanted.everything:
-                counts = offsets.read_counts(self.settings, self._numbered)
-            else:
+            if not self.request.wanted.everything:
                 found["offsets"] = Outcome(not_checked="partitions hold the events of all customers")
+            elif (starts := self._starts(connection)) is None:
+                found["offsets"] = Outcome(
+                    not_checked=f"{first_lost(self._earliest())}: records before it are gone, and no earlier run tells "
+                    "from where on the sums match"
+                )
+            else:
+                self.starts = edges_of(self.settings, starts)
+                counts = offsets.read_counts(self.settings, self._numbered, self.starts)
         # One snapshot for the other checks. The source is read later, so that it has everything in the snapshot.
         since = None
         with connection.transaction():
@@ -200,6 +221,18 @@ class _Comparison:
                 found |= recomputed
         return {name: found[name] for name in self.request.checks}, since
 
+    def _earliest(self) -> EarliestOffsets:
+        topics, names = self.settings.topics, self.settings.names
+        return earliest_offsets(self.settings, [topics.events, topics.redrive, names.deltas, names.dlq])
+
+    def _starts(self, connection: psycopg.Connection) -> Offsets | None:
+        settings = self.settings
+        source = settings.topics.events, settings.topics.redrive
+        written = settings.names.deltas, settings.names.dlq
+        copies_for = timedelta(milliseconds=settings.events.dedupe_ttl_ms)
+        runs = baseline.recorded(connection, settings.names)
+        return baseline.start(runs, self._earliest(), source, written, copies_for)
+
     @property
     def _numbered(self) -> dict[int, int]:
         return edges_of(self.settings, self.edges)
@@ -209,18 +242,17 @@ class _Comparison:
     ) -> tuple[dict[str, Outcome], datetime | None]:
         """Checks that compare with the independent recomputation."""
         settings, request, names = self.settings, self.request, self.settings.names
-        earliest = earliest_offsets(
-            settings, [settings.topics.events, settings.topics.redrive, names.deltas, names.dlq]
-        )
+        earliest = self._earliest()
         history = catalog.history(connection, request.wanted.tenant)
         self.say("recomputing usage from the source topics …")
-        oracle, known_from_ms = recompute(settings, history, request.wanted, earliest)
+        gone_by = drift_store.seen_by(connection, names, earliest)
+        oracle, known_from_ms = recompute(settings, history, request.wanted, earliest, gone_by)
         since = self._since(known_from_ms)
         found: dict[str, Outcome] = {}
         with closing(oracle):
             self.say("comparing with the recomputation …")
             if counts is not None:
-                found["offsets"] = offsets.check(settings, oracle, self._numbered, counts, first_lost(earliest))
+                found["offsets"] = offsets.check(settings, oracle, self._numbered, counts, self.starts)
             if "rollups" in request.checks:
                 overlays = [replay.overlay for replay in self.replays]
                 scope = rollups.Scope(names.billing_schema, request.wanted, since, overlays)
@@ -241,7 +273,8 @@ class _Comparison:
             return Outcome(notes=[f"rows of {name} are not compared: it measures by an earlier version of the catalog"])
         self.say(f"recomputing what {name} shows …")
         earliest = earliest_offsets(replay.settings, [replay.settings.topics.events, replay.settings.topics.redrive])
-        oracle, known_from_ms = recompute(replay.settings, history, wanted, earliest)
+        gone_by = drift_store.seen_by(connection, self.settings.names, earliest)
+        oracle, known_from_ms = recompute(replay.settings, history, wanted, earliest, gone_by)
         with closing(oracle):
             scope = rollups.Scope(schema, wanted, self._since(known_from_ms), replay.above, replay.overlay)
             return rollups.check(connection, oracle, edges_of(replay.settings, replay.edges), scope, self.tolerance)
@@ -250,7 +283,7 @@ class _Comparison:
         """First event time for which the source is complete: the first known arrival plus the future tolerance."""
         if known_from_ms is None:
             return None
-        arrival = instant(known_from_ms)
+        arrival = arrival_of(known_from_ms)
         return arrival + timedelta(seconds=self.settings.events.future_tolerance_s)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from kafka.errors import UnknownTopicOrPartitionError
 from psycopg import sql
 
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.restore import checkpoint_dir, savepoint_dir
+from jobs.flink.state_store import Folder, UnlistedError
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
 from tidemark.catalog import history
@@ -91,10 +89,9 @@ def _drop_keys(run: Settings) -> None:
 
 
 def _drop_state(run: Settings) -> None:
-    """Remove checkpoints and savepoints that are local files; elsewhere the retention of their store removes them."""
+    """Remove checkpoints and savepoints where this machine can; elsewhere the retention of their store removes them."""
     for job in JOBS:
         name = run.names.job(job)
         for uri in (checkpoint_dir(run.flink, name), savepoint_dir(run.flink, name)):
-            split = urlsplit(uri)
-            if split.scheme in {"", "file"}:
-                shutil.rmtree(Path(split.path), ignore_errors=True)
+            with suppress(UnlistedError):
+                Folder(uri).remove()

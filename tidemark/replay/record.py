@@ -82,7 +82,7 @@ def run_settings(settings: Settings, replay: Replay) -> Settings:
             "topics.events": replay.events_topic,
             "replay.scope_from": rfc3339(replay.scope_start - MARGIN),
             "replay.scope_to": rfc3339(replay.scope_end + MARGIN) if replay.scope_end else "",
-            "replay.scope_tenants": ";".join(replay.tenants),
+            "replay.scope_tenants": replay.tenants,
             "replay.late_until": replay.late_until.isoformat(),
             "replay.events_per_s": replay.events_per_s,
             "catalog.schema_name": catalog_schema(settings, replay),
@@ -118,31 +118,34 @@ def every(connection: psycopg.Connection, names: Names) -> list[Replay]:
         return [Replay(**{**row, "tenants": tuple(row["tenants"] or ())}) for row in cursor.execute(statement)]
 
 
-def insert(connection: psycopg.Connection, names: Names, replay: Replay) -> None:
-    """Insert a new replay; in a transaction that holds the lock of the ledger.
+def refuse(
+    connection: psycopg.Connection, names: Names, replay_id: str, start: datetime, end: datetime | None,
+    tenants: Sequence[str],
+) -> None:  # fmt: skip
+    """Refuse a new replay that cannot be inserted.
 
     Raises
     ------
     UsageError
         The name is taken, or another replay that is not decided yet covers some of the same usage.
     """
-    scope = {
-        "id": replay.replay_id, "start": replay.scope_start, "end": replay.scope_end,
-        "tenants": list(replay.tenants) or None,
-    }  # fmt: skip
-    if any(known.replay_id == replay.replay_id for known in every(connection, names)):
-        raise UsageError(
-            f"replay {replay.replay_id!r} was used before.", "choose another --id; ids stay in the history."
-        )
+    scope = {"id": replay_id, "start": start, "end": end, "tenants": list(tenants) or None}
+    if any(known.replay_id == replay_id for known in every(connection, names)):
+        raise UsageError(f"replay {replay_id!r} was used before.", "choose another --id; ids stay in the history.")
     other = connection.execute(sql.SQL(_OVERLAPPING).format(schema=_schema(names)), scope).fetchone()
     if other:
         raise UsageError(
             f"replay {other[0]!r} covers some of the same usage and is not decided yet.",
             f"promote it, or `tidemark replay discard {other[0]}`.",
         )
+
+
+def insert(connection: psycopg.Connection, names: Names, replay: Replay) -> None:
+    """Insert a new replay; in a transaction that holds the lock of the ledger. Raises as `refuse` does."""
+    refuse(connection, names, replay.replay_id, replay.scope_start, replay.scope_end, replay.tenants)
     row = {
         **{name: getattr(replay, name) for name in Replay.__slots__ if name not in {"started_at", "caught_up_at"}},
-        "tenants": scope["tenants"], "starts": Jsonb(replay.starts), "target": Jsonb(replay.target),
+        "tenants": list(replay.tenants) or None, "starts": Jsonb(replay.starts), "target": Jsonb(replay.target),
         "reached": None,
     }  # fmt: skip
     statement = sql.SQL("INSERT INTO {}.replay ({}) VALUES ({})").format(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +13,12 @@ from tidemark.catalog import tool as catalog_tool
 from tidemark.catalog.plan import Plan
 from tidemark.catalog.timeline import Change
 from tidemark.core import postgres
-from tidemark.core.errors import UsageError
+from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings
-from udfs.values import instant
+from tidemark.replay import run
+from tidemark.replay.record import Replay
+from tidemark.replay.run import Request
+from udfs.values import instant, rfc3339
 
 # From the first instant that changes back to the start of its periods, so that no period is in two versions.
 _START = """
@@ -80,6 +84,34 @@ def concern(settings: Settings, file: Path) -> Concern:
         values = {"tenants": list(tenants) or None, "since": since}
         start, periods, closed = connection.execute(statement, values).fetchall()[0]
     return Concern(plan, since, min(start or since, since), tenants, periods, closed)
+
+
+def start(settings: Settings, file: Path, request: Request) -> Replay:
+    """Apply a catalog file backdated, and start the replay that counts by it.
+
+    Raises
+    ------
+    UsageError
+        The replay would be refused: nothing was applied.
+    TidemarkError
+        The file has faults; or the catalog is applied and its replay could not be started, with what starts it.
+    """
+    run.check(settings, request)
+    catalog_tool.apply(settings, file, backdate=True)
+    try:
+        return run.start(settings, request)
+    except TidemarkError as error:
+        raise type(error)(
+            f"the catalog is applied, and its replay was not started: {error.what}",
+            f"{error.fix} Then {_commands(request)}.".strip(),
+        ) from error
+
+
+def _commands(request: Request) -> str:
+    options = ["--id", request.replay_id, "--from", rfc3339(request.start)]
+    options += [part for tenant in request.tenants for part in ("--tenant", tenant)]
+    started = f"`tidemark replay start {shlex.join(options)}`"
+    return f"{started}; where that says the id was used, `tidemark replay resume {request.replay_id}`"
 
 
 def _tenants(changes: list[Change]) -> tuple[str, ...]:

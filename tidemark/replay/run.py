@@ -18,9 +18,10 @@ from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
 from tidemark.core.service import logger
 from tidemark.core.settings import Settings
+from tidemark.core.times import arrival_of
 from tidemark.replay import record
 from tidemark.replay.record import Offsets, Replay, run_settings
-from udfs.values import EPOCH, instant, rfc3339
+from udfs.values import EPOCH, rfc3339
 
 log = logger("replay")
 
@@ -89,12 +90,19 @@ def start(settings: Settings, request: Request) -> Replay:
     UsageError
         The name is taken, the range is empty or not final yet, or another replay covers some of it.
     """
-    _check(settings, request)
+    check(settings, request)
     replay = _planned(settings, request)
     with postgres.connect(settings.postgres) as connection, connection.transaction():
         store.lock_ledger(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
+
+
+def check(settings: Settings, request: Request) -> None:
+    """Refuse what `start` would refuse, changing nothing; raises as it does."""
+    _check_request(settings, request)
+    with postgres.connect(settings.postgres) as connection:
+        record.refuse(connection, settings.names, request.replay_id, request.start, request.end, tuple(request.tenants))
 
 
 def resume(settings: Settings, replay: Replay) -> Replay:
@@ -215,7 +223,8 @@ def _wait_read(run: Settings, replay: Replay, progress: Callable[[Progress], Non
         time.sleep(_POLL_S)
 
 
-def _check(settings: Settings, request: Request) -> None:
+def _check_request(settings: Settings, request: Request) -> None:
+    settings.names.replay(request.replay_id)
     if request.end is None:
         if request.from_archive:
             raise UsageError("a replay from the archive needs an end.", "add --to.")
@@ -245,10 +254,15 @@ def _planned(settings: Settings, request: Request) -> Replay:
         events_topic=archived if request.from_archive else settings.topics.events,
         catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
         # Whether the present records were too late was decided when they arrived.
-        late_until=instant(newest_ms + 1),
+        late_until=min(arrival_of(newest_ms + 1), _most_ahead(settings)),
         starts=starts, target=target, reached=None, watermark=None,
         started_at=datetime.now(UTC), started_by=request.by, caught_up_at=None,
     )  # fmt: skip
+
+
+def _most_ahead(settings: Settings) -> datetime:
+    """Latest instant at which a record that is there now can have arrived, by a clock that is ahead."""
+    return datetime.now(UTC) + timedelta(seconds=settings.events.future_tolerance_s)
 
 
 def _last(run: Settings) -> dict[str, dict[int, Record]]:

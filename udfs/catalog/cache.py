@@ -125,6 +125,10 @@ class Catalog:
         """
         wanted = set(pairs)
         missing = [pair for pair in wanted if pair not in self._customers]
+        if 2 * len(self._customers) >= self._cache_size:
+            # The order matters only when room is made: those used last go last.
+            for pair in wanted.difference(missing):
+                self._customers[pair] = self._customers.pop(pair)
         if not missing:
             return
         versions = self._look_up(missing)

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from udfs.catalog.cache import CatalogUnavailable
 from udfs.catalog.model import Pair
-from udfs.limits.cache import SharedLimits
 from udfs.limits.rule import Limit
+from udfs.limits.source import SharedLimits
 from udfs.limits.timeline import CustomerRules, PlanVersion
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 from udfs.postgres import connect, deadline, first_line

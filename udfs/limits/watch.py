@@ -78,10 +78,9 @@ class LimitWatch:
         # Totals before the first change that was not compared with anything, because the limits were unknown.
         self._missed: OrderedDict[tuple[str, str, str, int], Decimal] = OrderedDict()
 
-    @property
-    def revision(self) -> int:
-        """Revision of the catalog that limits are taken from."""
-        return self._cache.revision
+    def revision_of(self, tenant: str, customer: str) -> int:
+        """Revision of the catalog that the limits of a customer are taken from."""
+        return self._cache.revision_of(tenant, customer)
 
     def prepare(self, pairs: Iterable[Pair]) -> None:
         """Take over what changed, and look the customers of a batch up that are new."""
@@ -98,8 +97,10 @@ class LimitWatch:
         """
         key = (counter.tenant, counter.customer, counter.meter, counter.period_start_ms)
         memory = self._memory.get(key)
-        if memory is None or memory.revision != self._cache.revision or counter.at_ms >= memory.until_ms:
+        revision = self._cache.revision_of(counter.tenant, counter.customer)
+        if memory is None or memory.revision != revision or counter.at_ms >= memory.until_ms:
             return self._anew(key, memory, counter, before, total, dims)
+        self._memory.move_to_end(key)
         if memory.limit is None:
             return None, []
         _remember(memory, counter.at_ms, before, total, dims)
@@ -120,6 +121,7 @@ class LimitWatch:
         dims: str,
     ) -> Seen:
         stretches = self._cache.stretches(counter.tenant, counter.customer, counter.meter)
+        revision = self._cache.revision_of(counter.tenant, counter.customer)
         if stretches is None:
             self._miss(key, before)
             raise LimitsUnknownError
@@ -131,7 +133,7 @@ class LimitWatch:
         stretch = stretch_at(stretches, counter.at_ms)
         limit = stretch.limit
         if memory is not None and memory.limit == limit:
-            memory.revision, memory.until_ms = self._cache.revision, stretch.end_ms
+            memory.revision, memory.until_ms = revision, stretch.end_ms
             return self.see(counter, before, total, dims)
         earlier = superseded(stretches, counter.period_start_ms, counter.at_ms)
         if memory is not None and memory.limit is not None and memory.limit not in earlier:
@@ -143,7 +145,7 @@ class LimitWatch:
         reached = [one for one in levels(limit, total) if one not in passed] if limit else []
         why: Why = "rule" if memory is not None or gone else "usage"
         quiet = quiet_range(limit, total) if limit else (Decimal("-Infinity"), Decimal("Infinity"))
-        kept = Memory(limit, self._cache.revision, stretch.end_ms, quiet, [(counter.at_ms, before)])
+        kept = Memory(limit, revision, stretch.end_ms, quiet, [(counter.at_ms, before)])
         self._keep(key, kept)
         alerts = self._alerts(gone, counter, total, "rule", {})
         alerts += self._alerts(reached, counter, total, why, {})
@@ -151,6 +153,7 @@ class LimitWatch:
 
     def _keep(self, key: tuple[str, str, str, int], memory: Memory) -> None:
         self._memory[key] = memory
+        self._memory.move_to_end(key)
         if len(self._memory) > MEMORY:
             self._memory.popitem(last=False)
 

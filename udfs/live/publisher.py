@@ -23,6 +23,8 @@ HEARTBEAT = "tidemark.heartbeat"
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:E[+-]?\d+)?"
 _NUMBERS = re.compile(f"{_NUMBER} {_NUMBER} (?:{_NUMBER})? (?:{_NUMBER})?", re.ASCII)
+# While Redis is lost the candidate for an alert is repeated this often.
+FIRES_AGAIN_S = 30.0
 # Lua counts in doubles.
 _MOST_MEASUREMENTS = 2**53
 _LATEST_SEPARATORS = len(LATEST.names) - 1
@@ -164,6 +166,7 @@ class LivePublisher:
         self._down: bool | None = None
         self._next_attempt_at = float("-inf")
         self._dropped_while_down = 0
+        self._fires_again_at = float("-inf")
 
     def publish(self, changes: Sequence[Change | None]) -> Outcome:
         """Compare each change with its limit, and write the newest of each counter; never raises, never tries twice.
@@ -203,7 +206,7 @@ class LivePublisher:
             return row
         candidates += alerts
         status = limit_status_of(limit, total, period_ms, change.at_ms)
-        return row.with_limit(status, self._watch.revision)
+        return row.with_limit(status, self._watch.revision_of(row.tenant, row.customer))
 
     def _write(self, rows: Sequence[LiveTotal], heartbeat_ms: int, candidates: list[Alert]) -> Outcome:
         if not rows and not heartbeat_ms:
@@ -246,7 +249,10 @@ class LivePublisher:
         # A connection that failed half-way may still hold replies of this batch.
         self._client.connection_pool.disconnect()
         self._dropped_while_down += outcome.dropped
-        if self._down is not True:
+        # All subtasks share one condition, because none knows its own number: one that recovers ends it for the others,
+        # and those that have not say so again. What is no news is sent to nobody.
+        if self._down is not True or self._clock() >= self._fires_again_at:
+            self._fires_again_at = self._clock() + FIRES_AGAIN_S
             self._changed("firing", outcome, candidates)
         return outcome
 

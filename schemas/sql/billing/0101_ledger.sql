@@ -2,13 +2,15 @@
 
 CREATE TABLE policy (
     singleton boolean  NOT NULL DEFAULT true PRIMARY KEY CHECK (singleton),
-    grace     interval NOT NULL
+    grace     interval NOT NULL,
+    counted   boolean  NOT NULL DEFAULT false
 );
 INSERT INTO policy (grace) VALUES (interval '48 hours');
 
-COMMENT ON TABLE policy IS 'One row: the settings that the views need; written by `tidemark db migrate`.';
+COMMENT ON TABLE policy IS 'One row: the settings that the views need; written by `tidemark submit meter`, and before the first by `tidemark db migrate`.';
 COMMENT ON COLUMN policy.singleton IS 'Always true: keeps the table to one row.';
 COMMENT ON COLUMN policy.grace IS 'Latest arrival after event time that is counted: a period is final this long after its end.';
+COMMENT ON COLUMN policy.counted IS 'Whether a job counts by it; from then on only another submit changes it.';
 
 CREATE TABLE overlay (
     position     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

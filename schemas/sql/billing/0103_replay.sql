@@ -1,7 +1,7 @@
 -- Replays: what each one rebuilds, how far it has come, and what was decided about it.
 
 CREATE TABLE replay (
-    replay_id     text        NOT NULL PRIMARY KEY CHECK (replay_id ~ '^[a-z][a-z0-9_]{0,30}$'),
+    replay_id     text        NOT NULL PRIMARY KEY CHECK (replay_id ~ '^[a-z][a-z0-9_]{0,21}$'),
     state         text        NOT NULL CHECK (state IN ('running', 'caught_up', 'promoted', 'reverted', 'discarded')),
     scope_start   timestamptz NOT NULL,
     scope_end     timestamptz,

@@ -111,7 +111,7 @@ COMMENT ON COLUMN reconcile_run.checked IS 'Checks that came to a result.';
 COMMENT ON COLUMN reconcile_run.tenant_id IS 'The tenant that was checked; null for all.';
 COMMENT ON COLUMN reconcile_run.share IS 'Share of the customers that was checked, by hash: a greater share contains a smaller one.';
 COMMENT ON COLUMN reconcile_run.compared_from IS 'First event time that was compared with the source; null for all.';
-COMMENT ON COLUMN reconcile_run.offsets IS 'Next offset by source topic and partition: all records before were compared.';
+COMMENT ON COLUMN reconcile_run.offsets IS 'Next offset by source topic and partition: all records before were compared; and of the topics of deltas and dead letters, when the run started.';
 COMMENT ON COLUMN reconcile_run.outcome IS 'By check: what was compared, how much differed, how much was still moving, or why it was not checked.';
 COMMENT ON TABLE drift IS 'Differences that a run of the checks found; a row changes only by an explanation.';
 COMMENT ON COLUMN drift.id IS 'Number of the difference, for `tidemark reconcile explain-drift`.';

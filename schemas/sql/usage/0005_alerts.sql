@@ -36,6 +36,8 @@ CREATE TABLE alert (
 -- What began with the same fingerprint; what was like it before; what happened lately.
 CREATE INDEX alert_fingerprint ON alert (fingerprint, at DESC);
 CREATE INDEX alert_similar ON alert (tenant_id, customer_id, meter, at DESC);
+-- Whose period has ended, and who may not know.
+CREATE INDEX alert_period_end ON alert (period_end) WHERE status = 'firing';
 CREATE INDEX alert_at ON alert USING brin (at) WITH (pages_per_range = 32, autosummarize = on);
 
 COMMENT ON TABLE alert IS 'One row per alert of the topic usage.alerts, suppressed ones too.';
@@ -90,10 +92,13 @@ CREATE TABLE notification (
     due_at          timestamptz NOT NULL,
     attempts        integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     last_error      text,
+    leased_until    timestamptz,
+    lease           text,
     delivered_at    timestamptz,
     dead_at         timestamptz,
     CONSTRAINT notification_alert_keys CHECK (cardinality(alert_ids) = cardinality(alert_sources)),
-    CONSTRAINT notification_one_end CHECK (delivered_at IS NULL OR dead_at IS NULL)
+    CONSTRAINT notification_one_end CHECK (delivered_at IS NULL OR dead_at IS NULL),
+    CONSTRAINT notification_lease CHECK ((leased_until IS NULL) = (lease IS NULL))
 );
 CREATE INDEX notification_due ON notification (due_at) WHERE delivered_at IS NULL AND dead_at IS NULL;
 -- Which notifications contain an alert.
@@ -108,8 +113,10 @@ COMMENT ON COLUMN notification.alert_sources IS 'Sources of the same alerts, in 
 COMMENT ON COLUMN notification.body IS 'status, severity, group_key, summary, digest; a notification of a response also has its alert in alerts, since the table alert may not have it yet. A firing group and the end of its last alert share the group_key; ends of some of its alerts have another.';
 COMMENT ON COLUMN notification.created_at IS 'When its first alert was taken.';
 COMMENT ON COLUMN notification.due_at IS 'When it is to be sent, or sent again; no alert joins it from then on.';
-COMMENT ON COLUMN notification.attempts IS 'How often sending was tried.';
+COMMENT ON COLUMN notification.attempts IS 'How often sending was begun; counted before it is sent.';
 COMMENT ON COLUMN notification.last_error IS 'Why the last attempt failed, without secrets; null after success.';
+COMMENT ON COLUMN notification.leased_until IS 'Until when a worker may send it and no other one to the same receiver; null when none does.';
+COMMENT ON COLUMN notification.lease IS 'Names that attempt: no other one may record its outcome.';
 COMMENT ON COLUMN notification.delivered_at IS 'When the receiver had it.';
 COMMENT ON COLUMN notification.dead_at IS 'When sending was given up.';
 

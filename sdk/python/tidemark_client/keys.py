@@ -42,6 +42,11 @@ def marker_key(prefix: str) -> str:
     return f"{prefix}marker"
 
 
+def rebuilding_key(prefix: str) -> str:
+    """Key that is there while all counters are being written: the process of Redis they are written to."""
+    return f"{prefix}rebuilding"
+
+
 def leaderboard_marker_key(prefix: str) -> str:
     """Key that is there once all leaderboards were written."""
     return f"{prefix}top-marker"

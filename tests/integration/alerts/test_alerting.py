@@ -24,7 +24,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
 from tests.unit.alerts.alerting import TEN, an_alert
 from tidemark.alerts.acknowledgement import acknowledge, stats
-from tidemark.alerts.intake import Batch, Intake
+from tidemark.alerts.intake import PERIODS_S, Batch, Intake
 from tidemark.alerts.stored_events import events_of
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres, topics
@@ -528,3 +528,25 @@ def test_missing_tables_are_reported_with_the_command_that_makes_them(run: Setti
         pytest.raises(TidemarkError, match="migrate"),
     ):
         intake.run_once(0)
+
+
+def test_an_incident_is_resolved_when_its_billing_period_has_ended_and_once(run: Settings) -> None:
+    now_ms = int(datetime.now(UTC).timestamp() * SECOND)
+    over, running = (now_ms - 3_600 * SECOND, now_ms - SECOND), (now_ms - 3_600 * SECOND, now_ms + 3_600 * SECOND)
+    at_ms = now_ms - 60 * SECOND
+    seconds = [0.0]
+    send(run, *(an_alert(name, at_ms=at_ms, period_ms=period) for name, period in (("c1", over), ("c2", running))))
+    with closing(Intake(run, clock=lambda: seconds[0])) as intake:
+        run_until(intake, 2)
+        assert rows(run, "SELECT count(*) FROM alert WHERE status = 'resolved'") == [(0,)]
+        seconds[0] += PERIODS_S
+        assert intake.run_once(0).outcomes == {"period_ended": 1}
+        seconds[0] += PERIODS_S
+        assert intake.run_once(0).outcomes == {}
+    ended = "SELECT customer_id, type, status, at = period_end FROM alert WHERE status = 'resolved'"
+    assert rows(run, ended) == [("c1", "limit.resolved", "resolved", True)]
+    resolved = "SELECT kind, body ->> 'group_key' FROM notification WHERE body ->> 'status' = 'resolved'"
+    ((kind, key),) = rows(run, resolved)
+    assert kind == "pagerduty"
+    # The other customer of the group is over its cap still.
+    assert key.endswith("|partly")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from jobs.flink.rest import wait_until
@@ -34,7 +35,7 @@ from tidemark.archive.reader import lost, records
 from tidemark.cli import archive as archive_commands
 from tidemark.core import topics
 from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
-from tidemark.core.kafka import Sender, dump, end_offsets
+from tidemark.core.kafka import Sender, clients, dump, end_offsets
 from tidemark.core.settings import Settings
 
 PUBLISH = (
@@ -64,6 +65,18 @@ def test_each_record_is_archived_once_with_all_that_kafka_has_of_it(run: Setting
     assert archiver.run(run).files == 0
     send(run, 30, since=230)
     assert archiver.run(run).rows == 30
+    assert_whole(run)
+
+
+def test_a_timestamp_that_no_date_can_say_is_archived_with_the_day_of_now(run: Settings) -> None:
+    # Brokers before version 4 take any; now a topic has to be asked to.
+    with clients.admin(run.kafka) as admin:
+        taking = {"message.timestamp.after.max.ms": str(2**63 - 1), "message.timestamp.type": "CreateTime"}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, run.topics.events, taking)])
+    with Sender(run.kafka) as sender:
+        for timestamp_ms in (BEGIN_MS, 2**62, BEGIN_MS):
+            sender.send(run.topics.events, b"x", partition=0, timestamp_ms=timestamp_ms)
+    archiver.run(run)
     assert_whole(run)
 
 

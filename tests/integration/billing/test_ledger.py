@@ -34,6 +34,7 @@ from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, postgres, rollup_views, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import dump, end_offsets
+from tidemark.core.names import Names
 from tidemark.core.settings import Settings
 from tidemark.reconcile import drift_store as reconcile_store
 from tidemark.reconcile.drift_store import Done
@@ -101,7 +102,7 @@ class Machine:
     def __init__(self, settings: Settings, seed: int) -> None:
         self.settings, self.rng = settings, random.Random(seed)
         names = settings.names
-        self.schemas = {one: f"{names.usage_schema}_{one}" for one in REPLAYS}
+        self.schemas = {one: Names(names.replay(one)).usage_schema for one in REPLAYS}
         self.scopes = {"r1": (START, START + 2 * DAY, None), "r2": (START + DAY, START + 4 * DAY, [TENANT])}
         rules: dict[str, Callable[[Event], Decimal]] = {
             names.usage_schema: lambda event: event.value,

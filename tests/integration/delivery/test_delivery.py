@@ -184,7 +184,7 @@ def test_a_silent_receiver_is_given_up_after_the_time_out_and_tried_again(world:
     world.notify("n-1", world.policy("hook", path=f"/x?token={HOOK_KEY}"))
     world.receiver.script = [Script(200, after=released)]
     world.step(**{"delivery.timeout_ms": 200})
-    assert world.row("n-1")["error"] == f"{world.receiver.url}: ReadTimeout"
+    assert world.row("n-1")["error"] == f"{world.receiver.url}: no response within 0.2 s"
     released.set()
     world.due()
     world.step()
@@ -236,20 +236,93 @@ def test_a_body_that_no_mapping_reads_is_dead_and_holds_up_nothing(world: World)
     assert world.row("n-2")["delivered"]
 
 
-def test_a_crash_between_sending_and_storing_sends_again_with_the_same_key(world: World) -> None:
-    # Given a database that refuses to remember that it was sent ...
-    world.notify("n-1", world.policy("hook"))
+def refuse_outcomes(world: World) -> None:
+    """Let the database refuse to record that anything was sent."""
     world.sql(
         """CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'gone'; END $$;
-           CREATE TRIGGER fail BEFORE UPDATE ON notification FOR EACH ROW EXECUTE FUNCTION fail();"""
+           CREATE TRIGGER fail BEFORE UPDATE ON notification FOR EACH ROW WHEN (NEW.lease IS NULL)
+           EXECUTE FUNCTION fail();"""
     )
+
+
+def end_leases(world: World) -> None:
+    """Let the time of all leases be over."""
+    world.sql("UPDATE notification SET leased_until = now() WHERE lease IS NOT NULL")
+
+
+def test_an_outcome_that_could_not_be_recorded_is_recorded_later_and_not_sent_again(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    refuse_outcomes(world)
+    with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
+        with pytest.raises(UnavailableError, match="gone"):
+            worker.step()
+        world.sql("DROP FUNCTION fail CASCADE")
+        worker.step()
+    assert world.receiver.keys == ["n-1"]
+    assert (world.row("n-1")["delivered"], world.row("n-1")["attempts"]) == (True, 1)
+
+
+def test_a_crash_between_sending_and_recording_sends_again_with_the_same_key(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    refuse_outcomes(world)
     with pytest.raises(UnavailableError, match="gone"):
         world.step()
     world.sql("DROP FUNCTION fail CASCADE")
-    # ... then it is due at once, and the receiver knows the key.
+    # Its lease has not ended: the worker may still be sending.
+    assert world.step() is None
+    end_leases(world)
     world.step()
     assert world.receiver.keys == ["n-1", "n-1"]
-    assert world.row("n-1")["attempts"] == 1
+    assert (world.row("n-1")["delivered"], world.row("n-1")["attempts"]) == (True, 2)
+
+
+def test_attempts_that_end_with_their_worker_are_counted_and_given_up(world: World) -> None:
+    world.notify("n-1", world.policy("hook"))
+    refuse_outcomes(world)
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="gone"):
+            world.step(**{"delivery.attempts": 3})
+        end_leases(world)
+    world.sql("DROP FUNCTION fail CASCADE")
+    world.step(**{"delivery.attempts": 3})
+    assert world.receiver.keys == ["n-1"] * 3
+    assert world.row("n-1")["dead"]
+    assert world.row("n-1")["error"] == "given up after 3 attempts: no outcome was recorded"
+
+
+def test_nothing_is_locked_while_a_receiver_says_nothing(world: World) -> None:
+    released = threading.Event()
+    world.notify("n-1", world.policy("hook"))
+    world.receiver.script = [Script(200, after=released)]
+    sending = threading.Thread(target=world.step)
+    sending.start()
+    wait_until(lambda: world.receiver.keys == ["n-1"], timeout_s=30, what="the request")
+    open_transactions = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE application_name = 'tidemark deliver' AND datname = current_database() AND state <> 'idle'
+    """
+    assert world.sql(open_transactions)[0][0] == 0
+    assert (world.row("n-1")["attempts"], world.row("n-1")["delivered"]) == (1, False)
+    released.set()
+    sending.join(30)
+    assert world.row("n-1")["delivered"]
+
+
+def test_a_worker_whose_lease_has_ended_records_nothing(world: World) -> None:
+    released = threading.Event()
+    world.notify("n-1", world.policy("hook"))
+    world.receiver.script = [Script(500, after=released)]
+    late: list[Sent | None] = []
+    sending = threading.Thread(target=lambda: late.append(world.step()))
+    sending.start()
+    wait_until(lambda: world.receiver.keys == ["n-1"], timeout_s=30, what="the request")
+    end_leases(world)
+    world.step()
+    released.set()
+    sending.join(30)
+    assert late[0] is not None
+    assert not late[0].recorded
+    assert (world.row("n-1")["delivered"], world.row("n-1")["error"]) == (True, None)
 
 
 def test_the_end_waits_for_the_beginning_of_its_group(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def test_state_is_restored_with_the_settings_it_was_made_with_and_no_others(stac
         assert resubmitted(run, ("rollup.sliding_disorder_s",), **{"rollup.sliding_disorder_s": 600})
         assert stop(run.settings, "rollup")
         assert resubmitted(run, **{"rollup.sliding_disorder_s": 600})
+
+
+def test_two_submits_at_once_start_one_job(stack: Any, tmp_path: Path) -> None:
+    with pipeline(stack.settings, "twice", CATALOG, tmp_path) as run, ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: submit(run.settings, "rollup"), range(2))
+        assert first.job_id == second.job_id
+        assert first.already_running != second.already_running
+        name = run.settings.names.job("rollup")
+        assert len([job for job in run.rest.jobs() if job.name == name]) == 1
 
 
 def test_a_topic_that_is_not_there_is_named_and_so_is_the_one_that_was_meant(stack: Any, tmp_path: Path) -> None:

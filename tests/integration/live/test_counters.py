@@ -25,7 +25,7 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import counters as counter_sync
 from tidemark.live.usage import UsageQuery, usage
-from tidemark_client.keys import heartbeat_key
+from tidemark_client.keys import heartbeat_key, marker_key, rebuilding_key
 from udfs.limits.watch import LimitWatch
 from udfs.live.counters import LIMIT_FIELDS, LiveTotal, queue
 from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome
@@ -407,6 +407,73 @@ def test_the_sync_begins_again_where_a_failure_stopped_it(run: Settings, own_red
         watcher.refresh()
     own_redis.thaw()
     assert watcher.refresh().written == 5
+    watcher.close()
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every refresh writes one part of three counters or rows."""
+    monkeypatch.setattr("tidemark.live.stored_totals.PAGE_KEYS", 3)
+    monkeypatch.setattr("tidemark.live.stored_totals.SLICE_ROWS", 3)
+    monkeypatch.setattr(counter_sync, "STEP_S", 0.0)
+
+
+def live_customers(run: Settings, server: OwnRedis) -> int:
+    return sum("EWR" in key for key in server.client.scan_iter(match=f"{run.names.redis_prefix}*"))
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_sync_of_all_goes_on_where_a_failure_stopped_it(run: Settings, own_redis: OwnRedis) -> None:
+    store(run, many(1, customers=10))
+    watcher = counter_sync.CounterSync(run)
+    parts = [watcher.refresh(), watcher.refresh()]
+    assert [(part.full, part.read, part.more) for part in parts] == [(True, 3, True)] * 2
+    assert own_redis.client.get(marker_key(run.names.redis_prefix)) is None
+    # When Redis does not answer for a while, then what was written stays written.
+    own_redis.freeze()
+    with pytest.raises(UnavailableError):
+        watcher.refresh()
+    own_redis.thaw()
+    while parts[-1].more:
+        parts.append(watcher.refresh())
+    assert [part.read for part in parts] == [3, 3, 3, 1, 0]
+    assert (live_customers(run, own_redis), sum(part.written for part in parts)) == (10, 10)
+    assert own_redis.client.get(marker_key(run.names.redis_prefix)) is not None
+    assert own_redis.client.get(rebuilding_key(run.names.redis_prefix)) is None
+    watcher.close()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_sync_of_all_begins_again_when_redis_loses_what_was_written_meanwhile(
+    run: Settings, own_redis: OwnRedis
+) -> None:
+    store(run, many(1, customers=10))
+    watcher = counter_sync.CounterSync(run)
+    watcher.refresh()
+    own_redis.client.flushall()
+    while watcher.refresh().more:
+        pass
+    assert live_customers(run, own_redis) == 10
+    watcher.close()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_changes_are_followed_in_parts_and_none_is_left_out(run: Settings, own_redis: OwnRedis) -> None:
+    store(run, many(1, customers=10))
+    watcher = counter_sync.CounterSync(run)
+    while watcher.refresh().more:
+        pass
+    store(run, many(2, customers=8))
+    parts = [watcher.refresh()]
+    # Written meanwhile: the next pass has it.
+    store(run, many(3, customers=1))
+    while parts[-1].more:
+        parts.append(watcher.refresh())
+    assert (len(parts) > 2, {part.full for part in parts}) == (True, {False})
+    assert [live_n(run, own_redis, f"c{number}") for number in (2, 8, 9)] == ["2", "2", "1"]
+    while watcher.refresh().more:
+        pass
+    assert live_n(run, own_redis, "c1") == "3"
     watcher.close()
 
 

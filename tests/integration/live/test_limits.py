@@ -122,6 +122,49 @@ def test_a_counter_with_another_limit_is_evaluated_again_until_it_has_the_one_th
     assert len([one for one in requests(run) if one["tenant_id"] == run.run_id]) == 2
 
 
+MANY_USED = """
+INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
+SELECT %s, 'u-' || number, 'sync_seats', '', date_trunc('month', now()),
+       date_trunc('month', now()) + (1 + number %% 2) * interval '1 month', 3, 3, 3, 1, 1
+FROM generate_series(1, 10) AS number
+"""
+# Its calendar was changed: the running period began later, and rows from before the change was known end later.
+CUT = """
+INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
+SELECT %s, 'cut', 'sync_seats', dims, date_trunc('month', now()) - days * interval '1 day',
+       date_trunc('month', now()) + ends * interval '1 month', 3, 3, 3, 1, 1
+FROM (VALUES ('a', 0, 1), ('b', 0, 2), ('c', 9, 3)) AS rows (dims, days, ends)
+"""
+
+
+def test_all_counters_are_compared_page_by_page_also_after_a_failure(
+    run: Settings, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemark.live.open_counters.PAGE_ROWS", 3)
+    monkeypatch.setattr("tidemark.live.limits.PAGE_ROWS", 3)
+    with postgres.connect(run.postgres) as connection:
+        table = sql.Identifier(run.names.usage_schema, "usage_period")
+        for text in (MANY_USED, CUT):
+            connection.execute(sql.SQL(text).format(table), [run.run_id])
+    # Time for one page, and then for all.
+    ticks = iter([0.0, 0.0, 9.0])
+    with closing(LimitSync(run, clock=lambda: next(ticks, 0.0))) as paged:
+        first = paged.run_once()
+        assert (first.requested, first.more) == (3, True)
+        own_redis.freeze()
+        with pytest.raises(UnavailableError, match="Redis"):
+            paged.run_once()
+        own_redis.thaw()
+        done = paged.run_once()
+    # The catalog is shared: customers of other tenants may be among those that are written without usage.
+    assert (done.requested, done.more) == (8, False)
+    sent = [one for one in requests(run) if one["tenant_id"] == run.run_id]
+    assert sorted(one["customer_id"] for one in sent) == sorted(["cut", *(f"u-{number}" for number in range(1, 11))])
+    (cut,) = [one for one in sent if one["customer_id"] == "cut"]
+    assert (cut["period_start_ms"], cut["period_end_ms"]) == month_ms()
+    assert stored(run, own_redis, "alice")["limit"] == "500"
+
+
 def heartbeats(run: Settings) -> list[str]:
     return [one["meter"] for one in requests(run) if one["tenant_id"] == ""]
 

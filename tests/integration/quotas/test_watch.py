@@ -126,6 +126,23 @@ def test_a_tenant_over_a_bound_is_named_with_hour_meters_and_customers(run: Sett
     assert alarms(run) == [("EWR", "tenant_volume", True, False, False)]
 
 
+def test_a_look_in_parts_sees_what_a_look_at_once_does(run: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_hours(run, "EWR", 501, series=4)
+    store_values(run, "EWR", 30, days_left=3)
+    store_values(run, "EWR", 30, days_left=9, customer="DL")
+    store_values(run, "JFK", 49, days_left=9)
+    with closing(watch.QuotaMonitor(run, LATER)) as monitor:
+        monkeypatch.setattr("tidemark.quotas.look.SLICE_ROWS", 2)
+        monkeypatch.setattr(watch, "STEP_S", 0.0)
+        passes = [monitor.run_once()]
+        while passes[-1].more:
+            passes.append(monitor.run_once())
+    assert len(passes) > 5
+    assert [(alarm.tenant, alarm.rule, alarm.value) for alarm in passes[-1].begun] == [
+        ("EWR", "tenant_unique", 60), ("EWR", "tenant_volume", 2_004),
+    ]  # fmt: skip
+
+
 def test_the_second_row_of_a_weighted_sum_is_no_second_measurement(run: Settings) -> None:
     store_hours(run, "EWR", 600, meter="gigabyte_hours")
     store_hours(run, "EWR", 600, meter="gigabyte_hours", part="m")

@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from kafka import KafkaAdminClient, TopicPartition
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 import schemas
@@ -644,6 +645,22 @@ def test_where_the_topic_no_longer_reaches_only_what_it_holds_whole_is_compared(
     assert "starts at offset" in report.outcomes["offsets"].not_checked
     assert (report.outcomes["rollups"].compared > 500, report.open) == (True, [])
     assert "no longer complete" in report.outcomes["rollups"].notes[0]
+    # An earlier run has recorded up to where it had compared: behind it, the log adds up.
+    starts = {part: 3 * end // 4 for part, end in ends.items()}
+    for age_days, offsets in ((30, {part: end // 2 for part, end in ends.items()}), (10, starts)):
+        recorded = {settings.topics.events: offsets, settings.topics.redrive: {}, settings.names.deltas: {}}
+        with connected(settings) as connection:
+            connection.execute(
+                """INSERT INTO reconcile_run (started_at, checks, checked, offsets, outcome)
+                   VALUES (now() - %s * interval '1 day', '{old}', '{}', %s, '{}')""",
+                [age_days, Jsonb(recorded)],
+            )
+    with connected(settings) as connection:
+        # The runs of this test have recorded the end of the log.
+        connection.execute("UPDATE reconcile_run SET offsets = '{}' WHERE checks <> '{old}'")
+    again = look(settings, "offsets")
+    assert (again.outcomes["offsets"].not_checked, again.open) == ("", [])
+    assert "retention has removed some" in again.outcomes["offsets"].notes[0]
     with postgres.connect(settings.postgres) as connection:
         latest, earliest = (StoredRow(connection, settings, "usage_hour", f"hour_start {way}") for way in ("DESC", ""))
         earliest.write("total = total + 1")

@@ -180,6 +180,17 @@ def test_a_replay_that_overlaps_an_undecided_one_is_refused(live: Pipeline, monk
 
 
 @pytest.mark.usefixtures("rebuilt")
+def test_reprocessing_applies_no_catalog_whose_replay_would_be_refused(live: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.yaml"
+    file.write_text(yaml.safe_dump({"valid_from": "beginning", **CATALOG}))
+    before = len(reprocess.concern(live.settings, file).plan.changes)
+    for replay_id, refusal in (("other", "covers some of the same usage"), ("again", "was used before")):
+        with pytest.raises(UsageError, match=refusal):
+            reprocess.start(live.settings, file, replay_run.Request(replay_id, "test", BEGIN))
+    assert len(reprocess.concern(live.settings, file).plan.changes) == before
+
+
+@pytest.mark.usefixtures("rebuilt")
 def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live: Pipeline) -> None:
     settings = live.settings
     before = closed_lines(settings)

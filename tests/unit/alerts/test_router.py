@@ -7,6 +7,8 @@ import pytest
 from tests.unit.alerts.alerting import TEN, VERSION_MS, WAIT_MS, MemoryAlertStore, a_policy, an_alert, taken
 from tidemark.alerts.grouping import DAY_MS, SETTLE_MS, group_key
 from tidemark.alerts.notification import LISTED, Notification
+from tidemark.alerts.period_ends import KEEP_OPEN, end_of
+from tidemark.alerts.router import AlertRouter
 from udfs.alerts.event import Alert
 from udfs.values import rfc3339
 
@@ -284,3 +286,35 @@ def test_each_receiver_has_a_budget_of_its_own() -> None:
         )
         == 2
     )
+
+
+def test_an_end_of_a_period_goes_to_those_alone_that_keep_incidents_open() -> None:
+    pager, chat = (
+        ("receiver", name, {"kind": kind, "url": "https://x.example", "daily_budget": 20})
+        for name, kind in (("pager", "pagerduty"), ("chat", "slack"))
+    )
+    route = ("route", "both", {"types": [], "severities": [], "tenants": [], "receivers": ["pager", "chat"]})
+    start = an_alert(period_ms=(TEN - SECOND, TEN + 60 * SECOND))
+    alert_store = taken([start], a_policy(pager, chat, route))
+    router = AlertRouter(alert_store, lambda _: a_policy(pager, chat, route), WAIT_MS)
+    end = end_of(start)
+    assert (end.status, end.type, end.at_ms, end.fingerprint) == (
+        "resolved", "limit.resolved", TEN + 60 * SECOND, start.fingerprint,
+    )  # fmt: skip
+    assert router.take(end, "warning", end.at_ms, KEEP_OPEN) == "notified"
+    assert router.take(end_of(start), "warning", end.at_ms, KEEP_OPEN) == "known"
+    router.finish()
+    firing, resolved = (
+        {one.receiver: one for one in alert_store.notifications.values() if one.status == status}
+        for status in ("firing", "resolved")
+    )
+    assert set(firing) == {"oncall", "pager", "chat"}
+    assert set(resolved) == {"oncall", "pager"}
+    assert resolved["pager"].body()["group_key"] == firing["pager"].group_key
+
+
+def test_what_is_seen_after_its_period_has_ended_ends_at_once() -> None:
+    late = an_alert(at_ms=TEN, period_ms=(TEN - 2 * SECOND, TEN - SECOND))
+    assert end_of(late).at_ms == TEN
+    with pytest.raises(ValueError, match="without a period"):
+        end_of(an_alert(period_ms=None))

@@ -62,6 +62,16 @@ def test_begin_and_end_share_a_fingerprint_and_each_has_an_id_of_its_own() -> No
     assert alert_of(series("spike"), change("drop")).fingerprint != begun.fingerprint
 
 
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("status", get_args(Status))
+def test_a_later_episode_is_another_alert_of_the_same_condition(kind: Kind, status: Status) -> None:
+    first = change(kind, status)
+    later = first._replace(since_ms=first.since_ms + 1, at_ms=first.at_ms + 1)
+    one, other = alert_of(series(kind), first), alert_of(series(kind), later)
+    assert one.fingerprint == other.fingerprint
+    assert one.id != other.id
+
+
 def test_figures_travel_as_plain_decimals() -> None:
     assert [text_of(Decimal(text)) for text in ("54.000000000", "1E+3", "0E-9", "100", "0.50")] == [
         "54", "1000", "0", "100", "0.5",

@@ -318,6 +318,13 @@ def test_making_room_never_drops_a_customer_of_the_batch(catalog: Catalog) -> No
     assert days_in_period(catalog, ALICE) == 7
 
 
+def test_making_room_drops_those_that_were_not_used_for_the_longest_time(catalog: Catalog) -> None:
+    catalog.refresh()
+    for pair in (ALICE, BOB, NOBODY, ALICE, ("acme", "x")):
+        catalog.prefetch([pair])
+    assert set(catalog._customers) == {NOBODY, ALICE, ("acme", "x")}
+
+
 def test_a_look_up_that_fails_is_tried_again(catalog: Catalog, source: Source, clock: Clock) -> None:
     catalog.refresh()
     source.failures_left = LOOKUP_ATTEMPTS - 1

@@ -11,8 +11,9 @@ from typing import Any
 from udfs.alerts.event import Alert
 from udfs.catalog.model import Pair
 from udfs.limits.alerts import Counter
-from udfs.limits.cache import LimitCache, SharedLimits
+from udfs.limits.cache import LimitCache
 from udfs.limits.rule import Limit, Scope
+from udfs.limits.source import SharedLimits
 from udfs.limits.timeline import CustomerRules, PlanVersion, Stretch
 from udfs.limits.watch import LimitsUnknownError, LimitWatch
 from udfs.meters.meter import FOREVER_MS

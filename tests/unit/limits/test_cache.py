@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
 
 from jobs.flink.rest import wait_until
 from tests.unit.limits.limit_parts import CUSTOMER, METER, PAIR, TENANT, Clock, Limits, limit
 from udfs.catalog.model import Pair
-from udfs.limits.cache import RETRY_S, LimitCache, SharedLimits
+from udfs.limits.cache import RETRY_S, WAIT_S, LimitCache
 from udfs.limits.rule import Limit
-from udfs.limits.timeline import PlanVersion
+from udfs.limits.source import SharedLimits
+from udfs.limits.store import PostgresLimitSource
+from udfs.limits.timeline import CustomerRules, PlanVersion
 from udfs.meters.meter import FOREVER_MS
 
 
@@ -103,10 +108,22 @@ def test_more_customers_than_are_kept_make_room_for_the_newest() -> None:
     book = source.book(cache_size=4)
     book.refresh()
     book.prefetch(pairs[:4])
-    # Those of the batch that are known already stay known.
-    book.prefetch([pairs[3], pairs[4]])
-    assert [held(book, pair) is None for pair in pairs] == [True, True, True, False, False]
-    assert source.asked == [tuple(pairs[:4]), (pairs[3], pairs[4])]
+    # The one that was used last stays, although it came first.
+    book.prefetch([pairs[0]])
+    book.prefetch([pairs[4]])
+    assert [held(book, pair) is None for pair in pairs] == [False, True, False, False, False]
+    assert source.asked == [tuple(pairs[:4]), (pairs[4],)]
+
+
+def test_a_batch_larger_than_what_is_kept_is_known_whole() -> None:
+    pairs = [(TENANT, str(n)) for n in range(5)]
+    book = Limits([limit(scope="tenant")]).book(cache_size=2)
+    book.refresh()
+    book.prefetch(pairs)
+    assert all(held(book, pair) is not None for pair in pairs)
+    book.prefetch(pairs[:1])
+    book.prefetch([(TENANT, "new")])
+    assert [held(book, pair) is None for pair in pairs] == [False, True, True, True, True]
 
 
 def test_meters_and_defaults_are_those_that_limits_name() -> None:
@@ -179,6 +196,84 @@ def test_a_thread_outlives_failures() -> None:
     source.away = False
     until(book.refresh)
     assert book.revision == 1
+    book.close()
+
+
+class SlowCustomers(Limits):
+    """Looks customers up when a test says so."""
+
+    def __init__(self, *limits: Limit) -> None:
+        super().__init__([*limits])
+        self.go = threading.Event()
+
+    def customers(self, pairs: Sequence[Pair]) -> Mapping[Pair, CustomerRules]:
+        self.go.wait(60)
+        return super().customers(pairs)
+
+
+def ends(step: Callable[[], object]) -> None:
+    """Take a step in a thread that a test does not wait for in vain."""
+    thread = threading.Thread(target=step, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive(), "it still waits"
+
+
+def test_a_look_up_that_hangs_is_waited_for_once_and_taken_over_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, clock = SlowCustomers(limit()), Clock()
+    book = LimitCache(source, source, refresh_s=60, clock=clock)
+    waits: list[float] = []
+    waiting = book._lookups.wait
+    monkeypatch.setattr(book._lookups, "wait", lambda timeout_s: waits.append(timeout_s) or waiting(0.01))
+    book.refresh()
+    # Given a database that says nothing, when batches come, then one of them waits, and for a moment.
+    for _ in range(100):
+        ends(lambda: book.prefetch([PAIR]))
+        clock.now += RETRY_S / 101
+    assert waits == [WAIT_S]
+    assert held(book) is None
+    clock.now += RETRY_S
+    ends(lambda: book.prefetch([PAIR]))
+    assert waits == [WAIT_S, WAIT_S]
+    # When it answers after all, then the limits are known without another question.
+    source.go.set()
+    until(lambda: book.prefetch([]) or held(book) == [limit()])
+    assert len(source.asked) == 1
+    book.close()
+
+
+def test_a_database_that_accepts_and_says_nothing_holds_up_no_batch() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as black_hole:
+        shared = Limits([limit()])
+        url = f"postgresql://x@127.0.0.1:{black_hole.getsockname()[1]}/x"
+        book = LimitCache(shared, PostgresLimitSource(url, 500), refresh_s=60)
+        book.refresh()
+        book.prefetch([PAIR])
+        # The look-up hangs in its connection, for longer than a batch waits.
+        assert book._lookups._at_work
+        assert held(book) is None
+        book.close()
+
+
+def test_a_change_of_the_catalog_forgets_nobody_before_the_new_limits_are_there() -> None:
+    source = SlowCustomers(limit(100))
+    source.go.set()
+    book = LimitCache(source, source, refresh_s=0.01)
+    book.refresh()
+    book.prefetch([PAIR])
+    assert (held(book), book.revision_of(*PAIR)) == ([limit(100)], 1)
+    # Given a change, and a database that says nothing from then on ...
+    source.go.clear()
+    source.state(7, "customer", limit(500))
+    until(book.refresh)
+    ends(lambda: book.prefetch([PAIR]))
+    # ... then what was known holds, and says by which revision.
+    assert (held(book), book.revision, book.revision_of(*PAIR)) == ([limit(100)], 2, 1)
+    source.go.set()
+    until(lambda: book.prefetch([PAIR]) or book.revision_of(*PAIR) == 2)
+    assert held(book) == [limit(100, valid_to_ms=7), limit(500, valid_from_ms=7)]
     book.close()
 
 

@@ -317,6 +317,17 @@ def test_unknown_limits_are_said_and_none_are_too() -> None:
     assert reported(alerts) == [EXCEEDED]
 
 
+def test_the_counters_that_were_not_used_for_the_longest_time_are_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("udfs.limits.watch.MEMORY", 2)
+    watch = LimitWatch(Limits([limit(100)]).book(), lambda: 0)
+    watch.prepare([PAIR])
+    for period_ms in (1, 2, 1, 3):
+        watch.see(counter(JAN, period_start_ms=period_ms), D(0), D(1))
+    assert [key[-1] for key in watch._memory] == [1, 3]
+
+
 def test_what_is_evidence_of_a_crossing() -> None:
     #  JAN        +10 min        +20 min     +21 min
     #  0 …10      …40            …90         …101

@@ -11,11 +11,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.limits.limit_parts import FEB, JAN, NOW_MS, Clock, Limits, limit
+from tests.unit.limits.limit_parts import FEB, JAN, NOW_MS, Clock, Limits, Reported, limit
 from udfs.alerts.event import Alert
 from udfs.limits.watch import LimitWatch
-from udfs.live.counters import LiveTotal
-from udfs.live.publisher import HEARTBEAT, Change, LivePublisher, LiveSettings, Outcome, unpack_change
+from udfs.live.counters import WRITTEN, LiveTotal
+from udfs.live.publisher import (
+    FIRES_AGAIN_S,
+    HEARTBEAT,
+    Change,
+    LivePublisher,
+    LiveSettings,
+    Outcome,
+    unpack_change,
+)
 from udfs.wire import LIVE_CHANGE, LiveChange, Number
 
 LOST, BACK, EXCEEDED = ("pipeline.live_counters", "firing"), ("pipeline.live_counters", "resolved"), "limit.exceeded"
@@ -71,6 +79,23 @@ def test_a_lost_redis_fires_once_and_rows_are_dropped_and_counted() -> None:
     assert (again.dropped, of_redis(again)) == (1, [])
 
 
+def test_a_subtask_that_has_not_recovered_fires_again_after_another_one_ended_the_condition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, reported = Clock(), Reported()
+    lost, recovering = publisher(free_port(), clock), publisher(free_port(), clock)
+    news = [kinds(reported.take(of_redis(one.publish([change(1)])))) for one in (lost, recovering)]
+    monkeypatch.setattr(recovering, "_attempt", lambda rows, _: ["sha", *(WRITTEN for _ in rows)])
+    clock.now += 2
+    news.append(kinds(reported.take(of_redis(recovering.publish([change(2)])))))
+    for _ in range(12):
+        clock.now += 5
+        news.append(kinds(reported.take(of_redis(lost.publish([change(2)])))))
+    assert [one for one in news if one] == [[LOST], [BACK], [LOST]]
+    # All of it took no longer than the interval at which a lost one says so again.
+    assert news.index([LOST], 3) <= 3 + FIRES_AGAIN_S / 5
+
+
 def test_nothing_is_tried_until_the_pause_is_over() -> None:
     clock = Clock()
     with mute_server() as port:
@@ -117,7 +142,7 @@ def test_limits_that_are_unknown_are_counted_and_stop_nothing() -> None:
     limits.away = False
     clock.now += 60
     known = live.publish([change(2, value=121)])
-    assert (known.unknown, kinds(known.alerts[0])) == (0, [(EXCEEDED, "firing")])
+    assert (known.unknown, kinds(known.alerts[0])) == (0, [(EXCEEDED, "firing"), LOST])
 
 
 def test_without_a_watch_limits_are_left_alone_and_nothing_is_unknown_to_it() -> None:

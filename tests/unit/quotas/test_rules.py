@@ -205,7 +205,7 @@ def test_alerts_of_other_tenants_rules_times_and_runs_have_other_ids() -> None:
         watch.alerts_of(Settings(), Stored(alarm, SHOWN, announced=False))[0][2].split('"id":"')[1][:36]
         for alarm in alarms
     }
-    other_run = watch.alerts_of(Settings(run_id="replay"), Stored(ALARM, SHOWN, announced=False))[0][2]
+    other_run = watch.alerts_of(Settings(run_id="other"), Stored(ALARM, SHOWN, announced=False))[0][2]
     assert len(texts | {other_run.split('"id":"')[1][:36]}) == 5
 
 

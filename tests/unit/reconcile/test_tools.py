@@ -6,6 +6,7 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tidemark.catalog.file import TABLES
 from tidemark.catalog.instants import shown
 from tidemark.catalog.timeline import Timeline, Version
 from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Record
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile import raw
@@ -28,6 +30,7 @@ from tidemark.reconcile.sample import Wanted
 from udfs.alerts import pipeline as alerts
 from udfs.alerts.event import Status, to_json
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
+from udfs.values import instant as utc
 
 ROOT = Path(__file__).parents[3]
 HOUR_MS = 3_600_000
@@ -109,9 +112,28 @@ def as_read(records: list[StreamRecord]) -> Any:
 
 def test_what_retention_has_taken_is_known_by_the_arrival_of_the_first_records_left() -> None:
     source = raw.Source({0: 5, 1: 0, -1: 0})
-    for record in ((0, 5, 1_000), (0, 6, 9_000), (1, 0, 7_000), (-1, 0, 8_000)):
+    for record in ((0, 1_000), (0, 9_000), (1, 7_000), (-1, 8_000)):
         source.see(*record)
+    source.finish(now_ms=10_000)
     assert source.known_from_ms == 1_000
+
+
+def test_the_first_record_left_may_lie_behind_markers_and_an_empty_partition_has_lost_all_there_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Partition 0 begins with the marker of a transaction, partition 1 has nothing left, and 2 never had anything.
+    events = Settings().topics.events
+    records = [Record(0, 7, 1_000, None, b"{}"), Record(0, 8, 2_000, None, b"{}")]
+    monkeypatch.setattr(raw, "dump", lambda _, topic, **__: records if topic == events else [])
+    for gone_by_ms, known_from_ms in ((1_500, 1_500), (500, 1_000)):
+        gone_by = {events: {1: utc(gone_by_ms)}}
+        oracle, known = raw.recompute(Settings(), HISTORY, Wanted(), {events: {0: 5, 1: 9, 2: 0}}, gone_by)
+        oracle.close()
+        assert known == known_from_ms
+    monkeypatch.setattr(raw, "time", SimpleNamespace(time_ns=lambda: 5_000 * 10**6))
+    oracle, known = raw.recompute(Settings(), HISTORY, Wanted(), {events: {1: 9}})
+    oracle.close()
+    assert known == 5_000
 
 
 COLUMNS = {"id": Column(text), "at": Column(instant, required=False), "value": Column(decimal, required=False)}

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka.errors import UnknownTopicOrPartitionError
 
+from jobs.flink.submit import submit
 from tidemark.billing.watermark import as_text
+from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.policy import scope_of
-from tidemark.core.settings import Settings
+from tidemark.core.settings import Settings, load
+from tidemark.replay import discard, reprocess
 from tidemark.replay.diff import Line, by_meter, write_csv
 from tidemark.replay.record import MARGIN, Replay, run_settings
-from tidemark.replay.run import Progress, missing, needed
+from tidemark.replay.run import Progress, Request, missing, needed
 
 JANUARY, MARCH = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)
 OFFSETS = st.dictionaries(st.sampled_from("0123"), st.integers(0, 100), max_size=4)
@@ -57,8 +63,8 @@ def test_the_time_left_follows_from_the_rate() -> None:
 def test_the_jobs_of_a_replay_measure_its_scope_and_a_margin_as_a_run_of_its_own() -> None:
     run = run_settings(Settings(), replay())
     scope = scope_of(run.replay)
-    assert run.run_id == "r"
-    assert run.names.usage_schema == "usage_r"
+    assert run.run_id == "replay__r"
+    assert run.names.usage_schema == "usage_replay__r"
     assert scope is not None
     assert scope.tenants == {"acme"}
     assert scope.start_ms == int((JANUARY - MARGIN).timestamp() * 1_000)
@@ -74,12 +80,27 @@ def test_a_replay_that_runs_on_has_the_tick_of_the_live_run() -> None:
 
 
 def test_the_jobs_of_a_replay_of_another_run_have_both_names() -> None:
-    assert run_settings(Settings(run_id="trial"), replay()).run_id == "trial_r"
+    assert run_settings(Settings(run_id="trial"), replay()).run_id == "trial__r"
+
+
+TENANTS = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=8)
+
+
+@given(st.lists(TENANTS | st.sampled_from([";", "a;b", "a", "b", '"', ",", "[]"]), min_size=1, max_size=4, unique=True))
+def test_the_jobs_of_a_replay_measure_exactly_its_tenants_whatever_is_in_their_ids(tenants: list[str]) -> None:
+    run = run_settings(Settings(), replay(tenants=tuple(tenants)))
+    variable = run.environment()["TIDEMARK_REPLAY__SCOPE_TENANTS"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIDEMARK_REPLAY__SCOPE_TENANTS", variable)
+        scope = scope_of(load().replay)
+    assert scope is not None
+    assert scope.tenants == set(tenants)
 
 
 def test_a_layer_is_the_scope_without_the_margin() -> None:
     overlay = replay().overlay(Settings().names)
-    assert (overlay.usage_schema, overlay.tenants, overlay.start, overlay.end) == ("usage_r", ("acme",), JANUARY, MARCH)
+    assert overlay.usage_schema == "usage_replay__r"
+    assert (overlay.tenants, overlay.start, overlay.end) == (("acme",), JANUARY, MARCH)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +110,64 @@ def test_a_line_says_the_difference_and_where_there_is_none(before: str | None, 
     document = line(before=before, after=after).document()
     assert document["delta"] == delta
     assert (document["before"], document["after"]) == (before, after)
+
+
+def test_a_replay_is_never_started_as_a_run_of_its_own_without_its_scope() -> None:
+    run_id = run_settings(Settings(), replay()).run_id
+    with pytest.raises(UsageError, match="tidemark replay resume"):
+        submit(Settings(run_id=run_id), "meter")
+
+
+def test_a_catalog_is_not_applied_when_its_replay_would_be_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    applied: list[Path] = []
+    monkeypatch.setattr("tidemark.catalog.tool.apply", lambda _, file, **__: applied.append(file))
+    request = Request("Not An Id", "x", JANUARY, MARCH)
+    with pytest.raises(UsageError):
+        reprocess.start(Settings(), tmp_path, request)
+    assert applied == []
+
+
+def test_a_catalog_that_was_applied_without_its_replay_names_the_command_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def down(*_: Any) -> Replay:
+        raise UnavailableError("Kafka cannot be reached.", "start it.")
+
+    monkeypatch.setattr("tidemark.catalog.tool.apply", lambda *_, **__: None)
+    monkeypatch.setattr("tidemark.replay.run.check", lambda *_: None)
+    monkeypatch.setattr("tidemark.replay.run.start", down)
+    with pytest.raises(UnavailableError, match=r"is applied, and its replay was not started") as raised:
+        reprocess.start(Settings(), tmp_path, Request("r", "x", JANUARY, tenants=("a b",)))
+    assert "tidemark replay start --id r --from 2024-01-01T00:00:00Z --tenant 'a b'" in raised.value.fix
+
+
+class Brokers:
+    """An admin client of a cluster in which some topics are gone."""
+
+    def __init__(self, present: list[str], gone: list[str]) -> None:
+        self.listed = [*present, *gone]
+        self.gone = gone
+        self.deleted: list[str] = []
+
+    def list_topics(self) -> list[str]:
+        return self.listed
+
+    def delete_topics(self, topics: list[str]) -> None:
+        if topics[0] in self.gone:
+            raise UnknownTopicOrPartitionError
+        self.deleted += topics
+
+
+def test_discarding_goes_on_after_a_topic_that_somebody_else_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_settings(Settings(), replay())
+    topics = discard._topics(run, replay())
+    for gone in topics:
+        brokers = Brokers([topic for topic in topics if topic != gone], [gone])
+        monkeypatch.setattr(discard.clients, "admin", lambda _, brokers=brokers: nullcontext(brokers))
+        discard._drop_topics(run, topics)
+        assert sorted(brokers.deleted) == sorted(set(topics) - {gone})
 
 
 def test_differences_are_added_up_by_meter() -> None:

@@ -22,6 +22,8 @@ Isolation = Literal["read_committed", "read_uncommitted"]
 _NEW_TOPIC_S = 2.0
 _POLL_RECORDS = 5_000
 _POLL_MS = 500
+# Longest wait for where a partition is read: known at once, but for an offset that was removed meanwhile.
+POSITION_MS = 10_000
 
 
 class Record(NamedTuple):
@@ -80,16 +82,16 @@ def dump(
         begins = consumer.beginning_offsets(parts)
         for part in parts:
             consumer.seek(part, max(begins[part], (starts or {}).get(part.partition, 0)))
-        open_parts = {part for part in parts if consumer.position(part) < ends[part]}
+        open_parts = {part for part in parts if position(consumer, part) < ends[part]}
         consumer.pause(*(set(parts) - open_parts))
-        deadline, at = time.monotonic() + stall_s, {part: consumer.position(part) for part in open_parts}
+        deadline, at = time.monotonic() + stall_s, {part: position(consumer, part) for part in open_parts}
         while open_parts:
             for part, records in consumer.poll(_POLL_MS).items():
                 end = ends[part]
                 if progress is not None:
                     progress(len(records))
                 yield from (_record(r) for r in records if r.offset < end)
-            now = {part: consumer.position(part) for part in open_parts}
+            now = {part: position(consumer, part) for part in open_parts}
             if now != at:
                 deadline, at = time.monotonic() + stall_s, now
             elif time.monotonic() > deadline:
@@ -186,6 +188,23 @@ def read_ranges(kafka: KafkaSettings, topic: str, ranges: Mapping[int, Sequence[
                     yield from (_record(record) for record in _range(consumer, part, *bounds))
 
 
+def position(consumer: Any, part: Any) -> int:
+    """Offset that a consumer reads next of one of its partitions.
+
+    Raises
+    ------
+    UnavailableError
+        No broker says so within POSITION_MS: the offset was removed, and where the first one is now must be asked.
+    """
+    found = consumer.position(part, timeout_ms=POSITION_MS)
+    if found is None:
+        raise UnavailableError(
+            f"no broker said in {POSITION_MS / 1_000:g} s where partition {part.partition} of {part.topic} is read.",
+            "check the brokers: `tidemark status`.",
+        )
+    return int(found)
+
+
 def ends_of(ends: Mapping[Any, int]) -> dict[int, int]:
     """Offsets by the number of the partition."""
     return {part.partition: offset for part, offset in ends.items()}
@@ -200,13 +219,13 @@ def _range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Any]:
     """Read records of the one partition that is not paused, from offset `start` up to `end`."""
     consumer.seek(part, start)
     deadline = time.monotonic() + STALL_S
-    while (position := consumer.position(part)) < end:
+    while (at := position(consumer, part)) < end:
         for records in consumer.poll(_POLL_MS).values():
             yield from (record for record in records if record.offset < end)
-        if consumer.position(part) != position:
+        if position(consumer, part) != at:
             deadline = time.monotonic() + STALL_S
         elif time.monotonic() > deadline:
-            raise UnavailableError(_stalled(part.topic, {part: position}, {part: end}, STALL_S), "`tidemark status`.")
+            raise UnavailableError(_stalled(part.topic, {part: at}, {part: end}, STALL_S), "`tidemark status`.")
 
 
 def require_topic(kafka: KafkaSettings, topic: str) -> None:

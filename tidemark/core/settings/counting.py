@@ -6,6 +6,8 @@ from pydantic import Field
 
 from tidemark.core.settings.section import Section
 
+_TRANSACTION_MARGIN_S = 3_600
+
 
 class EventSettings(Section):
     """The rules of lateness, and of repeated events."""
@@ -30,6 +32,11 @@ class EventSettings(Section):
         """Lifetime of a dedupe key: by the rules of lateness and redrive, every copy arrives within it."""
         live_s = self.grace_s + self.future_tolerance_s + self.redrive_window_s
         return (live_s + self.outage_s) * 1_000
+
+    @property
+    def transaction_timeout_ms(self) -> int:
+        """Life of a transaction that its job left behind: committable after the longest outage a restore may follow."""
+        return (self.outage_s + _TRANSACTION_MARGIN_S) * 1_000
 
 
 class CatalogSettings(Section):

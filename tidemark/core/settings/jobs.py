@@ -67,7 +67,9 @@ class ReplaySettings(Section):
 
     scope_from: str = Field("", description="First event time a replay measures, RFC 3339; set by `replay start`.")
     scope_to: str = Field("", description="First event time after it, RFC 3339; set by `replay start`.")
-    scope_tenants: str = Field("", description="Tenants it measures, `;` between them; set by `replay start`.")
+    scope_tenants: tuple[str, ...] = Field(
+        (), description="Tenants it measures, a list; none: all. Set by `replay start`."
+    )
     late_until: str = Field(
         "", description="Events that arrived before this instant (RFC 3339) are never too late; set by `replay start`."
     )

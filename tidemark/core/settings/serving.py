@@ -34,7 +34,10 @@ class DeliverySettings(Section):
         description="Attempts at a notification before it is a dead letter: 10 take two hours at most.",
     )
     timeout_ms: int = Field(
-        10_000, ge=100, le=60_000, description="Longest wait for a connection to a receiver, and for its response."
+        10_000,
+        ge=100,
+        le=60_000,
+        description="Longest time of an attempt: the name, all addresses, the request and the response together.",
     )
     threads: int = Field(4, ge=1, le=64, description="Receivers that are notified at the same time.")
 
