@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import psycopg
 import redis
@@ -14,8 +12,6 @@ from kafka import TopicPartition
 from psycopg import sql
 
 from tidemark.archive.archiver import topics_of
-from tidemark.billing.close import Closed
-from tidemark.billing.refusals import Cause
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import clients, ends_of
 from tidemark.core.postgres import Database
@@ -24,12 +20,12 @@ from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.reconcile import drift_store
 from tidemark.serve.figures import FAMILIES, Figures, Values
+from tidemark.serve.observed import COUNTED
 from tidemark_client.keys import heartbeat_key
 
 log = logger("backlog")
 
 EVERY_S = 15.0
-REFUSED = "tidemark_periods_refused"
 _QUOTAS = "SELECT rule, count(*) FROM quota_alarm WHERE resolved_at IS NULL GROUP BY rule"
 _DUE = """
 SELECT count(*), coalesce(extract(epoch FROM now() - min(due_at)), 0)
@@ -218,22 +214,9 @@ class Reader:
 
 def of_role(role: str) -> list[str]:
     """Figures that a process with the role has, but for those that the role itself counts."""
-    return [family.name for family in FAMILIES if family.role == role and family.name != REFUSED]
+    return [family.name for family in FAMILIES if family.role == role and family.name not in COUNTED]
 
 
 def service(settings: Settings, roles: Sequence[str], figures: Figures) -> Service[Reader, None]:
     """Reads every EVERY_S seconds."""
     return Service("backlog", EVERY_S, lambda: Reader(settings, roles, figures), Reader.read, log)
-
-
-def counting_refusals(close: Service[Any, Closed], figures: Figures) -> Service[Any, Closed]:
-    """The service that closes, which also counts what it refused."""
-
-    def report(closed: Closed, failing: bool) -> None:
-        refused: Counter[str] = Counter()
-        for refusal in closed.refused:
-            refused[refusal.cause] += len(refusal.periods)
-        figures.put(REFUSED, {(cause,): refused[cause] for cause in get_args(Cause)})
-        close.report(closed, failing)
-
-    return replace(close, report=report)

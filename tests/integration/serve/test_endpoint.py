@@ -68,7 +68,7 @@ def test_a_real_process_shows_that_its_roles_are_ready_and_what_waits_for_them(r
         assert seen["tidemark_service_runs_total"]["live", "counters"] >= 1
         assert seen["tidemark_archive_behind_records"][run.topics.events,] == 0
         assert seen["tidemark_outbox_pending"] == {("closes",): 0, ("corrections",): 0}
-        assert seen["tidemark_info"].popitem()[0][1] == run.run_id
+        assert run.run_id in seen["tidemark_info"].popitem()[0]
         assert served.stop() < STOP_S
 
 

@@ -205,7 +205,8 @@ def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Pat
     assert set(every) == {*SERVICES, *DAEMONS}
     assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
     assert every["postgres"].stop_signal == "INT"
-    assert chosen(Settings(), every["serve"].command[-1].split(",")) == ["live", "quotas", "alerts", "deliver"]
+    roles = ["live", "quotas", "alerts", "deliver", "health"]
+    assert chosen(Settings(), every["serve"].command[-1].split(",")) == roles
     assert every["serve"].stop_wait_s > STOP_WITHIN_S
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -19,6 +20,7 @@ from tidemark.core.settings import Settings, load
 from tidemark.serve import backlog
 from tidemark.serve.figures import FAMILIES, Figures
 from tidemark.serve.http import HANGING_S, PROCESS, Endpoint, Listener
+from tidemark.serve.observed import OBSERVED
 from tidemark.serve.process import Process
 from udfs.values import instant
 
@@ -116,19 +118,20 @@ def test_no_figure_has_a_label_that_grows_with_customers() -> None:
 
 
 def test_every_figure_of_a_role_is_read_or_counted_by_it() -> None:
-    assert {family.role for family in FAMILIES} - {""} >= set(backlog.READERS)
+    assert {family.role for family in FAMILIES} - {""} == {*backlog.READERS, *OBSERVED}
     assert backlog.of_role("close") == ["tidemark_outbox_pending"]
 
 
 def test_a_close_counts_what_it_refused_by_cause() -> None:
-    figures, reported = Figures(), []
+    reported: list[Any] = []
     plain = Service("close", 60, Stateless, lambda _: None, logger("t"), lambda *given: reported.append(given))
+    process = Process(Settings(), {}, threading.Event())
     keys = tuple(PeriodKey("t", f"c{number}", instant(0), instant(1)) for number in range(3))
     closed = Closed(
         None, 0, 0, 0, (Refusal("lag", "", keys[:2]), Refusal("lag", "", keys[2:]), Refusal("drift", "", keys))
     )
-    backlog.counting_refusals(plain, figures).report(closed, False)  # type: ignore[arg-type]
-    refused = figures.all()["tidemark_periods_refused"]
+    process._observe("close", plain).report(closed, False)  # type: ignore[arg-type]
+    refused = process._figures.all()["tidemark_periods_refused"]
     assert (refused["lag",], refused["drift",], refused["jobs",]) == (3, 3, 0)
     assert reported == [(closed, False)]
 
@@ -167,7 +170,7 @@ def test_by_default_nothing_but_this_machine_can_ask() -> None:
 
 
 def test_a_process_that_listens_nowhere_has_no_endpoint_and_all_else() -> None:
-    for listen, own in (("off", ["backlog"]), ("127.0.0.1:0", ["backlog", "http"])):
+    for listen, own in (("off", ["backlog", "report"]), ("127.0.0.1:0", ["backlog", "report", "http"])):
         settings = Settings().with_changes({"serve.listen": listen})
         quotas = Service("quotas", 1, Stateless, lambda _: None, logger("t"))
         process = Process(settings, {"quotas": [quotas]}, threading.Event())
