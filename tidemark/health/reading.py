@@ -40,9 +40,10 @@ def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings, now: f
     took_s = None
     if progress.ended_ms is not None and progress.triggered_ms is not None:
         took_s = (progress.ended_ms - progress.triggered_ms) / 1_000
+    age_s = max(now - max(since_ms) / 1_000, 0.0)
     return JobHealth(
-        job, latest.state, started_at, checkpoint_age_s=max(now - max(since_ms) / 1_000, 0.0), checkpoint_duration_s=took_s,
-        failed_checkpoints=progress.failed_since, restarts=rest.restarts(latest.id),
+        job, latest.state, started_at, age_s, took_s, failed_checkpoints=progress.failed_since,
+        restarts=rest.restarts(latest.id),
     )  # fmt: skip
 
 
