@@ -72,13 +72,13 @@ FAMILIES: tuple[Family, ...] = (
     Family("tidemark_reconcile_last_run_timestamp_seconds", ("check",), "reconcile", "End of the last run of a check"
            " that had a result."),
     Family("tidemark_archive_behind_records", ("topic",), "archive", "Records that are in no file of the archive yet."),
-    Family("tidemark_job_running", ("job",), "health", "1 while Flink says that the job is RUNNING."),
-    Family("tidemark_job_restarts", ("job",), "health", "Restarts by Flink since the job was submitted."),
-    Family("tidemark_checkpoint_age_seconds", ("job",), "health", "Age of the last checkpoint of a job."),
-    Family("tidemark_checkpoint_duration_seconds", ("job",), "health", "How long that checkpoint took."),
-    Family("tidemark_checkpoints_failed", ("job",), "health", "Checkpoints that failed after it."),
-    Family("tidemark_lag_records", ("job", "topic"), "health", "Records that a job has not committed."),
-    Family("tidemark_lag_seconds", ("job", "topic"), "health", "Age of the oldest of them; only where the broker sets"
+    Family("tidemark_job_running", ("job_name",), "health", "1 while Flink says that the job is RUNNING."),
+    Family("tidemark_job_restarts", ("job_name",), "health", "Restarts by Flink since the job was submitted."),
+    Family("tidemark_checkpoint_age_seconds", ("job_name",), "health", "Age of the last checkpoint of a job."),
+    Family("tidemark_checkpoint_duration_seconds", ("job_name",), "health", "How long that checkpoint took."),
+    Family("tidemark_checkpoints_failed", ("job_name",), "health", "Checkpoints that failed after it."),
+    Family("tidemark_lag_records", ("job_name", "topic"), "health", "Records that a job has not committed."),
+    Family("tidemark_lag_seconds", ("job_name", "topic"), "health", "Age of the oldest of them, where the broker sets"
            " the arrival."),
     Family("tidemark_role_running", ("role",), "health", "1 while some process runs the role well."),
     Family("tidemark_disk_free_bytes", ("path",), "health", "Free space of a disk of this machine."),

@@ -49,6 +49,12 @@ def reported(run: Settings) -> dict[str, RoleReport]:
     return {one.role: one for one in reversed(found)}
 
 
+def seen_running(run: Settings, job: str) -> bool:
+    """Whether the role `health` has reported that a job runs."""
+    report = reported(run).get("health")
+    return report is not None and report.figures.get(f'tidemark_job_running{{job_name="{job}"}}') == 1
+
+
 @pytest.fixture(scope="module")
 def counting(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """Both jobs, which have counted a stream."""
@@ -63,9 +69,7 @@ def counting(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 def test_a_stopped_rollup_raises_one_alert_and_ends_it_when_it_is_back(counting: Pipeline, tmp_path: Path) -> None:
     run, begun = counting.settings, ("pipeline.job_down", "rollup", "firing")
     with serving(run, "health", tmp_path / "serve.log"):
-        wait_until(lambda: reported(run).get("health", None) is not None, WITHIN_S, "a report of health")
-        wait_until(lambda: reported(run)["health"].figures.get('tidemark_job_running{job="rollup"}') == 1, WITHIN_S,
-                   "rollup to be seen running")  # fmt: skip
+        wait_until(lambda: seen_running(run, "rollup"), WITHIN_S, "rollup to be seen running")
         assert begun not in alerts(run)
         # When it is stopped ...
         assert jobs.stop(run, "rollup")
