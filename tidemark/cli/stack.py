@@ -66,9 +66,9 @@ def settings_of(stack: Stack) -> Settings:
     return load()
 
 
-def bring_up(stack: Stack) -> Settings:
+def bring_up(stack: Stack, *, flink_metrics: bool = False) -> Settings:
     """Start services, then make tables, then start what needs them: `tidemark serve`."""
-    stack.up()
+    stack.up(flink_metrics=flink_metrics)
     settings = settings_of(stack)
     with Steps().step("migrating the database"):
         migrate.migrate(settings)
@@ -82,11 +82,14 @@ def up(
     jobs: Annotated[
         bool, typer.Option("--jobs", help="Also create the topics, and submit `meter` and `rollup`.")
     ] = False,
+    flink_metrics: Annotated[
+        bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir)
-    settings = bring_up(stack)
+    settings = bring_up(stack, flink_metrics=flink_metrics)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
             _apply_topics(settings)

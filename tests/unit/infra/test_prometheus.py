@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from infra import service_settings
+from infra.local import flink_conf
 from tidemark.core.settings import HealthSettings, Settings
 from tidemark.health.rules import MAX_FAILED_CHECKPOINTS
 from tidemark.health.status import MAX_HEARTBEAT_AGE_S
@@ -65,7 +66,9 @@ def test_each_alert_about_the_pipeline_has_its_rule() -> None:
     assert set(_RUNBOOKS.values()) <= runbooks
 
 
-def test_prometheus_scrapes_where_serve_listens() -> None:
+def test_prometheus_scrapes_where_serve_and_flink_listen() -> None:
     jobs = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
     assert targets["tidemark"] == [Settings().serve.listen]
+    first = int(flink_conf.METRICS_PORTS.partition("-")[0])
+    assert targets["flink"] == [f"127.0.0.1:{first}", f"127.0.0.1:{first + 1}"]
