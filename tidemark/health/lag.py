@@ -25,11 +25,12 @@ _FETCH_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A topic that a job reads, and the group under which it commits."""
+    """A topic that a job reads, and the group under which it commits; `ours` is written by a job, with its clock."""
 
     job: str
     topic: str
     group: str
+    ours: bool = False
 
 
 def sources(settings: Settings) -> list[Source]:
@@ -39,7 +40,7 @@ def sources(settings: Settings) -> list[Source]:
     return [
         Source("meter", settings.topics.events, meter),
         Source("meter", settings.topics.redrive, meter),
-        Source("rollup", names.deltas, rollup),
+        Source("rollup", names.deltas, rollup, ours=True),
     ]
 
 
@@ -61,7 +62,7 @@ class LagReader:
         self._settings = settings
         self._sources = sources(settings)
         kafka = settings.kafka
-        self._created = {one.topic: has_create_time(kafka, one.topic) for one in self._sources}
+        self._by_clock = {one.topic: one.ours or not has_create_time(kafka, one.topic) for one in self._sources}
         self._groups: dict[str, GroupOffsets] = {}
         with clients.translated(kafka):
             self._consumer = clients.consumer(
@@ -90,9 +91,8 @@ class LagReader:
         oldest = self._oldest({part: start for part, start in starts.items() if start < ends[part]}, ends)
         arrivals = [arrival for arrival in oldest.values() if arrival is not None]
         records = sum(ends[part] - starts[part] for part, arrival in oldest.items() if arrival is not None)
-        known = not self._created[source.topic]
         seconds = max(time.time() - min(arrivals) / 1_000, 0.0) if arrivals else 0.0
-        return Lag(source.job, source.topic, records, seconds if known else None)
+        return Lag(source.job, source.topic, records, seconds if self._by_clock[source.topic] else None)
 
     def _committed(self, source: Source) -> dict[int, int]:
         if source.group not in self._groups:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +17,7 @@ import pytest
 
 from jobs.flink import submit as jobs
 from jobs.flink.rest import wait_until
-from tests.integration.serve.test_serve import WITHIN_S, serving
+from tests.integration.serve.test_serve import COMMAND, WITHIN_S, serving
 from tests.integration.storage import own_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
@@ -55,6 +59,13 @@ def seen_running(run: Settings, job: str) -> bool:
     return report is not None and report.figures.get(f'tidemark_job_running{{job_name="{job}"}}') == 1
 
 
+def status(run: Settings) -> tuple[int, dict[str, Any]]:
+    """Exit code and document of `tidemark status` in a process that knows the settings alone."""
+    command = [sys.executable, "-c", COMMAND, "status", "--json"]
+    done = subprocess.run(command, env={**os.environ, **run.environment()}, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
 @pytest.fixture(scope="module")
 def counting(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """Both jobs, which have counted a stream."""
@@ -71,8 +82,11 @@ def test_a_stopped_rollup_raises_one_alert_and_ends_it_when_it_is_back(counting:
     with serving(run, "health", tmp_path / "serve.log"):
         wait_until(lambda: seen_running(run, "rollup"), WITHIN_S, "rollup to be seen running")
         assert begun not in alerts(run)
-        # When it is stopped ...
+        wait_until(lambda: status(run)[0] == 0, WITHIN_S, "a healthy status")
+        # When it is stopped, then the status is not healthy, and there is an alert ...
         assert jobs.stop(run, "rollup")
+        code, shown = status(run)
+        assert (code, shown["problems"]) == (1, ["rollup is FINISHED, not RUNNING: `tidemark submit rollup`"])
         wait_until(lambda: begun in alerts(run), ALERT_WITHIN_S, "the alert about rollup")
         # ... and started again, then its alert ends, and there was no other.
         counting.submit("rollup")
@@ -104,6 +118,23 @@ def test_jobs_that_have_read_all_lag_by_nothing_though_transaction_markers_follo
     # Producers set the arrival of this topic: it says nothing of how late `meter` is.
     assert lags(run)[run.topics.events].seconds is None
     assert lags(run)[run.names.deltas].seconds == 0
+
+
+def test_flink_counts_dead_letters_by_reason(counting: Pipeline) -> None:
+    meter = counting.rest.active(counting.settings.names.job("meter"))
+    assert meter is not None
+    pattern = re.compile(r"\.tidemark\.reason\.(\w+)\.deadLetters$")
+    # Partial ones of copies are counted by workers and published once.
+    wanted = {
+        reason: n for reason, n in counting.dead_letters().items() if reason not in counting.partial_dead_letters()
+    }
+    assert len(wanted) > 5
+
+    def counted() -> dict[str, float]:
+        found = counting.rest.metrics(meter.id, pattern)
+        return {match[1]: value for name, value in found.items() if (match := pattern.search(name))}
+
+    wait_until(lambda: counted().items() >= wanted.items(), WITHIN_S, "the counters of the workers")
 
 
 def test_records_that_nobody_reads_are_a_lag_in_records_and_in_seconds(stack: Any) -> None:
