@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 
@@ -27,11 +26,12 @@ _ANNOUNCE_TIMEOUT_MS = int(alarm_store.SEND_STALL_S * 1_000) * 2 + TIMEOUT_MS
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What one step saw and changed."""
+    """What one step saw and changed; `news` is whether other parts could not be read than in the step before."""
 
     snapshot: Snapshot
     decision: Decision
     sent: int
+    news: bool
 
 
 class Monitor:
@@ -44,6 +44,7 @@ class Monitor:
         )
         self._kafka = Kafka(settings)
         self._since: Mapping[Key, float] = {}
+        self._unknown: set[str] = set()
         self._started_at = clock()
         self._seen_running: set[str] = set()
 
@@ -70,7 +71,8 @@ class Monitor:
         sent = self._database.run(
             lambda connection: alarm_store.announce(connection, self._settings), _ANNOUNCE_TIMEOUT_MS
         )
-        return Checked(snapshot, decision, sent)
+        news, self._unknown = snapshot.unknown.keys() != self._unknown, set(snapshot.unknown)
+        return Checked(snapshot, decision, sent, news)
 
     def close(self) -> None:
         """Give all connections back, and with them the right to watch."""
@@ -110,6 +112,6 @@ def _report(checked: Checked, failing: bool) -> None:
         log("firing", level="warning", trouble=finding.trouble, subject=finding.subject, detail=finding.detail)
     for trouble, subject in checked.decision.ended:
         log("resolved", trouble=trouble, subject=subject)
-    more: dict[str, Any] = {"unknown": dict(checked.snapshot.unknown)} if checked.snapshot.unknown else {}
-    if failing or more or checked.sent:
-        log("checked", level="warning" if more else "info", sent=checked.sent, **more)
+    unknown = dict(checked.snapshot.unknown)
+    if failing or checked.sent or checked.news:
+        log("checked", level="warning" if unknown else "info", sent=checked.sent, unknown=unknown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from tidemark.core.settings import Settings
 from tidemark.health.lag import LagReader
 from tidemark.health.state import Disk, JobHealth, Lag
 
+RETRY_S = 15.0
 NOT_SUBMITTED = "not submitted"
 UNREACHABLE = "unreachable: Flink does not answer"
 
@@ -69,22 +71,36 @@ def _disk(folder: str) -> Disk:
 
 
 class Kafka:
-    """Lags over a kept reader, made anew after a failure."""
+    """Lags over a kept reader, made anew some time after a failure: it costs many calls of a broker that may be down.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    settings:
+        Kafka and the run.
+    now:
+        Seconds that only grow.
+    """
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._now = now
+        self._failed: tuple[float, TidemarkError] | None = None
         self._reader: LagReader | None = None
         self._counted_before: bool | None = None
 
     def read(self) -> tuple[tuple[Lag, ...], bool]:
-        """Lags, and whether `meter` has ever written a delta; raises UnavailableError."""
+        """Lags, and whether `meter` has ever written a delta; raises UnavailableError, again until it is time."""
+        if self._failed is not None and self._now() < self._failed[0] + RETRY_S:
+            raise self._failed[1]
         try:
             if self._reader is None:
                 self._reader = LagReader(self._settings)
             lags, counted = self._reader.read()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            self._failed = (self._now(), error) if isinstance(error, TidemarkError) else None
             raise
+        self._failed = None
         self._counted_before = counted or bool(self._counted_before)
         return lags, self._counted_before
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
+from tidemark.health import reading
 from tidemark.health.lag import sources
-from tidemark.health.reading import NOT_SUBMITTED, UNREACHABLE, disks_of, jobs_of
+from tidemark.health.reading import NOT_SUBMITTED, RETRY_S, UNREACHABLE, Kafka, disks_of, jobs_of
 
 NOW = 1_000.0
 DONE = {"id": 7, "trigger_timestamp": 990_000, "end_to_end_duration": 1_500}
@@ -103,6 +105,34 @@ def test_no_job_is_known_to_run_when_flink_does_not_answer(flink: Flink) -> None
     flink.server.server_close()
     (job,) = jobs_of(settings, NOW)
     assert (job.state, job.running) == (UNREACHABLE, False)
+
+
+def test_after_a_failure_kafka_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, made = [0.0], []
+
+    class Reader:
+        def __init__(self, _: Settings) -> None:
+            made.append(now[0])
+            if len(made) == 1:
+                raise UnavailableError("no broker", "")
+
+        def read(self) -> tuple[tuple[()], bool]:
+            return (), len(made) == 2
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(reading, "LagReader", Reader)
+    kafka = Kafka(Settings(), lambda: now[0])
+    for now[0] in (0.0, RETRY_S - 1):
+        with pytest.raises(UnavailableError, match="no broker"):
+            kafka.read()
+    assert kafka.counted_before is None
+    now[0] = RETRY_S
+    assert kafka.read() == ((), True)
+    made.append(0.0)
+    # A topic that was made anew: deltas were written all the same.
+    assert kafka.read() == ((), True)
 
 
 def test_disks_are_those_of_state_and_archive_where_they_are_local(tmp_path: Path) -> None:
