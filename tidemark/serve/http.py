@@ -63,6 +63,14 @@ class Endpoint:
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """Answer a request; `/readyz/ROLE` is about one role."""
+        try:
+            body = self._answer(environ, start)
+        except Exception as error:  # noqa: BLE001  a fault of one answer is logged as all else is, and ends nothing
+            log("failed", level="error", path=environ.get("PATH_INFO", ""), error=repr(error))
+            body = _json(start, "500 Internal Server Error", {"error": "see the log"})
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else body
+
+    def _answer(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", "")).rstrip("/")
         if environ.get("REQUEST_METHOD") not in {"GET", "HEAD"}:
             return _json(start, "405 Method Not Allowed", {"error": "GET alone"})
@@ -141,6 +149,9 @@ class _Server(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is no news, and nothing but lines of JSON goes to the log."""
 
 
 class _Handler(WSGIRequestHandler):

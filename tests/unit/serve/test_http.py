@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -89,6 +92,27 @@ def test_healthz_says_whether_the_process_hangs_not_whether_roles_do_well(served
 def test_what_is_not_there_and_what_is_no_get_is_refused(served: Served) -> None:
     assert served.get("/").status_code == 404
     assert requests.post(f"http://{served.listener.address}/metrics", timeout=10).status_code == 405
+
+
+def test_a_fault_of_an_answer_is_a_line_of_the_log_and_ends_nothing(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.figures.put("tidemark_outbox_pending", {("closes",): "three"})  # type: ignore[dict-item]
+    assert served.get("/metrics").status_code == 500
+    (line,) = [one for one in map(json.loads, capsys.readouterr().err.splitlines()) if one["event"] == "failed"]
+    assert (line["component"], line["level"], line["path"]) == ("http", "error", "/metrics")
+    assert served.get("/healthz").status_code == 200
+
+
+def test_a_client_that_goes_away_leaves_nothing_in_the_log(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    host, _, port = served.listener.address.rpartition(":")
+    for _ in range(3):
+        with socket.create_connection((host, int(port))) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert served.get("/healthz").status_code == 200
+    assert requests.head(f"http://{served.listener.address}/readyz", timeout=10).content == b""
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] in ([], ["listening"])
 
 
 def test_metrics_show_each_service_and_what_waits_for_it(served: Served) -> None:
