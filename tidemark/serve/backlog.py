@@ -20,7 +20,6 @@ from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.reconcile import drift_store
 from tidemark.serve.figures import FAMILIES, Figures, Values
-from tidemark.serve.observed import COUNTED
 from tidemark_client.keys import heartbeat_key
 
 log = logger("backlog")
@@ -214,7 +213,7 @@ class Reader:
 
 def of_role(role: str) -> list[str]:
     """Figures that a process with the role has, but for those that the role itself counts."""
-    return [family.name for family in FAMILIES if family.role == role and family.name not in COUNTED]
+    return [family.name for family in FAMILIES if family.role == role and not family.counted]
 
 
 def service(settings: Settings, roles: Sequence[str], figures: Figures) -> Service[Reader, None]:

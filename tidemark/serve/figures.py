@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tidemark.core.service import Health
-from tidemark.serve.readiness import READY, RoleState, roles_of, state_of
+from tidemark.serve.readiness import READY, RoleHealth, RoleState, roles_of, state_of
 
 # Values of a figure by the values of its labels.
 Values = Mapping[tuple[str, ...], float]
@@ -34,6 +34,8 @@ class Family:
         In words.
     kind:
         A counter only grows while the process lives.
+    counted:
+        Whether the steps of the role itself give it: it is current only while they succeed.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Family:
     role: str
     meaning: str
     kind: Literal["gauge", "counter"] = "gauge"
+    counted: bool = False
 
     @property
     def shown(self) -> str:
@@ -49,6 +52,19 @@ class Family:
 
 
 _SERVICE = ("role", "service")
+_OF_HEALTH: tuple[Family, ...] = (
+    Family("tidemark_job_running", ("job_name",), "", "1 while Flink says that the job is RUNNING."),
+    Family("tidemark_job_restarts", ("job_name",), "", "Restarts by Flink since the job was submitted."),
+    Family("tidemark_checkpoint_age_seconds", ("job_name",), "", "Age of the last checkpoint of a job."),
+    Family("tidemark_checkpoint_duration_seconds", ("job_name",), "", "How long that checkpoint took."),
+    Family("tidemark_checkpoints_failed", ("job_name",), "", "Checkpoints that failed after it."),
+    Family("tidemark_lag_records", ("job_name", "topic"), "", "Records that a job has not committed."),
+    Family("tidemark_lag_seconds", ("job_name", "topic"), "", "Age of the oldest of them, where the broker sets"
+           " the arrival."),
+    Family("tidemark_role_running", ("role",), "", "1 while some process runs the role well."),
+    Family("tidemark_disk_free_bytes", ("path",), "", "Free space of a disk of this machine."),
+    Family("tidemark_disk_size_bytes", ("path",), "", "Size of that disk."),
+)  # fmt: skip
 FAMILIES: tuple[Family, ...] = (
     Family("tidemark_info", ("version", "run_id"), "", "1, with the version of Tidemark and the run."),
     Family("tidemark_role_ready", ("role",), "", "1 while the role runs or is a standby, as /readyz says."),
@@ -65,24 +81,15 @@ FAMILIES: tuple[Family, ...] = (
     Family("tidemark_notifications_dead", (), "deliver", "Notifications that were given up."),
     Family("tidemark_responses_waiting", ("handler",), "respond", "Alerts in the topic that a handler has not read."),
     Family("tidemark_suspensions", (), "respond", "Suspensions that are in force."),
-    Family("tidemark_periods_refused", ("cause",), "close", "Periods that were due and refused by the last close."),
+    Family("tidemark_periods_refused", ("cause",), "close", "Periods that were due and refused by the last close.",
+           counted=True),
     Family("tidemark_outbox_pending", ("topic",), "close", "Closes and corrections that are not published yet."),
     Family("tidemark_reconcile_drift", ("check",), "reconcile", "Open differences: unexplained, in the last run of the"
            " check."),
     Family("tidemark_reconcile_last_run_timestamp_seconds", ("check",), "reconcile", "End of the last run of a check"
            " that had a result."),
     Family("tidemark_archive_behind_records", ("topic",), "archive", "Records that are in no file of the archive yet."),
-    Family("tidemark_job_running", ("job_name",), "health", "1 while Flink says that the job is RUNNING."),
-    Family("tidemark_job_restarts", ("job_name",), "health", "Restarts by Flink since the job was submitted."),
-    Family("tidemark_checkpoint_age_seconds", ("job_name",), "health", "Age of the last checkpoint of a job."),
-    Family("tidemark_checkpoint_duration_seconds", ("job_name",), "health", "How long that checkpoint took."),
-    Family("tidemark_checkpoints_failed", ("job_name",), "health", "Checkpoints that failed after it."),
-    Family("tidemark_lag_records", ("job_name", "topic"), "health", "Records that a job has not committed."),
-    Family("tidemark_lag_seconds", ("job_name", "topic"), "health", "Age of the oldest of them, where the broker sets"
-           " the arrival."),
-    Family("tidemark_role_running", ("role",), "health", "1 while some process runs the role well."),
-    Family("tidemark_disk_free_bytes", ("path",), "health", "Free space of a disk of this machine."),
-    Family("tidemark_disk_size_bytes", ("path",), "health", "Size of that disk."),
+    *(replace(family, role="health", counted=True) for family in _OF_HEALTH),
 )  # fmt: skip
 _STATES: tuple[RoleState, ...] = ("starting", "running", "standby", "stalled", "failing", "stopped")
 
@@ -136,11 +143,19 @@ class ServeCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Each figure that has values, in the order of the table."""
-        values = {**self._figures.all(), **of_services(self._health(), self._clock())}
+        services, now = list(self._health()), self._clock()
+        values = {**current(self._figures.all(), roles_of(services, now)), **of_services(services, now)}
         values["tidemark_info"] = {self._info: 1}
         for family in FAMILIES:
             if family.name in values:
                 yield _metric(family, values[family.name])
+
+
+def current(figures: Mapping[str, Values], roles: Iterable[RoleHealth]) -> dict[str, Values]:
+    """The figures without those that a role counts itself and does not at present, because it fails or is a standby."""
+    running = {role.role for role in roles if role.state == "running"}
+    stale = {family.name for family in FAMILIES if family.counted and family.role not in running}
+    return {name: values for name, values in figures.items() if name not in stale}
 
 
 def of_services(services: Iterable[Health], now: float) -> dict[str, Values]:

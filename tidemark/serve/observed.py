@@ -10,7 +10,7 @@ from tidemark.billing.close import Closed
 from tidemark.billing.refusals import Cause
 from tidemark.health.monitor import Checked
 from tidemark.health.rules import role_trouble
-from tidemark.serve.figures import FAMILIES, Values
+from tidemark.serve.figures import Values
 
 _REFUSED = "tidemark_periods_refused"
 
@@ -48,4 +48,3 @@ def of_health(checked: Checked) -> dict[str, Values]:
 
 # By role: what its steps return to figures.
 OBSERVED: Mapping[str, Callable[[Any], dict[str, Values]]] = {"close": of_close, "health": of_health}
-COUNTED = frozenset({_REFUSED, *(family.name for family in FAMILIES if family.role == "health")})

@@ -15,7 +15,7 @@ from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.health import reports
 from tidemark.health.state import RoleReport
-from tidemark.serve.figures import FAMILIES, Figures, Values
+from tidemark.serve.figures import FAMILIES, Figures, Values, current
 from tidemark.serve.readiness import RoleHealth
 
 log = logger("report")
@@ -42,7 +42,8 @@ class Reporter:
 
     def report(self) -> None:
         """Write once; raises what `Database.run` raises."""
-        made = reports_of(self._roles(), self._figures.all(), self._instance)
+        roles = self._roles()
+        made = reports_of(roles, current(self._figures.all(), roles), self._instance)
         self._database.run(lambda connection: reports.write(connection, made))
 
     def close(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tidemark.health.monitor import Checked
 from tidemark.health.state import Disk, JobHealth, Lag, RoleReport, Snapshot
 from tidemark.health.transitions import Decision
-from tidemark.serve.figures import FAMILIES
-from tidemark.serve.observed import COUNTED, of_health
-from tidemark.serve.readiness import RoleHealth
+from tidemark.serve.figures import FAMILIES, current
+from tidemark.serve.observed import of_health
+from tidemark.serve.readiness import RoleHealth, RoleState
 from tidemark.serve.report import reports_of, stopped
 
 ROLES = [
@@ -65,4 +67,12 @@ def test_health_shows_what_it_saw_and_nothing_of_what_it_could_not_read() -> Non
 def test_every_figure_of_health_has_a_place_in_the_table_and_its_labels() -> None:
     families = {family.name: family for family in FAMILIES if family.role == "health"}
     assert set(of_health(checked(Snapshot()))) == set(families)
-    assert set(families) <= COUNTED
+    assert all(family.counted for family in families.values())
+
+
+@pytest.mark.parametrize(("state", "shown"), [("running", True), ("failing", False), ("standby", False)])
+def test_what_a_role_counts_itself_is_shown_only_while_it_does(state: RoleState, shown: bool) -> None:
+    figures = {"tidemark_job_running": {("meter",): 1.0}, "tidemark_outbox_pending": {("closes",): 1.0}}
+    roles = [RoleHealth("health", state, "", 1.0, 1, 0), RoleHealth("close", "failing", "no", 1.0, 1, 1)]
+    # What is read beside the role is dropped where it cannot be read.
+    assert set(current(figures, roles)) == {"tidemark_outbox_pending"} | ({"tidemark_job_running"} if shown else set())
