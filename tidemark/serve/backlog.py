@@ -70,13 +70,17 @@ class Sources:
 
     def ends(self, topic: str) -> dict[int, int]:
         """Offset after the last record of each partition that is committed."""
-        with clients.translated(self.settings.kafka):
-            if self._consumer is None:
-                self._consumer = clients.consumer(self.settings.kafka, isolation_level="read_committed")
-            numbers = self._consumer.partitions_for_topic(topic)
-            if not numbers:
-                raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
-            return ends_of(self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
+        try:
+            with clients.translated(self.settings.kafka):
+                if self._consumer is None:
+                    self._consumer = clients.consumer(self.settings.kafka, isolation_level="read_committed")
+                numbers = self._consumer.partitions_for_topic(topic)
+                if not numbers:
+                    raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
+                return ends_of(self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
+        except BaseException:
+            self._leave_kafka()
+            raise
 
     def heartbeat_ms(self) -> int | None:
         """When the heartbeat in Redis was sent, epoch milliseconds; None without one."""
@@ -89,11 +93,14 @@ class Sources:
     def close(self) -> None:
         """Give all connections back."""
         self._database.close()
+        self._leave_kafka()
+        if self._redis is not None:
+            self._redis.close()
+
+    def _leave_kafka(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
-        if self._redis is not None:
-            self._redis.close()
 
 
 def _live(sources: Sources) -> Found:
