@@ -71,13 +71,7 @@ class Sources:
     def ends(self, topic: str) -> dict[int, int]:
         """Offset after the last record of each partition that is committed."""
         try:
-            with clients.translated(self.settings.kafka):
-                if self._consumer is None:
-                    self._consumer = clients.consumer(self.settings.kafka, isolation_level="read_committed")
-                numbers = self._consumer.partitions_for_topic(topic)
-                if not numbers:
-                    raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
-                return ends_of(self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
+            return self._ends(topic)
         except BaseException:
             self._leave_kafka()
             raise
@@ -96,6 +90,15 @@ class Sources:
         self._leave_kafka()
         if self._redis is not None:
             self._redis.close()
+
+    def _ends(self, topic: str) -> dict[int, int]:
+        with clients.translated(self.settings.kafka):
+            if self._consumer is None:
+                self._consumer = clients.consumer(self.settings.kafka, isolation_level="read_committed")
+            numbers = self._consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
+            return ends_of(self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
 
     def _leave_kafka(self) -> None:
         consumer, self._consumer = self._consumer, None
