@@ -76,7 +76,8 @@ def state_of(service: Health, now: float) -> tuple[RoleState, str]:
     if service.state == "running" and service.succeeded_at is not None and now - service.succeeded_at > limit_s:
         return "stalled", f"no step has succeeded for {now - service.succeeded_at:.0f} s, over {limit_s:.0f} s"
     if service.state == "failing":
-        return "failing", f"{service.failures_in_row} failures in a row: {service.error}"
+        times = "once" if service.failures_in_row == 1 else f"{service.failures_in_row} times in a row"
+        return "failing", f"failed {times}: {service.error}"
     if service.state == "starting":
         return "starting", "no step has succeeded yet"
     return service.state, service.error

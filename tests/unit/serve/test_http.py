@@ -75,7 +75,7 @@ def test_readyz_is_503_with_the_reason_and_each_role_can_be_asked_alone(served: 
     served.services = [GOOD, BAD]
     answer = served.get("/readyz")
     assert (answer.status_code, answer.json()["ready"]) == (503, False)
-    assert answer.json()["roles"]["close"]["reason"] == "2 failures in a row: Postgres at db cannot be used"
+    assert answer.json()["roles"]["close"]["reason"] == "failed 2 times in a row: Postgres at db cannot be used"
     assert served.get("/readyz/live").status_code == 200
     assert served.get("/readyz/close").status_code == 503
     unknown = served.get("/readyz/archive")

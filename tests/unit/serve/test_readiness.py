@@ -37,7 +37,7 @@ def test_the_worst_service_decides_and_is_named() -> None:
     ]
     (role,) = roles_of(services, NOW)
     assert (role.ready, role.state) == (False, "failing")
-    assert role.reason == "limits: 3 failures in a row: Postgres at db cannot be used"
+    assert role.reason == "limits: failed 3 times in a row: Postgres at db cannot be used"
     assert role.succeeded_at is None
 
 
@@ -70,7 +70,7 @@ def test_the_document_names_every_role_and_is_ready_when_all_are() -> None:
         "ready": False,
         "roles": {
             "quotas": {"ready": True, "state": "running", "reason": ""},
-            "close": {"ready": False, "state": "failing", "reason": "1 failures in a row: no"},
+            "close": {"ready": False, "state": "failing", "reason": "failed once: no"},
         },
     }
     assert document(roles[:1])["ready"] is True
