@@ -11,6 +11,7 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from pyflink.common import Configuration
+from pyflink.java_gateway import get_gateway
 from pyflink.table import EnvironmentSettings
 
 ANSWER = "answer: "
@@ -37,9 +38,11 @@ def serve() -> None:
 
 
 def remote_settings(request: dict[str, Any]) -> EnvironmentSettings:
-    """The options of `flink run`: the cluster, and the state to restore."""
+    """The options of `flink run`: those of the configuration, the cluster, and the state to restore."""
     address = urlsplit(request["rest"])
-    options = {"execution.target": "remote", "rest.address": address.hostname, "rest.port": address.port}
+    loaded = get_gateway().jvm.org.apache.flink.configuration.GlobalConfiguration.loadConfiguration()
+    where = {"execution.target": "remote", "rest.address": address.hostname, "rest.port": address.port}
+    options = dict(loaded.toMap()) | where
     if request["restore"]:
         options["execution.state-recovery.path"] = request["restore"]
     configuration = Configuration()

@@ -31,6 +31,9 @@ def configure(
         "table.exec.state.ttl": f"{settings.flink.state_ttl_days} d",
         "execution.checkpointing.interval": f"{checkpoint_ms} ms",
         "execution.checkpointing.mode": "EXACTLY_ONCE",
+        # A job that is cancelled goes on from its newest checkpoint, whatever the cluster's own default is: without it
+        # its deltas would be added a second time.
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         # A folder per job, so that `submit` finds what to restore from.
         "execution.checkpointing.dir": checkpoint_dir(settings.flink, name),
         **own,

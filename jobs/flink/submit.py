@@ -19,7 +19,7 @@ from jobs.flink.restore import check_age, latest, savepoint_dir
 from jobs.flink.shape import changes, refuse
 from jobs.flink.submitted import record, recorded, values
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.kafka import end_offsets
+from tidemark.core.kafka import was_written
 from tidemark.core.settings import Settings
 
 JOBS = ("meter", "rollup")
@@ -86,7 +86,7 @@ def submit(
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
     # Step 4
-    if not restore and job == "meter" and any(end_offsets(settings.kafka, settings.names.deltas).values()):
+    if not restore and job == "meter" and was_written(settings.kafka, settings.names.deltas):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
             "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",

@@ -16,7 +16,7 @@ from tidemark.core.settings import load
 from tidemark.core.times import given_ms
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
-from tidemark.dead_letters.records import Wanted, position_of, read_dead_letters, survey
+from tidemark.dead_letters.records import Position, Wanted, position_of, read_dead_letters, survey
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
@@ -55,13 +55,16 @@ def list_(
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     settings = load(run_id=run_id)
     say(f"reading {settings.names.dlq} …")
-    matching = survey(read_dead_letters(settings), limit, **wanted)
+    unreadable: list[Position] = []
+    matching = survey(read_dead_letters(settings, unreadable), limit, **wanted)
     if not matching.by_reason and tenant is not None:
         known(settings, tenant, customer)
     document = {
         "total": sum(matching.by_reason.values()), "partial": matching.partial, "by_reason": matching.by_reason,
-        "records": matching.dead_letters,
+        "records": matching.dead_letters, "unreadable": [str(position) for position in unreadable[:limit]],
     }  # fmt: skip
+    if unreadable:
+        say(f"{len(unreadable):,} records are not dead letters and are left out, the first at {unreadable[0]}.")
     emit(document, drawn_dead_letters(matching), as_json=as_json)
 
 

@@ -8,12 +8,19 @@ from typing import Annotated
 import typer
 
 from tidemark.cli.output import Json, emit, say
-from tidemark.core import topics
+from tidemark.core import acls, topics
+from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 CreateTime = Annotated[
     bool, typer.Option("--create-time", help="For loading history: arrival is the timestamp the producer sets.")
+]
+
+
+Acls = Annotated[bool, typer.Option("--acls", help="Also give the roles of schemas/kafka/acls.yaml their rights.")]
+Users = Annotated[
+    list[str] | None, typer.Option("--user", help="With --acls: ROLE=USER; a role's user is tidemark-ROLE when absent.")
 ]
 
 
@@ -29,10 +36,31 @@ def _group() -> None:
     """Keep `apply` a sub-command although it is the only one."""
 
 
-def apply(create_time: CreateTime = False, run_id: RunId = None, as_json: Json = False) -> None:
+def apply(
+    create_time: CreateTime = False,
+    with_acls: Acls = False,
+    user: Users = None,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
     """Create the topics that are missing; existing topics are left alone."""
-    settings = load(run_id=run_id)
+    settings, users = load(run_id=run_id), _users(user or [])
+    if users and not with_acls:
+        raise UsageError("--user is about --acls.", "give --acls too, or leave it out.")
     say(f"checking topics of {settings.kafka.bootstrap} …")
     applied = topics.apply(settings, create_time=create_time)
     lines = [f"{result.topic}: {'created' if result.created else 'unchanged'}" for result in applied]
-    emit({"topics": [asdict(result) for result in applied]}, lines, as_json=as_json)
+    document: dict[str, object] = {"topics": [asdict(result) for result in applied]}
+    if with_acls:
+        given = acls.apply(settings, users)
+        document["rights"] = [asdict(right) for right in given]
+        lines.append(f"{len(given)} rights of {len({right.role for right in given})} roles: given")
+    emit(document, lines, as_json=as_json)
+
+
+def _users(texts: list[str]) -> dict[str, str]:
+    pairs = {text: text.partition("=") for text in texts}
+    wrong = [text for text, (role, _, user) in pairs.items() if not role or not user]
+    if wrong:
+        raise UsageError(f"--user {wrong[0]!r} is not valid.", "write ROLE=USER, for example meter=svc-meter.")
+    return {role: user for role, _, user in pairs.values()}

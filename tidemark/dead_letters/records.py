@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple, TypedDict, Unpack
 
-from tidemark.core.errors import UsageError
+from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
 from tidemark.core.times import given_ms
+from udfs.events.dead_letter import from_json
 
 PREVIEW_CHARS = 120
 
@@ -54,11 +55,19 @@ class Wanted(TypedDict, total=False):
     at: Collection[Position] | None
 
 
-def read_dead_letters(settings: Settings) -> Iterator[DeadLetter]:
-    """Dead-letter records of the run as a `read_committed` consumer sees them, in order per partition."""
+def read_dead_letters(settings: Settings, unreadable: list[Position] | None = None) -> Iterator[DeadLetter]:
+    """Dead-letter records of the run as a `read_committed` consumer sees them, in order per partition.
+
+    A record that is no dead letter, whoever wrote it, is left out; its position is added to `unreadable`.
+    """
     for record in dump(settings.kafka, settings.names.dlq):
-        if record.value is not None:
-            yield _dead_letter(record)
+        if record.value is None:
+            continue
+        dead_letter = parsed(record)
+        if dead_letter is not None:
+            yield dead_letter
+        elif unreadable is not None:
+            unreadable.append(Position(record.partition, record.offset))
 
 
 def read_dead_letter(settings: Settings, position: Position) -> DeadLetter:
@@ -67,17 +76,31 @@ def read_dead_letter(settings: Settings, position: Position) -> DeadLetter:
     Raises
     ------
     UsageError
-        There is no record at that position.
+        There is no record at that position, or it is no dead letter.
     """
     topic = settings.names.dlq
     record = read_one(settings.kafka, topic, *position)
     if record is None or record.value is None:
         raise UsageError(f"{topic} has no record at {position}.", "take a position of `tidemark dlq list`.")
-    return _dead_letter(record)
+    dead_letter = parsed(record)
+    if dead_letter is None:
+        raise UsageError(
+            f"the record at {position} of {topic} is not a dead letter: Tidemark did not write it.",
+            "see who may write to the topic.",
+        )
+    return dead_letter
 
 
-def _dead_letter(record: Record) -> DeadLetter:
-    return {"at": str(Position(record.partition, record.offset)), **json.loads(record.value or b"{}")}
+def parsed(record: Record) -> DeadLetter | None:
+    """A record of the topic; None where it is not one that `meter` writes."""
+    value = record.value or b""
+    try:
+        from_json(value)
+        dead_letter: DeadLetter = json.loads(value) | {"at": str(Position(record.partition, record.offset))}
+        arrival_ms(dead_letter)
+    except (ValueError, TidemarkError, RecursionError):
+        return None
+    return dead_letter
 
 
 def takes(dead_letter: DeadLetter, **wanted: Unpack[Wanted]) -> bool:

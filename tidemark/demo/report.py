@@ -11,9 +11,9 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import psycopg
 import yaml
 
+from tidemark.core import postgres
 from tidemark.core.errors import DifferenceError, UnavailableError
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -248,12 +248,9 @@ def query(settings: Settings, text: str) -> list[tuple[Any, ...]]:
         The database cannot be reached.
 
     """
-    path = f"-c timezone=UTC -c search_path={settings.names.usage_schema},public"
-    try:
-        with psycopg.connect(settings.postgres.url, connect_timeout=10, options=path) as connection:
-            return connection.execute(text.encode()).fetchall()
-    except psycopg.OperationalError as error:
-        raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
+    with postgres.connect(settings.postgres) as connection:
+        postgres.use_schema(connection, settings.names.usage_schema)
+        return connection.execute(text.encode()).fetchall()
 
 
 def _totals(rows: Sequence[tuple[Any, ...]]) -> Totals:

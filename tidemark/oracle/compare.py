@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import psycopg
 import redis
 
+from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle
@@ -78,14 +79,12 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
     differences: list[Difference] = []
     if set(grains) & set(SLIDING):
         oracle.build_sliding()
-    try:
-        with psycopg.connect(settings.postgres.url, connect_timeout=10, options="-c timezone=UTC") as connection:
-            for grain in grains:
-                required = _kept(settings) if grain in SLIDING else "TRUE"
-                rows = _table_rows(connection, settings.names.usage_schema, grain)
-                differences += compare(oracle, grain, rows, required)
-    except psycopg.OperationalError as error:
-        raise UnavailableError(f"Postgres at {settings.postgres.url}: {error}.", "`tidemark up`.") from error
+    # A named cursor lives in a transaction.
+    with postgres.connect(settings.postgres) as connection, connection.transaction():
+        for grain in grains:
+            required = _kept(settings) if grain in SLIDING else "TRUE"
+            rows = _table_rows(connection, settings.names.usage_schema, grain)
+            differences += compare(oracle, grain, rows, required)
     return differences
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 from psycopg import conninfo
 
 from infra.local.ports import read_ports
@@ -62,6 +63,16 @@ def test_the_role_of_the_jobs_is_no_superuser_and_needs_its_password(stack: Any)
     wrong = conninfo.make_conninfo(stack.settings.postgres.url, password="wrong", connect_timeout=5)  # noqa: S106
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
+
+
+def test_nobody_uploads_a_jar_or_reads_the_rest_interface_from_another_site(stack: Any) -> None:
+    url = stack.settings.flink.rest_url
+    jar = {"jarfile": ("job.jar", b"PK", "application/x-java-archive")}
+    upload = requests.post(f"{url}/jars/upload", files=jar, timeout=10)
+    assert upload.status_code == 404
+    answer = requests.get(f"{url}/config", headers={"Origin": "https://evil.example"}, timeout=10)
+    assert answer.json()["features"]["web-submit"] is False
+    assert answer.headers["Access-Control-Allow-Origin"] == url
 
 
 def test_topics_are_created_once_and_the_wrong_clock_is_refused(stack: Any) -> None:

@@ -11,17 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.core.errors import UsageError
+from tidemark.core.kafka import Record
 from tidemark.core.times import given_ms
 from tidemark.dead_letters.records import (
     DeadLetter,
     Position,
     arrival_ms,
     newest,
+    parsed,
     position_of,
     preview,
     raw_of,
     select,
     survey,
+    takes,
 )
 from udfs.events.dead_letter import DlqRecord, arrival_text, from_json, to_json
 
@@ -52,6 +55,29 @@ RECORD = DlqRecord(
 def test_a_record_survives_its_json(record: DlqRecord) -> None:
     assert from_json(to_json(record)) == record
     assert from_json(to_json(record).encode()) == record
+
+
+SCALAR = st.none() | st.booleans() | st.integers() | TEXT
+
+
+@given(
+    st.binary(max_size=40)
+    | st.recursive(SCALAR, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
+    .map(json.dumps).map(str.encode)
+    | st.tuples(st.sampled_from(sorted(json.loads(to_json(RECORD)))), st.none() | st.integers() | TEXT | st.just([]))
+    .map(lambda change: json.dumps(json.loads(to_json(RECORD)) | dict([change])).encode())
+)  # fmt: skip
+def test_whatever_somebody_writes_to_the_topic_is_read_or_left_out(value: bytes) -> None:
+    dead_letter = parsed(Record(0, 1, 2, None, value, ()))
+    if dead_letter is not None:
+        assert takes(dead_letter, since_ms=0) in (True, False)
+        assert survey([dead_letter], 1).by_reason
+        assert preview(dead_letter)
+
+
+@pytest.mark.parametrize("value", [b"[]", b"x", b"{}", b"[" * 100_000, b'{"arrival": 1e999}', b"\xff"])
+def test_a_record_of_somebody_else_is_left_out(value: bytes) -> None:
+    assert parsed(Record(0, 1, 2, None, value, ())) is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0", bytes(range(256)), b"\xff" * 100_000, b'{"a":"\xed\xa0\x80"'])

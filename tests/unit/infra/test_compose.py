@@ -176,3 +176,16 @@ def test_the_image_gets_a_complete_flink_configuration() -> None:
     assert parsed["env.java.opts.all"].endswith("-Duser.timezone=UTC")
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in parsed["env.java.opts.all"]
     assert parsed["metrics.reporter.prom.port"] == flink_conf.METRICS_PORTS
+
+
+def test_no_password_goes_into_the_image_or_the_repository() -> None:
+    secrets = yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].values()
+    files = [(INFRA / secret["file"]).resolve().relative_to(INFRA.parent) for secret in secrets]
+    assert files
+    # `*` leaves everything out of the image but what is named again.
+    taken = [
+        line.removeprefix("!") for line in (INFRA / "Dockerfile.dockerignore").read_text().splitlines() if "!" in line
+    ]
+    assert not [file for file in files for top in taken if file.is_relative_to(top)]
+    ignored = (INFRA.parent / ".gitignore").read_text().splitlines()
+    assert not [file for file in files if f"{file.parts[0]}/" not in ignored]

@@ -14,6 +14,7 @@ from tidemark.core.kafka.records import (
     offsets_at,
     read_one,
     read_ranges,
+    was_written,
 )
 from tidemark.core.kafka.sender import FLUSH_EVERY, Headers, Sender
 
@@ -35,4 +36,5 @@ __all__ = [
     "offsets_at",
     "read_one",
     "read_ranges",
+    "was_written",
 ]

@@ -81,8 +81,10 @@ def unavailable(kafka: KafkaSettings, error: KafkaError) -> UnavailableError:
 
 
 def _fix(kafka: KafkaSettings) -> str:
-    security = "" if kafka.security_protocol == "PLAINTEXT" else ", kafka.security_protocol and the settings with it"
-    return f"`tidemark up`, or correct kafka.bootstrap{security}."
+    if kafka.security_protocol == "PLAINTEXT":
+        return "`tidemark up`, or correct kafka.bootstrap."
+    doubt = " A wrong user or password ends like this too." if kafka.sasl_mechanism else ""
+    return f"correct kafka.bootstrap, kafka.security_protocol and the settings with it.{doubt}"
 
 
 def _common(kafka: KafkaSettings) -> dict[str, Any]:

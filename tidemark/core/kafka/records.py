@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -153,6 +153,13 @@ def last_records(
     return found
 
 
+def was_written(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether a topic holds, or held, a record that was committed: not one of aborted or open transactions alone."""
+    if not any(end_offsets(kafka, topic).values()):
+        return False
+    return any(offsets_at(kafka, topic, None).values()) or next(dump(kafka, topic), None) is not None
+
+
 def offsets_at(kafka: KafkaSettings, topic: str, instant: datetime | None) -> dict[int, int]:
     """Offset of the first record of each partition that arrived at an instant or later (None: of all), or its end."""
     with _consumer(kafka, "read_uncommitted") as consumer:
@@ -225,14 +232,18 @@ def _partitions(consumer: Any, topic: str) -> list[Any]:
     until = time.monotonic() + _NEW_TOPIC_S
     while not (numbers := consumer.partitions_for_topic(topic)):
         if time.monotonic() > until:
-            raise UnavailableError(f"topic {topic} does not exist.", _meant(topic, consumer.topics()))
+            raise UnavailableError(f"topic {topic} does not exist.", _meant(topic, consumer))
         time.sleep(RETRY_S)
     return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
-def _meant(topic: str, topics: Collection[str]) -> str:
-    close = difflib.get_close_matches(topic, topics, n=1)
-    return f"did you mean {close[0]}? Or make it: `tidemark topics apply`." if close else "`tidemark topics apply`."
+def _meant(topic: str, consumer: Any) -> str:
+    close = difflib.get_close_matches(topic, consumer.topics(), n=1)
+    # Kafka hides what a user has no right to.
+    unseen = consumer.config["security_protocol"].startswith("SASL")
+    rights = ", with --acls if this user may not see it" if unseen else ""
+    make = f"`tidemark topics apply`{rights}."
+    return f"did you mean {close[0]}? Or make it: {make}" if close else make
 
 
 def _stalled(topic: str, now: Mapping[Any, int], ends: Mapping[Any, int], stall_s: float) -> str:

@@ -1,0 +1,70 @@
+"""The SDK as a service installs it: in an environment that holds nothing else, against a real Redis."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.integration.storage import OwnRedis
+
+ROOT = Path(__file__).parents[3]
+DAY_MS = 86_400_000
+# What an environment of Python 3.11 holds by itself.
+GIVEN = {"pip", "setuptools"}
+# Modules that importing the SDK brings, of those that are not the standard library's.
+MODULES = """
+import json, sys
+before = set(sys.modules)
+import tidemark_client
+tops = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
+print(json.dumps(sorted(name for name in tops if not name.startswith("_"))))
+"""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with `pip install ./sdk/python` and nothing else."""
+    # Not in the checkout, so that no folder of it can be imported by accident.
+    folder = tmp_path_factory.mktemp("service")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT / "sdk" / "python"))
+    return python
+
+
+def run(python: Path, *arguments: str) -> str:
+    done = subprocess.run([str(python), *arguments], cwd=python.parent, check=False, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_it_brings_redis_and_no_package_but_its_own(python: Path) -> None:
+    installed = {item["name"] for item in json.loads(run(python, "-m", "pip", "list", "--format", "json"))}
+    assert installed - GIVEN == {"tidemark-client", "redis"}
+    assert json.loads(run(python, "-c", MODULES)) == ["redis", "tidemark_client"]
+    files = run(python, "-m", "pip", "show", "--files", "tidemark-client").partition("Files:\n")[2].split()
+    assert {name.partition("/")[0] for name in files} == {"tidemark_client", "tidemark_client-0.1.0.dist-info"}
+    assert "tidemark_client/py.typed" in files
+
+
+def test_the_example_of_the_readme_is_answered(python: Path, own_redis: OwnRedis) -> None:
+    code = re.search(r"```python\n(from tidemark_client.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code
+    now_ms = int(time.time() * 1_000)
+    counter = {
+        "period_start": now_ms - DAY_MS, "period_end": now_ms + DAY_MS, "n": 4, "total": "4", "limit": "10",
+        "mode": "hard", "on_unknown": "fail_closed", "rule": "customer/B6@0", "denied": 0, "remaining": "6",
+        "projected_exhaustion_at": "",
+    }  # fmt: skip
+    own_redis.client.hset("usage:{JFK/B6}:flights", mapping=counter)
+    own_redis.client.mset({"usage:marker": "run", "usage:heartbeat": now_ms})
+    imported, question = code[1].replace("redis://127.0.0.1:6379/0", own_redis.url).strip().split("\n\n")
+    printed = run(python, "-c", f"{imported}\nprint({question.partition('  #')[0]})")
+    assert "allowed=True" in printed
+    assert "reason='within_limit'" in printed
