@@ -109,7 +109,9 @@ def stack() -> Iterator[RunningStack]:
         with own_database(shared, worker) if worker else nullcontext(settings) as own:
             file = local.paths.root / f"settings-{worker or 'main'}.yaml"
             content = yaml.safe_load(local.paths.settings.read_text())
-            file.write_text(yaml.safe_dump(nested(flat(content) | {"postgres.url": own.postgres.url})))
+            # A fixed port is shared by all stacks of a machine.
+            changes = {"postgres.url": own.postgres.url, "serve.listen": "127.0.0.1:0"}
+            file.write_text(yaml.safe_dump(nested(flat(content) | changes)))
             with _settings_from(file) as loaded:
                 yield RunningStack(local, loaded)
 

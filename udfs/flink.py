@@ -17,6 +17,7 @@ from udfs.catalog.cache import Catalog
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode.decoder import DecodePolicy, Decoder
 from udfs.decode.pace import Pace
+from udfs.events.reasons import Reason
 from udfs.limits.cache import LimitCache
 from udfs.limits.packing import packed_candidates
 from udfs.limits.store import PostgresLimitSource
@@ -94,6 +95,9 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         self._rejected = metrics.counter("rejected")
         self._partly = metrics.counter("partlyRejected")
         metrics.gauge("catalogAgeSeconds", lambda: int(catalog.age_s))
+        self._dead_letters = {
+            reason.value: metrics.add_group("reason", reason.value).counter("deadLetters") for reason in Reason
+        }
 
     def eval(self, payload: pd.Series, arrival: pd.Series, partition: pd.Series, offset: pd.Series) -> pd.DataFrame:
         """Columns (payload, arrival as UTC timestamp, partition, offset) to the columns of DECODED."""
@@ -104,6 +108,8 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         self._rejected.inc(rejected)
         self._partly.inc(len(batch.rejects) - batch.rejects.count(None) - rejected)
         self._accepted.inc(len(batch.keys) - rejected)
+        for reason, count in self._decoder.reasons.items():
+            self._dead_letters[reason].inc(count)
         return decoded_frame(batch.keys, batch.series, batch.amounts, batch.packed, batch.rejects)
 
 

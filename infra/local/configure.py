@@ -15,15 +15,17 @@ from infra.local.provision import Provisioned
 from infra.service_settings import KAFKA, POSTGRES, REDIS
 
 
-def write_configuration(paths: Paths, parts: Provisioned, ports: dict[str, int]) -> None:
-    """Write the configuration of every service and of supervisord."""
+def write_configuration(
+    paths: Paths, parts: Provisioned, ports: dict[str, int], *, flink_metrics: bool = False
+) -> None:
+    """Write the configuration of every service and of supervisord; `flink_metrics` turns on Flink's reporter."""
     scratch = [paths.work / name for name in ("tmp", "rocksdb", "upload", "flink-pid")]
     for directory in (paths.conf / "flink", paths.logs / "flink", paths.data / "redis", flink_state(paths), *scratch):
         directory.mkdir(parents=True, exist_ok=True)
     (paths.conf / "kafka.properties").write_text(_kafka_properties(paths, ports))
     (paths.conf / "postgres.conf").write_text(_postgres_conf(ports))
     (paths.conf / "redis.conf").write_text(_redis_conf(paths, ports))
-    _write_flink(paths, parts, ports)
+    _write_flink(paths, parts, ports, flink_conf.reporter(flink_conf.METRICS_PORTS) if flink_metrics else "")
     paths.supervisor_conf.write_text(_supervisor_conf(paths, programs(paths, parts)))
 
 
@@ -53,7 +55,7 @@ def _lines(values: dict[str, str], form: str) -> str:
     return "".join(form.format(key, value) + "\n" for key, value in values.items())
 
 
-def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int]) -> None:
+def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int], metrics: str) -> None:
     values: dict[str, str | int] = {
         **ports,
         "bind_host": "127.0.0.1",
@@ -62,6 +64,7 @@ def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int]) -> Non
         "state_uri": flink_state(paths).as_uri(),
         "work_dir": str(paths.work),
         "python": sys.executable,
+        "metrics": metrics,
     }
     shipped = FLINK_HOME / "conf"
     (paths.conf / "flink/config.yaml").write_text(flink_conf.render(shipped / "config.yaml", values))

@@ -11,6 +11,8 @@ import yaml
 
 from infra.service_settings import STANDARD_PORTS
 
+# JobManager and TaskManager of one machine take two of them. The first is Flink's own default.
+METRICS_PORTS = "9249-9259"
 TEMPLATE = Path(__file__).parents[1] / "flink" / "config.yaml"
 
 
@@ -29,10 +31,22 @@ def render(shipped: Path, values: dict[str, str | int]) -> str:
         Flink's own config.yaml.
     values:
         Ports by name, `bind_host`, `jobmanager_host`, `taskmanager_host` (a line or empty), `state_uri`, `work_dir`,
-        `python`.
+        `python`, `metrics` (lines of `reporter`, or empty).
 
     """
     return Template(TEMPLATE.read_text()).substitute(values, java_opens=shipped_java_opens(shipped))
+
+
+def reporter(ports: str) -> str:
+    """Lines that make each process of Flink answer Prometheus on the first free port of a range, on all interfaces.
+
+    The plugin is part of Flink's distribution. It has no option for an address.
+    """
+    return (
+        "metrics.reporters: prom\n"
+        "metrics.reporter.prom.factory.class: org.apache.flink.metrics.prometheus.PrometheusReporterFactory\n"
+        f"metrics.reporter.prom.port: {ports}"
+    )
 
 
 def image_values() -> dict[str, str | int]:
@@ -45,6 +59,8 @@ def image_values() -> dict[str, str | int]:
         "state_uri": "file:///var/lib/tidemark",
         "work_dir": "/tmp/tidemark",  # noqa: S108 - inside the container
         "python": "/usr/local/bin/python",
+        # Each in a container of its own; compose does not publish it.
+        "metrics": reporter(METRICS_PORTS),
     }
 
 

@@ -23,7 +23,7 @@ _POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/t
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 # Runs beside the jobs. Nothing is closed, compared or dropped on a machine where people try things out.
 DAEMONS = ("serve",)
-ROLES = "live,quotas,alerts,deliver"
+ROLES = "live,quotas,alerts,deliver,health"
 # Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"

@@ -57,8 +57,8 @@ class Stack:
         """The stack's supervisord."""
         return Supervisor(self.paths)
 
-    def up(self) -> None:
-        """Provision, configure, start, and wait until every service is ready.
+    def up(self, *, flink_metrics: bool = False) -> None:
+        """Provision, configure, start, and wait until every service is ready; `flink_metrics` as `write_configuration`.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Stack:
                 refuse_taken(ports, self.paths.ports)
             prepare.write_passfiles(self.paths)
             self._write_settings(settings(self.paths, ports))
-            write_configuration(self.paths, parts, ports)
+            write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
             # Step 3: data directories, before anything runs on them.
             with self.progress.step("preparing data directories"):
                 prepare.prepare_kafka(self.paths, parts)

@@ -30,12 +30,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The latest completed checkpoint of a job, its last restore, and whether a later checkpoint failed; epoch ms."""
+    """The latest completed checkpoint of a job, its last restore, and whether a later checkpoint failed; epoch ms.
+
+    `failed_since` counts the checkpoints that failed after it, of the latest ten.
+    """
 
     triggered_ms: int | None
     ended_ms: int | None
     restored_ms: int | None
     last_failed: bool
+    failed_since: int = 0
 
 
 class FlinkRest:
@@ -102,7 +106,15 @@ class FlinkRest:
             ended_ms=None if triggered is None else triggered + completed["end_to_end_duration"],
             restored_ms=restored.get("restore_timestamp"),
             last_failed=failed.get("id", 0) > completed.get("id", 0),
+            failed_since=sum(
+                row["status"] == "FAILED" and row["id"] > completed.get("id", 0) for row in answer.get("history", ())
+            ),
         )
+
+    def restarts(self, job_id: str) -> int | None:
+        """How often Flink has restarted the job since it was submitted; None while it does not say."""
+        rows = self._call("GET", f"/jobs/{job_id}/metrics", params={"get": "numRestarts"})
+        return int(float(rows[0]["value"])) if rows else None
 
     def metric(self, job_id: str, name: str) -> float:
         """Sum of an operator metric over all subtasks of the job; `name` is the end of the metric's id."""

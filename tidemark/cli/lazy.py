@@ -16,7 +16,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone.",
     ),
     "down": ("stack", "Stop the jobs with savepoints and then all services; the data stays."),
-    "status": ("stack", "Show each service, its address, and whether it is ready; exit code 3 unless all are."),
+    "status": (
+        "status",
+        "Show how a deployment does, from its settings: jobs, lag, roles, what waits; exit code 0 when it is healthy.",
+    ),
     "clean": ("stack", "Stop everything and remove the stack's data; downloads stay in the cache."),
     "doctor": ("doctor", "Check machine, versions, ports, services and time zones; each failing line has its fix."),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the code: settings, commands, reason codes; `--check` fails when it has drifted."""
+"""Writes docs/reference.md from the code: settings, commands, metrics, reasons; `--check` fails when it has drifted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from tidemark.core.settings import every_setting, variable_of
+from tidemark.serve import figures
 from udfs.events.reasons import Reason
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -30,6 +31,9 @@ and key; a list there is JSON. Read from flags, then the environment, then the Y
 All faults are named at once, each with what was meant: a key of the file or a variable `TIDEMARK_…` that is no setting,
 a URL without its scheme (`redis://…`), a broker without its port. `tidemark settings --check` does no more; every
 command that reads settings begins with it."""
+
+METRICS = """What `/metrics` of `tidemark serve` shows (`serve.listen`). No label grows with customers or tenants. What
+waits for a role is read every 15 s beside scrapes, and absent while it cannot be read: a scrape waits for nothing."""
 
 
 def settings_table() -> Iterator[str]:
@@ -89,6 +93,12 @@ def page() -> str:
         *SOURCES.splitlines(),
         "",
         *settings_table(),
+        "",
+        "## Metrics",
+        "",
+        *METRICS.splitlines(),
+        "",
+        *figures.table(),
         "",
         "## Reasons in the dead-letter queue",
         "",

@@ -11,7 +11,8 @@ import typer
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.service import LibraryLog
 from tidemark.core.settings import load
-from tidemark.core.supervisor import Supervisor, log
+from tidemark.core.supervisor import log
+from tidemark.serve.process import Process
 from tidemark.serve.roles import ROLES, chosen, not_configured, services_of
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
@@ -31,10 +32,10 @@ def serve(roles: Roles = None, run_id: RunId = None) -> None:
     names = chosen(settings, None if roles is None else [name.strip() for name in roles.split(",") if name.strip()])
     services = services_of(settings, names)
     logging.basicConfig(handlers=[LibraryLog()], level=logging.WARNING)
-    stop = until_stopped()
+    process = Process(settings, services, until_stopped())
     idle = {} if roles is not None else not_configured(settings)
     log("started", roles={role: [one.name for one in many] for role, many in services.items()}, not_configured=idle,
         run_id=settings.run_id)  # fmt: skip
-    if Supervisor(services, stop).run():
+    if process.run():
         # A thread that waits for a service would hold up the end of the interpreter. Every step may be killed anywhere.
         os._exit(0)

@@ -1,4 +1,4 @@
-"""`tidemark up`, `down`, `status`, `clean`: the local stack."""
+"""`tidemark up`, `down`, `clean`: the local stack."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import typer
 
 from infra.local.paths import Paths
 from infra.local.programs import DAEMONS
-from infra.local.stack import ServiceStatus, Stack
+from infra.local.stack import Stack
 from jobs.flink.rest import ENDED, FlinkRest
 from jobs.flink.submit import ALL_JOBS, stop, submit_all
-from tidemark.cli.output import Json, Table, emit, one_line, progress, say
+from tidemark.cli.output import Json, emit, one_line, progress, say
 from tidemark.core import migrate, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
@@ -33,7 +33,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
     app.command("up")(up)
     app.command("down")(down)
-    app.command("status")(status)
     app.command("clean")(clean)
 
 
@@ -67,9 +66,9 @@ def settings_of(stack: Stack) -> Settings:
     return load()
 
 
-def bring_up(stack: Stack) -> Settings:
+def bring_up(stack: Stack, *, flink_metrics: bool = False) -> Settings:
     """Start services, then make tables, then start what needs them: `tidemark serve`."""
-    stack.up()
+    stack.up(flink_metrics=flink_metrics)
     settings = settings_of(stack)
     with Steps().step("migrating the database"):
         migrate.migrate(settings)
@@ -83,11 +82,14 @@ def up(
     jobs: Annotated[
         bool, typer.Option("--jobs", help="Also create the topics, and submit `meter` and `rollup`.")
     ] = False,
+    flink_metrics: Annotated[
+        bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir)
-    settings = bring_up(stack)
+    settings = bring_up(stack, flink_metrics=flink_metrics)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
             _apply_topics(settings)
@@ -125,18 +127,6 @@ def clean(state_dir: StateDir = None, as_json: Json = False) -> None:
     emit({"state": "clean"}, f"{stack.paths.root} was removed", as_json=as_json)
 
 
-def status(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Show each service, its address, and whether it is ready; exit code 3 unless all are."""
-    stack = stack_of(state_dir)
-    lines = stack.status()
-    services = [line for line in lines if line.service not in DAEMONS]
-    state = "down" if not lines else "up" if all(line.ready for line in services) else "degraded"
-    emit({"state": state, "services": [asdict(line) for line in lines]},
-         _table(lines) if lines else "the stack is down (start it: tidemark up)", as_json=as_json)  # fmt: skip
-    if state != "up":
-        raise typer.Exit(UnavailableError.exit_code)
-
-
 def _stop_jobs(settings: Settings) -> None:
     """Stop every job of Tidemark with a savepoint, including jobs of replays."""
     try:
@@ -159,11 +149,3 @@ def _stop_job(settings: Settings, job: str) -> None:
             f"{settings.names.job(job)} could not be stopped with a savepoint: {error.what}",
             "wait until it runs, or `tidemark down --force`: it will continue from its last checkpoint.",
         ) from error
-
-
-def _table(lines: list[ServiceStatus]) -> Table:
-    table = Table("service", "state", "ready", "address", "version", "detail", box=None, pad_edge=False)
-    for line in lines:
-        ready = "yes" if line.ready else "no"
-        table.add_row(line.service, line.state, ready, line.address, line.version.partition(" ")[0], line.detail)
-    return table

@@ -146,10 +146,16 @@ class Health:
         Epoch seconds of the end of the last step that succeeded; None before the first.
     duration_s:
         How long that step took.
+    runs:
+        Steps that succeeded.
     failures, failures_in_row:
         Steps that failed: all, and those since the last that succeeded.
     error:
         Why the last one failed, or what a standby waits for; empty after success.
+    every_s:
+        Pause between two steps.
+    begun_at:
+        Epoch seconds of the begin of the step that is being taken; None between two steps.
     """
 
     role: str
@@ -157,9 +163,12 @@ class Health:
     state: State = "starting"
     succeeded_at: float | None = None
     duration_s: float = 0.0
+    runs: int = 0
     failures: int = 0
     failures_in_row: int = 0
     error: str = ""
+    every_s: float = 0.0
+    begun_at: float | None = None
 
 
 class Loop(Generic[W, R]):
@@ -187,7 +196,7 @@ class Loop(Generic[W, R]):
         self._jitter = jitter
         self._worker: W | None = None
         # Replaced as a whole, so that another thread reads one state or the next.
-        self.health = Health(role, service.name)
+        self.health = Health(role, service.name, every_s=service.every_s)
 
     def run(self) -> None:
         """Take steps until stopped, then give the worker back."""
@@ -197,12 +206,13 @@ class Loop(Generic[W, R]):
                 self._stop.wait(self.attempt())
         finally:
             self._close_worker()
-            self.health = replace(self.health, state="stopped")
+            self.health = replace(self.health, state="stopped", begun_at=None)
             _CONTEXT.reset(before)
 
     def attempt(self) -> float:
         """Take the step once; returns the pause until the next, in seconds."""
         begin = self._clock()
+        self.health = replace(self.health, begun_at=begin)
         try:
             if self._worker is None:
                 self._worker = self._service.make()
@@ -225,20 +235,22 @@ class Loop(Generic[W, R]):
             self._service.log("active", service=self._service.name)
         now = self._clock()
         self.health = replace(
-            self.health, state="running", succeeded_at=now, duration_s=now - begin, failures_in_row=0, error=""
-        )
+            self.health, state="running", succeeded_at=now, duration_s=now - begin, runs=self.health.runs + 1,
+            failures_in_row=0, error="", begun_at=None,
+        )  # fmt: skip
 
     def _stand_by(self, error: StandbyError) -> float:
         if self.health.state != "standby":
             self._service.log("standby", service=self._service.name, why=error.what)
-        self.health = replace(self.health, state="standby", failures_in_row=0, error=error.what)
+        self.health = replace(self.health, state="standby", failures_in_row=0, error=error.what, begun_at=None)
         return STANDBY_S
 
     def _failed(self, error: str, **more: Any) -> float:
         in_row = self.health.failures_in_row + 1
         self.health = replace(
-            self.health, state="failing", failures=self.health.failures + 1, failures_in_row=in_row, error=error
-        )
+            self.health, state="failing", failures=self.health.failures + 1, failures_in_row=in_row, error=error,
+            begun_at=None,
+        )  # fmt: skip
         pause_s = retry_s(in_row, self._service.most_retry_s, self._jitter())
         about = {"service": self._service.name, "failures": in_row, "retry_s": round(pause_s, 1)}
         self._service.log("failed", level="error", **about, error=error, **more)

@@ -38,6 +38,7 @@ class Supervisor:
     ) -> None:  # fmt: skip
         self._stop = stop
         self._clock = clock
+        self._checked_at = clock()
         self._runners = [
             Runner(loop(role, service, stop), clock) for role, many in services.items() for service in many
         ]
@@ -60,6 +61,11 @@ class Supervisor:
         """Start threads again that have died and whose pause is over."""
         for runner in self._runners:
             runner.check()
+        self._checked_at = self._clock()
+
+    def unchecked_s(self) -> float:
+        """Seconds since threads were last looked after; more than a few mean that the process hangs."""
+        return self._clock() - self._checked_at
 
     def health(self) -> list[Health]:
         """How each service does, in the order they were given."""

@@ -21,6 +21,7 @@ from tidemark.core.service import Service
 from tidemark.core.settings import Settings, WebhookResponse
 from tidemark.core.user import user
 from tidemark.delivery import worker as delivery
+from tidemark.health import monitor
 from tidemark.live import counters, leaderboard, limits
 from tidemark.quotas import daemon as quotas
 from tidemark.reconcile import run as reconcile
@@ -65,6 +66,13 @@ def _respond(settings: Settings) -> Services:
     return [responses.service(settings, suspend.NAME, partial(_suspend, settings)), *webhooks]
 
 
+def _health(settings: Settings) -> Services:
+    unknown = sorted(set(settings.health.roles) - set(ROLES))
+    if unknown:
+        raise UsageError(f"health.roles names {', '.join(unknown)}.", f"name some of {', '.join(ROLES)}.")
+    return [monitor.service(settings)]
+
+
 def _suspend(settings: Settings) -> Handler:
     return suspend.Suspend(Flags(settings.redis, settings.names))
 
@@ -101,6 +109,7 @@ ROLES: Mapping[str, Role] = {
         lambda s: [retention.service(s)],
         lambda s: "" if s.retention.is_set else "a setting of `retention`",
     ),
+    "health": Role("watches jobs, lag, checkpoints, roles and disks, and raises `pipeline.*` alerts", _health),
 }
 
 

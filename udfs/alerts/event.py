@@ -36,7 +36,7 @@ class Alert:
     at_ms:
         When it was seen, UTC epoch ms.
     source:
-        Who saw it: `tidemark/meter`, `tidemark/watch`, `tidemark/anomaly`, `tidemark/reconcile`.
+        Who saw it: `tidemark/meter`, `tidemark/watch`, `tidemark/anomaly`, `tidemark/reconcile`, `tidemark/health`, …
     fingerprint:
         The same for the beginning and the end of one condition, and for no other; see `fingerprint`.
     id:

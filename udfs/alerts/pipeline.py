@@ -1,19 +1,23 @@
-"""Alerts about the pipeline itself: Redis lost to the job, tenants over a bound, numbers that differ, held closes."""
+"""Alerts about the pipeline itself: what does not run, tenants over a bound, numbers that differ, closes that wait."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from udfs.alerts.event import Alert, Status, fingerprint
+from udfs.alerts.event import Alert, Severity, Status, fingerprint
 
 # Bounds of a tenant; the type of an alert is `pipeline.` and one of them.
 Rule = Literal["tenant_volume", "tenant_series", "tenant_unique"]
+
+# What is wrong with the pipeline; the type of an alert is `pipeline.` and one of them.
+Trouble = Literal["job_down", "lag", "checkpoints", "role_failing", "disk"]
 
 METER_SOURCE = "tidemark/meter"
 WATCH_SOURCE = "tidemark/watch"
 RECONCILE_SOURCE = "tidemark/reconcile"
 CLOSE_SOURCE = "tidemark/close"
+HEALTH_SOURCE = "tidemark/health"
 LIVE_COUNTERS = "pipeline.live_counters"
 RECONCILE = "pipeline.reconcile"
 CLOSE = "pipeline.close"
@@ -32,6 +36,62 @@ _TENANT_FIGURES: dict[Rule, str] = {
     "tenant_series": "series in an hour of event time",
     "tenant_unique": "unique values in open periods",
 }
+
+_TROUBLE_SEVERITIES: dict[Trouble, Severity] = {
+    "job_down": "critical", "lag": "warning", "checkpoints": "critical", "role_failing": "critical", "disk": "warning",
+}  # fmt: skip
+_TROUBLE_ACTIONS: dict[Trouble, str] = {
+    "job_down": "`tidemark status`; then `tidemark submit {subject}`, or the log of Flink if it does not stay.",
+    "lag": "Compare the rate of events with what {subject} reads; more parallelism, or wait for a catch-up to end.",
+    "checkpoints": "See the checkpoints of {subject} in Flink's UI: what fails or waits, and whether the disk is full.",
+    "role_failing": "Read the log of `tidemark serve` for role {subject}; start it if no process runs it.",
+    "disk": "Free space below {subject}, or make the disk larger, before jobs cannot write checkpoints.",
+}
+_RUNBOOKS: dict[Trouble, str] = {
+    "job_down": "docs/operations.md#a-job-is-down",
+    "lag": "docs/operations.md#a-job-lags",
+    "checkpoints": "docs/operations.md#checkpoints-fail",
+    "role_failing": "docs/operations.md#a-role-fails",
+    "disk": "docs/operations.md#a-disk-is-full",
+}
+
+
+def health(trouble: Trouble, status: Status, *, evidence: Mapping[str, Any], at_ms: int, event_id: str) -> Alert:
+    """Something of the pipeline does not run as it should (`firing`), or does again (`resolved`).
+
+    Parameters
+    ----------
+    trouble:
+        What is wrong; the type of the alert is `pipeline.` and this.
+    status:
+        Whether it begins or ends.
+    evidence:
+        At least subject (the job, role or disk), detail, value and threshold.
+    at_ms:
+        When it was seen, UTC epoch milliseconds.
+    event_id:
+        The same whenever the same alert is sent again.
+    """
+    subject = str(evidence["subject"])
+    summaries: dict[Status, str] = {
+        "firing": f"{evidence['detail']}.",
+        "resolved": f"{trouble.replace('_', ' ').capitalize()}: {subject} is well again.",
+    }
+    return Alert(
+        type=f"pipeline.{trouble}",
+        status=status,
+        severity=_TROUBLE_SEVERITIES[trouble],
+        summary=summaries[status],
+        suggested_action=_TROUBLE_ACTIONS[trouble].format(subject=subject),
+        runbook=_RUNBOOKS[trouble],
+        at_ms=at_ms,
+        source=HEALTH_SOURCE,
+        fingerprint=fingerprint(f"pipeline.{trouble}", subject),
+        id=event_id,
+        value=str(evidence["value"]),
+        threshold=str(evidence["threshold"]),
+        evidence=evidence,
+    )
 
 
 def live_counters(status: Status, *, at_ms: int, evidence: Mapping[str, Any]) -> Alert:

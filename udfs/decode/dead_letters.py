@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -47,10 +48,13 @@ class DeadLetterWriter:
         self._topic, self._redrive_topic = topic, redrive_topic
         # Failures of our own in this batch, each logged once: a broken calendar fails all events of its customers.
         self._logged: set[str] = set()
+        # Records made in this batch, by reason.
+        self.reasons: Counter[str] = Counter()
 
     def begin_batch(self) -> None:
-        """Log failures again that were logged in the last batch."""
+        """Log failures again that were logged in the last batch, and count from 0."""
         self._logged.clear()
+        self.reasons.clear()
 
     def whole(self, read: Read, error: Exception, meter: str | None = None) -> str:
         """The record of an event that is not counted at all; `meter` is the one it was meant for alone."""
@@ -62,11 +66,14 @@ class DeadLetterWriter:
         else:
             rejection = self._rejection(error, read)
             reason, detail, ids = rejection.reason, rejection.detail, rejection.ids
+        self.reasons[reason] += 1
         return to_json(msgspec.structs.replace(self._record(read, ids), reason=reason, detail=detail, meter=meter))
 
     def partial(self, read: Read, refusals: Refusals) -> str:
         """The records of an event that other meters count, as `udfs.events.dead_letter.pack_partial` has them."""
-        return pack_partial(self._record(read, {}), [self._refusal(meter, error, read) for meter, error in refusals])
+        refused = [self._refusal(meter, error, read) for meter, error in refusals]
+        self.reasons.update(one.reason for one in refused)
+        return pack_partial(self._record(read, {}), refused)
 
     def _refusal(self, meter: str, error: Exception, read: Read) -> Refusal:
         rejection = self._rejection(error, read)

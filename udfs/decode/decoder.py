@@ -5,7 +5,7 @@ Each row becomes exactly one of the two; what some of its meters refused goes be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -130,6 +130,11 @@ class Decoder:
         # Arrival after event time: within these it is neither too early nor too late.
         self._earliest_ms, self._latest_ms = -policy.future_tolerance_ms, policy.grace_ms
         self._dead_letters = DeadLetterWriter(policy.topic, policy.redrive_topic)
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Dead letters of the last batch by reason; a partial one counts for each meter that refused."""
+        return self._dead_letters.reasons
 
     def decode_batch(
         self,

@@ -166,8 +166,9 @@ CREATE FUNCTION alert_stats(since timestamptz)
         type text, rule text, fired bigint, suppressed bigint, acknowledged bigint, acted bigint, ignored bigint,
         action_ratio numeric
     )
-    LANGUAGE sql STABLE PARALLEL SAFE AS
-$$
+    LANGUAGE sql STABLE PARALLEL SAFE
+-- Bound when it is made: the view over it must work whatever the search path is.
+BEGIN ATOMIC
     SELECT type,
            coalesce(rule, ''),
            count(*),
@@ -182,8 +183,8 @@ $$
            )
     FROM alert
     WHERE status = 'firing' AND at >= since
-    GROUP BY 1, 2
-$$;
+    GROUP BY 1, 2;
+END;
 
 COMMENT ON FUNCTION alert_stats(timestamptz) IS 'What became of the alerts that fired since an instant, by type and rule; see alert_rule_stats.';
 

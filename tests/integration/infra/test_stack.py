@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,26 @@ def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Any) -> None:
     findings = examine(stack.local.paths)
     assert [finding for finding in findings if not finding.ok] == []
     assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "JVM time zone"} <= {f.check for f in findings}
+
+
+def test_status_shows_the_services_of_the_stack_beside_how_its_deployment_does(stack: Any) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tidemark.cli.main",
+        "status",
+        "--json",
+        "--state-dir",
+        str(stack.local.paths.root),
+    ]
+    done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=120)
+    shown = json.loads(done.stdout)
+    ready = {one["service"] for one in shown["services"] if one["ready"]}
+    assert ready == {"kafka", "postgres", "redis", "jobmanager", "taskmanager"}
+    # A stack of tests runs nothing beside the jobs, and no job of its own.
+    assert (done.returncode, shown["state"], shown["healthy"]) == (UnavailableError.exit_code, "degraded", False)
+    assert any(line.startswith("serve is not ready") for line in shown["problems"])
+    assert any("`tidemark submit meter`" in line for line in shown["problems"])
 
 
 def test_the_role_of_the_jobs_is_no_superuser_and_needs_its_password(stack: Any) -> None:

@@ -83,7 +83,8 @@ def test_a_table_folds_on_a_narrow_terminal_and_loses_nothing(monkeypatch):
             return True
 
     monkeypatch.setattr(terminal.console, "_width", 40)
-    monkeypatch.setattr(terminal.console, "file", Terminal())
+    # Its property would give it today's stdout for good when that is undone.
+    monkeypatch.setattr(terminal.console, "_file", Terminal())
     table = output.Table("event", "detail")
     table.add_row("e" * 60, "d" * 60)
     output.draw(table)

@@ -173,6 +173,19 @@ def test_health_says_when_a_step_last_succeeded_and_what_failed() -> None:
     assert "ours" in health.error
 
 
+def test_health_counts_steps_and_says_since_when_one_is_taken() -> None:
+    world = World(1, DOWN, OTHER, 2)
+    loop, seen = world.loop(), []
+    world.report = lambda *_: seen.append(loop.health.begun_at)  # type: ignore[method-assign,assign]
+    loop = world.loop()
+    for _ in range(4):
+        begin = world.stop.now
+        loop.attempt()
+        assert loop.health.begun_at is None
+    assert (loop.health.runs, loop.health.failures, loop.health.every_s) == (2, 1, 5)
+    assert seen[-1] == begin
+
+
 def test_a_loop_that_is_stopped_takes_no_step_and_makes_nothing() -> None:
     world = World()
     world.run()

@@ -67,6 +67,14 @@ def test_one_event_feeds_its_meters_in_name_order() -> None:
     ]
 
 
+def test_dead_letters_of_a_batch_are_counted_by_reason_and_the_next_begins_from_0() -> None:
+    by = decoder()
+    by.decode_batch([raw_event(), b"{", b"", b"{"], [ARRIVAL_MS] * 4, [0] * 4, [0, 1, 2, 3])
+    assert by.reasons == {Reason.TRUNCATED_JSON: 2, Reason.EMPTY_VALUE: 1}
+    by.decode_batch([raw_event()], [ARRIVAL_MS], [0], [4])
+    assert by.reasons == {}
+
+
 def test_the_columns_of_a_batch_keep_its_order() -> None:
     raws = [raw_event(), b"{", raw_event(event_type="refund", quantity=-1), None]
     batch = decoded(raws)

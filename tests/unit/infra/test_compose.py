@@ -73,7 +73,14 @@ def test_ports_are_the_standard_ones_and_open_on_this_machine_only(
 
 
 def test_only_the_service_ports_are_published(services: dict[str, Any]) -> None:
-    assert sum(len(published(service)) for service in services.values()) == 4
+    assert sum(len(published(service)) for service in services.values()) == 5
+
+
+def test_the_endpoint_of_serve_is_open_on_this_machine_only_and_probed(services: dict[str, Any]) -> None:
+    port = Settings().serve.listen.rpartition(":")[2]
+    assert published(services["serve"]) == [f"127.0.0.1:{port}:{port}"]
+    assert services["serve"]["environment"]["TIDEMARK_SERVE__LISTEN"].endswith(f":{port}")
+    assert f":{port}/healthz" in services["serve"]["healthcheck"]["test"][-1]
 
 
 def test_kafka_has_the_settings_of_the_local_stack(services: dict[str, Any]) -> None:
@@ -168,6 +175,7 @@ def test_the_image_gets_a_complete_flink_configuration() -> None:
     assert parsed["rest.port"] == service_settings.STANDARD_PORTS["flink_rest"]
     assert parsed["env.java.opts.all"].endswith("-Duser.timezone=UTC")
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in parsed["env.java.opts.all"]
+    assert parsed["metrics.reporter.prom.port"] == flink_conf.METRICS_PORTS
 
 
 def test_no_password_goes_into_the_image_or_the_repository() -> None:

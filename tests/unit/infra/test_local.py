@@ -16,6 +16,7 @@ import yaml
 
 from infra.local import provision as provisioning
 from infra.local.configure import write_configuration
+from infra.local.flink_conf import METRICS_PORTS
 from infra.local.paths import Paths, locked, write_private
 from infra.local.ports import choose_ports, is_free, refuse_taken
 from infra.local.prepare import write_passfiles
@@ -185,6 +186,19 @@ def test_flink_finds_its_own_jars_the_connectors_and_the_python_runtime(paths: P
     assert all(jar.exists() for jar in linked.values())
 
 
+def test_flink_answers_prometheus_only_where_that_was_asked_for(paths: Paths, parts: Provisioned) -> None:
+    # Its reporter listens on all interfaces.
+    write_configuration(paths, parts, STANDARD_PORTS)
+    plain = yaml.safe_load((paths.conf / "flink/config.yaml").read_text())
+    assert "metrics.reporters" not in plain
+    write_configuration(paths, parts, STANDARD_PORTS, flink_metrics=True)
+    flink = yaml.safe_load((paths.conf / "flink/config.yaml").read_text())
+    assert flink["metrics.reporters"] == "prom"
+    assert flink["metrics.reporter.prom.port"] == METRICS_PORTS
+    added = {name for name in flink if name not in plain}
+    assert added == {"metrics.reporters", "metrics.reporter.prom.factory.class", "metrics.reporter.prom.port"}
+
+
 def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
     paths: Paths, parts: Provisioned
 ) -> None:
@@ -205,7 +219,8 @@ def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Pat
     assert set(every) == {*SERVICES, *DAEMONS}
     assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
     assert every["postgres"].stop_signal == "INT"
-    assert chosen(Settings(), every["serve"].command[-1].split(",")) == ["live", "quotas", "alerts", "deliver"]
+    roles = ["live", "quotas", "alerts", "deliver", "health"]
+    assert chosen(Settings(), every["serve"].command[-1].split(",")) == roles
     assert every["serve"].stop_wait_s > STOP_WITHIN_S
 
 

@@ -24,13 +24,14 @@ def settings(**changes: Any) -> Settings:
 def test_the_roles_are_those_that_the_documentation_names() -> None:
     assert list(ROLES) == [
         "live", "quotas", "alerts", "deliver", "respond", "close", "reconcile", "archive", "retention",
+        "health",
     ]  # fmt: skip
     page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     assert all(f"| `{name}` |" in page for name in ROLES)
 
 
 def test_a_role_runs_by_default_when_it_is_configured() -> None:
-    assert chosen(PLAIN, None) == ["live", "quotas", "alerts", "deliver", "close", "reconcile"]
+    assert chosen(PLAIN, None) == ["live", "quotas", "alerts", "deliver", "close", "reconcile", "health"]
     assert not_configured(PLAIN) == {
         "respond": "responses.suspend or responses.webhooks", "archive": "archive.dir",
         "retention": "a setting of `retention`",
@@ -65,6 +66,7 @@ def test_each_role_is_made_of_services_at_their_intervals() -> None:
         "live": ["counters", "leaderboard", "limits", "heartbeat"], "quotas": ["quotas"], "alerts": ["intake"],
         "deliver": ["delivery-1", "delivery-2"], "respond": ["suspend"], "close": ["close"],
         "reconcile": ["reconcile"], "archive": ["archive"], "retention": ["retention"],
+        "health": ["health"],
     }  # fmt: skip
     assert made["reconcile"][0].every_s == 7
     assert {one.every_s for one in made["live"]} == {PLAIN.live.refresh_s}
@@ -105,6 +107,11 @@ def test_a_check_that_there_is_not_is_refused_before_anything_runs(monkeypatch: 
     result = CliRunner().invoke(app, ["serve", "--roles", "reconcile"])
     assert isinstance(result.exception, UsageError)
     assert "no check everything" in str(result.exception)
+
+
+def test_a_role_that_there_is_not_cannot_be_expected_to_run() -> None:
+    with pytest.raises(UsageError, match=r"health\.roles names watch"):
+        services_of(settings(health__roles=("live", "watch")), ["health"])
 
 
 def test_the_commands_that_were_services_are_gone() -> None:

@@ -30,8 +30,10 @@ from tidemark.core.settings.services import (
 from tidemark.core.settings.serving import (
     AlertSettings,
     DeliverySettings,
+    HealthSettings,
     LiveTotalSettings,
     ResponseSettings,
+    ServeSettings,
     WebhookResponse,
 )
 
@@ -46,6 +48,7 @@ __all__ = [
     "DeliverySettings",
     "EventSettings",
     "FlinkSettings",
+    "HealthSettings",
     "HeartbeatSettings",
     "KafkaSettings",
     "LiveTotalSettings",
@@ -58,6 +61,7 @@ __all__ = [
     "ResponseSettings",
     "RetentionSettings",
     "RollupSettings",
+    "ServeSettings",
     "Settings",
     "TopicSettings",
     "WebhookResponse",

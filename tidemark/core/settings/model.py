@@ -31,7 +31,14 @@ from tidemark.core.settings.services import (
     RedisSettings,
     TopicSettings,
 )
-from tidemark.core.settings.serving import AlertSettings, DeliverySettings, LiveTotalSettings, ResponseSettings
+from tidemark.core.settings.serving import (
+    AlertSettings,
+    DeliverySettings,
+    HealthSettings,
+    LiveTotalSettings,
+    ResponseSettings,
+    ServeSettings,
+)
 
 ENV_PREFIX = "TIDEMARK_"
 ENV_DELIMITER = "__"
@@ -73,6 +80,8 @@ class Settings(BaseSettings):
     reconcile: ReconcileSettings = ReconcileSettings()
     archive: ArchiveSettings = ArchiveSettings()
     retention: RetentionSettings = RetentionSettings()
+    serve: ServeSettings = ServeSettings()
+    health: HealthSettings = HealthSettings()
 
     @field_validator("run_id")
     @classmethod

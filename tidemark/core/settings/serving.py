@@ -1,12 +1,14 @@
-"""Options of live totals, alerts, notifications and responses."""
+"""Options of live totals, alerts, notifications, responses, the endpoint of `serve`, and the role `health`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from tidemark.core.settings.section import Section
+
+_MAX_PORT = 65_535
 
 
 class LiveTotalSettings(Section):
@@ -77,3 +79,61 @@ class ResponseSettings(Section):
         if double:
             raise ValueError(f"{', '.join(double)} is there more than once; give each a name of its own")
         return webhooks
+
+
+OFF = "off"
+
+
+class ServeSettings(Section):
+    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics."""
+
+    listen: str = Field(
+        "127.0.0.1:9464",
+        pattern=rf"^({OFF}|(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{{1,5}})$",
+        description="host:port where `serve` answers /healthz, /readyz and /metrics; port 0: a free one; `off`: none.",
+    )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port; None where nothing listens."""
+        if self.listen == OFF:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_port(cls, listen: str) -> str:
+        if listen != OFF and int(listen.rpartition(":")[2]) > _MAX_PORT:
+            raise ValueError(f"has a port above {_MAX_PORT}")
+        return listen
+
+
+Job = Literal["meter", "rollup", "anomaly"]
+
+
+class HealthSettings(Section):
+    """What the role `health` expects to run, and from when on it raises an alert."""
+
+    interval_s: int = Field(5, ge=1, le=60, description="How often the role `health` checks the pipeline.")
+    jobs: tuple[Job, ...] = Field(("meter", "rollup"), description="Jobs that must run.")
+    roles: tuple[str, ...] = Field((), description="Roles that must run; empty: all that a process has ever run.")
+    job_down_s: int = Field(30, ge=1, le=3_600, description="A job not RUNNING for so long is `pipeline.job_down`.")
+    max_lag_s: int = Field(
+        300, ge=1, description="Age of the oldest record a job has not committed above which it is `pipeline.lag`."
+    )
+    max_lag_records: int = Field(
+        0, ge=0, description="Records a job has not committed above which it is `pipeline.lag`; 0: not compared."
+    )
+    max_checkpoint_age_s: int = Field(
+        300, ge=1, description="Age of a job's last checkpoint above which it is `pipeline.checkpoints`."
+    )
+    role_failing_s: int = Field(
+        60, ge=1, le=3_600, description="A role that no process runs well for so long is `pipeline.role_failing`."
+    )
+    disk_paths: tuple[Annotated[str, Field(pattern="^/")], ...] = Field(
+        (), description="Folders whose disks are checked where `health` runs; empty: state and archive, if local."
+    )
+    min_disk_free_percent: int = Field(
+        10, ge=0, le=99, description="Free share of a disk below which it is `pipeline.disk`."
+    )

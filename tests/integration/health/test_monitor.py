@@ -1,0 +1,151 @@
+"""The pipeline is watched: a stopped job and a role that ended raise one alert each, and end it when they are back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.flink import submit as jobs
+from jobs.flink.rest import wait_until
+from tests.integration.serve.test_serve import COMMAND, WITHIN_S, serving
+from tests.integration.storage import own_run
+from tests.pipeline import Pipeline, pipeline
+from tests.streams import CATALOG, generate
+from tidemark.core import postgres, topics
+from tidemark.core.kafka import Sender, dump
+from tidemark.core.settings import Settings
+from tidemark.health import reports
+from tidemark.health.lag import LagReader
+from tidemark.health.state import Lag, RoleReport
+
+# What is promised: a stopped job raises an alert within this time, with the settings as they come.
+ALERT_WITHIN_S = 60.0
+
+
+def alerts(run: Settings) -> list[tuple[str, str, str]]:
+    """Type, subject and status of all alerts of `health`, in the order of the partitions."""
+    sent = [json.loads(record.value or b"") for record in dump(run.kafka, run.names.alerts)]
+    return [
+        (one["type"], one["data"]["evidence"]["subject"], one["data"]["status"])
+        for one in sent
+        if one["source"] == "tidemark/health"
+    ]
+
+
+def lags(run: Settings) -> dict[str, Lag]:
+    with closing(LagReader(run)) as reader:
+        return {lag.topic: lag for lag in reader.read()[0]}
+
+
+def reported(run: Settings) -> dict[str, RoleReport]:
+    """The latest report of each role."""
+    found = postgres.run_once(run.postgres, "test", reports.read, run.names.usage_schema)
+    return {one.role: one for one in reversed(found)}
+
+
+def seen_running(run: Settings, job: str) -> bool:
+    """Whether the role `health` has reported that a job runs."""
+    report = reported(run).get("health")
+    return report is not None and report.figures.get(f'tidemark_job_running{{job_name="{job}"}}') == 1
+
+
+def status(run: Settings) -> tuple[int, dict[str, Any]]:
+    """Exit code and document of `tidemark status` in a process that knows the settings alone."""
+    command = [sys.executable, "-c", COMMAND, "status", "--json"]
+    done = subprocess.run(command, env={**os.environ, **run.environment()}, capture_output=True, text=True, check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def counting(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Both jobs, which have counted a stream."""
+    changes = {"serve.listen": "127.0.0.1:0", "health.role_failing_s": 5}
+    with pipeline(stack.settings, "watched", CATALOG, tmp_path_factory.mktemp("watched"), **changes) as run:
+        run.start()
+        run.send(generate(500))
+        run.wait_drained()
+        yield run
+
+
+def test_a_stopped_rollup_raises_one_alert_and_ends_it_when_it_is_back(counting: Pipeline, tmp_path: Path) -> None:
+    run, begun = counting.settings, ("pipeline.job_down", "rollup", "firing")
+    with serving(run, "health", tmp_path / "serve.log"):
+        wait_until(lambda: seen_running(run, "rollup"), WITHIN_S, "rollup to be seen running")
+        assert begun not in alerts(run)
+        wait_until(lambda: status(run)[0] == 0, WITHIN_S, "a healthy status")
+        # When it is stopped, then the status is not healthy, and there is an alert ...
+        assert jobs.stop(run, "rollup")
+        code, shown = status(run)
+        assert (code, shown["problems"]) == (1, ["rollup is FINISHED, not RUNNING: `tidemark submit rollup`"])
+        wait_until(lambda: begun in alerts(run), ALERT_WITHIN_S, "the alert about rollup")
+        # ... and started again, then its alert ends, and there was no other.
+        counting.submit("rollup")
+        wait_until(lambda: ("pipeline.job_down", "rollup", "resolved") in alerts(run), WITHIN_S * 2, "the end of it")
+        about = Counter(status for kind, subject, status in alerts(run) if (kind, subject) == begun[:2])
+        assert about == {"firing": 1, "resolved": 1}
+        assert all(subject == "rollup" for kind, subject, _ in alerts(run) if kind == "pipeline.job_down")
+
+
+def test_a_role_whose_process_was_killed_raises_an_alert_until_another_runs_it(
+    counting: Pipeline, tmp_path: Path
+) -> None:
+    run, about = counting.settings, ("pipeline.role_failing", "quotas")
+    with serving(run, "health", tmp_path / "health.log"):
+        with serving(run, "quotas", tmp_path / "first.log"):
+            wait_until(lambda: "quotas" in reported(run) and reported(run)["quotas"].ready, WITHIN_S, "quotas to run")
+        # Killed at the end of the block: nothing was reported any more.
+        wait_until(lambda: (*about, "firing") in alerts(run), WITHIN_S * 2, "the alert about quotas")
+        with serving(run, "quotas", tmp_path / "second.log") as second:
+            wait_until(lambda: (*about, "resolved") in alerts(run), WITHIN_S * 2, "the end of it")
+            second.stop()
+        assert reported(run)["quotas"].state == "stopped"
+
+
+def test_jobs_that_have_read_all_lag_by_nothing_though_transaction_markers_follow(counting: Pipeline) -> None:
+    run = counting.settings
+    counting.wait_offsets()
+    wait_until(lambda: {lag.records for lag in lags(run).values()} == {0}, WITHIN_S * 2, "no lag")
+    # Producers set the arrival of this topic: it says nothing of how late `meter` is.
+    assert lags(run)[run.topics.events].seconds is None
+    assert lags(run)[run.names.deltas].seconds == 0
+
+
+def test_flink_counts_dead_letters_by_reason(counting: Pipeline) -> None:
+    meter = counting.rest.active(counting.settings.names.job("meter"))
+    assert meter is not None
+    pattern = re.compile(r"\.tidemark\.reason\.(\w+)\.deadLetters$")
+    # Partial ones of copies are counted by workers and published once.
+    wanted = {
+        reason: n for reason, n in counting.dead_letters().items() if reason not in counting.partial_dead_letters()
+    }
+    assert len(wanted) > 5
+
+    def counted() -> dict[str, float]:
+        found = counting.rest.metrics(meter.id, pattern)
+        return {match[1]: value for name, value in found.items() if (match := pattern.search(name))}
+
+    wait_until(lambda: counted().items() >= wanted.items(), WITHIN_S, "the counters of the workers")
+
+
+def test_records_that_nobody_reads_are_a_lag_in_records_and_in_seconds(stack: Any) -> None:
+    with own_run(stack.settings) as settings:
+        run = settings.with_changes({"topics.events": f"test.{settings.run_id}"})
+        topics.apply(run)
+        with Sender(run.kafka) as sender:
+            for number in range(7):
+                sender.send(run.topics.events, b"{}", partition=number % 2)
+        lag = lags(run)[run.topics.events]
+        assert (lag.job, lag.records) == ("meter", 7)
+        assert lag.seconds is not None
+        assert lag.seconds > 0
+        assert lags(run)[run.topics.redrive].records == 0

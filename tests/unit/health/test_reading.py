@@ -1,0 +1,153 @@
+"""Jobs as Flink's REST interface describes them, and disks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import Settings
+from tidemark.health import reading
+from tidemark.health.lag import sources
+from tidemark.health.reading import NOT_SUBMITTED, RETRY_S, UNREACHABLE, Kafka, disks_of, jobs_of
+
+NOW = 1_000.0
+DONE = {"id": 7, "trigger_timestamp": 990_000, "end_to_end_duration": 1_500}
+
+
+def row(jid: str, name: str, state: str, start: int) -> dict[str, Any]:
+    return {"jid": jid, "name": name, "state": state, "start-time": start}
+
+
+class Flink:
+    """Answers of a JobManager, as recorded from one, by path."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        flink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(flink.answers.get(self.path.partition("?")[0], [])).encode()
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def settings(self, **changes: Any) -> Settings:
+        url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        return Settings().with_changes({"flink.rest_url": url, "health.jobs": ("rollup",), **changes})
+
+
+@pytest.fixture
+def flink() -> Iterator[Flink]:
+    made = Flink()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def checkpoints(completed: Any, failed_ids: tuple[int, ...] = (), restored: Any = None) -> dict[str, Any]:
+    history = [{"id": number, "status": "FAILED"} for number in failed_ids]
+    failed = {"id": max(failed_ids)} if failed_ids else None
+    return {"latest": {"completed": completed, "failed": failed, "restored": restored}, "history": history}
+
+
+def test_a_running_job_has_the_age_of_its_checkpoint_and_those_that_failed_since(flink: Flink) -> None:
+    flink.answers["/jobs/overview"] = {"jobs": [row("a", "tidemark-rollup", "RUNNING", 100_000)]}
+    flink.answers["/jobs/a/checkpoints"] = checkpoints(DONE, failed_ids=(5, 8, 9))
+    flink.answers["/jobs/a/metrics"] = [{"id": "numRestarts", "value": "4"}]
+    (job,) = jobs_of(flink.settings(), NOW)
+    assert (job.running, job.started_at, job.restarts) == (True, 100.0, 4)
+    assert (job.checkpoint_age_s, job.checkpoint_duration_s, job.failed_checkpoints) == (8.5, 1.5, 2)
+
+
+def test_without_a_checkpoint_its_age_counts_from_start_or_restore(flink: Flink) -> None:
+    flink.answers["/jobs/overview"] = {"jobs": [row("a", "tidemark-rollup", "RUNNING", 900_000)]}
+    flink.answers["/jobs/a/checkpoints"] = checkpoints(None)
+    (job,) = jobs_of(flink.settings(), NOW)
+    assert (job.checkpoint_age_s, job.checkpoint_duration_s, job.restarts) == (100.0, None, None)
+    flink.answers["/jobs/a/checkpoints"] = checkpoints(None, restored={"restore_timestamp": 940_000})
+    assert jobs_of(flink.settings(), NOW)[0].checkpoint_age_s == 60.0
+
+
+def test_an_active_job_counts_before_those_that_ended_and_only_one_of_the_run(flink: Flink) -> None:
+    flink.answers["/jobs/overview"] = {
+        "jobs": [
+            row("a", "tidemark-rollup", "RESTARTING", 100_000),
+            row("b", "tidemark-rollup", "FAILED", 200_000),
+            row("c", "tidemark-rollup-r2", "RUNNING", 300_000),
+        ]
+    }
+    flink.answers["/jobs/a/checkpoints"] = checkpoints(DONE)
+    (job,) = jobs_of(flink.settings(), NOW)
+    assert (job.state, job.running) == ("RESTARTING", False)
+    flink.answers["/jobs/overview"]["jobs"].pop(0)
+    assert jobs_of(flink.settings(), NOW)[0].state == "FAILED"
+    assert jobs_of(flink.settings(run_id="r3"), NOW)[0].state == NOT_SUBMITTED
+
+
+def test_no_job_is_known_to_run_when_flink_does_not_answer(flink: Flink) -> None:
+    settings = flink.settings()
+    flink.server.shutdown()
+    flink.server.server_close()
+    (job,) = jobs_of(settings, NOW)
+    assert (job.state, job.running) == (UNREACHABLE, False)
+
+
+def test_after_a_failure_kafka_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, made = [0.0], []
+
+    class Reader:
+        def __init__(self, _: Settings) -> None:
+            made.append(now[0])
+            if len(made) == 1:
+                raise UnavailableError("no broker", "")
+
+        def read(self) -> tuple[tuple[()], bool]:
+            return (), len(made) == 2
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(reading, "LagReader", Reader)
+    kafka = Kafka(Settings(), lambda: now[0])
+    for now[0] in (0.0, RETRY_S - 1):
+        with pytest.raises(UnavailableError, match="no broker"):
+            kafka.read()
+    assert kafka.counted_before is None
+    now[0] = RETRY_S
+    assert kafka.read() == ((), True)
+    made.append(0.0)
+    # A topic that was made anew: deltas were written all the same.
+    assert kafka.read() == ((), True)
+
+
+def test_disks_are_those_of_state_and_archive_where_they_are_local(tmp_path: Path) -> None:
+    local = Settings().with_changes({
+        "flink.state_dir": (tmp_path / "not" / "yet").as_uri(), "archive.dir": "s3://bucket/archive",
+    })  # fmt: skip
+    (disk,) = disks_of(local)
+    assert (disk.path, disk.total) == (str(tmp_path / "not" / "yet"), shutil.disk_usage(tmp_path).total)
+    assert [one.path for one in disks_of(local.with_changes({"health.disk_paths": ("/", "/")}))] == ["/"]
+
+
+def test_each_job_is_compared_with_what_it_reads_under_the_names_of_its_run() -> None:
+    run = Settings().with_changes({"run_id": "r1", "topics.events": "e"})
+    assert [(one.job, one.topic, one.group) for one in sources(run)] == [
+        ("meter", "e", "tidemark-meter-r1"),
+        ("meter", "e.redrive", "tidemark-meter-r1"),
+        ("rollup", "usage.deltas.r1", "tidemark-rollup-deltas_for_totals-r1"),
+    ]

@@ -1,0 +1,50 @@
+"""Figures that roles count themselves, taken from what their steps return: nothing is read for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from tidemark.billing.close import Closed
+from tidemark.billing.refusals import Cause
+from tidemark.health.monitor import Checked
+from tidemark.health.rules import role_trouble
+from tidemark.serve.figures import Values
+
+_REFUSED = "tidemark_periods_refused"
+
+
+def of_close(closed: Closed) -> dict[str, Values]:
+    """Refused periods by cause; of a cause that refused none, 0."""
+    refused: Counter[str] = Counter()
+    for refusal in closed.refused:
+        refused[refusal.cause] += len(refusal.periods)
+    return {_REFUSED: {(cause,): refused[cause] for cause in get_args(Cause)}}
+
+
+def of_health(checked: Checked) -> dict[str, Values]:
+    """What was seen of jobs, lags, roles and disks; what could not be read has no values."""
+    snapshot = checked.snapshot
+    jobs, lags, disks, reports = snapshot.jobs or (), snapshot.lags or (), snapshot.disks or (), snapshot.roles or ()
+    roles = {role: [one for one in reports if one.role == role] for role in dict.fromkeys(one.role for one in reports)}
+    return {
+        "tidemark_job_running": {(one.job,): float(one.running) for one in jobs},
+        "tidemark_job_restarts": {(one.job,): one.restarts for one in jobs if one.restarts is not None},
+        "tidemark_checkpoint_age_seconds": {
+            (one.job,): one.checkpoint_age_s for one in jobs if one.checkpoint_age_s is not None
+        },
+        "tidemark_checkpoint_duration_seconds": {
+            (one.job,): one.checkpoint_duration_s for one in jobs if one.checkpoint_duration_s is not None
+        },
+        "tidemark_checkpoints_failed": {(one.job,): one.failed_checkpoints for one in jobs},
+        "tidemark_lag_records": {(one.job, one.topic): one.records for one in lags},
+        "tidemark_lag_seconds": {(one.job, one.topic): one.seconds for one in lags if one.seconds is not None},
+        "tidemark_role_running": {(role,): float(not role_trouble(many)[0]) for role, many in roles.items()},
+        "tidemark_disk_free_bytes": {(one.path,): one.free for one in disks},
+        "tidemark_disk_size_bytes": {(one.path,): one.total for one in disks},
+    }
+
+
+# By role: what its steps return to figures.
+OBSERVED: Mapping[str, Callable[[Any], dict[str, Values]]] = {"close": of_close, "health": of_health}
