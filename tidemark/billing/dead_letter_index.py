@@ -93,7 +93,7 @@ def counts(
 
 
 def dead_letter_row(settings: Settings, record: Record) -> tuple[Any, ...] | None:
-    """A dead letter as a row of its table; None for a record that is none, whoever wrote it."""
+    """A dead letter as a row of its table; None for another record, whoever wrote it."""
     dead_letter = parsed(record)
     if dead_letter is None:
         return None

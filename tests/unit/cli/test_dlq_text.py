@@ -31,7 +31,7 @@ def _settings(monkeypatch):
 def test_the_list_says_whose_events_they_were_and_how_late(monkeypatch):
     unreadable = dead_letter(2, tenant_id=None, customer_id=None, reason="invalid_json", detail="no JSON")
     dead_letters = [dead_letter(1), unreadable]
-    monkeypatch.setattr("tidemark.cli.dlq.read_dead_letters", lambda _: iter(dead_letters))
+    monkeypatch.setattr("tidemark.cli.dlq.read_dead_letters", lambda *_: iter(dead_letters))
     lines = CliRunner().invoke(app, ["dlq", "list"]).stdout.splitlines()
     head, late, unread = (next(line for line in lines if name in line) for name in ("arrival", "0:1", "0:2"))
     columns = [cell.strip() for cell in head.strip("┃").split("┃")]
