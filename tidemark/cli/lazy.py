@@ -21,7 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show how a deployment does, from its settings: jobs, lag, roles, what waits; exit code 0 when it is healthy.",
     ),
     "clean": ("stack", "Stop everything and remove the stack's data; downloads stay in the cache."),
-    "doctor": ("doctor", "Check machine, versions, ports, services, time zones and brokers; each failing line has its fix."),
+    "doctor": (
+        "doctor",
+        "Check machine, versions, ports, services, time zones and brokers; each failing line has its fix.",
+    ),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),
     "db": ("db", "The database."),
