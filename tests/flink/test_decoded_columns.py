@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -40,7 +42,9 @@ def test_a_batch_may_have_no_row_or_one(rows: int) -> None:
 
 def test_a_batch_goes_in_and_out_in_its_order_and_a_null_value_is_a_dead_letter() -> None:
     function = DecodeEvents(DecodePolicy("usage.events", 1, 1), CatalogOptions("", 1, 1, 1))
-    vars(function).update(_decoder=decoder(), _pace=Unlimited(), _rejected=Total(), _partly=Total(), _accepted=Total())
+    totals = {name: Total() for name in ("_rejected", "_partly", "_accepted")}
+    reasons: defaultdict[str, Total] = defaultdict(Total)
+    vars(function).update(_decoder=decoder(), _pace=Unlimited(), _dead_letters=reasons, **totals)
     values = [raw_event(), None, raw_event(event_type="refund", quantity=-1)]
     arrivals = pd.Series(pd.to_datetime([ARRIVAL_MS] * 3, unit="ms"))
 
@@ -50,7 +54,7 @@ def test_a_batch_goes_in_and_out_in_its_order_and_a_null_value_is_a_dead_letter(
     columns = (batch.keys, batch.series, batch.amounts, batch.packed, batch.rejects)
     assert [tuple(row.values()) for row in rows] == list(zip(*columns, strict=True))
     assert [row["dedupe_key"] is None for row in rows] == [False, True, False]
-    totals = vars(function)
+    assert {reason: total.count for reason, total in reasons.items()} == {"empty_value": 1}
     assert (totals["_accepted"].count, totals["_rejected"].count, totals["_partly"].count) == (2, 1, 0)
 
 
