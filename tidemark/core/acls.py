@@ -57,6 +57,8 @@ def _of_role(settings: Settings, role: str, grants: Mapping[str, Any]) -> Iterat
         for topic in grants.get(operation, ()):
             name = _topic(settings, topic)
             yield Right(role, operation.upper(), "TOPIC", name, prefixed=topic not in _SHARED)
+    for topic in grants.get("configs_of", ()):
+        yield Right(role, "DESCRIBE_CONFIGS", "TOPIC", _topic(settings, topic), prefixed=topic not in _SHARED)
     for group in grants.get("groups", ()):
         yield Right(role, "READ", "GROUP", group)
     for group in grants.get("offsets_of", ()):

@@ -18,6 +18,7 @@ from tidemark.core import acls
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender, dump
 from tidemark.core.settings import Settings
+from tidemark.core.topics import has_create_time
 
 RUN = "secured"
 ROLES = ("meter", "rollup", "services", "producer", "reader")
@@ -67,6 +68,8 @@ def test_every_part_counts_exactly_with_its_own_rights(
         services.wait_drained()
         with services.oracle() as oracle:
             services.assert_exact(oracle)
+        # Who sets the arrival, which closing and health ask.
+        assert has_create_time(services.settings.kafka, base.topics.events)
         # What anybody sees who asks Flink for the plan and the settings of the job holds no password.
         for job in jobs.values():
             for part in ("", "/config", "/plan", "/jobmanager/config"):

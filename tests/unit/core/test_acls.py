@@ -37,5 +37,5 @@ def test_topics_of_a_run_are_given_with_their_prefix_and_those_of_events_alone()
 @pytest.mark.parametrize("role", ["meter", "rollup", "anomaly", "services", "producer", "reader"])
 def test_none_but_the_operator_changes_topics(role: str) -> None:
     operations = {right.operation for right in rights(LIVE) if right.role == role}
-    assert operations <= {"READ", "WRITE", "DESCRIBE"}
+    assert operations <= {"READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"}
     assert granted("operator", "CREATE") == {"billing.usage", "billing.usage.redrive", "usage."}
