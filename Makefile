@@ -66,7 +66,8 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
 
-bench: setup provision ## Benchmarks: drain, latency, limits, reader, anomalies, replay (about an hour)
+bench: setup provision ## Benchmarks: decode, drain, latency, limits, reader, anomalies, replay (about an hour)
+	$(BIN)/python -m tests.bench.decode
 	$(BIN)/python -m tests.bench.drain
 	$(BIN)/python -m tests.bench.latency
 	$(BIN)/python -m tests.bench.limits
