@@ -21,7 +21,10 @@ PERIOD = """
 INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
 VALUES (%s, 'c', 'calls', '', '2026-01-01', '2026-02-01', 1, 1, 1, 1, 1)
 """
-CATALOG = "valid_from: beginning\ntenants: {{{}: {{meters: {{calls: {{event_types: [x], aggregation: count, unit: calls}}}}}}}}"
+CATALOG = """
+valid_from: beginning
+tenants: {{{}: {{meters: {{calls: {{event_types: [x], aggregation: count, unit: calls}}}}}}}}
+"""
 
 
 @pytest.fixture
