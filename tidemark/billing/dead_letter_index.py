@@ -86,7 +86,7 @@ def counts(
     found: dict[PeriodKey, tuple[int, int]] = {}
     for batch in batches(sorted(keys)):
         columns: list[list[Any]] = [list(column) for column in zip(*batch, strict=True)]
-        given = [Reason.TOO_LATE, *columns, settings.names.dlq]
+        given = [Reason.TOO_LATE.value, *columns, settings.names.dlq]
         for place, every, still_open in connection.execute(_sql(_COUNTS, settings.names), given):
             found[batch[place - 1]] = every, still_open
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from psycopg import sql
 
 from tests.integration.storage import own_run
 from tidemark.billing.close import close
+from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, postgres, rollup_views
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import Settings
@@ -17,13 +19,20 @@ from tidemark.reconcile import run as reconcile
 
 PERIOD = """
 INSERT INTO {} (tenant_id, customer_id, meter, dims, period_start, period_end, n, samples, total, lo, hi)
-VALUES ('t', 'c', 'm', '', '2026-01-01', '2026-02-01', 1, 1, 1, 1, 1)
+VALUES (%s, 'c', 'calls', '', '2026-01-01', '2026-02-01', 1, 1, 1, 1, 1)
+"""
+CATALOG = """
+valid_from: beginning
+tenants: {{{}: {{meters: {{calls: {{event_types: [x], aggregation: count, unit: calls}}}}}}}}
 """
 
 
 @pytest.fixture
-def run(stack: Any) -> Iterator[Settings]:
+def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
+        file = tmp_path / "catalog.yaml"
+        file.write_text(CATALOG.format(settings.run_id))
+        catalog_tool.apply(settings, file, backdate=True)
         yield settings
 
 
@@ -37,7 +46,8 @@ def hours_until_final(run: Settings) -> float:
 
 def test_the_views_follow_the_grace_of_the_job_and_what_closes_refuses_another(run: Settings) -> None:
     with postgres.connect(run.postgres) as connection:
-        connection.execute(sql.SQL(PERIOD).format(sql.Identifier(run.names.usage_schema, "usage_period")))
+        table = sql.Identifier(run.names.usage_schema, "usage_period")
+        connection.execute(sql.SQL(PERIOD).format(table), [run.run_id])
         # Before anything is counted, migrating changes it ...
         migrate.migrate(run.with_changes({"events.grace_s": 7_200}))
         assert hours_until_final(run) == 2

@@ -134,11 +134,11 @@ def recomputed() -> Iterator[dict[str, Any]]:
 def settings(counted: Pipeline, recomputed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """The run's settings; what a test has found is forgotten after it."""
 
-    def kept(settings: Settings, history: Any, wanted: Wanted, reach: Any) -> tuple[Oracle, int | None]:
+    def kept(settings: Settings, history: Any, wanted: Wanted, reach: Any, *more: Any) -> tuple[Oracle, int | None]:
         source = end_offsets(settings.kafka, settings.topics.events), reach[settings.topics.events]
         key = repr((settings.topics.events, settings.replay.late_until, wanted, source))
         if key not in recomputed:
-            recomputed[key] = recompute(settings, history, wanted, reach)
+            recomputed[key] = recompute(settings, history, wanted, reach, *more)
             recomputed[key][0].close = lambda: None
         found: tuple[Oracle, int | None] = recomputed[key]
         return found

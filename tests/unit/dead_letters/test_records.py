@@ -72,7 +72,7 @@ def test_whatever_somebody_writes_to_the_topic_is_read_or_left_out(value: bytes)
     if dead_letter is not None:
         assert takes(dead_letter, since_ms=0) in (True, False)
         assert survey([dead_letter], 1).by_reason
-        assert preview(dead_letter)
+        assert isinstance(preview(dead_letter), str)
 
 
 @pytest.mark.parametrize("value", [b"[]", b"x", b"{}", b"[" * 100_000, b'{"arrival": 1e999}', b"\xff"])
