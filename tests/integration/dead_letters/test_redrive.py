@@ -329,10 +329,10 @@ def test_the_redrive_topic_keeps_arrivals_and_records_whatever_the_events_topic_
 
 
 def test_a_redrive_topic_with_the_clock_of_the_broker_is_refused(stack: Any) -> None:
-    own = stack.settings.with_changes({"topics.events": "test.topics_wrong"})
+    own = stack.settings.with_changes({"topics.events": "test.redrive_wrong"})
     # Given a topic of the name that the redrive topic will have, made as a topic of live events
     topics.apply(own.with_changes({"topics.events": own.topics.redrive}))
-    with pytest.raises(UsageError, match=r"test\.topics_wrong\.redrive has LogAppendTime timestamps"):
+    with pytest.raises(UsageError, match=r"test\.redrive_wrong\.redrive has LogAppendTime timestamps"):
         topics.apply(own)
 
 

@@ -55,6 +55,6 @@ def test_the_first_number_of_ones_own_events(stack: Any) -> None:
             output(command)
         wait_until(lambda: "1830" in output(usage, may_fail=True), 120, "the usage of the first events")
         cells = [line.split("│")[1].strip() for line in output(usage).splitlines() if "│" in line]
-        assert {"requests", "tokens"} <= set(cells)
+        assert {"calls", "tokens"} <= set(cells)
     finally:
         Pipeline(settings, {}).cancel()
