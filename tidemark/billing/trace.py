@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -23,6 +23,7 @@ from tidemark.core.kafka import Record, dump, offsets_at, read_ranges
 from tidemark.core.policy import policy_of
 from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
+from tidemark.dead_letters.records import parsed
 from udfs.decode.decoder import Decoder
 from udfs.events.dead_letter import from_json
 from udfs.events.envelope import unwrap
@@ -260,8 +261,10 @@ def _dead_letters(settings: Settings, hits: Sequence[Hit]) -> dict[tuple[str, in
     for record in dump(settings.kafka, settings.names.dlq):
         if record.value is None or not any(offset in record.value for offset in wanted):
             continue
-        dead_letter: dict[str, Any] = json.loads(record.value)
-        place = dead_letter.get("topic", ""), dead_letter.get("partition", -1), dead_letter.get("offset", -1)
+        dead_letter = parsed(record)
+        if dead_letter is None:
+            continue
+        place = dead_letter["topic"], dead_letter["partition"], dead_letter["offset"]
         if place in places:
             meter = dead_letter.get("meter") if dead_letter.get("partial") else None
             refused = Refused(dead_letter["reason"], dead_letter["detail"], meter or "")

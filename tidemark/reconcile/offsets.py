@@ -127,8 +127,8 @@ def read_counts(settings: Settings, edges: Mapping[int, int], starts: Mapping[in
                 counted[place] += delta.events
                 across[place] += delta.events if delta.first_offset < start else 0
     for record in dump(settings.kafka, settings.names.dlq):
-        if record.value is not None:
-            dead_letter = _DEAD_LETTERS.decode(record.value)
+        dead_letter = _dead_letter(record.value)
+        if dead_letter is not None:
             number = _number(settings, dead_letter.topic, dead_letter.partition)
             if dead_letter.offset < starts.get(number, 0):
                 continue
@@ -137,6 +137,14 @@ def read_counts(settings: Settings, edges: Mapping[int, int], starts: Mapping[in
             elif dead_letter.offset < edges.get(number, 0):
                 dead[Place(dead_letter.topic, dead_letter.partition)] += 1
     return JobCounts(counted, dead, partial, +across)
+
+
+def _dead_letter(value: bytes | None) -> _DeadLetter | None:
+    """None for a record that another program wrote."""
+    try:
+        return None if value is None else _DEAD_LETTERS.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def check(

@@ -17,6 +17,7 @@ from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle, RawRecord, Rules
 from tidemark.reconcile.sample import Wanted
 from udfs.events.envelope import unwrap
+from udfs.events.fields import BYTE_ORDER_MARK
 from udfs.values import epoch_ms
 
 Progress = Callable[[int], None]
@@ -159,8 +160,9 @@ def _owner(settings: Settings, head: _Head) -> tuple[str, str]:
 def _head(value: bytes | None) -> _Head | None:
     """The owner of a record; None if it cannot be read: the record is a dead letter and counts nowhere."""
     envelope = unwrap(value)
+    raw = (value if envelope is None else envelope.event) or b""
     try:
-        return _DECODER.decode((value if envelope is None else envelope.event) or b"")
+        return _DECODER.decode(raw.removeprefix(BYTE_ORDER_MARK))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -102,6 +102,13 @@ def test_what_arrived_before_a_replay_began_is_not_too_late_for_it(monkeypatch: 
             assert ("too_late" in oracle.counts().rejected) == late
 
 
+def test_copies_are_one_event_to_a_sample_also_behind_a_byte_order_mark() -> None:
+    event = b'{"event_id": "e-1", "tenant_id": "acme", "customer_id": "c-7"}'
+    plain, marked = (raw._identity(Settings(), value) for value in (event, b"\xef\xbb\xbf" + event))
+    assert plain is not None
+    assert marked == plain
+
+
 def as_read(records: list[StreamRecord]) -> Any:
     """Records with offsets, in the order of their partitions."""
     offsets: dict[int, int] = {}
