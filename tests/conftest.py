@@ -60,7 +60,7 @@ def _folder(item: pytest.Item) -> str:
 
 def _starts_jobs(item: pytest.Item) -> bool:
     module = getattr(item, "module", None)
-    return hasattr(module, "pipeline") or hasattr(module, "anomaly_run")
+    return any(hasattr(module, name) for name in ("pipeline", "anomaly_run", "Pipeline", "submit_all"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
