@@ -42,7 +42,7 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settin
     file = tmp_path_factory.mktemp("values") / "catalog.yaml"
     file.write_text(yaml.safe_dump(CATALOG))
     with own_run(stack.settings) as settings:
-        catalog_tool.apply(settings, file, backdate=True)
+        catalog_tool.apply(settings, file, backdate=True, prune=True, all_tenants=True)
         yield settings
 
 
