@@ -34,9 +34,7 @@ LIMIT_LOOKUP_TIMEOUT_MS = 500
 DECODED = DataTypes.ROW(
     [
         DataTypes.FIELD("dedupe_key", DataTypes.BYTES()),
-        DataTypes.FIELD("series", DataTypes.STRING()),
-        DataTypes.FIELD("amount", DataTypes.STRING()),
-        DataTypes.FIELD("packed", DataTypes.STRING()),
+        DataTypes.FIELD("measurements", DataTypes.STRING()),
         DataTypes.FIELD("reject", DataTypes.STRING()),
     ]
 )
@@ -66,7 +64,7 @@ class CatalogOptions:
 
 
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
-    """Kafka records to dedupe key and measurements, or to dead letters; one call per Arrow batch.
+    """Kafka records to dedupe key and measurements, or to DLQ records; one call per Arrow batch.
 
     Parameters
     ----------
@@ -110,7 +108,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         self._accepted.inc(len(batch.keys) - rejected)
         for reason, count in self._decoder.reasons.items():
             self._dead_letters[reason].inc(count)
-        return decoded_frame(batch.keys, batch.series, batch.amounts, batch.packed, batch.rejects)
+        return decoded_frame(batch.keys, batch.measurements, batch.rejects)
 
 
 # The names of DECODED, once: to make them anew costs as much as all the rest of a small frame.

@@ -20,14 +20,15 @@ from udfs.wire import CANDIDATE, HEADS, LIVE_CHANGE, MEASUREMENT, PARTIAL_REJECT
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (
-    "decoded", "first_seen", "dead_letters", "single_measurements", "packed_measurements", "measurements", "ticks",
-    "deltas", "first_values", "live_changes", "period_totals", "alert_candidates", "alert_statuses", "alert_news",
+    "decoded", "first_seen", "dead_letters", "measurements", "ticks", "deltas", "first_values", "live_changes",
+    "period_totals", "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
 
 # What the views say of packed columns, from their layouts.
 LAYOUTS = {
-    "measurement_rows": MEASUREMENT.rows("packed"),
-    **{f"measurement_{name}": MEASUREMENT.column(name, "measurement") for name in MEASUREMENT.names},
+    "measurement_rows": MEASUREMENT.rows("measurements"),
+    "measurement_columns": MEASUREMENT.columns("measurement"),
+    "measurement_samples": MEASUREMENT.column("samples", "measurement"),
     "series_columns": SERIES.columns("series"),
     "partial_heads": rows(PARTIAL_REJECTS.column("heads", "partial_rejects"), HEADS),
     "partial_common": PARTIAL_REJECTS.column("common", "partial_rejects"),

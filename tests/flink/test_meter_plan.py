@@ -92,36 +92,6 @@ def test_deltas_and_totals_share_one_window(plan: Plan) -> None:
     )
 
 
-def test_plain_events_pass_the_fan_out_by_and_all_ways_begin_after_one_dedupe(plan: Plan) -> None:
-    def after(number: int) -> list[int]:
-        return [edge["target"] for edge in plan["edges"] if edge["source"] == number]
-
-    texts = {node["id"]: node["description"] for node in plan["nodes"]}
-    (dedupe,) = (number for number, text in texts.items() if "Deduplicate(" in text and "tenant_id" not in text)
-    (columns,) = after(dedupe)
-    ways = sorted(texts[number].partition("where=")[2] for number in after(columns))
-    # Events of several measurements, what single meters refused, and plain events.
-    assert ways == ["[packed IS NOT NULL])", "[partial_rejects IS NOT NULL])", "[series IS NOT NULL])"]
-    (plain,) = (number for number in after(columns) if "where=[series IS NOT NULL]" in texts[number])
-    assert [texts[number].partition("(")[0] for number in after(plain)] == ["Union"]
-
-
-def test_the_window_is_fed_without_another_task_between(plan: Plan) -> None:
-    texts = {node["id"]: node["description"] for node in plan["nodes"]}
-    (union,) = (number for number, text in texts.items() if "union=[series, source_partition" in text)
-    (target,) = (edge["target"] for edge in plan["edges"] if edge["source"] == union)
-    assert texts[target].startswith(("Exchange(distribution=[hash[series, source_partition]]", "LocalWindowAggregate("))
-
-
-def test_rows_change_their_task_by_key_alone(plan: Plan) -> None:
-    keys = [text.removeprefix("Exchange(distribution=[hash[").rstrip("])") for text in described(plan, "Exchange(")]
-    assert len(keys) == 6
-    assert sorted(keys)[1:] == [
-        "fingerprint", "fingerprint", "series, source_partition",
-        "tenant_id, customer_id, meter, part, period_start_ms", "tenant_id, customer_id, meter, period_start_ms",
-    ]  # fmt: skip
-
-
 def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
     sinks = described(plan, "Sink(")
     assert len(sinks) == 3
