@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +14,7 @@ from psycopg.types.json import Jsonb
 from tidemark.core.kafka import Sender
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
-from udfs.alerts.event import Alert, Status, to_json
+from udfs.alerts.event import Alert, Status, id_of, to_json
 from udfs.values import epoch_ms, rfc3339
 
 # A broker restart takes about 10 s; what could not be sent by then is sent by the next run.
@@ -105,8 +103,7 @@ class Alarm:
     def _alert(
         self, settings: Settings, since: datetime, status: Status, at: datetime, evidence: Mapping[str, Any]
     ) -> str:
-        name = json.dumps([settings.names.alerts, self.type, since.astimezone(UTC).isoformat(), status])
-        event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+        event_id = id_of(settings.names.alerts, self.type, since.astimezone(UTC).isoformat(), status)
         return to_json(self.make(status, evidence=evidence, at_ms=epoch_ms(at), event_id=event_id))
 
     def _sql(self, statement: str, names: Names) -> sql.Composed:

@@ -26,13 +26,12 @@ from tidemark.core import postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, was_written
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
+from tidemark.core.names import GROUPS
 from tidemark.core.settings import Settings
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
 ALL_JOBS = (*JOBS, "anomaly")
-# Consumer group of the first topic that each reads.
-GROUPS = {"meter": "meter", "rollup": "rollup-deltas_for_totals", "anomaly": "anomaly"}
 _PORTS = {"http": 80, "https": 443}
 # `flink run` takes half a minute, and longer on a busy machine.
 TURN_S = 300

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.http_server import serving
+
 
 @dataclass(frozen=True)
 class Script:
@@ -56,8 +58,8 @@ class LocalReceiver:
             def handle_error(self, *_: object) -> None:
                 """A sender that has given up has closed its end."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def taken(self, request: Request) -> Script:
         with self._lock:
@@ -68,19 +70,9 @@ class LocalReceiver:
     def keys(self) -> list[str]:
         return [request.headers["Idempotency-Key"] for request in self.requests]
 
-    def serve(self) -> None:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
 
 @contextmanager
 def local_receiver() -> Iterator[LocalReceiver]:
     receiver = LocalReceiver()
-    receiver.serve()
-    try:
+    with serving(receiver.server):
         yield receiver
-    finally:
-        receiver.close()

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
@@ -95,10 +94,7 @@ class AlertTopic:
         self.close()
 
     def _seek(self, offsets: Mapping[int, int]) -> None:
-        numbers = self._consumer.partitions_for_topic(self._topic)
-        if not numbers:
-            raise UnavailableError(f"topic {self._topic} does not exist.", "`tidemark topics apply`.")
-        self._parts = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+        self._parts = clients.partitions(self._consumer, self._topic)
         self._consumer.assign(self._parts)
         begins = self._consumer.beginning_offsets(self._parts)
         ends = self._consumer.end_offsets(self._parts)

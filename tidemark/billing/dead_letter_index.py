@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.archive.source import reading
+from tidemark.billing.index_positions import next_offsets
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
 from tidemark.core.kafka import Isolation, Record, dump
@@ -123,7 +124,8 @@ def _index(
     names, done = settings.names, 0
     with reading(settings.kafka) as source:
         topic_id, earliest = source.topic_id(topic), source.earliest_offsets(topic)
-    starts = _starts(connection, names, topic, topic_id)
+    forget = [_sql(statement, names) for statement in _FORGET]
+    starts = next_offsets(connection, topic, topic_id, _sql(_POSITIONS, names), forget)
     table = "dead_letter" if rows is dead_letter_row else "redriven"
     for partition, first in earliest.items():
         if first:
@@ -142,17 +144,6 @@ def _index(
 def _insert(cursor: psycopg.Cursor, statement: sql.Composed, rows: Sequence[tuple[Any, ...]]) -> None:
     if rows:
         cursor.executemany(statement, rows)
-
-
-def _starts(connection: psycopg.Connection, names: Names, topic: str, topic_id: str) -> dict[int, int]:
-    """Next offset by partition; rows of an earlier topic of the same name are deleted."""
-    known = connection.execute(_sql(_POSITIONS, names), [topic]).fetchall()
-    if any(str(one) != topic_id for _, _, one in known):
-        with connection.transaction():
-            for statement in _FORGET:
-                connection.execute(_sql(statement, names), [topic])
-        return {}
-    return {partition: offset for partition, offset, _ in known}
 
 
 def _time_ms(settings: Settings, dead_letter: DeadLetter) -> int | None:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.archive.source import reading
+from tidemark.billing.index_positions import next_offsets
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
 from tidemark.core.kafka import Record, dump
@@ -139,7 +140,8 @@ def catch_up(
         with reading(settings.kafka) as source:
             topic_id = source.topic_id(topic)
         connection.execute(_STAGE)
-        starts = _starts(connection, names, topic, topic_id)
+        forget = [_sql(statement, names) for statement in _DELETE]
+        starts = next_offsets(connection, topic, topic_id, _sql(_POSITIONS, names), forget)
         for batch in batches(_limited(dump(settings.kafka, topic, starts=starts), limit), BATCH):
             _store(connection, names, topic, topic_id, batch)
             done += len(batch)
@@ -195,17 +197,6 @@ def _store(connection: psycopg.Connection, names: Names, topic: str, topic_id: s
         cursor.executemany(
             _sql(_SET_POSITION, names), [(topic, topic_id, part, end) for part, end in sorted(ends.items())]
         )
-
-
-def _starts(connection: psycopg.Connection, names: Names, topic: str, topic_id: str) -> dict[int, int]:
-    """Next offset by partition; rows of an earlier topic of the same name are deleted."""
-    rows = connection.execute(_sql(_POSITIONS, names), [topic]).fetchall()
-    if any(str(known) != topic_id for _, _, known in rows):
-        with connection.transaction():
-            for statement in _DELETE:
-                connection.execute(_sql(statement, names), [topic])
-        return {}
-    return {partition: offset for partition, offset, _ in rows}
 
 
 def _claim(connection: psycopg.Connection, names: Names, *, wait: bool) -> bool:

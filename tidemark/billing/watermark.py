@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from jobs.flink.rest import FlinkRest, Job, wait_until
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import GroupOffsets, end_offsets, last_records
+from tidemark.core.names import GROUPS
 from tidemark.core.settings import Settings
 from tidemark.core.times import arrival_of
 from tidemark.core.topics import has_create_time
 
-# The source of `rollup` that feeds the stored totals; the other one feeds windows.
-TOTALS = "rollup-deltas_for_totals"
 # A checkpoint of `rollup` may follow a mini-batch, a flush and a restart.
 TIMEOUT_S = 300.0
 
@@ -148,7 +147,7 @@ def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
 
 def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float) -> None:
     names = settings.names
-    group, topic = names.group(TOTALS), names.deltas
+    group, topic = names.group(GROUPS["rollup"]), names.deltas
 
     def decided() -> bool:
         stable = end_offsets(settings.kafka, topic, "read_committed")

@@ -14,6 +14,9 @@ _LIVE = "replay"
 _RUN_ID = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,30}(?<!_)")
 # With the longest id of a run, the schemas of a replay have as many characters as Postgres keeps: 63.
 _REPLAY_ID = re.compile(r"(?!.*__)[a-z][a-z0-9_]{0,21}(?<!_)")
+# What `Names.group` takes for the first topic that each job reads; of `rollup` the source of the stored totals, not of
+# the windows.
+GROUPS = {"meter": "meter", "rollup": "rollup-deltas_for_totals", "anomaly": "anomaly"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,17 +10,16 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from jobs.alarm import SEND_STALL_S
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 from tidemark.health.rules import Finding, Key
 from tidemark.health.transitions import Decision
 from udfs.alerts import pipeline as alerts
-from udfs.alerts.event import Alert, Status, to_json
+from udfs.alerts.event import Alert, Status, id_of, to_json
 from udfs.alerts.pipeline import Trouble
 from udfs.values import epoch_ms, rfc3339
 
-# A broker restart takes about 10 s; what could not be sent by then is sent by the next step.
-SEND_STALL_S = 20.0
 _FIRING = "SELECT trouble, subject, since, evidence FROM pipeline_alarm WHERE resolved_at IS NULL ORDER BY since"
 _BEGIN = """
 INSERT INTO pipeline_alarm (trouble, subject, since, evidence) VALUES (%s, %s, clock_timestamp(), %s)
@@ -125,8 +122,7 @@ def keys(alarms: Iterable[Firing]) -> set[Key]:
 
 def _alert(topic: str, stored: Stored, status: Status, at: datetime, evidence: Mapping[str, Any]) -> Alert:
     since = stored.since.astimezone(UTC).isoformat()
-    name = json.dumps([topic, stored.trouble, stored.subject, since, status])
-    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    event_id = id_of(topic, stored.trouble, stored.subject, since, status)
     shown = {**evidence, "subject": stored.subject}
     return alerts.health(stored.trouble, status, evidence=shown, at_ms=epoch_ms(at), event_id=event_id)
 

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import TopicPartition
-
-from tidemark.billing.watermark import TOTALS
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import GroupOffsets, clients
+from tidemark.core.names import GROUPS
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
 from tidemark.health.state import Lag
@@ -36,7 +34,7 @@ class Source:
 def sources(settings: Settings) -> list[Source]:
     """What `meter` and `rollup` read; other jobs commit no offsets that say how far they are."""
     names = settings.names
-    meter, rollup = names.group("meter"), names.group(TOTALS)
+    meter, rollup = names.group(GROUPS["meter"]), names.group(GROUPS["rollup"])
     return [
         Source("meter", settings.topics.events, meter),
         Source("meter", settings.topics.redrive, meter),
@@ -73,7 +71,10 @@ class LagReader:
     def read(self) -> tuple[tuple[Lag, ...], bool]:
         """The lag of each source, and whether `meter` has ever written a delta."""
         with clients.translated(self._settings.kafka):
-            ends = {one.topic: self._consumer.end_offsets(self._parts(one.topic)) for one in self._sources}
+            ends = {
+                one.topic: self._consumer.end_offsets(clients.partitions(self._consumer, one.topic))
+                for one in self._sources
+            }
             lags = tuple(self._lag(one, ends[one.topic]) for one in self._sources)
         return lags, any(ends[self._settings.names.deltas].values())
 
@@ -98,12 +99,6 @@ class LagReader:
         if source.group not in self._groups:
             self._groups[source.group] = GroupOffsets(self._settings.kafka, source.group, source.topic)
         return self._groups[source.group].by_topic().get(source.topic, {})
-
-    def _parts(self, topic: str) -> list[Any]:
-        numbers = self._consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
-        return [TopicPartition(topic, number) for number in sorted(numbers)]
 
     def _oldest(self, starts: Mapping[Any, int], ends: Mapping[Any, int]) -> dict[Any, int | None]:
         """Arrival of the first record from each start on, epoch ms; None where only transaction markers follow."""

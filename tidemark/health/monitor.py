@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from jobs.alarm import SEND_STALL_S
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
@@ -21,7 +22,7 @@ log = logger("health")
 
 # Together with what Kafka may take, a step is far shorter than the time after which an alert is promised.
 TIMEOUT_MS = 10_000
-_ANNOUNCE_TIMEOUT_MS = int(alarm_store.SEND_STALL_S * 1_000) * 2 + TIMEOUT_MS
+_ANNOUNCE_TIMEOUT_MS = int(SEND_STALL_S * 1_000) * 2 + TIMEOUT_MS
 
 
 @dataclass(frozen=True, slots=True)

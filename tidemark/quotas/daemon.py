@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,16 +11,17 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from jobs.alarm import SEND_STALL_S
 from tidemark.core.kafka import Sender
 from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as quota_store
-from tidemark.quotas.look import Look
 from tidemark.quotas.rules import QUIET, Alarm, Decision, Key, Reading, decide
 from tidemark.quotas.store import STATEMENT_TIMEOUT_MS, TOP, Stored
+from tidemark.quotas.usage_reader import UsageReader
 from udfs.alerts import pipeline as alerts
-from udfs.alerts.event import Status, to_json
+from udfs.alerts.event import Status, id_of, to_json
 from udfs.alerts.pipeline import Rule
 from udfs.values import epoch_ms, rfc3339
 
@@ -30,9 +29,7 @@ log = logger("quotas")
 
 # Rows committed this long after they were stamped are still seen; `rollup` commits a batch within seconds.
 OVERLAP = timedelta(seconds=60)
-# A broker restart takes about 10 s; what could not be sent by then is sent in the next pass.
-SEND_STALL_S = 20.0
-# A look gives way after this long, so that a stop waits for none; it goes on at once.
+# A reader gives way after this long, so that a stop waits for none; it goes on at once.
 STEP_S = 5.0
 # For a person who asks once, and can end it.
 CHECK_TIMEOUT_MS = 3_600_000
@@ -70,7 +67,7 @@ class QuotaMonitor:
         self._settings = settings
         self._quiet = quiet
         self._cursor: datetime | None = None
-        self._look: Look | None = None
+        self._reader: UsageReader | None = None
         self._database = Database(
             settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS
         )
@@ -89,14 +86,14 @@ class QuotaMonitor:
 
         """
         # Step 1: read in parts; what was read stays read when a later part fails.
-        look = self._look = self._look or self._database.run(self._begin)
+        reader = self._reader = self._reader or self._database.run(self._begin)
         until = time.monotonic() + STEP_S
-        while self._database.run(look.advance):
+        while self._database.run(reader.advance):
             if time.monotonic() >= until:
                 return PollResult((), (), (), 0, more=True)
         # Decide in one transaction; an alarm that starts or ends is stored as not announced.
-        decision = self._database.run(lambda connection: self._decide(connection, look.readings))
-        self._cursor, self._look = look.now, None
+        decision = self._database.run(lambda connection: self._decide(connection, reader.readings))
+        self._cursor, self._reader = reader.now, None
         # Step 2: make the alerts of all that is stored and not announced, from before a crash too: the same row makes
         # the same alert, id included.
         waiting = self._database.run(quota_store.unannounced)
@@ -110,9 +107,9 @@ class QuotaMonitor:
         """Give the connection back, and with it the right to watch."""
         self._database.close()
 
-    def _begin(self, connection: psycopg.Connection) -> Look:
+    def _begin(self, connection: psycopg.Connection) -> UsageReader:
         now = quota_store.clock(connection)
-        return Look(now, self._since(now), self._quiet)
+        return UsageReader(now, self._since(now), self._quiet)
 
     def _decide(self, connection: psycopg.Connection, readings: Sequence[Reading]) -> Decision:
         with connection.transaction():
@@ -200,10 +197,10 @@ def check(settings: Settings) -> Check:
 
     def read(connection: psycopg.Connection) -> tuple[Sequence[Reading], list[Alarm]]:
         now = quota_store.clock(connection)
-        look = Look(now, now - timedelta(seconds=settings.events.grace_s), QUIET)
-        while look.advance(connection):
+        reader = UsageReader(now, now - timedelta(seconds=settings.events.grace_s), QUIET)
+        while reader.advance(connection):
             pass
-        return look.readings, [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
+        return reader.readings, [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
 
     schema = settings.names.usage_schema
     with closing(Database(settings.postgres, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
@@ -252,7 +249,6 @@ def _record_announced(connection: psycopg.Connection, texts: Sequence[tuple[Alar
 
 def _alert(settings: Settings, alarm: Alarm, status: Status, at: datetime, evidence: Mapping[str, Any]) -> str:
     since = alarm.since.astimezone(UTC).isoformat()
-    name = json.dumps([settings.names.alerts, alarm.tenant, alarm.rule, since, status])
-    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    event_id = id_of(settings.names.alerts, alarm.tenant, alarm.rule, since, status)
     at_ms = epoch_ms(at)
     return to_json(alerts.tenant_alarm(alarm.rule, status, evidence=evidence, at_ms=at_ms, event_id=event_id))

@@ -8,11 +8,10 @@ from typing import Any
 
 import psycopg
 import redis
-from kafka import TopicPartition
 from psycopg import sql
 
 from tidemark.archive.archiver import topics_of
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import clients, ends_of
 from tidemark.core.postgres import Database
 from tidemark.core.redis import client, translated
@@ -95,10 +94,7 @@ class Sources:
         with clients.translated(self.settings.kafka):
             if self._consumer is None:
                 self._consumer = clients.consumer(self.settings.kafka, isolation_level="read_committed")
-            numbers = self._consumer.partitions_for_topic(topic)
-            if not numbers:
-                raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
-            return ends_of(self._consumer.end_offsets([TopicPartition(topic, number) for number in numbers]))
+            return ends_of(self._consumer.end_offsets(clients.partitions(self._consumer, topic)))
 
     def _leave_kafka(self) -> None:
         consumer, self._consumer = self._consumer, None

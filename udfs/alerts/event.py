@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -162,6 +163,11 @@ def from_event(event: Any) -> Alert:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AlertError(f"no alert: {type(error).__name__}: {error}"[:300]) from error
+
+
+def id_of(*parts: str) -> str:
+    """The id of an alert that is stored before it is sent: the same parts make the same one, however often it is."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(parts)))
 
 
 def _ms(text: str) -> int:

@@ -132,7 +132,7 @@ def test_a_look_in_parts_sees_what_a_look_at_once_does(run: Settings, monkeypatc
     store_values(run, "EWR", 30, days_left=9, customer="DL")
     store_values(run, "JFK", 49, days_left=9)
     with closing(watch.QuotaMonitor(run, LATER)) as monitor:
-        monkeypatch.setattr("tidemark.quotas.look.SLICE_ROWS", 2)
+        monkeypatch.setattr("tidemark.quotas.usage_reader.SLICE_ROWS", 2)
         monkeypatch.setattr(watch, "STEP_S", 0.0)
         passes = [monitor.run_once()]
         while passes[-1].more:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.http_server import serving
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.health import reading
@@ -44,7 +44,6 @@ class Flink:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def settings(self, **changes: Any) -> Settings:
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -54,9 +53,8 @@ class Flink:
 @pytest.fixture
 def flink() -> Iterator[Flink]:
     made = Flink()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving(made.server):
+        yield made
 
 
 def checkpoints(completed: Any, failed_ids: tuple[int, ...] = (), restored: Any = None) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.http_server import serving
 
 WRITTEN = "2026-01-02T03:04:05.000Z"
 _HTTP_DATE = "Fri, 02 Jan 2026 03:04:05 GMT"
@@ -68,8 +69,8 @@ class S3Server:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.written: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def listing(self, bucket: str, prefix: str) -> bytes:
         """The answer of ListObjectsV2."""
@@ -84,19 +85,9 @@ class S3Server:
             f"<Name>{bucket}</Name><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
         ).encode()
 
-    def serve(self) -> None:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     server = S3Server()
-    server.serve()
-    try:
+    with serving(server.server):
         yield server
-    finally:
-        server.close()

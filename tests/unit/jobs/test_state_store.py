@@ -67,7 +67,8 @@ def test_what_a_job_was_submitted_with_is_kept_beside_its_state_in_s3(s3: S3Serv
 def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3.close()
+    s3.server.shutdown()
+    s3.server.server_close()
     monkeypatch.setattr("jobs.flink.state_store._ATTEMPTS", 1)
     with pytest.raises(UnavailableError, match=r"s3://bucket/state/checkpoints/tidemark-meter cannot be listed"):
         latest(at("s3://bucket/state").flink, JOB)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from tidemark.core.errors import TidemarkError, UnavailableError
@@ -62,6 +62,14 @@ def admin(kafka: KafkaSettings, **options: Any) -> Iterator[Any]:
             yield made
         finally:
             made.close()
+
+
+def partitions(consumer: Any, topic: str) -> list[TopicPartition]:
+    """The partitions of a topic, in their order; raises UnavailableError where there is no such topic."""
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
+    return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
 @contextmanager

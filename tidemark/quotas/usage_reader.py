@@ -57,13 +57,13 @@ GROUP BY p.tenant_id
 _LAST: tuple[Any, ...] = ("infinity", "", "", "", "infinity")
 
 
-class Look:
-    """One look at the usage that was written since an instant, and at all unique values of open periods.
+class UsageReader:
+    """Reads, once, the usage that was written since an instant, and at all unique values of open periods.
 
     Parameters
     ----------
     now:
-        Clock of the database when it begins; what is written later is the next one's.
+        Clock of the database when it begins; what is written later is the next reader's.
     since:
         What was written after it is read.
     quiet:
