@@ -11,7 +11,7 @@ DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
 WORKERS ?= 3
 
-.PHONY: help setup provision demo up down clean test test-unit test-oracle test-flink test-services chaos bench lint types docs-check reference diagrams ci
+.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench lint types docs-check reference diagrams ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ test: setup provision test-unit test-oracle test-flink test-services ## All tier
 test-unit: setup ## Pure core and tools: no JVM, no services
 	@echo "== unit tests"
 	$(PYTEST) tests/unit -q -n auto
+
+fuzz: setup ## Properties on examples that no run before tried; what fails is printed with how to reproduce it
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) tests/unit tests/oracle -q -n auto
 
 test-oracle: setup ## The recomputation in DuckDB: against figures by hand, and against the model; no services
 	@echo "== oracle tests (DuckDB)"

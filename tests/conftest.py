@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings as hypothesis_settings
 
 from infra.local.paths import Paths, locked
 from infra.local.stack import Stack
@@ -34,6 +35,10 @@ SERVICES_LOCK = STATE_DIR.with_name(f".{STATE_DIR.name}.services.lock")
 FLINK_RUN = submit.flink_run
 # Environment of all processes of a test run.
 RUN_ENV, WORKER_ENV = "TIDEMARK_TEST_RUN", "PYTEST_XDIST_WORKER"
+# What decides whether a change lands tries the same examples each time; `make fuzz` looks for new ones.
+hypothesis_settings.register_profile("gate", derandomize=True)
+hypothesis_settings.register_profile("fuzz", derandomize=False, max_examples=1_000, deadline=None)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 @dataclass(frozen=True)
