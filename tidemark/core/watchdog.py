@@ -52,7 +52,7 @@ class Patience:
 
 
 @contextlib.contextmanager
-def watched(connection: psycopg.Connection, url: str, check_s: float = CHECK_S) -> Iterator[None]:
+def watched(connection: psycopg.Connection, url: str) -> Iterator[None]:
     """Cut the connection when its server has answered nothing, or an answer was lost; the body sees psycopg.Error."""
     twin = socket.socket(fileno=os.dup(connection.fileno()))
     pid, over = connection.info.backend_pid, threading.Event()
@@ -63,7 +63,7 @@ def watched(connection: psycopg.Connection, url: str, check_s: float = CHECK_S) 
     def watch() -> None:
         patience = Patience()
         with twin:
-            while not over.wait(check_s):
+            while not over.wait(CHECK_S):
                 if patience.is_over(waits, lambda: probed(url, pid)):
                     with contextlib.suppress(OSError):
                         twin.shutdown(socket.SHUT_RDWR)

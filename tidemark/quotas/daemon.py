@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from jobs.alarm import SEND_STALL_S
+from tidemark.core.alarms import SEND_STALL_S
 from tidemark.core.kafka import Sender
-from tidemark.core.postgres import Database
+from tidemark.core.postgres import CLAIM_IDLE_S, Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as quota_store
@@ -69,8 +69,9 @@ class QuotaMonitor:
         self._cursor: datetime | None = None
         self._reader: UsageReader | None = None
         self._database = Database(
-            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS
-        )
+            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS,
+            claim_idle_s=CLAIM_IDLE_S + settings.quotas.interval_s,
+        )  # fmt: skip
 
     def run_once(self) -> PollResult:
         """Read what was written since the last pass, store alarms that start or end, and announce them.
