@@ -23,7 +23,7 @@ def test_a_reader_whose_brokers_answer_no_more_says_so(stack: Any, monkeypatch: 
         topics.apply(run)
         wait_until(lambda: readable(run), 60, "the broker to know the topic")
         with AlertTopic(run.kafka, run.names.alerts, {}, lambda: now[0]) as reader:
-            # Silence alone is none of its business: the brokers answer.
+            # Silence alone says nothing: the brokers answer.
             for now[0] in (5.0, 20.0, 40.0):
                 assert reader.poll(10) == []
             # Behind a topic that is gone nobody answers for its partitions.
