@@ -159,25 +159,27 @@ def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iter
     """
     waits = {"statement_timeout_ms": statement_timeout_s * 1_000, "lock_timeout_ms": LOCK_TIMEOUT_S * 1_000}
     try:
-        with (
-            low_level.connect(postgres.url, application_name="tidemark", **waits) as connection,
-            watched(connection, postgres.url),
-        ):
-            end_when_idle(connection, TOOL_IDLE_S)
-            yield connection
+        with low_level.connect(postgres.url, application_name="tidemark", **waits) as connection:
+            with deadline(connection, STATEMENT_TIMEOUT_MS):
+                pid = end_when_idle(connection, TOOL_IDLE_S)
+            with watched(connection, postgres.url, pid):
+                yield connection
     except psycopg.OperationalError as error:
         raise translated(postgres, error) from error
 
 
-def end_when_idle(connection: psycopg.Connection, idle_s: float) -> None:
-    """Have the server end this session, and give back its locks, when nothing came for `idle_s` or its peer is dead."""
+def end_when_idle(connection: psycopg.Connection, idle_s: float) -> int:
+    """Have the server end this session, and give back its locks, when nothing came for `idle_s` or its peer is dead.
+
+    Returns the process of the server, which a pooler in between hides from the client.
+    """
     idle = f"{int(idle_s)}s"
     settings = {"idle_session_timeout": idle, "idle_in_transaction_session_timeout": idle, **_KEEPALIVES}
     values = sql.SQL(", ").join(
         sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
         for name, value in settings.items()
     )
-    connection.execute(sql.SQL("SELECT {}").format(values))
+    return int(connection.execute(sql.SQL("SELECT pg_backend_pid(), {}").format(values)).fetchall()[0][0])
 
 
 def use_schema(connection: psycopg.Connection, schema: str) -> None:
