@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.bench.recorder --calls 50000
 
-A server of its own on this machine, one caller. Calls come in groups with pauses, as requests do, so that the threads of
+A server of its own on this machine, one caller. Calls come in groups with pauses, as requests do, so that threads of
 the SDK work in between; the rate is that of a backlog, until all of it is acknowledged.
 """
 

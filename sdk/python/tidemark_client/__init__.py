@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tidemark_client.client import AsyncLimitReader, LimitReader
+from tidemark_client.async_client import AsyncLimitReader
+from tidemark_client.client import LimitReader
 from tidemark_client.decision import Decision, Reason
+from tidemark_client.reservations import Reservation
 from tidemark_client.stored import Mode, OnUnknown
 from tidemark_client.version import __version__
 
@@ -20,6 +22,7 @@ __all__ = [
     "OnUnknown",
     "Reason",
     "Rejected",
+    "Reservation",
     "Stats",
     "__version__",
 ]
