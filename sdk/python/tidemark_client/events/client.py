@@ -33,6 +33,7 @@ from tidemark_client.events.sender import MOST_EVENTS
 from tidemark_client.events.slots import folder_of, made
 from tidemark_client.events.spool import Rejected
 from tidemark_client.events.transport import Transport
+from tidemark_client.tracing import annotator
 
 # Ids that were found to be ids; about 100 bytes each.
 _MOST_KNOWN = 50_000
@@ -152,6 +153,8 @@ class Client:
             on_full,
         )
         self._known: set[str] = set()
+        self._annotate = annotator()
+        self.tenant = tenant
         self._closed = False
         self._begin()
         # At once, and not with the first event: a process before this one may have left some.
@@ -206,13 +209,8 @@ class Client:
             self._learn(event_type, customer)
         if type(quantity) is not int or not -QUANTITY_LIMIT < quantity < QUANTITY_LIMIT:
             quantity = amount(quantity)
-        if properties is not None:
-            more = frozen({**properties, **more})
-        else:
-            for value in more.values():
-                if type(value) not in PLAIN:
-                    more = frozen(more)
-                    break
+        if properties is not None or not PLAIN.issuperset(map(type, more.values())):
+            more = frozen({**(properties or {}), **more})
         tick, random_bits, at_ns = self._next_id()
         event = Recorded(tick, random_bits, at_ns, event_type, customer, quantity, more)
         if at is not None or event_id is not None or voids is not None:
@@ -220,6 +218,8 @@ class Client:
         if len(self._items) >= self._size:
             self._make_room()
         self._items.append(event)
+        if self._annotate is not None:
+            self._annotate(event)
         if not self._wake.is_set():
             self._notify()
         if durable:
