@@ -25,6 +25,7 @@ OF_WORKERS = {("udfs.postgres", "connect"): "postgres", ("udfs.live.counters", "
 INDEPENDENT = {"tidemark/oracle/compare.py", "tidemark/demo/report.py", "infra/local/probes.py"}
 ALLOWED = {
     "kafka": {"tidemark/core/kafka/clients.py"},
+    "rdkafka": {"tidemark/core/kafka/rdkafka.py"},
     "postgres": {"udfs/postgres.py", "tidemark/core/postgres.py", "infra/local/prepare.py", *INDEPENDENT},
     "redis": {"udfs/live/counters.py", "tidemark/core/redis.py", *INDEPENDENT},
 }
@@ -42,6 +43,7 @@ def kinds(tree: ast.Module) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             result |= {"kafka" for alias in node.names if alias.name in KAFKA}
+            result |= {"rdkafka"} if node.module == "confluent_kafka" else set()
             result |= {"postgres" for alias in node.names if (node.module, alias.name) == ("psycopg", "connect")}
             result |= {
                 OF_WORKERS[key] for alias in node.names if (key := (node.module or "", alias.name)) in OF_WORKERS
@@ -66,6 +68,7 @@ def test_clients_are_made_where_they_may_be(kind: str) -> None:
         ("from kafka import KafkaConsumer", "kafka"),
         ("import kafka\nkafka.KafkaProducer()", "kafka"),
         ("from kafka import KafkaAdminClient as A", "kafka"),
+        ("from confluent_kafka import Producer", "rdkafka"),
         ("import psycopg\npsycopg.connect('')", "postgres"),
         ("from psycopg import connect", "postgres"),
         ("from udfs.postgres import connect, deadline", "postgres"),
