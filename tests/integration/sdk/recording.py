@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -11,10 +12,20 @@ import threading
 from typing import Any
 
 from tidemark_client import Client
+from tidemark_client.events.http import HttpTransport
+from tidemark_client.events.kafka import KafkaTransport
+from tidemark_client.events.transport import Transport
 
 
 def client(options: dict[str, Any]) -> Client:
-    return Client(options["url"], api_key=options["key"], tenant="acme", spool=options["spool"], exit_timeout_s=10)
+    tenant = options.get("tenant", "acme")
+    return Client(transport(options, tenant), tenant=tenant, spool=options["spool"], source="drill", exit_timeout_s=10)
+
+
+def transport(options: dict[str, Any], tenant: str) -> Transport:
+    if "bootstrap" in options:
+        return KafkaTransport(options["bootstrap"], tenant, options["topic"], timeout_s=5.0)
+    return HttpTransport(options["url"], options["key"], timeout_s=options.get("timeout_s", 10.0))
 
 
 def say(*words: Any) -> None:
@@ -31,16 +42,19 @@ def record_and_die(options: dict[str, Any]) -> None:
 
 
 def record_until_killed(options: dict[str, Any]) -> None:
-    """Events from several threads; those of a round are said once they are on disk."""
+    """Events from several threads: the ids of a round are said before it, and again once they are on disk."""
     made = client(options)
 
-    def rounds() -> None:
-        while True:
-            ids = [made.record("call", customer=f"c-{number % 7}").id for number in range(20)]
-            made.sync()
-            say(*ids)
+    def rounds(thread: int) -> None:
+        for turn in itertools.count():
+            ids = [f"{os.getpid()}-{thread}-{turn}-{number}" for number in range(20)]
+            say("try", *ids)
+            for number, event_id in enumerate(ids):
+                made.record("call", customer=f"c-{number % 7}", event_id=event_id, durable=number % 10 == 0)
+            made.sync(60)
+            say("done", *ids)
 
-    threads = [threading.Thread(target=rounds) for _ in range(options["threads"])]
+    threads = [threading.Thread(target=rounds, args=(number,)) for number in range(options["threads"])]
     for thread in threads:
         thread.start()
 

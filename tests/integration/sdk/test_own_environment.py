@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.sdk.event_server import KEY, event_server
 from tests.integration.storage import OwnRedis
 
 ROOT = Path(__file__).parents[3]
@@ -69,3 +70,18 @@ def test_the_example_of_the_readme_is_answered(python: Path, own_redis: OwnRedis
     printed = run(python, "-c", f"{imported}\nprint({question.partition('  #')[0]})")
     assert "allowed=True" in printed
     assert "reason='within_limit'" in printed
+
+
+def test_the_examples_of_the_readme_of_the_sdk_run(python: Path, own_redis: OwnRedis, tmp_path: Path) -> None:
+    readme = (ROOT / "sdk" / "python" / "README.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
+    own_redis.client.mset({"usage:marker": "run", "usage:heartbeat": int(time.time() * 1_000)})
+    with event_server() as server:
+        changes = {"http://127.0.0.1:8080": server.url, "tm_…": KEY, "/var/lib/checkout/tidemark": str(tmp_path),
+                   "redis://127.0.0.1:6379/0": own_redis.url}  # fmt: skip
+        for shown, here in changes.items():
+            assert shown in code
+            code = code.replace(shown, here)
+        # The spans of a service that has no OpenTelemetry, and a reader that shares a process with a client.
+        assert run(python, "-c", f"{code}\nprint(decision.reason, client.stats().accepted)") == "no_limit 2\n"
+        assert len(server.ids()) == 2

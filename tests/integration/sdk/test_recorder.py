@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tidemark_client import Client, Rejected
 from tidemark_client.events.http import HttpTransport
 
 ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs" / "recorder.md"
 WAIT_S = 60.0
 
 
@@ -178,3 +180,24 @@ def test_tasks_record_and_wait_without_stopping_the_event_loop(server: EventServ
 
     ids = asyncio.run(run())
     assert server.ids() == dict.fromkeys(ids, 1)
+
+
+def test_the_examples_of_the_documentation_run(server: EventServer, tmp_path: Path) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL))
+    before_kafka, imports, kafka = code.rpartition("from tidemark_client import Client\n")
+    changes = {"http://127.0.0.1:8080": server.url, "tm_…": KEY, "/var/lib/checkout/tidemark": str(tmp_path)}
+    for shown, here in changes.items():
+        before_kafka, kafka = before_kafka.replace(shown, here), kafka.replace(shown, here)
+    names: dict[str, Any] = {"app": None}
+    exec(before_kafka, names)  # noqa: S102
+    assert names["answer"]("c-7", "how many words") == "3 tokens"
+    assert names["render"]("c-8", pages=2) == 2
+    assert names["client"].close()
+    assert sorted(json.loads(event)["customer_id"] for batch in server.batches for event in batch) == [
+        "c-7",
+        "c-7",
+        "c-8",
+    ]
+    # That of Kafka has no broker here; tests/integration/sdk/test_kafka.py has one.
+    exec(imports + kafka, names)  # noqa: S102
+    assert names["client"].close()

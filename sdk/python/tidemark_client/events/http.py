@@ -15,7 +15,8 @@ from tidemark_client.events.spool import Pending
 
 ApiKey = Union[str, Callable[[], str]]
 
-TIMEOUT_S = 10.0
+# Above that after which the server answers that the brokers did not.
+TIMEOUT_S = 15.0
 PATH = "/v1/events"
 # JSON of usage shrinks to a tenth at the lowest level already; higher ones cost three times the time for a little more.
 _LEVEL = 1
