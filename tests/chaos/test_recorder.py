@@ -74,7 +74,7 @@ class Fleet:
 def run(stack: Any) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
         # So few that the API refuses from time to time.
-        bounds = {"api.tenant_events_per_s": 500, "api.tenant_burst_events": 1_000}
+        bounds = {"api.tenant_events_per_s": 2_000, "api.tenant_burst_events": 2_000}
         made = settings.with_changes({"topics.events": f"test.{settings.run_id}", **bounds})
         topics.apply(made)
         yield made
@@ -185,7 +185,7 @@ def test_what_was_on_disk_is_counted_once_through_a_troubled_api(run: Settings, 
     spool = tmp_path / "spool"
     with door(run, tmp_path) as api:
         options = {"do": "record_until_killed", "url": api.url, "key": api.key(), "tenant": TENANT, "spool": str(spool),
-                   "threads": 3, "timeout_s": 2.0}  # fmt: skip
+                   "threads": 3, "pause_s": 0.2, "timeout_s": 2.0}  # fmt: skip
         fleet = Fleet(options, tmp_path, seed=1)
 
         def gone() -> None:
@@ -210,7 +210,7 @@ def test_what_was_on_disk_is_counted_once_through_a_troubled_api(run: Settings, 
 def test_what_was_on_disk_is_counted_once_through_a_killed_broker(run: Settings, stack: Any, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     options = {"do": "record_until_killed", "bootstrap": run.kafka.bootstrap, "topic": run.topics.events,
-               "tenant": TENANT, "spool": str(spool), "threads": 3}  # fmt: skip
+               "tenant": TENANT, "spool": str(spool), "threads": 3, "pause_s": 0.2}  # fmt: skip
     fleet = Fleet(options, tmp_path, seed=3)
     try:
         disturb(fleet, [lambda: kill_broker(stack)] * 2, seed=4)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from tidemark_client import Client
@@ -53,6 +54,7 @@ def record_until_killed(options: dict[str, Any]) -> None:
                 made.record("call", customer=f"c-{number % 7}", event_id=event_id, durable=number % 10 == 0)
             made.sync(60)
             say("done", *ids)
+            time.sleep(options["pause_s"])
 
     threads = [threading.Thread(target=rounds, args=(number,)) for number in range(options["threads"])]
     for thread in threads:

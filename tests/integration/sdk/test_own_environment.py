@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -40,8 +41,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-def run(python: Path, *arguments: str) -> str:
-    done = subprocess.run([str(python), *arguments], cwd=python.parent, check=False, text=True, capture_output=True)
+def run(python: Path, *arguments: str, **environment: str) -> str:
+    command = [str(python), *arguments]
+    done = subprocess.run(
+        command, cwd=python.parent, env={**os.environ, **environment}, check=False, text=True, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,7 +81,7 @@ def test_the_examples_of_the_readme_of_the_sdk_run(python: Path, own_redis: OwnR
     code = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
     own_redis.client.mset({"usage:marker": "run", "usage:heartbeat": int(time.time() * 1_000)})
     with event_server() as server:
-        changes = {"http://127.0.0.1:8080": server.url, "tm_…": KEY, "/var/lib/checkout/tidemark": str(tmp_path),
+        changes = {"http://127.0.0.1:8080": server.url, "tmk_…": KEY, "/var/lib/checkout/tidemark": str(tmp_path),
                    "redis://127.0.0.1:6379/0": own_redis.url}  # fmt: skip
         for shown, here in changes.items():
             assert shown in code
@@ -85,3 +89,11 @@ def test_the_examples_of_the_readme_of_the_sdk_run(python: Path, own_redis: OwnR
         # The spans of a service that has no OpenTelemetry, and a reader that shares a process with a client.
         assert run(python, "-c", f"{code}\nprint(decision.reason, client.stats().accepted)") == "no_limit 2\n"
         assert len(server.ids()) == 2
+
+
+def test_the_service_of_the_first_meter_records(python: Path, tmp_path: Path) -> None:
+    with event_server() as server:
+        environment = {"TIDEMARK_URL": server.url, "TIDEMARK_KEY": KEY, "TIDEMARK_SPOOL": str(tmp_path)}
+        assert run(python, str(ROOT / "docs" / "first-meter" / "service.py"), **environment) == ""
+        events = [json.loads(event) for batch in server.batches for event in batch]
+    assert [(event["event_type"], event["quantity"]) for event in events] == [("completion", 12), ("completion", 4)]

@@ -185,7 +185,7 @@ def test_tasks_record_and_wait_without_stopping_the_event_loop(server: EventServ
 def test_the_examples_of_the_documentation_run(server: EventServer, tmp_path: Path) -> None:
     code = "\n".join(re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL))
     before_kafka, imports, kafka = code.rpartition("from tidemark_client import Client\n")
-    changes = {"http://127.0.0.1:8080": server.url, "tm_…": KEY, "/var/lib/checkout/tidemark": str(tmp_path)}
+    changes = {"http://127.0.0.1:8080": server.url, "tmk_…": KEY, "/var/lib/checkout/tidemark": str(tmp_path)}
     for shown, here in changes.items():
         before_kafka, kafka = before_kafka.replace(shown, here), kafka.replace(shown, here)
     names: dict[str, Any] = {"app": None}
