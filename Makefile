@@ -69,13 +69,14 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
 
-bench: setup provision ## Benchmarks: decode, drain, latency, limits, reader, anomalies, replay (about an hour)
+bench: setup provision ## Benchmarks: decode, drain, latency, limits, reader, recorder, anomalies, replay (about an hour)
 	$(BIN)/python -m tests.bench.decode
 	$(BIN)/python -m tests.bench.drain
 	$(BIN)/python -m tests.bench.latency
 	$(BIN)/python -m tests.bench.limits
 	$(BIN)/python -m tests.bench.headers
 	$(BIN)/python -m tests.bench.reader
+	$(BIN)/python -m tests.bench.recorder
 	$(BIN)/python -m tests.bench.anomalies
 	$(BIN)/python -m tests.bench.replay
 
