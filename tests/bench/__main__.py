@@ -38,7 +38,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="in ten minutes on two cores")
-    parser.add_argument("--smoke", action="store_true", help="the smallest sizes; implies --quick")
+    parser.add_argument("--smoke", action="store_true", help="all measures with the smallest sizes, to try the harness")
     parser.add_argument("--only", action="append", choices=list(BY_NAME), default=[], help="a measure; may be repeated")
     parser.add_argument("--to", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--tools", action="store_true", help="make the tools and end")
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     quick = asked.quick or asked.smoke
     wanted = [run for run in RUNS if not asked.only or set(run.measures) & set(asked.only)]
-    if not asked.only and quick:
+    if asked.quick and not asked.only:
         wanted = [run for run in wanted if not run.full_only]
     results = session.begin(quick=quick)
     if asked.only:
