@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev]'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api]'
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
@@ -88,10 +88,11 @@ docs-check: setup ## Reference pages and the figures of README are what the code
 	$(BIN)/python -m tidemark.cli.figures --check
 	$(BIN)/python -m tests.bench.report.pages --check
 
-reference: setup ## Write docs/reference.md, the figures of README, and the tables of the benchmarks
+reference: setup ## Write docs/reference.md, figures of README, tables of the benchmarks and the OpenAPI document
 	$(BIN)/python -m tidemark.cli.reference
 	$(BIN)/python -m tidemark.cli.figures
 	$(BIN)/python -m tests.bench.report.pages
+	$(BIN)/python -m tidemark.api.openapi
 
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
 	dot -Tsvg docs/flow.dot > docs/flow.svg

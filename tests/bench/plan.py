@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.bench.events import Load
 from tests.bench.pace import Stage
 from tests.bench.report.results import Found
-from tests.bench.runs import again, alone, drain, headers, live, rows, sizes, whole
+from tests.bench.runs import again, alone, drain, headers, installation, live, rows, sizes, whole
 from tests.bench.world import World
 
 
@@ -74,6 +74,11 @@ def _linear(world: World) -> dict[str, Found]:
     return {"linear": sizes.linear(world, small, large)}
 
 
+def _installation(world: World) -> dict[str, Found]:
+    customers = world.sized(20_000, 1_000_000)
+    return {"installation": installation.run(world, customers, customers)}
+
+
 RUNS = (
     Run(("memory_rest",), lambda world: {"memory_rest": alone.at_rest(world)}, 5),
     Run(("decode",), lambda w: {"decode": alone.decode(w, w.sized(100_000, 400_000), w.rounds(3, 9))}, 20),
@@ -89,4 +94,5 @@ RUNS = (
     Run(("ids",), lambda w: {"ids": sizes.ids(w, w.sized(200_000, 10_000_000))}, full_only=True),
     Run(("dashboards",), lambda w: {"dashboards": alone.dashboards(w, w.sized(1_000, 5_000))}, full_only=True),
     Run(("headers",), lambda w: {"headers": headers.run(w, w.sized(100_000, 400_000), w.rounds(1, 3))}, full_only=True),
+    Run(("installation",), _installation, full_only=True),
 )

@@ -13,7 +13,7 @@ import typer
 
 from tidemark.cli.output import Group, Json, Table, emit, one_line
 from tidemark.core.errors import UnavailableError
-from tidemark.core.settings import ENV_PREFIX, FILE_ENV, load, settings_file
+from tidemark.core.settings import ENV_PREFIX, FILE_ENV, Settings, load, settings_file
 from tidemark.health import status as health
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the local stack; default: .tidemark/local")]
@@ -35,7 +35,12 @@ def status(state_dir: StateDir = None, run_id: RunId = None, as_json: Json = Fal
     if services is not None and not services:
         emit({"state": "down", "healthy": False, "problems": [_DOWN], "services": []}, _DOWN, as_json=as_json)
         raise typer.Exit(UnavailableError.exit_code)
-    settings = load(run_id=run_id)
+    if code := show(load(run_id=run_id), services, as_json=as_json):
+        raise typer.Exit(code)
+
+
+def show(settings: Settings, services: Sequence[dict[str, Any]] | None, *, as_json: bool = False) -> int:
+    """Print how a deployment does, with the services of a local stack; returns the exit code that says so."""
     seen = health.read(settings)
     document = health.document(seen, settings)
     degraded = [one for one in services or () if not one["ready"]]
@@ -47,9 +52,8 @@ def status(state_dir: StateDir = None, run_id: RunId = None, as_json: Json = Fal
         document |= {"state": "degraded" if degraded else "up", "services": services}
     emit(document, _text(document, services), as_json=as_json)
     if seen.unreachable or degraded:
-        raise typer.Exit(UnavailableError.exit_code)
-    if not document["healthy"]:
-        raise typer.Exit(1)
+        return UnavailableError.exit_code
+    return 0 if document["healthy"] else 1
 
 
 def _local(state_dir: Path | None) -> list[dict[str, Any]] | None:
@@ -110,12 +114,18 @@ def _roles(document: dict[str, Any]) -> Table:
             "state": one["state"] if one["ok"] else f"{one['state']} !",
             "last success": one["last_success"] or "",
             "processes": len([each for each in one["instances"] if each["state"] != "stopped"]),
-            "waiting": ", ".join(f"{_short(name)} {count:,.0f}" for name, count in one["figures"].items() if count),
+            "waiting": _waiting(one),
             "reason": one["reason"],
         }
         for one in document["roles"] or ()
     ]
     return _table(["role", "state", "last success", "processes", "waiting", "reason"], rows)
+
+
+def _waiting(role: dict[str, Any]) -> str:
+    # What `health` sees is in the table of jobs.
+    figures = {} if role["role"] == "health" else role["figures"]
+    return ", ".join(f"{_short(name)} {count:,.0f}" for name, count in figures.items() if count)
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:

@@ -35,6 +35,9 @@ QUANTITIES = {
     "state_bytes": Quantity("bytes/id", 1),
     "slope": Quantity("slope", 3),
     "after_kill_s": Quantity("first output after the kill, s", 1),
+    "seconds": Quantity("s", 2),
+    "longest_s": Quantity("longest step, s", 2),
+    "steps": Quantity("steps"),
     "deltas_per_event": Quantity("deltas/event", 3),
 }
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
+from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
     health: HealthSettings = HealthSettings()
+    api: ApiSettings = ApiSettings()
 
     @field_validator("run_id")
     @classmethod
