@@ -5,7 +5,7 @@ make bench           everything, long sizes and contestants killed; writes tests
 
 python -m tests.bench --quick --only live --only limits     some measures, added to the results of the same commit
 python -m tests.bench --smoke --to DIR                      the smallest sizes, results elsewhere: to try the harness
-python -m tests.bench --tools                               make the environments of load generator and contestants
+python -m tests.bench --tools                               make the environments of the contestants
 """
 
 from __future__ import annotations

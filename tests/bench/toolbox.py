@@ -1,4 +1,4 @@
-"""Virtual environments and jars of what is no part of the product, made on demand below .tidemark/tools."""
+"""Virtual environments and jars of the contestants, made on demand below .tidemark/tools."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from tidemark.core.errors import TidemarkError
 
 HERE = Path(__file__).parent
 TOOLS = Path(".tidemark/tools")
-LOADER = HERE / "tools" / "requirements.txt"
 CONTESTANTS = HERE / "contestants"
 
 
 def requirements() -> dict[str, Path]:
     """Requirements by the name of their environment."""
-    found = {file.parent.name: file for file in sorted(CONTESTANTS.glob("*/requirements.txt"))}
-    return {"loader": LOADER, **found}
+    return {file.parent.name: file for file in sorted(CONTESTANTS.glob("*/requirements.txt"))}
 
 
 def python(name: str) -> Path:

@@ -23,7 +23,7 @@ from infra.local.paths import Paths, locked
 from infra.local.stack import Stack
 from jobs.flink import submit
 from jobs.flink.rest import FlinkRest, wait_until
-from tests.bench import events, toolbox, truth
+from tests.bench import events, truth
 from tests.bench.pace import CAP, METER, Stage
 from tests.warm_client import WarmClient
 from tidemark.catalog import tool as catalog_tool
@@ -158,8 +158,8 @@ class World:
                          *arguments)  # fmt: skip
 
     def tool(self, name: str, settings: Settings, topic: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """A tool of the loader's environment."""
-        command = [str(toolbox.python("loader")), "-m", f"tests.bench.tools.{name}", "--bootstrap",
+        """The load generator or a reader: in C, so that it takes little of the machine that is measured."""
+        command = [sys.executable, "-m", f"tests.bench.tools.{name}", "--bootstrap",
                    settings.kafka.bootstrap, "--topic", topic, *arguments]  # fmt: skip
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
