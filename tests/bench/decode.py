@@ -78,7 +78,7 @@ class Metrics:
         """Itself: one group is as good as another."""
         return self
 
-    def add_group(self, _name: str) -> Metrics:
+    def add_group(self, *_names: str) -> Metrics:
         """Itself, as above."""
         return self
 
@@ -157,7 +157,9 @@ def child(folder: Path, file: Path, passes: int) -> dict[str, float]:
     """The figures of a process of its own, with the sources of a folder."""
     command = [sys.executable, "-P", __file__, "--once", str(file), "--passes", str(passes)]
     environment = {**os.environ, "PYTHONPATH": str(folder.absolute())}
-    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"decoding in {folder} failed: {done.stderr.splitlines()[-1]}")
     answer: dict[str, float] = json.loads(done.stdout)
     return answer
 

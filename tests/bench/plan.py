@@ -48,6 +48,7 @@ def _drain_round_robin(world: World) -> dict[str, Found]:
 def _contest(world: World) -> dict[str, Found]:
     backlog = world.backlog(Load(world.sized(200_000, 1_000_000)))
     kill = world.small or not world.quick
+    rows.warm_up(world, world.backlog(Load(world.sized(50_000, 500_000), seed=8)))
     found = rows.compare(world, backlog, world.rounds(1, 3), kill=kill)
     if not kill:
         found["contest_kill"] = Found("not run", "in full runs only")
@@ -84,11 +85,11 @@ RUNS = (
     Run(("decode",), lambda w: {"decode": alone.decode(w, w.sized(100_000, 400_000), w.rounds(3, 9))}, 20),
     Run(("drain_keyed", "cpu_processes", "cpu_threads"), _drain_keyed, 120),
     Run(("live", "limits"), _live, 80),
-    Run(("contest", "contest_kill"), _contest, 110),
+    Run(("contest", "contest_kill"), _contest, 140),
     Run(("minute_row", "sustained", "memory_load"), _whole, 80),
     Run(("drain_round_robin",), _drain_round_robin, 30),
-    Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 60),
-    Run(("replay",), _replay, 60),
+    Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 55),
+    Run(("replay",), _replay, 50),
     Run(("sdk",), lambda w: {"sdk": alone.sdk(w.sized(1_000, 5_000), w.rounds(2, 4))}, 10),
     Run(("linear",), _linear, full_only=True),
     Run(("ids",), lambda w: {"ids": sizes.ids(w, w.sized(200_000, 10_000_000))}, full_only=True),

@@ -405,6 +405,13 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
     return {"contest": found, "contest_kill": killed}
 
 
+def warm_up(world: World, backlog: Backlog) -> None:
+    """Let the TaskManager compile what both Flink contestants run: the others begin as processes of their own."""
+    if not world.small:
+        for title in (OURS, PLAIN):
+            _attempt(world, f"{title}, warm-up", lambda title=title: runners()[title](world, backlog))  # type: ignore[misc]
+
+
 def add_storage(found: Found, outcome: Rows) -> None:
     """What our rows cost Postgres."""
     found.add(f"{OURS}, storage", wal_bytes=outcome.wal_bytes / outcome.events,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.bench import session
+from tests.bench import decode, session
+from tests.bench.events import Load, write
 from tests.bench.pace import Stage, Stream
 from tests.bench.plan import RUNS, Run
 from tests.bench.report.results import Found, Results, read
@@ -82,6 +83,13 @@ def test_every_measure_has_one_run_and_a_quick_session_fits_into_its_time():
     names = [name for run in RUNS for name in run.measures]
     assert sorted(names) == sorted(BY_NAME)
     assert sum(run.seconds for run in RUNS if not run.full_only) <= session.QUICK_S
+
+
+def test_the_worker_is_measured_as_the_product_has_it(tmp_path):
+    write(Load(400), decode.NOW_MS, tmp_path / "events.tsv")
+    figures = decode.once(tmp_path / "events.tsv", passes=1)
+    assert figures["bytes"] == pytest.approx(272, abs=8)
+    assert min(figures["decode"], figures["worker"], figures["worker_small"]) > 0
 
 
 def test_a_drain_is_warm_after_two_windows_of_one_pace():
