@@ -156,17 +156,24 @@ def run(world: World, rates: tuple[Stage, ...]) -> dict[str, Found]:
     try:
         with watching(world, settings, settings.names.alerts, file):
             stream = Stream(time.time() + 1.5, rates, caps=True)
-            counters = Counters(settings)
-            counters.start()
-            world.send(settings, "stream", "--start", repr(stream.start_s), "--caps", *stages(rates))
-            _wait_counted(counters, stream.count)
-            counters.end()
+            counters = _counted(world, settings, stream)
             caps = crossings(stream) if stream.turns > 2 else {}
             _wait_alerts(file, len(caps))
     finally:
         world.cancel(settings)
         apply_catalog(settings)
     return _found(stream, counters, caps, alerted_ms(file))
+
+
+def _counted(world: World, settings: Settings, stream: Stream) -> Counters:
+    counters = Counters(settings)
+    counters.start()
+    try:
+        world.send(settings, "stream", "--start", repr(stream.start_s), "--caps", *stages(stream.stages))
+        _wait_counted(counters, stream.count)
+    finally:
+        counters.end()
+    return counters
 
 
 def _found(stream: Stream, counters: Counters, caps: dict[int, int], alerts: dict[int, int]) -> dict[str, Found]:

@@ -88,20 +88,27 @@ def run(world: World, slow: Stage, fast: Stage) -> dict[str, Found]:
     world.prepare(settings)
     try:
         world.stack.supervisor.start_program("serve")
-        submissions = submit.submit_all(settings)
+        job = submit.submit_all(settings)["meter"].job_id
         submit.submit(settings, "anomaly")
-        rows = MinuteRows(settings)
-        rows.start()
-        stream = Stream(time.time() + 1.5, (slow, fast))
-        process = world.sending(settings, "stream", "--start", repr(stream.start_s), *stages(stream.stages))
-        lags = _lags(world, settings, submissions["meter"].job_id, stream)
-        memory = memory_gib(world.root)
-        process.wait()
-        _wait_stored(settings, stream.count)
-        rows.end()
+        return _measured(world, settings, job, (slow, fast))
     finally:
         world.cancel(settings)
         world.stack.supervisor.stop_program("serve")
+
+
+def _measured(world: World, settings: Settings, job: str, rates: tuple[Stage, Stage]) -> dict[str, Found]:
+    rows = MinuteRows(settings)
+    rows.start()
+    stream = Stream(time.time() + 1.5, rates)
+    process = world.sending(settings, "stream", "--start", repr(stream.start_s), *stages(rates))
+    try:
+        lags = _lags(world, settings, job, stream)
+        memory = memory_gib(world.root)
+        process.wait()
+        _wait_stored(settings, stream.count)
+    finally:
+        process.kill()
+        rows.end()
     return _found(stream, rows.seen, lags, memory)
 
 
