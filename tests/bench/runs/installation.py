@@ -1,16 +1,11 @@
 """A large installation: what the roles `close`, `live` and `quotas` take for a pass, and `dlq list` for its answer.
 
-    .venv/bin/python -m tests.bench.installation --customers 1000000 --dead-letters 1000000
-
-A stack of its own, without jobs. Every customer has two counters of the running month and a closed month before it, so
-that nothing is due. Prints a JSON line for each measurement; no statement or step may grow with the installation.
+Every customer has two counters of the running month and a closed month before it, so that nothing is due. No statement
+or step may grow with the installation.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +16,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.bench.stack import bench_stack
+from tests.bench.report.results import Found
+from tests.bench.world import NotFinished, World
 from tests.integration.storage import OwnRedis
 from tidemark.archive.source import reading
 from tidemark.billing import close as billing_close
 from tidemark.billing.dead_letter_list import listed
-from tidemark.core import migrate, postgres, topics
+from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError
-from tidemark.core.settings import Settings, load
+from tidemark.core.settings import Settings
 from tidemark.live.counters import CounterSync
 from tidemark.live.limits import LimitSync
 from tidemark.quotas.daemon import QuotaMonitor
@@ -92,13 +88,6 @@ class _Statements:
         self._connection.execute(sql.SQL(statement).format(**self._schemas), values)
 
 
-def report(what: str, **figures: float) -> None:
-    """One JSON line."""
-    line = {name: round(value, 2) for name, value in figures.items()}
-    sys.stdout.write(json.dumps({"measured": what, **line}) + "\n")
-    sys.stdout.flush()
-
-
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds that a call takes, and its result."""
     begin = time.perf_counter()
@@ -106,20 +95,20 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begin, result
 
 
-def measure_close(settings: Settings) -> None:
+def measure_close(found: Found, settings: Settings) -> None:
     """The first poll, which makes the index, the second, which finds that nothing is due, and those after it."""
     for what in ("close, first poll: index made", "close, second poll"):
         seconds, _ = timed(lambda: billing_close.close(settings, "bench"))
-        report(what, seconds=seconds)
-    took = [timed(lambda: billing_close.close(settings, "bench"))[0] for _ in range(POLLS)]
-    report("close, nothing due", least_s=min(took), most_s=max(took))
+        found.add(what, seconds=seconds)
+    for _ in range(POLLS):
+        found.add("close, nothing due", seconds=timed(lambda: billing_close.close(settings, "bench"))[0])
 
 
-def measure_list(settings: Settings) -> None:
+def measure_list(found: Found, settings: Settings) -> None:
     """What `dlq list` asks, of all and of one customer."""
-    report("dlq list", seconds=timed(lambda: listed(settings, 0))[0])
+    found.add("dlq list", seconds=timed(lambda: listed(settings, 0))[0])
     one = {"tenant": "bench", "customer": "customer-0000001"}
-    report("dlq list of a customer", seconds=timed(lambda: listed(settings, 0, **one))[0])
+    found.add("dlq list of a customer", seconds=timed(lambda: listed(settings, 0, **one))[0])
 
 
 def steps(take: Callable[[], Any]) -> Iterator[tuple[float, Any]]:
@@ -135,7 +124,7 @@ def steps(take: Callable[[], Any]) -> Iterator[tuple[float, Any]]:
         yield seconds, result
 
 
-def measure_passes(settings: Settings) -> None:
+def measure_passes(found: Found, settings: Settings) -> None:
     """Whole passes of the roles, by steps; the refresh of Redis loses its session to Postgres on the way."""
     with closing(CounterSync(settings)) as sync:
         taken, read, cut = [], 0, False
@@ -144,14 +133,15 @@ def measure_passes(settings: Settings) -> None:
             read += 0 if result is None else result.read
             if not cut and read:
                 cut = end_sessions(settings, "live")
-        report("live, all counters", seconds=sum(taken), steps=len(taken), longest_s=max(taken), counters=read,
-               failed_steps=taken.count(0.0))  # fmt: skip
+        found.add("live, all counters", seconds=sum(taken), steps=len(taken), longest_s=max(taken))
+        if not read:
+            raise NotFinished("the refresh of Redis read no counter")
     with closing(LimitSync(settings)) as limits:
         took = [seconds for seconds, _ in steps(limits.run_once)]
-        report("live, limits of open counters", seconds=sum(took), steps=len(took), longest_s=max(took))
+        found.add("live, limits of open counters", seconds=sum(took), steps=len(took), longest_s=max(took))
     with closing(QuotaMonitor(settings)) as quotas:
         took = [seconds for seconds, _ in steps(quotas.run_once)]
-        report("quotas, first look", seconds=sum(took), steps=len(took), longest_s=max(took))
+        found.add("quotas, first look", seconds=sum(took), steps=len(took), longest_s=max(took))
 
 
 def end_sessions(settings: Settings, part: str) -> bool:
@@ -173,22 +163,15 @@ def own_redis() -> Iterator[OwnRedis]:
             server.kill()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Fill an installation and print what each pass over it takes."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--customers", type=int, default=1_000_000)
-    parser.add_argument("--dead-letters", type=int, default=1_000_000)
-    arguments = parser.parse_args(argv)
-    with bench_stack(), own_redis() as server:
-        settings = load().with_changes({"redis.url": server.url, "redis.password": None})
-        topics.apply(settings)
-        migrate.migrate(settings)
-        seconds, _ = timed(lambda: fill(settings, arguments.customers, arguments.dead_letters))
-        report("filled", seconds=seconds, customers=arguments.customers, dead_letters=arguments.dead_letters)
-        measure_close(settings)
-        measure_list(settings)
-        measure_passes(settings)
-
-
-if __name__ == "__main__":
-    main()
+def run(world: World, customers: int, dead_letters: int) -> Found:
+    """Fill an installation, and time each pass over it; the refresh of Redis is cut off once on the way."""
+    found = Found()
+    with own_redis() as server:
+        settings = world.settings("large", **{"redis.url": server.url, "redis.password": None})
+        world.prepare(settings)
+        seconds, _ = timed(lambda: fill(settings, customers, dead_letters))
+        world.say(f"  {customers} customers filled in {seconds:.0f} s")
+        measure_close(found, settings)
+        measure_list(found, settings)
+        measure_passes(found, settings)
+    return found

@@ -1,22 +1,12 @@
-"""Reader benchmark: what asking for a limit costs a service, beside a bare GET of the same client.
+"""What asking for a limit costs a service, beside a bare GET of the same client.
 
-    .venv/bin/python -m tests.bench.reader --calls 5000 --rounds 4
-
-A Redis of its own on this machine, one caller, 10 000 customers under a hard cap. Checks and GETs in turn (A B A B), in
-one process, synchronous and asynchronous; a ratio is of figures of one run.
+One caller, 10 000 customers under a hard cap. Checks and GETs in turn (A B A B), in one process, blocking and asyncio.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
-import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import redis
 import redis.asyncio
@@ -114,34 +104,3 @@ async def measure_async(url: str, calls: int, rounds: int) -> dict[str, list[flo
             found["check"] += await timed_async(check, calls)
             found["get"] += await timed_async(get, calls)
     return found
-
-
-def report(kind: str, found: dict[str, list[float]]) -> None:
-    """One JSON line."""
-    figures: dict[str, float] = {}
-    for name, taken in found.items():
-        cuts = statistics.quantiles(taken, n=100)
-        figures |= {f"{name}_p50_us": round(cuts[49], 1), f"{name}_p99_us": round(cuts[98], 1)}
-    ratios = {f"ratio_{cut}": round(figures[f"check_{cut}_us"] / figures[f"get_{cut}_us"], 2) for cut in ("p50", "p99")}
-    sys.stdout.write(json.dumps({"reader": kind, "calls": len(found["check"]), **figures, **ratios}) + "\n")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print a JSON line for the synchronous and one for the asynchronous reader."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--calls", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=4)
-    arguments = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        server = OwnRedis(Path(folder))
-        server.start()
-        try:
-            fill(server)
-            report("sync", measure(server.url, arguments.calls, arguments.rounds))
-            report("async", asyncio.run(measure_async(server.url, arguments.calls, arguments.rounds)))
-        finally:
-            server.kill()
-
-
-if __name__ == "__main__":
-    main()
