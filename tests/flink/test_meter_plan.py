@@ -144,7 +144,7 @@ def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(
     plan: Plan, request: pytest.FixtureRequest
 ) -> None:
     bounded = "bounded" in request.node.name.split("[")[-1]
-    column, sizes = ("arrival", ("1 min", "1 min")) if bounded else ("proc_time", ("250 ms", "2 s"))
+    column, sizes = ("arrival", ("1 min", "1 min")) if bounded else ("proc_time", ("100 ms", "2 s"))
     live, backlog, counters = described(plan, "TUMBLE(time_col")
     assert f"time_col=[{column}], size=[{sizes[0]}]" in live
     assert f"time_col=[{column}], size=[{sizes[1]}]" in backlog
