@@ -12,9 +12,11 @@ from typing import Any
 from tidemark.core.service import Health, Service
 from tidemark.core.settings import Settings
 from tidemark.core.supervisor import Supervisor
+from tidemark.latency import sampler
+from tidemark.latency.sampler import Sampled
 from tidemark.serve import backlog, http, report
 from tidemark.serve.figures import Figures
-from tidemark.serve.observed import OBSERVED
+from tidemark.serve.observed import OBSERVED, TIMED, of_samples
 from tidemark.serve.readiness import RoleHealth, roles_of
 from tidemark.serve.roles import Services
 
@@ -57,16 +59,23 @@ class Process:
 
     def _counted(self, services: Mapping[str, Services]) -> dict[str, Services]:
         return {
-            role: [self._observe(role, one) for one in many] if role in OBSERVED else many
+            role: [self._observe(role, one) for one in many] if role in {*OBSERVED, *TIMED} else many
             for role, many in services.items()
         }
+
+    def _sampled(self, sampled: Sampled) -> None:
+        for name, labels, seconds in of_samples(sampled, self._settings.serve.tenants):
+            self._figures.observe(name, labels, seconds)
 
     def _observe(self, role: str, service: Service[Any, Any]) -> Service[Any, Any]:
         """The service, which also puts what a step returned into the figures."""
 
         def observe(result: Any, failing: bool) -> None:
-            for name, values in OBSERVED[role](result).items():
-                self._figures.put(name, values)
+            if role in OBSERVED:
+                for name, values in OBSERVED[role](result).items():
+                    self._figures.put(name, values)
+            for name, labels, seconds in TIMED[role](result) if role in TIMED else ():
+                self._figures.observe(name, labels, seconds)
             service.report(result, failing)
 
         return replace(service, report=observe)
@@ -76,6 +85,8 @@ class Process:
             backlog.service(self._settings, roles, self._figures),
             report.service(self._settings, self._roles_now, self._figures, self._stop),
         ]
+        if "health" in roles and self._settings.serve.sample_s:
+            own.append(sampler.service(self._settings, self._sampled))
         if (address := self._settings.serve.address) is not None:
             info = (version(DISTRIBUTION), self._settings.run_id)
             endpoint = http.Endpoint(self.health, self._unchecked_s, self._figures, info)

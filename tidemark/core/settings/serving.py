@@ -85,12 +85,19 @@ OFF = "off"
 
 
 class ServeSettings(Section):
-    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics."""
+    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics, and what metrics it makes."""
 
     listen: str = Field(
         "127.0.0.1:9464",
         pattern=rf"^({OFF}|(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{{1,5}})$",
         description="host:port where `serve` answers /healthz, /readyz and /metrics; port 0: a free one; `off`: none.",
+    )
+
+    sample_s: int = Field(
+        5, ge=0, le=300, description="How often the latency of some events is sampled, where `health` runs; 0: never."
+    )
+    tenants: tuple[str, ...] = Field(
+        (), max_length=50, description="Tenants that metrics of latency may name, a list; all others go by no name."
     )
 
     @property
