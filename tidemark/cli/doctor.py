@@ -1,4 +1,4 @@
-"""`tidemark doctor`: checks this machine and the local stack, and gives a fix for each failure."""
+"""`tidemark doctor`: checks this machine, and the local stack or a deployment; gives a fix for each failure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import requests
 import typer
+import yaml
 
 from infra import versions
 from infra.local.paths import Paths
@@ -23,13 +24,15 @@ from infra.local.provision import locations
 from infra.local.supervise import Supervisor
 from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.stack import StateDir
+from tidemark.cli.status import is_elsewhere
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
-from tidemark.core.settings import ENV_PREFIX, load, misspelt
+from tidemark.core.settings import ENV_PREFIX, Settings, flat, load, misspelt
 
 # Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
 _LEAST_FREE_GB = 5
 _UP = "tidemark up"
+_ASK_S = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,25 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Check machine, versions, ports, services, time zones and brokers; each failing line has its fix."""
-    findings = examine(Paths.of(state_dir))
+    """Check machine, versions, ports, services, time zones, brokers and `serve`; each failing line has its fix.
+
+    Where the settings are of another deployment than the local stack, that is checked, and not what a stack needs.
+    """
+    paths = Paths.of(state_dir)
+    findings = examine_deployment() if state_dir is None and is_elsewhere(paths.settings) else examine(paths)
     ok = all(finding.ok for finding in findings)
     emit({"ok": ok, "checks": [asdict(finding) for finding in findings]}, _table(findings), as_json=as_json)
     if not ok:
         raise typer.Exit(1)
 
 
+def examine_deployment() -> list[Finding]:
+    """Every finding about the deployment that the settings name, as far as it can be seen from here."""
+    return [_python(), _flink(), _variables(), *_deployment(load())]
+
+
 def examine(paths: Paths) -> list[Finding]:
-    """Every finding; a check that fails never hides those after it."""
+    """Every finding about this machine and its stack; a check that fails never hides those after it."""
     machine: list[Callable[[], Finding]] = [
         _python,
         _java,
@@ -78,9 +90,17 @@ def examine(paths: Paths) -> list[Finding]:
     findings += _ports(ports, running=running)
     if running:
         findings += [_service(service, ports, paths) for service in SERVICES]
-        findings.append(_jvm_zone(ports["flink_rest"]))
-        findings.append(_transactions(ports["kafka"]))
+        findings += _deployment(settings_of(paths))
     return findings
+
+
+def settings_of(paths: Paths) -> Settings:
+    """Settings of a stack, which may be another than that of the working directory."""
+    return load(**flat(yaml.safe_load(paths.settings.read_text(encoding="utf-8")) or {}))
+
+
+def _deployment(settings: Settings) -> list[Finding]:
+    return [_jvm_zone(settings.flink.rest_url), _transactions(settings), serve(settings)]
 
 
 def _python() -> Finding:
@@ -165,11 +185,11 @@ def _service(service: str, ports: dict[str, int], paths: Paths) -> Finding:
     )
 
 
-def _jvm_zone(port: int) -> Finding:
+def _jvm_zone(rest_url: str) -> Finding:
     """Check the zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
-    fix = "restart Flink: tidemark down, tidemark up"
+    fix = "restart Flink with -Duser.timezone=UTC (the local stack: tidemark down, tidemark up)"
     try:
-        answer = requests.get(f"http://127.0.0.1:{port}/jobmanager/environment", timeout=3)
+        answer = requests.get(f"{rest_url.rstrip('/')}/jobmanager/environment", timeout=_ASK_S)
         options = answer.json()["jvm"]["options"]
     except (requests.RequestException, ValueError, KeyError) as error:
         return Finding("JVM time zone", ok=False, found=type(error).__name__, fix=fix)
@@ -177,11 +197,10 @@ def _jvm_zone(port: int) -> Finding:
     return Finding("JVM time zone", ok, "UTC" if ok else "-Duser.timezone=UTC is missing", fix)
 
 
-def _transactions(port: int) -> Finding:
+def _transactions(settings: Settings) -> Finding:
     """Check that the brokers take transactions as long as the sinks of the jobs need: others fail for ever."""
     what = "Kafka transactions"
     try:
-        settings = load(**{"kafka.bootstrap": f"127.0.0.1:{port}"})
         limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
     except TidemarkError as error:
         return Finding(what, ok=False, found=error.what, fix=error.fix)
@@ -189,6 +208,28 @@ def _transactions(port: int) -> Finding:
     found = f"{TRANSACTION_LIMIT} {known}, needed {needed_ms}"
     ok = limit_ms is None or limit_ms >= needed_ms
     return Finding(what, ok, found, f"set {TRANSACTION_LIMIT} of the brokers to {needed_ms} or more")
+
+
+def serve(settings: Settings) -> Finding:
+    """Check that `tidemark serve` answers where the settings say, and that all roles of that process are ready."""
+    what, fix = "serve", "start `tidemark serve`, or call doctor where serve.listen can be reached"
+    if settings.serve.address is None or not settings.serve.address[1]:
+        return Finding(what, ok=True, found=f"not asked: serve.listen is {settings.serve.listen}")
+    url = f"http://{_asked(*settings.serve.address)}"
+    try:
+        roles = requests.get(f"{url}/readyz", timeout=_ASK_S).json()["roles"]
+        unready = [f"{role} {one['state']} ({one['reason']})" for role, one in roles.items() if not one["ready"]]
+    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
+        return Finding(what, ok=False, found=f"{url}/readyz: {type(error).__name__}", fix=fix)
+    found = "; ".join(unready) or f"{url}: ready are {', '.join(roles)}"
+    return Finding(what, not unready, found, "`tidemark status`; docs/operations.md#a-role-fails")
+
+
+def _asked(host: str, port: int) -> str:
+    """Where a process that listens on an address is asked from its own machine."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  compared, not listened on
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -66,12 +66,21 @@ def _local(state_dir: Path | None) -> list[dict[str, Any]] | None:
     paths = Paths.of(state_dir)
     if state_dir is not None and paths.settings.is_file():
         os.environ[FILE_ENV] = str(paths.settings)
+    if is_elsewhere(paths.settings) and state_dir is None:
+        return None
     file = settings_file()
-    if file is not None and file.absolute() == paths.settings:
-        return [asdict(line) for line in Stack(paths).status()]
-    # Without a file the environment may say where a deployment is; if nothing does, a local stack is meant.
-    elsewhere = file is not None or any(name.startswith(ENV_PREFIX) for name in os.environ)
-    return None if elsewhere and state_dir is None else []
+    return [asdict(line) for line in Stack(paths).status()] if file and file.absolute() == paths.settings else []
+
+
+def is_elsewhere(local: Path) -> bool:
+    """Whether the settings are of another deployment than the stack whose file `local` is.
+
+    Without a file the environment may say where a deployment is; if nothing does, a local stack is meant.
+    """
+    file = settings_file()
+    if file is not None:
+        return file.absolute() != local
+    return any(name.startswith(ENV_PREFIX) for name in os.environ)
 
 
 def _text(document: dict[str, Any], services: Sequence[dict[str, Any]] | None) -> Group:
