@@ -64,6 +64,8 @@ class Sample:
         When its row of `usage_minute` was written; None until then.
     parent:
         `traceparent` of its producer; empty without one.
+    alert_ms:
+        When the worker saw a limit reached with it, and when the alert was taken; None where it reached none.
     """
 
     delta: Delta
@@ -72,10 +74,11 @@ class Sample:
     live_ms: int
     stored_ms: int | None = None
     parent: str = ""
+    alert_ms: tuple[int, int] | None = None
 
-    def stored(self, at_ms: int) -> Sample:
-        """The sample once its row is there."""
-        return replace(self, stored_ms=at_ms)
+    def stored(self, at_ms: int, alert_ms: tuple[int, int] | None = None) -> Sample:
+        """The sample once its row is there, with the alert that it led to."""
+        return replace(self, stored_ms=at_ms, alert_ms=alert_ms)
 
 
 def delta_of(partition: int, offset: int, written_ms: int, value: bytes | None) -> Delta | None:

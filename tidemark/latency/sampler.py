@@ -21,6 +21,7 @@ from tidemark.core.topics import has_create_time
 from tidemark.latency.sample import Delta, Key, Sample, candidates, is_history, shown_by
 from tidemark.latency.tail import Tail
 from tidemark_client.keys import counter_key
+from udfs.alerts.pipeline import METER_SOURCE
 from udfs.events.fields import event_time_ms
 from udfs.events.parse import parse
 from udfs.events.reasons import Rejected
@@ -36,6 +37,14 @@ _STORED = """
 SELECT extract(epoch FROM updated_at) * 1000 FROM usage_minute
 WHERE (tenant_id, customer_id, meter, dims, part) = (%s, %s, %s, %s, '') AND minute_start = to_timestamp(%s)
 """
+# The worker decides about limits in the step that writes the counter.
+_ALERT = """
+SELECT extract(epoch FROM at) * 1000, extract(epoch FROM received_at) * 1000 FROM alert
+WHERE (tenant_id, customer_id, meter) = (%s, %s, %s) AND source = %s
+    AND at BETWEEN to_timestamp(%s) AND to_timestamp(%s)
+ORDER BY at DESC LIMIT 1
+"""
+_STEP_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,9 @@ def _with_row(connection: psycopg.Connection, sample: Sample) -> Sample | None:
     found: Any = connection.execute(_STORED, [*delta.key, delta.dims, delta.minute_ms / 1_000]).fetchone()
     if found is None or found[0] < delta.written_ms:
         return None
-    return sample.stored(int(found[0]))
+    around = (sample.live_ms - _STEP_MS) / 1_000, sample.live_ms / 1_000
+    alert: Any = connection.execute(_ALERT, [*delta.key, METER_SOURCE, *around]).fetchone()
+    return sample.stored(int(found[0]), None if alert is None else (int(alert[0]), int(alert[1])))
 
 
 def _parent(record: Record) -> str:

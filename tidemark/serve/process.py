@@ -14,6 +14,7 @@ from tidemark.core.settings import Settings
 from tidemark.core.supervisor import Supervisor
 from tidemark.latency import sampler
 from tidemark.latency.sampler import Sampled
+from tidemark.latency.traces import tracer_of
 from tidemark.serve import backlog, http, report
 from tidemark.serve.figures import Figures
 from tidemark.serve.observed import OBSERVED, TIMED, of_samples
@@ -34,18 +35,29 @@ class Process:
         By role.
     stop:
         Ends everything.
+
+    Raises
+    ------
+    UsageError
+        Traces are wanted, and the extra `trace` is not installed.
     """
 
     def __init__(self, settings: Settings, services: Mapping[str, Services], stop: threading.Event) -> None:
         self._settings = settings
         self._stop = stop
         self._figures = Figures()
-        own = {http.PROCESS: self._own(list(services))}
+        samples = "health" in services and settings.serve.sample_s > 0
+        self._tracer = tracer_of(settings) if samples else None
+        own = {http.PROCESS: [*self._own(list(services)), *(self._samplers() if samples else [])]}
         self._supervisor = Supervisor({**self._counted(services), **own}, stop)
 
     def run(self) -> list[str]:
         """Run until stopped; returns what `Supervisor.run` does."""
-        return self._supervisor.run()
+        try:
+            return self._supervisor.run()
+        finally:
+            if self._tracer is not None:
+                self._tracer.close()
 
     def health(self) -> list[Health]:
         """How every service does."""
@@ -63,9 +75,14 @@ class Process:
             for role, many in services.items()
         }
 
+    def _samplers(self) -> Services:
+        return [sampler.service(self._settings, self._sampled)]
+
     def _sampled(self, sampled: Sampled) -> None:
         for name, labels, seconds in of_samples(sampled, self._settings.serve.tenants):
             self._figures.observe(name, labels, seconds)
+        if self._tracer is not None:
+            self._tracer.send(sampled.stored)
 
     def _observe(self, role: str, service: Service[Any, Any]) -> Service[Any, Any]:
         """The service, which also puts what a step returned into the figures."""
@@ -85,8 +102,6 @@ class Process:
             backlog.service(self._settings, roles, self._figures),
             report.service(self._settings, self._roles_now, self._figures, self._stop),
         ]
-        if "health" in roles and self._settings.serve.sample_s:
-            own.append(sampler.service(self._settings, self._sampled))
         if (address := self._settings.serve.address) is not None:
             info = (version(DISTRIBUTION), self._settings.run_id)
             endpoint = http.Endpoint(self.health, self._unchecked_s, self._figures, info)

@@ -34,6 +34,7 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
     WebhookResponse,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "TopicSettings",
+    "TraceSettings",
     "WebhookResponse",
     "check_environment",
     "every_setting",

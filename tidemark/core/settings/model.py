@@ -38,6 +38,7 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
 )
 
 ENV_PREFIX = "TIDEMARK_"
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
+    trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()
 
     @field_validator("run_id")

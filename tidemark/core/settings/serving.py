@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from tidemark.core.settings.addresses import HttpUrl
 from tidemark.core.settings.section import Section
 
 _MAX_PORT = 65_535
@@ -114,6 +115,18 @@ class ServeSettings(Section):
         if listen != OFF and int(listen.rpartition(":")[2]) > _MAX_PORT:
             raise ValueError(f"has a port above {_MAX_PORT}")
         return listen
+
+
+class TraceSettings(Section):
+    """Where traces of sampled events go; needs the extra `trace`."""
+
+    endpoint: HttpUrl | None = Field(
+        None,
+        description="OTLP receiver over HTTP that gets traces of sampled events, for example http://127.0.0.1:4318.",
+    )
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the sampled events that are traced; one that its producer traces always."
+    )
 
 
 Job = Literal["meter", "rollup", "anomaly"]
