@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev]'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api,trace]'
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
@@ -91,9 +91,10 @@ docs-check: setup ## Reference pages and the figures of README are what the code
 	$(BIN)/python -m tidemark.cli.reference --check
 	$(BIN)/python -m tidemark.cli.figures --check
 
-reference: setup ## Write docs/reference.md and the figures of README
+reference: setup ## Write docs/reference.md, the figures of README and the OpenAPI document
 	$(BIN)/python -m tidemark.cli.reference
 	$(BIN)/python -m tidemark.cli.figures
+	$(BIN)/python -m tidemark.api.openapi
 
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
 	dot -Tsvg docs/flow.dot > docs/flow.svg

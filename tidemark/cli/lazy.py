@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "serve",
         "Run roles beside the jobs until SIGTERM or Ctrl-C; logs JSON lines to stderr, and never ends by itself.",
     ),
+    "keys": ("keys", "Keys of the HTTP API."),
     "quotas": ("quotas", "Volume, series and unique values of tenants."),
     "alerts": ("alerts", "Alerts: tail, acknowledgements, statistics."),
     "deliver": ("responses", "Notifications to receivers."),

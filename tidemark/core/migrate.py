@@ -23,7 +23,7 @@ _LOCK_ID = 8_462_001
 VALUES_FILE = "0002_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
-    "report": "Views for finance",
+    "report": "Views for finance", "api": "Keys of the HTTP API",
 }  # fmt: skip
 
 _LEDGER = """
@@ -65,7 +65,7 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         _create_extension(connection)
         names = settings.names
-        for kind, schema in (("catalog", "catalog"), ("usage", names.usage_schema)):
+        for kind, schema in (("catalog", "catalog"), ("api", "api"), ("usage", names.usage_schema)):
             _create_schema(connection, schema, kind)
             done += _migrate_schema(connection, schema, sql_files(kind))
         if ledger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 import psycopg
@@ -11,12 +11,15 @@ from psycopg import sql
 
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.settings import PostgresSettings
+from tidemark.core.watchdog import watched
 from udfs import postgres as low_level
 from udfs.postgres import deadline, first_line
 
 STATEMENT_TIMEOUT_MS = 15_000
 # A tool waits this long for a lock that another one, or a job, holds; longer means somebody should see to it.
 LOCK_TIMEOUT_S = 60
+# Of a stop's time; a claim that is not released by then ends with its session.
+RELEASE_MS = 1_000
 
 # The tables, or what they are made of, are not those that the statement was written for.
 NOT_MIGRATED = (
@@ -85,10 +88,23 @@ class Database:
             raise translated(self._postgres, error) from error
 
     def close(self) -> None:
-        """Give the connection back, and with it the claim."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Give the claim back, then the connection: the server may take a while to notice that a session has ended."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._claim and not connection.closed:
+            self._release(connection)
+        connection.close()
+
+    def _release(self, connection: psycopg.Connection) -> None:
+        # Whatever is wrong with the connection, its end releases the claim as well.
+        with suppress(psycopg.Error), deadline(connection, RELEASE_MS):
+            connection.rollback()
+            unlock(connection, self._lock_name)
+
+    @property
+    def _lock_name(self) -> str:
+        return f"tidemark {self._claim} {self._schema}"
 
     def _open(self) -> psycopg.Connection:
         connection = low_level.connect(
@@ -104,7 +120,7 @@ class Database:
     def _prepare(self, connection: psycopg.Connection) -> None:
         if self._schema:
             use_schema(connection, self._schema)
-        if self._claim and not try_lock(connection, f"tidemark {self._claim} {self._schema}"):
+        if self._claim and not try_lock(connection, self._lock_name):
             raise StandbyError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
 
 
@@ -121,6 +137,8 @@ def run_once(
 def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iterator[psycopg.Connection]:
     """Autocommit connection in UTC for a tool; a statement may take `statement_timeout_s` (0: any time).
 
+    However long that is, a server that is no longer at work on it is given up within about half a minute.
+
     Raises
     ------
     UnavailableError
@@ -128,7 +146,10 @@ def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iter
     """
     waits = {"statement_timeout_ms": statement_timeout_s * 1_000, "lock_timeout_ms": LOCK_TIMEOUT_S * 1_000}
     try:
-        with low_level.connect(postgres.url, application_name="tidemark", **waits) as connection:
+        with (
+            low_level.connect(postgres.url, application_name="tidemark", **waits) as connection,
+            watched(connection, postgres.url),
+        ):
             yield connection
     except psycopg.OperationalError as error:
         raise translated(postgres, error) from error
@@ -143,6 +164,11 @@ def try_lock(connection: psycopg.Connection, name: str) -> bool:
     """Take the lock of a name until the connection ends; False when another connection has it."""
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
     return row is not None and bool(row[0])
+
+
+def unlock(connection: psycopg.Connection, name: str) -> None:
+    """Give the lock of a name back, once for each time it was taken."""
+    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
 def lock(connection: psycopg.Connection, name: str) -> None:

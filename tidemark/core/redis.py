@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+import redis.asyncio
 
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import RedisSettings
@@ -18,6 +19,15 @@ TIMEOUT_S = 5.0
 def client(server: RedisSettings, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     """Client that connects when it is used first; no call waits longer than `timeout_s`."""
     return counters.client(server.url, server.secret, timeout_s=timeout_s)
+
+
+def async_client(server: RedisSettings, *, timeout_s: float) -> redis.asyncio.Redis:
+    """As `client`, for the event loop that uses it first."""
+    made: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        server.url, password=server.secret, socket_connect_timeout=timeout_s, socket_timeout=timeout_s,
+        retry_on_timeout=False, decode_responses=True,
+    )  # fmt: skip
+    return made
 
 
 @contextmanager

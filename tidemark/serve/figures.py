@@ -102,6 +102,10 @@ FAMILIES: tuple[Family, ...] = (
            " arrival or event time of sampled events.", "histogram"),
     Family("tidemark_stored_latency_seconds", ("since", "tenant"), "health", "Time of the same events to their row of"
            " `usage_minute`.", "histogram"),
+    Family("tidemark_api_events", ("outcome",), "api", "Events sent to the API: accepted, rejected, refused for want of"
+           " room, or not acknowledged.", "counter", counted=True),
+    Family("tidemark_api_requests", ("route", "status"), "api", "Answers of the API.", "counter", counted=True),
+    Family("tidemark_api_pending_events", (), "api", "Events that wait for the brokers.", counted=True),
     *(replace(family, role="health", counted=True) for family in _OF_HEALTH),
 )  # fmt: skip
 _STATES: tuple[RoleState, ...] = ("starting", "running", "standby", "stalled", "failing", "stopped")

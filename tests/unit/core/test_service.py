@@ -216,7 +216,10 @@ def test_a_retry_waits_at_least_half_and_never_more_than_its_bound(
     assert retry_s(failures + 1, most, jitter) >= pause
 
 
-def test_a_line_of_the_log_is_json_with_an_instant_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_of_the_log_is_json_with_an_instant_in_utc(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_service, "_PROCESS", {})
     logger("limits")("synced", requested=3, error="ü\n")
     (text,) = capsys.readouterr().err.splitlines()
     line = json.loads(text)

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
+from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()
+    api: ApiSettings = ApiSettings()
 
     @field_validator("run_id")
     @classmethod
