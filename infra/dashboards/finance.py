@@ -97,11 +97,11 @@ SELECT day::timestamp AT TIME ZONE 'UTC' AS time, tenant_id AS metric, count(DIS
 FROM {report}.usage_daily
 WHERE $__timeFilter(day)
 GROUP BY 1, 2 ORDER BY 1"""),
-            _sql("Largest customers of the open period", "Share of a customer in its tenant's meter so far, and in its"
-                 " revenue, where the catalog declares one.", f"""
+            _sql("Largest customers of the open period", "Percent of a customer in a meter of its tenant so far, and in"
+                 " the revenue of its tenant, where the catalog declares it.", f"""
 SELECT u.tenant_id, u.customer_id, u.meter, u.value, u.unit,
        round(100 * u.value / nullif(sum(u.value) OVER (PARTITION BY u.tenant_id, u.meter), 0), 1) AS percent,
-       round(100 * c.revenue_weight, 1) AS percent_of_revenue
+       round(100 * c.revenue_weight, 1) AS revenue
 FROM {report}.usage_current_period u
 LEFT JOIN catalog.customer c
     ON (c.tenant_id, c.customer_id) = (u.tenant_id, u.customer_id) AND c.valid_from <= now() AND c.valid_to > now()
