@@ -36,6 +36,7 @@ from infra.local.stack import Stack
 from tidemark.core.errors import UnavailableError
 from tidemark.core.postgres import connect
 from tidemark.core.settings import FILE_ENV, Settings, flat, load
+from tidemark.core.terminal import put, say
 
 CONFIG = Path(__file__).parents[1] / "prometheus" / "prometheus.yaml"
 # A picture shows no path of a machine.
@@ -200,11 +201,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     made, found = dashboards(settings.names), watched(settings, paths, arguments.seconds, arguments.range)
     if arguments.page:
         arguments.page.write_text(page(made, found), encoding="utf-8")
-        sys.stdout.write(f"{arguments.page}\n")
+        put(str(arguments.page))
     for dashboard in made if arguments.pictures else ():
         picture(dashboard, found, arguments.pictures / f"{dashboard.uid}.png")
     without = missing(made, found)
-    sys.stdout.writelines(f"no data: {title}\n" for title in without)
+    for title in without:
+        say(f"no data: {title}")
     return 1 if without else 0
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+
+from tidemark.core.terminal import put
 
 # As in tidemark/demo/catalog.yaml.
 AIRPORTS = ("EWR", "JFK", "LGA")
@@ -53,8 +54,7 @@ def main() -> None:
     rng = random.Random()  # noqa: S311  traffic to look at, not a secret
     while True:
         for line in flights(rng, datetime.now(UTC)):
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+            put(line)
         time.sleep(1 / A_SECOND)
 
 

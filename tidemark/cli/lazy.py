@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clean": ("stack", "Stop everything and remove the stack's data; downloads stay in the cache."),
     "doctor": (
         "doctor",
-        "Check machine, versions, ports, services, time zones and brokers; each failing line has its fix.",
+        "Check machine, versions, ports, services, time zones, brokers and `serve`; each failing line has its fix.",
     ),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),

@@ -43,9 +43,7 @@ class Tracer:
             from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
         except ImportError as error:
-            raise UsageError(
-                f"trace.endpoint is set, and {error.name} is not installed.", "pip install 'tidemark-metering[trace]'"
-            ) from error
+            raise UsageError(f"trace.endpoint needs {error.name}.", "pip install '.[trace]' in a checkout.") from error
         resource = Resource({"service.name": SERVICE, "tidemark.run_id": run_id})
         self._provider = TracerProvider(
             resource=resource, sampler=ParentBasedTraceIdRatio(ratio), shutdown_on_exit=False
