@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import psycopg
 
@@ -32,6 +33,8 @@ POLL_MS = 500
 PERIODS_S = 60.0
 # A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
 BATCH_TIMEOUT_MS = 60_000
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,7 @@ class Intake:
         self._clock = clock
         self._periods_at = clock()
         self._researcher = Researcher(settings.names)
-        self._database = Database(
-            settings.postgres, "alerts", settings.names.usage_schema, claim="alerts", timeout_ms=BATCH_TIMEOUT_MS
-        )
+        self._database = Database(settings.postgres, "alerts", settings.names.usage_schema, claim="alerts")
         self._topics = ActiveTopics(settings, self._stored_offsets)
         self._remembered: Offsets = {}
 
@@ -110,12 +111,12 @@ class Intake:
             records = self._topics.poll(poll_ms)
             # Step 2: read, weigh and enrich; the stored usage is read outside the transaction and may fail to answer.
             alerts, refused, others = _readable(records, replays, self._settings.run_id)
-            weighed = self._database.run(lambda connection: self._weighed(connection, alerts)) if alerts else []
+            weighed = self._within(lambda connection: self._weighed(connection, alerts)) if alerts else []
             # Step 3: rows, notifications, budgets and offsets in one transaction: all of them, or none.
             ends = self._topics.ends()
             if ends == self._remembered:
                 return ended
-            batch = self._database.run(lambda connection: self._take(connection, weighed, refused, ends))
+            batch = self._within(lambda connection: self._take(connection, weighed, refused, ends))
             batch.outcomes.update(ended.outcomes)
             batch.outcomes.update({"other_version": others} if others else {})
             self._remembered = ends
@@ -130,11 +131,15 @@ class Intake:
         self._database.close()
         self._remembered = {}
 
+    def _within(self, operation: Callable[[psycopg.Connection], Result]) -> Result:
+        """What takes a batch; everything else must notice sooner that Postgres does not answer."""
+        return self._database.run(operation, BATCH_TIMEOUT_MS)
+
     def _end_periods(self) -> Batch:
         """Every PERIODS_S, end what receivers keep open and whose billing period has ended."""
         if self._clock() < self._periods_at:
             return Batch()
-        batch = self._database.run(self._notify_period_ends)
+        batch = self._within(self._notify_period_ends)
         if batch.outcomes.total() < period_ends.MOST:
             self._periods_at = self._clock() + PERIODS_S
         return batch

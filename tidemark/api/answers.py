@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from tidemark.api.problem import MEDIA_TYPE, Problem
 
-_encode = msgspec.json.Encoder(decimal_format="string").encode
+encoded = msgspec.json.Encoder(decimal_format="string").encode
 
 
 def answer(document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A document as JSON."""
-    return Response(_encode(document), status, headers, "application/json")
+    return Response(encoded(document), status, headers, "application/json")
 
 
 def refusal(problem: Problem) -> Response:
     """A refusal, as RFC 9457 has it."""
-    return Response(_encode(problem.document()), problem.status, problem.all_headers(), MEDIA_TYPE)
+    return Response(encoded(problem.document()), problem.status, problem.all_headers(), MEDIA_TYPE)

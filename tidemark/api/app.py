@@ -6,6 +6,7 @@ import traceback
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
@@ -16,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidemark.api import shapes
 from tidemark.api.answers import refusal
 from tidemark.api.context import Context, Counts
-from tidemark.api.ingest import post_events
 from tidemark.api.problem import Problem
+from tidemark.api.routes import add_routes
+from tidemark.api.usage_query import invalid
 from tidemark.core.service import logger
 
 log = logger("api")
@@ -36,8 +38,9 @@ def build(context: Context | None = None) -> FastAPI:
     """The app; without a context it can only describe itself."""
     app = FastAPI(title="Tidemark", version=VERSION, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.context = context
-    _add_routes(app)
+    add_routes(app)
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.openapi = lambda: document_of(app)  # type: ignore[method-assign]
@@ -46,16 +49,11 @@ def build(context: Context | None = None) -> FastAPI:
     return app
 
 
-def _add_routes(app: FastAPI) -> None:
-    app.add_api_route(
-        "/v1/events", post_events, methods=["POST"], status_code=202, tags=["events"], operation_id="sendEvents",
-        summary="Send events", openapi_extra=shapes.EVENTS_BODY, response_model=None,
-        responses={
-            202: {"model": shapes.EventsAnswer, "description": "The brokers have what is accepted."},
-            **shapes.problems(400, 422, model=shapes.AllRejected),
-            **shapes.problems(401, 403, 408, 413, 415, 429, 503),
-        },
-    )  # fmt: skip
+def _on_validation(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  as below
+    first = error.errors()[0]
+    name = str(first["loc"][-1] if isinstance(first["loc"][-1], str) else first["loc"][1])
+    return refusal(invalid(name, f"{first['msg']}."))
 
 
 def document_of(app: FastAPI) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from tidemark.api.connections import Connections
 from tidemark.api.key_ring import KeyRing
 from tidemark.api.rate import RateLimit
 from tidemark.core.kafka.rdkafka import AckProducer
 from tidemark.core.settings import Settings
+from tidemark_client import AsyncLimitReader
 
 
 @dataclass(slots=True)
@@ -25,11 +27,15 @@ class Counts:
         By route and status.
     pending:
         Events that the brokers have not acknowledged.
+    streams, stopping:
+        Open streams, and whether they are to end.
     """
 
     events: Counter[str] = field(default_factory=Counter)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     pending: int = 0
+    streams: int = 0
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Context:
     keys: KeyRing
     rates: RateLimit
     producer: AckProducer
+    reads: Connections
+    limits: AsyncLimitReader
     counts: Counts = field(default_factory=Counts)
 
 

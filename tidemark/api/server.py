@@ -9,13 +9,16 @@ import threading
 import uvicorn
 
 from tidemark.api.app import build
+from tidemark.api.connections import Connections
 from tidemark.api.context import Context, Counts
 from tidemark.api.key_ring import KeyRing
 from tidemark.api.rate import RateLimit
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka.rdkafka import AckProducer
+from tidemark.core.redis import async_client
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
+from tidemark_client import AsyncLimitReader
 
 log = logger("api")
 
@@ -62,10 +65,11 @@ class Server:
 
     def close(self) -> None:
         """Take no more requests, answer those that are here, and wait until the brokers have their events."""
-        self._server.should_exit = True
+        self._context.counts.stopping = self._server.should_exit = True
         self._thread.join(DRAIN_S + 1)
         left = self._context.producer.close(FLUSH_S)
         self._context.keys.close()
+        self._context.reads.close()
         self._socket.close()
         log("drained", level="warning" if left else "info", unacknowledged=left)
 
@@ -77,6 +81,7 @@ class Server:
             await self._server.serve(sockets=[self._socket])
         finally:
             await self._context.rates.close()
+            await self._context.limits.aclose()
 
 
 def service(settings: Settings) -> Service[Server, Counts]:
@@ -105,4 +110,15 @@ def _context(settings: Settings, counts: Counts) -> Context:
     except UnavailableError:
         producer.close(0)
         raise
-    return Context(settings, KeyRing(settings.postgres, api.key_cache_s), RateLimit(settings), producer, counts)
+    counts.stopping = False
+    return Context(
+        settings, KeyRing(settings.postgres, api.key_cache_s), RateLimit(settings), producer, Connections(settings),
+        _limits(settings), counts,
+    )  # fmt: skip
+
+
+def _limits(settings: Settings) -> AsyncLimitReader:
+    wait_s = settings.redis.timeout_ms / 1_000
+    return AsyncLimitReader(
+        async_client(settings.redis, timeout_s=wait_s), settings.names.redis_prefix, timeout_s=2 * wait_s
+    )

@@ -87,6 +87,95 @@ class CloudEventSent(BaseModel):
     voids: str | None = None
 
 
+class Rows(BaseModel):
+    """A page of rows; decimals are text."""
+
+    model_config = ConfigDict(extra="allow")
+
+    rows: list[dict[str, Any]]
+    next: str | None = Field(description="Cursor of the next page; null on the last.")
+
+
+class UsageRow(BaseModel):
+    """A bucket of usage."""
+
+    start: str = Field(description="First instant of the bucket; a date for days of customers.")
+    customer_id: str | None = Field(None, description="Where it was grouped by.")
+    dims: dict[str, str] = Field(description="Values of the dimensions it was grouped by.")
+    value: str = Field(description="Exact decimal.")
+    samples: int = Field(description="Measurements, less those taken back.")
+    n: int = Field(description="Version: measurements applied, which only grow.")
+
+
+class UsageAnswer(BaseModel):
+    """Usage of a meter in buckets."""
+
+    meter: str
+    aggregation: str
+    unit: str
+    grain: str
+    zone: str | None
+    rows: list[UsageRow]
+    next: str | None = Field(description="Cursor of the next page; null on the last.")
+
+
+class LimitAnswer(BaseModel):
+    """Whether a customer may use more."""
+
+    allowed: bool
+    reason: str
+    known: bool = Field(description="Whether the figures are those of a pipeline that moves.")
+    used: str | None
+    limit: str | None
+    remaining: str | None
+    wanted: str
+    period_start: str | None
+    period_end: str | None
+    projected_exhaustion_at: str | None
+    age_s: float | None
+    rule: str | None
+    mode: str | None
+    detail: str
+
+
+class CurrentMeter(BaseModel):
+    """A meter of the running period."""
+
+    model_config = ConfigDict(extra="allow")
+
+    meter: str
+    unit: str
+    aggregation: str
+    limit: LimitAnswer
+    projected: str | None = Field(description="Value at the end of the period, if use goes on as so far.")
+
+
+class CurrentAnswer(BaseModel):
+    """The running period of a customer."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tenant_id: str
+    customer_id: str
+    meters: list[CurrentMeter]
+    unavailable: dict[str, str] = Field(description="Sides that could not be read, and why.")
+
+
+class Explanation(BaseModel):
+    """What is behind a number."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tenant_id: str
+    customer_id: str
+    meter: str
+    period_start: str
+    period_end: str
+    versions: list[dict[str, Any]]
+    current: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+
+
 def problems(*statuses: int, model: type[BaseModel] = ProblemAnswer) -> dict[int | str, dict[str, Any]]:
     """Refusals of an operation, as FastAPI takes them."""
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from tidemark.cli.output import Group, Json, Table, emit, one_line
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import ENV_PREFIX, FILE_ENV, Settings, load, settings_file
 from tidemark.health import status as health
+
+if TYPE_CHECKING:
+    from infra.local.paths import Paths as LocalPaths
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the local stack; default: .tidemark/local")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
@@ -60,27 +63,31 @@ def _local(state_dir: Path | None) -> list[dict[str, Any]] | None:
     """Services of the local stack, none when it is down; None where the settings are of another deployment."""
     if find_spec("infra") is None:
         return None
+    from infra.local.stack import Stack  # noqa: PLC0415  the wheel has no local stack
+
+    paths = stack_of_settings(state_dir)
+    if paths is None:
+        return None
+    file = settings_file()
+    is_its_own = file is not None and file.absolute() == paths.settings
+    return [asdict(line) for line in Stack(paths).status()] if is_its_own else []
+
+
+def stack_of_settings(state_dir: Path | None) -> LocalPaths | None:
+    """The local stack that the settings are of, which are then read from it; None where they are of another deployment.
+
+    Where nothing says where a deployment is, a local stack is meant.
+    """
     from infra.local.paths import Paths  # noqa: PLC0415  the wheel has no local stack
-    from infra.local.stack import Stack  # noqa: PLC0415
 
     paths = Paths.of(state_dir)
     if state_dir is not None and paths.settings.is_file():
         os.environ[FILE_ENV] = str(paths.settings)
-    if is_elsewhere(paths.settings) and state_dir is None:
-        return None
     file = settings_file()
-    return [asdict(line) for line in Stack(paths).status()] if file and file.absolute() == paths.settings else []
-
-
-def is_elsewhere(local: Path) -> bool:
-    """Whether the settings are of another deployment than the stack whose file `local` is.
-
-    Without a file the environment may say where a deployment is; if nothing does, a local stack is meant.
-    """
-    file = settings_file()
-    if file is not None:
-        return file.absolute() != local
-    return any(name.startswith(ENV_PREFIX) for name in os.environ)
+    if file is not None and file.absolute() == paths.settings:
+        return paths
+    elsewhere = file is not None or any(name.startswith(ENV_PREFIX) for name in os.environ)
+    return None if elsewhere and state_dir is None else paths
 
 
 def _text(document: dict[str, Any], services: Sequence[dict[str, Any]] | None) -> Group:

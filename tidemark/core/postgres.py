@@ -21,6 +21,13 @@ LOCK_TIMEOUT_S = 60
 # Of a stop's time; a claim that is not released by then ends with its session.
 RELEASE_MS = 1_000
 
+# A step of a role waits for Kafka no longer than this.
+CLAIM_IDLE_S = 180.0
+# A tool may read Kafka, or write a file, for long without asking the database.
+TOOL_IDLE_S = 3_600.0
+# Of the server's side: a machine that is gone without a word is noticed within half a minute. Only over TCP.
+_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+
 # The tables, or what they are made of, are not those that the statement was written for.
 NOT_MIGRATED = (
     psycopg.errors.UndefinedTable,
@@ -47,17 +54,21 @@ class Database:
         Name that only one connection of a schema has at a time; empty for no such right.
     timeout_ms:
         Longest time of a statement and, unless `run` says otherwise, of an operation.
+    claim_idle_s:
+        Longest time between two operations of who has the claim: one that says nothing for longer (it is frozen, or its
+        network is dead) loses it to another connection.
     """
 
     def __init__(
         self, postgres: PostgresSettings, part: str, schema: str = "", *, claim: str = "",
-        timeout_ms: int = STATEMENT_TIMEOUT_MS,
+        timeout_ms: int = STATEMENT_TIMEOUT_MS, claim_idle_s: float = CLAIM_IDLE_S,
     ) -> None:  # fmt: skip
         self._postgres = postgres
         self._part = part
         self._schema = schema
         self._claim = claim
         self._timeout_ms = timeout_ms
+        self._claim_idle_s = claim_idle_s
         self._connection: psycopg.Connection | None = None
 
     def run(self, operation: Callable[[psycopg.Connection], Result], timeout_ms: int | None = None) -> Result:
@@ -120,6 +131,8 @@ class Database:
     def _prepare(self, connection: psycopg.Connection) -> None:
         if self._schema:
             use_schema(connection, self._schema)
+        if self._claim:
+            end_when_idle(connection, self._claim_idle_s)
         if self._claim and not try_lock(connection, self._lock_name):
             raise StandbyError(f"another `{self._claim}` of {self._schema} is at work.", "end one of the two.")
 
@@ -146,13 +159,27 @@ def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iter
     """
     waits = {"statement_timeout_ms": statement_timeout_s * 1_000, "lock_timeout_ms": LOCK_TIMEOUT_S * 1_000}
     try:
-        with (
-            low_level.connect(postgres.url, application_name="tidemark", **waits) as connection,
-            watched(connection, postgres.url),
-        ):
-            yield connection
+        with low_level.connect(postgres.url, application_name="tidemark", **waits) as connection:
+            with deadline(connection, STATEMENT_TIMEOUT_MS):
+                pid = end_when_idle(connection, TOOL_IDLE_S)
+            with watched(connection, postgres.url, pid):
+                yield connection
     except psycopg.OperationalError as error:
         raise translated(postgres, error) from error
+
+
+def end_when_idle(connection: psycopg.Connection, idle_s: float) -> int:
+    """Have the server end this session, and give back its locks, when nothing came for `idle_s` or its peer is dead.
+
+    Returns the process of the server, which a pooler in between hides from the client.
+    """
+    idle = f"{int(idle_s)}s"
+    settings = {"idle_session_timeout": idle, "idle_in_transaction_session_timeout": idle, **_KEEPALIVES}
+    values = sql.SQL(", ").join(
+        sql.SQL("set_config({}, {}, false)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in settings.items()
+    )
+    return int(connection.execute(sql.SQL("SELECT pg_backend_pid(), {}").format(values)).fetchall()[0][0])
 
 
 def use_schema(connection: psycopg.Connection, schema: str) -> None:

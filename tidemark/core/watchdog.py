@@ -52,10 +52,12 @@ class Patience:
 
 
 @contextlib.contextmanager
-def watched(connection: psycopg.Connection, url: str, check_s: float = CHECK_S) -> Iterator[None]:
-    """Cut the connection when its server has answered nothing, or an answer was lost; the body sees psycopg.Error."""
-    twin = socket.socket(fileno=os.dup(connection.fileno()))
-    pid, over = connection.info.backend_pid, threading.Event()
+def watched(connection: psycopg.Connection, url: str, pid: int) -> Iterator[None]:
+    """Cut the connection when its server has answered nothing, or an answer was lost; the body sees psycopg.Error.
+
+    `pid` is the process of the server that works for it.
+    """
+    twin, over = socket.socket(fileno=os.dup(connection.fileno())), threading.Event()
 
     def waits() -> bool:
         return connection.info.transaction_status == TransactionStatus.ACTIVE
@@ -63,7 +65,7 @@ def watched(connection: psycopg.Connection, url: str, check_s: float = CHECK_S) 
     def watch() -> None:
         patience = Patience()
         with twin:
-            while not over.wait(check_s):
+            while not over.wait(CHECK_S):
                 if patience.is_over(waits, lambda: probed(url, pid)):
                     with contextlib.suppress(OSError):
                         twin.shutdown(socket.SHUT_RDWR)

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from jobs.flink.rest import wait_until
 from tests.integration.serve.test_serve import STOP_S, WITHIN_S, Serving, serving
 from tests.integration.storage import OwnRedis, own_run
-from tidemark.cli import doctor
 from tidemark.core import topics
 from tidemark.core.settings import Settings
+from tidemark.health import checks
 from tidemark.serve.figures import FAMILIES
 
 ROLES = "live,quotas,alerts,deliver,close,reconcile,archive"
@@ -96,11 +96,11 @@ def test_a_role_that_fails_says_why_and_a_standby_is_ready(run: Settings, own_re
         assert (roles["live"]["ready"], roles["quotas"]["ready"]) == (False, True)
         assert "Redis at" in roles["live"]["reason"]
         listens = run.with_changes({"serve.listen": url.removeprefix("http://")})
-        found = doctor.serve(listens)
+        found = checks.serve(listens)
         assert (found.ok, "live failing (" in found.found, "quotas" in found.found) == (False, True, False)
         own_redis.start()
         wait_until(lambda: readyz(url)[0] == 200, WITHIN_S, "live to be ready again")
-        assert doctor.serve(listens).ok
-    gone = doctor.serve(listens)
+        assert checks.serve(listens).ok
+    gone = checks.serve(listens)
     assert (gone.ok, "ConnectionError" in gone.found) == (False, True)
-    assert doctor.serve(run).found == "not asked: serve.listen is 127.0.0.1:0"
+    assert checks.serve(run).found == "not asked: serve.listen is 127.0.0.1:0"
