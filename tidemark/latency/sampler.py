@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import redis
 
+from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import GroupOffsets, Record
 from tidemark.core.names import GROUPS
 from tidemark.core.postgres import Database
@@ -80,14 +81,20 @@ class Sampler:
     def sample(self) -> Sampled:
         """Look at what was written since the last call.
 
+        Without Postgres the way to Redis is sampled all the same, and rows are looked for later.
+
         Raises
         ------
-        TidemarkError
-            Kafka, Redis or Postgres cannot be used; the next call goes on.
+        UnavailableError
+            Kafka or Redis cannot be used; the next call goes on.
         """
         live = self._live(candidates(self._tail.new()))
         self._waiting = [*self._waiting, *live][-MOST_WAITING:]
-        return Sampled(live, self._stored())
+        try:
+            return Sampled(live, self._stored())
+        except UnavailableError as error:
+            log("rows not read", level="warning", error=str(error))
+            return Sampled(live, [])
 
     def close(self) -> None:
         """Give all connections back."""
@@ -147,10 +154,10 @@ class Sampler:
             self._rollup = GroupOffsets(self._settings.kafka, names.group(GROUPS["rollup"]), names.deltas)
         done, now_ms = self._rollup.committed(), int(self._clock() * 1_000)
         # All rows of what a checkpoint of `rollup` covers are written.
-        ready = [one for one in self._waiting if one.delta.offset < done.get(one.delta.partition, 0)]
-        late = [one for one in self._waiting if one not in ready and now_ms - one.live_ms > GIVE_UP_MS]
-        self._waiting = [one for one in self._waiting if one not in ready and one not in late]
+        ready, others = _split(self._waiting, lambda one: one.delta.offset < done.get(one.delta.partition, 0))
+        late, waiting = _split(others, lambda one: now_ms - one.live_ms > GIVE_UP_MS)
         stored = self._database.run(lambda connection: [_with_row(connection, one) for one in ready]) if ready else []
+        self._waiting = waiting
         return [*(one for one in stored if one is not None), *(one.stored(now_ms) for one in late)]
 
 
@@ -160,6 +167,14 @@ def service(settings: Settings, report: Callable[[Sampled], None]) -> Service[Sa
         "latency", settings.serve.sample_s, lambda: Sampler(settings), Sampler.sample, log,
         lambda sampled, _: report(sampled),
     )  # fmt: skip
+
+
+def _split(samples: Iterable[Sample], wanted: Callable[[Sample], bool]) -> tuple[list[Sample], list[Sample]]:
+    """The samples that are wanted, and the others."""
+    parts: tuple[list[Sample], list[Sample]] = [], []
+    for sample in samples:
+        parts[0 if wanted(sample) else 1].append(sample)
+    return parts
 
 
 def _with_row(connection: psycopg.Connection, sample: Sample) -> Sample | None:

@@ -83,9 +83,11 @@ def counting(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def test_an_event_is_followed_to_redis_and_to_its_row_with_the_trace_of_its_producer(counting: Pipeline) -> None:
     run, parent = counting.settings, f"00-{'a' * 32}-{'b' * 16}-01"
-    with closing(Sampler(run)) as sampler:
+    # Another one cannot reach Postgres, and sees the counter all the same.
+    blind_run = run.with_changes({"postgres.url": "postgresql://nobody@127.0.0.1:1/none"})
+    with closing(Sampler(run)) as sampler, closing(Sampler(blind_run)) as blind:
         # What was there before is not sampled: nobody knows how old it is.
-        assert sampler.sample() == Sampled([], [])
+        assert sampler.sample() == blind.sample() == Sampled([], [])
         sent_ms = int(time.time() * 1_000)
         event = {
             "event_id": "followed", "tenant_id": "initech", "customer_id": "new", "event_type": "call",
@@ -96,8 +98,10 @@ def test_an_event_is_followed_to_redis_and_to_its_row_with_the_trace_of_its_prod
             sender.send(run.topics.events, json.dumps(event).encode(), timestamp_ms=sent_ms, headers=headers)
         live: list[Sample] = []
         stored: list[Sample] = []
+        without_rows: list[Sample] = []
 
         def seen() -> bool:
+            without_rows.extend(blind.sample().live)
             sampled = sampler.sample()
             live.extend(sampled.live)
             stored.extend(sampled.stored)
@@ -105,6 +109,7 @@ def test_an_event_is_followed_to_redis_and_to_its_row_with_the_trace_of_its_prod
 
         wait_until(seen, WITHIN_S, "the event to be stored")
     assert len(live) == len(stored) == 1
+    assert [one.live_ms for one in without_rows] == [live[0].live_ms]
     (sample,) = stored
     # It feeds two meters.
     assert (sample.delta.key[:2], sample.parent) == (("initech", "new"), parent)
