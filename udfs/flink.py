@@ -171,6 +171,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         password = os.environ.get(REDIS_PASSWORD_ENV)
         self._publisher = LivePublisher(self._settings, watch, password)
         metrics = function_context.get_metric_group().add_group("tidemark")
+        self._batches = metrics.counter("liveBatches")
         self._written = metrics.counter("liveWritten")
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
@@ -185,6 +186,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
     def eval(self, packed: pd.Series) -> pd.Series:
         """A column of `udfs.wire.LIVE_CHANGE` to one of `udfs.wire.CANDIDATE`, several in a text, or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
+        self._batches.inc()
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)
         self._dropped.inc(outcome.dropped)

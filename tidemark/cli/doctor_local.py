@@ -50,6 +50,7 @@ def examine(paths: Paths) -> list[Finding]:
         findings += [_service(service, ports, paths) for service in SERVICES]
         findings.append(checks.jvm_zone(f"http://127.0.0.1:{ports['flink_rest']}"))
         findings.append(_transactions(ports["kafka"]))
+        findings.append(checks.serve(load()))
     return findings
 
 

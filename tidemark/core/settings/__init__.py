@@ -35,6 +35,7 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
     WebhookResponse,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "TopicSettings",
+    "TraceSettings",
     "WebhookResponse",
     "check_environment",
     "every_setting",
