@@ -50,7 +50,7 @@ def fill(settings: Settings, count: int, customers: int) -> None:
 def drain(settings: Settings, job: str) -> Drain:
     """Run one job from nothing to the end of the topic."""
     topics.apply(settings)
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     ends = end_offsets(settings.kafka, settings.topics.events)
     group = settings.names.group("meter")
     job_id = flink_run(settings, JOBS[job].absolute(), ["--run-id", settings.run_id])

@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         migrate.migrate(settings)
         events.apply_catalog(settings)
         for job in JOBS:
-            FlinkRest(settings.flink.rest_url).wait_running(submit(settings, job).job_id)
+            FlinkRest(settings.flink).wait_running(submit(settings, job).job_id)
         fill(settings, asked.events, asked.customers)
         ends, group = end_offsets(settings.kafka, settings.topics.events), settings.names.group("meter")
         wait_until(

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for index in range(arguments.events):
                 value = event(index, index % 1_000, 1_700_000_000_000)
                 sender.send(TOPIC, value, partition=index % settings.topics.partitions, headers=headers)
-        rest = FlinkRest(settings.flink.rest_url)
+        rest = FlinkRest(settings.flink)
         seconds: dict[str, list[float]] = {"payload": [], "headers": []}
         # The first job pays for a cold JVM.
         measure("payload", rest)

@@ -16,14 +16,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
 from jobs.flink.rest import FlinkRest
 from jobs.flink.submit import submit
 from tests.bench import load as events
 from tests.bench.stack import bench_stack, wait_ended
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender
+from tidemark.core.redis import client
 from tidemark.core.settings import Settings, load
 from tidemark_client.keys import counter_key
 
@@ -39,7 +38,7 @@ class Sampler(threading.Thread):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(daemon=True)
-        self._redis = redis.Redis.from_url(settings.redis.url)
+        self._redis = client(settings.redis)
         self._keys = [
             counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
@@ -126,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 topics.apply(settings)
                 migrate.migrate(settings)
                 events.apply_catalog(settings)
-                rest = FlinkRest(settings.flink.rest_url)
+                rest = FlinkRest(settings.flink)
                 job = submit(settings, "meter").job_id
                 rest.wait_running(job)
                 sys.stdout.write(json.dumps(measure(settings, rate, arguments.seconds)) + "\n")

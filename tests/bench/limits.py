@@ -20,7 +20,6 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import redis
 import yaml
 from kafka import KafkaConsumer
 
@@ -31,6 +30,7 @@ from tests.bench.stack import bench_stack, wait_ended
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender
+from tidemark.core.redis import client
 from tidemark.core.settings import Settings, load
 from tidemark_client.keys import counter_key
 
@@ -70,7 +70,7 @@ class Denials(threading.Thread):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(daemon=True)
-        self._redis = redis.Redis.from_url(settings.redis.url, decode_responses=True)
+        self._redis = client(settings.redis)
         self._open = {
             customer: counter_key(settings.names.redis_prefix, events.TENANT, f"customer-{customer:06d}", events.METER)
             for customer in range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 topics.apply(settings)
                 migrate.migrate(settings)
                 apply_catalog(settings)
-                rest = FlinkRest(settings.flink.rest_url)
+                rest = FlinkRest(settings.flink)
                 job = submit(settings, "meter").job_id
                 rest.wait_running(job)
                 sys.stdout.write(json.dumps(measure(settings, rate, arguments.seconds)) + "\n")

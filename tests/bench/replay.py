@@ -48,7 +48,7 @@ def fill_history(settings: Settings, count: int, customers: int) -> None:
 
 def end_jobs(settings: Settings) -> None:
     """Cancel both jobs of a run, and wait until they have ended."""
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     for job in JOBS:
         running = rest.active(settings.names.job(job))
         if running is not None:
@@ -81,7 +81,7 @@ def drained(settings: Settings, name: str) -> dict[str, Any]:
     topics.apply(run, create_time=True, ledger=False)
     migrate.migrate(run, ledger=False)
     for job in JOBS:
-        FlinkRest(run.flink.rest_url).wait_running(submit(run, job).job_id)
+        FlinkRest(run.flink).wait_running(submit(run, job).job_id)
     found = timed(settings, run)
     end_jobs(run)
     return {"what": "drain", **found}
@@ -103,7 +103,7 @@ def beside(settings: Settings, live_rate: int, seconds: int, replay_rate: int, i
     topics.apply(live)
     migrate.migrate(live)
     job = submit(live, "meter").job_id
-    FlinkRest(live.flink.rest_url).wait_running(job)
+    FlinkRest(live.flink).wait_running(job)
     submit(live, "rollup")
     if replay_rate:
         request = replay_run.Request(f"beside_{index}", "bench", BEGIN, END, events_per_s=replay_rate)

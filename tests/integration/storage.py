@@ -14,8 +14,21 @@ from pathlib import Path
 import redis
 from psycopg import sql
 
+from infra.service_settings import REDIS_READER
 from tidemark.core import migrate, postgres
 from tidemark.core.settings import Settings
+
+
+def redis_at(url: str) -> dict[str, str | None]:
+    """Settings of a Redis without users."""
+    return {"redis.url": url, "redis.password_file": None, "redis.meter_url": None, "redis.meter_password_file": None}
+
+
+def reader_url(settings: Settings) -> str:
+    """Address of the stack's Redis for a service that asks for limits, with its password."""
+    assert settings.redis.password_file is not None
+    password = settings.redis.password_file.with_name(f"redis-{REDIS_READER}").read_text().strip()
+    return f"redis://{REDIS_READER}:{password}@{settings.redis.url.rpartition('@')[2]}"
 
 
 @contextmanager
@@ -23,7 +36,7 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
     """Settings of a fresh run, migrated; its schemas are dropped at the end."""
     changes = {
         "run_id": f"t{secrets.token_hex(5)}",
-        **({"redis.url": redis_url, "redis.password": None} if redis_url else {}),
+        **(redis_at(redis_url) if redis_url else {}),
     }
     run = settings.with_changes(changes)
     migrate.migrate(run)

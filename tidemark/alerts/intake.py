@@ -84,7 +84,7 @@ class Intake:
         self._periods_at = clock()
         self._researcher = Researcher()
         self._database = Database(
-            settings.postgres, "alerts", settings.names.usage_schema, claim="alerts", timeout_ms=BATCH_TIMEOUT_MS
+            settings.postgres.ops, "alerts", settings.names.usage_schema, claim="alerts", timeout_ms=BATCH_TIMEOUT_MS
         )
         self._topics: dict[str, AlertTopic] = {}
         self._remembered: Offsets = {}

@@ -15,7 +15,7 @@ from tidemark.billing.close import close
 from tidemark.billing.decide import CloseRequest
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.output import progress, say
-from tidemark.cli.stack import StateDir, Steps, bring_up, stack_of
+from tidemark.cli.stack import Secure, StateDir, Steps, bring_up, stack_of
 from tidemark.core import topics
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import Settings
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     state_dir: StateDir = None,
+    secure: Secure = False,
     period: Annotated[Period, typer.Option(help="Part of 2013: the first quarter, or the year.")] = Period.QUARTER,
 ) -> None:
     """Bring everything up, count real flights through the jobs, and compare with the oracle.
@@ -43,16 +44,16 @@ def demo(
     May be repeated: running services are left alone, and records are not sent again.
     """
     began_s = time.monotonic()
-    settings, records = start(stack_of(state_dir), period)
+    settings, records = start(stack_of(state_dir, secure=secure), period, secure=secure)
     report = run(settings, records, began_s)
     report.raise_if_different()
 
 
-def start(stack: Stack, period: Period) -> tuple[Settings, list[DemoRecord]]:
+def start(stack: Stack, period: Period, *, secure: bool = False) -> tuple[Settings, list[DemoRecord]]:
     """Start services, topics, tables, catalog and jobs that are missing; returns the settings and the records."""
     # Kept in the stack's file: a job that was stopped must be submitted with the settings that its state was made with.
     stack.add_settings(DEMO_SETTINGS)
-    settings = bring_up(stack)
+    settings = bring_up(stack, secure=secure)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)

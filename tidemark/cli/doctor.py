@@ -15,17 +15,22 @@ import requests
 import typer
 
 from infra import versions
+from infra.local.addresses import sections
+from infra.local.flink_conf import metrics_ports
+from infra.local.listening import listeners
 from infra.local.paths import Paths
 from infra.local.ports import is_free, read_ports
 from infra.local.probes import ask
 from infra.local.programs import SERVICES, java
 from infra.local.provision import locations
+from infra.local.reap import marked
 from infra.local.supervise import Supervisor
 from tidemark.cli.output import Json, Table, emit
 from tidemark.cli.stack import StateDir
 from tidemark.core.errors import TidemarkError
+from tidemark.core.flink_tls import request_options
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
-from tidemark.core.settings import ENV_PREFIX, load, misspelt
+from tidemark.core.settings import ENV_PREFIX, FlinkSettings, KafkaSettings, load, misspelt
 
 # Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
 _LEAST_FREE_GB = 5
@@ -78,8 +83,10 @@ def examine(paths: Paths) -> list[Finding]:
     findings += _ports(ports, running=running)
     if running:
         findings += [_service(service, ports, paths) for service in SERVICES]
-        findings.append(_jvm_zone(ports["flink_rest"]))
-        findings.append(_transactions(ports["kafka"]))
+        stack = sections(paths, ports)
+        findings.append(_jvm_zone(stack.flink))
+        findings.append(_transactions(stack.kafka))
+        findings.append(_listening(paths))
     return findings
 
 
@@ -165,11 +172,11 @@ def _service(service: str, ports: dict[str, int], paths: Paths) -> Finding:
     )
 
 
-def _jvm_zone(port: int) -> Finding:
+def _jvm_zone(flink: FlinkSettings) -> Finding:
     """Check the zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
     fix = "restart Flink: tidemark down, tidemark up"
     try:
-        answer = requests.get(f"http://127.0.0.1:{port}/jobmanager/environment", timeout=3)
+        answer = requests.get(f"{flink.rest_url}/jobmanager/environment", timeout=3, **request_options(flink))
         options = answer.json()["jvm"]["options"]
     except (requests.RequestException, ValueError, KeyError) as error:
         return Finding("JVM time zone", ok=False, found=type(error).__name__, fix=fix)
@@ -177,18 +184,27 @@ def _jvm_zone(port: int) -> Finding:
     return Finding("JVM time zone", ok, "UTC" if ok else "-Duser.timezone=UTC is missing", fix)
 
 
-def _transactions(port: int) -> Finding:
+def _transactions(kafka: KafkaSettings) -> Finding:
     """Check that the brokers take transactions as long as the sinks of the jobs need: others fail for ever."""
     what = "Kafka transactions"
     try:
-        settings = load(**{"kafka.bootstrap": f"127.0.0.1:{port}"})
-        limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
+        limit_ms, needed_ms = transaction_limit_ms(kafka), load().events.transaction_timeout_ms
     except TidemarkError as error:
         return Finding(what, ok=False, found=error.what, fix=error.fix)
     known = limit_ms if limit_ms is not None else "is not ours to read"
     found = f"{TRANSACTION_LIMIT} {known}, needed {needed_ms}"
     ok = limit_ms is None or limit_ms >= needed_ms
     return Finding(what, ok, found, f"set {TRANSACTION_LIMIT} of the brokers to {needed_ms} or more")
+
+
+def _listening(paths: Paths) -> Finding:
+    """Check that nobody beyond this machine reaches a process of the stack, but for metrics that were asked for."""
+    every = listeners(marked(paths.root))
+    asked = metrics_ports(paths.conf / "flink/config.yaml")
+    doors = [door for door in every if door.is_open and door.port not in asked]
+    found = "; ".join(f"{door.program} ({door.pid}) on {door.address}:{door.port}" for door in doors)
+    fix = "`tidemark down`, then `tidemark up`; elsewhere docs/security.md"
+    return Finding("listening", not doors, found or f"{len(every)} ports, on loopback alone", fix)
 
 
 def _table(findings: list[Finding]) -> Table:

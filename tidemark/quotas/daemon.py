@@ -69,7 +69,11 @@ class QuotaMonitor:
         self._cursor: datetime | None = None
         self._reader: UsageReader | None = None
         self._database = Database(
-            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS
+            settings.postgres.ops,
+            "quotas",
+            settings.names.usage_schema,
+            claim="quotas",
+            timeout_ms=STATEMENT_TIMEOUT_MS,
         )
 
     def run_once(self) -> PollResult:
@@ -203,7 +207,7 @@ def check(settings: Settings) -> Check:
         return reader.readings, [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
 
     schema = settings.names.usage_schema
-    with closing(Database(settings.postgres, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
+    with closing(Database(settings.postgres.ops, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
         readings, running = database.run(read, CHECK_TIMEOUT_MS)
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
     return Check(ranks(readings, bounds(settings.quotas)), tuple(running))

@@ -125,10 +125,12 @@ def queue(pipeline: Any, prefix: str, rows: Sequence[LiveTotal], *, now_ms: int,
 
 
 def client(redis_url: str, password: str | None, *, timeout_s: float) -> redis.Redis:
-    """Redis client with a bound on every wait and no retries of its own."""
+    """Redis client with a bound on every wait and no retries of its own; with TLS it verifies who answers."""
+    verified = {"ssl_cert_reqs": "required", "ssl_check_hostname": True} if redis_url.startswith("rediss:") else {}
     return redis.Redis.from_url(
         redis_url,
         password=password,
+        **verified,
         socket_connect_timeout=timeout_s,
         socket_timeout=timeout_s,
         retry_on_timeout=False,

@@ -125,7 +125,7 @@ class AsyncLimitReader:
         self._timeout_s = _positive(timeout_s)
         self._own = isinstance(redis_or_url, str)
         self._client = (
-            redis.asyncio.Redis.from_url(redis_or_url, socket_connect_timeout=timeout_s, **_QUIET)
+            redis.asyncio.Redis.from_url(redis_or_url, socket_connect_timeout=timeout_s, **_tls(redis_or_url), **_QUIET)
             if isinstance(redis_or_url, str)
             else redis_or_url
         )
@@ -166,7 +166,12 @@ class AsyncLimitReader:
 
 def _client(url: str, timeout_s: float) -> redis.Redis:
     waits = {"socket_connect_timeout": _positive(timeout_s), "socket_timeout": timeout_s}
-    return redis.Redis.from_url(url, **waits, **_QUIET)
+    return redis.Redis.from_url(url, **waits, **_tls(url), **_QUIET)
+
+
+def _tls(url: str) -> dict[str, Any]:
+    """With TLS the name of the server is verified too, which redis-py leaves out; the URL may say otherwise."""
+    return {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
 
 
 def _bounded(client: redis.Redis) -> redis.Redis:

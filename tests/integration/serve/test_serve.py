@@ -144,11 +144,11 @@ def test_a_second_instance_is_a_standby_until_the_first_is_killed(run: Settings,
 def test_a_black_holed_postgres_stops_neither_the_heartbeat_nor_a_stop(
     run: Settings, own_redis: OwnRedis, tmp_path: Path
 ) -> None:
-    address = urlsplit(run.postgres.url)
+    address = urlsplit(run.postgres.ops.url)
     assert address.port is not None
     with Relay(address.port) as relay:
         port = urlsplit(relay.url).port
-        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{address.port}/", f":{port}/")})
+        behind = run.with_changes({"postgres.ops_url": run.postgres.ops.url.replace(f":{address.port}/", f":{port}/")})
         with serving(behind, "live,quotas,alerts", tmp_path / "serve.log") as served:
             count(run, "c1")
             wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, "c1 in Redis")
