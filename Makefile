@@ -11,7 +11,7 @@ DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
 WORKERS ?= 3
 
-.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench lint types docs-check reference diagrams ci
+.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs-check reference diagrams ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev]'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api]'
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
@@ -69,15 +69,11 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
 
-bench: setup provision ## Benchmarks: decode, drain, latency, limits, reader, anomalies, replay (about an hour)
-	$(BIN)/python -m tests.bench.decode
-	$(BIN)/python -m tests.bench.drain
-	$(BIN)/python -m tests.bench.latency
-	$(BIN)/python -m tests.bench.limits
-	$(BIN)/python -m tests.bench.headers
-	$(BIN)/python -m tests.bench.reader
-	$(BIN)/python -m tests.bench.anomalies
-	$(BIN)/python -m tests.bench.replay
+bench: setup provision ## All benchmarks with long sizes and killed contestants, some hours; writes results and their pages
+	code=0; $(BIN)/python -m tests.bench || code=$$?; $(MAKE) reference; exit $$code
+
+bench-quick: setup provision ## Most benchmarks in ten minutes (tools are made first); writes results and their pages
+	code=0; $(BIN)/python -m tests.bench --quick || code=$$?; $(MAKE) reference; exit $$code
 
 lint: setup ## Style, and which folder may import which; writes nothing
 	$(BIN)/ruff check .
@@ -90,10 +86,13 @@ types: setup ## Types
 docs-check: setup ## Reference pages and the figures of README are what the code and the measurements say
 	$(BIN)/python -m tidemark.cli.reference --check
 	$(BIN)/python -m tidemark.cli.figures --check
+	$(BIN)/python -m tests.bench.report.pages --check
 
-reference: setup ## Write docs/reference.md and the figures of README
+reference: setup ## Write docs/reference.md, figures of README, tables of the benchmarks and the OpenAPI document
 	$(BIN)/python -m tidemark.cli.reference
 	$(BIN)/python -m tidemark.cli.figures
+	$(BIN)/python -m tests.bench.report.pages
+	$(BIN)/python -m tidemark.api.openapi
 
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
 	dot -Tsvg docs/flow.dot > docs/flow.svg

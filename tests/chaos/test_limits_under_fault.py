@@ -14,12 +14,12 @@ from infra.local import probes
 from infra.local.ports import read_ports
 from infra.redis_users import ADMIN
 from jobs.flink.rest import wait_until
+from tests.addresses import port_of, redis_by
 from tests.chaos.test_redis_away import redis_sync
-from tests.integration.relay import Relay
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
+from tests.toxics import toxics
 from tidemark.core.redis import client as redis_client
-from tidemark.core.settings import Settings
 from tidemark.oracle.compare import compare_redis
 
 WITHIN_S = 120.0
@@ -59,18 +59,11 @@ def test_a_database_that_is_away_delays_no_decision(stack: Any, tmp_path: Path) 
             run.assert_exact(oracle)
 
 
-def behind(settings: Settings, relay: Relay) -> dict[str, str]:
-    """Settings of a Redis that is reached through a relay."""
-    users = {"redis.url": settings.redis.url, "redis.meter_url": settings.redis.of_meter[0]}
-    return {name: relay.url.replace("//", f"//{url.split('/')[2].partition('@')[0]}@") for name, url in users.items()}
-
-
 @contextmanager
 def full(stack: Any) -> Iterator[None]:
     """Redis takes no more writes."""
-    port = int(stack.settings.redis.url.rsplit(":", 1)[1].split("/")[0])
     password = stack.local.paths.redis_password(ADMIN).read_text().strip()
-    with redis.Redis(port=port, username=ADMIN, password=password) as client:
+    with redis.Redis(port=port_of(stack.settings.redis.url), username=ADMIN, password=password) as client:
         client.config_set("maxmemory", "1mb")
         try:
             yield
@@ -85,21 +78,16 @@ def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
 ) -> None:
     records = list(generate(events=20_000, seed=32))
     half = len(records) // 2
-    with Relay(int(stack.settings.redis.url.rsplit(":", 1)[1].split("/")[0])) as relay:
-        slow = behind(stack.settings, relay) if fault == "slow" else {}
+    with toxics() as proxies:
+        way = proxies.proxy("redis", port_of(stack.settings.redis.url))
+        slow = redis_by(stack.settings, way.port) if fault == "slow" else {}
         with pipeline(stack.settings, f"redis{fault}", CATALOG, tmp_path, **slow) as run:
             run.start()
             run.send(records[:half])
             run.wait_committed(half)
-            if fault == "slow":
-                relay.delay_s = 0.2
+            with way.under("slow") if fault == "slow" else full(stack):
                 run.send(records[half:])
                 run.wait_drained()
-                relay.delay_s = 0.0
-            else:
-                with full(stack):
-                    run.send(records[half:])
-                    run.wait_drained()
             direct = run.settings.model_copy(update={"redis": stack.settings.redis})
             with run.oracle() as oracle, redis_sync(direct):
                 wait_until(lambda: compare_redis(oracle, direct) == [], WITHIN_S, "the counters to be right")

@@ -15,13 +15,9 @@ import redis
 from psycopg import sql
 
 from infra.service_settings import REDIS_READER
+from tests.addresses import redis_at
 from tidemark.core import migrate, postgres
 from tidemark.core.settings import Settings
-
-
-def redis_at(url: str) -> dict[str, str | None]:
-    """Settings of a Redis without users."""
-    return {"redis.url": url, "redis.password_file": None, "redis.meter_url": None, "redis.meter_password_file": None}
 
 
 def reader_url(settings: Settings) -> str:

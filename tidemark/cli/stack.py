@@ -32,6 +32,9 @@ Secure = Annotated[
         help="Services with TLS, users and rights; a stack of its own in .tidemark/secured.",
     ),
 ]  # fmt: skip
+FlinkMetrics = Annotated[
+    bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+]
 _JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
 # The end of a step shorter than this gets no line.
 _WORTH_A_LINE_S = 1.0
@@ -93,9 +96,7 @@ def up(
     jobs: Annotated[
         bool, typer.Option("--jobs", help="Also create the topics, and submit `meter` and `rollup`.")
     ] = False,
-    flink_metrics: Annotated[
-        bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
-    ] = False,
+    flink_metrics: FlinkMetrics = False,
     secure: Secure = False,
     as_json: Json = False,
 ) -> None:

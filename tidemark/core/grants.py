@@ -42,7 +42,7 @@ class Schema:
     Parameters
     ----------
     kind:
-        catalog, usage, billing or report.
+        catalog, api, usage, billing or report.
     name:
         Of the run.
     relations:

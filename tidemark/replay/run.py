@@ -121,7 +121,6 @@ def resume(settings: Settings, replay: Replay) -> Replay:
     if replay.catalog_at is not None:
         with access.connect_owner(settings.postgres) as connection:
             history.materialize(connection, replay.catalog_at, run.catalog.schema_name)
-            access.grant(connection, {"catalog": run.catalog.schema_name})
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
     loads_history = replay.from_archive or topics.has_create_time(settings.kafka, settings.topics.events)

@@ -89,6 +89,10 @@ FAMILIES: tuple[Family, ...] = (
     Family("tidemark_reconcile_last_run_timestamp_seconds", ("check",), "reconcile", "End of the last run of a check"
            " that had a result."),
     Family("tidemark_archive_behind_records", ("topic",), "archive", "Records that are in no file of the archive yet."),
+    Family("tidemark_api_events", ("outcome",), "api", "Events sent to the API: accepted, rejected, refused for want of"
+           " room, or not acknowledged.", "counter", counted=True),
+    Family("tidemark_api_requests", ("route", "status"), "api", "Answers of the API.", "counter", counted=True),
+    Family("tidemark_api_pending_events", (), "api", "Events that wait for the brokers.", counted=True),
     *(replace(family, role="health", counted=True) for family in _OF_HEALTH),
 )  # fmt: skip
 _STATES: tuple[RoleState, ...] = ("starting", "running", "standby", "stalled", "failing", "stopped")

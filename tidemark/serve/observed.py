@@ -46,5 +46,14 @@ def of_health(checked: Checked) -> dict[str, Values]:
     }
 
 
+def of_api(counts: Any) -> dict[str, Values]:
+    """What the API has counted, a `tidemark.api.context.Counts`, which only an extra can import."""
+    return {
+        "tidemark_api_events": {(outcome,): number for outcome, number in dict(counts.events).items()},
+        "tidemark_api_requests": dict(counts.requests),
+        "tidemark_api_pending_events": {(): counts.pending},
+    }
+
+
 # By role: what its steps return to figures.
-OBSERVED: Mapping[str, Callable[[Any], dict[str, Values]]] = {"close": of_close, "health": of_health}
+OBSERVED: Mapping[str, Callable[[Any], dict[str, Values]]] = {"close": of_close, "health": of_health, "api": of_api}

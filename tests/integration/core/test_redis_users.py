@@ -78,7 +78,7 @@ def test_workers_write_counters_and_the_heartbeat_and_delete_nothing(stack: Any,
 @pytest.mark.parametrize(
     "command",
     [["FLUSHALL"], ["FLUSHDB"], ["CONFIG", "SET", "maxmemory", "1"], ["KEYS", "*"], ["ACL", "LIST"], ["SHUTDOWN"],
-     ["DEBUG", "SLEEP", "0"], ["MONITOR"], ["REPLICAOF", "h", "1"], ["CLIENT", "KILL", "ID", "1"]],
+     ["MONITOR"], ["REPLICAOF", "h", "1"], ["CLIENT", "KILL", "ID", "1"]],
 )  # fmt: skip
 def test_services_administer_nothing(stack: Any, command: list[str]) -> None:
     with connected(stack, SERVICES) as server, pytest.raises(Refused):

@@ -23,9 +23,9 @@ from tidemark.core.settings import Settings
 Refused = psycopg.errors.InsufficientPrivilege
 APPEND_ONLY = (
     "billing.period_close", "billing.period_close_line", "billing.correction", "billing.correction_line",
-    "billing.outbox", "billing.replay_decision", "billing.erasure", "catalog.change",
+    "billing.outbox", "billing.replay_decision", "billing.erasure", "catalog.change", "api.read_audit",
 )  # fmt: skip
-SCHEMAS = ["catalog", "usage", "billing", "report"]
+SCHEMAS = ["catalog", "api", "usage", "billing", "report"]
 OWN_VIEWS = (
     "own_invoice_line", "own_unmatched_void", "own_usage_by_dimension", "own_usage_current_period", "own_usage_daily",
 )  # fmt: skip

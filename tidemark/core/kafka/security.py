@@ -1,4 +1,4 @@
-"""How clients prove who they are to Kafka, and check who it is: for kafka-python, and for the tables of Flink.
+"""How clients prove who they are to Kafka, and check who it is: for kafka-python, librdkafka, and the tables of Flink.
 
 The password of SASL stands in a file of its own, a Java properties file with one line `password=…`: the clients here
 read it when they connect, Flink's when a task starts. No table, plan, job graph or REST answer has it.
@@ -44,6 +44,21 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = password(kafka.sasl_password_file)
     files = {"ssl_cafile": kafka.ssl_ca_file, "ssl_certfile": kafka.ssl_cert_file, "ssl_keyfile": kafka.ssl_key_file}
+    return options | {name: str(path) for name, path in files.items() if path is not None}
+
+
+def rdkafka_options(kafka: KafkaSettings) -> dict[str, str]:
+    """Brokers and security as librdkafka takes them; raises UsageError as `client_options` does."""
+    options = {"bootstrap.servers": kafka.bootstrap, "security.protocol": kafka.security_protocol}
+    if kafka.sasl_mechanism is not None and kafka.sasl_password_file is not None:
+        options["sasl.mechanism"] = kafka.sasl_mechanism
+        options["sasl.username"] = str(kafka.sasl_username)
+        options["sasl.password"] = password(kafka.sasl_password_file)
+    files = {
+        "ssl.ca.location": kafka.ssl_ca_file,
+        "ssl.certificate.location": kafka.ssl_cert_file,
+        "ssl.key.location": kafka.ssl_key_file,
+    }
     return options | {name: str(path) for name, path in files.items() if path is not None}
 
 

@@ -1,5 +1,6 @@
 """Settings: a small typed class for each component, and a class with all of them."""
 
+from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "SECURE_ENV",
     "AlertSettings",
     "AnomalySettings",
+    "ApiSettings",
     "ArchiveSettings",
     "CatalogSettings",
     "CloseSettings",

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.core.own_files import refuse_foreign
+from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
     health: HealthSettings = HealthSettings()
+    api: ApiSettings = ApiSettings()
 
     @field_validator("run_id")
     @classmethod

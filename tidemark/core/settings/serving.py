@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from tidemark.core.settings.listening import ADDRESS, Listening
 from tidemark.core.settings.section import Section
-
-_MAX_PORT = 65_535
 
 
 class LiveTotalSettings(Section):
@@ -81,32 +80,14 @@ class ResponseSettings(Section):
         return webhooks
 
 
-OFF = "off"
-
-
-class ServeSettings(Section):
+class ServeSettings(Listening):
     """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics."""
 
     listen: str = Field(
         "127.0.0.1:9464",
-        pattern=rf"^({OFF}|(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{{1,5}})$",
+        pattern=ADDRESS,
         description="host:port where `serve` answers /healthz, /readyz and /metrics; port 0: a free one; `off`: none.",
     )
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Host and port; None where nothing listens."""
-        if self.listen == OFF:
-            return None
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
-
-    @field_validator("listen")
-    @classmethod
-    def _is_port(cls, listen: str) -> str:
-        if listen != OFF and int(listen.rpartition(":")[2]) > _MAX_PORT:
-            raise ValueError(f"has a port above {_MAX_PORT}")
-        return listen
 
 
 Job = Literal["meter", "rollup", "anomaly"]
