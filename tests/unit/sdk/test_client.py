@@ -13,7 +13,8 @@ from jobs.flink.rest import wait_until
 from tests.unit.sdk.recorder_parts import Answers
 from tests.unit.sdk.test_web import events
 from tidemark_client import Client
-from tidemark_client.events.errors import ClosedError, QueueFullError, SpoolError
+from tidemark_client.events.errors import ClosedError, NotDurableError, QueueFullError, SpoolError
+from tidemark_client.events.kafka import KafkaTransport
 from tidemark_client.events.outcome import Delivered, Later, Rejection
 
 
@@ -64,6 +65,30 @@ def test_a_url_needs_a_scheme_and_a_key(tmp_path: Path) -> None:
     for url, key in (("http://127.0.0.1:1", None), ("127.0.0.1:1", "k")):
         with pytest.raises(ValueError, match=r"(api_key|url) is"):
             Client(url, tenant="acme", spool=tmp_path, api_key=key)
+
+
+def test_a_transport_is_of_the_tenant_of_its_client(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'globex', the client of 'acme'"):
+        Client(KafkaTransport("127.0.0.1:1", "globex"), tenant="acme", spool=tmp_path)
+
+
+def test_a_child_whose_spool_fails_keeps_its_events_and_tries_again(tmp_path: Path) -> None:
+    made = client(tmp_path)
+    assert made.close()
+    # What a fork leaves: no engine, an empty queue.
+    made._begin()
+    made._closed, made._size = False, 100
+    folder, away = made._plan.folder, tmp_path / "away"
+    folder.rename(away)
+    folder.touch()
+    made.record("call", customer="c")
+    with pytest.raises(NotDurableError, match="cannot be made"):
+        made.record("call", customer="c", durable=True)
+    folder.unlink()
+    away.rename(folder)
+    made.record("call", customer="c", durable=True)
+    assert len(events(made)) == 3
+    made.close(0.1)
 
 
 def test_a_spool_that_cannot_be_used_is_no_client(tmp_path: Path) -> None:
