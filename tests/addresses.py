@@ -27,6 +27,13 @@ def redis_by(settings: Settings, port: int) -> dict[str, str]:
     return _by(settings, "redis", _REDIS, port)
 
 
+def redis_as(settings: Settings, user: str) -> str:
+    """Address of the stack's Redis for one of its users, with the password."""
+    assert settings.redis.password_file is not None
+    password = settings.redis.password_file.with_name(f"redis-{user}").read_text().strip()
+    return f"redis://{user}:{password}@{settings.redis.url.rpartition('@')[2]}"
+
+
 def redis_at(url: str) -> dict[str, str | None]:
     """Settings of a Redis without users."""
     return {"redis.url": url, "redis.password_file": None, "redis.meter_url": None, "redis.meter_password_file": None}

@@ -15,16 +15,14 @@ import redis
 from psycopg import sql
 
 from infra.service_settings import REDIS_READER
-from tests.addresses import redis_at
+from tests.addresses import redis_as, redis_at
 from tidemark.core import migrate, postgres
 from tidemark.core.settings import Settings
 
 
 def reader_url(settings: Settings) -> str:
     """Address of the stack's Redis for a service that asks for limits, with its password."""
-    assert settings.redis.password_file is not None
-    password = settings.redis.password_file.with_name(f"redis-{REDIS_READER}").read_text().strip()
-    return f"redis://{REDIS_READER}:{password}@{settings.redis.url.rpartition('@')[2]}"
+    return redis_as(settings, REDIS_READER)
 
 
 @contextmanager
