@@ -114,7 +114,8 @@ def environment(backlog: Backlog, run: str, work: Path) -> dict[str, str]:
     return {
         "CONTEST_BOOTSTRAP": settings.kafka.bootstrap, "CONTEST_TOPIC": backlog.topic, "CONTEST_GROUP": run,
         "CONTEST_POSTGRES": url, "PGPASSFILE": passfile, "CONTEST_JDBC": jdbc,
-        "CONTEST_REDIS": redis_as(settings, ADMIN), "CONTEST_SCHEMA": run, "CONTEST_WORK": str(work), "CONTEST_EVENTS": str(backlog.events),
+        "CONTEST_REDIS": redis_as(settings, ADMIN), "CONTEST_SCHEMA": run,
+        "CONTEST_WORK": str(work), "CONTEST_EVENTS": str(backlog.events),
         "CONTEST_FILE": str(backlog.truth.file), "CONTEST_END_MS": str(backlog.truth.end_ms),
         "CONTEST_OUTPUT": f"{run}.totals", "PYTHONPATH": str(ROOT),
     }  # fmt: skip
