@@ -86,7 +86,7 @@ class Intake:
         self._clock = clock
         self._periods_at = clock()
         self._researcher = Researcher(settings.names)
-        self._database = Database(settings.postgres, "alerts", settings.names.usage_schema, claim="alerts")
+        self._database = Database(settings.postgres.ops, "alerts", settings.names.usage_schema, claim="alerts")
         self._topics = ActiveTopics(settings, self._stored_offsets)
         self._remembered: Offsets = {}
 

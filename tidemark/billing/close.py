@@ -98,7 +98,9 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
     """
     say, request = progress or (lambda _: None), request or CloseRequest()
     run_once(
-        settings.postgres, "close", lambda db: rollup_views.check_grace(db, settings.names, settings.events.grace_s)
+        settings.postgres.ledger,
+        "close",
+        lambda db: rollup_views.check_grace(db, settings.names, settings.events.grace_s),
     )
     # Step 1
     if heartbeat.wanted(settings) and (silent := heartbeat.silent(settings, datetime.now(UTC))):
@@ -107,7 +109,7 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
         _await_counted(settings)
     # Step 2
     active, why = drained(settings, say)
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ledger) as connection:
         # Step 3
         corrections = correct(connection, settings, active, by, request.scope) if active else 0
         # Step 4

@@ -13,9 +13,10 @@ import requests
 
 from tidemark.core import migrate, redis, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.flink_tls import request_options
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.postgres import run_once
-from tidemark.core.settings import ENV_PREFIX, Settings, misspelt
+from tidemark.core.settings import ENV_PREFIX, FlinkSettings, Settings, misspelt
 
 _TIMEOUT_S = 3
 # Listens on all addresses: where it is asked.
@@ -47,7 +48,7 @@ def examine(settings: Settings) -> list[Finding]:
         checked("Kafka topics", lambda: _topics(settings)),
         checked("Postgres", lambda: _postgres(settings)),
         checked("Redis", lambda: _redis(settings)),
-        jvm_zone(settings.flink.rest_url),
+        jvm_zone(settings.flink),
         serve(settings),
     ]
 
@@ -75,14 +76,16 @@ def transactions(settings: Settings) -> Finding:
     return checked(_TRANSACTIONS, lambda: _transactions(settings))
 
 
-def jvm_zone(rest_url: str) -> Finding:
+def jvm_zone(flink: FlinkSettings) -> Finding:
     """The zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
     what = "JVM time zone"
     try:
-        answer = requests.get(f"{rest_url}/jobmanager/environment", timeout=_TIMEOUT_S)
+        answer = requests.get(
+            f"{flink.rest_url}/jobmanager/environment", timeout=_TIMEOUT_S, **request_options(flink)
+        )
         options = answer.json()["jvm"]["options"]
     except (requests.RequestException, ValueError, KeyError) as error:
-        fix = f"is Flink up, and {rest_url} right?"
+        fix = f"is Flink up, and {flink.rest_url} right?"
         return Finding(what, ok=False, found=type(error).__name__, fix=fix, answers=False)
     ok = "-Duser.timezone=UTC" in options
     found = "UTC" if ok else "-Duser.timezone=UTC is missing"
@@ -131,7 +134,7 @@ def _postgres(settings: Settings) -> Finding:
     def read(connection: psycopg.Connection) -> tuple[str, list[str]]:
         return connection.info.parameter_status("server_version") or "", migrate.missing(connection, settings)
 
-    version, missing = run_once(settings.postgres, "doctor", read)
+    version, missing = run_once(settings.postgres.ops, "doctor", read)
     found = f"{version}, not migrated: {', '.join(missing)}" if missing else f"{version}, migrated"
     return Finding("Postgres", not missing, found, "tidemark db migrate")
 

@@ -54,7 +54,7 @@ class Sources:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._database = Database(settings.postgres, "backlog", settings.names.usage_schema)
+        self._database = Database(settings.postgres.ops, "backlog", settings.names.usage_schema)
         self._consumer: Any = None
         self._redis: redis.Redis | None = None
 

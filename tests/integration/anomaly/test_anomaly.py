@@ -29,7 +29,7 @@ def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Setti
     run = settings.with_changes(own)
     topics.apply(run, create_time=True)
     migrate.migrate(run)
-    rest = FlinkRest(run.flink.rest_url)
+    rest = FlinkRest(run.flink)
     try:
         yield run
     finally:
@@ -41,7 +41,7 @@ def anomaly_run(settings: Settings, name: str, **changes: Any) -> Iterator[Setti
 
 def started(run: Settings) -> None:
     """Submit the job and wait for its first checkpoint."""
-    FlinkRest(run.flink.rest_url).wait_running(submit(run, "anomaly").job_id)
+    FlinkRest(run.flink).wait_running(submit(run, "anomaly").job_id)
 
 
 def alerts(run: Settings) -> list[str]:

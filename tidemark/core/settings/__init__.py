@@ -14,6 +14,7 @@ from tidemark.core.settings.loading import check_environment, load, misspelt
 from tidemark.core.settings.model import (
     ENV_PREFIX,
     FILE_ENV,
+    SECURE_ENV,
     Settings,
     every_setting,
     flat,
@@ -42,6 +43,7 @@ from tidemark.core.settings.serving import (
 __all__ = [
     "ENV_PREFIX",
     "FILE_ENV",
+    "SECURE_ENV",
     "AlertSettings",
     "AnomalySettings",
     "ApiSettings",
