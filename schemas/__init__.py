@@ -57,6 +57,16 @@ def catalog_schema() -> dict[str, Any]:
     return _json("catalog", "catalog.schema.json")
 
 
+def openapi() -> dict[str, Any]:
+    """OpenAPI 3.1 document of the HTTP API."""
+    return _json("http", "openapi.json")
+
+
+def released_openapi() -> dict[str, Any]:
+    """The released document, on which clients rely; `schemas.http_compatibility` guards it."""
+    return _json("http", "released", "openapi.json")
+
+
 def asyncapi() -> dict[str, Any]:
     """AsyncAPI 3.0 document of all topics."""
     document: dict[str, Any] = yaml.safe_load(files(__name__).joinpath("asyncapi.yaml").read_text("utf-8"))

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clean": ("stack", "Stop everything and remove the stack's data; downloads stay in the cache."),
     "doctor": (
         "doctor",
-        "Check machine, versions, ports, services, time zones and brokers; each failing line has its fix.",
+        "Check machine and local stack, or the deployment of the settings; each failing line has its fix.",
     ),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),
@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "serve",
         "Run roles beside the jobs until SIGTERM or Ctrl-C; logs JSON lines to stderr, and never ends by itself.",
     ),
+    "keys": ("keys", "Keys of the HTTP API."),
     "quotas": ("quotas", "Volume, series and unique values of tenants."),
     "alerts": ("alerts", "Alerts: tail, acknowledgements, statistics."),
     "deliver": ("responses", "Notifications to receivers."),
@@ -88,7 +89,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 # The local stack belongs to a checkout: the wheel, which is in the image, has neither the stack nor the demo.
-LOCAL = frozenset({"stack", "doctor", "demo"})
+LOCAL = frozenset({"stack", "demo"})
 
 
 def commands() -> dict[str, tuple[str, str]]:

@@ -11,15 +11,15 @@ import typer
 from tidemark.billing import explain as billing_explain
 from tidemark.billing import heartbeat as billing_heartbeat
 from tidemark.billing import history, outbox
-from tidemark.billing.events import Event
-from tidemark.billing.explain import Explained, Version
+from tidemark.billing.explain import Explained
+from tidemark.billing.explained import document_of, event_document
 from tidemark.billing.lines import Line
 from tidemark.billing.moments import moment
 from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.settings import load
-from tidemark.core.times import arrival_text, given_ms
+from tidemark.core.times import given_ms
 from udfs.values import instant, plain, rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
@@ -101,7 +101,7 @@ def explain(
         settings, tenant, customer, meter, at, events=events or copies, copies=copies,
         progress=lambda count: say(f"indexed {count:,} deltas"),
     )  # fmt: skip
-    document = _document(explained)
+    document = document_of(explained)
     changes = None
     if between is not None:
         changes = {key.dims: change for key, change in billing_explain.between(explained, *between).items()}
@@ -110,82 +110,6 @@ def explain(
     if not explained.adds_up:
         say("the events that were read do not match those that were counted: records expired, or the catalog changed")
         raise typer.Exit(4)
-
-
-def _document(explained: Explained) -> dict[str, Any]:
-    return {
-        "tenant_id": explained.key.tenant_id,
-        "customer_id": explained.key.customer_id,
-        "meter": explained.meter,
-        "period_start": rfc3339(explained.key.start),
-        "period_end": rfc3339(explained.key.end),
-        "run_id": explained.run_id,
-        "versions": [_version(version) for version in explained.versions],
-        "current": _lines(explained.current),
-        "projected": _lines(explained.projected),
-        "sources": [
-            {
-                "dims": source.dims,
-                "topic": source.topic,
-                "partition": source.partition,
-                "first_offset": min(first for first, _ in source.ranges),
-                "last_offset": max(last for _, last in source.ranges),
-                "n": source.n,
-                "samples": source.samples,
-                "total": plain(source.total),
-            }
-            for source in explained.sources
-        ],
-        **({} if explained.events is None else _events(explained)),
-    }
-
-
-def _events(explained: Explained) -> dict[str, Any]:
-    events = explained.events or ()
-    return {
-        "events": [_event(event) for event in events],
-        "adds_up": explained.adds_up,
-        "copies_dropped": sum(event.copies or 0 for event in events),
-        "copies_complete": explained.copies_complete,
-    }
-
-
-def _event(event: Event) -> dict[str, Any]:
-    return {
-        "event_id": event.event_id,
-        "time": None if event.time_ms is None else rfc3339(event.time_ms),
-        "arrival": arrival_text(event.arrival_ms),
-        "topic": event.topic,
-        "partition": event.partition,
-        "offset": event.offset,
-        "dims": event.dims,
-        "part": event.part,
-        "samples": event.samples,
-        "amount": plain(event.amount),
-        "properties": event.properties or {},
-        **({"source": event.source} if event.source else {}),
-        **({"voids": event.voids} if event.voids else {}),
-        "copies_dropped": event.copies,
-    }
-
-
-def _version(version: Version) -> dict[str, Any]:
-    return {
-        "version": version.number,
-        "cause": version.cause,
-        "replay_id": version.replay_id,
-        "at": rfc3339(version.at),
-        "by": version.by,
-        "lines": _lines(version.lines),
-    }
-
-
-def _lines(lines: Any) -> list[dict[str, Any]]:
-    return [{"dims": dims, **_line(line)} for dims, line in sorted(lines.items())]
-
-
-def _line(line: Line) -> dict[str, Any]:
-    return {"unit": line.unit, "n": line.n, "samples": line.samples, "value": plain(line.value)}
 
 
 def _changed(dims: str, change: Change) -> dict[str, Any]:
@@ -218,7 +142,7 @@ def _drawn(explained: Explained, changes: dict[str, Change] | None) -> Any:
     for version, cause, dims, line in _now(explained):
         history.add_row(version, cause, "", "", dims, f"{plain(line.value)} {line.unit}")
     sources = Table("dims", "topic", "partition", "offsets", "n", "total", title="from", title_justify="left")
-    for row in _document(explained)["sources"]:
+    for row in document_of(explained)["sources"]:
         offsets = f"{row['first_offset']} to {row['last_offset']}"
         sources.add_row(row["dims"], row["topic"], str(row["partition"]), offsets, f"{row['n']:,}", row["total"])
     parts: list[Any] = [history, sources]
@@ -240,7 +164,7 @@ def _events_table(explained: Explained) -> Table:
         caption=f"{dropped:,} copies were dropped{searched}",
     )  # fmt: skip
     for event in explained.events or ():
-        row = _event(event)
+        row = event_document(event)
         name = f"{row['event_id']} (takes back {event.voids})" if event.voids else row["event_id"]
         place = f"{event.topic} {event.partition}:{event.offset}"
         properties = json.dumps(row["properties"], ensure_ascii=False)

@@ -23,7 +23,7 @@ _LOCK_ID = 8_462_001
 VALUES_FILE = "0002_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
-    "report": "Views for finance",
+    "report": "Views for finance", "api": "Keys of the HTTP API",
 }  # fmt: skip
 
 _LEDGER = """
@@ -61,11 +61,13 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
 
     """
     done: list[Applied] = []
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.owner) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         _create_extension(connection)
+        if access.make_roles(connection):
+            access.act_as_owner(connection)
         names = settings.names
-        for kind, schema in (("catalog", "catalog"), ("usage", names.usage_schema)):
+        for kind, schema in (("catalog", "catalog"), ("api", "api"), ("usage", names.usage_schema)):
             _create_schema(connection, schema, kind)
             done += _migrate_schema(connection, schema, sql_files(kind))
         if ledger:
@@ -75,10 +77,42 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             rollup_views.set_grace(connection, names, settings.events.grace_s)
             _create_schema(connection, names.report_schema, "report")
             done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
-            access.grant(connection, names)
+        access.grant(connection, access.schemas_of(names, ledger=ledger))
+        connection.execute("RESET ROLE")
         access.without_jit(connection)
         access.analyze(connection, names if ledger else None)
     return done
+
+
+def missing(connection: psycopg.Connection, settings: Settings) -> list[str]:
+    """Migrations of a run that are not applied, as `schema: name`.
+
+    Raises
+    ------
+    TidemarkError
+        The database was made by other files than these.
+    """
+    names = settings.names
+    wanted = {
+        "catalog": sql_files("catalog"),
+        "api": sql_files("api"),
+        names.usage_schema: sql_files("usage"),
+        names.billing_schema: [*values_files(), *sql_files("billing")],
+        names.report_schema: sql_files("report"),
+    }
+    return [
+        f"{schema}: {file.name}"
+        for schema, files in wanted.items()
+        for file in pending(files, _applied(connection, schema), schema)
+    ]
+
+
+def _applied(connection: psycopg.Connection, schema: str) -> dict[str, str]:
+    known = connection.execute("SELECT to_regclass(%s)", [f'"{schema}".schema_migration']).fetchone()
+    if known is None or known[0] is None:
+        return {}
+    rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(sql.Identifier(schema)))
+    return {row[0]: row[1] for row in rows}
 
 
 def checksum(file: SqlFile) -> str:
@@ -150,9 +184,7 @@ def _migrate_schema(
     path = sql.SQL(", ").join(map(sql.Identifier, (schema, *below, "public")))
     connection.execute(sql.SQL("SET client_min_messages = warning; SET search_path TO {}").format(path))
     connection.execute(sql.SQL(_LEDGER).format(schema=name))
-    rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(name))
-    ledger: dict[str, str] = {row[0]: row[1] for row in rows}
-    todo = pending(files, ledger, schema)
+    todo = pending(files, _applied(connection, schema), schema)
     for file in todo:
         _apply(connection, schema, file)
     return [Applied(schema, file.name) for file in todo]

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+import redis.asyncio
 
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import RedisSettings
+from tidemark_client.tls import tls_of
 from udfs.live import counters
 from udfs.postgres import first_line
 
@@ -18,6 +20,15 @@ TIMEOUT_S = 5.0
 def client(server: RedisSettings, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
     """Client that connects when it is used first; no call waits longer than `timeout_s`."""
     return counters.client(server.url, server.secret, timeout_s=timeout_s)
+
+
+def async_client(server: RedisSettings, *, timeout_s: float) -> redis.asyncio.Redis:
+    """As `client`, for the event loop that uses it first."""
+    made: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+        server.url, password=server.secret, socket_connect_timeout=timeout_s, socket_timeout=timeout_s,
+        retry_on_timeout=False, decode_responses=True, **tls_of(server.url),
+    )  # fmt: skip
+    return made
 
 
 @contextmanager
@@ -35,5 +46,5 @@ def unavailable(server: RedisSettings, error: BaseException) -> UnavailableError
     """What a person can do about an error of Redis' client."""
     return UnavailableError(
         f"Redis at {server.url} cannot be used: {first_line(error)}",
-        "start it (`tidemark up`) or correct redis.url and redis.password.",
+        "start it (`tidemark up`) or correct redis.url and redis.password_file.",
     )

@@ -73,6 +73,14 @@ def _health(settings: Settings) -> Services:
     return [monitor.service(settings)]
 
 
+def _api(settings: Settings) -> Services:
+    try:
+        from tidemark.api import server  # noqa: PLC0415  an extra: its packages may not be there
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the role api needs {error.name}.", "pip install '.[api]' in a checkout.") from error
+    return [server.service(settings)]
+
+
 def _suspend(settings: Settings) -> Handler:
     return suspend.Suspend(Flags(settings.redis, settings.names))
 
@@ -80,7 +88,7 @@ def _suspend(settings: Settings) -> Handler:
 def _webhook(settings: Settings, asked: WebhookResponse) -> Handler:
     # Nothing is read from the topic before the receiver is known: an alert that cannot be sent would be passed over.
     schema = settings.names.usage_schema
-    run_once(settings.postgres, "respond", lambda db: webhook.kind_of(db, asked.receiver), schema)
+    run_once(settings.postgres.ops, "respond", lambda db: webhook.kind_of(db, asked.receiver), schema)
     return webhook.Notify(asked.known_as, asked.receiver, asked.types, asked.severities, asked.tenants)
 
 
@@ -110,6 +118,11 @@ ROLES: Mapping[str, Role] = {
         lambda s: "" if s.retention.is_set else "a setting of `retention`",
     ),
     "health": Role("watches jobs, lag, checkpoints, roles and disks, and raises `pipeline.*` alerts", _health),
+    "api": Role(
+        "takes events over HTTP, and answers what a tenant has used",
+        _api,
+        lambda s: "" if s.api.address else "api.listen",
+    ),
 }
 
 

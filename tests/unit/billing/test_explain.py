@@ -12,6 +12,7 @@ from tidemark.billing.close import Closed
 from tidemark.billing.delta_index import Source
 from tidemark.billing.events import Event, merged
 from tidemark.billing.explain import Explained, Version, between
+from tidemark.billing.explained import document_of
 from tidemark.billing.lines import Line
 from tidemark.billing.refusals import Refusal
 from tidemark.cli import close as cli_close
@@ -70,7 +71,7 @@ def test_offsets_are_read_once_in_their_order() -> None:
 
 
 def test_a_document_of_a_number_has_exact_text() -> None:
-    document = cli_ledger._document(explained())
+    document = document_of(explained())
     assert document["versions"][0]["lines"][0]["value"] == "3"
     assert [(row["partition"], row["first_offset"], row["last_offset"]) for row in document["sources"]] == [
         (0, 3, 12),
@@ -83,7 +84,7 @@ def test_a_document_of_events_says_what_each_says_of_itself_and_how_many_copies_
     place = ("usage.events", 0, 3, "", "", 1, Decimal("0.75"))
     first = Event(*place, "e-1", 1_700_000_000_123, 1_700_000_001_000, properties={"user": "u"}, copies=2)
     void = Event("usage.events", 0, 4, "", "", -1, Decimal("-0.75"), "v-1", 0, 0, "eu", "e-1", {}, 0)
-    document = cli_ledger._document(explained(first, void))
+    document = document_of(explained(first, void))
     assert document["copies_dropped"] == 2
     assert document["copies_complete"]
     assert document["events"][0] == {

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from jobs.flink import options
 from tidemark.core.errors import UsageError
-from tidemark.core.kafka.security import client_options, password, table_properties
+from tidemark.core.kafka.security import client_options, password, rdkafka_options, table_properties
 from tidemark.core.settings import FILE_ENV, KafkaSettings, Settings, load
 
 SECRET = "kq-7f#:=% x'`~"  # noqa: S105 - of no one
@@ -95,7 +96,7 @@ def test_each_client_knows_the_options(secret_file: Path, client: Any) -> None:
 
 def test_sources_and_sinks_have_the_same_security(secret_file: Path) -> None:
     settings = Settings(kafka=KafkaSettings(**SASL, sasl_password_file=secret_file))
-    source, sink = options.kafka(settings.kafka), options.exactly_once(settings, "t")
+    source, sink = options.kafka(settings.kafka, "meter"), options.exactly_once(settings, "meter", "t")
     assert source in sink
     assert SECRET not in sink
 
@@ -151,3 +152,16 @@ def test_a_file_that_java_would_read_as_something_else_is_refused(tmp_path: Path
 def test_a_password_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=re.escape(f"kafka.sasl_password_file {tmp_path}/none cannot be read")):
         password(tmp_path / "none")
+
+
+def test_librdkafka_gets_the_same(secret_file: Path) -> None:
+    plain = rdkafka_options(KafkaSettings())
+    assert plain == {"bootstrap.servers": "127.0.0.1:9092", "security.protocol": "PLAINTEXT"}
+    secured = rdkafka_options(KafkaSettings(**SASL, **TLS, sasl_password_file=secret_file))
+    assert (secured["sasl.mechanism"], secured["sasl.username"]) == ("SCRAM-SHA-512", "meter")
+    assert secured["sasl.password"] == SECRET
+    assert secured["ssl.ca.location"] == TLS["ssl_ca_file"]
+    assert secured["ssl.certificate.location"] == TLS["ssl_cert_file"]
+    assert secured["ssl.key.location"] == TLS["ssl_key_file"]
+    # librdkafka knows each of them.
+    Producer(secured | {"ssl.ca.location": "", "ssl.certificate.location": "", "ssl.key.location": ""})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,15 +25,17 @@ OF_WORKERS = {("udfs.postgres", "connect"): "postgres", ("udfs.live.counters", "
 INDEPENDENT = {"tidemark/oracle/compare.py", "tidemark/demo/report.py", "infra/local/probes.py"}
 ALLOWED = {
     "kafka": {"tidemark/core/kafka/clients.py"},
+    "rdkafka": {"tidemark/core/kafka/rdkafka.py"},
     "postgres": {"udfs/postgres.py", "tidemark/core/postgres.py", "infra/local/prepare.py", *INDEPENDENT},
     "redis": {"udfs/live/counters.py", "tidemark/core/redis.py", *INDEPENDENT},
 }
 
 
-def python_files() -> Iterator[tuple[str, ast.Module]]:
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))
+@cache
+def makers() -> dict[str, set[str]]:
+    """What each Python file connects to."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    return {path.relative_to(ROOT).as_posix(): kinds(ast.parse(path.read_text("utf-8"))) for path in paths}
 
 
 def kinds(tree: ast.Module) -> set[str]:
@@ -42,6 +44,7 @@ def kinds(tree: ast.Module) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             result |= {"kafka" for alias in node.names if alias.name in KAFKA}
+            result |= {"rdkafka"} if node.module == "confluent_kafka" else set()
             result |= {"postgres" for alias in node.names if (node.module, alias.name) == ("psycopg", "connect")}
             result |= {
                 OF_WORKERS[key] for alias in node.names if (key := (node.module or "", alias.name)) in OF_WORKERS
@@ -55,9 +58,8 @@ def kinds(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("kind", ALLOWED)
 def test_clients_are_made_where_they_may_be(kind: str) -> None:
-    workers = {file for file, _ in python_files() if file.startswith("udfs/")}
-    makers = {file for file, tree in python_files() if kind in kinds(tree)}
-    assert makers - workers <= ALLOWED[kind]
+    found = {file for file, connects in makers().items() if kind in connects and not file.startswith("udfs/")}
+    assert found <= ALLOWED[kind]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,7 @@ def test_clients_are_made_where_they_may_be(kind: str) -> None:
         ("from kafka import KafkaConsumer", "kafka"),
         ("import kafka\nkafka.KafkaProducer()", "kafka"),
         ("from kafka import KafkaAdminClient as A", "kafka"),
+        ("from confluent_kafka import Producer", "rdkafka"),
         ("import psycopg\npsycopg.connect('')", "postgres"),
         ("from psycopg import connect", "postgres"),
         ("from udfs.postgres import connect, deadline", "postgres"),

@@ -1,5 +1,6 @@
 """Settings: a small typed class for each component, and a class with all of them."""
 
+from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -13,6 +14,7 @@ from tidemark.core.settings.loading import check_environment, load, misspelt
 from tidemark.core.settings.model import (
     ENV_PREFIX,
     FILE_ENV,
+    SECURE_ENV,
     Settings,
     every_setting,
     flat,
@@ -34,14 +36,17 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
     WebhookResponse,
 )
 
 __all__ = [
     "ENV_PREFIX",
     "FILE_ENV",
+    "SECURE_ENV",
     "AlertSettings",
     "AnomalySettings",
+    "ApiSettings",
     "ArchiveSettings",
     "CatalogSettings",
     "CloseSettings",
@@ -64,6 +69,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "TopicSettings",
+    "TraceSettings",
     "WebhookResponse",
     "check_environment",
     "every_setting",

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from tidemark.core.settings.addresses import HttpUrl
+from tidemark.core.settings.listening import ADDRESS, Listening
 from tidemark.core.settings.section import Section
-
-_MAX_PORT = 65_535
 
 
 class LiveTotalSettings(Section):
@@ -81,32 +81,33 @@ class ResponseSettings(Section):
         return webhooks
 
 
-OFF = "off"
-
-
-class ServeSettings(Section):
-    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics."""
+class ServeSettings(Listening):
+    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics, and what metrics it makes."""
 
     listen: str = Field(
         "127.0.0.1:9464",
-        pattern=rf"^({OFF}|(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{{1,5}})$",
+        pattern=ADDRESS,
         description="host:port where `serve` answers /healthz, /readyz and /metrics; port 0: a free one; `off`: none.",
     )
 
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Host and port; None where nothing listens."""
-        if self.listen == OFF:
-            return None
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+    sample_s: int = Field(
+        5, ge=0, le=300, description="How often the latency of some events is sampled, where `health` runs; 0: never."
+    )
+    tenants: tuple[str, ...] = Field(
+        (), max_length=50, description="Tenants that metrics of latency may name, a list; all others go by no name."
+    )
 
-    @field_validator("listen")
-    @classmethod
-    def _is_port(cls, listen: str) -> str:
-        if listen != OFF and int(listen.rpartition(":")[2]) > _MAX_PORT:
-            raise ValueError(f"has a port above {_MAX_PORT}")
-        return listen
+
+class TraceSettings(Section):
+    """Where traces of sampled events go; needs the extra `trace`."""
+
+    endpoint: HttpUrl | None = Field(
+        None,
+        description="OTLP receiver over HTTP that gets traces of sampled events, for example http://127.0.0.1:4318.",
+    )
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the sampled events that are traced; one that its producer traces always."
+    )
 
 
 Job = Literal["meter", "rollup", "anomaly"]

@@ -1,0 +1,129 @@
+"""Questions about usage: what they become, what of them cannot be answered, and where pages end."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemark.api.problem import Problem
+from tidemark.api.projection import projected
+from tidemark.api.reading import csv_of
+from tidemark.api.usage_query import (
+    MeterAsked,
+    UsageAsked,
+    cursor_of,
+    filters_of,
+    has_whole_hours,
+    place_of,
+    statement_of,
+)
+
+CALLS = MeterAsked("calls", "sum", "calls", ("region",))
+DAY = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def statement(meter: MeterAsked = CALLS, **asked: Any) -> str:
+    made = statement_of(UsageAsked(meter.name, **asked), "acme", meter)
+    assert made.values["tenant"] == "acme"
+    return made.text.as_string()
+
+
+def refused(parameter: str, meter: MeterAsked = CALLS, **asked: Any) -> None:
+    with pytest.raises(Problem, check=lambda problem: problem.more == {"parameter": parameter}):
+        statement(meter, **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "relation"),
+    [
+        ({"grain": "minute"}, "usage_minute"),
+        ({"grain": "period"}, "usage_period"),
+        ({"grain": "day"}, "usage_day"),
+        ({"grain": "day", "zone": "Europe/Berlin"}, "usage_hour"),
+        ({"grain": "day", "zone": "Asia/Kolkata"}, "usage_minute"),
+        ({"grain": "total"}, "usage_hour"),
+        ({"grain": "total", "start": "2024-03-01T00:30:00Z"}, "usage_minute"),
+    ],
+)
+def test_the_coarsest_rollup_that_is_exact_is_read(asked, relation):
+    assert f'FROM "{relation}"' in statement(**asked)
+
+
+def test_what_cannot_be_answered_exactly_is_refused():
+    seats = MeterAsked("seats", "unique", "seats", ())
+    refused("grain", seats, grain="hour")
+    refused("grain", seats, grain="day", zone="Etc/UTC")
+    assert statement(seats, grain="day")
+    refused("grain", MeterAsked("gb", "weighted_sum", "GBh", ()), grain="period")
+    refused("group_by", grain="hour", group_by=("colour",))
+    refused("filter", grain="hour", where={"colour": ("red",)})
+    refused("from", grain="hour", start="2024-03-01T00:00:01Z")
+    refused("from", grain="hour", start="2024-03-01T00:00:00")
+    refused("from", grain="day", start="2024-03-01T00:00:00Z")
+    refused("to", grain="hour", start="2024-03-02", end="2024-03-01")
+    refused("zone", grain="day", zone="../etc/passwd")
+
+
+def test_dates_are_of_the_zone_that_is_asked_for():
+    made = statement_of(UsageAsked("calls", "day", start="2024-03-01", zone="America/New_York"), "acme", CALLS)
+    assert made.values["from"] == datetime(2024, 3, 1, 5, tzinfo=UTC)
+
+
+def test_names_never_become_sql():
+    meter = MeterAsked("calls", "sum", "calls", ("x'; DROP TABLE api_key; --",))
+    text = statement(meter, grain="hour", group_by=meter.group_by, where={meter.group_by[0]: ("y",)})
+    assert "'x''; DROP TABLE api_key; --'" in text
+
+
+def test_filters_of_one_dimension_are_a_choice():
+    assert filters_of(["a:1", "b:x:y", "a:2", "c:"]) == {"a": ("1", "2"), "b": ("x:y",), "c": ("",)}
+    for text in ("a", ":1"):
+        with pytest.raises(Problem):
+            filters_of([text])
+
+
+@given(
+    st.datetimes(timezones=st.just(UTC)) | st.dates(), st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+)
+def test_a_cursor_is_read_as_it_was_made(start, groups):
+    assert place_of(cursor_of([start, *groups]), 1 + len(groups)) == [start.isoformat(), *groups]
+
+
+@given(st.text(max_size=50))
+def test_a_cursor_that_was_made_up_is_refused(text):
+    with pytest.raises(Problem):
+        place_of(text or "x", 3)
+
+
+def test_zones_with_days_off_the_hour_are_known():
+    year = DAY, datetime(2025, 3, 1, tzinfo=UTC)
+    assert has_whole_hours(ZoneInfo("America/New_York"), *year)
+    assert not has_whole_hours(ZoneInfo("Asia/Kathmandu"), *year)
+    # Only in summer.
+    assert not has_whole_hours(ZoneInfo("Australia/Lord_Howe"), *year)
+
+
+def meter_of(aggregation: str, value: str, level: str | None = None) -> dict[str, Any]:
+    side = {"period_start": "2024-03-01T00:00:00Z", "period_end": "2024-03-31T00:00:00Z", "value": value,
+            "projected": level}  # fmt: skip
+    return {"aggregation": aggregation, "live": None, "stored": side}
+
+
+def test_counts_and_sums_go_on_as_they_did():
+    third = datetime(2024, 3, 11, tzinfo=UTC)
+    assert projected(meter_of("sum", "10"), third) == "30"
+    assert projected(meter_of("count", "1"), datetime(2024, 3, 8, tzinfo=UTC)) == "4.285714286"
+    assert projected(meter_of("max", "10"), third) is None
+    assert projected(meter_of("weighted_sum", "10", "25"), third) == "25"
+    assert projected(meter_of("sum", "10"), datetime(2024, 4, 1, tzinfo=UTC)) is None
+    assert projected({"aggregation": "sum", "live": None, "stored": None}, third) is None
+
+
+def test_a_spreadsheet_takes_no_id_for_a_formula():
+    assert csv_of([{"a": "=1+1", "b": "-2", "c": date(2024, 3, 1)}]) == "a,b,c\r\n'=1+1,-2,2024-03-01\r\n"
+    assert csv_of([]).strip() == ""

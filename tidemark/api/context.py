@@ -1,0 +1,57 @@
+"""What the handlers of the API share: settings, clients, and what was counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from tidemark.api.connections import Connections
+from tidemark.api.key_ring import KeyRing
+from tidemark.api.rate import RateLimit
+from tidemark.core.kafka.rdkafka import AckProducer
+from tidemark.core.settings import Settings
+from tidemark_client import AsyncLimitReader
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a process has done since it began.
+
+    Parameters
+    ----------
+    events:
+        By outcome: accepted, rejected, refused (the request was), unacknowledged.
+    requests:
+        By route and status.
+    pending:
+        Events that the brokers have not acknowledged.
+    streams, stopping:
+        Open streams, and whether they are to end.
+    """
+
+    events: Counter[str] = field(default_factory=Counter)
+    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    pending: int = 0
+    streams: int = 0
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Of one process."""
+
+    settings: Settings
+    keys: KeyRing
+    rates: RateLimit
+    producer: AckProducer
+    reads: Connections
+    limits: AsyncLimitReader
+    counts: Counts = field(default_factory=Counts)
+
+
+def context_of(request: Request) -> Context:
+    """The context of the app that has this request."""
+    context: Context = request.app.state.context
+    return context

@@ -1,0 +1,194 @@
+"""What is used now: the running period with its limit and projection, checks of limits, and a stream of both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from fastapi import Query
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tidemark.api.answers import answer
+from tidemark.api.context import Context, context_of
+from tidemark.api.problem import Problem
+from tidemark.api.projection import projected
+from tidemark.api.reading import Asked, read, shown, versioned
+from tidemark.api.reads import Customer, Meter, SomeMeter
+from tidemark.api.usage_query import invalid
+from tidemark.api.usage_rows import meters
+from tidemark.core.service import logger
+from tidemark.live.usage import UsageQuery, usage
+from tidemark_client.decision import Decision
+
+log = logger("api")
+
+EVERY_S = 1.0
+# Between two of these a proxy takes a connection for idle.
+KEEP_ALIVE_S = 15.0
+MOST_STREAMS = 200
+_ALERTS_EVERY_S = 2.0
+_ALERTS = """
+SELECT received_at, event
+FROM {schema}.alert
+WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND (%(meter)s::text IS NULL OR meter = %(meter)s)
+  AND received_at > %(after)s AND at > now() - interval '1 day'
+ORDER BY received_at
+LIMIT 100
+"""
+Quantity = Annotated[
+    str, Query(max_length=60, pattern=r"^[0-9]{1,18}(\.[0-9]{1,9})?$", description="How much more is to be used.")
+]
+
+
+async def get_current(request: Request, customer: Customer, meter: SomeMeter = None) -> Response:
+    """The running period of a customer: what Redis and the tables have, the limit, and where it will be at the end.
+
+    `projected` is the value at the end of the period if use goes on as so far: for counts and sums a straight line, for
+    levels the level as it is. It is null where a straight line says nothing.
+    """
+
+    def work(of: Asked) -> dict[str, Any]:
+        return usage(of.settings, UsageQuery(of.tenant, customer, meter)).document() | {"tenant": of.tenant}
+
+    document = await read(request, work, lambda found: len(found["meters"]))
+    limits, tenant, now = context_of(request).limits, document.pop("tenant"), datetime.now(UTC)
+    for one in document["meters"]:
+        one["limit"] = decision_document(await limits.check(tenant, customer, one["meter"], 0))
+        one["projected"] = projected(one, now)
+    return versioned(request, document)
+
+
+async def get_check(request: Request, customer: Customer, meter: Meter, quantity: Quantity = "1") -> Response:
+    """Whether a customer may use so much more; `allowed` also says what the failure policy decides.
+
+    A service that asks for each of its requests should use the SDK, which asks Redis itself.
+    """
+    tenant = await read(request, lambda of: of.tenant)
+    decision = await context_of(request).limits.check(tenant, customer, meter, Decimal(quantity))
+    return answer(decision_document(decision), headers={"Cache-Control": "no-store"})
+
+
+async def get_stream(request: Request, customer: Customer, meter: SomeMeter = None) -> Response:
+    """Server-sent events: `limit` when what a customer has used, or may use, changes, and `alert` for each alert.
+
+    The first events say how it stands. `id` of an alert is when it was received: send it as Last-Event-ID to go on from
+    there.
+    """
+    context = context_of(request)
+    after = _since(request)
+
+    def work(of: Asked) -> tuple[str, list[str]]:
+        return of.tenant, [one.name for one in meters(of.db, of.tenant, meter)]
+
+    tenant, names = await read(request, work)
+    if not names:
+        raise Problem(404, "not_found", f"there is no meter {meter!r}.")
+    if context.counts.streams >= MOST_STREAMS:
+        raise Problem(503, "too_many_streams", f"there are {MOST_STREAMS} streams already.", retry_after_s=10)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    events = _events(context, Watched(context, tenant, customer, meter, names, after))
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+class Watched:
+    """What a stream has sent, and what is new since; for one customer.
+
+    Parameters
+    ----------
+    context, tenant, customer, meter:
+        Whose; `meter` narrows the alerts.
+    names:
+        Meters that are watched.
+    after:
+        Alerts that were received later are sent.
+    """
+
+    def __init__(
+        self, context: Context, tenant: str, customer: str, meter: str | None, names: list[str], after: datetime
+    ) -> None:
+        self._context = context
+        self._who = {"tenant": tenant, "customer": customer, "meter": meter}
+        self._names = names
+        self._after = after
+        self._sent: dict[str, str] = {}
+
+    async def limits(self) -> list[bytes]:
+        """An event for each meter whose usage or limit is another than was sent last."""
+        new = []
+        for name in self._names:
+            tenant, customer = str(self._who["tenant"]), str(self._who["customer"])
+            found = decision_document(await self._context.limits.check(tenant, customer, name, 0))
+            del found["age_s"]
+            text = json.dumps({"meter": name, **found}, ensure_ascii=False)
+            if self._sent.get(name) != text:
+                self._sent[name] = text
+                new.append(event("limit", text))
+        return new
+
+    async def alerts(self) -> list[bytes]:
+        """An event for each alert since the last one."""
+        rows = await asyncio.to_thread(self._read_alerts)
+        if rows:
+            self._after = rows[-1][0]
+        return [event("alert", json.dumps(found, ensure_ascii=False), at.isoformat()) for at, found in rows]
+
+    def _read_alerts(self) -> list[Any]:
+        names = self._context.settings.names
+        statement = _ALERTS.format(schema=f'"{names.usage_schema}"')
+        with self._context.reads.using() as db:
+            return db.execute(statement.encode(), {**self._who, "after": self._after}).fetchall()
+
+
+async def _events(context: Context, watched: Watched) -> AsyncIterator[bytes]:
+    """What a stream sends until its client or the server ends it."""
+    context.counts.streams += 1
+    quiet_since = alerts_at = time.monotonic()
+    try:
+        yield b"retry: 2000\n\n"
+        while not context.counts.stopping:
+            new = await watched.limits()
+            if time.monotonic() >= alerts_at:
+                alerts_at = time.monotonic() + _ALERTS_EVERY_S
+                new += await watched.alerts()
+            for one in new:
+                yield one
+            if new:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since > KEEP_ALIVE_S:
+                quiet_since = time.monotonic()
+                yield b": alive\n\n"
+            await asyncio.sleep(EVERY_S)
+    finally:
+        context.counts.streams -= 1
+
+
+def event(name: str, data: str, event_id: str = "") -> bytes:
+    """One server-sent event; `data` is JSON, which has no line end."""
+    head = f"id: {event_id}\n" if event_id else ""
+    return f"{head}event: {name}\ndata: {data}\n\n".encode()
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON values: decimals and instants are text."""
+    found: Mapping[str, Any] = asdict(decision)
+    return {name: shown(value) for name, value in found.items() if name != "detail"} | {"detail": decision.detail}
+
+
+def _since(request: Request) -> datetime:
+    given = request.headers.get("last-event-id")
+    if not given:
+        return datetime.now(UTC)
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise invalid("Last-Event-ID", "it is not the id of an alert of this stream.") from None
+    if at.tzinfo is None:
+        raise invalid("Last-Event-ID", "it is not the id of an alert of this stream.")
+    return at

@@ -1,0 +1,297 @@
+"""Questions about usage: what is asked for, checked, and how it becomes SQL. Pure.
+
+Buckets are made from the rollups, whose rows are mergeable partial aggregates: any set of them has a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from psycopg import sql
+
+from tidemark.api.problem import Problem
+from tidemark.core.errors import UsageError
+from tidemark.core.times import given_instant
+
+Grain = Literal["minute", "hour", "day", "month", "period", "total"]
+# Name of the group of customers, beside the dimensions of the meter.
+CUSTOMER = "customer_id"
+_RELATIONS: Mapping[str, tuple[str, str]] = {
+    "minute": ("usage_minute", "minute_start"),
+    "hour": ("usage_hour", "hour_start"),
+    "day": ("usage_day", "day"),
+    "period": ("usage_period", "period_start"),
+}
+# Values of these are kept by local day and period alone; of weighted sums, by period.
+_COARSE: Mapping[str, frozenset[str]] = {
+    "unique": frozenset({"day", "period"}),
+    "weighted_sum": frozenset(),
+}
+_HOUR_S = 3_600
+_ALL_TIME = date.min, date.max
+_BUCKETS = """
+SELECT *
+FROM (
+    SELECT {bucket} AS start, {groups}
+           meter_value(
+               k.aggregation,
+               sum(samples) FILTER (WHERE part = ''),
+               sum(total) FILTER (WHERE part = ''),
+               min(lo) FILTER (WHERE part = ''),
+               max(hi) FILTER (WHERE part = ''),
+               max(latest COLLATE "C"),
+               count(DISTINCT part) FILTER (WHERE part LIKE 'u%%' AND samples > 0),
+               histogram_percentile(
+                   array_agg((part, samples, lo, hi)::histogram_bin) FILTER (WHERE part LIKE 'b%%'), 0.5
+               )
+           ) AS value,
+           coalesce(sum(samples) FILTER (WHERE part NOT IN ('m', 'v')), 0)::bigint AS samples,
+           sum(n)::bigint AS n
+    FROM {relation} u
+    JOIN meter_kind k USING (tenant_id, meter)
+    WHERE u.tenant_id = %(tenant)s AND u.meter = %(meter)s
+      AND (%(customers)s::text[] IS NULL OR u.customer_id = ANY (%(customers)s))
+      AND u.{column} >= %(from)s AND u.{column} < %(to)s {filters}
+    GROUP BY {keys}, k.aggregation
+) buckets
+WHERE value IS NOT NULL AND {after}
+ORDER BY {keys}
+LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterAsked:
+    """A meter as the catalog has it: how it adds up, its unit, and what it groups by."""
+
+    name: str
+    aggregation: str
+    unit: str
+    group_by: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageAsked:
+    """A question about the usage of a meter.
+
+    Parameters
+    ----------
+    meter, grain:
+        Which meter, in buckets of which length; `month`: of the calendar; `total`: one bucket.
+    customers:
+        Whose; empty: of all customers of the tenant together.
+    start, end:
+        Half-open range of the starts of buckets, as text; empty for no bound.
+    zone:
+        Whose days and months; empty: local days of each customer, as rollups have them, and months of UTC.
+    group_by:
+        Dimensions of the meter, or CUSTOMER.
+    where:
+        Values by dimension, one of which it must have.
+    cursor:
+        Where the page before ended; empty for the first.
+    limit:
+        Most buckets of a page.
+    """
+
+    meter: str
+    grain: Grain
+    customers: tuple[str, ...] = ()
+    start: str = ""
+    end: str = ""
+    zone: str = ""
+    group_by: tuple[str, ...] = ()
+    where: Mapping[str, tuple[str, ...]] | None = None
+    cursor: str = ""
+    limit: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement, its values, and the names of its columns after `start`, up to `value`."""
+
+    text: sql.Composed
+    values: Mapping[str, Any]
+    groups: Sequence[str]
+
+
+def filters_of(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Values by dimension from `dimension:value`, given again for a choice; raises Problem."""
+    where: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon or not name:
+            raise invalid("filter", f"{text!r} is not DIMENSION:VALUE.")
+        where[name] = (*where.get(name, ()), value)
+    return where
+
+
+def statement_of(asked: UsageAsked, tenant: str, meter: MeterAsked) -> Statement:
+    """The statement that answers a question; raises Problem where it cannot be answered exactly."""
+    _check(asked, meter)
+    relation, column, bucket, bounds = _source(asked)
+    after = place_of(asked.cursor, 1 + len(asked.group_by))
+    expressions = [_group(name) for name in asked.group_by]
+    labels = [sql.Identifier(f"g{place}") for place in range(len(expressions))]
+    keys = sql.SQL(", ").join([sql.SQL("start"), *labels])
+    groups = [sql.SQL("{} AS {},").format(one, label) for one, label in zip(expressions, labels, strict=True)]
+    values = {
+        "tenant": tenant, "meter": asked.meter, "customers": list(asked.customers) or None, "from": bounds[0],
+        "to": bounds[1], "limit": asked.limit + 1, **{f"a{place}": value for place, value in enumerate(after)},
+        **{f"f{place}": list(one) for place, one in enumerate((asked.where or {}).values())},
+    }  # fmt: skip
+    text = sql.SQL(_BUCKETS).format(
+        bucket=bucket, groups=sql.SQL(" ").join(groups), relation=sql.Identifier(relation),
+        column=sql.Identifier(column), filters=_filters(asked), keys=keys, after=_after(keys, len(after)),
+    )  # fmt: skip
+    return Statement(text, {**values, "zone": asked.zone or "Etc/UTC"}, asked.group_by)
+
+
+def cursor_of(row: Sequence[Any]) -> str:
+    """Where a page ends whose last row begins with these columns."""
+    place = [one.isoformat() if isinstance(one, date) else one for one in row]
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def invalid(name: str, detail: str) -> Problem:
+    """The answer to a parameter that is not valid."""
+    return Problem(422, "invalid_parameter", f"{name}: {detail}", more={"parameter": name})
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone; raises Problem where there is none of this name."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise invalid("zone", f"{name!r} is not known; write for example Europe/Berlin.") from None
+
+
+def has_whole_hours(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
+    """Whether days of a zone begin on a full hour of UTC, in each half-year from one instant to another."""
+    at, step = start, timedelta(days=90)
+    while True:
+        offset = at.astimezone(zone).utcoffset() or timedelta()
+        if offset.total_seconds() % _HOUR_S:
+            return False
+        if at >= end:
+            return True
+        at = min(at + step, end)
+
+
+def _check(asked: UsageAsked, meter: MeterAsked) -> None:
+    known = {CUSTOMER, *meter.group_by}
+    unknown = sorted({*asked.group_by, *(asked.where or {})} - known)
+    if unknown:
+        detail = f"meter {meter.name} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        raise invalid("group_by" if set(unknown) & set(asked.group_by) else "filter", detail)
+    coarse = _COARSE.get(meter.aggregation)
+    local = "" if asked.grain != "day" or not asked.zone else "in a zone of your own"
+    if coarse is not None and (asked.grain not in coarse or local):
+        detail = f"{asked.grain} {local} is not kept of {meter.aggregation} meters; read `period` without `group_by`."
+        raise invalid("grain", detail)
+
+
+def _source(asked: UsageAsked) -> tuple[str, str, sql.Composable, tuple[Any, Any]]:
+    """Relation, column of time, expression of the bucket, and bounds."""
+    if asked.grain == "day" and not asked.zone:
+        return *_RELATIONS["day"], sql.SQL("u.day"), _days(asked)
+    start, end = instants_of(asked)
+    if asked.grain in {"minute", "hour", "period"}:
+        relation, column = _RELATIONS[asked.grain]
+        return relation, column, sql.SQL("u.{}").format(sql.Identifier(column)), (start, end)
+    relation, column = _RELATIONS["hour" if _hours_do(asked, start, end) else "minute"]
+    if asked.grain == "total":
+        return relation, column, sql.SQL("%(from)s::timestamptz"), (start, end)
+    bucket = sql.SQL("date_trunc({}, u.{}, %(zone)s)").format(sql.Literal(asked.grain), sql.Identifier(column))
+    return relation, column, bucket, (start, end)
+
+
+def _hours_do(asked: UsageAsked, start: datetime, end: datetime) -> bool:
+    """Whether hours can be put together to what is asked for; else it takes minutes."""
+    if any(at.minute or at.second or at.microsecond for at in (start, end)):
+        return False
+    return not asked.zone or has_whole_hours(zone_of(asked.zone), start, end)
+
+
+def _days(asked: UsageAsked) -> tuple[date, date]:
+    try:
+        start, end = (date.fromisoformat(text) if text else None for text in (asked.start, asked.end))
+    except ValueError:
+        raise invalid("from", "days of customers are dates, 2026-03-01; with `zone` they are instants.") from None
+    return start or _ALL_TIME[0], end or _ALL_TIME[1]
+
+
+def instants_of(asked: UsageAsked) -> tuple[datetime, datetime]:
+    """First and last bound of the starts of buckets, whole minutes where those are asked for; raises Problem."""
+    start = _instant("from", asked.start, asked.zone) or datetime(1970, 1, 1, tzinfo=UTC)
+    end = _instant("to", asked.end, asked.zone) or datetime(2100, 1, 1, tzinfo=UTC)
+    if end < start:
+        raise invalid("to", "it is before `from`.")
+    if asked.grain in {"minute", "hour", "total"} and any(at.second or at.microsecond for at in (start, end)):
+        raise invalid("from", "the finest that is kept are minutes; give whole ones.")
+    return start, end
+
+
+def _instant(name: str, text: str, zone: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        return datetime(day.year, day.month, day.day, tzinfo=zone_of(zone) if zone else UTC).astimezone(UTC)
+    try:
+        return given_instant(text)
+    except UsageError as error:
+        raise invalid(name, error.what) from None
+
+
+def _group(name: str) -> sql.Composable:
+    if name == CUSTOMER:
+        return sql.SQL("u.customer_id")
+    return sql.SQL("coalesce(nullif(u.dims, '')::jsonb ->> {}, '')").format(sql.Literal(name))
+
+
+def _filters(asked: UsageAsked) -> sql.Composable:
+    parts = [
+        sql.SQL("AND {} = ANY ({})").format(_group(name), sql.Placeholder(f"f{place}"))
+        for place, name in enumerate(asked.where or {})
+    ]
+    return sql.SQL(" ").join(parts)
+
+
+def place_of(cursor: str, size: int) -> list[str]:
+    """Where the page before ended, in so many texts, of which some is a time; [] for none; raises Problem."""
+    if not cursor:
+        return []
+    try:
+        place = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+    except (ValueError, RecursionError):
+        raise invalid("cursor", "it is not one of a page before.") from None
+    if not isinstance(place, list) or len(place) != size or not all(isinstance(one, str) for one in place):
+        raise invalid("cursor", "it is not one of a page before, of the same question.")
+    if not _is_time(place[0]) or any("\0" in one for one in place):
+        raise invalid("cursor", "it is not one of a page before.")
+    return place
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _after(keys: sql.Composable, size: int) -> sql.Composable:
+    if not size:
+        return sql.SQL("true")
+    places = [sql.Placeholder(f"a{place}") for place in range(size)]
+    return sql.SQL("({}) > ({})").format(keys, sql.SQL(", ").join(places))
