@@ -32,6 +32,8 @@ CREATE TABLE {schema}.minute (
     PRIMARY KEY (customer, meter, bucket)
 );
 CREATE TABLE {schema}.period (LIKE {schema}.minute INCLUDING ALL);
+GRANT USAGE ON SCHEMA {schema} TO tidemark_writer;
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA {schema} TO tidemark_writer;
 SELECT create_hypertable('{schema}.minute', by_range('bucket', INTERVAL '14 days'), create_default_indexes => false);
 """
 

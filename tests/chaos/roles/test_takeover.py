@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_standby_takes_over_every_role_of_a_killed_instance(here: World) -> No
             wait_until(taken_over, WITHIN_S, f"{waiting} to be taken over")
             here.wait_done(case, WITHIN_S)
             here.assert_exact()
+
+
+def test_a_process_for_each_role_does_what_one_for_all_does(here: World) -> None:
+    with ExitStack() as processes:
+        alone = {role: processes.enter_context(here.serving(role)) for role in ROLES}
+        for role, serve in alone.items():
+            wait_until(lambda serve=serve, role=role: states(serve) == {role: "running"}, WITHIN_S, f"{role} alone")  # type: ignore[misc]
+        case = here.case()
+        here.send(case)
+        here.wait_done(case, WITHIN_S)
+        here.assert_exact()
+        note("alone", "a process a role", "all", "ok")
 
 
 @pytest.mark.parametrize("service", ["postgres", "redis", "kafka"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +15,8 @@ from jobs.flink.rest import wait_until
 from tests.unit.sdk.recorder_parts import Answers
 from tests.unit.sdk.test_web import events
 from tidemark_client import Client
-from tidemark_client.events.errors import ClosedError, QueueFullError, SpoolError
+from tidemark_client.events.errors import ClosedError, NotDurableError, QueueFullError, SpoolError
+from tidemark_client.events.kafka import KafkaTransport
 from tidemark_client.events.outcome import Delivered, Later, Rejection
 
 
@@ -64,6 +67,30 @@ def test_a_url_needs_a_scheme_and_a_key(tmp_path: Path) -> None:
     for url, key in (("http://127.0.0.1:1", None), ("127.0.0.1:1", "k")):
         with pytest.raises(ValueError, match=r"(api_key|url) is"):
             Client(url, tenant="acme", spool=tmp_path, api_key=key)
+
+
+def test_a_transport_is_of_the_tenant_of_its_client(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'globex', the client of 'acme'"):
+        Client(KafkaTransport("127.0.0.1:1", "globex"), tenant="acme", spool=tmp_path)
+
+
+def test_a_child_whose_spool_fails_keeps_its_events_and_tries_again(tmp_path: Path) -> None:
+    made = client(tmp_path)
+    assert made.close()
+    # What a fork leaves: no engine, an empty queue.
+    made._begin()
+    made._closed, made._size = False, 100
+    folder, away = made._plan.folder, tmp_path / "away"
+    folder.rename(away)
+    folder.touch()
+    made.record("call", customer="c")
+    with pytest.raises(NotDurableError, match="cannot be made"):
+        made.record("call", customer="c", durable=True)
+    folder.unlink()
+    away.rename(folder)
+    made.record("call", customer="c", durable=True)
+    assert len(events(made)) == 3
+    made.close(0.1)
 
 
 def test_a_spool_that_cannot_be_used_is_no_client(tmp_path: Path) -> None:
@@ -117,3 +144,18 @@ def test_what_became_of_events_is_counted(tmp_path: Path) -> None:
         assert (stats.accepted, stats.rejected, stats.kept_rejected, stats.spooled) == (1, 1, 1, 1)
         assert stats.error == "gone"
         made.close(0.1)
+
+
+IMPORTS = """
+import sys
+from tidemark_client.events.http import HttpTransport
+from tidemark_client.events.spool import Pending
+transport = HttpTransport("http://127.0.0.1:1", "key")
+before = set(sys.modules)
+print(type(transport.send([Pending(1, "e-1", "c", b"{}")])).__name__, sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_first_request_imports_nothing_since_the_process_may_fork_meanwhile() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "Later []\n", done.stderr

@@ -20,7 +20,7 @@ import tidemark_client
 from tests.unit.sdk.recorder_parts import AT_NS, recorded
 from tidemark_client.events import ids
 from tidemark_client.events.checks import amount, check_id, frozen, instant_ns, positive
-from tidemark_client.events.event import MAX_EVENT_BYTES, Recorded, encoded, rfc3339
+from tidemark_client.events.event import MAX_EVENT_BYTES, SDK, Recorded, encoded, rfc3339
 from udfs.events.fields import checked_id, event_time_ms, quantity_of
 from udfs.events.parse import MAX_EVENT_BYTES as READ_BYTES
 from udfs.events.parse import parse
@@ -171,3 +171,12 @@ def test_an_instant_of_the_caller_has_a_zone() -> None:
 def test_a_setting_is_above_zero(value: float) -> None:
     with pytest.raises(ValueError, match=re.escape("linger_s is")):
         positive("linger_s", value)
+
+
+@pytest.mark.parametrize("value", ['"other/2.0"', "5", "null", '{"name":"x"}', "[1]"])
+def test_the_job_reads_an_event_whatever_its_sdk_says_and_says_it_once(value: str) -> None:
+    body = encoded(recorded(), "acme", "checkout").body.replace(f'"{SDK}"'.encode(), value.encode())
+    assert parse(body).source == "checkout"
+    with pytest.raises(Rejected) as refused:
+        parse(body.replace(b'"sdk":', b'"sdk":1,"sdk":'))
+    assert refused.value.reason == "duplicate_key"

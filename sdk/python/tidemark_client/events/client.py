@@ -24,7 +24,7 @@ from tidemark_client.events.checks import (
     positive,
 )
 from tidemark_client.events.engine import Engine, Plan
-from tidemark_client.events.errors import ClosedError, NotDurableError
+from tidemark_client.events.errors import ClosedError, NotDurableError, SpoolError
 from tidemark_client.events.event import Recorded
 from tidemark_client.events.http import ApiKey, HttpTransport
 from tidemark_client.events.ids import Ids
@@ -102,7 +102,8 @@ class Client:
     most_rejected:
         How many rejected events are kept to be looked at.
     on_rejected:
-        Called with rejected events, on a thread of the SDK; what it raises is logged.
+        Called with rejected events, on a thread of the SDK, which sends nothing until it returns: it must not wait for
+        the client. What it raises is logged.
     exit_timeout_s:
         How long the end of the process may wait for the server; what is left stays on disk.
 
@@ -137,7 +138,7 @@ class Client:
             check_id("source", source)
         if not 1 <= batch_events <= MOST_EVENTS:
             raise ValueError(f"batch_events is {batch_events!r}: give 1 to {MOST_EVENTS}.")
-        self._transport = _transport(to, api_key)
+        self._transport = _transport(to, api_key, tenant)
         self._on_rejected = on_rejected
         self._exit_timeout_s = positive("exit_timeout_s", exit_timeout_s)
         self._queue_events = self._size = int(positive("queue_events", queue_events))
@@ -343,9 +344,14 @@ class Client:
         return self._engine or self._start()
 
     def _notify(self) -> None:
-        self._wake.set()
         if self._engine is None:
-            self._start()
+            try:
+                self._start()
+            except SpoolError as error:
+                # After a fork. The event is in memory, and the next one tries again.
+                log.error("Events stay in memory: %s", error)  # noqa: TRY400  it says all
+                return
+        self._wake.set()
 
     def _make_room(self) -> None:
         if self._closed:
@@ -353,11 +359,15 @@ class Client:
         self._queue.make_room()
 
     def _until_durable(self, timeout_s: float | None = None) -> None:
-        self._running()
         wait_s = self._block_s if timeout_s is None else timeout_s
-        if not self._queue.mark().spooled.wait(wait_s):
-            error = self.stats().error or "the disk is slow, or the spool is full"
-            raise NotDurableError(f"the event is in memory, and not on disk after {wait_s} s: {error}")
+        try:
+            self._running()
+            if self._queue.mark().spooled.wait(wait_s):
+                return
+            error = self.stats().error or "the disk is slow, or the spool is full."
+        except SpoolError as failure:
+            error = str(failure)
+        raise NotDurableError(f"the event is in memory, and not on disk after {wait_s} s: {error}")
 
     def _learn(self, event_type: str, customer: str) -> None:
         check_id("event_type", event_type)
@@ -375,8 +385,10 @@ class Client:
             log.exception("on_rejected failed; the events are kept.")
 
 
-def _transport(to: str | Transport, api_key: ApiKey | None) -> Transport:
+def _transport(to: str | Transport, api_key: ApiKey | None, tenant: str) -> Transport:
     if not isinstance(to, str):
+        if (other := getattr(to, "tenant", tenant)) != tenant:
+            raise ValueError(f"the transport is of tenant {other!r}, the client of {tenant!r}: give both the same.")
         return to
     if not api_key:
         raise ValueError("api_key is missing: give a key with the scope `ingest`.")

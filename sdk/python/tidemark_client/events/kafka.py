@@ -42,7 +42,7 @@ class KafkaTransport:
     def __init__(
         self, bootstrap: str, tenant: str, topic: str = TOPIC, timeout_s: float = TIMEOUT_S, **options: Any
     ) -> None:
-        self._tenant, self._topic, self._timeout_s = tenant, topic, timeout_s
+        self.tenant, self._topic, self._timeout_s = tenant, topic, timeout_s
         self._options = {
             "bootstrap_servers": [server.strip() for server in bootstrap.split(",")],
             "compression_type": "gzip",
@@ -62,7 +62,7 @@ class KafkaTransport:
         try:
             producer = self._connected()
             futures = [
-                producer.send(self._topic, event.body, key=f"{self._tenant}/{event.customer}".encode())
+                producer.send(self._topic, event.body, key=f"{self.tenant}/{event.customer}".encode())
                 for event in batch
             ]
             producer.flush(self._timeout_s)
