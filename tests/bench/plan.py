@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.bench.events import Load
 from tests.bench.pace import Stage
 from tests.bench.report.results import Found
-from tests.bench.runs import again, alone, drain, headers, installation, live, rows, sizes, whole
+from tests.bench.runs import again, alone, drain, headers, installation, live, sizes, versus, whole
 from tests.bench.world import World
 
 
@@ -48,8 +48,8 @@ def _drain_round_robin(world: World) -> dict[str, Found]:
 def _contest(world: World) -> dict[str, Found]:
     backlog = world.backlog(Load(world.sized(200_000, 1_000_000)))
     kill = world.small or not world.quick
-    rows.warm_up(world, world.backlog(Load(world.sized(50_000, 500_000), seed=8)))
-    found = rows.compare(world, backlog, world.rounds(1, 3), kill=kill)
+    versus.warm_up(world, world.backlog(Load(world.sized(50_000, 500_000), seed=8)))
+    found = versus.compare(world, backlog, world.rounds(1, 3), kill=kill)
     if not kill:
         found["contest_kill"] = Found("not run", "in full runs only")
     return found

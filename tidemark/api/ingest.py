@@ -43,7 +43,7 @@ async def post_events(request: Request) -> Response:
 async def taken(request: Request, tenant: str) -> Admitted:
     """The events of a request, of which those that are accepted are acknowledged; raises Problem."""
     context = context_of(request)
-    events = events_of({name.lower(): value for name, value in request.headers.items()}, await _body(request))
+    events = events_of({name.lower(): value for name, value in request.headers.items()}, await read_body(request))
     await context.rates.take(tenant, len(events))
     tolerance_ms = context.settings.events.future_tolerance_s * 1_000
     admitted = admit(events, tenant, time.time_ns() // 1_000_000, tolerance_ms)
@@ -53,7 +53,8 @@ async def taken(request: Request, tenant: str) -> Admitted:
     return admitted
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """The body, decompressed; raises Problem where it is too large or takes too long."""
     inflater = Inflater(request.headers.get("content-encoding", ""))
     try:
         async with asyncio.timeout(BODY_S):

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from tidemark.api import live, reads, shapes
+from tidemark.api import live, openmeter, reads, shapes
 from tidemark.api.ingest import post_events
 from tidemark.api.usage_rows import LISTINGS
 
@@ -35,6 +35,29 @@ def add_routes(app: FastAPI) -> None:
     _get(app, "/v1/explain", reads.get_explanation, "explain", shapes.Explanation)
     _get(app, "/v1/limits/check", live.get_check, "checkLimit", shapes.LimitAnswer)
     _get(app, "/v1/stream", live.get_stream, "streamUsage", None)
+    _add_openmeter(app)
+
+
+def _add_openmeter(app: FastAPI) -> None:
+    app.add_api_route(
+        "/api/v1/events", openmeter.post_events, methods=["POST"], status_code=204, tags=["openmeter"],
+        operation_id="ingestEvents", openapi_extra=shapes.CLOUDEVENTS_BODY, response_model=None,
+        responses={
+            **shapes.problems(400, 422, model=shapes.AllRejected),
+            **shapes.problems(401, 403, 408, 413, 415, 429, 503),
+        },
+    )  # fmt: skip
+    query = "/api/v1/meters/{slug}/query"
+    answers = {200: {"model": shapes.QueryAnswer, "content": _CSV}, **shapes.problems(400, 401, 403, 404, 422, 503)}
+    app.add_api_route(
+        query, openmeter.get_query, methods=["GET"], tags=["openmeter"], operation_id="queryMeter",
+        response_model=None, responses=answers,
+    )  # fmt: skip
+    app.add_api_route(
+        query, openmeter.post_query, methods=["POST"], tags=["openmeter"], operation_id="queryMeterPost",
+        response_model=None, openapi_extra=shapes.QUERY_BODY,
+        responses={**answers, **shapes.problems(408, 413, 415)},
+    )  # fmt: skip
 
 
 def _get(

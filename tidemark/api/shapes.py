@@ -176,6 +176,39 @@ class Explanation(BaseModel):
     sources: list[dict[str, Any]]
 
 
+class Window(BaseModel):
+    """A window of a meter, as OpenMeter has it."""
+
+    value: float
+    windowStart: str  # noqa: N815  OpenMeter's names
+    windowEnd: str  # noqa: N815
+    subject: str | None
+    groupBy: dict[str, str]  # noqa: N815
+
+
+class QueryAnswer(BaseModel):
+    """Windows of a meter, as OpenMeter has them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    data: list[Window]
+
+
+class QueryAsked(BaseModel):
+    """A query of a meter, as OpenMeter has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    clientId: str = ""  # noqa: N815
+    from_: str = Field("", alias="from")
+    to: str = ""
+    windowSize: Literal["MINUTE", "HOUR", "DAY", "MONTH"] | None = None  # noqa: N815
+    windowTimeZone: str = "Etc/UTC"  # noqa: N815
+    subject: list[str] = []
+    filterGroupBy: dict[str, list[str]] = {}  # noqa: N815
+    groupBy: list[str] = []  # noqa: N815
+
+
 def problems(*statuses: int, model: type[BaseModel] = ProblemAnswer) -> dict[int | str, dict[str, Any]]:
     """Refusals of an operation, as FastAPI takes them."""
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
@@ -219,5 +252,18 @@ EVENTS_BODY: dict[str, Any] = {
         },
     }
 }
+QUERY_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {JSON: {"schema": _ref(QueryAsked)}}}}
+CLOUDEVENTS_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            CLOUDEVENT: {"schema": _ref(CloudEventSent)},
+            CLOUDEVENTS: {"schema": _many(_ref(CloudEventSent))},
+            JSON: {"schema": {"anyOf": [_ref(CloudEventSent), _many(_ref(CloudEventSent))]}},
+        },
+    }
+}
 # Models that operations name by reference alone.
-REFERRED: tuple[type[BaseModel], ...] = (ProblemAnswer, AllRejected, EventOutcome, NativeEvent, CloudEventSent)
+REFERRED: tuple[type[BaseModel], ...] = (
+    ProblemAnswer, AllRejected, EventOutcome, NativeEvent, CloudEventSent, QueryAsked,
+)  # fmt: skip

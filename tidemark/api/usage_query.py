@@ -19,7 +19,7 @@ from tidemark.api.problem import Problem
 from tidemark.core.errors import UsageError
 from tidemark.core.times import given_instant
 
-Grain = Literal["minute", "hour", "day", "period", "total"]
+Grain = Literal["minute", "hour", "day", "month", "period", "total"]
 # Name of the group of customers, beside the dimensions of the meter.
 CUSTOMER = "customer_id"
 _RELATIONS: Mapping[str, tuple[str, str]] = {
@@ -83,13 +83,13 @@ class UsageAsked:
     Parameters
     ----------
     meter, grain:
-        Which meter, in buckets of which length; `total`: one bucket.
+        Which meter, in buckets of which length; `month`: of the calendar; `total`: one bucket.
     customers:
         Whose; empty: of all customers of the tenant together.
     start, end:
         Half-open range of the starts of buckets, as text; empty for no bound.
     zone:
-        Whose days; empty: local days of each customer, as rollups have them.
+        Whose days and months; empty: local days of each customer, as rollups have them, and months of UTC.
     group_by:
         Dimensions of the meter, or CUSTOMER.
     where:
@@ -150,7 +150,7 @@ def statement_of(asked: UsageAsked, tenant: str, meter: MeterAsked) -> Statement
         bucket=bucket, groups=sql.SQL(" ").join(groups), relation=sql.Identifier(relation),
         column=sql.Identifier(column), filters=_filters(asked), keys=keys, after=_after(keys, len(after)),
     )  # fmt: skip
-    return Statement(text, {**values, "zone": asked.zone}, asked.group_by)
+    return Statement(text, {**values, "zone": asked.zone or "Etc/UTC"}, asked.group_by)
 
 
 def cursor_of(row: Sequence[Any]) -> str:
@@ -201,14 +201,14 @@ def _source(asked: UsageAsked) -> tuple[str, str, sql.Composable, tuple[Any, Any
     """Relation, column of time, expression of the bucket, and bounds."""
     if asked.grain == "day" and not asked.zone:
         return *_RELATIONS["day"], sql.SQL("u.day"), _days(asked)
-    start, end = _instants(asked)
+    start, end = instants_of(asked)
     if asked.grain in {"minute", "hour", "period"}:
         relation, column = _RELATIONS[asked.grain]
         return relation, column, sql.SQL("u.{}").format(sql.Identifier(column)), (start, end)
     relation, column = _RELATIONS["hour" if _hours_do(asked, start, end) else "minute"]
     if asked.grain == "total":
         return relation, column, sql.SQL("%(from)s::timestamptz"), (start, end)
-    bucket = sql.SQL("date_trunc('day', u.{}, %(zone)s)").format(sql.Identifier(column))
+    bucket = sql.SQL("date_trunc({}, u.{}, %(zone)s)").format(sql.Literal(asked.grain), sql.Identifier(column))
     return relation, column, bucket, (start, end)
 
 
@@ -227,7 +227,8 @@ def _days(asked: UsageAsked) -> tuple[date, date]:
     return start or _ALL_TIME[0], end or _ALL_TIME[1]
 
 
-def _instants(asked: UsageAsked) -> tuple[datetime, datetime]:
+def instants_of(asked: UsageAsked) -> tuple[datetime, datetime]:
+    """First and last bound of the starts of buckets, whole minutes where those are asked for; raises Problem."""
     start = _instant("from", asked.start, asked.zone) or datetime(1970, 1, 1, tzinfo=UTC)
     end = _instant("to", asked.end, asked.zone) or datetime(2100, 1, 1, tzinfo=UTC)
     if end < start:

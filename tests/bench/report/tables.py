@@ -27,6 +27,9 @@ def table(found: Found) -> Iterator[str]:
     if found.status != "ok":
         yield f"**{found.status}**" + (f": {found.detail}" if found.detail else "")
         return
+    if not found.figures:
+        yield found.detail or "No figures."
+        return
     columns = list(dict.fromkeys(quantity for _, quantity in found.figures))
     yield "| | " + " | ".join(QUANTITIES[quantity].heading for quantity in columns) + " |"
     yield "|---|" + "---|" * len(columns)
