@@ -9,6 +9,7 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
+from jobs.flink.rest import wait_until
 from tidemark.core.kafka import Sender, clients, was_written
 
 
@@ -47,3 +48,4 @@ def test_a_sender_that_is_abandoned_raises_nothing_of_what_is_queued(stack: Any,
     sender = Sender(stack.settings.kafka)
     sender.send(topic, b"queued for some milliseconds")
     sender.abandon()
+    wait_until(lambda: not sender._producer._sender.is_alive(), 30, "the thread of the producer to end")

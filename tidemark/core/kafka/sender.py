@@ -101,7 +101,9 @@ class Sender:
             self._close(_CLOSE_S)
 
     def _close(self, timeout_s: float) -> None:
-        # Whatever is still queued was either flushed, or is given up with an error that says more.
+        # What is queued was flushed, or is given up with an error that says more. The client's own flush raises then,
+        # and leaves its thread at work for ever.
+        self._producer.flush = _flush_nothing
         with suppress(KafkaError):
             self._producer.close(timeout=timeout_s)
 
@@ -114,3 +116,7 @@ class Sender:
                 f"Kafka did not take a record: {self._failure!r}.",
                 "check the topic and the brokers with `tidemark status`, then send again.",
             )
+
+
+def _flush_nothing(timeout: float | None = None) -> None:
+    """In the place of the flush of a producer that is given up."""
