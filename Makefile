@@ -11,7 +11,7 @@ DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
 WORKERS ?= 3
 
-.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench lint types docs-check reference diagrams ci
+.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs-check reference diagrams ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,15 +69,11 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
 
-bench: setup provision ## Benchmarks: decode, drain, latency, limits, reader, anomalies, replay (about an hour)
-	$(BIN)/python -m tests.bench.decode
-	$(BIN)/python -m tests.bench.drain
-	$(BIN)/python -m tests.bench.latency
-	$(BIN)/python -m tests.bench.limits
-	$(BIN)/python -m tests.bench.headers
-	$(BIN)/python -m tests.bench.reader
-	$(BIN)/python -m tests.bench.anomalies
-	$(BIN)/python -m tests.bench.replay
+bench: setup provision ## All benchmarks with long sizes and killed contestants, some hours; writes results and their pages
+	code=0; $(BIN)/python -m tests.bench || code=$$?; $(MAKE) reference; exit $$code
+
+bench-quick: setup provision ## Most benchmarks in ten minutes (tools are made first); writes results and their pages
+	code=0; $(BIN)/python -m tests.bench --quick || code=$$?; $(MAKE) reference; exit $$code
 
 lint: setup ## Style, and which folder may import which; writes nothing
 	$(BIN)/ruff check .
@@ -90,10 +86,12 @@ types: setup ## Types
 docs-check: setup ## Reference pages and the figures of README are what the code and the measurements say
 	$(BIN)/python -m tidemark.cli.reference --check
 	$(BIN)/python -m tidemark.cli.figures --check
+	$(BIN)/python -m tests.bench.report.pages --check
 
-reference: setup ## Write docs/reference.md, the figures of README and the OpenAPI document
+reference: setup ## Write docs/reference.md, figures of README, tables of the benchmarks and the OpenAPI document
 	$(BIN)/python -m tidemark.cli.reference
 	$(BIN)/python -m tidemark.cli.figures
+	$(BIN)/python -m tests.bench.report.pages
 	$(BIN)/python -m tidemark.api.openapi
 
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)

@@ -12,4 +12,6 @@ TIMESCALEDB = "2.19.3"
 DEBIAN_OF_POSTGRES = "trixie"
 REDIS_MAJOR = 7
 JAVA_MAJOR = 17
+# Of the fault drills alone.
+TOXIPROXY = "2.5.0"
 PYTHON = "3.11"

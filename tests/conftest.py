@@ -36,7 +36,7 @@ FLINK_RUN = submit.flink_run
 # Environment of all processes of a test run.
 RUN_ENV, WORKER_ENV = "TIDEMARK_TEST_RUN", "PYTEST_XDIST_WORKER"
 # What decides whether a change lands tries the same examples each time; `make fuzz` looks for new ones.
-hypothesis_settings.register_profile("gate", derandomize=True)
+hypothesis_settings.register_profile("gate", derandomize=True, max_examples=40, deadline=None)
 hypothesis_settings.register_profile("fuzz", derandomize=False, max_examples=1_000, deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 

@@ -31,8 +31,8 @@ from udfs.alerts.event import Alert, parse
 
 COUNTED_WITHIN_S = 180.0
 HASTY = {
-    "meter.tick_ms": 100, "meter.checkpoint_interval_ms": 500, "rollup.checkpoint_interval_ms": 1_000,
-    "rollup.minibatch_ms": 200, "catalog.refresh_s": 1, "live.refresh_s": 1,
+    "meter.tick_ms": 100, "meter.backlog_tick_ms": 300, "meter.checkpoint_interval_ms": 500,
+    "rollup.checkpoint_interval_ms": 1_000, "rollup.minibatch_ms": 200, "catalog.refresh_s": 1, "live.refresh_s": 1,
 }  # fmt: skip
 
 

@@ -38,8 +38,12 @@ class WarmClient:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
-    def flink_run(self, settings: Settings, script: Path, arguments: Sequence[str], restore: str = "") -> str:
+    def flink_run(
+        self, settings: Settings, script: Path, arguments: Sequence[str], restore: str = "", named_as: str = ""
+    ) -> str:
         """Run the program of a job as `flink run` does; Flink's id of the job.
+
+        `named_as` says which job's name it has, where its file does not.
 
         Raises
         ------
@@ -54,7 +58,7 @@ class WarmClient:
             error = self._ask(request)
         if error:
             raise TidemarkError(f"`flink run` of {script.name} failed:\n{error}", f"see {self._log}.")
-        name = next(name for name in ALL_JOBS if name in {script.stem, script.parent.name})
+        name = named_as or next(name for name in ALL_JOBS if name in {script.stem, script.parent.name})
         rest, job_name = FlinkRest(settings.flink.rest_url), settings.names.job(name)
         wait_until(lambda: rest.active(job_name) is not None, 10, f"{job_name} to be listed")
         job = rest.active(job_name)

@@ -15,6 +15,7 @@ from pyflink.table.udf import ScalarFunction, udf
 
 from udfs.catalog.cache import Catalog
 from udfs.catalog.store import PostgresCatalogSource
+from udfs.decode.backlog import Backlog
 from udfs.decode.decoder import DecodePolicy, Decoder
 from udfs.decode.pace import Pace
 from udfs.events.reasons import Reason
@@ -34,7 +35,10 @@ LIMIT_LOOKUP_TIMEOUT_MS = 500
 DECODED = DataTypes.ROW(
     [
         DataTypes.FIELD("dedupe_key", DataTypes.BYTES()),
-        DataTypes.FIELD("measurements", DataTypes.STRING()),
+        DataTypes.FIELD("series", DataTypes.STRING()),
+        DataTypes.FIELD("amount", DataTypes.STRING()),
+        DataTypes.FIELD("packed", DataTypes.STRING()),
+        DataTypes.FIELD("backlog", DataTypes.BOOLEAN()),
         DataTypes.FIELD("reject", DataTypes.STRING()),
     ]
 )
@@ -63,8 +67,24 @@ class CatalogOptions:
     schema: str = "catalog"
 
 
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """How a worker treats batches.
+
+    Parameters
+    ----------
+    events_per_s:
+        Most events a second of one worker; 0: no bound.
+    backlog_after_ms:
+        See `udfs.decode.backlog.Backlog`.
+    """
+
+    events_per_s: float = 0
+    backlog_after_ms: int | None = None
+
+
 class DecodeEvents(ScalarFunction):  # type: ignore[misc]
-    """Kafka records to dedupe key and measurements, or to DLQ records; one call per Arrow batch.
+    """Kafka records to dedupe key and measurements, or to dead letters; one call per Arrow batch.
 
     Parameters
     ----------
@@ -72,14 +92,14 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         What decides beside the catalog: lateness, source topics, default tenant.
     catalog:
         Where the catalog is, and how it is kept.
-    events_per_s:
-        Most events a second of one worker; 0: no bound.
+    batches:
+        Their pace, and which of them are a backlog.
     """
 
-    def __init__(self, policy: DecodePolicy, catalog: CatalogOptions, events_per_s: float = 0) -> None:
+    def __init__(self, policy: DecodePolicy, catalog: CatalogOptions, batches: BatchOptions = BatchOptions()) -> None:
         self._policy = policy
         self._options = catalog
-        self._events_per_s = events_per_s
+        self._batches = batches
 
     def open(self, function_context: FunctionContext) -> None:
         """Load the catalog; waits, and logs that, while the database is down."""
@@ -87,7 +107,8 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         source = PostgresCatalogSource(options.postgres_url, options.schema)
         catalog = Catalog(source, options.refresh_s, options.cache_size, max_age_s=options.max_age_s)
         self._decoder = Decoder(catalog, self._policy)
-        self._pace = Pace(self._events_per_s)
+        self._pace = Pace(self._batches.events_per_s)
+        self._backlog = Backlog(self._batches.backlog_after_ms)
         metrics = function_context.get_metric_group().add_group("tidemark")
         self._accepted = metrics.counter("accepted")
         self._rejected = metrics.counter("rejected")
@@ -108,7 +129,8 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         self._accepted.inc(len(batch.keys) - rejected)
         for reason, count in self._decoder.reasons.items():
             self._dead_letters[reason].inc(count)
-        return decoded_frame(batch.keys, batch.measurements, batch.rejects)
+        backlog = [self._backlog.holds(len(payload), max(arrivals_ms))] * len(payload) if arrivals_ms else []
+        return decoded_frame(batch.keys, batch.series, batch.amounts, batch.packed, backlog, batch.rejects)
 
 
 # The names of DECODED, once: to make them anew costs as much as all the rest of a small frame.

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,15 +58,15 @@ def provision(progress: Progress) -> Provisioned:
     with locked(cache_dir() / ".lock", wait=True, what="the cache"):
         _remove_half_made(cache_dir())
         install_packages(progress)
-        _once(parts.flink_jars, progress, "fetching Flink's connector jars by Maven", _jars("flink"))
-        _once(parts.kafka_jars, progress, "fetching Kafka's jars by Maven", _jars("kafka"))
-        _once(parts.rootfs, progress, "building the Debian tree with TimescaleDB", _make_rootfs)
+        once(parts.flink_jars, progress, "fetching Flink's connector jars by Maven", _jars("flink"))
+        once(parts.kafka_jars, progress, "fetching Kafka's jars by Maven", _jars("kafka"))
+        once(parts.rootfs, progress, "building the Debian tree with TimescaleDB", _make_rootfs)
     return parts
 
 
-def install_packages(progress: Progress) -> None:
+def install_packages(progress: Progress, packages: Mapping[str, str] = PACKAGES) -> None:
     """Install the Debian packages whose programs are missing, and leave no service of theirs running."""
-    missing = sorted({package for program, package in PACKAGES.items() if shutil.which(program) is None})
+    missing = sorted({package for program, package in packages.items() if shutil.which(program) is None})
     if not missing:
         return
     if os.geteuid() != 0:
@@ -75,8 +75,8 @@ def install_packages(progress: Progress) -> None:
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with progress.step(f"installing Debian packages: {' '.join(missing)}"):
-        _again(lambda: _run(["apt-get", "update", "-q"], environment))
-        _again(lambda: _run(["apt-get", "install", "-qy", "--no-install-recommends", *missing], environment))
+        _again(lambda: run_program(["apt-get", "update", "-q"], environment))
+        _again(lambda: run_program(["apt-get", "install", "-qy", "--no-install-recommends", *missing], environment))
         if "redis-server" in missing:
             _stop_system_redis()
 
@@ -88,7 +88,7 @@ def _stop_system_redis() -> None:
     subprocess.run(command, check=False, capture_output=True)
 
 
-def _once(target: Path, progress: Progress, text: str, make: Callable[[Path], None]) -> None:
+def once(target: Path, progress: Progress, text: str, make: Callable[[Path], None]) -> None:
     """Make a directory under a temporary name and rename it when complete, so that it is never used incomplete."""
     if target.is_dir():
         return
@@ -139,7 +139,7 @@ def _jars(profile: str) -> Callable[[Path], None]:
     def fetch(target: Path) -> None:
         # -C: a checksum that is missing or differs fails the build.
         command = ["mvn", "-q", "-B", "-C", "-f", str(POM), "-P", profile, "dependency:copy-dependencies"]
-        _run([*command, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])
+        run_program([*command, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])
 
     return fetch
 
@@ -148,7 +148,7 @@ def _make_rootfs(target: Path) -> None:
     if os.geteuid() != 0:
         raise TidemarkError("building the Debian tree needs root.", "run `tidemark up` as root.")
     # No mirror is named: mmdebstrap's own default, or apt's configuration of this machine, decides.
-    _run(
+    run_program(
         ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_ROOTFS_PACKAGES}", DEBIAN_OF_POSTGRES, str(target)]
     )
     (target / "srv/tidemark").mkdir()
@@ -166,7 +166,8 @@ def _again(fetch: Callable[[], None]) -> None:
             return
 
 
-def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+def run_program(command: list[str], environment: dict[str, str] | None = None) -> None:
+    """Run a program to its end; raises UnavailableError with the end of its output where it fails."""
     done = subprocess.run(command, env=environment, check=False, text=True, capture_output=True)
     if done.returncode == 0:
         return

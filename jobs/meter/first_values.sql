@@ -1,9 +1,9 @@
 -- Values of unique meters, each once a customer and period over all dimensions: what a live counter of them adds up.
 -- On processing time it is insert-only, in a bounded run too.
-SELECT tenant_id, customer_id, meter, period_start_ms, period_end_ms, dims, minute_ms, tick_time
+SELECT tenant_id, customer_id, meter, period_start_ms, period_end_ms, dims, minute_ms, backlog, tick_time
 FROM (
     SELECT
-        tenant_id, customer_id, meter, period_start_ms, period_end_ms, dims, minute_ms, tick_time,
+        tenant_id, customer_id, meter, period_start_ms, period_end_ms, dims, minute_ms, backlog, tick_time,
         ROW_NUMBER() OVER (
             PARTITION BY tenant_id, customer_id, meter, period_start_ms, part ORDER BY seen_at ASC
         ) AS occurrence

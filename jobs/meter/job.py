@@ -13,22 +13,24 @@ from jobs.flink.plans import compile_plan, with_ttls
 from jobs.flink.statements import interval, statement
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
-from udfs.flink import CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
+from udfs.flink import BatchOptions, CatalogOptions, DecodeEvents, PublishLive, decode_events, publish_live
 from udfs.live.publisher import LiveSettings
 from udfs.values import MAX_RFC3339_MS, MIN_RFC3339_MS
 from udfs.wire import CANDIDATE, HEADS, LIVE_CHANGE, MEASUREMENT, PARTIAL_REJECTS, SERIES, rows
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (
-    "decoded", "first_seen", "dead_letters", "measurements", "ticks", "deltas", "first_values", "live_changes",
-    "period_totals", "alert_candidates", "alert_statuses", "alert_news",
+    "decoded", "first_seen", "dead_letters", "single_measurements", "packed_measurements", "measurements", "live_ticks",
+    "backlog_ticks", "ticks", "deltas", "first_values", "counted", "backlog_changes", "live_changes", "period_totals",
+    "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
+# Views that are one statement, `lane_ticks`: which events they add up, and over which tick.
+LANES = {"live_ticks": ("NOT backlog", "tick"), "backlog_ticks": ("backlog", "backlog_tick")}
 
 # What the views say of packed columns, from their layouts.
 LAYOUTS = {
-    "measurement_rows": MEASUREMENT.rows("measurements"),
-    "measurement_columns": MEASUREMENT.columns("measurement"),
-    "measurement_samples": MEASUREMENT.column("samples", "measurement"),
+    "measurement_rows": MEASUREMENT.rows("packed"),
+    **{f"measurement_{name}": MEASUREMENT.column(name, "measurement") for name in MEASUREMENT.names},
     "series_columns": SERIES.columns("series"),
     "partial_heads": rows(PARTIAL_REJECTS.column("heads", "partial_rejects"), HEADS),
     "partial_common": PARTIAL_REJECTS.column("common", "partial_rejects"),
@@ -42,8 +44,9 @@ def configure(env: TableEnvironment, settings: Settings) -> None:
     """Options of the job, beside those of the cluster."""
     own = {
         "python.fn-execution.bundle.time": settings.meter.bundle_ms,
-        "python.fn-execution.bundle.size": 10_000,
-        "python.fn-execution.arrow.batch.size": 5_000,
+        # Several batches a bundle: the source goes on while Python works, and waits for it less often.
+        "python.fn-execution.bundle.size": settings.meter.bundle_size,
+        "python.fn-execution.arrow.batch.size": settings.meter.batch_size,
     }
     parallelism, checkpoint_ms = settings.meter.parallelism, settings.meter.checkpoint_interval_ms
     options.configure(env, settings, "meter", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
@@ -72,8 +75,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         settings.catalog.customer_cache_size,
         settings.catalog.schema_name,
     )
-    events_per_s = settings.replay.events_per_s / settings.meter.parallelism
-    decoder = DecodeEvents(policy_of(settings), catalog, events_per_s)
+    decoder = DecodeEvents(policy_of(settings), catalog, batches(settings, bounds))
     env.create_temporary_function("decode_events", decode_events(decoder))
     env.create_temporary_function("publish_live", publish_live(PublishLive(live, catalog)))
     values: dict[str, Any] = {
@@ -84,9 +86,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         "group": names.group("meter"),
         "range": bounds.options(),
         "bounded_disorder": interval(settings.meter.bounded_disorder_s),
-        # A processing-time window is not fired at the end of its input: a bounded run ticks on arrival time.
-        "tick_on": "arrival" if bounds.bounded else "proc_time",
-        "tick": interval(settings.meter.bounded_tick_s if bounds.bounded else settings.meter.tick_ms / 1_000),
+        **ticks(settings, bounds),
         "reevaluations_topic": names.reevaluations,
         "reevaluation_rows": "" if bounds.bounded else reevaluation_rows(settings),
         **LAYOUTS,
@@ -97,7 +97,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     for view in VIEWS:
         # A view made of a Table is one object to the planner, so what two sinks share is planned once; a view made by
         # CREATE VIEW is expanded anew for each sink.
-        env.create_temporary_view(view, env.sql_query(statement("meter", view, **values)))
+        env.create_temporary_view(view, env.sql_query(view_statement(view, **values)))
     for sink, topic in (("dlq", names.dlq), ("deltas", names.deltas), ("alerts", names.alerts)):
         env.execute_sql(
             statement(
@@ -107,6 +107,32 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 exactly_once=options.exactly_once(settings, names.transactions(sink)),
             ),
         )
+
+
+def batches(settings: Settings, bounds: Bounds) -> BatchOptions:
+    """How workers treat batches. A bounded run ticks on arrival time, so none of its events is a backlog's."""
+    return BatchOptions(
+        events_per_s=settings.replay.events_per_s / settings.meter.parallelism,
+        backlog_after_ms=None if bounds.bounded else settings.meter.backlog_after_ms,
+    )
+
+
+def ticks(settings: Settings, bounds: Bounds) -> dict[str, str]:
+    """What the windows tick on, and how often."""
+    if bounds.bounded:
+        # A processing-time window is not fired at the end of its input.
+        tick = interval(settings.meter.bounded_tick_s)
+        return {"tick_on": "arrival", "tick": tick, "backlog_tick": tick}
+    live_s, backlog_s = settings.meter.tick_ms / 1_000, settings.meter.backlog_tick_ms / 1_000
+    return {"tick_on": "proc_time", "tick": interval(live_s), "backlog_tick": interval(backlog_s)}
+
+
+def view_statement(view: str, **values: Any) -> str:
+    """The statement of a view; that of a lane is the one of all lanes."""
+    if view not in LANES:
+        return statement("meter", view, **values)
+    where, tick = LANES[view]
+    return statement("meter", "lane_ticks", **{**values, "lane": where, "tick": values[tick]})
 
 
 def reevaluation_rows(settings: Settings) -> str:

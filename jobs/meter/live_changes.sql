@@ -1,15 +1,13 @@
--- What changes live counters: additive parts as they are, a value of a unique meter when it is new, and reevaluations,
--- which add nothing. A bounded run has none of these: it evaluates no counter later than its last event.
+-- What changes live counters, and reevaluations, which add nothing. A bounded run has none of these: it evaluates no counter
+-- later than its last event.
 SELECT
     tenant_id, customer_id, meter, period_start_ms, period_end_ms, n, samples, total, lo, hi, latest,
-    dims, minute_ms AS at_ms, tick_time
-FROM deltas
-WHERE part = ''
+    dims, at_ms, tick_time
+FROM counted
+WHERE NOT backlog
 UNION ALL
 SELECT
-    tenant_id, customer_id, meter, period_start_ms, period_end_ms,
-    CAST(1 AS BIGINT), CAST(1 AS BIGINT), CAST(1 AS DECIMAL(38, 9)),
-    CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS DECIMAL(38, 9)), CAST(NULL AS STRING),
-    dims, minute_ms, tick_time
-FROM first_values
+    tenant_id, customer_id, meter, period_start_ms, period_end_ms, n, samples, total, lo, hi, latest,
+    dims, at_ms, tick_time
+FROM backlog_changes
 $reevaluation_rows

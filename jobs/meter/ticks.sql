@@ -1,17 +1,5 @@
--- Additive deltas per series and minute. The source partition is in the key so that counted events can be reconciled
--- with offsets; a customer's events normally come from one partition, so it adds hardly a row.
-SELECT
-    series,
-    source_partition,
-    COUNT(*)                              AS n,
-    SUM(samples)                          AS samples,
-    SUM(amount)                           AS total,
-    MIN(amount) FILTER (WHERE bounding)   AS lo,
-    MAX(amount) FILTER (WHERE bounding)   AS hi,
-    MAX(latest)                           AS latest,
-    SUM(first_of_event)                   AS events,
-    MIN(source_offset)                    AS first_offset,
-    MAX(source_offset)                    AS last_offset,
-    window_time                           AS tick_time
-FROM TABLE(TUMBLE(TABLE measurements, DESCRIPTOR($tick_on), $tick))
-GROUP BY window_start, window_end, window_time, series, source_partition
+-- Two lanes after one dedupe: events of a backlog are added up over longer ticks, into fewer deltas. Python says which an
+-- event is in (udfs.decode.backlog): asked here, the clock would be read for each lane, and an event be in both or in none.
+SELECT *, FALSE AS backlog FROM live_ticks
+UNION ALL
+SELECT *, TRUE AS backlog FROM backlog_ticks

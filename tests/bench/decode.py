@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from io import BytesIO
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ from udfs.decode.decoder import DecodePolicy
 from udfs.flink import DECODED, CatalogOptions, DecodeEvents
 from udfs.meters.meter import Meter
 
-CUSTOMERS, SKEW = 10_000, 1.1
-DUPLICATE, LATE, INVALID = 0.05, 0.02, 0.01
 BATCH, SMALL_BATCH = 2_000, 250
 NOW_MS = 1_700_000_000_000
 GRACE_MS = 48 * 3_600_000
@@ -45,47 +42,16 @@ CATALOG = InMemoryCatalogSource(
     tenants=[Tenant("bench", None)],
     meters=[
         Meter("active_users", ("completion",), "unique", value="user_id"),
-        Meter("api_calls", ("api_call",), "count", group_by=("region",)),
+        Meter("api_calls", ("api_call", "request"), "count", group_by=("region",)),
         Meter("build_minutes", ("build",), "sum"),
         Meter("storage_gb", ("storage",), "sum"),
         Meter("tokens", ("completion",), "sum", group_by=("model", "region")),
     ],
 )
-# Event types and their shares.
-TYPES = {"api_call": 45, "storage": 25, "completion": 20, "build": 10}
 IN_TYPES = (DataTypes.BYTES(), DataTypes.TIMESTAMP(3), DataTypes.INT(), DataTypes.BIGINT())
 
 # Payload, arrival, partition and offset of a batch, each a column.
 Columns = tuple[list[bytes], list[int], list[int], list[int]]
-
-
-def payloads(count: int, seed: int = 7) -> Iterator[bytes]:
-    """Events of the hour before NOW_MS, about 270 bytes each, customers by Zipf's law."""
-    chance = random.Random(seed)
-    weights = list(accumulate(1 / rank**SKEW for rank in range(1, CUSTOMERS + 1)))
-    customers = chance.choices(range(CUSTOMERS), cum_weights=weights, k=count)
-    types = chance.choices(list(TYPES), weights=list(TYPES.values()), k=count)
-    previous = b""
-    for index, (customer, event_type) in enumerate(zip(customers, types, strict=True)):
-        kind = chance.random()
-        if kind >= DUPLICATE or not previous:
-            late_ms = GRACE_MS if DUPLICATE <= kind < DUPLICATE + LATE else 0
-            at_ms = NOW_MS - 3_600_000 + 3_600_000 * index // count - chance.randrange(5_000) - late_ms
-            previous = event(index, customer, event_type, at_ms)
-            if kind >= 1 - INVALID:
-                previous = previous[:-2]
-        yield previous
-
-
-def event(index: int, customer: int, event_type: str, at_ms: int) -> bytes:
-    """One native event."""
-    at = datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return (
-        f'{{"event_id":"0b9e5c{index:012d}","tenant_id":"bench","customer_id":"customer-{customer:06d}",'
-        f'"event_type":"{event_type}","timestamp":"{at}","quantity":{index % 97 + 1}.25,'
-        f'"properties":{{"region":"eu-west-{index % 3}","model":"large-{index % 4}","status":"200"}},'
-        f'"user_id":"user-{index % 5_000:05d}","schema_version":2}}'
-    ).encode()
 
 
 def batches(raws: Sequence[bytes], size: int) -> list[Columns]:
@@ -112,7 +78,7 @@ class Metrics:
         """Itself: one group is as good as another."""
         return self
 
-    def add_group(self, _name: str) -> Metrics:
+    def add_group(self, *_names: str) -> Metrics:
         """Itself, as above."""
         return self
 
@@ -173,9 +139,10 @@ def measured(step: Callable[[Any], object], items: Sequence[Any], events: int, p
     return round(min(spent) / events * 1e6, 3)
 
 
-def once(events: int, passes: int) -> dict[str, float]:
-    """All figures of one process."""
-    raws = list(payloads(events))
+def once(file: Path, passes: int) -> dict[str, float]:
+    """All figures of one process, for the events of a file."""
+    raws = [line.partition(b"\t")[2] for line in file.read_bytes().splitlines()]
+    events = len(raws)
     function = opened()
     decoder = function._decoder
     answers = {"bytes": round(sum(map(len, raws)) / events, 1)}
@@ -186,14 +153,27 @@ def once(events: int, passes: int) -> dict[str, float]:
     return answers
 
 
-def child(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
+def child(folder: Path, file: Path, passes: int) -> dict[str, float]:
     """The figures of a process of its own, with the sources of a folder."""
-    command = [sys.executable, "-P", __file__, "--once", "--events", str(arguments.events)]
-    command += ["--passes", str(arguments.passes)]
+    command = [sys.executable, "-P", __file__, "--once", str(file), "--passes", str(passes)]
     environment = {**os.environ, "PYTHONPATH": str(folder.absolute())}
-    done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"decoding in {folder} failed: {done.stderr.splitlines()[-1]}")
     answer: dict[str, float] = json.loads(done.stdout)
     return answer
+
+
+@contextmanager
+def made(events: int) -> Iterator[Path]:
+    """A file of events; removed at the end."""
+    # Not at the top: the child measures another checkout, which may have no such module.
+    from tests.bench.events import Load, write  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "events.tsv"
+        write(Load(events), NOW_MS, file)
+        yield file
 
 
 def summary(values: Sequence[float]) -> str:
@@ -208,13 +188,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--against", type=Path, help="another checkout, measured in turn")
-    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.once:
-        sys.stdout.write(json.dumps(once(arguments.events, arguments.passes)) + "\n")
+        sys.stdout.write(json.dumps(once(arguments.once, arguments.passes)) + "\n")
         return
     folders = [Path.cwd(), *([arguments.against] if arguments.against else [])]
-    runs = [[child(folder, arguments) for folder in folders] for _ in range(arguments.rounds)]
+    with made(arguments.events) as file:
+        runs = [[child(folder, file, arguments.passes) for folder in folders] for _ in range(arguments.rounds)]
     for name in runs[0][0]:
         line = f"{name:13} {summary([run[0][name] for run in runs])}"
         if arguments.against:

@@ -14,9 +14,9 @@ from infra.local import probes
 from infra.local.ports import read_ports
 from jobs.flink.rest import wait_until
 from tests.chaos.test_redis_away import redis_sync
-from tests.integration.relay import Relay
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
+from tests.toxics import toxics
 from tidemark.oracle.compare import compare_redis
 
 WITHIN_S = 120.0
@@ -74,21 +74,16 @@ def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
 ) -> None:
     records = list(generate(events=20_000, seed=32))
     half = len(records) // 2
-    with Relay(int(stack.settings.redis.url.rsplit(":", 1)[1].split("/")[0])) as relay:
-        slow = {"redis.url": relay.url} if fault == "slow" else {}
+    with toxics() as proxies:
+        way = proxies.proxy("redis", int(stack.settings.redis.url.rsplit(":", 1)[1].split("/")[0]))
+        slow = {"redis.url": f"redis://127.0.0.1:{way.port}/0"} if fault == "slow" else {}
         with pipeline(stack.settings, f"redis{fault}", CATALOG, tmp_path, **slow) as run:
             run.start()
             run.send(records[:half])
             run.wait_committed(half)
-            if fault == "slow":
-                relay.delay_s = 0.2
+            with way.under("slow") if fault == "slow" else full(stack.settings.redis.url):
                 run.send(records[half:])
                 run.wait_drained()
-                relay.delay_s = 0.0
-            else:
-                with full(stack.settings.redis.url):
-                    run.send(records[half:])
-                    run.wait_drained()
             direct = run.settings.with_changes({"redis.url": stack.settings.redis.url})
             with run.oracle() as oracle, redis_sync(direct):
                 wait_until(lambda: compare_redis(oracle, direct) == [], WITHIN_S, "the counters to be right")

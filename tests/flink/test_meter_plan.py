@@ -84,12 +84,46 @@ def test_events_and_unique_values_are_deduplicated_once_and_only_inserted(plan: 
     assert "key=[tenant_id, customer_id, meter, part, period_start_ms]" in values
 
 
-def test_deltas_and_totals_share_one_window(plan: Plan) -> None:
-    windows = [node["type"] for node in plan["nodes"] if "window-aggregate" in node["type"]]
-    assert windows in (
-        ["stream-exec-window-aggregate_1"],
-        ["stream-exec-local-window-aggregate_1", "stream-exec-global-window-aggregate_1"],
-    )
+def windows(plan: Plan) -> list[str]:
+    """The windows of the plan; a bounded one adds each up before and after the exchange."""
+    return [text for text in described(plan, "WindowAggregate(") if not text.startswith("Local")]
+
+
+def test_each_lane_has_one_window_for_deltas_and_totals_and_a_backlog_one_more_for_totals(plan: Plan) -> None:
+    keys = sorted(text.partition("groupBy=[")[2].partition("]")[0] for text in windows(plan))
+    assert keys == [
+        "series, source_partition", "series, source_partition", "tenant_id, customer_id, meter, period_start_ms, dims",
+    ]  # fmt: skip
+
+
+def test_a_row_is_in_one_lane(plan: Plan) -> None:
+    texts = {node["id"]: node["description"] for node in plan["nodes"]}
+    (union,) = (number for number, text in texts.items() if "union=[series, source_partition" in text)
+    lanes = [texts[edge["target"]].partition("where=")[2] for edge in plan["edges"] if edge["source"] == union]
+    assert sorted(lanes) == ["[NOT(backlog)])", "[backlog])"]
+
+
+def test_plain_events_pass_the_fan_out_by_and_all_ways_begin_after_one_dedupe(plan: Plan) -> None:
+    def after(number: int) -> list[int]:
+        return [edge["target"] for edge in plan["edges"] if edge["source"] == number]
+
+    texts = {node["id"]: node["description"] for node in plan["nodes"]}
+    (dedupe,) = (number for number, text in texts.items() if "Deduplicate(" in text and "tenant_id" not in text)
+    (columns,) = after(dedupe)
+    ways = sorted(texts[number].partition("where=")[2] for number in after(columns))
+    # Events of several measurements, what single meters refused, and plain events.
+    assert ways == ["[packed IS NOT NULL])", "[partial_rejects IS NOT NULL])", "[series IS NOT NULL])"]
+    (plain,) = (number for number in after(columns) if "where=[series IS NOT NULL]" in texts[number])
+    assert [texts[number].partition("(")[0] for number in after(plain)] == ["Union"]
+
+
+def test_rows_change_their_task_by_key_alone(plan: Plan) -> None:
+    keys = [text.removeprefix("Exchange(distribution=[hash[").rstrip("])") for text in described(plan, "Exchange(")]
+    assert sorted(keys)[1:] == [
+        "fingerprint", "fingerprint", "series, source_partition", "series, source_partition",
+        "tenant_id, customer_id, meter, part, period_start_ms", "tenant_id, customer_id, meter, period_start_ms",
+        "tenant_id, customer_id, meter, period_start_ms, dims",
+    ]  # fmt: skip
 
 
 def test_no_sink_keeps_a_copy_of_its_rows(plan: Plan) -> None:
@@ -109,10 +143,12 @@ def test_only_dedupe_keys_expire_before_the_period_ends(plan: Plan) -> None:
 def test_a_live_run_ticks_on_processing_time_and_a_bounded_one_on_arrival(
     plan: Plan, request: pytest.FixtureRequest
 ) -> None:
-    column = "arrival" if "bounded" in request.node.name.split("[")[-1] else "proc_time"
-    windows = described(plan, "TUMBLE(time_col")
-    assert len(windows) == 1
-    assert f"time_col=[{column}]" in windows[0]
+    bounded = "bounded" in request.node.name.split("[")[-1]
+    column, sizes = ("arrival", ("1 min", "1 min")) if bounded else ("proc_time", ("250 ms", "2 s"))
+    live, backlog, counters = described(plan, "TUMBLE(time_col")
+    assert f"time_col=[{column}], size=[{sizes[0]}]" in live
+    assert f"time_col=[{column}], size=[{sizes[1]}]" in backlog
+    assert f"time_col=[tick_time], size=[{sizes[1]}]" in counters
 
 
 def test_the_plan_holds_no_address(plan: Plan) -> None:

@@ -12,11 +12,15 @@ import pytest
 from pyflink.table import TableEnvironment
 from pyflink.table.expressions import col
 
-from jobs.flink.statements import interval, statement
-from jobs.meter.job import LAYOUTS
+from jobs.flink.statements import interval
+from jobs.meter.job import LAYOUTS, view_statement
 from udfs.meters.packing import Packed, pack
+from udfs.wire import MEASUREMENT
 
-VIEWS = ("measurements", "ticks", "deltas", "first_values", "live_changes", "period_totals")
+VIEWS = (
+    "single_measurements", "packed_measurements", "measurements", "live_ticks", "backlog_ticks", "ticks", "deltas",
+    "first_values", "counted", "backlog_changes", "live_changes", "period_totals",
+)  # fmt: skip
 MINUTE_MS = 60_000
 
 
@@ -26,6 +30,17 @@ def packed(customer: str, meter: str, amount: str, minute: int = 0, **fields: An
         amount=amount, tenant="acme", customer=customer, meter=meter, minute_ms=minute * MINUTE_MS, day="1970-01-01",
         period_start_ms=0, **(defaults | fields),
     )  # fmt: skip
+
+
+def columns_of(*measurements: Packed) -> dict[str, str | None]:
+    """What decoding makes of an event that adds these measurements."""
+    if not measurements:
+        return {"series": None, "amount": None, "packed": None}
+    text = pack(measurements)
+    if len(measurements) > 1 or measurements[0].samples != 1 or measurements[0].latest:
+        return {"series": None, "amount": None, "packed": text}
+    amount, _, series = text.partition(MEASUREMENT.separator)
+    return {"series": series, "amount": amount, "packed": None}
 
 
 class Views:
@@ -38,10 +53,10 @@ class Views:
         env.get_config().set("table.local-time-zone", "UTC")
         env.get_config().set("parallelism.default", "1")
 
-    def add(self, arrival_s: int, *measurements: Packed) -> None:
+    def add(self, arrival_s: int, *measurements: Packed, backlog: bool = False) -> None:
         arrival = datetime.fromtimestamp(arrival_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         position = {"source_partition": 0, "source_offset": self._offset}
-        row = {"measurements": pack(measurements), "arrival": arrival, **position}
+        row = {**columns_of(*measurements), "backlog": backlog, "arrival": arrival, **position}
         self._offset += 1
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -49,13 +64,15 @@ class Views:
     def rows(self, view: str) -> list[dict[str, Any]]:
         self._env.execute_sql(
             f"""CREATE TEMPORARY TABLE first_seen (
-                measurements STRING, source_partition INT, source_offset BIGINT, arrival TIMESTAMP_LTZ(3),
-                proc_time AS PROCTIME(), WATERMARK FOR arrival AS arrival - INTERVAL '1' HOUR
+                series STRING, amount STRING, packed STRING, backlog BOOLEAN, source_partition INT,
+                source_offset BIGINT, arrival TIMESTAMP_LTZ(3), proc_time AS PROCTIME(),
+                WATERMARK FOR arrival AS arrival - INTERVAL '1' HOUR
             ) WITH ('connector' = 'filesystem', 'path' = 'file://{self._file}', 'format' = 'json',
                 'json.timestamp-format.standard' = 'ISO-8601')"""
         )
+        ticks = {"tick_on": "arrival", "tick": interval(60), "backlog_tick": interval(120)}
         for name in VIEWS:
-            text = statement("meter", name, tick_on="arrival", tick=interval(60), reevaluation_rows="", **LAYOUTS)
+            text = view_statement(name, reevaluation_rows="", **ticks, **LAYOUTS)
             self._env.create_temporary_view(name, self._env.sql_query(text))
         table = self._env.from_path(view)
         columns = table.get_schema().get_field_names()
@@ -84,6 +101,22 @@ def test_one_event_feeds_several_meters_and_is_counted_once(views: Views) -> Non
     assert (rows["miles"]["lo"], rows["miles"]["hi"]) == (Decimal(2475), Decimal("2475.000000001"))
     assert sum(row["events"] for row in rows.values()) == 2
     assert (rows["flights"]["first_offset"], rows["flights"]["last_offset"]) == (0, 1)
+
+
+def test_a_measurement_counts_the_same_alone_and_beside_others_and_an_event_without_any_counts_nothing(
+    views: Views,
+) -> None:
+    views.add(10, packed("a", "miles", "1.5"))
+    views.add(20, packed("a", "miles", "-7"), packed("b", "miles", "2"))
+    views.add(30)
+
+    rows = {row["customer_id"]: row for row in views.rows("deltas")}
+
+    assert {name: (row["n"], row["samples"], row["total"], row["events"]) for name, row in rows.items()} == {
+        "a": (2, 2, Decimal("-5.5"), 2), "b": (1, 1, Decimal(2), 0),
+    }  # fmt: skip
+    assert (rows["a"]["lo"], rows["a"]["hi"], rows["a"]["latest"]) == (Decimal(-7), Decimal("1.5"), None)
+    assert (rows["a"]["first_offset"], rows["a"]["last_offset"]) == (0, 1)
 
 
 def test_the_packed_series_is_taken_apart_without_loss(views: Views) -> None:
@@ -120,6 +153,33 @@ def test_running_totals_hold_every_delta_up_to_their_own(views: Views) -> None:
     assert [n for n, _ in totals] == [1, 2, 3, 4]
     assert totals[-1] == (4, Decimal(15))
     assert totals[-2] == (3, Decimal(7))
+
+
+def test_a_backlog_makes_fewer_deltas_and_one_total_a_counter_and_tick_and_adds_up_to_the_same(views: Views) -> None:
+    #  arrival   0m   1m   2m   3m        of a backlog up to 3m: ticks of two minutes
+    #  amount    1    2    4    8  16
+    for arrival_s, amount, backlog in ((5, "1", True), (65, "2", True), (125, "4", True), (185, "8", True)):
+        views.add(arrival_s, packed("a", "miles", amount, minute=arrival_s // 120), backlog=backlog)
+    views.add(186, packed("a", "miles", "16", minute=1))
+    views.add(187, packed("a", "miles", "32", minute=7), packed("a", "tails", "1", part="ux"), backlog=True)
+
+    totals = sorted((row["n"], row["total"], row["at_ms"]) for row in views.rows("period_totals"))
+
+    #  the live event, ahead of the backlog or between its ticks, and the two ticks of the backlog
+    miles = [one for one in totals if one[1] != 1]
+    assert [n for n, *_ in miles][-1] == 6
+    assert miles[-1][1:] == (Decimal(63), 7 * MINUTE_MS)
+    assert len(miles) == 3
+
+
+def test_the_deltas_of_a_backlog_are_those_of_its_longer_ticks(views: Views) -> None:
+    for arrival_s in (5, 65, 125, 185):
+        views.add(arrival_s, packed("a", "miles", "1"), backlog=True)
+        views.add(arrival_s, packed("b", "miles", "1"))
+
+    rows = [(row["customer_id"], row["n"], row["first_offset"]) for row in views.rows("deltas")]
+
+    assert sorted(rows) == [("a", 2, 0), ("a", 2, 4), ("b", 1, 1), ("b", 1, 3), ("b", 1, 5), ("b", 1, 7)]
 
 
 def test_the_last_tick_of_a_bounded_input_is_not_lost(views: Views) -> None:

@@ -21,10 +21,10 @@ REQUEST = {
 }  # fmt: skip
 # The rest of a row with a total of 10^18 and n = 2^52, behind the customer.
 FORGED = f"c-7\x1fcalls\x1f{JAN}\x1f{FEB}\x1f{2**52}\x1f1\x1f{10**18}\x1f{10**18}\x1f{JAN}\x1f\x1f1\x1f1\x1f"
-DELTAS = """CREATE TEMPORARY TABLE {name} (
+COUNTED = """CREATE TEMPORARY TABLE {name} (
     tenant_id STRING, customer_id STRING, meter STRING, period_start_ms BIGINT, period_end_ms BIGINT, n BIGINT,
-    samples BIGINT, total DECIMAL(38, 9), lo DECIMAL(38, 9), hi DECIMAL(38, 9), latest STRING, dims STRING, part STRING,
-    minute_ms BIGINT, tick_time AS PROCTIME()
+    samples BIGINT, total DECIMAL(38, 9), lo DECIMAL(38, 9), hi DECIMAL(38, 9), latest STRING, dims STRING,
+    at_ms BIGINT, backlog BOOLEAN, tick_time AS PROCTIME()
 ) WITH ('connector' = 'filesystem', 'path' = 'file://{path}', 'format' = 'json')"""
 REQUESTS = """CREATE TEMPORARY TABLE reevaluations (
     tenant_id STRING, customer_id STRING, meter STRING, period_start_ms BIGINT, period_end_ms BIGINT, at_ms BIGINT,
@@ -35,11 +35,11 @@ REQUESTS = """CREATE TEMPORARY TABLE reevaluations (
 def passed(env: TableEnvironment, folder: Path, requests: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
     """Tenant, customer and meter of the live changes that requests make."""
     env.get_config().set("parallelism.default", "1")
-    deltas, file = folder / "deltas.json", folder / "requests.json"
-    deltas.write_text("")
+    counted, file = folder / "counted.json", folder / "requests.json"
+    counted.write_text("")
     file.write_text("".join(json.dumps(request) + "\n" for request in requests))
-    for name in ("deltas", "first_values"):
-        env.execute_sql(DELTAS.format(name=name, path=deltas))
+    for name in ("counted", "backlog_changes"):
+        env.execute_sql(COUNTED.format(name=name, path=counted))
     env.execute_sql(REQUESTS.format(path=file))
     changes = statement("meter", "live_changes", reevaluation_rows=reevaluation_rows(Settings()), **LAYOUTS)
     env.create_temporary_view("live_changes", env.sql_query(changes))

@@ -1,10 +1,12 @@
-"""A relay in front of a real service: counts how often the two sides take turns, holds answers back or delays them."""
+"""A relay in front of a real service: counts how often the two sides take turns, and holds answers back.
+
+Toxiproxy makes faults; it does not count.
+"""
 
 from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import suppress
 from typing import Self
 
@@ -25,7 +27,6 @@ class Relay:
         self._turns: list[str] = []
         self._open = threading.Event()
         self._open.set()
-        self.delay_s = 0.0
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
 
     def __enter__(self) -> Self:
@@ -67,7 +68,6 @@ class Relay:
                 self._turns.append(turn)
                 if turn == "<":
                     self._open.wait()
-                    time.sleep(self.delay_s)
                 sink.sendall(data)
         _end(sink)
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local import programs, provision
-from infra.service_settings import KAFKA, KAFKA_JAVA_OPTIONS
-from tidemark.core.kafka import clients
+from tests.integration.own_kafka import OwnKafka
+from tests.ports import free_port
 from tidemark.core.settings import KafkaSettings
 
 ADMIN = "admin"
 MECHANISM = "SCRAM-SHA-512"
-_STARTS_WITHIN_S = 90
 _LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 
 
@@ -44,7 +39,7 @@ class Certificates:
         return made
 
 
-class SecuredKafka:
+class SecuredKafka(OwnKafka):
     """A broker of a test alone, with the users that are named and an administrator.
 
     Parameters
@@ -56,13 +51,16 @@ class SecuredKafka:
     """
 
     def __init__(self, folder: Path, users: dict[str, str]) -> None:
-        self._folder, self._users = folder, {ADMIN: "admin-secret", **users}
+        self._users = {ADMIN: "admin-secret", **users}
         self._certificates = Certificates.make(folder)
-        self._port, controller = _free_port(), _free_port()
-        self._properties = folder / "kafka.properties"
-        own = self._own_properties(controller)
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in {**KAFKA, **own}.items()))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._folder, self._port, controller = folder, free_port(), free_port()
+        scram = tuple(
+            item
+            for user, secret in self._users.items()
+            for item in ("--add-scram", f"{MECHANISM}=[name={user},password={secret}]")
+        )
+        probe = self._port, self.settings_of(ADMIN)
+        super().__init__(folder, self._own_properties(controller), controller, probe, scram)
 
     def _own_properties(self, controller: int) -> dict[str, str]:
         listener = "listener.name.sasl_ssl"
@@ -82,37 +80,7 @@ class SecuredKafka:
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             # The controller's own listener knows no users.
             "super.users": f"User:{ADMIN};User:ANONYMOUS",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "log.dirs": str(self._folder / "data"),
         }  # fmt: skip
-
-    def start(self) -> None:
-        """Start it, and wait until it answers its administrator."""
-        scram = [
-            item
-            for user, secret in self._users.items()
-            for item in ("--add-scram", f"{MECHANISM}=[name={user},password={secret}]")
-        ]
-        form = ["format", "-t", "TidemarkSecuredTest0000", "-c", str(self._properties), *scram]
-        subprocess.run(self._command("kafka.tools.StorageTool", *form), check=True, capture_output=True)
-        with (self._folder / "broker.log").open("wb") as log:
-            broker = self._command("kafka.Kafka", str(self._properties))
-            self._process = subprocess.Popen(broker, stdout=log, stderr=log)
-        deadline = time.monotonic() + _STARTS_WITHIN_S
-        while not self._answers():
-            assert time.monotonic() < deadline, (self._folder / "broker.log").read_text()[-4_000:]
-            assert self._process.poll() is None, (self._folder / "broker.log").read_text()[-4_000:]
-            time.sleep(0.5)
-
-    def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
 
     def settings_of(self, user: str, password: str | None = None) -> KafkaSettings:
         """What a client of this user connects with; `password` instead of its own."""
@@ -127,28 +95,6 @@ class SecuredKafka:
             sasl_password_file=file,
             ssl_ca_file=self._certificates.authority,
         )
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", self._port)):
-                return False
-        try:
-            with clients.admin(self.settings_of(ADMIN), request_timeout_ms=5_000) as admin:
-                return bool(admin.describe_cluster())
-        except Exception:  # noqa: BLE001 - whatever it is, the broker is not ready
-            return False
-
-    def _command(self, main: str, *arguments: str) -> list[str]:
-        jars = provision.locations().kafka_jars
-        logging = f"-Dlog4j2.configurationFile={Path(programs.__file__).parents[1] / 'kafka/log4j2.properties'}"
-        return [programs.java(), *KAFKA_JAVA_OPTIONS, logging, "-cp", f"{jars}/*", main, *arguments]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _openssl(*arguments: str | Path) -> None:

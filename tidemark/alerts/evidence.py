@@ -1,4 +1,7 @@
-"""What the stored usage says about alerts, as far as Postgres answers in time: weights, rates, dimensions, history."""
+"""What the stored usage says about alerts, as far as Postgres answers in time: weights, rates, dimensions, history.
+
+The usage is that of the active version, which people read too.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from tidemark.alerts.grouping import DAY_MS, family
 from tidemark.alerts.impact import Weight
+from tidemark.core.names import Names
 from udfs.alerts.event import Alert
 from udfs.values import instant, plain, rfc3339
 
@@ -105,9 +110,18 @@ class _Clock:
 
 
 class Researcher:
-    """Asks the stored usage; remembers totals of tenants for TOTAL_AGE_S."""
+    """Asks the stored usage; remembers totals of tenants for TOTAL_AGE_S.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    names:
+        The run whose alerts they are. Views of its ledger have the active version; a run without one has rollups alone.
+    """
+
+    def __init__(self, names: Names) -> None:
+        schemas = map(sql.Identifier, (names.billing_schema, names.usage_schema))
+        # A schema that does not exist is passed over.
+        self._path = sql.SQL("SET LOCAL search_path TO {}, public").format(sql.SQL(", ").join(schemas))
         self._totals: dict[tuple[str, str, int], tuple[float, Decimal | None]] = {}
 
     def weights(self, connection: psycopg.Connection, alerts: Sequence[Alert]) -> list[Weight]:
@@ -125,7 +139,7 @@ class Researcher:
             [i for i, alert in enumerate(alerts) if alert.tenant_id and alert.customer_id and alert.meter]
         ):
             chunk = [alerts[place] for place in places]
-            rows = _rows(connection, clock, _WEIGHTS, _given(chunk))
+            rows = self._rows(connection, clock, _WEIGHTS, _given(chunk))
             for place, (total, revenue) in zip(places, rows or [], strict=False):
                 share = self._share(connection, clock, alerts[place], total)
                 weights[place] = Weight(share, revenue)
@@ -150,7 +164,7 @@ class Researcher:
         if time.monotonic() - read_at < TOTAL_AGE_S:
             return total
         given = {"tenant": key[0], "meter": key[1], "at": instant(at_ms)}
-        rows = _rows(connection, clock, _TENANT, given)
+        rows = self._rows(connection, clock, _TENANT, given)
         self._totals = {key: kept for key, kept in self._totals.items() if time.monotonic() - kept[0] < TOTAL_AGE_S}
         self._totals[key] = (time.monotonic(), rows[0][0] if rows else None)
         return self._totals[key][1]
@@ -169,24 +183,24 @@ class Researcher:
         for query, of_customer in ((_OF_CUSTOMER, True), (_OF_TENANT, False)):
             for places in _chunks([i for i in indexes if bool(alerts[i].customer_id) == of_customer]):
                 chunk = [alerts[place] for place in places]
-                rows = _rows(connection, clock, query, _given(chunk))
+                rows = self._rows(connection, clock, query, _given(chunk))
                 for place, row in zip(places, rows or [], strict=False):
                     enriched[place] = _with(alerts[place], *row)
         return enriched
 
-
-def _rows(
-    connection: psycopg.Connection, clock: _Clock, query: LiteralString, given: dict[str, Any]
-) -> list[tuple[Any, ...]] | None:
-    """The rows, or None when the time is over, or Postgres ended the statement."""
-    if clock.over:
-        return None
-    try:
-        with connection.transaction():
-            connection.execute(f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
-            return connection.execute(query, given).fetchall()
-    except psycopg.errors.QueryCanceled:
-        return None
+    def _rows(
+        self, connection: psycopg.Connection, clock: _Clock, query: LiteralString, given: dict[str, Any]
+    ) -> list[tuple[Any, ...]] | None:
+        """The rows, or None when the time is over, or Postgres ended the statement."""
+        if clock.over:
+            return None
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
+                connection.execute(self._path)
+                return connection.execute(query, given).fetchall()
+        except psycopg.errors.QueryCanceled:
+            return None
 
 
 def _with(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top: Any, similar: Any) -> Alert:

@@ -6,16 +6,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import psycopg
 
 from tidemark.alerts import active_runs, period_ends, store
 from tidemark.alerts.active_runs import ActiveReplay, is_taken
+from tidemark.alerts.active_topics import ActiveTopics, Offsets, Polled
 from tidemark.alerts.alert_store import PostgresAlertStore
 from tidemark.alerts.evidence import Researcher
 from tidemark.alerts.impact import Weight, severity_by_impact
 from tidemark.alerts.router import AlertRouter
-from tidemark.alerts.topic import AlertTopic, Position, read
+from tidemark.alerts.topic import Position, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
@@ -26,15 +28,12 @@ from udfs.postgres import first_line
 log = logger("alerts")
 
 POLL_MS = 500
-# For the topic of a promoted replay, beside the own one.
-REPLAY_POLL_MS = 50
 # How often it is looked whether a billing period has ended.
 PERIODS_S = 60.0
 # A batch is at most `topic.POLL_RECORDS` alerts and some milliseconds for each.
 BATCH_TIMEOUT_MS = 60_000
 
-# Next offset by topic and partition.
-Offsets = dict[str, dict[int, int]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,9 @@ class Intake:
         self._settings = settings
         self._clock = clock
         self._periods_at = clock()
-        self._researcher = Researcher()
-        self._database = Database(
-            settings.postgres, "alerts", settings.names.usage_schema, claim="alerts", timeout_ms=BATCH_TIMEOUT_MS
-        )
-        self._topics: dict[str, AlertTopic] = {}
+        self._researcher = Researcher(settings.names)
+        self._database = Database(settings.postgres, "alerts", settings.names.usage_schema, claim="alerts")
+        self._topics = ActiveTopics(settings, self._stored_offsets)
         self._remembered: Offsets = {}
 
     def run_once(self, poll_ms: int = POLL_MS) -> Batch:
@@ -105,17 +102,17 @@ class Intake:
             replays = self._database.run(
                 lambda connection: active_runs.read_active_replays(connection, self._settings.names)
             )
-            self._open(replays)
+            self._topics.open(replays)
             ended = self._end_periods()
-            records = self._poll(poll_ms)
+            records = self._topics.poll(poll_ms)
             # Step 2: read, weigh and enrich; the stored usage is read outside the transaction and may fail to answer.
             alerts, refused, others = _readable(records, replays, self._settings.run_id)
-            weighed = self._database.run(lambda connection: self._weighed(connection, alerts)) if alerts else []
+            weighed = self._within(lambda connection: self._weighed(connection, alerts)) if alerts else []
             # Step 3: rows, notifications, budgets and offsets in one transaction: all of them, or none.
-            ends = {topic.name: topic.offsets() for topic in self._topics.values()}
+            ends = self._topics.ends()
             if ends == self._remembered:
                 return ended
-            batch = self._database.run(lambda connection: self._take(connection, weighed, refused, ends))
+            batch = self._within(lambda connection: self._take(connection, weighed, refused, ends))
             batch.outcomes.update(ended.outcomes)
             batch.outcomes.update({"other_version": others} if others else {})
             self._remembered = ends
@@ -126,16 +123,19 @@ class Intake:
 
     def close(self) -> None:
         """Close all connections, and with them give up the claim to this run."""
-        for topic in self._topics.values():
-            topic.close()
+        self._topics.close()
         self._database.close()
-        self._topics, self._remembered = {}, {}
+        self._remembered = {}
+
+    def _within(self, operation: Callable[[psycopg.Connection], Result]) -> Result:
+        """What takes a batch; everything else must notice sooner that Postgres does not answer."""
+        return self._database.run(operation, BATCH_TIMEOUT_MS)
 
     def _end_periods(self) -> Batch:
         """Every PERIODS_S, end what receivers keep open and whose billing period has ended."""
         if self._clock() < self._periods_at:
             return Batch()
-        batch = self._database.run(self._notify_period_ends)
+        batch = self._within(self._notify_period_ends)
         if batch.outcomes.total() < period_ends.MOST:
             self._periods_at = self._clock() + PERIODS_S
         return batch
@@ -154,23 +154,8 @@ class Intake:
             router.finish()
             return Batch(Counter(period_ended=len(ends)), alert_store.write())
 
-    def _open(self, replays: Sequence[ActiveReplay]) -> None:
-        """Read the topics of this run and of the replays that are active for it, and no others."""
-        run_ids = [self._settings.run_id, *(one.run_id for one in replays)]
-        for run_id in [one for one in self._topics if one not in run_ids]:
-            self._topics.pop(run_id).close()
-        for run_id in run_ids:
-            if run_id not in self._topics:
-                run = self._settings.with_changes({"run_id": run_id})
-                offsets = self._database.run(lambda connection, name=run.names.alerts: store.offsets(connection, name))  # type: ignore[misc]
-                self._topics[run_id] = AlertTopic(run.kafka, run.names.alerts, offsets)
-
-    def _poll(self, poll_ms: int) -> list[tuple[str, Position, bytes]]:
-        ledger_run = self._settings.run_id
-        polled = {
-            run: topic.poll(poll_ms if run == ledger_run else REPLAY_POLL_MS) for run, topic in self._topics.items()
-        }
-        return [(run, position, payload) for run, records in polled.items() for position, payload in records]
+    def _stored_offsets(self, topic: str) -> dict[int, int]:
+        return self._database.run(lambda connection: store.offsets(connection, topic))
 
     def _weighed(self, connection: psycopg.Connection, alerts: Sequence[tuple[Position, Alert]]) -> list[_Weighed]:
         plain = [alert for _, alert in alerts]
@@ -227,7 +212,7 @@ def _report(batch: Batch, recovered: bool) -> None:
 
 
 def _readable(
-    records: Sequence[tuple[str, Position, bytes]], replays: Sequence[ActiveReplay], ledger_run: str
+    records: Sequence[Polled], replays: Sequence[ActiveReplay], ledger_run: str
 ) -> tuple[list[tuple[Position, Alert]], list[Refused], int]:
     """Alerts in the order of their time, starts before ends: partitions are read one after the other.
 

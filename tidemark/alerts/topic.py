@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 from kafka.errors import KafkaError
@@ -15,6 +16,9 @@ from udfs.alerts.event import Alert, AlertError, parse, to_json
 
 # Taken in one transaction, which delays a critical alert behind them: about 2 s.
 POLL_RECORDS = 500
+# Silence after which the brokers are asked whether they are there, and how long their answer may take.
+SILENT_S = 10.0
+PROBE_MS = 10_000
 # Half of a surrogate pair is not a character, and only an escape can spell one.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Postgres indexes no entry above 2 704 bytes, and up to three of these are in one.
@@ -37,11 +41,17 @@ class AlertTopic:
         Where Kafka is, and the topic of the run whose alerts are read.
     offsets:
         Next offset by partition; the earliest where there is none, or where it is out of range.
+    clock:
+        Seconds that only grow.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str, offsets: Mapping[int, int]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, offsets: Mapping[int, int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
+        self._clock = clock
+        self._heard_at = clock()
         options = {"isolation_level": "read_committed", "auto_offset_reset": "earliest"}
         with clients.translated(kafka):
             self._consumer = clients.consumer(kafka, max_poll_records=POLL_RECORDS, **options)
@@ -57,21 +67,30 @@ class AlertTopic:
         return self._topic
 
     def poll(self, timeout_ms: int) -> list[tuple[Position, bytes]]:
-        """Records that came, at most POLL_RECORDS, in offset order per partition; empty while no broker answers.
+        """Records that came, at most POLL_RECORDS, in offset order per partition.
 
         Raises
         ------
         UnavailableError
-            Kafka refuses to be read.
+            Kafka refuses to be read, or no broker has answered for about SILENT_S and PROBE_MS.
 
         """
         with clients.translated(self._kafka):
             polled = self._consumer.poll(timeout_ms)
+            self._check_heard(bool(polled))
         return [
             (Position(record.partition, record.offset), record.value or b"")
             for records in polled.values()
             for record in records
         ]
+
+    def _check_heard(self, anything: bool) -> None:
+        """Tell a topic in which nothing happens from brokers that are gone: the consumer tries again without a word."""
+        if not anything and self._clock() - self._heard_at < SILENT_S:
+            return
+        if not anything:
+            self._consumer.end_offsets(self._parts, PROBE_MS)
+        self._heard_at = self._clock()
 
     def offsets(self) -> dict[int, int]:
         """Next offset by partition, after all that `poll` returned."""

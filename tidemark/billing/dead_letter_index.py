@@ -40,11 +40,13 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING
 """
 _REDRIVEN = "INSERT INTO {schema}.redriven VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+_FOREIGN = "INSERT INTO {schema}.dead_letter_foreign VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 # What the topic no longer has cannot be redriven, and nobody can look at it.
 _GONE = "DELETE FROM {schema}.{table} WHERE topic = %s AND partition = %s AND record_offset < %s"
 _FORGET = (
     "DELETE FROM {schema}.dead_letter WHERE topic = %s",
     "DELETE FROM {schema}.redriven WHERE topic = %s",
+    "DELETE FROM {schema}.dead_letter_foreign WHERE topic = %s",
     "DELETE FROM {schema}.dead_letter_position WHERE topic = %s",
 )
 _COUNTS = """
@@ -126,16 +128,18 @@ def _index(
         topic_id, earliest = source.topic_id(topic), source.earliest_offsets(topic)
     forget = [_sql(statement, names) for statement in _FORGET]
     starts = next_offsets(connection, topic, topic_id, _sql(_POSITIONS, names), forget)
-    table = "dead_letter" if rows is dead_letter_row else "redriven"
+    is_dlq = rows is dead_letter_row
     for partition, first in earliest.items():
-        if first:
+        for table in (("dead_letter", "dead_letter_foreign") if is_dlq else ("redriven",)) if first else ():
             gone = sql.SQL(_GONE).format(schema=sql.Identifier(names.billing_schema), table=sql.Identifier(table))
             connection.execute(gone, [topic, partition, first])
     for batch in batches(dump(settings.kafka, topic, isolation, starts=starts), BATCH):
         ends = {record.partition: record.offset + 1 for record in batch}
-        made = [row for record in batch if (row := rows(settings, record)) is not None]
+        made = [(record, rows(settings, record)) for record in batch]
+        foreign = [(topic, record.partition, record.offset) for record, row in made if is_dlq and row is None]
         with connection.transaction(), connection.cursor() as cursor:
-            _insert(cursor, _sql(insert, names), made)
+            _insert(cursor, _sql(insert, names), [row for _, row in made if row is not None])
+            _insert(cursor, _sql(_FOREIGN, names), foreign)
             _insert(cursor, _sql(_SET_POSITION, names), [(topic, topic_id, *end) for end in sorted(ends.items())])
         done += len(batch)
     return done

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tidemark.billing.due_index import DueIndex, columns_of
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
 from tidemark.core.errors import UnavailableError
@@ -32,36 +33,11 @@ HEARTBEAT_CUSTOMER = "tidemark.heartbeat"
 # Errors of the calendar of a customer.
 CALENDAR_ERRORS = (CalendarError, CalendarMissingError, NoPeriodError)
 
-# Customers with usage or closes: where the last current closed period ended, else where their own usage began; and
-# until when the catalog knows them. The query jumps from pair to pair in the index, without reading all their rows.
+# Where the last current closed period of a customer ended, else where its own usage began; and until when the catalog
+# knows it.
 _CUSTOMERS = """
-WITH RECURSIVE used AS (
-    (SELECT tenant_id, customer_id FROM {schema}.usage_period
-     WHERE tenant_id >= %(first)s ORDER BY tenant_id, customer_id LIMIT 1)
-    UNION ALL
-    SELECT next.tenant_id, next.customer_id
-    FROM used
-    CROSS JOIN LATERAL (
-        SELECT u.tenant_id, u.customer_id FROM {schema}.usage_period u
-        WHERE (u.tenant_id, u.customer_id) > (used.tenant_id, used.customer_id)
-        ORDER BY u.tenant_id, u.customer_id LIMIT 1
-    ) next
-    WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
-), closed AS (
-    (SELECT tenant_id, customer_id FROM {schema}.period_close
-     WHERE tenant_id >= %(first)s ORDER BY tenant_id, customer_id LIMIT 1)
-    UNION ALL
-    SELECT next.tenant_id, next.customer_id
-    FROM closed
-    CROSS JOIN LATERAL (
-        SELECT c.tenant_id, c.customer_id FROM {schema}.period_close c
-        WHERE (c.tenant_id, c.customer_id) > (closed.tenant_id, closed.customer_id)
-        ORDER BY c.tenant_id, c.customer_id LIMIT 1
-    ) next
-    WHERE %(tenant)s::text IS NULL OR next.tenant_id = %(tenant)s
-)
-SELECT tenant_id, customer_id, started.first_start, last.period_end, nullif(known.until, 'infinity')
-FROM (SELECT * FROM used UNION SELECT * FROM closed) pair
+SELECT pair.tenant_id, pair.customer_id, started.first_start, last.period_end, nullif(known.until, 'infinity')
+FROM unnest(%(tenants)s::text[], %(customers)s::text[]) AS pair (tenant_id, customer_id)
 LEFT JOIN LATERAL (
     SELECT s.period_end
     FROM {schema}.period_status s
@@ -80,17 +56,14 @@ LEFT JOIN LATERAL (
     FROM catalog.customer k
     WHERE k.tenant_id = pair.tenant_id AND k.customer_id = pair.customer_id
 ) known ON true
-WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
-  AND (%(customer)s::text IS NULL OR customer_id = %(customer)s)
-ORDER BY tenant_id, customer_id
+ORDER BY 1, 2
 """
 # Usage without a current close, by the start of its period: the end in the rollups may be that of an older calendar.
 _UNCLOSED = """
 SELECT u.tenant_id, u.customer_id, u.period_start, min(u.period_end)
-FROM {schema}.usage_period u
+FROM unnest(%(tenants)s::text[], %(customers)s::text[]) AS pair (tenant_id, customer_id)
+JOIN {schema}.usage_period u USING (tenant_id, customer_id)
 WHERE u.period_start < %(cutoff)s
-  AND (%(tenant)s::text IS NULL OR u.tenant_id = %(tenant)s)
-  AND (%(customer)s::text IS NULL OR u.customer_id = %(customer)s)
   AND NOT EXISTS (
       SELECT FROM {schema}.period_status s
       WHERE (s.tenant_id, s.customer_id, s.period_start) = (u.tenant_id, u.customer_id, u.period_start) AND s.is_current
@@ -188,41 +161,64 @@ def catalog_of(settings: Settings) -> Catalog:
 
 
 def due(
-    connection: psycopg.Connection,
-    settings: Settings,
-    catalog: Catalog,
-    cutoff: datetime,
-    tenant: str | None = None,
-    customer: str | None = None,
-    most: int | None = None,
-) -> Due:
+    connection: psycopg.Connection, settings: Settings, catalog: Catalog, cutoff: datetime, tenant: str | None = None,
+    customer: str | None = None, most: int | None = None,
+) -> Due:  # fmt: skip
     """Periods that end at `cutoff` (watermark less grace) or before and are not closed, of all or the named customers.
 
     At most `most` periods of a customer are walked, the oldest: a cutoff that is wrong by decades costs nothing.
 
-    1. Walk the calendar of each customer from the end of its last closed period, else from its first usage: from then
-       on, periods without usage are closed too.
-    2. Add each period with usage that was not walked and is not closed, for example from before a change of
+    1. Take the customers of whom the index says that a period may have ended.
+    2. Walk the calendar of each from the end of its last closed period, else from its first usage: from then on,
+       periods without usage are closed too.
+    3. Add each period with usage that was not walked and is not closed, for example from before a change of
        calendar: every period with usage is closed at some time.
+    4. Put the index right about those who have none.
     """
-    names, result = settings.names, Due()
-    wanted = {"tenant": tenant, "customer": customer, "first": tenant or "", "cutoff": cutoff}
-    customers = [Customer(row[:2], *row[2:]) for row in _query(connection, names, _CUSTOMERS, wanted)]
-    beats = settings.heartbeat.tenant, HEARTBEAT_CUSTOMER
-    customers = [owner for owner in customers if owner.pair != beats]
     # Step 1
-    for batch in batches(customers):
-        catalog.prefetch(owner.pair for owner in batch)
-        for owner in batch:
-            _walk_into(result, catalog, owner, cutoff, most)
-    # Step 2
-    walked = {key[:3] for key in result.keys}
-    rows = (row for row in _query(connection, names, _UNCLOSED, wanted) if row[:2] != beats and row[:3] not in walked)
-    for unclosed in batches(rows):
-        catalog.prefetch(row[:2] for row in unclosed)
-        keys = (period_of(catalog, row[:2], row[2], row[3]) for row in unclosed)
-        result.keys |= {key for key in keys if key.end <= cutoff}
+    index = DueIndex(connection, settings.names, lambda pairs: next_ends(connection, settings, catalog, pairs))
+    index.catch_up()
+    result = Due()
+    for pairs in batches(index.candidates(cutoff, tenant, customer)):
+        # Steps 2 and 3
+        found = _due_of(connection, settings, catalog, pairs, cutoff, most)
+        result.keys |= found.keys
+        result.broken |= found.broken
+        # Step 4
+        named = {key[:2] for key in found.keys} | found.broken.keys()
+        index.put_right(pair for pair in pairs if pair not in named)
     return result
+
+
+def _due_of(
+    connection: psycopg.Connection, settings: Settings, catalog: Catalog, pairs: Sequence[Pair], cutoff: datetime,
+    most: int | None,
+) -> Due:  # fmt: skip
+    """Periods of a batch of customers that are due."""
+    found = Due()
+    catalog.prefetch(pairs)
+    for owner in _customers(connection, settings, pairs):
+        _walk_into(found, catalog, owner, cutoff, most)
+    walked = {key[:3] for key in found.keys}
+    unclosed = _unclosed(connection, settings, catalog, pairs, cutoff)
+    found.keys |= {key for key in unclosed if key.end <= cutoff and key[:3] not in walked}
+    return found
+
+
+def next_ends(
+    connection: psycopg.Connection, settings: Settings, catalog: Catalog, pairs: Sequence[Pair]
+) -> dict[Pair, datetime]:
+    """When the first period of each customer ends that is not closed; FOREVER where none will.
+
+    A customer whose calendar cannot be used has its own error: named as soon as a period could end.
+    """
+    catalog.prefetch(pairs)
+    ends = dict.fromkeys(pairs, FOREVER) | {
+        owner.pair: _first_end(catalog, owner) for owner in _customers(connection, settings, pairs)
+    }
+    for key in _unclosed(connection, settings, catalog, pairs, FOREVER):
+        ends[key[:2]] = min(ends[key[:2]], key.end)
+    return ends
 
 
 def walk(
@@ -279,6 +275,37 @@ def period_of(catalog: Catalog, pair: Pair, start: datetime, end: datetime) -> P
     except CALENDAR_ERRORS:
         return PeriodKey(*pair, start, end)
     return PeriodKey(*pair, start, min(end, known.end) if known.start == start else end)
+
+
+def _customers(connection: psycopg.Connection, settings: Settings, pairs: Sequence[Pair]) -> list[Customer]:
+    """What is known of customers; nobody is billed for heartbeats."""
+    tenants, customers = columns_of(pairs)
+    found = _query(connection, settings.names, _CUSTOMERS, {"tenants": tenants, "customers": customers})
+    return [Customer(row[:2], *row[2:]) for row in found if row[:2] != _beats(settings)]
+
+
+def _unclosed(
+    connection: psycopg.Connection, settings: Settings, catalog: Catalog, pairs: Sequence[Pair], cutoff: datetime
+) -> set[PeriodKey]:
+    """Periods of prefetched customers with usage and without a close that begin before `cutoff`."""
+    tenants, customers = columns_of(pairs)
+    given = {"tenants": tenants, "customers": customers, "cutoff": cutoff}
+    found = _query(connection, settings.names, _UNCLOSED, given)
+    return {period_of(catalog, row[:2], row[2], row[3]) for row in found if row[:2] != _beats(settings)}
+
+
+def _beats(settings: Settings) -> Pair:
+    return settings.heartbeat.tenant, HEARTBEAT_CUSTOMER
+
+
+def _first_end(catalog: Catalog, customer: Customer) -> datetime:
+    if customer.start is None:
+        return FOREVER
+    try:
+        first = next(walk(catalog, customer.pair, customer.start, FOREVER, customer.until), None)
+    except CALENDAR_ERRORS:
+        return customer.start
+    return FOREVER if first is None else first.end
 
 
 def _walk_into(due: Due, catalog: Catalog, customer: Customer, cutoff: datetime, most: int | None) -> None:

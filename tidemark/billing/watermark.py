@@ -123,7 +123,7 @@ def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
 
 def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
     rest = FlinkRest(settings.flink.rest_url)
-    buffered_ms = settings.meter.tick_ms + settings.close.settle_s * 1_000
+    buffered_ms = settings.meter.longest_tick_ms + settings.close.settle_s * 1_000
     quiet_ms: int | None = None
 
     def passed() -> bool:

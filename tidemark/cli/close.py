@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemark.billing import close as billing_close
+from tidemark.billing import due_index
 from tidemark.billing.decide import CloseRequest
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import moment
@@ -17,6 +18,7 @@ from tidemark.billing.scope import Scope
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.errors import UsageError
+from tidemark.core.postgres import run_once
 from tidemark.core.settings import load
 from tidemark.core.user import user
 from tidemark.reconcile import run
@@ -70,6 +72,9 @@ def close(
         return
     # Drift found before the close refuses periods below; drift found after it means that the close is not safe.
     checked = [run.run(settings, run.Request(), say)] if reconcile else []
+    if request.scope.everybody:
+        # The role goes by the index; whoever asks has every customer looked at.
+        run_once(settings.postgres, "close", lambda connection: due_index.start_anew(connection, settings.names))
     closed = billing_close.close(settings, by or user(), request, progress=say)
     checked += [run.run(settings, run.Request(), say)] if reconcile else []
     emit(_document(closed), _text(closed), as_json=as_json)

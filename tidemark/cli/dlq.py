@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tidemark.billing.dead_letter_list import listed
 from tidemark.cli.catalog_wait import await_workers
 from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, plan_document, status_document
 from tidemark.cli.known import known
@@ -16,7 +17,7 @@ from tidemark.core.settings import load
 from tidemark.core.times import given_ms
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
-from tidemark.dead_letters.records import Position, Wanted, position_of, read_dead_letters, survey
+from tidemark.dead_letters.records import Wanted, position_of
 
 Reason = Annotated[str | None, typer.Option(help="Only this reason code.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
@@ -54,9 +55,8 @@ def list_(
     """List dead letters with their original bytes, and how many there are by reason."""
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     settings = load(run_id=run_id)
-    say(f"reading {settings.names.dlq} …")
-    unreadable: list[Position] = []
-    matching = survey(read_dead_letters(settings, unreadable), limit, **wanted)
+    say(f"reading what is new in {settings.names.dlq} …")
+    matching, unreadable = listed(settings, limit, **wanted)
     if not matching.by_reason and tenant is not None:
         known(settings, tenant, customer)
     document = {

@@ -1,45 +1,19 @@
-"""`tidemark doctor`: checks this machine and the local stack, and gives a fix for each failure."""
+"""`tidemark doctor`: checks what Tidemark needs, and gives a fix for each failure."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
 
-import requests
 import typer
 
-from infra import versions
-from infra.local.paths import Paths
-from infra.local.ports import is_free, read_ports
-from infra.local.probes import ask
-from infra.local.programs import SERVICES, java
-from infra.local.provision import locations
-from infra.local.supervise import Supervisor
 from tidemark.cli.output import Json, Table, emit
-from tidemark.cli.stack import StateDir
-from tidemark.core.errors import TidemarkError
-from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
-from tidemark.core.settings import ENV_PREFIX, load, misspelt
-
-# Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
-_LEAST_FREE_GB = 5
-_UP = "tidemark up"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was checked, whether it is right, the value found, and the fix when it is wrong."""
-
-    check: str
-    ok: bool
-    found: str
-    fix: str = ""
+from tidemark.cli.status import StateDir, stack_of_settings
+from tidemark.core.errors import UnavailableError
+from tidemark.core.settings import load
+from tidemark.health import checks
+from tidemark.health.checks import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -48,147 +22,27 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Check machine, versions, ports, services, time zones and brokers; each failing line has its fix."""
-    findings = examine(Paths.of(state_dir))
+    """Check machine and local stack, or the deployment of the settings; each failing line has its fix.
+
+    Exit code 0 when all is right; 1: something is wrong; 3: a service does not answer.
+    """
+    findings = _findings(state_dir)
     ok = all(finding.ok for finding in findings)
     emit({"ok": ok, "checks": [asdict(finding) for finding in findings]}, _table(findings), as_json=as_json)
+    if not all(finding.answers for finding in findings):
+        raise typer.Exit(UnavailableError.exit_code)
     if not ok:
         raise typer.Exit(1)
 
 
-def examine(paths: Paths) -> list[Finding]:
-    """Every finding; a check that fails never hides those after it."""
-    machine: list[Callable[[], Finding]] = [
-        _python,
-        _java,
-        _maven,
-        _flink,
-        _jars,
-        _rootfs,
-        _redis,
-        _variables,
-        lambda: _disk(paths),
-    ]
-    findings = [check() for check in machine]
-    ports = read_ports(paths.ports)
-    running = Supervisor(paths).pid() is not None
-    findings.append(Finding("stack", running, f"{paths.root} is {'up' if running else 'down'}", _UP))
-    if ports is None:
-        return findings
-    findings += _ports(ports, running=running)
-    if running:
-        findings += [_service(service, ports, paths) for service in SERVICES]
-        findings.append(_jvm_zone(ports["flink_rest"]))
-        findings.append(_transactions(ports["kafka"]))
-    return findings
+def _findings(state_dir: Path | None) -> list[Finding]:
+    """Of this machine and its stack, where the settings are those of one or of nothing; else of the deployment."""
+    paths = stack_of_settings(state_dir) if find_spec("infra") is not None else None
+    if paths is None:
+        return checks.examine(load())
+    from tidemark.cli.doctor_local import examine  # noqa: PLC0415  the wheel has no local stack
 
-
-def _python() -> Finding:
-    found = ".".join(map(str, sys.version_info[:3]))
-    return Finding(
-        "Python", found.startswith(f"{versions.PYTHON}."), found, f"install Python {versions.PYTHON}, make setup"
-    )
-
-
-def _java() -> Finding:
-    fix = (
-        f"apt-get install openjdk-{versions.JAVA_MAJOR}-jre-headless, or point JAVA_HOME at Java {versions.JAVA_MAJOR}"
-    )
-    try:
-        output = subprocess.run([java(), "-version"], check=False, text=True, capture_output=True).stderr
-    except TidemarkError as error:
-        return Finding("Java", ok=False, found=error.what, fix=fix)
-    installed = re.search(r'version "((\d+)[^"]*)"', output)
-    ok = installed is not None and int(installed[2]) == versions.JAVA_MAJOR
-    return Finding("Java", ok, installed[1] if installed else output.strip(), fix)
-
-
-def _maven() -> Finding:
-    path = shutil.which("mvn")
-    return Finding("Maven", path is not None, path or "not found", "apt-get install maven")
-
-
-def _redis() -> Finding:
-    path = shutil.which("redis-server")
-    return Finding("redis-server", path is not None, path or "not found", f"{_UP} (as root) installs it")
-
-
-def _variables() -> Finding:
-    faults = misspelt(os.environ)
-    return Finding(
-        "variables", not faults, "; ".join(faults) or f"{ENV_PREFIX}* all name a setting", "correct or unset it"
-    )
-
-
-def _flink() -> Finding:
-    try:
-        found = version("apache-flink")
-    except PackageNotFoundError:
-        found = "not installed"
-    return Finding("Flink", found == versions.FLINK, found, "make setup")
-
-
-def _jars() -> Finding:
-    parts = locations()
-    missing = [str(path) for path in (parts.flink_jars, parts.kafka_jars) if not path.is_dir()]
-    found = f"missing: {', '.join(missing)}" if missing else str(parts.flink_jars.parent)
-    return Finding("jars", not missing, found, f"{_UP} fetches them by Maven")
-
-
-def _rootfs() -> Finding:
-    path = locations().rootfs
-    return Finding("TimescaleDB tree", path.is_dir(), str(path) if path.is_dir() else "missing", f"{_UP} builds it")
-
-
-def _disk(paths: Paths) -> Finding:
-    existing = next(path for path in (paths.root, *paths.root.parents) if path.exists())
-    free = shutil.disk_usage(existing).free / 1e9
-    return Finding("disk", free >= _LEAST_FREE_GB, f"{free:.0f} GB free at {existing}", f"free {_LEAST_FREE_GB} GB")
-
-
-def _ports(ports: dict[str, int], *, running: bool) -> list[Finding]:
-    """If the stack is up, every port listens; if it is down, every port is free."""
-    findings = []
-    for name, port in ports.items():
-        free = is_free(port)
-        found = "free" if free else "listening" if running else "taken by another program"
-        fix = f"read the service's log, then {_UP}" if running else f"stop the program that listens on {port}"
-        findings.append(Finding(f"port {name}", free is not running, f"{port} {found}", fix))
-    return findings
-
-
-def _service(service: str, ports: dict[str, int], paths: Paths) -> Finding:
-    answer = ask(service, ports, paths)
-    ok = answer.ready and (service != "postgres" or answer.detail.endswith("time zone UTC"))
-    return Finding(
-        service, ok, f"{answer.version} {answer.detail}".strip(), f"read {paths.logs / service}.log, then {_UP}"
-    )
-
-
-def _jvm_zone(port: int) -> Finding:
-    """Check the zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
-    fix = "restart Flink: tidemark down, tidemark up"
-    try:
-        answer = requests.get(f"http://127.0.0.1:{port}/jobmanager/environment", timeout=3)
-        options = answer.json()["jvm"]["options"]
-    except (requests.RequestException, ValueError, KeyError) as error:
-        return Finding("JVM time zone", ok=False, found=type(error).__name__, fix=fix)
-    ok = "-Duser.timezone=UTC" in options
-    return Finding("JVM time zone", ok, "UTC" if ok else "-Duser.timezone=UTC is missing", fix)
-
-
-def _transactions(port: int) -> Finding:
-    """Check that the brokers take transactions as long as the sinks of the jobs need: others fail for ever."""
-    what = "Kafka transactions"
-    try:
-        settings = load(**{"kafka.bootstrap": f"127.0.0.1:{port}"})
-        limit_ms, needed_ms = transaction_limit_ms(settings.kafka), settings.events.transaction_timeout_ms
-    except TidemarkError as error:
-        return Finding(what, ok=False, found=error.what, fix=error.fix)
-    known = limit_ms if limit_ms is not None else "is not ours to read"
-    found = f"{TRANSACTION_LIMIT} {known}, needed {needed_ms}"
-    ok = limit_ms is None or limit_ms >= needed_ms
-    return Finding(what, ok, found, f"set {TRANSACTION_LIMIT} of the brokers to {needed_ms} or more")
+    return examine(paths)
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clean": ("stack", "Stop everything and remove the stack's data; downloads stay in the cache."),
     "doctor": (
         "doctor",
-        "Check machine, versions, ports, services, time zones and brokers; each failing line has its fix.",
+        "Check machine and local stack, or the deployment of the settings; each failing line has its fix.",
     ),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),
@@ -89,7 +89,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 # The local stack belongs to a checkout: the wheel, which is in the image, has neither the stack nor the demo.
-LOCAL = frozenset({"stack", "doctor", "demo"})
+LOCAL = frozenset({"stack", "demo"})
 
 
 def commands() -> dict[str, tuple[str, str]]:

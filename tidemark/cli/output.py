@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.core.terminal import Group, Table, draw, escaped, one_line, printable, progress, put, say
+from tidemark.core.escape import safe_json
+from tidemark.core.terminal import Group, Table, draw, one_line, printable, progress, put, say
 
 __all__ = [
     "Group",
@@ -38,8 +39,3 @@ def emit(document: Any, text: Any, *, as_json: bool) -> None:
 def as_document(document: Any) -> str:
     """A document as JSON on one line, with control characters escaped."""
     return safe_json(json.dumps(document, default=str, ensure_ascii=False))
-
-
-def safe_json(text: str) -> str:
-    """JSON text in which control characters, which can only be inside strings, are escaped."""
-    return escaped(text, lambda character: f"\\u{ord(character):04x}")

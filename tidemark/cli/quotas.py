@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.cli.output import Json, Table, emit
+from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core.settings import load
 from tidemark.quotas import daemon
 from udfs.values import rfc3339
@@ -25,6 +25,8 @@ def register(app: typer.Typer) -> None:
 def check(run_id: RunId = None, as_json: Json = False) -> None:
     """Print which tenants are over a bound and how far the biggest ones are; exit code 0 either way."""
     result = daemon.check(load(run_id=run_id))
+    for replay in result.promoted:
+        say(f"people read run {replay}, which has figures of its own: `tidemark quotas check --run-id {replay}`")
     emit(_document(result), _text(result), as_json=as_json)
 
 
@@ -40,7 +42,8 @@ def _document(result: daemon.Check) -> dict[str, Any]:
         }
         for alarm in result.running
     ]
-    return {"tenants": [{**asdict(rank), "over": rank.over} for rank in result.ranks], "firing": running}
+    tenants = [{**asdict(rank), "over": rank.over} for rank in result.ranks]
+    return {"tenants": tenants, "firing": running, "promoted": list(result.promoted)}
 
 
 def _text(result: daemon.Check) -> Any:

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from tidemark.cli.until_stopped import until_stopped
-from tidemark.core.service import LibraryLog
+from tidemark.core.service import LibraryLog, log_as
 from tidemark.core.settings import load
 from tidemark.core.supervisor import log
+from tidemark.serve.http import PROCESS
 from tidemark.serve.process import Process
 from tidemark.serve.roles import ROLES, chosen, not_configured, services_of
 
@@ -29,13 +30,13 @@ def register(app: typer.Typer) -> None:
 def serve(roles: Roles = None, run_id: RunId = None) -> None:
     """Run roles beside the jobs until SIGTERM or Ctrl-C; logs JSON lines to stderr, and never ends by itself."""
     settings = load(run_id=run_id)
+    log_as(PROCESS, settings.run_id)
     names = chosen(settings, None if roles is None else [name.strip() for name in roles.split(",") if name.strip()])
     services = services_of(settings, names)
     logging.basicConfig(handlers=[LibraryLog()], level=logging.WARNING)
     process = Process(settings, services, until_stopped())
     idle = {} if roles is not None else not_configured(settings)
-    log("started", roles={role: [one.name for one in many] for role, many in services.items()}, not_configured=idle,
-        run_id=settings.run_id)  # fmt: skip
+    log("started", roles={role: [one.name for one in many] for role, many in services.items()}, not_configured=idle)
     if process.run():
         # A thread that waits for a service would hold up the end of the interpreter. Every step may be killed anywhere.
         os._exit(0)

@@ -24,6 +24,9 @@ from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
+FlinkMetrics = Annotated[
+    bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+]
 _JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
 # The end of a step shorter than this gets no line.
 _WORTH_A_LINE_S = 1.0
@@ -82,9 +85,7 @@ def up(
     jobs: Annotated[
         bool, typer.Option("--jobs", help="Also create the topics, and submit `meter` and `rollup`.")
     ] = False,
-    flink_metrics: Annotated[
-        bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
-    ] = False,
+    flink_metrics: FlinkMetrics = False,
     as_json: Json = False,
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""

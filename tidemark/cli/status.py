@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tidemark.cli.output import Group, Json, Table, emit, one_line
 from tidemark.core.errors import UnavailableError
-from tidemark.core.settings import ENV_PREFIX, FILE_ENV, load, settings_file
+from tidemark.core.settings import ENV_PREFIX, FILE_ENV, Settings, load, settings_file
 from tidemark.health import status as health
+
+if TYPE_CHECKING:
+    from infra.local.paths import Paths as LocalPaths
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the local stack; default: .tidemark/local")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
@@ -35,7 +38,12 @@ def status(state_dir: StateDir = None, run_id: RunId = None, as_json: Json = Fal
     if services is not None and not services:
         emit({"state": "down", "healthy": False, "problems": [_DOWN], "services": []}, _DOWN, as_json=as_json)
         raise typer.Exit(UnavailableError.exit_code)
-    settings = load(run_id=run_id)
+    if code := show(load(run_id=run_id), services, as_json=as_json):
+        raise typer.Exit(code)
+
+
+def show(settings: Settings, services: Sequence[dict[str, Any]] | None, *, as_json: bool = False) -> int:
+    """Print how a deployment does, with the services of a local stack; returns the exit code that says so."""
     seen = health.read(settings)
     document = health.document(seen, settings)
     degraded = [one for one in services or () if not one["ready"]]
@@ -47,27 +55,39 @@ def status(state_dir: StateDir = None, run_id: RunId = None, as_json: Json = Fal
         document |= {"state": "degraded" if degraded else "up", "services": services}
     emit(document, _text(document, services), as_json=as_json)
     if seen.unreachable or degraded:
-        raise typer.Exit(UnavailableError.exit_code)
-    if not document["healthy"]:
-        raise typer.Exit(1)
+        return UnavailableError.exit_code
+    return 0 if document["healthy"] else 1
 
 
 def _local(state_dir: Path | None) -> list[dict[str, Any]] | None:
     """Services of the local stack, none when it is down; None where the settings are of another deployment."""
     if find_spec("infra") is None:
         return None
+    from infra.local.stack import Stack  # noqa: PLC0415  the wheel has no local stack
+
+    paths = stack_of_settings(state_dir)
+    if paths is None:
+        return None
+    file = settings_file()
+    is_its_own = file is not None and file.absolute() == paths.settings
+    return [asdict(line) for line in Stack(paths).status()] if is_its_own else []
+
+
+def stack_of_settings(state_dir: Path | None) -> LocalPaths | None:
+    """The local stack that the settings are of, which are then read from it; None where they are of another deployment.
+
+    Where nothing says where a deployment is, a local stack is meant.
+    """
     from infra.local.paths import Paths  # noqa: PLC0415  the wheel has no local stack
-    from infra.local.stack import Stack  # noqa: PLC0415
 
     paths = Paths.of(state_dir)
     if state_dir is not None and paths.settings.is_file():
         os.environ[FILE_ENV] = str(paths.settings)
     file = settings_file()
     if file is not None and file.absolute() == paths.settings:
-        return [asdict(line) for line in Stack(paths).status()]
-    # Without a file the environment may say where a deployment is; if nothing does, a local stack is meant.
+        return paths
     elsewhere = file is not None or any(name.startswith(ENV_PREFIX) for name in os.environ)
-    return None if elsewhere and state_dir is None else []
+    return None if elsewhere and state_dir is None else paths
 
 
 def _text(document: dict[str, Any], services: Sequence[dict[str, Any]] | None) -> Group:
@@ -110,12 +130,18 @@ def _roles(document: dict[str, Any]) -> Table:
             "state": one["state"] if one["ok"] else f"{one['state']} !",
             "last success": one["last_success"] or "",
             "processes": len([each for each in one["instances"] if each["state"] != "stopped"]),
-            "waiting": ", ".join(f"{_short(name)} {count:,.0f}" for name, count in one["figures"].items() if count),
+            "waiting": _waiting(one),
             "reason": one["reason"],
         }
         for one in document["roles"] or ()
     ]
     return _table(["role", "state", "last success", "processes", "waiting", "reason"], rows)
+
+
+def _waiting(role: dict[str, Any]) -> str:
+    # What `health` sees is in the table of jobs.
+    figures = {} if role["role"] == "health" else role["figures"]
+    return ", ".join(f"{_short(name)} {count:,.0f}" for name, count in figures.items() if count)
 
 
 def _table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:

@@ -81,6 +81,37 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
     return done
 
 
+def missing(connection: psycopg.Connection, settings: Settings) -> list[str]:
+    """Migrations of a run that are not applied, as `schema: name`.
+
+    Raises
+    ------
+    TidemarkError
+        The database was made by other files than these.
+    """
+    names = settings.names
+    wanted = {
+        "catalog": sql_files("catalog"),
+        "api": sql_files("api"),
+        names.usage_schema: sql_files("usage"),
+        names.billing_schema: [*values_files(), *sql_files("billing")],
+        names.report_schema: sql_files("report"),
+    }
+    return [
+        f"{schema}: {file.name}"
+        for schema, files in wanted.items()
+        for file in pending(files, _applied(connection, schema), schema)
+    ]
+
+
+def _applied(connection: psycopg.Connection, schema: str) -> dict[str, str]:
+    known = connection.execute("SELECT to_regclass(%s)", [f'"{schema}".schema_migration']).fetchone()
+    if known is None or known[0] is None:
+        return {}
+    rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(sql.Identifier(schema)))
+    return {row[0]: row[1] for row in rows}
+
+
 def checksum(file: SqlFile) -> str:
     """SHA-256 of a migration in hexadecimal."""
     return hashlib.sha256(file.content).hexdigest()
@@ -150,9 +181,7 @@ def _migrate_schema(
     path = sql.SQL(", ").join(map(sql.Identifier, (schema, *below, "public")))
     connection.execute(sql.SQL("SET client_min_messages = warning; SET search_path TO {}").format(path))
     connection.execute(sql.SQL(_LEDGER).format(schema=name))
-    rows = connection.execute(sql.SQL("SELECT name, checksum FROM {}.schema_migration").format(name))
-    ledger: dict[str, str] = {row[0]: row[1] for row in rows}
-    todo = pending(files, ledger, schema)
+    todo = pending(files, _applied(connection, schema), schema)
     for file in todo:
         _apply(connection, schema, file)
     return [Applied(schema, file.name) for file in todo]

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from tidemark.core.errors import StandbyError, TidemarkError
+from tidemark.core.escape import safe_json
 from udfs.values import rfc3339
 
 Log = Callable[..., None]
@@ -38,6 +39,8 @@ STANDBY_S = 2.0
 # 2 ** 20 s is past every bound; what fails for weeks must not make a number that no float holds.
 _MOST_DOUBLINGS = 20
 
+# Fields of every line of this process: its run, and the role of what belongs to none.
+_PROCESS: dict[str, Any] = {}
 # Fields of every line that this thread logs.
 _CONTEXT: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={})  # noqa: B039  never changed in place
 
@@ -53,15 +56,24 @@ W = TypeVar("W", bound=Worker)
 R = TypeVar("R")
 
 
+def log_as(role: str, run_id: str) -> None:
+    """Name the run in every line of this process, and the role of lines that no role of it writes."""
+    _PROCESS.update(role=role, run_id=run_id)
+
+
 def logger(component: str) -> Log:
-    """A function `log(event, level="info", **fields)` that writes one JSON line on stderr."""
+    """A function `log(event, level="info", **fields)` that writes one JSON line on stderr.
+
+    Ids are user data: what would begin a line or turn the direction of text is escaped. A SecretStr shows stars.
+    """
 
     def log(event: str, level: Level = "info", **fields: Any) -> None:
         at = rfc3339(datetime.now(UTC))
-        line = {"at": at, "level": level, **_CONTEXT.get(), "component": component, "event": event, **fields}
+        about = {**_PROCESS, **_CONTEXT.get(), "component": component}
+        line = {"at": at, "level": level, **about, "event": event, **fields}
         # Whoever reads the log may have gone, and a service goes on.
         with suppress(OSError, ValueError):
-            sys.stderr.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            sys.stderr.write(safe_json(json.dumps(line, ensure_ascii=False, default=str)) + "\n")
             sys.stderr.flush()
 
     return log

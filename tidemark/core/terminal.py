@@ -7,7 +7,7 @@ that would move the cursor or change the direction of text is escaped, so that a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -15,7 +15,9 @@ from rich import table as rich_table
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
-__all__ = ["Console", "Group", "Table", "console", "draw", "escaped", "one_line", "printable", "progress", "put", "say"]
+from tidemark.core.escape import CONTROLS, escaped
+
+__all__ = ["Console", "Group", "Table", "console", "draw", "one_line", "printable", "progress", "put", "say"]
 
 # Width of a pipe or file: table rows are not folded there.
 _PIPE_WIDTH = 1_000_000
@@ -33,16 +35,12 @@ class _Results(Console):
 console = _Results(soft_wrap=True, markup=False, emoji=False, highlight=False)
 progress = Console(stderr=True, soft_wrap=True, markup=False, emoji=False, highlight=False)
 
-# C0, DEL and C1, line and paragraph separators, the controls of bidirectional text, and unpaired surrogates, which no
-# terminal accepts.
-_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-_CONTROL = re.compile(f"[{_CONTROLS}]")
-_CONTROL_IN_LINE = re.compile(f"(?!\n)[{_CONTROLS}]")
+_CONTROL_IN_LINE = re.compile(f"(?!\n)[{CONTROLS}]")
 
 
 def printable(text: str) -> str:
     r"""Text for one line: control characters as in Python source (`\n`, `\x1b`, `\u2028`), all others unchanged."""
-    return _CONTROL.sub(_escaped, text)
+    return escaped(text, _unicode)
 
 
 def one_line(text: str, style: str = "") -> Text:
@@ -92,11 +90,6 @@ def draw(text: Any) -> None:
         console.print(text)
 
 
-def escaped(text: str, how: Callable[[str], str]) -> str:
-    """A text in which `how` replaces each control character."""
-    return _CONTROL.sub(lambda match: how(match[0]), text)
-
-
 def _cell(value: Any) -> Any:
     return one_line(value) if isinstance(value, str) else value
 
@@ -106,4 +99,8 @@ def _lines(text: str) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode()
+    return _unicode(match[0])
+
+
+def _unicode(character: str) -> str:
+    return character.encode("unicode_escape").decode()

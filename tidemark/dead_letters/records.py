@@ -148,7 +148,8 @@ def survey(dead_letters: Iterable[DeadLetter], limit: int, **wanted: Unpack[Want
                 partial += bool(dead_letter.get("partial"))
                 yield dead_letter
 
-    shown = newest(counted(), limit)
+    # Of none shown, all are counted.
+    shown = newest(counted(), max(limit, 1))[:limit]
     return Survey(shown, dict(counts.most_common()), partial)
 
 

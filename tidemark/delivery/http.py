@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import requests
@@ -47,7 +48,7 @@ def post(message: Message, secret: str, timeout_s: float) -> Response:
         There was no response.
     """
     attempt = _Attempt(message, secret, timeout_s)
-    thread = threading.Thread(target=attempt.run, name="post", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(attempt.run,), name="post", daemon=True)
     thread.start()
     thread.join(timeout_s)
     return attempt.response()

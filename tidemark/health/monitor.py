@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import psycopg
 
-from jobs.alarm import SEND_STALL_S
+from tidemark.core.alarms import SEND_STALL_S
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.health import alarm_store, reports
+from tidemark.health.alarm_store import ALARMS
 from tidemark.health.reading import Kafka, clock, disks_of, jobs_of
 from tidemark.health.rules import Key, expected, findings, patient
 from tidemark.health.state import RoleReport, Snapshot
@@ -69,9 +70,7 @@ class Monitor:
         decision = self._database.run(lambda connection: self._decide(connection, snapshot))
         self._since = decision.since
         # Step 3: send, and store that only after the brokers have it.
-        sent = self._database.run(
-            lambda connection: alarm_store.announce(connection, self._settings), _ANNOUNCE_TIMEOUT_MS
-        )
+        sent = self._database.run(lambda connection: ALARMS.announce(connection, self._settings), _ANNOUNCE_TIMEOUT_MS)
         news, self._unknown = snapshot.unknown.keys() != self._unknown, set(snapshot.unknown)
         return Checked(snapshot, decision, sent, news)
 
@@ -83,11 +82,11 @@ class Monitor:
     def _decide(self, connection: psycopg.Connection, snapshot: Snapshot) -> Decision:
         health = self._settings.health
         with connection.transaction():
-            running = alarm_store.keys(alarm_store.firing(connection))
+            running = alarm_store.keys(ALARMS.firing(connection, self._settings.names))
             now = clock()
             seen = patient(findings(snapshot, health), self._seen_running, now - self._started_at)
             decision = decide(seen, expected(snapshot, health), running, self._since, now)
-            alarm_store.store(connection, decision)
+            alarm_store.store(connection, self._settings.names, decision)
         return decision
 
 

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tidemark.core import redis
+from tidemark.core.alarms import Stored
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
-from tidemark.health import alarm_store, reports
-from tidemark.health.alarm_store import Firing
+from tidemark.health import reports
+from tidemark.health.alarm_store import ALARMS
 from tidemark.health.reading import UNREACHABLE, Kafka, disks_of, jobs_of
 from tidemark.health.rules import expected_roles, findings, role_trouble
 from tidemark.health.state import RoleReport, Snapshot
@@ -52,7 +53,7 @@ class Status:
     snapshot: Snapshot
     heartbeat_age_s: float | None = None
     drift: Mapping[str, int] | None = None
-    firing: Sequence[Firing] | None = None
+    firing: Sequence[Stored] | None = None
     unreachable: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -80,7 +81,7 @@ def read(settings: Settings) -> Status:
     lags = attempt("Kafka", lambda: _lags(settings))
     roles = attempt("Postgres", lambda: _query(settings, reports.read))
     alive = "Postgres" not in unreachable
-    firing = attempt("Postgres", lambda: _query(settings, alarm_store.firing)) if alive else None
+    firing = attempt("Postgres", lambda: _query(settings, partial(ALARMS.firing, names=names))) if alive else None
     drift = (
         attempt("Postgres", lambda: _query(settings, partial(open_counts, names=names)))
         if alive and not names.run_id
@@ -133,7 +134,7 @@ def document(status: Status, settings: Settings) -> dict[str, Any]:
         "periods_refused": status.periods_refused,
         "disks": [{**asdict(disk), "free_percent": round(disk.free_percent, 1)} for disk in snapshot.disks or ()],
         "alarms": None if status.firing is None else [
-            {"type": f"pipeline.{one.trouble}", "subject": one.subject, "since": rfc3339(one.since)}
+            {"type": f"pipeline.{one.key[0]}", "subject": one.key[1], "since": rfc3339(one.since)}
             for one in status.firing
         ],
     }  # fmt: skip

@@ -28,7 +28,8 @@ from tidemark.live.board import (
     choose,
     read,
 )
-from tidemark_client.keys import leaderboard_keys, leaderboard_marker_key
+from tidemark_client.keys import leaderboard_keys, leaderboard_marker_key, switch_key
+from tidemark_client.switch import version_of
 
 log = logger("leaderboard")
 
@@ -156,7 +157,7 @@ class Leaderboard:
 
 
 def top(settings: Settings, tenant: str, meter: str) -> Top | None:
-    """The board of a tenant and meter; None where no customer had usage in the last two hours.
+    """The board of a tenant and meter, of the active version; None where nobody had usage in the last two hours.
 
     Raises
     ------
@@ -166,7 +167,9 @@ def top(settings: Settings, tenant: str, meter: str) -> Top | None:
     """
     with redis.translated(settings.redis), closing(redis.client(settings.redis)) as connection:
         # Typed for both the blocking and the asyncio client; this one blocks.
-        fields: Any = connection.hgetall(leaderboard_keys(settings.names.redis_prefix, tenant, meter)[1])
+        own = settings.names.redis_prefix
+        active = version_of(connection.get(switch_key(own)), tenant, own)
+        fields: Any = connection.hgetall(leaderboard_keys(active, tenant, meter)[1])
     return read(fields) if fields else None
 
 

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from jobs.alarm import SEND_STALL_S
+from tidemark.alerts.active_runs import ActiveReplay, read_active_replays
+from tidemark.core.alarms import SEND_STALL_S
 from tidemark.core.kafka import Sender
-from tidemark.core.postgres import Database
+from tidemark.core.postgres import CLAIM_IDLE_S, Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import EventSettings, QuotaSettings, Settings
 from tidemark.quotas import store as quota_store
@@ -69,8 +70,9 @@ class QuotaMonitor:
         self._cursor: datetime | None = None
         self._reader: UsageReader | None = None
         self._database = Database(
-            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS
-        )
+            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS,
+            claim_idle_s=CLAIM_IDLE_S + settings.quotas.interval_s,
+        )  # fmt: skip
 
     def run_once(self) -> PollResult:
         """Read what was written since the last pass, store alarms that start or end, and announce them.
@@ -177,10 +179,14 @@ class UsageRank:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The biggest tenants, largest share of the bound first, and the alarms that fire, oldest first."""
+    """The biggest tenants, largest share of the bound first, and the alarms that fire, oldest first.
+
+    `promoted` are the runs of replays that people read instead: they have rollups, and so figures, of their own.
+    """
 
     ranks: tuple[UsageRank, ...]
     running: tuple[Alarm, ...]
+    promoted: tuple[str, ...] = ()
 
 
 def check(settings: Settings) -> Check:
@@ -195,18 +201,20 @@ def check(settings: Settings) -> Check:
 
     """
 
-    def read(connection: psycopg.Connection) -> tuple[Sequence[Reading], list[Alarm]]:
+    def read(connection: psycopg.Connection) -> tuple[Sequence[Reading], list[Alarm], list[ActiveReplay]]:
         now = quota_store.clock(connection)
         reader = UsageReader(now, now - timedelta(seconds=settings.events.grace_s), QUIET)
         while reader.advance(connection):
             pass
-        return reader.readings, [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
+        alarms = [alarm for alarm in quota_store.known(connection, now) if alarm.resolved_at is None]
+        return reader.readings, alarms, read_active_replays(connection, settings.names)
 
     schema = settings.names.usage_schema
     with closing(Database(settings.postgres, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
-        readings, running = database.run(read, CHECK_TIMEOUT_MS)
+        readings, running, replays = database.run(read, CHECK_TIMEOUT_MS)
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
-    return Check(ranks(readings, bounds(settings.quotas)), tuple(running))
+    promoted = tuple(replay.run_id for replay in replays)
+    return Check(ranks(readings, bounds(settings.quotas)), tuple(running), promoted)
 
 
 def ranks(readings: Sequence[Reading], limits: Mapping[Rule, int], top: int = TOP) -> tuple[UsageRank, ...]:

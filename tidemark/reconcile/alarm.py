@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import psycopg
 
-from jobs.alarm import Alarm
+from tidemark.billing.ledger_alarm import ledger_alarm
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
 from tidemark.reconcile import drift_store
 from udfs.alerts import pipeline as alerts
 
-_ALARM = Alarm("reconcile_alarm", alerts.RECONCILE, alerts.reconcile, {"open": 0})
+_ALARM = ledger_alarm("reconcile_alarm", alerts.RECONCILE, alerts.reconcile, {"open": 0})
 
 
 def follow(connection: psycopg.Connection, names: Names) -> None:
     """Start or end the alarm by the open differences; in the transaction that changed them. Nothing is sent yet."""
     counts = drift_store.open_counts(connection, names)
-    _ALARM.follow(connection, names, {"open": sum(counts.values()), "by_check": counts} if counts else None)
+    if counts:
+        _ALARM.begin(connection, names, {"open": sum(counts.values()), "by_check": counts})
+    else:
+        _ALARM.end(connection, names)
 
 
 def announce(connection: psycopg.Connection, settings: Settings) -> int:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tidemark.alerts.topic import AlertTopic, Position, read
+from tidemark.alerts.active_runs import ActiveReplay, is_taken, read_active_replays
+from tidemark.alerts.active_topics import ActiveTopics, Offsets, Polled
+from tidemark.alerts.topic import AlertTopic, read
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
@@ -34,7 +36,9 @@ class PollResult:
 
 
 class Responder:
-    """Reads alerts of a run for one handler; both connections are made again after each failure.
+    """Reads alerts of a run, and those about limits of the replays that are active for it, for one handler.
+
+    All connections are made again after each failure.
 
     Parameters
     ----------
@@ -50,8 +54,10 @@ class Responder:
         self._database = Database(
             settings.postgres, "respond", settings.names.usage_schema, claim=f"respond {handler.name}"
         )
-        self._topic: AlertTopic | None = None
-        self._remembered: dict[int, int] = {}
+        self._topics = ActiveTopics(settings, self._stored_offsets)
+        self._remembered: Offsets = {}
+        # Only while all topics of a handler that has never read are opened: what is promoted later is read whole.
+        self._is_new = False
 
     def run_once(self, poll_ms: int = POLL_MS) -> PollResult:
         """Respond to new alerts, waiting for `poll_ms` at most.
@@ -65,13 +71,15 @@ class Responder:
         """
         try:
             # Step 1: go to where the last committed transaction ended.
-            topic = self._opened()
-            records = topic.poll(poll_ms)
-            ends = topic.offsets()
+            replays = self._database.run(lambda connection: read_active_replays(connection, self._settings.names))
+            self._topics.open(replays)
+            self._is_new = False
+            records = self._topics.poll(poll_ms)
+            ends = self._topics.ends()
             if ends == self._remembered:
                 return PollResult()
             # Step 2: effects, the responses and the offsets in one transaction.
-            alerts, refused = _readable(records)
+            alerts, refused = _readable(records, replays, self._settings.run_id)
             done = self._database.run(lambda connection: self._respond(connection, alerts, ends), BATCH_TIMEOUT_MS)
             self._remembered = ends
         except TidemarkError:
@@ -84,29 +92,24 @@ class Responder:
         return self._database.run(self._handler.sync, BATCH_TIMEOUT_MS)
 
     def close(self) -> None:
-        """Close both connections, and with them give up the claim to this handler."""
-        if self._topic is not None:
-            self._topic.close()
-            self._topic = None
+        """Close all connections, and with them give up the claim to this handler."""
+        self._topics.close()
         self._database.close()
 
-    def _opened(self) -> AlertTopic:
-        if self._topic is None:
-            name, alerts = self._handler.name, self._settings.names.alerts
-            offsets = self._database.run(lambda connection: store.offsets(connection, name, alerts))
-            if not offsets and self._handler.start == "end":
-                with AlertTopic(self._settings.kafka, self._settings.names.alerts, {}) as topic:
-                    offsets = topic.ends()
-                self._database.run(lambda connection: store.remember(connection, name, alerts, offsets))
-            self._topic, self._remembered = (
-                AlertTopic(self._settings.kafka, self._settings.names.alerts, offsets),
-                offsets,
-            )
-        return self._topic
+    def _stored_offsets(self, topic: str) -> dict[int, int]:
+        """Where to go on in a topic; a handler that has never read, and starts at the end, begins there."""
+        name, own = self._handler.name, self._settings.names.alerts
+        found = self._database.run(lambda connection: store.offsets(connection, name, topic))
+        if topic == own:
+            self._is_new = not found
+        if found or self._handler.start != "end" or not self._is_new:
+            return found
+        with AlertTopic(self._settings.kafka, topic, {}) as reader:
+            ends = reader.ends()
+        self._database.run(lambda connection: store.remember(connection, name, topic, ends))
+        return ends
 
-    def _respond(
-        self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: dict[int, int]
-    ) -> tuple[int, int]:
+    def _respond(self, connection: psycopg.Connection, alerts: Sequence[Alert], ends: Offsets) -> tuple[int, int]:
         handler, begun, undone = self._handler, 0, 0
         with connection.transaction():
             for alert in alerts:
@@ -117,7 +120,8 @@ class Responder:
                 elif handler.wants(alert) and store.begin(connection, handler.name, alert):
                     handler.begin(connection, alert)
                     begun += 1
-            store.remember(connection, handler.name, self._settings.names.alerts, ends)
+            for topic, offsets in ends.items():
+                store.remember(connection, handler.name, topic, offsets)
         return begun, undone
 
 
@@ -168,14 +172,18 @@ def service(settings: Settings, name: str, make: Callable[[], Handler]) -> Servi
     return Service(name, 0, lambda: Response(settings, make()), Response.run_once, log, report)
 
 
-def _readable(records: Sequence[tuple[Position, bytes]]) -> tuple[list[Alert], int]:
-    """Alerts in the order of their time, starts before ends, and how many records are not valid alerts."""
+def _readable(records: Sequence[Polled], replays: Sequence[ActiveReplay], ledger_run: str) -> tuple[list[Alert], int]:
+    """Alerts of active versions in the order of their time, starts before ends, and how many records are no alerts."""
     alerts: list[Alert] = []
-    for _, payload in records:
+    refused = 0
+    for run_id, _, payload in records:
         try:
-            alerts.append(read(payload))
+            alert = read(payload)
         except AlertError:
             # The intake of alerts says which, and why; the record stays in the topic.
+            refused += 1
             continue
+        if is_taken(replays, ledger_run, run_id, alert):
+            alerts.append(alert)
     alerts.sort(key=lambda alert: (alert.at_ms, alert.status == "resolved"))
-    return alerts, len(records) - len(alerts)
+    return alerts, refused

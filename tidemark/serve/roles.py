@@ -77,7 +77,7 @@ def _api(settings: Settings) -> Services:
     try:
         from tidemark.api import server  # noqa: PLC0415  an extra: its packages may not be there
     except ModuleNotFoundError as error:
-        raise UsageError(f"the role api needs {error.name}.", "pip install 'tidemark-metering[api]'.") from error
+        raise UsageError(f"the role api needs {error.name}.", "pip install '.[api]' in a checkout.") from error
     return [server.service(settings)]
 
 

@@ -52,7 +52,7 @@ _decode = msgspec.json.Decoder(Event).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _REQUIRED_COUNT = 5
-_others_of = attrgetter("resource_id", "user_id", "session_id", "region", "source", "voids")
+_others_of = attrgetter("resource_id", "user_id", "session_id", "region", "source", "voids", "sdk")
 
 
 def parse(raw: bytes | None, default_tenant: str = "", arrival_ms: int | None = None) -> Event:

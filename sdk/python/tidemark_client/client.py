@@ -1,20 +1,23 @@
-"""Readers of limits: one round trip to Redis a check, an answer always, never an exception for Redis' troubles."""
+"""Reader of limits: one round trip to Redis a check, an answer always, never an exception for Redis' troubles."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import redis
-import redis.asyncio
 
+from tidemark_client import reservations
 from tidemark_client.decision import Decision, Wanted
 from tidemark_client.evaluate import Judge, Question
 from tidemark_client.layout import queue
+from tidemark_client.reservations import COUNTED_WITHIN_S, Reservation
 from tidemark_client.stored import OnUnknown
+
+log = logging.getLogger("tidemark_client")
 
 PREFIX = "usage:"
 MAX_AGE_S = 60.0
@@ -24,7 +27,7 @@ TIMEOUT_S = 0.05
 REMEMBERED = 10_000
 
 # Without the introduction of redis-py, the first check of a connection is one round trip too.
-_QUIET: dict[str, Any] = {"lib_name": None, "lib_version": None, "decode_responses": True}
+QUIET: dict[str, Any] = {"lib_name": None, "lib_version": None, "decode_responses": True}
 
 
 class LimitReader:
@@ -65,6 +68,7 @@ class LimitReader:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._judge = Judge(prefix, on_unknown, max_age_s, remembered, wall_clock)
+        self._prefix = prefix
         self._own = isinstance(redis_or_url, str)
         self._client = _client(redis_or_url, timeout_s) if isinstance(redis_or_url, str) else _bounded(redis_or_url)
 
@@ -85,6 +89,63 @@ class LimitReader:
             return self._judge.failed(question, error)
         return self._judge.answered(question, replies)
 
+    def reserve(self, tenant: str, customer: str, meter: str, wanted: Wanted, holds_s: float = 60.0) -> Reservation:
+        """Set `wanted` aside for work whose size is known only afterwards, where the limit has room for it.
+
+        What others have reserved counts as used. `settle` or `release` it; otherwise it ends after `holds_s`.
+
+        Raises
+        ------
+        ValueError
+            `wanted` is no amount of at most 38 digits, 9 of them decimals; `holds_s` is not above 0 and within an hour.
+        """
+        holds_ms = reservations.seconds_ms("holds_s", holds_s)
+        question = self._judge.question(tenant, customer, meter, reservations.reservable(wanted))
+        key = reservations.key_of(self._prefix, question)
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            reservations.queue_reservation(pipeline, key, question.wanted, holds_ms)
+            queue(pipeline, question.keys)
+            own, check = reservations.split(pipeline.execute(raise_on_error=False))
+            if other := self._judge.elsewhere(question, check):
+                question, check = other, self._ask(other)
+        except Exception as error:  # noqa: BLE001  as above
+            return reservations.Reservation(self._judge.failed(question, error), None, key)
+        found = reservations.reserved(self._judge, question, key, own, check)
+        if not found:
+            self.release(found)
+        return found
+
+    def settle(self, reservation: Reservation, used: Wanted, counted_within_s: float = COUNTED_WITHIN_S) -> bool:
+        """Put what was used in the place of a reservation, until its event is counted; whether Redis took it.
+
+        Record the event too: this counts nothing. A use above what was reserved is taken as it is.
+
+        Raises
+        ------
+        ValueError
+            As `reserve`.
+        """
+        holds_ms = reservations.seconds_ms("counted_within_s", counted_within_s)
+        amount = reservations.reservable(used)
+        return self._write(reservation, lambda to: reservations.queue_settlement(to, reservation, amount, holds_ms))
+
+    def release(self, reservation: Reservation) -> bool:
+        """Give a reservation back unused; whether Redis took it."""
+        return self._write(reservation, lambda to: reservations.queue_removal(to, reservation))
+
+    def _write(self, reservation: Reservation, queue_commands: Callable[[Any], None]) -> bool:
+        if not reservation.id:
+            return False
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            queue_commands(pipeline)
+            pipeline.execute()
+        except Exception as error:  # noqa: BLE001  the work is done; what is set aside ends by itself
+            log.warning("A reservation stays until it ends: %s", error)
+            return False
+        return True
+
     def _ask(self, question: Question) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
         queue(pipeline, question.keys)
@@ -104,69 +165,9 @@ class LimitReader:
         self.close()
 
 
-class AsyncLimitReader:
-    """`LimitReader` for asyncio: the same answers; for any number of tasks of one event loop.
-
-    Parameters are those of `LimitReader`, but `timeout_s` bounds the whole check, also with a client.
-    """
-
-    def __init__(
-        self,
-        redis_or_url: redis.asyncio.Redis | str,
-        prefix: str = PREFIX,
-        on_unknown: OnUnknown = "fail_open",
-        max_age_s: float | None = MAX_AGE_S,
-        timeout_s: float = TIMEOUT_S,
-        remembered: int = REMEMBERED,
-        *,
-        wall_clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._judge = Judge(prefix, on_unknown, max_age_s, remembered, wall_clock)
-        self._timeout_s = _positive(timeout_s)
-        self._own = isinstance(redis_or_url, str)
-        self._client = (
-            redis.asyncio.Redis.from_url(redis_or_url, socket_connect_timeout=timeout_s, **_QUIET)
-            if isinstance(redis_or_url, str)
-            else redis_or_url
-        )
-
-    async def check(self, tenant: str, customer: str, meter: str, wanted: Wanted = 1) -> Decision:
-        """As `LimitReader.check`."""
-        question = self._judge.question(tenant, customer, meter, wanted)
-        try:
-            question, replies = await asyncio.wait_for(self._answers(question), self._timeout_s)
-        except Exception as error:  # noqa: BLE001  as above; being cancelled is no Exception
-            return self._judge.failed(question, error)
-        return self._judge.answered(question, replies)
-
-    async def _answers(self, question: Question) -> tuple[Question, list[Any]]:
-        replies = await self._ask(question)
-        if other := self._judge.elsewhere(question, replies):
-            return other, await self._ask(other)
-        return question, replies
-
-    async def _ask(self, question: Question) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        queue(pipeline, question.keys)
-        return await pipeline.execute(raise_on_error=False)
-
-    async def aclose(self) -> None:
-        """Give the connections back; those of a client that was given stay."""
-        if self._own:
-            await self._client.aclose()
-
-    async def __aenter__(self) -> AsyncLimitReader:  # noqa: PYI034  as above
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
 def _client(url: str, timeout_s: float) -> redis.Redis:
-    waits = {"socket_connect_timeout": _positive(timeout_s), "socket_timeout": timeout_s}
-    return redis.Redis.from_url(url, **waits, **_QUIET)
+    waits = {"socket_connect_timeout": positive(timeout_s), "socket_timeout": timeout_s}
+    return redis.Redis.from_url(url, **waits, **QUIET)
 
 
 def _bounded(client: redis.Redis) -> redis.Redis:
@@ -175,7 +176,8 @@ def _bounded(client: redis.Redis) -> redis.Redis:
     return client
 
 
-def _positive(timeout_s: float) -> float:
+def positive(timeout_s: float) -> float:
+    """A time-out in seconds above 0; ValueError for any other."""
     if not timeout_s > 0:
         raise ValueError(f"timeout_s is {timeout_s!r}: give seconds above 0.")
     return timeout_s

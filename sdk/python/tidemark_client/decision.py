@@ -34,7 +34,7 @@ ALLOWS: dict[Reason, bool | None] = {
 }  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Two amounts of DECIMAL(38, 9) differ by no more than this.
-_EXACT = Context(prec=60)
+EXACT = Context(prec=60)
 _NOTHING = Decimal(0)
 # How the rule of a limit begins that a tenant has for each of its customers.
 TENANT_RULE = "tenant/"
@@ -129,7 +129,7 @@ def decide(stored: Stored, wanted: Decimal, *, policy: OnUnknown, now_ms: int, m
         known=doubt is None,
         used=used,
         limit=limit.cap if limit else None,
-        remaining=max(_EXACT.subtract(limit.cap, used), _NOTHING) if limit and used is not None else None,
+        remaining=max(EXACT.subtract(limit.cap, used), _NOTHING) if limit and used is not None else None,
         wanted=wanted,
         period_start=_instant(counter.start_ms),
         period_end=_instant(counter.end_ms),
@@ -200,7 +200,7 @@ def _by_limit(used: Decimal, wanted: Decimal, limit: Limit | None) -> Reason:
     if used >= limit.cap:
         return "limit_reached" if limit.mode == "hard" else "soft_limit_reached"
     # Not used + wanted: whatever is wanted, the difference is exact, and so is a comparison.
-    if wanted > _EXACT.subtract(limit.cap, used):
+    if wanted > EXACT.subtract(limit.cap, used):
         return "would_exceed" if limit.mode == "hard" else "would_exceed_soft"
     return "within_limit"
 

@@ -26,6 +26,11 @@ def suspension_key(prefix: str, tenant: str, customer: str) -> str:
     return f"{prefix}{{{encoded(tenant)}/{encoded(customer)}}}::suspended"
 
 
+def reservations_key(prefix: str, tenant: str, customer: str, meter: str) -> str:
+    """Key of the stream of amounts that services have set aside; no meter is named `:reserved:…`, ids are encoded."""
+    return f"{prefix}{{{encoded(tenant)}/{encoded(customer)}}}::reserved:{encoded(meter)}"
+
+
 def limits_key(prefix: str, tenant: str) -> str:
     """Key of the limits that hold for customers of a tenant without a counter: a field for each meter, as it is."""
     return f"{prefix}{{{encoded(tenant)}}}::limits"

@@ -163,7 +163,7 @@ def _counter(*fields: str | None) -> Counter | None:
     start_ms, end_ms = _instant(start), _instant(end)
     if (start_ms is None) != (end_ms is None):
         raise UnreadableError(f"a period from {start!r} to {end!r} is not valid.")
-    amount = _amount(total or "0")
+    amount = amount_of_text(total or "0")
     limit = _limit(cap or "", mode or "", rule or "")
     return Counter(start_ms, end_ms, amount, limit, _instant(exhausted), limit is not None or revision is not None)
 
@@ -173,7 +173,7 @@ def _limit(cap: str, mode: str, rule: str) -> Limit | None:
         return None
     if mode not in get_args(Mode):
         raise UnreadableError(f"{mode[:100]!r} is no mode of a limit: hard or soft.")
-    return Limit(_amount(cap), cast(Mode, mode), rule)
+    return Limit(amount_of_text(cap), cast(Mode, mode), rule)
 
 
 def _suspension(fields: Mapping[str, str]) -> Suspension | None:
@@ -182,7 +182,8 @@ def _suspension(fields: Mapping[str, str]) -> Suspension | None:
     return Suspension(fields.get("reason", ""), fields.get("by", ""), _instant(fields.get("until")))
 
 
-def _amount(text: str) -> Decimal:
+def amount_of_text(text: str) -> Decimal:
+    """An amount as Redis holds it; UnreadableError where it has more than 38 digits, or 9 decimals."""
     try:
         number = Decimal(text)
         finite = number.is_finite() and _STORED.quantize(number, _SCALE).is_finite()

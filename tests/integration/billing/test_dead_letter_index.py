@@ -23,13 +23,15 @@ from tests.unit.dead_letters.test_redrive import (
     plan,
 )
 from tidemark.billing import dead_letter_index
+from tidemark.billing.dead_letter_list import listed
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import count_dead_letters
 from tidemark.core import postgres, topics
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.log import HEADER, Marker, Source
-from tidemark.dead_letters.records import DeadLetter
+from tidemark.dead_letters.records import DeadLetter, Position, Wanted, read_dead_letters, survey
+from udfs.values import rfc3339
 
 MARCH = PeriodKey("acme", "alice", datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC))
 APRIL = PeriodKey("acme", "alice", MARCH.end, datetime(2024, 5, 1, tzinfo=UTC))
@@ -143,3 +145,30 @@ def test_each_record_is_read_once_and_a_topic_that_was_made_again_from_its_start
         connection.execute(f"UPDATE {table} SET topic_id = gen_random_uuid()".encode())
     assert dead_letter_index.catch_up(run) == 4
     assert log.open() == {MARCH: 4}
+
+
+SELECTIONS: list[Wanted] = [
+    {}, {"reason": "too_late"}, {"tenant": "acme", "customer": "bob"}, {"meter": "calls"}, {"partial": True},
+    {"partial": False}, {"since_ms": ARRIVAL_MS + 2_000}, {"until_ms": ARRIVAL_MS + 2_000, "customer": "alice"},
+    {"tenant": "nobody"},
+]  # fmt: skip
+
+
+def test_the_list_of_the_index_is_that_of_the_topic(log: Log, run: Settings) -> None:
+    for offset in range(4):
+        arrival = rfc3339(ARRIVAL_MS + 1_000 * (offset % 3))
+        log.reject(dead_letter(event(), offset, reason="too_late" if offset % 2 else "invalid_json"), arrival=arrival)
+        log.reject(partial(event(), offset, meter="calls"), customer_id="bob", arrival=arrival)
+    log.reject(dead_letter(event(), 9), arrival=None)
+    with Sender(run.kafka) as sender:
+        sender.send(run.names.dlq, b"of another program", partition=0)
+    for limit in (0, 3, 100):
+        for wanted in SELECTIONS:
+            unreadable: list[Position] = []
+            read = survey(read_dead_letters(run, unreadable), limit, **wanted)
+            assert listed(run, limit, **wanted) == (read, unreadable), (limit, wanted)
+    assert unreadable == [Position(0, 9)]
+    # A replay has no ledger.
+    replay = run.with_changes({"run_id": run.names.replay("r"), "topics.events": run.topics.events})
+    topics.apply(replay)
+    assert listed(replay, 5) == (survey([], 5), [])

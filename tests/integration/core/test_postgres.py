@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
+from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
+from tests.toxics import toxics
+from tidemark.core import watchdog
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.postgres import Database, connect, run_once
 from tidemark.core.settings import Settings
@@ -90,3 +94,59 @@ def test_errors_of_the_operation_are_its_own(run: Settings) -> None:
         with pytest.raises(KeyError, match="mine"):
             database.run(refuse)
         assert database.run(answer("SELECT pg_backend_pid()")) == before
+
+
+def locks(run: Settings) -> int:
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid IN (SELECT pid FROM pg_stat_activity "
+    with connect(run.postgres) as connection:
+        row = connection.execute(f"{query} WHERE application_name = 'tidemark core-claim')".encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_claim_is_released_by_close_not_by_the_end_of_the_session(run: Settings) -> None:
+    database = Database(run.postgres, "core-claim", run.names.usage_schema, claim="test")
+    database.run(answer("SELECT 1"))
+    assert locks(run) == 1
+    # The session stays as a server would see it that has not noticed its end.
+    connection = database._connection
+    assert connection is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(connection), "close", lambda _: None)
+        database.close()
+    with connection:
+        assert locks(run) == 0
+
+
+def test_a_holder_that_says_nothing_loses_its_claim(run: Settings) -> None:
+    schema = run.names.usage_schema
+    frozen = Database(run.postgres, "core-frozen", schema, claim="test", claim_idle_s=1)
+    with closing(frozen), closing(Database(run.postgres, "core-next", schema, claim="test")) as standby:
+        frozen.run(answer("SELECT 1"))
+        assert frozen.run(answer("SHOW tcp_keepalives_idle")) == "10"
+
+        def took_over() -> bool:
+            with suppress(StandbyError):
+                return bool(standby.run(answer("SELECT 1")))
+            return False
+
+        wait_until(took_over, 30, "the claim")
+        with pytest.raises(UnavailableError, match="idle-session timeout"):
+            frozen.run(answer("SELECT 1"))
+        with pytest.raises(StandbyError):
+            frozen.run(answer("SELECT 1"))
+
+
+def test_a_statement_that_nobody_answers_is_given_up(run: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "CHECK_S", 0.2)
+    port = urlsplit(run.postgres.url).port
+    assert port is not None
+    with toxics() as proxies:
+        way = proxies.proxy("postgres", port)
+        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{port}/", f":{way.port}/")})
+        # One that the server is at work on is waited for, however long it takes.
+        with connect(behind.postgres) as connection:
+            assert connection.execute("SELECT pg_sleep(1.5), 7").fetchall()[0][1] == 7
+        refused = pytest.raises(UnavailableError, match="cannot be used")
+        with refused, connect(behind.postgres) as connection, way.under("half_open"):
+            connection.execute("SELECT 1")

@@ -16,10 +16,12 @@ from psycopg import conninfo
 from infra.local.ports import read_ports
 from infra.local.prepare import connect_admin
 from infra.local.programs import DAEMONS
-from tidemark.cli.doctor import examine
-from tidemark.core import topics
+from tests.integration.storage import own_run
+from tidemark.cli.doctor_local import examine
+from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.settings import Settings
+from tidemark.health import checks
 
 
 def test_up_on_a_running_stack_restarts_nothing(stack: Any) -> None:
@@ -34,6 +36,23 @@ def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Any) -> None:
     findings = examine(stack.local.paths)
     assert [finding for finding in findings if not finding.ok] == []
     assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", "JVM time zone"} <= {f.check for f in findings}
+
+
+def test_doctor_of_a_deployment_goes_by_its_settings(stack: Any) -> None:
+    def wrong(run: Settings) -> dict[str, str]:
+        return {one.check: one.found for one in checks.examine(run) if not one.ok}
+
+    with own_run(stack.settings) as made:
+        run = made.with_changes({"topics.events": f"test.{made.run_id}"})
+        assert [*wrong(run)] == ["Kafka topics"]
+        topics.apply(run)
+        assert wrong(run) == {}
+        longer = run.with_changes({"events.outage_s": 30 * 86_400})
+        assert wrong(longer) == {"Kafka transactions": "transaction.max.timeout.ms 90000000, needed 2595600000"}
+        with postgres.connect(run.postgres) as connection:
+            table = f"{run.names.usage_schema}.schema_migration"
+            connection.execute(f"DELETE FROM {table} WHERE name = '0008_health.sql'".encode())
+        assert "not migrated" in wrong(run)["Postgres"]
 
 
 def test_status_shows_the_services_of_the_stack_beside_how_its_deployment_does(stack: Any) -> None:

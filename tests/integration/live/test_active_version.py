@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from tests.integration.live.test_leaderboard import store as store_hour
 from tests.integration.storage import OwnRedis, own_run
+from tests.unit.alerts.alerting import an_alert
+from tidemark.alerts.evidence import Researcher
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.replay import _publish_active_version
 from tidemark.core import migrate, postgres, rollup_views
@@ -19,6 +24,7 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
 from tidemark.live import active_version
 from tidemark.live import counters as counter_sync
+from tidemark.live.leaderboard import Leaderboard, top
 from tidemark.live.usage import UsageQuery, usage
 from tidemark_client import LimitReader
 from udfs.live.counters import LiveTotal, queue
@@ -182,3 +188,50 @@ def test_a_replay_that_readers_would_not_trust_is_reported_and_an_unreachable_re
         active_version.publish(run)
     _publish_active_version(run)
     assert "warning: Redis at" in capsys.readouterr().err
+
+
+HOUR = """
+INSERT INTO {} (tenant_id, customer_id, meter, dims, hour_start, n, samples, total, lo, hi)
+VALUES ('EWR', 'UA', 'miles', '', date_trunc('hour', now()) - interval '1 hour', 1, 1, %s, 1, 1)
+"""
+
+
+def evidence(run: Settings) -> str:
+    alert = replace(an_alert("UA", at_ms=int(time.time() * 1_000)), tenant_id="EWR", meter="miles", period_ms=None)
+    with postgres.connect(run.postgres) as connection:
+        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(run.names.usage_schema)))
+        (found,) = Researcher(run.names).enriched(connection, [alert])
+    return str(found.evidence["recent_rates"]["last_hour"])
+
+
+def test_evidence_of_alerts_is_of_the_version_that_people_read(run: Settings, replayed: Settings) -> None:
+    with postgres.connect(run.postgres) as connection:
+        for settings, total in ((run, 10), (replayed, 20)):
+            connection.execute(sql.SQL(HOUR).format(sql.Identifier(settings.names.usage_schema, "usage_hour")), [total])
+    assert evidence(run) == "10"
+    promote(run, replayed)
+    assert evidence(run) == "20"
+    # A run without a ledger has its own alone.
+    assert evidence(replayed) == "20"
+    revert(run)
+    assert evidence(run) == "10"
+
+
+def test_the_leaderboard_of_a_tenant_is_of_the_version_that_people_read(run: Settings, replayed: Settings) -> None:
+    for settings, customer in ((run, "live"), (replayed, "replayed")):
+        store_hour(settings, "2026-03-01T10:00:00Z", tenant_n=1, **{customer: "1"})
+        with closing(Leaderboard(settings)) as board:
+            board.refresh()
+
+    def first(tenant: str = "acme") -> str | None:
+        found = top(run, tenant, "calls")
+        return found.totals[0][0] if found else None
+
+    assert first() == "live"
+    promote(run, replayed, tenants=["acme"])
+    active_version.publish(run)
+    assert first() == "replayed"
+    assert first("other") is None
+    revert(run)
+    active_version.publish(run)
+    assert first() == "live"

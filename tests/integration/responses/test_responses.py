@@ -20,6 +20,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from jobs.flink.rest import wait_until
+from tests.integration.alerts.test_alerting import promoted
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.core import postgres, topics
 from tidemark.core.errors import StandbyError, UnavailableError, UsageError
@@ -123,6 +124,25 @@ def query(run: Settings, text: Any, given: Sequence[Any] = ()) -> list[tuple[Any
 
 def suspensions(run: Settings) -> list[tuple[str, str | None]]:
     return query(run, "SELECT customer_id, lifted_by FROM suspension ORDER BY since, customer_id, source_fingerprint")
+
+
+def test_limits_of_a_promoted_replay_suspend_and_those_of_its_run_no_longer(run: Settings) -> None:
+    # |--- rebuilding ---|-- caught up --|==== promoted ====>
+    caught_up, since = NOW_MS - 3 * HOUR_MS, NOW_MS - 2 * HOUR_MS
+    replayed = run.with_changes({"run_id": run.names.replay("r")})
+    topics.apply(replayed, ledger=False)
+    produce(run, exceeded("before", at_ms=since - HOUR_MS // 2), exceeded("passed over", at_ms=since + HOUR_MS))
+    produce(replayed, exceeded("rebuilt", at_ms=caught_up - 1_000), exceeded("promoted", at_ms=since + HOUR_MS))
+    promoted(run, replayed, caught_up, since)
+    with suspending(run) as responder:
+        answer(responder, 2)
+        assert sorted(customer for customer, _ in suspensions(run)) == ["before", "promoted"]
+        # It reads on in both topics; after a restart each is known.
+        produce(replayed, resolved(exceeded("promoted", at_ms=since + HOUR_MS)))
+        answer(responder, 1)
+    with suspending(run) as responder:
+        read_all(responder)
+    assert sorted(suspensions(run)) == [("before", None), ("promoted", "limit.resolved")]
 
 
 def test_a_customer_at_a_hard_limit_is_suspended_to_the_end_of_the_period(run: Settings) -> None:

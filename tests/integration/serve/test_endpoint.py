@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,10 @@ def test_a_real_process_shows_that_its_roles_are_ready_and_what_waits_for_them(r
         assert seen["tidemark_outbox_pending"] == {("closes",): 0, ("corrections",): 0}
         assert run.run_id in seen["tidemark_info"].popitem()[0]
         assert served.stop() < STOP_S
+    lines = list(map(json.loads, (tmp_path / "serve.log").read_text().splitlines()))
+    assert {line["run_id"] for line in lines} == {run.run_id}
+    assert {line["role"] for line in lines} <= {*ROLES.split(","), "serve"}
+    assert {line["level"] for line in lines} <= {"info", "warning", "error"}
 
 
 def test_a_role_that_fails_says_why_and_a_standby_is_ready(run: Settings, own_redis: OwnRedis, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
-from tests.integration.relay import Relay
 from tests.integration.storage import OwnRedis, own_run
+from tests.toxics import toxics
 from tidemark.core import postgres, topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -146,17 +146,17 @@ def test_a_black_holed_postgres_stops_neither_the_heartbeat_nor_a_stop(
 ) -> None:
     address = urlsplit(run.postgres.url)
     assert address.port is not None
-    with Relay(address.port) as relay:
-        port = urlsplit(relay.url).port
-        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{address.port}/", f":{port}/")})
+    with toxics() as proxies:
+        way = proxies.proxy("postgres", address.port)
+        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{address.port}/", f":{way.port}/")})
         with serving(behind, "live,quotas,alerts", tmp_path / "serve.log") as served:
             count(run, "c1")
             wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, "c1 in Redis")
-            # When Postgres accepts and answers nothing, then heartbeats go on, and a stop waits for nobody.
-            relay.hold()
-            before = heartbeats(run)
-            wait_until(lambda: heartbeats(run) >= before + 5, WITHIN_S, "five more heartbeats")
-            assert served.stop() < STOP_S
+            # When Postgres takes connections and answers nothing, then heartbeats go on, and a stop waits for nobody.
+            with way.under("black_hole"):
+                before = heartbeats(run)
+                wait_until(lambda: heartbeats(run) >= before + 5, WITHIN_S, "five more heartbeats")
+                assert served.stop() < STOP_S
 
 
 def _number(run: Settings, query: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.alerts.alerting import TEN, MemoryAlertStore, a_policy, an_alert, taken
@@ -60,7 +60,6 @@ def in_parts(alerts: list[Alert], cuts: list[int], policy: Policy, repeat: int =
     return alert_store
 
 
-@settings(max_examples=80, deadline=None)
 @given(streams(), st.data())
 def test_restarts_at_any_place_give_the_same_notifications(alerts: list[Alert], data: st.DataObject) -> None:
     policy = a_policy(oncall={"daily_budget": data.draw(st.sampled_from([1, 3, 1_000]))})
@@ -70,7 +69,6 @@ def test_restarts_at_any_place_give_the_same_notifications(alerts: list[Alert], 
     assert state(parts)[1:] == state(whole)[1:]  # type: ignore[index]
 
 
-@settings(max_examples=80, deadline=None)
 @given(streams(), st.integers(0, 2**32))
 def test_reading_again_later_invents_no_notification_and_loses_no_alert(alerts: list[Alert], seed: int) -> None:
     policy = a_policy(oncall=MANY)
@@ -91,7 +89,6 @@ def test_reading_again_later_invents_no_notification_and_loses_no_alert(alerts: 
     assert set(counted(live).values()) <= {1}
 
 
-@settings(deadline=None)
 @given(streams(), st.randoms(use_true_random=False))
 def test_what_is_not_urgent_is_grouped_the_same_in_any_order(alerts: list[Alert], rng: random.Random) -> None:
     calm = [an_alert(alert.customer_id, at_ms=alert.at_ms, cycle=alert.id) for alert in alerts]
@@ -104,7 +101,6 @@ def test_what_is_not_urgent_is_grouped_the_same_in_any_order(alerts: list[Alert]
     )
 
 
-@settings(deadline=None)
 @given(streams(), st.integers(1, 5))
 def test_no_day_has_more_beginnings_than_its_budget_and_one_digest(alerts: list[Alert], budget: int) -> None:
     alert_store = taken(alerts, a_policy(oncall={"daily_budget": budget}))

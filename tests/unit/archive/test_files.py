@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.archive import layout, parquet
@@ -42,7 +42,6 @@ def numbered(rows: list[tuple[int, int, bytes | None, bytes | None, tuple[tuple[
 
 
 # The first file waits for libraries to be loaded.
-@settings(deadline=None)
 @given(RECORDS)
 def test_records_are_read_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     path = tmp_path_factory.mktemp("archive") / "file.parquet"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.streams import CATALOG, generate
@@ -141,7 +141,6 @@ NAMES = st.sampled_from(["host", "host.name", "http", "method", "region", "size"
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3))
 
 
-@settings(deadline=None)
 @given(
     properties=st.dictionaries(NAMES, VALUES, max_size=5),
     quantity=SCALARS | st.dictionaries(NAMES, SCALARS, max_size=1),

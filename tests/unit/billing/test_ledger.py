@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -26,7 +26,6 @@ def line(value: str, samples: int = 1, n: int = 1) -> Line:
     return Line("sum", "calls", n, samples, Decimal(value))
 
 
-@settings(deadline=None)
 @given(st.lists(states, max_size=6))
 def test_close_and_corrections_add_up_to_what_was_wanted_last(history: list[Mapping[PeriodKey, Lines]]) -> None:
     kept = Kept()
@@ -40,7 +39,6 @@ def test_close_and_corrections_add_up_to_what_was_wanted_last(history: list[Mapp
                 assert kept.summed(key, at) == (lines[at].value if at in lines else 0)
 
 
-@settings(deadline=None)
 @given(st.lists(states, max_size=6))
 def test_nothing_is_due_a_second_time(history: list[Mapping[PeriodKey, Lines]]) -> None:
     kept = Kept()
@@ -50,7 +48,6 @@ def test_nothing_is_due_a_second_time(history: list[Mapping[PeriodKey, Lines]]) 
         assert (again.closes, again.corrections) == ([], [])
 
 
-@settings(deadline=None)
 @given(st.lists(states, max_size=6))
 def test_corrections_are_numbered_without_a_gap_and_change_something(history: list[Mapping[PeriodKey, Lines]]) -> None:
     kept, numbers = Kept(), dict.fromkeys(PERIODS, 0)
@@ -61,7 +58,6 @@ def test_corrections_are_numbered_without_a_gap_and_change_something(history: li
             assert all(change.before != change.after for change in correction.changes.values())
 
 
-@settings(deadline=None)
 @given(st.lists(states, max_size=6), st.randoms())
 def test_a_consumer_of_both_topics_reaches_the_ledger_however_they_interleave(
     history: list[Mapping[PeriodKey, Lines]], rng: object
@@ -83,7 +79,6 @@ def test_a_consumer_of_both_topics_reaches_the_ledger_however_they_interleave(
         assert (known.corrections, known.is_current) == (entry.corrections, entry.is_current)
 
 
-@settings(deadline=None)
 @given(st.lists(states, min_size=1, max_size=4))
 def test_messages_fit_their_schemas(history: list[Mapping[PeriodKey, Lines]]) -> None:
     kept = Kept()
@@ -132,7 +127,6 @@ def test_a_period_that_is_closed_twice_is_seen() -> None:
         reader.close(text)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(PERIODS), lines_of, st.randoms())
 def test_the_hash_is_the_same_in_any_order_and_with_any_zeros(key: PeriodKey, lines: Lines, rng: object) -> None:
     items = list(lines.items())

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.billing.lines import PeriodKey
@@ -56,7 +56,6 @@ def test_a_walk_follows_a_change_of_calendar(catalog: Catalog) -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_a_walk_leaves_no_gap_and_ends_at_the_cutoff(catalog: Catalog, begin_day: int, days: int) -> None:
     start = at(1, 1) + begin_day * DAY / 7

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import DAY_MS, MINUTE_MS, ms_of
@@ -138,7 +138,6 @@ worlds = st.builds(
 moments = st.integers(START_MS - 40 * DAY_MS, START_MS + RANGE_MS + 40 * DAY_MS)
 
 
-@settings(max_examples=120, deadline=None)
 @given(worlds, st.lists(moments, min_size=1, max_size=8))
 def test_a_period_is_the_calendars_as_far_as_the_calendar_stays_the_same(world: World, asked: list[int]) -> None:
     customer = world.account()
@@ -148,7 +147,6 @@ def test_a_period_is_the_calendars_as_far_as_the_calendar_stays_the_same(world: 
             assert period_at(customer, one) == world.period_at(one)
 
 
-@settings(max_examples=80, deadline=None)
 @given(worlds, st.lists(moments, max_size=4))
 def test_cut_periods_tile_all_instants_that_have_a_calendar(world: World, asked_before: list[int]) -> None:
     customer = world.account()

@@ -6,7 +6,7 @@ import pickle
 from datetime import datetime
 from itertools import pairwise
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
@@ -36,7 +36,6 @@ from udfs.calendars.calendar import (
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(cases)
 @example(
     [
@@ -59,14 +58,12 @@ def test_periods_follow_the_rule_and_tile_the_line(drawn: list[tuple[Calendar, i
         assert before.start_ms < before.end_ms <= ms < after.start_ms < after.end_ms
 
 
-@settings(max_examples=70, deadline=None)
 @given(own.calendars, st.lists(own.instants, min_size=2, max_size=6))
 def test_a_later_instant_is_never_in_an_earlier_period(calendar: Calendar, moments: list[int]) -> None:
     found = [calendar.period_at(ms) for ms in sorted(moments)]
     assert found == sorted(found, key=lambda one: one.start_ms)
 
 
-@settings(max_examples=70, deadline=None)
 @given(own.calendars, st.lists(own.instants, min_size=1, max_size=8))
 def test_what_was_asked_before_changes_no_answer(calendar: Calendar, moments: list[int]) -> None:
     near = [ms + step for ms in moments for step in (0, 1, HOUR_MS) if ms + step < MAX_MS]
@@ -74,7 +71,6 @@ def test_what_was_asked_before_changes_no_answer(calendar: Calendar, moments: li
     assert [calendar.day_at(ms) for ms in near] == [plain_day(ms, calendar.timezone) for ms in near]
 
 
-@settings(max_examples=50, deadline=None)
 @given(own.calendars | boundary_calendars, own.instants)
 def test_a_calendar_that_was_pickled_gives_the_same_periods(calendar: LocalCalendar, ms: int) -> None:
     before = found_at(calendar, ms)
@@ -84,7 +80,6 @@ def test_a_calendar_that_was_pickled_gives_the_same_periods(calendar: LocalCalen
 
 
 @given(own.zones, st.sampled_from([MIN_MS, MAX_MS - 1]), own.intervals)
-@settings(max_examples=50, deadline=None)
 def test_the_first_and_the_last_instant_have_a_period(timezone: str, ms: int, interval: Interval) -> None:
     calendar = Calendar(datetime(2024, 2, 29, 2, 30), interval, timezone)  # noqa: DTZ001 - an anchor is local
     found = calendar.period_at(ms)
@@ -92,7 +87,6 @@ def test_the_first_and_the_last_instant_have_a_period(timezone: str, ms: int, in
     assert calendar.day_at(ms) == plain_day(ms, timezone)
 
 
-@settings(max_examples=60, deadline=None)
 @given(boundary_calendars, st.lists(st.integers(-DAY_MS, 720 * DAY_MS), max_size=5))
 def test_listed_periods_follow_the_list_and_tile_it(calendar: BoundaryCalendar, steps: list[int]) -> None:
     # none )[ b0 )[ b1 )[ … )[ b(n-1) .. bn )[ none
@@ -106,7 +100,6 @@ def test_listed_periods_follow_the_list_and_tile_it(calendar: BoundaryCalendar, 
             assert fresh(calendar).period_at(found.start_ms) == fresh(calendar).period_at(found.end_ms - 1) == found
 
 
-@settings(max_examples=70, deadline=None)
 @given(own.zones, own.instants, st.lists(st.integers(0, 2 * HOUR_MS), min_size=1, max_size=6))
 def test_a_remembered_day_is_the_day_of_each_instant_of_its_hour(timezone: str, base: int, steps: list[int]) -> None:
     calendar = parse_calendar("2024-01-01", "P1M", timezone)
@@ -114,7 +107,6 @@ def test_a_remembered_day_is_the_day_of_each_instant_of_its_hour(timezone: str, 
         assert calendar.day_at(ms) == plain_day(ms, timezone)
 
 
-@settings(max_examples=100, deadline=None)
 @given(own.calendars, st.integers(0, 59), own.instants, st.lists(st.integers(0, 150_000), min_size=1, max_size=8))
 def test_a_remembered_stamp_is_the_stamp_of_each_instant_of_its_minute(
     plain: Calendar, second: int, base: int, steps: list[int]

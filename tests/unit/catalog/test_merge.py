@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.catalog import exported
@@ -404,7 +404,6 @@ def stored_by(history: list[tuple[dict[str, Any], str]]) -> Tables:
     return stored
 
 
-@settings(max_examples=60, deadline=None)
 @given(histories())
 def test_a_file_of_what_is_stored_changes_nothing(history: list[tuple[dict[str, Any], str]]) -> None:
     stored = stored_by(history)
@@ -419,7 +418,6 @@ def test_a_file_of_what_is_stored_changes_nothing(history: list[tuple[dict[str, 
         assert plan_of(one, stored).changes == ()
 
 
-@settings(max_examples=60, deadline=None)
 @given(histories(), catalogs(), st.sampled_from(["", APRIL, MAY]))
 def test_a_file_applied_twice_changes_nothing(
     history: list[tuple[dict[str, Any], str]], content: dict[str, Any], valid_from: str
@@ -430,7 +428,6 @@ def test_a_file_applied_twice_changes_nothing(
         assert plan_of(dated, applied(dated, stored)).changes == ()
 
 
-@settings(max_examples=60, deadline=None)
 @given(histories(), catalogs(), st.data())
 def test_a_file_with_fewer_keys_changes_nothing_but_those_it_names(
     history: list[tuple[dict[str, Any], str]], content: dict[str, Any], data: st.DataObject

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tidemark.billing.dead_letter_list import Listed
 from tidemark.cli.main import app
 from tidemark.core.settings import Settings
 from tidemark.dead_letters.fixes import Edit
 from tidemark.dead_letters.log import RedriveLog
 from tidemark.dead_letters.plan import Item, Outcome, Plan
+from tidemark.dead_letters.records import survey
 
 
 def dead_letter(offset: int, **changed: Any) -> dict[str, Any]:
@@ -31,7 +33,8 @@ def _settings(monkeypatch):
 def test_the_list_says_whose_events_they_were_and_how_late(monkeypatch):
     unreadable = dead_letter(2, tenant_id=None, customer_id=None, reason="invalid_json", detail="no JSON")
     dead_letters = [dead_letter(1), unreadable]
-    monkeypatch.setattr("tidemark.cli.dlq.read_dead_letters", lambda *_: iter(dead_letters))
+    found = Listed(survey(dead_letters, 20), [])
+    monkeypatch.setattr("tidemark.cli.dlq.listed", lambda *_, **__: found)
     lines = CliRunner().invoke(app, ["dlq", "list"]).stdout.splitlines()
     head, late, unread = (next(line for line in lines if name in line) for name in ("arrival", "0:1", "0:2"))
     columns = [cell.strip() for cell in head.strip("┃").split("┃")]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.unit import strategies as own
 from tests.unit.strategies import ms_of
@@ -109,7 +109,6 @@ def test_milliseconds_are_printed_only_where_there_are_some(span) -> None:
     assert rfc3339(-1) == "1969-12-31T23:59:59.999Z"
 
 
-@settings(max_examples=100, deadline=None)
 @given(own.instants)
 def test_printed_instants_read_back_as_they_were(ms: int) -> None:
     assert ms_of(rfc3339(ms)) == ms

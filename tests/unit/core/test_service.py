@@ -11,8 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidemark.core import service as core_service
 from tidemark.core.errors import StandbyError, UnavailableError
-from tidemark.core.service import LONGEST_RETRY_S, MOST_RETRY_S, STANDBY_S, LibraryLog, Loop, Service, logger, retry_s
+from tidemark.core.service import (
+    LONGEST_RETRY_S,
+    MOST_RETRY_S,
+    STANDBY_S,
+    LibraryLog,
+    Loop,
+    Service,
+    log_as,
+    logger,
+    retry_s,
+)
+from tidemark.core.settings import load
 
 DOWN = UnavailableError("Redis cannot be used", "start it")
 OTHER = StandbyError("another intake is at work.", "end one of the two.")
@@ -204,12 +216,42 @@ def test_a_retry_waits_at_least_half_and_never_more_than_its_bound(
     assert retry_s(failures + 1, most, jitter) >= pause
 
 
-def test_a_line_of_the_log_is_json_with_an_instant_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_of_the_log_is_json_with_an_instant_in_utc(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_service, "_PROCESS", {})
     logger("limits")("synced", requested=3, error="ü\n")
     (text,) = capsys.readouterr().err.splitlines()
     line = json.loads(text)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", line.pop("at"))
     assert line == {"level": "info", "component": "limits", "event": "synced", "requested": 3, "error": "ü\n"}
+
+
+def test_a_line_of_a_process_names_its_run_and_the_role_that_wrote_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_service, "_PROCESS", {})
+    log_as("serve", "r1")
+    log, world = logger("limits"), World()
+    log("started")
+    service = Service("limits", 1, world.make, lambda _: log("synced"), log)
+    Loop("live", service, Stop(1)).run()  # type: ignore[arg-type]
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["role"], line["run_id"]) for line in lines] == [
+        ("started", "serve", "r1"), ("synced", "live", "r1"),
+    ]  # fmt: skip
+
+
+def test_no_id_in_a_line_begins_another_or_turns_its_direction_and_no_secret_is_in_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tenant = 'a"}\n{"level":"error\u2028\u202e\x1b[31m\x85'
+    logger("alerts")("refused", tenant_id=tenant, settings=load(**{"redis.password": "hunter2"}).redis)
+    text = capsys.readouterr().err
+    assert text.endswith("\n")
+    assert all(character.isprintable() for character in text[:-1])
+    assert json.loads(text)["tenant_id"] == tenant
+    assert "hunter2" not in text
 
 
 def test_a_log_that_nobody_reads_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

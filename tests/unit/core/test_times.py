@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidemark.archive.archiver import _arrived
 from tidemark.billing.events import Event
-from tidemark.cli.ledger import _event
+from tidemark.billing.explained import event_document
 from tidemark.core.times import arrival_of, arrival_text
 
 ANY_MS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-1, 0, 2**63 - 1, -(2**63), 253_402_300_800_000])
@@ -37,4 +37,4 @@ def test_an_arrival_that_a_date_can_say_is_exact() -> None:
 @pytest.mark.parametrize("timestamp_ms", [2**63 - 1, -(2**63)])
 def test_an_explanation_names_an_arrival_that_no_date_can_say(timestamp_ms: int) -> None:
     event = Event("usage.events", 0, 7, "", "", 1, Decimal(1), arrival_ms=timestamp_ms)
-    assert _event(event)["arrival"] == f"{timestamp_ms} ms"
+    assert event_document(event)["arrival"] == f"{timestamp_ms} ms"

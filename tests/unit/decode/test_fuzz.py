@@ -80,7 +80,7 @@ arrivals = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(st.tuples(raws, arrivals), max_size=4))
 @example([(json.dumps(event(event_id="\ud800")).encode(), ARRIVAL_MS)])
 @example([(b"[" * MAX_EVENT_BYTES, ARRIVAL_MS), (b'{"a":' * 10_000, -(2**63))])
@@ -161,7 +161,6 @@ def has_repeated_key(raw: bytes) -> bool:
     return any(found)
 
 
-@settings(max_examples=100, deadline=None)
 @given(own.good_events, st.randoms(use_true_random=False), st.booleans(), st.booleans(), own.json_values)
 def test_writing_an_event_another_way_changes_nothing(
     document: dict[str, Any], shuffle: Any, ascii_only: bool, wide: bool, more: Any
@@ -179,7 +178,6 @@ def test_writing_an_event_another_way_changes_nothing(
     assert outcome == decoded([plain], by=DECODER) or re.search(rb"\\u0000|\\ud[89a-f]|NaN|Infinity", noted)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(raws, max_size=5), st.randoms(use_true_random=False))
 def test_an_outcome_does_not_depend_on_earlier_events(rows: list[bytes | None], shuffle: Any) -> None:
     def outcomes(by: own.Decoder, order: list[bytes | None]) -> dict[bytes | None, Any]:

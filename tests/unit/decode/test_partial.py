@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import (
@@ -168,7 +168,6 @@ def _without_voids_of_another_text(raws: list[bytes]) -> list[bytes]:
     ]
 
 
-@settings(deadline=None, max_examples=200)
 @given(_meters, _streams())
 def test_the_usage_of_a_meter_is_the_same_alone_and_in_any_company(meters: list[Meter], raws: list[bytes]) -> None:
     raws = _without_voids_of_another_text(raws)
@@ -179,7 +178,6 @@ def test_the_usage_of_a_meter_is_the_same_alone_and_in_any_company(meters: list[
     assert together == alone
 
 
-@settings(deadline=None, max_examples=100)
 @given(_meters, _streams())
 def test_every_refusal_of_a_meter_is_reported_once_an_event(meters: list[Meter], raws: list[bytes]) -> None:
     raws = _without_voids_of_another_text(raws)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemark.delivery import alertmanager, pagerduty, signed_webhook, slack
@@ -79,8 +79,6 @@ PARTS = st.fixed_dictionaries({
     "group_key": TEXTS, "summary": TEXTS, "digest": st.booleans(), "alerts": st.lists(ALERTS, min_size=1, max_size=2),
     "size": st.sampled_from([(1, 1), (1, 1), (300, 1), (9_000, 1), (1, 250), (300, 50)]),
 })  # fmt: skip
-# Long texts take their time.
-ANY_SPEED = settings(deadline=None, max_examples=60)
 STRETCHED = ("summary", "suggested_action", "runbook", "rule", "meter", "tenant_id", "fingerprint")
 
 
@@ -94,7 +92,6 @@ def made(parts: Mapping[str, Any]) -> Notification:
     return of_body(parts["id"], {**body, "summary": parts["summary"] * times, "group_key": parts["group_key"] * times})
 
 
-@ANY_SPEED
 @given(PARTS)
 def test_no_notification_is_too_large_for_pagerduty(parts: dict[str, Any]) -> None:
     event = pagerduty.event(made(parts), KEY)
@@ -107,7 +104,6 @@ def test_no_notification_is_too_large_for_pagerduty(parts: dict[str, Any]) -> No
         datetime.fromisoformat(payload["timestamp"])
 
 
-@ANY_SPEED
 @given(PARTS)
 def test_no_notification_is_too_large_for_slack(parts: dict[str, Any]) -> None:
     message = slack.message(made(parts))
@@ -118,7 +114,6 @@ def test_no_notification_is_too_large_for_slack(parts: dict[str, Any]) -> None:
     assert not any(character in text for text in texts for character in "<>")
 
 
-@ANY_SPEED
 @given(PARTS)
 def test_alertmanager_never_sees_an_end_before_its_start_nor_an_empty_label(parts: dict[str, Any]) -> None:
     for alert in alertmanager.alerts(made(parts)):
@@ -129,7 +124,6 @@ def test_alertmanager_never_sees_an_end_before_its_start_nor_an_empty_label(part
         assert datetime.fromisoformat(alert.get("startsAt", alert["endsAt"])) <= end
 
 
-@ANY_SPEED
 @given(PARTS, st.sampled_from(["pagerduty", "alertmanager", "slack", "webhook"]))
 def test_every_kind_can_say_every_notification(parts: dict[str, Any], kind: Kind) -> None:
     message = message_of(Receiver("r", kind, "http://127.0.0.1:1/x"), made(parts), "s3cret", 1_763_460_990)

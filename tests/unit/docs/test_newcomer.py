@@ -69,11 +69,22 @@ def test_the_drawing_is_of_its_source():
 
 
 def test_figures_of_the_readme_are_those_that_were_measured(tmp_path):
-    measured = json.loads(figures.FIGURES.read_text(encoding="utf-8"))
+    listed = json.loads(figures.FIGURES.read_text(encoding="utf-8"))
     assert figures.main(["--check"]) == 0
-    (tmp_path / "page.md").write_text("seen: 5 ms")
-    quoted = [{"what": "w", "seen": "5 ms", "page": "page.md", "quote": quote} for quote in ("seen: 5", "seen: 4")]
-    assert len(list(figures.unfounded(quoted, tmp_path))) == 1
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    drifted = figures.table([{**measured[0], "seen": "twice as fast"}, *measured[1:]])
+    drifted = figures.table([{**listed[0], "what": "twice as fast"}, *listed[1:]], figures.medians())
     assert figures.placed(readme, drifted) != readme
+    assert figures.medians(tmp_path) == {}
+
+
+def test_a_figure_of_the_readme_is_a_median_or_not_measured():
+    figure = {"measure": "live", "seen": "{p99:,.0f} ms", "figures": {"p99": ["5 000/s", "p99_ms"]}}
+    assert figures.seen(figure, {("live", "5 000/s", "p99_ms"): 1_234.4}) == "1 234 ms"
+    assert figures.seen(figure, {("live", "1 000/s", "p99_ms"): 1.0}) == figures.NOT_MEASURED
+
+
+def test_a_full_run_goes_before_a_quick_one(tmp_path):
+    for mode, values in (("quick", [1.0]), ("full", [2.0, 4.0, 9.0])):
+        row = {"subject": "s", "quantity": "q", "values": values}
+        (tmp_path / f"{mode}.json").write_text(json.dumps({"measures": {"m": {"figures": [row]}}}))
+    assert figures.medians(tmp_path) == {("m", "s", "q"): 4.0}

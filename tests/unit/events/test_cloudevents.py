@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
@@ -113,7 +113,6 @@ def test_with_an_event_id_it_is_a_native_event_whatever_else_it_has() -> None:
         assert rejected(raw, "tenant_id, customer_id, event_type, timestamp are missing") == Reason.MISSING_FIELD
 
 
-@settings(max_examples=100, deadline=None)
 @given(own.good_events, st.booleans(), st.randoms(use_true_random=False))
 def test_a_native_event_and_its_cloudevent_say_the_same(
     document: dict[str, Any], ascii_only: bool, shuffle: Any
@@ -354,7 +353,6 @@ def test_a_rejected_cloudevent_is_known_by_its_ids(attributes: dict[str, Any]) -
         assert caught.value.ids == {"tenant_id": expected, "customer_id": "alice", "event_id": "e-1"}
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["specversion", "id", "source", "type", "subject", "time", "data", "tenantid", "voids",

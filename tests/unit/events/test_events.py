@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import schemas
@@ -98,7 +98,6 @@ def test_white_space_around_an_event_is_no_fault() -> None:
     assert parse(b" \r\n\t" + raw_event() + b" \r\n\t").event_id == "e-1"
 
 
-@settings(max_examples=100, deadline=None)
 @given(own.good_events, st.booleans(), st.booleans())
 def test_every_good_event_is_read_however_it_is_written(document: dict[str, Any], ascii_only: bool, wide: bool) -> None:
     raw = json.dumps(document, ensure_ascii=ascii_only, indent=1 if wide else None).encode()
@@ -244,7 +243,6 @@ def test_a_whole_surrogate_pair_is_one_character() -> None:
     assert parse(with_literal("event_id", '"\\ud83d\\ude00"')).event_id == "\U0001f600"
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.text(max_size=8), own.json_values, max_size=4))
 @example({'a":{"b': '"c":[', "\\": '\\"'})
 def test_the_shape_counts_keys_and_depth_as_a_parser_does(document: dict[str, Any]) -> None:
@@ -467,7 +465,6 @@ def test_event_time_is_an_instant_rounded_down_to_milliseconds(timestamp: str, s
     assert time_of(timestamp) == same
 
 
-@settings(max_examples=80, deadline=None)
 @given(own.instants, st.text("0123456789", min_size=1, max_size=14), st.integers(-1_439, 1_439))
 @example(EVENT_MS, "9999995", 0)
 @example(EVENT_MS, "0009999995", -30)
@@ -524,7 +521,6 @@ def test_a_quantity_is_exact_plain_text(literal: str, text: str) -> None:
     assert found.lstrip("-0.") or found.lstrip("0.") == ""
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.decimals(-(10**18) + 1, 10**18 - 1, places=9, allow_nan=False, allow_infinity=False), st.integers(-9, 9))
 def test_no_digit_of_a_quantity_is_lost(value: Decimal, shift: int) -> None:
     sign, digits, exponent = value.as_tuple()
@@ -572,7 +568,6 @@ def test_a_quantity_of_more_than_nine_decimals_is_rounded_half_even(literal: str
     assert quantity(literal) == text
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.decimals(-(10**6), 10**6, places=14, allow_nan=False, allow_infinity=False), st.integers(-3, 3))
 def test_rounding_is_one_rule_for_both_signs_and_every_spelling(value: Decimal, shift: int) -> None:
     expected = value.quantize(Decimal("1E-9"), ROUND_HALF_EVEN)

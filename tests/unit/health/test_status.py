@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from tidemark.cli import status as command
 from tidemark.cli.main import app
+from tidemark.core.alarms import Stored
 from tidemark.core.settings import Settings
 from tidemark.health import status as health
-from tidemark.health.alarm_store import Firing
 from tidemark.health.reading import NOT_SUBMITTED, UNREACHABLE
 from tidemark.health.state import Disk, JobHealth, Lag, RoleReport, Snapshot
 from tidemark.health.status import Status, document, problems
@@ -104,7 +104,7 @@ def test_the_best_process_of_a_role_is_shown_and_all_are_named() -> None:
 )
 def test_the_exit_code_says_whether_it_is_healthy(status: Status, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_KAFKA__BOOTSTRAP", "elsewhere:9092")
-    firing = Firing("lag", "meter", datetime(2026, 3, 1, tzinfo=UTC), {})
+    firing = Stored(("lag", "meter"), datetime(2026, 3, 1, tzinfo=UTC), {})
     monkeypatch.setattr(health, "read", lambda _: replace(status, firing=(firing,)))
     result = CliRunner().invoke(app, ["status"])
     assert result.exit_code == code, result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -25,6 +26,7 @@ from infra.local.progress import Silent
 from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
 from infra.local.stack import Stack, settings
+from infra.local.toxiproxy import toxiproxy
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
@@ -119,9 +121,9 @@ def test_a_half_made_part_is_not_taken_for_complete(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        provisioning._once(target, Silent(), "making", breaks_off)
+        provisioning.once(target, Silent(), "making", breaks_off)
     assert list(tmp_path.iterdir()) == []
-    provisioning._once(target, Silent(), "making", lambda folder: (folder / "whole").touch())
+    provisioning.once(target, Silent(), "making", lambda folder: (folder / "whole").touch())
     assert [path.name for path in target.iterdir()] == ["whole"]
 
 
@@ -133,7 +135,7 @@ def test_a_failing_fetch_is_tried_three_times(tmp_path: Path) -> None:
         raise UnavailableError("no network")
 
     with pytest.raises(UnavailableError, match="no network"):
-        provisioning._once(tmp_path / "part", Silent(), "making", fails)
+        provisioning.once(tmp_path / "part", Silent(), "making", fails)
     assert len(tries) == 3
     assert list(tmp_path.iterdir()) == []
 
@@ -247,3 +249,11 @@ def test_strays_of_a_stack_are_ended_and_those_of_another_are_not(tmp_path: Path
         for process in (ours, theirs, other):
             process.kill()
             process.wait(5)
+
+
+def test_toxiproxy_without_go_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    with pytest.raises(TidemarkError, match="as root: apt-get install golang-go"):
+        toxiproxy(Silent())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -46,7 +46,6 @@ def alerts_of(held: Limit, before: Any, total: Any, **more: Any) -> list[Alert]:
     return [alert_of(one, whose, Decimal(total), why="usage", seen_ms=NOW_MS, evidence={}) for one in found]
 
 
-@settings(deadline=None)
 @given(held_limits, totals, totals, ids, ids, st.integers(JAN - 10, FEB))
 def test_every_alert_fits_the_schema_and_is_read_as_it_was_written(
     held: Limit, before: Decimal, total: Decimal, tenant: str, customer: str, at_ms: int
@@ -59,7 +58,6 @@ def test_every_alert_fits_the_schema_and_is_read_as_it_was_written(
         assert parse(text.encode()) == alert
 
 
-@settings(deadline=None)
 @given(held_limits, totals, ids, st.text(max_size=20))
 def test_an_id_in_front_of_the_rest_makes_the_whole_alert(held: Limit, total: Decimal, tenant: str, name: str) -> None:
     for one in alerts_of(held, 0, total, tenant=tenant):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.limits.limit_parts import CUSTOMER, JAN, PAIR, TENANT, Limits, Reported, World, counter, limit, limit_at
@@ -86,7 +86,6 @@ def conditions(world: World) -> tuple[set[str], set[str]]:
     return {condition(one, counter()) for one in once}, {condition(one, counter()) for one in passed}
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(made_limits, max_size=2), st.lists(both_ways | disturbances | changes, max_size=25))
 def test_in_the_end_what_holds_is_firing_and_the_rest_resolved(first: list[Limit], steps: list[Step]) -> None:
     world = played(_one_a_scope(first), steps)
@@ -95,7 +94,6 @@ def test_in_the_end_what_holds_is_firing_and_the_rest_resolved(first: list[Limit
     assert once <= world.reported.firing <= once | passed
 
 
-@settings(max_examples=60, deadline=None)
 @given(made_limits, st.lists(both_ways | disturbances, max_size=25))
 def test_under_one_limit_every_step_that_is_passed_is_firing_too(held: Limit, steps: list[Step]) -> None:
     world = played([held], steps)
@@ -103,7 +101,6 @@ def test_under_one_limit_every_step_that_is_passed_is_firing_too(held: Limit, st
     assert world.reported.firing == once | passed
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(made_limits, max_size=2), st.lists(both_ways | changes | outages, max_size=25))
 def test_what_was_missed_while_limits_were_unknown_is_made_up_for(first: list[Limit], steps: list[Step]) -> None:
     world = played(_one_a_scope(first), steps)
@@ -111,7 +108,6 @@ def test_what_was_missed_while_limits_were_unknown_is_made_up_for(first: list[Li
     assert once <= world.reported.firing <= once | passed
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(made_limits, max_size=2), st.lists(both_ways | disturbances | changes | outages, max_size=25))
 def test_statuses_of_a_condition_alternate_from_firing_and_ids_follow_from_their_turn(
     first: list[Limit], steps: list[Step]
@@ -125,14 +121,12 @@ def test_statuses_of_a_condition_alternate_from_firing_and_ids_follow_from_their
     assert ids == [one.id for one in played(_one_a_scope(first), steps).reported.news]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(made_limits, max_size=2), st.lists(both_ways | disturbances | changes | outages, max_size=25))
 def test_nothing_is_reported_early(first: list[Limit], steps: list[Step]) -> None:
     begun = [one for one in played(_one_a_scope(first), steps).reported.news if one.status == "firing"]
     assert [one for one in begun if D(one.value or "") < D(one.threshold or "")] == []
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(made_limits, max_size=2), st.lists(growth | disturbances | changes, max_size=25))
 def test_where_usage_grows_restarts_and_crashes_change_nothing_of_what_begins(
     first: list[Limit], steps: list[Step]
@@ -141,7 +135,6 @@ def test_where_usage_grows_restarts_and_crashes_change_nothing_of_what_begins(
     assert played(_one_a_scope(first), steps).reported.begun == played(_one_a_scope(first), undisturbed).reported.begun
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(made_limits, max_size=2),
     st.lists(growth | disturbances | made_limits.filter(lambda one: one.scope == "customer").map(stated), max_size=25),

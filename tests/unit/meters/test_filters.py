@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
@@ -110,7 +110,6 @@ def test_numbers_compare_exactly_and_other_values_never(
     assert tuple(passes({"property": "x", name: bound}, literal) for name in names) == expected
 
 
-@settings(deadline=None)
 @given(own.json_values, own.json_values)
 def test_not_equal_is_the_opposite_of_equal_for_any_values(value: Any, operand: Any) -> None:
     raw = json.dumps(own.event(properties={"x": value})).encode()
@@ -325,7 +324,6 @@ _documents = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(_documents)
 def test_the_text_of_a_filter_is_canonical_and_keeps_its_decimals(document: Any) -> None:
     text = filter_text(document)

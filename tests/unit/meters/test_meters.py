@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
@@ -46,7 +46,6 @@ def dims(meter: Meter, **properties: Any) -> str:
     return measured(meter, properties=properties)[0].dims
 
 
-@settings(deadline=None)
 @given(own.quantities)
 def test_a_count_adds_one_whatever_the_quantity(quantity: Any) -> None:
     assert measured(Meter("calls", ("call",), "count"), quantity=quantity) == [Measurement("1", "")]
@@ -69,7 +68,6 @@ _names = st.lists(_name, min_size=1, max_size=3, unique=True)
 _values = st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 
 
-@settings(max_examples=80, deadline=None)
 @given(_names, st.data())
 def test_dims_read_back_as_one_text_per_name_and_hold_no_separator(names: list[str], data: st.DataObject) -> None:
     values = {name: data.draw(_values) for name in names if data.draw(st.booleans())}
@@ -234,7 +232,6 @@ def test_a_change_of_a_level_is_added_with_its_moment() -> None:
     assert measured(meter, quantity=0) == [Measurement("0", ""), Measurement("0", "", "m")]
 
 
-@settings(deadline=None)
 @given(
     st.decimals(-(10**12) + 1, 10**12 - 1, places=9, allow_nan=False, allow_infinity=False),
     st.sampled_from([0, MAX_MS - 1]) | own.instants,
@@ -365,7 +362,6 @@ def test_an_event_that_no_meter_measures_is_counted_as_such_once() -> None:
 
 
 @pytest.mark.parametrize("meter", [Meter("m", ("call",), one, allow_negative=True) for one in BY_VALUE[:4]])
-@settings(deadline=None)
 @given(quantity=own.quantities | st.just(...))
 def test_the_short_way_of_plain_meters_ends_where_the_long_way_does(meter: Meter, quantity: Any) -> None:
     by = decoder(meters_of(meter))

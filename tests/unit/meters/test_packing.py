@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
@@ -34,7 +34,6 @@ measurements = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(measurements, min_size=1, max_size=4))
 def test_what_was_packed_is_what_is_unpacked(given_ones: list[Packed]) -> None:
     assert unpack(pack(given_ones)) == given_ones

@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from udfs.meters.levels import PER_MS, Per, integral
@@ -55,7 +55,6 @@ def exact(data: Sequence[Decimal], p: Decimal) -> Decimal:
 # --- bins -------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(values)
 def test_a_bin_holds_its_values_and_no_others(value: Decimal) -> None:
     part = bin_of(text_of(value))
@@ -79,13 +78,11 @@ def test_the_bin_of_a_value_is_exact_at_its_bounds(value: str, part: str) -> Non
     assert bin_of(value) == part
 
 
-@settings(deadline=None)
 @given(values)
 def test_the_estimate_of_a_lone_value_is_that_value(value: Decimal) -> None:
     assert estimate(bin_of(text_of(value)), value, value) == value
 
 
-@settings(deadline=None)
 @given(values, values)
 def test_an_estimate_stays_within_the_bin_and_the_error_bound(one: Decimal, other: Decimal) -> None:
     # Without bounds that help: as wide as the bin is.
@@ -98,7 +95,6 @@ def test_an_estimate_stays_within_the_bin_and_the_error_bound(one: Decimal, othe
 # --- percentiles ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(values, min_size=1, max_size=60), shares)
 @example([Decimal("1E-9"), Decimal("2E-9"), Decimal(999_999_999_999_999_999)], Decimal("0.34"))
 def test_a_percentile_is_within_one_percent_of_the_exact_one(data: list[Decimal], p: Decimal) -> None:
@@ -108,7 +104,6 @@ def test_a_percentile_is_within_one_percent_of_the_exact_one(data: list[Decimal]
     assert min(data) <= found <= max(data)
 
 
-@settings(deadline=None)
 @given(st.lists(values, max_size=30), st.lists(values, max_size=30), shares)
 def test_merging_bins_is_the_same_as_binning_all_values(one: list[Decimal], other: list[Decimal], p: Decimal) -> None:
     both = bins_of(one + other)
@@ -116,7 +111,6 @@ def test_merging_bins_is_the_same_as_binning_all_values(one: list[Decimal], othe
     assert percentile(merged(bins_of(one), bins_of(other)), p) == percentile(both, p)
 
 
-@settings(deadline=None)
 @given(st.lists(values, min_size=1, max_size=40))
 def test_percentiles_rise_with_their_share_and_end_at_the_greatest_bin(data: list[Decimal]) -> None:
     found = [percentile(bins_of(data), Decimal(step) / 20) for step in range(1, 21)]
@@ -177,7 +171,6 @@ def of_changes(changes: list[tuple[int, Decimal]], start_ms: int, end_ms: int, p
     return integral(before, change, moment, start_ms + shift_ms, end_ms + shift_ms, per)
 
 
-@settings(max_examples=60, deadline=None)
 @given(_changes, st.integers(0, 5_000), st.integers(0, 5_000), st.sampled_from(["second", "minute", "hour", "day"]))
 def test_an_integral_is_the_level_of_each_millisecond_added_up(
     changes: list[tuple[int, Decimal]], one: int, other: int, per: Per
@@ -188,7 +181,6 @@ def test_an_integral_is_the_level_of_each_millisecond_added_up(
     assert found.as_tuple().exponent == -9
 
 
-@settings(deadline=None)
 @given(_changes, st.integers(0, 4 * 10**12))
 def test_where_the_epoch_is_makes_no_difference(changes: list[tuple[int, Decimal]], shift_ms: int) -> None:
     assert of_changes(changes, 1_000, 4_000, "hour") == of_changes(changes, 1_000, 4_000, "hour", shift_ms)

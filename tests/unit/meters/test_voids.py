@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit import strategies as own
@@ -175,7 +175,6 @@ def test_a_void_is_of_the_event_of_its_tenant_and_source() -> None:
 _events = st.tuples(own.ids, own.ids, own.ids | st.just(""))
 
 
-@settings(deadline=None)
 @given(_events, _events)
 def test_keys_of_voids_are_equal_only_for_equal_events_and_never_the_key_of_one(
     one: tuple[str, str, str], other: tuple[str, str, str]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -247,7 +247,6 @@ _records = st.builds(
 _values = st.dictionaries(st.sampled_from("fgh"), _scalars, max_size=3) | _scalars
 
 
-@settings(max_examples=150, deadline=None)
 @given(_records | _fields, _records | _fields, st.lists(_values, min_size=3, max_size=15))
 def test_a_change_that_does_not_break_turns_no_value_away(old: Any, new: Any, values: list[Any]) -> None:
     before, after = Draft202012Validator(old), Draft202012Validator(new)
@@ -259,7 +258,6 @@ def test_a_change_that_does_not_break_turns_no_value_away(old: Any, new: Any, va
         assert not produced or before.is_valid(value) or not after.is_valid(value)
 
 
-@settings(max_examples=50, deadline=None)
 @given(_records | _fields)
 def test_nothing_is_broken_by_no_change(schema: Any) -> None:
     assert both(schema, copy.deepcopy(schema)) == SAME

@@ -16,11 +16,26 @@ class MeterSettings(Section):
     parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
     checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
     tick_ms: int = Field(250, ge=50, le=60_000, description="How often `meter` emits deltas.")
+    backlog_tick_ms: int = Field(
+        2_000, ge=50, le=60_000, description="How often `meter` emits deltas of a backlog, and writes its counters."
+    )
+    backlog_after_ms: int = Field(
+        3_000, ge=100, description="Time since arrival from which events that come in numbers are a backlog."
+    )
     bundle_ms: int = Field(50, ge=1, le=5_000, description="Longest wait of an event for its Python batch.")
+    bundle_size: int = Field(
+        50_000, ge=1, description="Most events that are handed to Python before `meter` waits for all of them."
+    )
+    batch_size: int = Field(2_000, ge=1, description="Most events of one Python call.")
     bounded_tick_s: int = Field(60, ge=1, description="Tick of a bounded run, in arrival time.")
     bounded_disorder_s: int = Field(
         3_600, ge=0, description="Arrival disorder allowed within a partition of a bounded run."
     )
+
+    @property
+    def longest_tick_ms(self) -> int:
+        """Longest time that a counted event waits for its delta, in a run without an end."""
+        return max(self.tick_ms, self.backlog_tick_ms)
 
 
 class RollupSettings(Section):

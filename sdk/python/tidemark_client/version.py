@@ -1,0 +1,3 @@
+"""Version of the SDK, as events carry it."""
+
+__version__ = "0.1.0"

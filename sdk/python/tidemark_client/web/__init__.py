@@ -1,0 +1,1 @@
+"""Middleware that meters requests and asks limits."""

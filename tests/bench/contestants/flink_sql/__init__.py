@@ -1,0 +1,1 @@
+"""Plain Flink SQL: the yardstick of `meter`, and a contestant."""

@@ -1,0 +1,75 @@
+"""Everything that is measured: a section of docs/benchmarks.md each, with its targets."""
+
+from __future__ import annotations
+
+from tests.bench.questions import QUESTIONS
+from tests.bench.report.measure import Measure
+from tests.bench.report.targets import Target
+
+METER, PLAIN, OURS = "meter", "plain Flink SQL", "meter + rollup"
+RATIO = f"{METER} to {PLAIN}"
+MEASURES = (
+    Measure(
+        "drain_keyed", "Drain of `meter`, keyed by customer",
+        (
+            Target(RATIO, "ratio", at_least=0.6), Target(METER, "events_per_s", at_least=70_000),
+            Target(METER, "own_cpu_us", at_most=14),
+        ),
+        plot="events_per_s",
+    ),
+    Measure("cpu_processes", "CPU by process"),
+    Measure("cpu_threads", "CPU by threads of the TaskManager"),
+    Measure("drain_round_robin", "Drain of `meter`, round robin", plot="events_per_s"),
+    Measure("decode", "Decoding alone"),
+    Measure(
+        "live", "Event to Redis",
+        (
+            Target("5 000/s", "p99_ms", at_most=300), Target("1 000/s", "p99_ms", at_most=160),
+            Target("5 000/s, first 10 s", "p99_ms", at_most=1_000),
+        ),
+    ),
+    Measure("limits", "Cap crossed to the alert", (Target("5 000/s: alert", "p99_ms", at_most=1_000),)),
+    Measure(
+        "contest", "To rows: contestants",
+        (
+            Target(OURS, "events_per_s", at_least=50_000), Target(OURS, "own_cpu_us", at_most=25),
+            Target(f"{OURS} to quixstreams", "ratio", at_least=1.6),
+            Target(f"{OURS} to bytewax", "ratio", at_least=0.6),
+            Target(f"{OURS} to SET NX + insert (OpenMeter's shape)", "ratio", at_least=1.0),
+            Target(f"{OURS} to events table (Lago's shape)", "ratio", at_least=0.5),
+            Target(f"{OURS}, storage", "rows_per_event", at_most=0.05),
+            Target(f"{OURS}, storage", "wal_bytes", at_most=40),
+        ),
+        plot="events_per_s",
+    ),
+    Measure("contest_kill", "To rows, after a kill -9"),
+    Measure("minute_row", "Event to minute row", (Target("2 000/s", "p99_ms", at_most=5_000),)),
+    Measure(
+        "sustained", "The whole stack, sustained", (Target("read in the second half", "events_per_s", at_least=20_000),)
+    ),
+    Measure("memory_rest", "Memory at rest", (Target("all, at rest", "gib", at_most=4),)),
+    Measure("memory_load", "Memory under load", (Target("all, under load", "gib", at_most=8),)),
+    Measure(
+        "customers", "Many customers, and a hot one",
+        (
+            Target("CPU, 100 000 to 100 customers", "ratio", at_most=1.25),
+            Target("throughput, hot to even", "ratio", at_least=0.8),
+        ),
+    ),
+    Measure("replay", "Replay against live", (Target("replay to live", "ratio", at_least=2),)),
+    Measure("sdk", "A check by the SDK"),
+    Measure("linear", "CPU at two sizes", (Target("CPU", "slope", at_least=0.95, at_most=1.05),)),
+    Measure(
+        "ids", "Dedupe keys",
+        (
+            Target("10 000 000 ids", "state_bytes", at_most=40), Target("10 000 000 ids", "p99_ms", at_most=2_000),
+        ),
+    ),
+    Measure(
+        "dashboards", "Dashboards over a year",
+        tuple(Target(name, "p95_ms", at_most=50) for name in QUESTIONS),
+    ),
+    Measure("headers", "Kafka headers"),
+    Measure("installation", "A large installation"),
+)  # fmt: skip
+BY_NAME = {measure.name: measure for measure in MEASURES}

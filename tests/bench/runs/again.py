@@ -1,0 +1,54 @@
+"""A replay with an end against a live run over the same topic, both to rows."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from tests.bench.events import Load
+from tests.bench.report.results import Found
+from tests.bench.runs import rows
+from tests.bench.runs.drain import first_consumed_s, task_times
+from tests.bench.world import Backlog, NotFinished, World
+from tidemark.core.settings import load
+from tidemark.replay import run as replay_run
+from tidemark.replay.discard import discard
+from tidemark.replay.record import run_settings
+
+# The backlog arrived so long ago that its hour is final.
+DAYS_AGO = 5
+BY = "bench"
+
+
+def replayed(world: World, backlog: Backlog) -> float:
+    """Events a second of a replay, from its first record to its last row."""
+    settings = load(**{"topics.events": backlog.topic})
+    world.prepare(settings)
+    world.number += 1
+    name = f"again_{world.number}"
+    end = datetime.fromtimestamp(backlog.truth.end_ms // 1_000 + 1, UTC)
+    replay = replay_run.start(settings, replay_run.Request(name, BY, end - timedelta(hours=2), end))
+    try:
+        run = run_settings(settings, replay)
+        job = world.rest().active(run.names.job("meter"))
+        if job is None:
+            raise NotFinished("the replay has no running `meter`")
+        end_s = rows.wait_stored(world, rows.Target.of_ours(run), backlog, lambda: True)
+        return backlog.events / (end_s - first_consumed_s(task_times(world.rest(), job.id)))
+    finally:
+        discard(settings, name, BY)
+
+
+def run(world: World, load_of: Load, rounds: int) -> Found:
+    """Live and replay in turn."""
+    backlog = world.backlog(load_of, days_ago=DAYS_AGO)
+    found = Found()
+    for _ in range(rounds):
+        live = rows.ours(world, backlog).events_per_s
+        begun = time.monotonic()
+        again = replayed(world, backlog)
+        world.say(f"  live {live:,.0f}, replay {again:,.0f} events/s, {time.monotonic() - begun:.0f} s")
+        found.add("live", events_per_s=live)
+        found.add("replay", events_per_s=again)
+        found.add("replay to live", ratio=again / live)
+    return found

@@ -1,0 +1,144 @@
+"""The client at the call: what it refuses, what it returns, and what it says of itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.flink.rest import wait_until
+from tests.unit.sdk.recorder_parts import Answers
+from tests.unit.sdk.test_web import events
+from tidemark_client import Client
+from tidemark_client.events.errors import ClosedError, NotDurableError, QueueFullError, SpoolError
+from tidemark_client.events.kafka import KafkaTransport
+from tidemark_client.events.outcome import Delivered, Later, Rejection
+
+
+def client(folder: Path, *answers: Any, **options: Any) -> Client:
+    return Client(Answers(*answers), **{"tenant": "acme", "spool": folder, "exit_timeout_s": 0.1} | options)
+
+
+def test_the_event_is_that_of_the_call(tmp_path: Path) -> None:
+    with client(tmp_path, source="checkout") as made:
+        tags = ["a"]
+        recorded = made.record("tokens", customer="c-7", quantity=Decimal("1.5"), tags=tags, properties={"at": "x"})
+        tags.append("b")
+        own = made.record(
+            "tokens", customer="c-7", at=datetime(2024, 3, 5, tzinfo=UTC), event_id="call-17", voids="e-1"
+        )
+        first, second = events(made)
+    assert first["event_id"] == recorded.id
+    assert first["properties"] == {"tags": ["a"], "at": "x"}
+    assert (first["tenant_id"], first["customer_id"], first["source"]) == ("acme", "c-7", "checkout")
+    assert (own.id, second["event_id"], second["voids"]) == ("call-17", "call-17", "e-1")
+    assert second["timestamp"] == "2024-03-05T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("customer", ""), ("customer", None), ("customer", "a\nb"), ("quantity", "x"), ("quantity", 10**18),
+     ("at", datetime(2024, 1, 1)), ("event_id", ""), ("voids", ""), ("price", object())],  # noqa: DTZ001
+)  # fmt: skip
+def test_what_is_not_valid_is_refused_at_the_call(tmp_path: Path, argument: str, value: Any) -> None:
+    with client(tmp_path) as made:
+        arguments: dict[str, Any] = {"customer": "c", argument: value}
+        with pytest.raises(ValueError, match=r" (is|has|are) "):
+            made.record("call", **arguments)
+        assert events(made) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tenant": ""}, {"source": "a\nb"}, {"batch_events": 0}, {"batch_events": 1_001}, {"linger_s": 0},
+     {"queue_events": 0}, {"on_full": "drop"}, {"spool_bytes": -1}, {"exit_timeout_s": 0}],
+)  # fmt: skip
+def test_a_setting_that_is_not_valid_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r" (is|has) "):
+        client(tmp_path, **options)
+
+
+def test_a_url_needs_a_scheme_and_a_key(tmp_path: Path) -> None:
+    for url, key in (("http://127.0.0.1:1", None), ("127.0.0.1:1", "k")):
+        with pytest.raises(ValueError, match=r"(api_key|url) is"):
+            Client(url, tenant="acme", spool=tmp_path, api_key=key)
+
+
+def test_a_transport_is_of_the_tenant_of_its_client(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'globex', the client of 'acme'"):
+        Client(KafkaTransport("127.0.0.1:1", "globex"), tenant="acme", spool=tmp_path)
+
+
+def test_a_child_whose_spool_fails_keeps_its_events_and_tries_again(tmp_path: Path) -> None:
+    made = client(tmp_path)
+    assert made.close()
+    # What a fork leaves: no engine, an empty queue.
+    made._begin()
+    made._closed, made._size = False, 100
+    folder, away = made._plan.folder, tmp_path / "away"
+    folder.rename(away)
+    folder.touch()
+    made.record("call", customer="c")
+    with pytest.raises(NotDurableError, match="cannot be made"):
+        made.record("call", customer="c", durable=True)
+    folder.unlink()
+    away.rename(folder)
+    made.record("call", customer="c", durable=True)
+    assert len(events(made)) == 3
+    made.close(0.1)
+
+
+def test_a_spool_that_cannot_be_used_is_no_client(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolError):
+        client(tmp_path / "file")
+
+
+def test_a_closed_client_records_nothing(tmp_path: Path) -> None:
+    made = client(tmp_path)
+    assert made.close()
+    assert made.close()
+    with pytest.raises(ClosedError):
+        made.record("call", customer="c")
+
+
+def test_memory_and_disk_are_bounded_and_the_policy_says_what_then(tmp_path: Path) -> None:
+    made = client(tmp_path, *[Later("gone", 60.0)] * 50, on_full="raise", queue_events=5, spool_bytes=500)
+    recorded: list[str] = []
+
+    def record_all() -> None:
+        while len(recorded) < 10_000:
+            recorded.append(made.record("call", customer="c").id)
+
+    with pytest.raises(QueueFullError, match="5 events wait in memory"):
+        record_all()
+    wait_until(lambda: made.stats().queued + made.stats().spooled == len(recorded), 20, "the writer to rest")
+    assert made.stats().queued <= 5
+    made.close(0.1)
+
+
+def test_the_oldest_are_dropped_and_counted_where_the_policy_says_so(tmp_path: Path) -> None:
+    made = client(tmp_path, *[Later("gone", 60.0)] * 50, on_full="drop_oldest", queue_events=50, spool_bytes=2_000)
+    ids = [made.record("call", customer="c").id for _ in range(200)]
+    made.sync()
+    stats = made.stats()
+    assert stats.spooled_bytes <= 2_000
+    assert stats.dropped + stats.spooled == 200
+    assert [event["event_id"] for event in events(made)] == ids[-stats.spooled :]
+    made.close(0.1)
+
+
+def test_what_became_of_events_is_counted(tmp_path: Path) -> None:
+    with client(tmp_path, Delivered([0], [Rejection(1, "wrong_type", "no")]), Later("gone", 60.0)) as made:
+        made.record("call", customer="c")
+        made.record("call", customer="c", durable=True)
+        assert made.flush(20)
+        made.record("call", customer="c", durable=True)
+        assert not made.flush(0.1)
+        stats = made.stats()
+        assert (stats.accepted, stats.rejected, stats.kept_rejected, stats.spooled) == (1, 1, 1, 1)
+        assert stats.error == "gone"
+        made.close(0.1)

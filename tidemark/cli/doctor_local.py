@@ -1,0 +1,132 @@
+"""What `tidemark doctor` checks of this machine and of the local stack."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from infra import versions
+from infra.local.paths import Paths
+from infra.local.ports import is_free, read_ports
+from infra.local.probes import ask
+from infra.local.programs import SERVICES, java
+from infra.local.provision import locations
+from infra.local.supervise import Supervisor
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import load
+from tidemark.health import checks
+from tidemark.health.checks import Finding
+
+# Debian tree 0.6 GB, jars 0.2 GB, .venv 1.5 GB, and room for data and checkpoints.
+_LEAST_FREE_GB = 5
+_UP = "tidemark up"
+
+
+def examine(paths: Paths) -> list[Finding]:
+    """Every finding; a check that fails never hides those after it."""
+    machine: list[Callable[[], Finding]] = [
+        _python,
+        _java,
+        _maven,
+        _flink,
+        _jars,
+        _rootfs,
+        _redis,
+        checks.variables,
+        lambda: _disk(paths),
+    ]
+    findings = [check() for check in machine]
+    ports = read_ports(paths.ports)
+    running = Supervisor(paths).pid() is not None
+    findings.append(Finding("stack", running, f"{paths.root} is {'up' if running else 'down'}", _UP))
+    if ports is None:
+        return findings
+    findings += _ports(ports, running=running)
+    if running:
+        findings += [_service(service, ports, paths) for service in SERVICES]
+        findings.append(checks.jvm_zone(f"http://127.0.0.1:{ports['flink_rest']}"))
+        findings.append(_transactions(ports["kafka"]))
+    return findings
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    return Finding(
+        "Python", found.startswith(f"{versions.PYTHON}."), found, f"install Python {versions.PYTHON}, make setup"
+    )
+
+
+def _java() -> Finding:
+    fix = (
+        f"apt-get install openjdk-{versions.JAVA_MAJOR}-jre-headless, or point JAVA_HOME at Java {versions.JAVA_MAJOR}"
+    )
+    try:
+        output = subprocess.run([java(), "-version"], check=False, text=True, capture_output=True).stderr
+    except TidemarkError as error:
+        return Finding("Java", ok=False, found=error.what, fix=fix)
+    installed = re.search(r'version "((\d+)[^"]*)"', output)
+    ok = installed is not None and int(installed[2]) == versions.JAVA_MAJOR
+    return Finding("Java", ok, installed[1] if installed else output.strip(), fix)
+
+
+def _maven() -> Finding:
+    path = shutil.which("mvn")
+    return Finding("Maven", path is not None, path or "not found", "apt-get install maven")
+
+
+def _redis() -> Finding:
+    path = shutil.which("redis-server")
+    return Finding("redis-server", path is not None, path or "not found", f"{_UP} (as root) installs it")
+
+
+def _flink() -> Finding:
+    try:
+        found = version("apache-flink")
+    except PackageNotFoundError:
+        found = "not installed"
+    return Finding("Flink", found == versions.FLINK, found, "make setup")
+
+
+def _jars() -> Finding:
+    parts = locations()
+    missing = [str(path) for path in (parts.flink_jars, parts.kafka_jars) if not path.is_dir()]
+    found = f"missing: {', '.join(missing)}" if missing else str(parts.flink_jars.parent)
+    return Finding("jars", not missing, found, f"{_UP} fetches them by Maven")
+
+
+def _rootfs() -> Finding:
+    path = locations().rootfs
+    return Finding("TimescaleDB tree", path.is_dir(), str(path) if path.is_dir() else "missing", f"{_UP} builds it")
+
+
+def _disk(paths: Paths) -> Finding:
+    existing = next(path for path in (paths.root, *paths.root.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    return Finding("disk", free >= _LEAST_FREE_GB, f"{free:.0f} GB free at {existing}", f"free {_LEAST_FREE_GB} GB")
+
+
+def _ports(ports: dict[str, int], *, running: bool) -> list[Finding]:
+    """If the stack is up, every port listens; if it is down, every port is free."""
+    findings = []
+    for name, port in ports.items():
+        free = is_free(port)
+        found = "free" if free else "listening" if running else "taken by another program"
+        fix = f"read the service's log, then {_UP}" if running else f"stop the program that listens on {port}"
+        findings.append(Finding(f"port {name}", free is not running, f"{port} {found}", fix))
+    return findings
+
+
+def _service(service: str, ports: dict[str, int], paths: Paths) -> Finding:
+    answer = ask(service, ports, paths)
+    ok = answer.ready and (service != "postgres" or answer.detail.endswith("time zone UTC"))
+    return Finding(
+        service, ok, f"{answer.version} {answer.detail}".strip(), f"read {paths.logs / service}.log, then {_UP}"
+    )
+
+
+def _transactions(port: int) -> Finding:
+    return checks.transactions(load(**{"kafka.bootstrap": f"127.0.0.1:{port}"}))
