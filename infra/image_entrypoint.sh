@@ -1,7 +1,14 @@
 #!/bin/sh
-# Entry point of the image: writes the libpq password file from a mounted secret, then starts Flink or a tool.
+# Entry point of the image: copies the secrets that this container has to where its user alone reads them, those of Postgres
+# as a libpq password file, then starts Flink or a tool.
 set -eu
-printf '*:*:*:tidemark:%s\n' "$(cat /run/secrets/postgres_password)" | install -m 0600 -o flink -g flink /dev/stdin "$HOME/.pgpass"
+install -d -m 0700 -o flink -g flink "$HOME/secrets"
+for secret in /run/secrets/redis_*; do
+    [ ! -r "$secret" ] || install -m 0400 -o flink -g flink "$secret" "$HOME/secrets/"
+done
+for secret in /run/secrets/tidemark*; do
+    [ ! -r "$secret" ] || printf '*:*:*:%s:%s\n' "$(basename "$secret")" "$(cat "$secret")"
+done | install -m 0600 -o flink -g flink /dev/stdin "$HOME/.pgpass"
 case "${1:-}" in
     tidemark) exec gosu flink "$@" ;;
     *) exec /docker-entrypoint.sh "$@" ;;

@@ -8,7 +8,22 @@ _MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = 3 * _MIB
 
 DATABASE = "tidemark"
+# Who migrates: a member of tidemark_owner, and of no other role.
 ROLE = "tidemark"
+# Who logs in with each role of Postgres: the setting of its URL, and the login.
+LOGINS = {"writer_url": "tidemark_writer", "ledger_url": "tidemark_ledger", "ops_url": "tidemark_ops"}
+
+# Who logs in at Redis: the settings of address and password file, and the user.
+REDIS_USERS = {
+    ("url", "password_file"): "tidemark_services", ("meter_url", "meter_password_file"): "tidemark_meter"
+}  # fmt: skip
+REDIS_READER = "tidemark_reader"
+
+# Users of a Kafka that has some: who administers it, who operates Tidemark, and the jobs.
+KAFKA_MECHANISM = "SCRAM-SHA-512"
+KAFKA_ADMIN = "admin"
+KAFKA_OPERATOR = "tidemark-operator"
+KAFKA_JOBS = {"meter": "tidemark-meter", "rollup": "tidemark-rollup", "anomaly": "tidemark-anomaly"}
 
 # Standard ports: preferred by the default stack, and what compose publishes.
 STANDARD_PORTS = {

@@ -19,7 +19,10 @@ import yaml
 from hypothesis import settings as hypothesis_settings
 
 from infra.local.paths import Paths, locked
+from infra.local.ports import read_ports
+from infra.local.prepare import connect_admin
 from infra.local.stack import Stack
+from infra.service_settings import ROLE
 from jobs.flink import submit
 from tests.integration.catalog.own_database import own_database
 from tests.warm_client import WarmClient
@@ -87,7 +90,16 @@ def _shared_stack() -> Stack:
             local.clean()
             STARTED_BY.write_text(os.environ[RUN_ENV])
             local.up()
+            _let_look(local)
     return local
+
+
+def _let_look(local: Stack) -> None:
+    """Tests see the sessions of the roles, and end some of them."""
+    ports = read_ports(local.paths.ports)
+    assert ports is not None
+    with connect_admin(local.paths, ports["postgres"]) as admin:
+        admin.execute(f"GRANT pg_monitor, pg_signal_backend TO {ROLE}".encode())
 
 
 @contextmanager
@@ -115,7 +127,8 @@ def stack() -> Iterator[RunningStack]:
             file = local.paths.root / f"settings-{worker or 'main'}.yaml"
             content = yaml.safe_load(local.paths.settings.read_text())
             # A fixed port is shared by all stacks of a machine.
-            changes = {"postgres.url": own.postgres.url, "serve.listen": "127.0.0.1:0"}
+            addresses = own.postgres.model_dump(mode="json", exclude={"passfile"})
+            changes = {**{f"postgres.{key}": url for key, url in addresses.items()}, "serve.listen": "127.0.0.1:0"}
             file.write_text(yaml.safe_dump(nested(flat(content) | changes)))
             with _settings_from(file) as loaded:
                 yield RunningStack(local, loaded)

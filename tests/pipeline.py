@@ -53,7 +53,7 @@ class Pipeline:
 
     @property
     def rest(self) -> FlinkRest:
-        return FlinkRest(self.settings.flink.rest_url)
+        return FlinkRest(self.settings.flink)
 
     def prepare(self, folder: Path) -> None:
         """Topics (arrival is what the test sends), tables and catalog."""

@@ -59,7 +59,7 @@ class WarmClient:
         if error:
             raise TidemarkError(f"`flink run` of {script.name} failed:\n{error}", f"see {self._log}.")
         name = named_as or next(name for name in ALL_JOBS if name in {script.stem, script.parent.name})
-        rest, job_name = FlinkRest(settings.flink.rest_url), settings.names.job(name)
+        rest, job_name = FlinkRest(settings.flink), settings.names.job(name)
         wait_until(lambda: rest.active(job_name) is not None, 10, f"{job_name} to be listed")
         job = rest.active(job_name)
         assert job is not None

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from udfs.limits.store import PostgresLimitSource
 from udfs.limits.watch import LimitWatch
 from udfs.live.publisher import LivePublisher, LiveSettings, unpack_change
 
-# The Redis password reaches the workers by their environment, never by the job graph.
+# The Redis password reaches the workers by a file, or by their environment, never by the job graph.
 REDIS_PASSWORD_ENV = "TIDEMARK_REDIS__PASSWORD"  # noqa: S105 the name of a variable
 
 # A thread of its own waits for the first; a batch waits for the second, once in a while and while it is bad.
@@ -145,6 +146,11 @@ def decoded_frame(*columns: Sequence[object]) -> pd.DataFrame:
     return pd.DataFrame(block.T, columns=_COLUMNS, dtype=object, copy=False)
 
 
+def redis_password(file: str) -> str | None:
+    """Password of a file of this worker, else of its environment."""
+    return Path(file).read_text("utf-8").strip() if file else os.environ.get(REDIS_PASSWORD_ENV)
+
+
 class PublishLive(ScalarFunction):  # type: ignore[misc]
     """Running period totals to Redis, one pipeline per Arrow batch; returns candidates for alerts, where there are any.
 
@@ -168,9 +174,9 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         """Prepare the publisher; neither Redis nor the database need be there."""
         self._cache = limit_cache(self._options)
         watch = LimitWatch(self._cache, lambda: time.time_ns() // 1_000_000)
-        password = os.environ.get(REDIS_PASSWORD_ENV)
-        self._publisher = LivePublisher(self._settings, watch, password)
+        self._publisher = LivePublisher(self._settings, watch, redis_password(self._settings.password_file))
         metrics = function_context.get_metric_group().add_group("tidemark")
+        self._batches = metrics.counter("liveBatches")
         self._written = metrics.counter("liveWritten")
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
@@ -185,6 +191,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
     def eval(self, packed: pd.Series) -> pd.Series:
         """A column of `udfs.wire.LIVE_CHANGE` to one of `udfs.wire.CANDIDATE`, several in a text, or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
+        self._batches.inc()
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)
         self._dropped.inc(outcome.dropped)

@@ -8,11 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from infra.local import flink_conf
-from infra.local.paths import Paths, short_hash
+from infra.local import beam_loopback, flink_conf, secured
+from infra.local.paths import Paths, short_hash, write_private
+from infra.local.prepare import kafka_passwords, write_redis_passwords
 from infra.local.programs import FLINK_HOME, PROGRAM_MARK, STACK_MARK, Program, flink_state, programs
 from infra.local.provision import Provisioned
-from infra.service_settings import KAFKA, POSTGRES, REDIS
+from infra.redis_users import acl_file
+from infra.service_settings import KAFKA, KAFKA_ADMIN, POSTGRES, REDIS
 
 
 def write_configuration(
@@ -22,9 +24,10 @@ def write_configuration(
     scratch = [paths.work / name for name in ("tmp", "rocksdb", "upload", "flink-pid")]
     for directory in (paths.conf / "flink", paths.logs / "flink", paths.data / "redis", flink_state(paths), *scratch):
         directory.mkdir(parents=True, exist_ok=True)
-    (paths.conf / "kafka.properties").write_text(_kafka_properties(paths, ports))
-    (paths.conf / "postgres.conf").write_text(_postgres_conf(ports))
+    write_private(paths.conf / "kafka.properties", _kafka_properties(paths, ports))
+    (paths.conf / "postgres.conf").write_text(_postgres_conf(paths, ports))
     (paths.conf / "redis.conf").write_text(_redis_conf(paths, ports))
+    write_private(paths.conf / "redis.acl", acl_file(write_redis_passwords(paths)))
     _write_flink(paths, parts, ports, flink_conf.reporter(flink_conf.METRICS_PORTS) if flink_metrics else "")
     paths.supervisor_conf.write_text(_supervisor_conf(paths, programs(paths, parts)))
 
@@ -36,19 +39,23 @@ def _kafka_properties(paths: Paths, ports: dict[str, int]) -> str:
         "controller.quorum.voters": f"1@127.0.0.1:{ports['kafka_controller']}",
         "log.dirs": str(paths.data / "kafka"),
     }
+    if paths.secured:
+        admin = kafka_passwords(paths)[KAFKA_ADMIN]
+        addresses |= secured.kafka(paths.certificates, ports["kafka"], ports["kafka_controller"], admin)
     return _lines({**KAFKA, **addresses}, "{}={}")
 
 
-def _postgres_conf(ports: dict[str, int]) -> str:
+def _postgres_conf(paths: Paths, ports: dict[str, int]) -> str:
     own = {"listen_addresses": "127.0.0.1", "port": str(ports["postgres"]), "unix_socket_directories": ""}
-    return _lines({**POSTGRES, **own}, "{} = '{}'")
+    return _lines({**POSTGRES, **own, **(secured.postgres() if paths.secured else {})}, "{} = '{}'")
 
 
 def _redis_conf(paths: Paths, ports: dict[str, int]) -> str:
     # set-proc-title: with a title of its own, the mark of the stack is overwritten in the process's environment.
     own = {"bind": "127.0.0.1", "port": str(ports["redis"]), "dir": str(paths.data / "redis"), "daemonize": "no",
-           "set-proc-title": "no"}  # fmt: skip
-    return _lines({**REDIS, **own}, "{} {}")
+           "set-proc-title": "no", "aclfile": str(paths.conf / "redis.acl")}  # fmt: skip
+    tls = secured.redis(paths.certificates, ports["redis"]) if paths.secured else {}
+    return _lines({**REDIS, **own, **tls}, "{} {}")
 
 
 def _lines(values: dict[str, str], form: str) -> str:
@@ -65,9 +72,11 @@ def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int], metric
         "work_dir": str(paths.work),
         "python": sys.executable,
         "metrics": metrics,
+        "security": secured.flink(paths.certificates) if paths.secured else "",
+        "rest_scheme": "https" if paths.secured else "http",
     }
     shipped = FLINK_HOME / "conf"
-    (paths.conf / "flink/config.yaml").write_text(flink_conf.render(shipped / "config.yaml", values))
+    write_private(paths.conf / "flink/config.yaml", flink_conf.render(shipped / "config.yaml", values))
     for logging in shipped.glob("log4j*.properties"):
         shutil.copyfile(logging, paths.conf / "flink" / logging.name)
     _link_jars(paths.conf / "flink-lib", parts)
@@ -75,7 +84,8 @@ def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int], metric
 
 def _link_jars(lib: Path, parts: Provisioned) -> None:
     """Flink's own jars, the connectors, and the Python runtime (so that it is loaded once, not once a job)."""
-    own = [*FLINK_HOME.glob("lib/*.jar"), *FLINK_HOME.glob("opt/flink-python-*.jar")]
+    (python_jar,) = FLINK_HOME.glob("opt/flink-python-*.jar")
+    own = [*FLINK_HOME.glob("lib/*.jar"), python_jar, _loopback(lib, python_jar)]
     wanted = {jar.name: jar for jar in (*own, *parts.flink_jars.glob("*.jar"))}
     linked = {link.name: link.readlink() for link in lib.iterdir()} if lib.is_dir() else {}
     if linked == wanted:
@@ -86,6 +96,14 @@ def _link_jars(lib: Path, parts: Provisioned) -> None:
         (lib / name).symlink_to(jar)
 
 
+def _loopback(lib: Path, python_jar: Path) -> Path:
+    """The jar that keeps Beam's servers on loopback, made once: a running JVM may be reading it."""
+    jar = lib.with_name(beam_loopback.JAR)
+    if not jar.is_file():
+        beam_loopback.write(python_jar, jar)
+    return jar
+
+
 def _supervisor_conf(paths: Paths, every: list[Program]) -> str:
     head = f"""; Generated by `tidemark up`; changes are overwritten.
 [supervisord]
@@ -94,6 +112,7 @@ logfile={paths.logs}/supervisord.log
 logfile_maxbytes=5MB
 logfile_backups=1
 childlogdir={paths.logs}
+umask=077
 directory={paths.root}
 {"user=root" if os.geteuid() == 0 else ""}
 
@@ -146,7 +165,7 @@ def _fingerprint(paths: Paths, program: Program) -> str:
     files = {
         "kafka": ["kafka.properties"],
         "postgres": ["postgres.conf"],
-        "redis": ["redis.conf"],
+        "redis": ["redis.conf", "redis.acl"],
         "jobmanager": ["flink/config.yaml"],
         "taskmanager": ["flink/config.yaml"],
     }.get(program.name, [])

@@ -31,7 +31,7 @@ def render(shipped: Path, values: dict[str, str | int]) -> str:
         Flink's own config.yaml.
     values:
         Ports by name, `bind_host`, `jobmanager_host`, `taskmanager_host` (a line or empty), `state_uri`, `work_dir`,
-        `python`, `metrics` (lines of `reporter`, or empty).
+        `python`, `metrics` (lines of `reporter`, or empty), `security` (lines of TLS, or empty), `rest_scheme`.
 
     """
     return Template(TEMPLATE.read_text()).substitute(values, java_opens=shipped_java_opens(shipped))
@@ -49,6 +49,13 @@ def reporter(ports: str) -> str:
     )
 
 
+def metrics_ports(config: Path) -> range:
+    """Ports on which Flink was asked to answer Prometheus; empty where it was not."""
+    values: dict[str, Any] = yaml.safe_load(config.read_text())
+    first, _, last = str(values.get("metrics.reporter.prom.port", "0-0")).partition("-")
+    return range(int(first), int(last) + 1) if int(first) else range(0)
+
+
 def image_values() -> dict[str, str | int]:
     """Values for compose: standard ports, hosts by service name."""
     return {
@@ -61,6 +68,9 @@ def image_values() -> dict[str, str | int]:
         "python": "/usr/local/bin/python",
         # Each in a container of its own; compose does not publish it.
         "metrics": reporter(METRICS_PORTS),
+        # docs/security.md has the lines for TLS; the network of the containers is theirs alone.
+        "security": "",
+        "rest_scheme": "http",
     }
 
 

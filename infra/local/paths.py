@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from infra.local.tls import Certificates
 from tidemark.core.errors import UnavailableError, UsageError
 
 DEFAULT_STATE_DIR = Path(".tidemark/local")
+SECURED_STATE_DIR = Path(".tidemark/secured")
 # Flink's shell scripts and supervisord split on spaces and read some signs as their own.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._/+@-]+")
 # The longest Unix socket address Linux takes is 107 bytes; supervisord adds `.<pid>` while it starts.
@@ -78,13 +80,41 @@ class Paths:
 
     @property
     def passfile(self) -> Path:
-        """Password file (libpq) of the role that jobs and tools use."""
+        """Password file (libpq) of all logins that tools and services use."""
         return self.root / "pgpass"
+
+    @property
+    def flink_passfile(self) -> Path:
+        """Password file (libpq) of Flink's workers."""
+        return self.root / "pgpass-flink"
 
     @property
     def admin_passfile(self) -> Path:
         """Password file (libpq) of the Postgres superuser; read by `up` alone."""
         return self.root / "pgpass-admin"
+
+    def redis_password(self, user: str) -> Path:
+        """File with the password of a user of Redis."""
+        return self.root / f"redis-{user}"
+
+    @property
+    def certificates(self) -> Certificates:
+        """Certificates of a secured stack."""
+        return Certificates(self.root / "tls")
+
+    @property
+    def secured(self) -> bool:
+        """Whether the services want TLS and a name; decided when the stack is made."""
+        return self.certificates.truststore.is_file()
+
+    def kafka_login(self, user: str) -> Path:
+        """Properties file with the name and the password of a user of Kafka."""
+        return self.root / f"kafka-{user}.properties"
+
+    @property
+    def kafka_jobs(self) -> Path:
+        """Folder with such a file for each job."""
+        return self.root / "kafka-jobs"
 
     @property
     def supervisor_conf(self) -> Path:

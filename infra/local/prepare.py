@@ -11,12 +11,25 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from infra import redis_users
+from infra.local import secured
 from infra.local.paths import Paths, write_private
 from infra.local.programs import base_environment, kafka_tool_command, postgres_command
 from infra.local.provision import Provisioned
-from infra.service_settings import DATABASE, POSTGRES_INITDB, ROLE
-from tidemark.core.access import READER
+from infra.local.tls import SERVER
+from infra.service_settings import (
+    DATABASE,
+    KAFKA_ADMIN,
+    KAFKA_JOBS,
+    KAFKA_OPERATOR,
+    LOGINS,
+    POSTGRES_INITDB,
+    REDIS_READER,
+    REDIS_USERS,
+    ROLE,
+)
 from tidemark.core.errors import TidemarkError
+from tidemark.core.grants import OWNER, ROLES, WRITER
 
 _ADMIN = "postgres"
 # Written when a directory is complete; without it the directory is made again, and no service has ever run on it.
@@ -31,7 +44,8 @@ def prepare_kafka(paths: Paths, parts: Provisioned) -> None:
         return
     _empty(data)
     configuration = str(paths.conf / "kafka.properties")
-    _run(kafka_tool_command(paths, parts, "format", "-t", _CLUSTER_ID, "-c", configuration))
+    users = secured.kafka_users(kafka_passwords(paths)) if paths.secured else []
+    _run(kafka_tool_command(paths, parts, "format", "-t", _CLUSTER_ID, "-c", configuration, *users))
     (data / _DONE).touch()
 
 
@@ -45,14 +59,27 @@ def prepare_postgres(paths: Paths, parts: Provisioned) -> None:
         data.chmod(0o700)
         _initdb(paths, parts, user)
         (paths.data / f"postgres{_DONE}").touch()
-    shutil.copyfile(paths.conf / "postgres.conf", data / "tidemark.conf")
-    os.chown(data / "tidemark.conf", *user)
+    files = {paths.conf / "postgres.conf": "tidemark.conf"}
+    if paths.secured:
+        made = paths.certificates
+        (paths.conf / secured.HBA).write_text(secured.postgres_hba())
+        files |= {made.certificate(SERVER): secured.SERVER_CERTIFICATE, made.key(SERVER): secured.SERVER_KEY,
+                  made.authority: secured.AUTHORITY, paths.conf / secured.HBA: secured.HBA}  # fmt: skip
+    for source, name in files.items():
+        give(source, data / name, user)
+
+
+def give(source: Path, target: Path, user: tuple[int, int]) -> None:
+    """Copy a file for another user, and nobody else."""
+    target.unlink(missing_ok=True)
+    write_private(target, source.read_text())
+    os.chown(target, *user)
 
 
 def _initdb(paths: Paths, parts: Provisioned, user: tuple[int, int]) -> None:
     # The password goes in by a file inside the (private) mount's parent: initdb wants an empty data directory.
     password_file = parts.rootfs / "tmp" / f"pw-{secrets.token_hex(8)}"
-    write_private(password_file, _password(paths.admin_passfile, _ADMIN))
+    write_private(password_file, passwords(paths.admin_passfile)[_ADMIN])
     try:
         os.chown(password_file, *user)
         options = [*POSTGRES_INITDB, f"--username={_ADMIN}", f"--pwfile=/tmp/{password_file.name}"]
@@ -71,40 +98,94 @@ def _postgres_user(rootfs: Path) -> tuple[int, int]:
 
 
 def write_passfiles(paths: Paths) -> None:
-    """Make the passwords, once; both files are libpq password files with mode 0600."""
-    for path, user in ((paths.admin_passfile, _ADMIN), (paths.passfile, ROLE)):
-        if not path.exists():
-            write_private(path, f"127.0.0.1:*:*:{user}:{secrets.token_hex(24)}\n")
+    """Make the passwords, once; the files are libpq password files with mode 0600. Flink has that of the jobs alone."""
+    if not paths.admin_passfile.exists():
+        write_private(paths.admin_passfile, _line(_ADMIN, secrets.token_hex(24)))
+    users = passwords(paths.passfile) if paths.passfile.exists() else {}
+    users |= {user: secrets.token_hex(24) for user in (ROLE, *LOGINS.values()) if user not in users}
+    write_private(paths.passfile, "".join(_line(user, password) for user, password in users.items()))
+    write_private(paths.flink_passfile, _line(WRITER, users[WRITER]))
 
 
-def _password(passfile: Path, user: str) -> str:
-    host, port, database, name, password = passfile.read_text().strip().split(":")
-    assert (host, port, database, name) == ("127.0.0.1", "*", "*", user)  # noqa: S101 - our own file
-    return password
+def write_redis_passwords(paths: Paths) -> dict[str, str]:
+    """Make the passwords of Redis' users, once, each in a file with mode 0600; returns them."""
+    made = {}
+    for user in (*REDIS_USERS.values(), REDIS_READER, redis_users.ADMIN):
+        file = paths.redis_password(user)
+        if not file.exists():
+            write_private(file, secrets.token_hex(24) + "\n")
+        made[user] = file.read_text().strip()
+    return made
+
+
+def write_kafka_logins(paths: Paths) -> None:
+    """Make the users of a secured Kafka, once, each in a properties file with mode 0600."""
+    paths.kafka_jobs.mkdir(mode=0o700, exist_ok=True)
+    files = {KAFKA_ADMIN: paths.kafka_login(KAFKA_ADMIN), KAFKA_OPERATOR: paths.kafka_login(KAFKA_OPERATOR)}
+    files |= {user: paths.kafka_jobs / f"{job}.properties" for job, user in KAFKA_JOBS.items()}
+    for user, file in files.items():
+        if not file.exists():
+            write_private(file, f"username={user}\npassword={secrets.token_hex(24)}\n")
+
+
+def kafka_passwords(paths: Paths) -> dict[str, str]:
+    """Passwords of the users of Kafka."""
+    files = [paths.kafka_login(KAFKA_ADMIN), paths.kafka_login(KAFKA_OPERATOR), *paths.kafka_jobs.glob("*.properties")]
+    found = [dict(line.split("=", 1) for line in file.read_text().splitlines()) for file in files]
+    return {login["username"]: login["password"] for login in found}
+
+
+def _line(user: str, password: str) -> str:
+    return f"127.0.0.1:*:*:{user}:{password}\n"
+
+
+def passwords(passfile: Path) -> dict[str, str]:
+    """Passwords by user, of a file that `write_passfiles` wrote."""
+    lines = (line.split(":") for line in passfile.read_text().splitlines())
+    return {user: password for _host, _port, _database, user, password in lines}
 
 
 def connect_admin(paths: Paths, port: int, database: str = _ADMIN) -> psycopg.Connection:
     """Connect as the superuser, each statement its own transaction."""
+    authority = str(paths.certificates.authority) if paths.secured else None
     return psycopg.connect(
         host="127.0.0.1", port=port, user=_ADMIN, dbname=database, passfile=str(paths.admin_passfile), autocommit=True,
-        connect_timeout=3,
+        connect_timeout=3, sslmode="verify-full" if paths.secured else None, sslrootcert=authority,
     )  # fmt: skip
 
 
 def prepare_database(paths: Paths, port: int) -> None:
-    """Make role, database and extension where they are missing; the password is always the password file's."""
-    role, database = sql.Identifier(ROLE), sql.Identifier(DATABASE)
+    """Make roles, logins, database and extension where they are missing; passwords are always the password file's."""
     with connect_admin(paths, port) as connection:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [READER]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(READER)))
-        password = sql.Literal(_password(paths.passfile, ROLE))
-        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+        for role in (ROLE, *ROLES):
+            _make_role(connection, role)
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(OWNER), sql.Identifier(ROLE)))
+        for login, password in passwords(paths.passfile).items():
+            statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+            connection.execute(
+                statement.format(sql.Identifier(login), sql.Literal(_verifier(connection, login, password)))
+            )
+        make_database(connection, DATABASE)
     with connect_admin(paths, port, DATABASE) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+
+
+def make_database(connection: psycopg.Connection, name: str) -> None:
+    """Make a database where it is missing, owned by those who migrate."""
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        identifiers = map(sql.Identifier, (name, OWNER))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(*identifiers))
+
+
+def _make_role(connection: psycopg.Connection, role: str) -> None:
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+
+
+def _verifier(connection: psycopg.Connection, login: str, password: str) -> str:
+    """What Postgres keeps of a password: the password itself would be in its log, should statements be logged."""
+    encrypted: bytes = connection.pgconn.encrypt_password(password.encode(), login.encode(), b"scram-sha-256")
+    return encrypted.decode()
 
 
 def _empty(directory: Path) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import psycopg
-import redis
 import requests
 
+from infra.local.addresses import sections
 from infra.local.paths import Paths
-from infra.service_settings import DATABASE, ROLE
+from tidemark.core import redis as core_redis
+from tidemark.core.flink_tls import request_options
 from tidemark.core.kafka import clients
-from tidemark.core.settings import KafkaSettings
+from tidemark.core.settings import FlinkSettings, KafkaSettings, PostgresSettings, RedisSettings, Settings
 
 _TIMEOUT_S = 3.0
 
@@ -28,13 +29,14 @@ class Answer:
     detail: str = ""
 
 
-def kafka(port: int) -> Answer:
+def kafka(server: KafkaSettings) -> Answer:
     """Send a metadata request; the version is the broker's protocol version as the client reports it."""
     # The client leaves its sockets open when it cannot connect, and polling would pile them up: ask the port first.
-    socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S).close()
+    host, _, port = server.bootstrap.partition(":")
+    socket.create_connection((host, int(port)), timeout=_TIMEOUT_S).close()
     milliseconds = int(_TIMEOUT_S * 1_000)
     waits = {"request_timeout_ms": milliseconds, "bootstrap_timeout_ms": milliseconds}
-    admin = clients.admin_client(KafkaSettings(bootstrap=f"127.0.0.1:{port}"), **waits)
+    admin = clients.admin_client(server, **waits)
     try:
         topics = admin.list_topics()
         version = ".".join(map(str, admin._manager.broker_version))  # noqa: SLF001 - the client offers no other way
@@ -43,11 +45,9 @@ def kafka(port: int) -> Answer:
     return Answer(ready=True, version=version, detail=f"{len(topics)} topics")
 
 
-def postgres(port: int, passfile: Path, user: str = ROLE, database: str = DATABASE) -> Answer:
+def postgres(server: PostgresSettings) -> Answer:
     """Run a query; ready means that the TimescaleDB extension exists."""
-    with psycopg.connect(
-        host="127.0.0.1", port=port, user=user, dbname=database, passfile=str(passfile), connect_timeout=int(_TIMEOUT_S)
-    ) as connection:
+    with psycopg.connect(server.url, passfile=str(server.passfile), connect_timeout=int(_TIMEOUT_S)) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'), current_setting('TimeZone'), "
             "(SELECT extversion FROM pg_extension WHERE extname = 'timescaledb')"
@@ -57,42 +57,46 @@ def postgres(port: int, passfile: Path, user: str = ROLE, database: str = DATABA
     return Answer(ready=extension is not None, version=str(version), detail=detail)
 
 
-def redis_server(port: int) -> Answer:
-    """PING."""
-    with redis.Redis(port=port, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S) as client:
+def redis_server(server: RedisSettings) -> Answer:
+    """PING, as the services."""
+    with core_redis.client(server, timeout_s=_TIMEOUT_S) as client:
         client.ping()
-        return Answer(ready=True, version=str(client.info("server")["redis_version"]))
+        found: Any = client.info("server")
+        return Answer(ready=True, version=str(found["redis_version"]))
 
 
-def jobmanager(port: int) -> Answer:
+def jobmanager(server: FlinkSettings) -> Answer:
     """Query the REST interface."""
-    answer = requests.get(f"http://127.0.0.1:{port}/overview", timeout=_TIMEOUT_S)
-    answer.raise_for_status()
-    seen = answer.json()
+    seen = _overview(server)
     return Answer(ready=True, version=seen["flink-version"], detail=f"{seen['jobs-running']} jobs running")
 
 
-def taskmanager(port: int) -> Answer:
+def taskmanager(server: FlinkSettings) -> Answer:
     """Check that the JobManager knows a TaskManager with slots."""
-    answer = requests.get(f"http://127.0.0.1:{port}/overview", timeout=_TIMEOUT_S)
-    answer.raise_for_status()
-    seen = answer.json()
+    seen = _overview(server)
     detail = f"{seen['slots-available']} of {seen['slots-total']} slots free"
     return Answer(
         ready=seen["taskmanagers"] >= 1 and seen["slots-total"] >= 1, version=seen["flink-version"], detail=detail
     )
 
 
+def _overview(server: FlinkSettings) -> dict[str, Any]:
+    answer = requests.get(f"{server.rest_url}/overview", timeout=_TIMEOUT_S, **request_options(server))
+    answer.raise_for_status()
+    seen: dict[str, Any] = answer.json()
+    return seen
+
+
 def ask(service: str, ports: dict[str, int], paths: Paths) -> Answer:
     """Probe one service; a failure gives an answer too."""
-    probes: dict[str, Callable[[], Answer]] = {
-        "kafka": lambda: kafka(ports["kafka"]),
-        "postgres": lambda: postgres(ports["postgres"], paths.passfile),
-        "redis": lambda: redis_server(ports["redis"]),
-        "jobmanager": lambda: jobmanager(ports["flink_rest"]),
-        "taskmanager": lambda: taskmanager(ports["flink_rest"]),
+    probes: dict[str, Callable[[Settings], Answer]] = {
+        "kafka": lambda stack: kafka(stack.kafka),
+        "postgres": lambda stack: postgres(stack.postgres),
+        "redis": lambda stack: redis_server(stack.redis),
+        "jobmanager": lambda stack: jobmanager(stack.flink),
+        "taskmanager": lambda stack: taskmanager(stack.flink),
     }
     try:
-        return probes[service]()
+        return probes[service](sections(paths, ports))
     except Exception as error:  # noqa: BLE001 - whatever a client library raises means: not ready
         return Answer(ready=False, detail=f"{type(error).__name__}: {error}".splitlines()[0][:200])

@@ -105,6 +105,7 @@ def flink_environment(paths: Paths) -> dict[str, str]:
     """Environment of Flink's scripts (cluster and `flink run`): the pip package as distribution, state elsewhere."""
     return {
         **client_environment(paths),
+        "PGPASSFILE": str(paths.flink_passfile),
         "FLINK_HOME": str(FLINK_HOME),
         "FLINK_CONF_DIR": str(paths.conf / "flink"),
         "FLINK_LIB_DIR": str(paths.conf / "flink-lib"),

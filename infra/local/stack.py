@@ -13,16 +13,17 @@ import psycopg
 import yaml
 
 from infra.local import prepare, probes
+from infra.local.addresses import settings
 from infra.local.configure import write_configuration
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, write_private
 from infra.local.ports import choose_ports, read_ports, refuse_taken
-from infra.local.programs import DAEMONS, SERVICES, flink_state
+from infra.local.programs import DAEMONS, SERVICES
 from infra.local.progress import Progress, Silent
 from infra.local.provision import provision, remove_tree
 from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
-from infra.service_settings import DATABASE, ROLE
-from tidemark.core.errors import TidemarkError, UnavailableError
+from infra.local.tls import Certificates
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.settings import flat, nested
 
 _POLL_S = 0.25
@@ -57,8 +58,10 @@ class Stack:
         """The stack's supervisord."""
         return Supervisor(self.paths)
 
-    def up(self, *, flink_metrics: bool = False) -> None:
+    def up(self, *, flink_metrics: bool = False, secure: bool = False) -> None:
         """Provision, configure, start, and wait until every service is ready; `flink_metrics` as `write_configuration`.
+
+        `secure` makes a stack whose services want TLS and a name; it stays one until `clean`.
 
         Raises
         ------
@@ -70,7 +73,9 @@ class Stack:
             # Step 1: what the machine needs, shared by all stacks.
             parts = provision(self.progress)
             # Step 2: what this stack is made of.
-            self.paths.root.mkdir(parents=True, exist_ok=True)
+            self._make_root()
+            if secure:
+                self._secure()
             running = self.supervisor.pid() is not None
             if not running:
                 self._end_strays()
@@ -78,6 +83,8 @@ class Stack:
             if not running:
                 refuse_taken(ports, self.paths.ports)
             prepare.write_passfiles(self.paths)
+            if self.paths.secured:
+                prepare.write_kafka_logins(self.paths)
             self._write_settings(settings(self.paths, ports))
             write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
             # Step 3: data directories, before anything runs on them.
@@ -88,9 +95,19 @@ class Stack:
             self._start(running=running)
             self._await_ready(ports)
 
+    def _make_root(self) -> None:
+        """Make the folder of the stack, into which nobody else looks."""
+        self.paths.root.mkdir(parents=True, exist_ok=True)
+        self.paths.root.chmod(0o700)
+
+    def _secure(self) -> None:
+        if not self.paths.secured and self.paths.data.exists():
+            raise UsageError(f"the stack in {self.paths.root} has data and no TLS.", "`tidemark clean` it first.")
+        Certificates.make(self.paths.certificates.folder)
+
     def add_settings(self, added: Mapping[str, Any]) -> None:
         """Write settings into the file that all commands on this stack read; they stay until `clean`."""
-        self.paths.root.mkdir(parents=True, exist_ok=True)
+        self._make_root()
         self._write_settings(added)
 
     def _write_settings(self, changed: Mapping[str, Any]) -> None:
@@ -114,17 +131,17 @@ class Stack:
 
     def _await_ready(self, ports: dict[str, int]) -> None:
         with self.progress.step("waiting for Postgres"):
-            self._await("postgres", lambda: self._make_database(ports["postgres"]))
+            self._await("postgres", lambda: self._make_database(ports))
         for service in ("kafka", "redis", "jobmanager", "taskmanager"):
             with self.progress.step(f"waiting for {service}"):
                 self._await(service, lambda service=service: probes.ask(service, ports, self.paths))  # type: ignore[misc]
 
-    def _make_database(self, port: int) -> probes.Answer:
+    def _make_database(self, ports: dict[str, int]) -> probes.Answer:
         try:
-            prepare.prepare_database(self.paths, port)
-            return probes.postgres(port, self.paths.passfile)
+            prepare.prepare_database(self.paths, ports["postgres"])
         except psycopg.Error as error:
             return probes.Answer(ready=False, detail=str(error).splitlines()[0])
+        return probes.ask("postgres", ports, self.paths)
 
     def _await(self, service: str, probe: Callable[[], probes.Answer]) -> None:
         deadline = time.monotonic() + _READY_S
@@ -200,21 +217,6 @@ class Stack:
 
     def _locked(self) -> Any:
         return locked(self.paths.lock, wait=False, what=f"the stack in {self.paths.root}")
-
-
-def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
-    """Compose what jobs and tools need to reach this stack; dotted names of `tidemark.core.settings`."""
-    return {
-        "kafka.bootstrap": f"127.0.0.1:{ports['kafka']}",
-        "postgres.url": f"postgresql://{ROLE}@127.0.0.1:{ports['postgres']}/{DATABASE}",
-        "postgres.passfile": str(paths.passfile),
-        "redis.url": f"redis://127.0.0.1:{ports['redis']}/0",
-        "flink.rest_url": f"http://127.0.0.1:{ports['flink_rest']}",
-        "flink.conf_dir": str(paths.conf / "flink"),
-        "flink.lib_dir": str(paths.conf / "flink-lib"),
-        "flink.state_dir": flink_state(paths).as_uri(),
-        "archive.dir": (paths.data / "archive").as_uri(),
-    }
 
 
 def _tail(log: Path) -> str:

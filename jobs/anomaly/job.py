@@ -54,7 +54,7 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
         "deltas_topic": names.deltas,
         "dlq_topic": names.dlq,
         "alerts_topic": names.alerts,
-        "kafka": options.kafka(settings.kafka),
+        "kafka": options.kafka(settings.kafka, JOB),
         "group": names.group(JOB),
         "source_idle_s": settings.flink.source_idle_s,
         "range": bounds.options(),
@@ -63,7 +63,7 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
         "clock_rows": statement(JOB, "clock_rows") if clock else "",
         "schema": names.usage_schema,
         "jdbc": options.upserts(settings, JOB, flush_rows=500),
-        "exactly_once": options.exactly_once(settings, f"{names.job(JOB)}-alerts"),
+        "exactly_once": options.exactly_once(settings, JOB, f"{names.job(JOB)}-alerts"),
     }
     sources = ("deltas_source", "dead_letters_source", *(["clock_source"] if clock else []))
     for table in (*sources, "alerts_sink", "anomaly_sink"):

@@ -39,17 +39,17 @@ def configure(
         env.get_config().set(key, str(value))
 
 
-def kafka(settings: KafkaSettings) -> str:
-    """Brokers and security of a Kafka source; those of a sink are among `exactly_once`."""
-    return table_options(table_properties(settings))
+def kafka(settings: KafkaSettings, job: str) -> str:
+    """Brokers and security of a Kafka source of a job; those of a sink are among `exactly_once`."""
+    return table_options(table_properties(settings, job))
 
 
-def exactly_once(settings: Settings, transactions: str) -> str:
+def exactly_once(settings: Settings, job: str, transactions: str) -> str:
     """Kafka sink options of one transactional sink; `transactions` is its prefix, unique per sink and run."""
     return table_options(
         {
             "connector": "kafka",
-            **table_properties(settings.kafka),
+            **table_properties(settings.kafka, job),
             "properties.transaction.timeout.ms": str(settings.events.transaction_timeout_ms),
             "properties.max.request.size": "3145728",
             "properties.compression.type": "lz4",
@@ -65,7 +65,7 @@ def upserts(settings: Settings, job: str, *, flush_rows: int) -> str:
     return table_options(
         {
             "connector": "jdbc",
-            "url": jdbc_url(settings.postgres.url, settings.names.job(job)),
+            "url": jdbc_url(settings.postgres.writer.url, settings.names.job(job)),
             "sink.buffer-flush.max-rows": str(flush_rows),
             "sink.buffer-flush.interval": "1s",
             "sink.max-retries": "3",

@@ -11,6 +11,8 @@ from typing import Any
 import requests
 
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.flink_tls import request_options
+from tidemark.core.settings import FlinkSettings
 
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
 # Flink answers from memory; a longer wait means that it is not there.
@@ -47,16 +49,18 @@ class FlinkRest:
 
     Parameters
     ----------
-    url:
-        Base URL, for example ``http://127.0.0.1:8081``.
+    server:
+        Settings of Flink, or the base URL of one without TLS, for example ``http://127.0.0.1:8081``.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+    def __init__(self, server: FlinkSettings | str) -> None:
+        settings = FlinkSettings(rest_url=server) if isinstance(server, str) else server
+        self._url = settings.rest_url.rstrip("/")
+        self._tls = request_options(settings)
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
-            answer = requests.request(method, self._url + path, timeout=_TIMEOUT_S, **arguments)
+            answer = requests.request(method, self._url + path, timeout=_TIMEOUT_S, **self._tls, **arguments)
         except requests.RequestException as error:
             raise UnavailableError(
                 f"Flink does not answer at {self._url} ({type(error).__name__}).", "start it: `tidemark up`."

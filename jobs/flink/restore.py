@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from jobs.flink.state_store import Folder
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.own_files import refuse_foreign
 from tidemark.core.settings import EventSettings, FlinkSettings
 
 _LAST_WRITTEN = "/_metadata"
@@ -14,12 +17,21 @@ _LAST_WRITTEN = "/_metadata"
 
 def checkpoint_dir(flink: FlinkSettings, job: str) -> str:
     """URI below which Flink keeps the checkpoints of one job."""
-    return f"{flink.state_dir.rstrip('/')}/checkpoints/{job}"
+    return f"{_state_dir(flink)}/checkpoints/{job}"
 
 
 def savepoint_dir(flink: FlinkSettings, job: str) -> str:
     """URI below which `stop` keeps the savepoints of one job."""
-    return f"{flink.state_dir.rstrip('/')}/savepoints/{job}"
+    return f"{_state_dir(flink)}/savepoints/{job}"
+
+
+def _state_dir(flink: FlinkSettings) -> str:
+    if not flink.state_dir:
+        raise UsageError(
+            "flink.state_dir is not set: jobs keep their totals there.",
+            "name a folder that Flink's nodes share and nobody else writes, as file:///var/lib/tidemark.",
+        )
+    return flink.state_dir.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +59,10 @@ def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
         The state is on a file system that this machine cannot read.
     UnavailableError
         It cannot be read now.
+    UsageError
+        Another user could have put state there.
     """
+    _check_own(flink)
     files = [
         file for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job)) for file in Folder(uri).files()
     ]  # fmt: skip
@@ -58,6 +73,14 @@ def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
         if file.uri.endswith(_LAST_WRITTEN)
     ]
     return max(points, key=lambda point: point.taken_at, default=None)
+
+
+def _check_own(flink: FlinkSettings) -> None:
+    """State is read as code is: who may write it decides what is billed, and what Java runs."""
+    address = urlsplit(_state_dir(flink))
+    if address.scheme in {"", "file"}:
+        for folder in ("", "checkpoints", "savepoints"):
+            refuse_foreign(Path(address.path) / folder, "the folder of state")
 
 
 def check_age(events: EventSettings, point: RestorePoint, now: float | None = None) -> None:

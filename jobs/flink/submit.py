@@ -98,7 +98,7 @@ def _submit(
     accepted: Collection[str],
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     # Step 1
     running = rest.active(name)
     if running is not None:
@@ -128,7 +128,7 @@ def _submit(
 @contextmanager
 def _taking_turns(settings: Settings, job: str) -> Iterator[psycopg.Connection]:
     name = f"tidemark submit {settings.names.job(job)}"
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         connection.execute(f"SET lock_timeout = '{TURN_S}s'".encode())
         try:
             postgres.lock(connection, name)
@@ -193,7 +193,7 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
     ranges = bounds or {}
     with ThreadPoolExecutor(len(JOBS)) as pool:
         submissions = dict(zip(JOBS, pool.map(lambda job: submit(settings, job, ranges.get(job)), JOBS), strict=True))
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     for submission in submissions.values():
         rest.wait_running(submission.job_id)
     return submissions
@@ -202,7 +202,7 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
 def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:
     """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running."""
     name = settings.names.job(job)
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     running = rest.active(name)
     return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s) if running else None
 

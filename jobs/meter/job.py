@@ -47,6 +47,7 @@ def configure(env: TableEnvironment, settings: Settings) -> None:
         # Several batches a bundle: the source goes on while Python works, and waits for it less often.
         "python.fn-execution.bundle.size": settings.meter.bundle_size,
         "python.fn-execution.arrow.batch.size": settings.meter.batch_size,
+        "execution.buffer-timeout.interval": f"{settings.meter.buffer_timeout_ms} ms",
     }
     parallelism, checkpoint_ms = settings.meter.parallelism, settings.meter.checkpoint_interval_ms
     options.configure(env, settings, "meter", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
@@ -61,15 +62,17 @@ def source_topics(settings: Settings, bounds: Bounds) -> str:
 def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     """Functions, source, views and sinks, in the order the data flows."""
     names = settings.names
+    redis_url, password_file = settings.redis.of_meter
     live = LiveSettings(
-        redis_url=settings.redis.url,
+        redis_url=redis_url,
         prefix=names.redis_prefix,
         grace_ms=settings.events.grace_s * 1_000,
         timeout_ms=settings.redis.timeout_ms,
         retry_ms=settings.redis.retry_ms,
+        password_file=str(password_file or ""),
     )
     catalog = CatalogOptions(
-        settings.postgres.url,
+        settings.postgres.writer.url,
         settings.catalog.refresh_s,
         settings.catalog.max_age_s,
         settings.catalog.customer_cache_size,
@@ -82,7 +85,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         "events_topic": settings.topics.events,
         "redrive_topic": settings.topics.redrive,
         "source_topics": source_topics(settings, bounds),
-        "kafka": options.kafka(settings.kafka),
+        "kafka": options.kafka(settings.kafka, "meter"),
         "group": names.group("meter"),
         "range": bounds.options(),
         "bounded_disorder": interval(settings.meter.bounded_disorder_s),
@@ -104,7 +107,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 "meter",
                 f"{sink}_sink",
                 topic=topic,
-                exactly_once=options.exactly_once(settings, names.transactions(sink)),
+                exactly_once=options.exactly_once(settings, "meter", names.transactions(sink)),
             ),
         )
 

@@ -56,7 +56,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
                 source=source,
                 watermark=declared,
                 deltas_topic=names.deltas,
-                kafka=options.kafka(settings.kafka),
+                kafka=options.kafka(settings.kafka, "rollup"),
                 group=names.group(f"rollup-{source}"),
                 source_idle_s=settings.flink.source_idle_s,
                 range=bounds.options(),

@@ -117,7 +117,7 @@ class World:
 
     def rest(self) -> FlinkRest:
         """Flink's REST interface."""
-        return FlinkRest(load().flink.rest_url)
+        return FlinkRest(load().flink)
 
     def settings(self, name: str, **changes: Any) -> Settings:
         """Settings of a run with a name of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import redis
 
 from infra.local import probes
 from infra.local.ports import read_ports
+from infra.redis_users import ADMIN
 from jobs.flink.rest import wait_until
+from tests.addresses import port_of, redis_by
 from tests.chaos.test_redis_away import redis_sync
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
 from tests.toxics import toxics
+from tidemark.core.redis import client as redis_client
 from tidemark.oracle.compare import compare_redis
 
 WITHIN_S = 120.0
@@ -25,7 +28,7 @@ WITHIN_S = 120.0
 def denied(run: Pipeline) -> set[tuple[str, str, str]]:
     """Customers and meters at a hard cap, as Redis has them."""
     prefix = run.settings.names.redis_prefix
-    with redis.Redis.from_url(run.settings.redis.url, decode_responses=True) as client:
+    with closing(redis_client(run.settings.redis)) as client:
         keys = [key for key in client.scan_iter(match=f"{prefix}{{*}}:*") if "}::" not in key]
         return {key for key in keys if client.hget(key, "denied") == "1"}  # type: ignore[misc]
 
@@ -57,9 +60,10 @@ def test_a_database_that_is_away_delays_no_decision(stack: Any, tmp_path: Path) 
 
 
 @contextmanager
-def full(url: str) -> Iterator[None]:
+def full(stack: Any) -> Iterator[None]:
     """Redis takes no more writes."""
-    with redis.Redis.from_url(url) as client:
+    password = stack.local.paths.redis_password(ADMIN).read_text().strip()
+    with redis.Redis(port=port_of(stack.settings.redis.url), username=ADMIN, password=password) as client:
         client.config_set("maxmemory", "1mb")
         try:
             yield
@@ -75,16 +79,16 @@ def test_a_redis_that_is_slow_or_full_stops_no_alert_and_its_counters_converge(
     records = list(generate(events=20_000, seed=32))
     half = len(records) // 2
     with toxics() as proxies:
-        way = proxies.proxy("redis", int(stack.settings.redis.url.rsplit(":", 1)[1].split("/")[0]))
-        slow = {"redis.url": f"redis://127.0.0.1:{way.port}/0"} if fault == "slow" else {}
+        way = proxies.proxy("redis", port_of(stack.settings.redis.url))
+        slow = redis_by(stack.settings, way.port) if fault == "slow" else {}
         with pipeline(stack.settings, f"redis{fault}", CATALOG, tmp_path, **slow) as run:
             run.start()
             run.send(records[:half])
             run.wait_committed(half)
-            with way.under("slow") if fault == "slow" else full(stack.settings.redis.url):
+            with way.under("slow") if fault == "slow" else full(stack):
                 run.send(records[half:])
                 run.wait_drained()
-            direct = run.settings.with_changes({"redis.url": stack.settings.redis.url})
+            direct = run.settings.model_copy(update={"redis": stack.settings.redis})
             with run.oracle() as oracle, redis_sync(direct):
                 wait_until(lambda: compare_redis(oracle, direct) == [], WITHIN_S, "the counters to be right")
                 run.assert_exact(oracle)

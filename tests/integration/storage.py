@@ -14,8 +14,15 @@ from pathlib import Path
 import redis
 from psycopg import sql
 
+from infra.service_settings import REDIS_READER
+from tests.addresses import redis_as, redis_at
 from tidemark.core import migrate, postgres
 from tidemark.core.settings import Settings
+
+
+def reader_url(settings: Settings) -> str:
+    """Address of the stack's Redis for a service that asks for limits, with its password."""
+    return redis_as(settings, REDIS_READER)
 
 
 @contextmanager
@@ -23,7 +30,7 @@ def own_run(settings: Settings, redis_url: str = "") -> Iterator[Settings]:
     """Settings of a fresh run, migrated; its schemas are dropped at the end."""
     changes = {
         "run_id": f"t{secrets.token_hex(5)}",
-        **({"redis.url": redis_url, "redis.password": None} if redis_url else {}),
+        **(redis_at(redis_url) if redis_url else {}),
     }
     run = settings.with_changes(changes)
     migrate.migrate(run)

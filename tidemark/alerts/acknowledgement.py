@@ -113,7 +113,7 @@ def acknowledge(
         with connection.cursor(row_factory=class_row(Acknowledged)) as cursor:
             return cursor.execute(_ACK, given).fetchall()
 
-    acknowledged = run_once(settings.postgres, "alerts", updated, settings.names.usage_schema)
+    acknowledged = run_once(settings.postgres.ops, "alerts", updated, settings.names.usage_schema)
     if not acknowledged:
         raise UsageError(f"there is no alert with id or fingerprint {name!r}.", "`tidemark alerts tail` shows ids.")
     return acknowledged
@@ -133,4 +133,6 @@ def stats(settings: Settings, days: int | None = None) -> list[RuleStats]:
         with connection.cursor(row_factory=class_row(RuleStats)) as cursor:
             return cursor.execute(_STATS, [days]).fetchall()
 
-    return run_once(settings.postgres, "alerts", counted, settings.names.usage_schema, timeout_ms=STATEMENT_TIMEOUT_MS)
+    return run_once(
+        settings.postgres.ops, "alerts", counted, settings.names.usage_schema, timeout_ms=STATEMENT_TIMEOUT_MS
+    )

@@ -22,7 +22,7 @@ class Connections:
 
     def __init__(self, settings: Settings, size: int = CONNECTIONS) -> None:
         schema = settings.names.billing_schema
-        self._all = [Database(settings.postgres, "api reads", schema, timeout_ms=TIMEOUT_MS) for _ in range(size)]
+        self._all = [Database(settings.postgres.ops, "api reads", schema, timeout_ms=TIMEOUT_MS) for _ in range(size)]
         self._free: queue.SimpleQueue[Database] = queue.SimpleQueue()
         for one in self._all:
             self._free.put(one)

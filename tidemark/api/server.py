@@ -112,7 +112,7 @@ def _context(settings: Settings, counts: Counts) -> Context:
         raise
     counts.stopping = False
     return Context(
-        settings, KeyRing(settings.postgres, api.key_cache_s), RateLimit(settings), producer, Connections(settings),
+        settings, KeyRing(settings.postgres.ops, api.key_cache_s), RateLimit(settings), producer, Connections(settings),
         _limits(settings), counts,
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Ar
     TidemarkError
         Another process changes the archive, the folder belongs to another archive, or a topic was created again.
     """
-    with writing(settings.postgres, settings.names) as index:
+    with writing(settings.postgres.ops, settings.names) as index:
         return run_with(settings, index, progress)
 
 

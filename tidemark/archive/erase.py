@@ -132,9 +132,9 @@ def erase(
     if not by.strip():
         raise UsageError("the name of who erases is missing.", "add --by with a name that is still clear in years.")
     if dry_run:
-        with opened(settings.postgres, settings.names) as index:
+        with opened(settings.postgres.ops, settings.names) as index:
             return _Erasure(settings, index, (tenant_id, customer_id), progress).planned()
-    with writing(settings.postgres, settings.names) as index:
+    with writing(settings.postgres.ops, settings.names) as index:
         # Step 1
         run_with(settings, index)
         return _Erasure(settings, index, (tenant_id, customer_id), progress).done(by)
@@ -242,7 +242,7 @@ class _Erasure:
 def kafka_keeps_until(settings: Settings) -> dict[str, datetime | None]:
     """When each topic with events will have removed its present records, by its retention; None for never."""
     until: dict[str, datetime | None] = {}
-    with reading(settings.kafka) as source, opened(settings.postgres, settings.names) as index:
+    with reading(settings.kafka) as source, opened(settings.postgres.ops, settings.names) as index:
         row = index.connection.execute("SELECT extract(epoch FROM clock_timestamp()) * 1000").fetchone()
         now_ms = int(row[0]) if row else 0
         for topic in (*topics_of(settings.topics), settings.names.dlq):
@@ -253,7 +253,7 @@ def kafka_keeps_until(settings: Settings) -> dict[str, datetime | None]:
 
 def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
     """Paths that meters read or have read: a replay may measure by the catalog as it was known earlier."""
-    source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
+    source = PostgresCatalogSource(settings.postgres.ops.url, settings.catalog.schema_name)
     try:
         meters = [*source.snapshot().meters]
     except CatalogUnavailable as error:

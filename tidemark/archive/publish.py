@@ -104,14 +104,14 @@ def publish(
 @contextmanager
 def _locked(settings: Settings, topic: str) -> Iterator[None]:
     """Two calls at once would each send records that the other is about to send."""
-    with opened(settings.postgres, settings.names) as index:
+    with opened(settings.postgres.ops, settings.names) as index:
         if not try_lock(index.connection, f"publishing to {topic}"):
             raise UsageError(f"another call is publishing to {topic}.", "wait until it is done, or stop it.")
         yield
 
 
 def _partitions(settings: Settings, source: str) -> int:
-    with opened(settings.postgres, settings.names) as index:
+    with opened(settings.postgres.ops, settings.names) as index:
         archived = max((file.partition + 1 for file in index.files(source)), default=0)
     return max(archived, settings.topics.partitions)
 

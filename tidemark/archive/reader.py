@@ -41,7 +41,7 @@ def records(
         Postgres does not answer.
     """
     folder = Folder.of(settings.archive)
-    with opened(settings.postgres, settings.names) as index:
+    with opened(settings.postgres.ops, settings.names) as index:
         for file in index.files(topic or settings.topics.events, partitions, since_ms, until_ms):
             for record in read_file(folder, index, file):
                 if (since_ms is None or record.timestamp_ms >= since_ms) and (
@@ -63,7 +63,7 @@ def raw_records(settings: Settings, *, since_ms: int | None = None, until_ms: in
 
 def lost(settings: Settings, topic: str | None = None) -> list[Gap]:
     """Offsets whose records existed and are in no file: a replay from the archive lacks them."""
-    with opened(settings.postgres, settings.names) as index:
+    with opened(settings.postgres.ops, settings.names) as index:
         return [gap for gap in index.gaps(topic or settings.topics.events) if gap.reason != "not_committed"]
 
 

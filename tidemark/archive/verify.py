@@ -56,7 +56,7 @@ def verify(settings: Settings) -> Verified:
         There is no archive.
     """
     folder, verified = Folder.of(settings.archive), Verified()
-    with opened(settings.postgres, settings.names) as index:
+    with opened(settings.postgres.ops, settings.names) as index:
         for topic in index.topics():
             _topic(index, folder, topic, verified)
     return verified

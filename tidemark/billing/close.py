@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
-from tidemark.billing import alarm, delta_index, guard, heartbeat, outbox, store
+from tidemark.billing import alarm, dead_letter_index, delta_index, guard, heartbeat, outbox, store
 from tidemark.billing.decide import CloseRequest, decide
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Context
@@ -98,7 +98,9 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
     """
     say, request = progress or (lambda _: None), request or CloseRequest()
     run_once(
-        settings.postgres, "close", lambda db: rollup_views.check_grace(db, settings.names, settings.events.grace_s)
+        settings.postgres.ledger,
+        "close",
+        lambda db: rollup_views.check_grace(db, settings.names, settings.events.grace_s),
     )
     # Step 1
     if heartbeat.wanted(settings) and (silent := heartbeat.silent(settings, datetime.now(UTC))):
@@ -107,7 +109,7 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
         _await_counted(settings)
     # Step 2
     active, why = drained(settings, say)
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ledger) as connection:
         # Step 3
         corrections = correct(connection, settings, active, by, request.scope) if active else 0
         # Step 4
@@ -125,10 +127,14 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
 
 
 def service(settings: Settings, by: str) -> Service[Stateless, Closed]:
-    """Closes every `close.interval_s`, and brings the index of the deltas up after it: `explain` finds it there."""
+    """Closes every `close.interval_s`, and brings two indexes up after it, also where it had no need of them.
+
+    `explain` finds the deltas there, and SQL and dashboards the dead letters.
+    """
 
     def step(_: Stateless) -> Closed:
         found = close(settings, by)
+        dead_letter_index.catch_up(settings)
         for run in open_runs(settings):
             own = settings.with_changes({"run_id": run})
             delta_index.catch_up(own, settings.names, limit=INDEXED_AT_ONCE)

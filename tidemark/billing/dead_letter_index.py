@@ -73,7 +73,7 @@ def catch_up(settings: Settings) -> int:
         Postgres or Kafka does not answer.
     """
     names, done = settings.names, 0
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         connection.execute("SET lock_timeout = 0")
         lock(connection, f"dead letter index {names.billing_schema}")
         done += _index(connection, settings, names.dlq, "read_committed", _DEAD_LETTER, dead_letter_row)

@@ -67,7 +67,7 @@ def listed(settings: Settings, limit: int, **wanted: Unpack[Wanted]) -> Listed:
     UnavailableError
         Postgres or Kafka does not answer.
     """
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         if not _has_index(connection, settings.names):
             return _from_topic(settings, limit, wanted)
         dead_letter_index.catch_up(settings)

@@ -134,7 +134,7 @@ def catch_up(
         Postgres or Kafka does not answer.
     """
     topic, done = settings.names.deltas, 0
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         if not _claim(connection, names, wait=limit is None):
             return 0
         with reading(settings.kafka) as source:

@@ -118,7 +118,7 @@ def explain(
         Postgres or Kafka does not answer.
     """
     catalog = periods.catalog_of(settings)
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         key = period_at(connection, settings, catalog, (tenant, customer), at)
         run = source_run(rollup_views.overlays(connection, settings.names), settings, key)
         history = _history(connection, settings, key, meter)

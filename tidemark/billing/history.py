@@ -42,7 +42,7 @@ def newest(settings: Settings, tenant: str | None, customer: str | None, limit: 
     """
     statement = sql.SQL(_NEWEST).format(schema=sql.Identifier(settings.names.billing_schema))
     values = {"tenant": tenant, "customer": customer, "limit": limit}
-    with connect(settings.postgres) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with connect(settings.postgres.ops) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, values).fetchall()
     return [{name: _shown(value) for name, value in row.items()} for row in rows]
 

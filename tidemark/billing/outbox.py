@@ -52,7 +52,7 @@ def publish(settings: Settings, progress: Step | None = None) -> int:
     TidemarkError
         Another publisher took over meanwhile; it sends the rest.
     """
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ledger) as connection:
         return sum(_publish(connection, settings, topic, progress or (lambda _: None)) for topic in TOPICS)
 
 

@@ -149,7 +149,7 @@ def catalog_of(settings: Settings) -> Catalog:
     UnavailableError
         It cannot be read.
     """
-    source = _Closing(settings.postgres.url)
+    source = _Closing(settings.postgres.ledger.url)
     try:
         # Checked here, because a catalog waits for its first snapshot without a limit.
         source.revision()

@@ -70,7 +70,7 @@ def preview(settings: Settings, request: CloseRequest, progress: Say | None = No
     """
     silent = heartbeat.silent(settings, datetime.now(UTC)) if heartbeat.wanted(settings) else []
     active, why = drained(settings, progress or (lambda _: None))
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         decision = decide(connection, settings, active, why, request)
         return Preview(
             watermark=active.at if active else None,

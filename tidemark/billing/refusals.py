@@ -42,7 +42,7 @@ class DeadLetterCounts:
 
 def failed_checkpoints(settings: Settings) -> str:
     """Which job failed its last checkpoint, as text; empty for none."""
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     failed = [job for job in ("meter", "rollup") if rest.progress(running(settings, job).id).last_failed]
     return f"the last checkpoint of {' and '.join(failed)} failed: see `tidemark status`" if failed else ""
 

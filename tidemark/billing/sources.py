@@ -104,5 +104,5 @@ def by_run(settings: Settings, active: ActiveVersions, keys: Iterable[PeriodKey]
 
 
 def _overlays(settings: Settings) -> list[Overlay]:
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         return rollup_views.overlays(connection, settings.names)

@@ -181,7 +181,7 @@ def trace(
     record_outcomes(hits, refusals, committed(settings))
     # Step 4
     counted = [hit for hit in hits if hit.outcome == "counted"]
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.ops) as connection:
         _measure(connection, settings, counted)
     return grouped(event_id, hits)
 

@@ -102,7 +102,7 @@ def as_text(offsets: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, int
 def running(settings: Settings, job: str) -> Job:
     """The running job `meter` or `rollup` of this run; raises JobNotRunningError."""
     name = settings.names.job(job)
-    active = FlinkRest(settings.flink.rest_url).active(name)
+    active = FlinkRest(settings.flink).active(name)
     if active is None or active.state != "RUNNING":
         state = "not submitted" if active is None else active.state
         raise JobNotRunningError(f"{name} is {state}, not RUNNING.", f"`tidemark submit {job}`.")
@@ -122,7 +122,7 @@ def _flat(offsets: Offsets) -> list[tuple[str, int, int]]:
 
 
 def _await_checkpoint(settings: Settings, job: Job, timeout_s: float) -> None:
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     buffered_ms = settings.meter.longest_tick_ms + settings.close.settle_s * 1_000
     quiet_ms: int | None = None
 

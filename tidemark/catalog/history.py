@@ -9,6 +9,7 @@ from datetime import datetime
 import psycopg
 from psycopg import sql
 
+from tidemark.core import access
 from tidemark.core.errors import UsageError
 
 CATALOG = "catalog"
@@ -30,6 +31,7 @@ def materialize(connection: psycopg.Connection, moment: datetime, schema: str) -
     """
     with translated(), connection.transaction():
         row = connection.execute("SELECT catalog.known_at(%s, %s)", [moment, schema]).fetchone()
+        access.grant(connection, {"catalog": schema})
     return int(row[0]) if row else 0
 
 

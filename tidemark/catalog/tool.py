@@ -250,7 +250,7 @@ def _plural(table: str) -> str:
 def _transaction(settings: Settings) -> Iterator[psycopg.Connection]:
     try:
         with (
-            connect(settings.postgres, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection,
+            connect(settings.postgres.ops, statement_timeout_s=_STATEMENT_TIMEOUT_S) as connection,
             connection.transaction(),
         ):
             yield connection

@@ -19,7 +19,7 @@ def settle_in_s(settings: Settings) -> float:
     UnavailableError
         Postgres cannot be reached.
     """
-    with connect(settings.postgres, statement_timeout_s=10) as connection:
+    with connect(settings.postgres.ops, statement_timeout_s=10) as connection:
         revision = sql.Identifier(settings.catalog.schema_name, "revision")
         row = connection.execute(
             sql.SQL("SELECT extract(epoch FROM clock_timestamp() - applied_at)::float8 FROM {}").format(revision)

@@ -74,7 +74,7 @@ def close(
     checked = [run.run(settings, run.Request(), say)] if reconcile else []
     if request.scope.everybody:
         # The role goes by the index; whoever asks has every customer looked at.
-        run_once(settings.postgres, "close", lambda connection: due_index.start_anew(connection, settings.names))
+        run_once(settings.postgres.ledger, "close", lambda connection: due_index.start_anew(connection, settings.names))
     closed = billing_close.close(settings, by or user(), request, progress=say)
     checked += [run.run(settings, run.Request(), say)] if reconcile else []
     emit(_document(closed), _text(closed), as_json=as_json)

@@ -28,7 +28,7 @@ def _group() -> None:
 def migrate(run_id: RunId = None, as_json: Json = False) -> None:
     """Bring tables and catalog up to date; migrations that were applied are skipped."""
     settings = load(run_id=run_id)
-    say(f"migrating {settings.postgres.url} …")
+    say(f"migrating {settings.postgres.owner.url} …")
     applied = core_migrate.migrate(settings)
     lines = [f"{migration.schema}: {migration.name}" for migration in applied]
     emit(

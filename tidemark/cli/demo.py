@@ -17,7 +17,7 @@ from tidemark.billing.decide import CloseRequest
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli import status
 from tidemark.cli.output import progress, say
-from tidemark.cli.stack import FlinkMetrics, StateDir, Steps, bring_up, stack_of
+from tidemark.cli.stack import FlinkMetrics, Secure, StateDir, Steps, bring_up, stack_of
 from tidemark.core import topics
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import Settings
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     state_dir: StateDir = None,
+    secure: Secure = False,
     period: Annotated[Period, typer.Option(help="Part of 2013: the first quarter, or the year.")] = Period.QUARTER,
     flink_metrics: FlinkMetrics = False,
 ) -> None:
@@ -46,19 +47,21 @@ def demo(
     Ends with `tidemark status`. May be repeated: running services are left alone, and records are not sent again.
     """
     began_s = time.monotonic()
-    stack = stack_of(state_dir)
-    settings, records = start(stack, period, flink_metrics=flink_metrics)
+    stack = stack_of(state_dir, secure=secure)
+    settings, records = start(stack, period, flink_metrics=flink_metrics, secure=secure)
     report = run(settings, records, began_s)
     say("tidemark status:")
     status.show(settings, [asdict(line) for line in stack.status()])
     report.raise_if_different()
 
 
-def start(stack: Stack, period: Period, *, flink_metrics: bool = False) -> tuple[Settings, list[DemoRecord]]:
+def start(
+    stack: Stack, period: Period, *, flink_metrics: bool = False, secure: bool = False
+) -> tuple[Settings, list[DemoRecord]]:
     """Start services, topics, tables, catalog and jobs that are missing; returns the settings and the records."""
     # Kept in the stack's file: a job that was stopped must be submitted with the settings that its state was made with.
     stack.add_settings(DEMO_SETTINGS)
-    settings = bring_up(stack, flink_metrics=flink_metrics)
+    settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)

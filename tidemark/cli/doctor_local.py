@@ -10,11 +10,15 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from infra import versions
+from infra.local.addresses import sections
+from infra.local.flink_conf import metrics_ports
+from infra.local.listening import listeners
 from infra.local.paths import Paths
 from infra.local.ports import is_free, read_ports
 from infra.local.probes import ask
 from infra.local.programs import SERVICES, java
 from infra.local.provision import locations
+from infra.local.reap import marked
 from infra.local.supervise import Supervisor
 from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import load
@@ -48,8 +52,11 @@ def examine(paths: Paths) -> list[Finding]:
     findings += _ports(ports, running=running)
     if running:
         findings += [_service(service, ports, paths) for service in SERVICES]
-        findings.append(checks.jvm_zone(f"http://127.0.0.1:{ports['flink_rest']}"))
-        findings.append(_transactions(ports["kafka"]))
+        stack = sections(paths, ports)
+        findings.append(checks.jvm_zone(stack.flink))
+        findings.append(checks.transactions(load().model_copy(update={"kafka": stack.kafka})))
+        findings.append(checks.serve(load()))
+        findings.append(_listening(paths))
     return findings
 
 
@@ -128,5 +135,11 @@ def _service(service: str, ports: dict[str, int], paths: Paths) -> Finding:
     )
 
 
-def _transactions(port: int) -> Finding:
-    return checks.transactions(load(**{"kafka.bootstrap": f"127.0.0.1:{port}"}))
+def _listening(paths: Paths) -> Finding:
+    """Check that nobody beyond this machine reaches a process of the stack, but for metrics that were asked for."""
+    every = listeners(marked(paths.root))
+    asked = metrics_ports(paths.conf / "flink/config.yaml")
+    doors = [door for door in every if door.is_open and door.port not in asked]
+    found = "; ".join(f"{door.program} ({door.pid}) on {door.address}:{door.port}" for door in doors)
+    fix = "`tidemark down`, then `tidemark up`; elsewhere docs/security.md"
+    return Finding("listening", not doors, found or f"{len(every)} ports, on loopback alone", fix)

@@ -46,7 +46,7 @@ def create(
     lives = None if expires_days is None else timedelta(days=expires_days)
     _show(
         run_once(
-            settings.postgres, PART, lambda db: key_store.create(db, tenant, scope, name, user(), lives),
+            settings.postgres.ops, PART, lambda db: key_store.create(db, tenant, scope, name, user(), lives),
             key_store.SCHEMA,
         ),
         as_json,
@@ -60,7 +60,7 @@ def list_(
 ) -> None:
     """List keys: whose they are, what they allow, and when they were last used."""
     keys = run_once(
-        load().postgres, PART, lambda db: key_store.listed(db, tenant, everything=everything), key_store.SCHEMA
+        load().postgres.ops, PART, lambda db: key_store.listed(db, tenant, everything=everything), key_store.SCHEMA
     )
     table = Table("id", "tenant", "name", "scopes", "created", "by", "ends", "last used")
     for key in keys:
@@ -75,7 +75,7 @@ def list_(
 def revoke(key_id: KeyId, as_json: Json = False) -> None:
     """End a key; processes that know it refuse it after `api.key_cache_s` at most."""
     settings = load()
-    run_once(settings.postgres, PART, lambda db: key_store.revoke(db, key_id), key_store.SCHEMA)
+    run_once(settings.postgres.ops, PART, lambda db: key_store.revoke(db, key_id), key_store.SCHEMA)
     text = f"{key_id} is revoked; it is refused everywhere after {settings.api.key_cache_s} s at most"
     emit({"revoked": key_id}, text, as_json=as_json)
 
@@ -86,7 +86,7 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make a key with the tenant, name and scopes of another, which ends after the overlap, and print it."""
-    postgres: PostgresSettings = load().postgres
+    postgres: PostgresSettings = load().postgres.ops
     overlap = timedelta(hours=overlap_hours)
     _show(run_once(postgres, PART, lambda db: key_store.rotate(db, key_id, overlap, user()), key_store.SCHEMA), as_json)
 

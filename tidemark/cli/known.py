@@ -51,7 +51,7 @@ def known(settings: Settings, tenant: str, customer: str | None = None, meter: s
         Postgres cannot be reached.
     """
     asked: dict[str, Any] = {"tenant": tenant, "customer": customer, "most": _COMPARED}
-    run_once(settings.postgres, "known", lambda db: _check(db, settings, asked, meter), timeout_ms=_TIMEOUT_MS)
+    run_once(settings.postgres.ops, "known", lambda db: _check(db, settings, asked, meter), timeout_ms=_TIMEOUT_MS)
 
 
 def suggestion(wrong: str, names: Iterable[str]) -> str:

@@ -76,7 +76,7 @@ def drift(tenant: Tenant = None, run_id: RunId = None, as_json: Json = False) ->
     settings = load(run_id=run_id)
     if tenant is not None:
         known(settings, tenant)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         found = open_drift(connection, settings.names, tenant)
     emit({"open": [_drift_document(one) for one in found]}, _drifts(found), as_json=as_json)
 
@@ -99,7 +99,7 @@ def shadow_(
 ) -> None:
     """Compare with another system's numbers and print the parity per customer; exit code 4 when one is below 99.9 %."""
     settings = load(run_id=run_id)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         parities = shadow.compare(connection, settings.names, theirs)
     below = [parity for parity in parities if not parity.reached]
     document = {
@@ -118,14 +118,14 @@ def shadow_(
 def import_manifests(file: Imported, run_id: RunId = None) -> None:
     """Import producers' manifests, a line per tenant, source and hour (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         say(f"{manifests.load(connection, settings.names, file)} manifests imported")
 
 
 def import_invoices(file: Imported, run_id: RunId = None) -> None:
     """Import invoiced quantities, a line per invoice, customer, meter and period (docs/reconcile.md)."""
     settings = load(run_id=run_id)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         say(f"{invoices.load(connection, settings.names, file)} lines imported")
 
 

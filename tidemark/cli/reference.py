@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from tidemark.cli import rights_tables
 from tidemark.core.settings import every_setting, variable_of
 from tidemark.serve import figures
 from udfs.events.reasons import Reason
@@ -99,6 +100,12 @@ def page() -> str:
         *METRICS.splitlines(),
         "",
         *figures.table(),
+        "",
+        "## Rights",
+        "",
+        *rights_tables.ABOUT.splitlines(),
+        "",
+        *rights_tables.tables(),
         "",
         "## Reasons in the dead-letter queue",
         "",

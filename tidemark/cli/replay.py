@@ -99,7 +99,7 @@ def status(replay_id: Name, run_id: RunId = None, as_json: Json = False) -> None
 def list_all(run_id: RunId = None, as_json: Json = False) -> None:
     """Print all replays, the newest first."""
     settings = load(run_id=run_id)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         found = record.every(connection, settings.names)
     emit([_document(one) for one in found], [*map(_line, found)] or "no replay", as_json=as_json)
 
@@ -216,7 +216,7 @@ def _emit_result(replay_id: str, verb: str, done: promotion.PromotionResult, *, 
 
 
 def _find(settings: Settings, replay_id: str) -> Replay:
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         return record.find(connection, settings.names, replay_id)
 
 

@@ -45,7 +45,7 @@ def dead_list(
     """List notifications that were given up, and why."""
     settings = load(run_id=run_id)
     notifications = run_once(
-        settings.postgres,
+        settings.postgres.ops,
         "deliver",
         lambda connection: store.dead(connection, receiver, limit),
         settings.names.usage_schema,
@@ -74,7 +74,7 @@ def dead_retry(
     """Make dead notifications due again, with all their attempts before them."""
     settings = load(run_id=run_id)
     revived = run_once(
-        settings.postgres, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
+        settings.postgres.ops, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
     )
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
@@ -91,7 +91,7 @@ def respond_list(
     """List customers that are suspended, since when, until when, and why."""
     settings = load(run_id=run_id)
     suspensions = run_once(
-        settings.postgres,
+        settings.postgres.ops,
         "respond",
         lambda connection: suspend.suspensions(connection, everything=everything, limit=limit),
         settings.names.usage_schema,
@@ -120,7 +120,7 @@ def respond_undo(
     settings = load(run_id=run_id)
     who = by or getpass.getuser()
     lifted = run_once(
-        settings.postgres,
+        settings.postgres.ops,
         "respond",
         lambda connection: suspend.lift(connection, tenant, customer, who),
         settings.names.usage_schema,
@@ -129,7 +129,7 @@ def respond_undo(
         raise UsageError(f"customer {customer} of {tenant} is not suspended.", "`tidemark respond list` shows who is.")
     with closing(Flags(settings.redis, settings.names)) as flags:
         try:
-            run_once(settings.postgres, "respond", flags.sync, settings.names.usage_schema)
+            run_once(settings.postgres.ops, "respond", flags.sync, settings.names.usage_schema)
         except UnavailableError as error:
             raise UnavailableError(
                 f"the suspension is lifted, but its flag is still in Redis: {error.what}",

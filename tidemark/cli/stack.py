@@ -13,17 +13,25 @@ from typing import Annotated
 
 import typer
 
-from infra.local.paths import Paths
+from infra.local.addresses import kafka_admin
+from infra.local.paths import SECURED_STATE_DIR, Paths
 from infra.local.programs import DAEMONS
 from infra.local.stack import Stack
 from jobs.flink.rest import ENDED, FlinkRest
 from jobs.flink.submit import ALL_JOBS, stop, submit_all
 from tidemark.cli.output import Json, emit, one_line, progress, say
-from tidemark.core import migrate, topics
+from tidemark.core import acls, migrate, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
-from tidemark.core.settings import FILE_ENV, Settings, check_environment, load
+from tidemark.core.settings import FILE_ENV, SECURE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
+Secure = Annotated[
+    bool,
+    typer.Option(
+        "--secure", envvar=SECURE_ENV,
+        help="Services with TLS, users and rights; a stack of its own in .tidemark/secured.",
+    ),
+]  # fmt: skip
 FlinkMetrics = Annotated[
     bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
 ]
@@ -57,10 +65,10 @@ class Steps:
             say(f"{text}: done in {took:.0f} s")
 
 
-def stack_of(state_dir: Path | None = None) -> Stack:
+def stack_of(state_dir: Path | None = None, *, secure: bool = False) -> Stack:
     """Make the stack object of a state directory; it draws its progress."""
     check_environment()
-    return Stack(Paths.of(state_dir), Steps())
+    return Stack(Paths.of(state_dir or (SECURED_STATE_DIR if secure else None)), Steps())
 
 
 def settings_of(stack: Stack) -> Settings:
@@ -69,10 +77,13 @@ def settings_of(stack: Stack) -> Settings:
     return load()
 
 
-def bring_up(stack: Stack, *, flink_metrics: bool = False) -> Settings:
-    """Start services, then make tables, then start what needs them: `tidemark serve`."""
-    stack.up(flink_metrics=flink_metrics)
+def bring_up(stack: Stack, *, flink_metrics: bool = False, secure: bool = False) -> Settings:
+    """Start services, then give rights and make tables, then start what needs them: `tidemark serve`."""
+    stack.up(flink_metrics=flink_metrics, secure=secure)
     settings = settings_of(stack)
+    if stack.paths.secured:
+        with Steps().step("giving rights in Kafka"):
+            acls.apply(settings.model_copy(update={"kafka": kafka_admin(stack.paths, settings.kafka)}))
     with Steps().step("migrating the database"):
         migrate.migrate(settings)
     for daemon in DAEMONS:
@@ -86,11 +97,12 @@ def up(
         bool, typer.Option("--jobs", help="Also create the topics, and submit `meter` and `rollup`.")
     ] = False,
     flink_metrics: FlinkMetrics = False,
+    secure: Secure = False,
     as_json: Json = False,
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
-    stack = stack_of(state_dir)
-    settings = bring_up(stack, flink_metrics=flink_metrics)
+    stack = stack_of(state_dir, secure=secure)
+    settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
             _apply_topics(settings)
@@ -112,18 +124,19 @@ def _apply_topics(settings: Settings) -> None:
 
 def down(
     state_dir: StateDir = None,
+    secure: Secure = False,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for savepoints of the jobs.")] = False,
     as_json: Json = False,
 ) -> None:
     """Stop the jobs with savepoints and then all services; the data stays."""
-    stack = stack_of(state_dir)
+    stack = stack_of(state_dir, secure=secure)
     stack.down(None if force else lambda: _stop_jobs(settings_of(stack)))
     emit({"state": "down"}, "the stack is down; its data stays (remove it: tidemark clean)", as_json=as_json)
 
 
-def clean(state_dir: StateDir = None, as_json: Json = False) -> None:
+def clean(state_dir: StateDir = None, secure: Secure = False, as_json: Json = False) -> None:
     """Stop everything and remove the stack's data; downloads stay in the cache."""
-    stack = stack_of(state_dir)
+    stack = stack_of(state_dir, secure=secure)
     stack.clean()
     emit({"state": "clean"}, f"{stack.paths.root} was removed", as_json=as_json)
 
@@ -131,7 +144,7 @@ def clean(state_dir: StateDir = None, as_json: Json = False) -> None:
 def _stop_jobs(settings: Settings) -> None:
     """Stop every job of Tidemark with a savepoint, including jobs of replays."""
     try:
-        jobs = FlinkRest(settings.flink.rest_url).jobs()
+        jobs = FlinkRest(settings.flink).jobs()
     except UnavailableError:
         return  # Flink is down, and no job can run without it
     for job in jobs:

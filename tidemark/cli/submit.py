@@ -47,7 +47,7 @@ def submit(
     say(f"submitting {job.value} …")
     done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or ())
     if not done.already_running:
-        FlinkRest(settings.flink.rest_url).wait_running(done.job_id)
+        FlinkRest(settings.flink).wait_running(done.job_id)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
     emit(
         {

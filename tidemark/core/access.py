@@ -1,19 +1,39 @@
-"""Privileges in Postgres, and what the planner needs to know: the role of finance, no JIT, statistics."""
+"""Privileges in Postgres: roles, who owns the tables, what the others may do; and what the planner needs to know."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
+from tidemark.core import grants
+from tidemark.core.grants import OWNER, ROLES, Right, Schema
 from tidemark.core.names import Names
+from tidemark.core.postgres import connect
+from tidemark.core.settings import PostgresSettings
 
-# May read the views for finance and nothing else; cannot log in: grant it to those who may.
-READER = "tidemark_reader"
-
-_VIEWS = "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'v' ORDER BY relname"
+_RELATIONS = """
+SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'v', 'p', 'm')
+ORDER BY relname
+"""
+_GRANTED = """
+SELECT grantee.rolname, acl.privilege_type, n.nspname, c.relname
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL aclexplode(c.relacl) acl
+JOIN pg_roles grantee ON grantee.oid = acl.grantee
+WHERE n.nspname = ANY (%s) AND grantee.rolname = ANY (%s) AND c.relkind IN ('r', 'v', 'p', 'm')
+"""
+_OF_OTHERS = """
+SELECT EXISTS (
+    SELECT FROM pg_namespace
+    WHERE nspowner = (SELECT oid FROM pg_roles WHERE rolname = session_user)
+      AND nspname ~ '^(catalog|api|usage|billing|report)(_|$)'
+)
+"""
 _JIT_OFF = """
 SELECT EXISTS (
     SELECT FROM pg_db_role_setting
@@ -31,22 +51,68 @@ ORDER BY 1, 2
 """
 
 
-def grant(connection: psycopg.Connection, names: Names) -> bool:
-    """Let READER read the views of the schema `report`; creates the role if this login may. Whether the role exists.
+@contextmanager
+def connect_owner(postgres: PostgresSettings) -> Iterator[psycopg.Connection]:
+    """Connection for what changes tables: what it makes belongs to OWNER where there are roles; raises as `connect`."""
+    with connect(postgres.owner) as connection:
+        act_as_owner(connection)
+        yield connection
 
-    Otherwise an administrator creates it (`CREATE ROLE tidemark_reader NOLOGIN`) and migrates again.
+
+def act_as_owner(connection: psycopg.Connection) -> None:
+    """Let OWNER own what this session makes, if there is such a role and this login is a member of it."""
+    if _is_member(connection):
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
+
+
+def make_roles(connection: psycopg.Connection) -> bool:
+    """Create the roles that are missing, as far as this login may, and give OWNER what this login owns of Tidemark.
+
+    Otherwise an administrator creates them (docs/security.md) and migrates again. Returns whether all exist and this
+    login is a member of OWNER; without, it stays the owner of all, and no other role has rights.
     """
-    with _if_allowed(connection):
-        if not _has_reader(connection):
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(READER)))
-    if not _has_reader(connection):
+    for role in sorted(set(ROLES) - _existing(connection)):
+        with _if_allowed(connection):
+            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+            if role == OWNER:
+                connection.execute(sql.SQL("GRANT {} TO SESSION_USER").format(sql.Identifier(OWNER)))
+    if _existing(connection) != set(ROLES) or not _is_member(connection):
         return False
-    reader, schema = sql.Identifier(READER), sql.Identifier(names.report_schema)
-    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, reader))
-    for (view,) in connection.execute(_VIEWS, [f'"{names.report_schema}"']).fetchall():
-        name = sql.Identifier(names.report_schema, view)
-        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(name, reader))
+    with _if_allowed(connection):
+        # Extensions of the catalog, and schemas.
+        _on_database(connection, "GRANT CREATE ON DATABASE {} TO {}", OWNER)
+    row = connection.execute(_OF_OTHERS).fetchone()
+    if row and row[0] and not _is_superuser(connection):
+        connection.execute(sql.SQL("REASSIGN OWNED BY SESSION_USER TO {}").format(sql.Identifier(OWNER)))
     return True
+
+
+def grant(connection: psycopg.Connection, schemas: Mapping[str, str]) -> list[Right]:
+    """Give all roles their rights on schemas, by kind and name, and take back others; what was changed.
+
+    Run as who owns the schemas. Nothing is done where roles are missing.
+    """
+    if _existing(connection) != set(ROLES):
+        return []
+    there = [Schema(kind, name, _relations(connection, name)) for kind, name in schemas.items()]
+    file = grants.read()
+    wanted = grants.rights(file, there)
+    granted = {Right(*row) for row in connection.execute(_GRANTED, [[*schemas.values()], [*file]]).fetchall()}
+    with connection.transaction():
+        for schema in there:
+            _let_use(connection, schema.name, grants.users(file, schema.kind))
+        for right in sorted(wanted - granted):
+            _change(connection, "GRANT {} ON {} TO {}", right)
+        for right in sorted(granted - wanted):
+            _change(connection, "REVOKE {} ON {} FROM {}", right)
+    _close_database(connection)
+    return sorted(wanted ^ granted)
+
+
+def schemas_of(names: Names, *, ledger: bool) -> dict[str, str]:
+    """Schemas of a run by kind; without `ledger`, of a replay."""
+    own = {"catalog": "catalog", "api": "api", "usage": names.usage_schema}
+    return {**own, "billing": names.billing_schema, "report": names.report_schema} if ledger else own
 
 
 def without_jit(connection: psycopg.Connection) -> None:
@@ -72,8 +138,53 @@ def analyze(connection: psycopg.Connection, names: Names | None = None) -> None:
         connection.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(tables)))
 
 
-def _has_reader(connection: psycopg.Connection) -> bool:
-    return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is not None
+def _let_use(connection: psycopg.Connection, schema: str, roles: Iterable[str]) -> None:
+    users = sql.SQL(", ").join(map(sql.Identifier, roles))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), users))
+
+
+def _change(connection: psycopg.Connection, statement: LiteralString, right: Right) -> None:
+    relation = sql.Identifier(right.schema, right.relation)
+    # A word of our file, or of Postgres.
+    privilege = sql.SQL(right.privilege)
+    connection.execute(sql.SQL(statement).format(privilege, relation, sql.Identifier(right.role)))
+
+
+def _close_database(connection: psycopg.Connection) -> None:
+    """Let nobody but the roles into the database, where this login owns it."""
+    with _if_allowed(connection):
+        _on_database(connection, "REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM {}", "public")
+        for role in sorted(grants.read()):
+            _on_database(connection, "GRANT CONNECT ON DATABASE {} TO {}", role)
+        for role in (grants.LEDGER, grants.OPS):
+            _on_database(connection, "GRANT TEMPORARY ON DATABASE {} TO {}", role)
+
+
+def _on_database(connection: psycopg.Connection, statement: LiteralString, role: str) -> None:
+    database = sql.Identifier(connection.info.dbname)
+    name = sql.SQL("PUBLIC") if role == "public" else sql.Identifier(role)
+    connection.execute(sql.SQL(statement).format(database, name))
+
+
+def _relations(connection: psycopg.Connection, schema: str) -> tuple[str, ...]:
+    return tuple(row[0] for row in connection.execute(_RELATIONS, [schema]).fetchall())
+
+
+def _existing(connection: psycopg.Connection) -> set[str]:
+    rows = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [[*ROLES]]).fetchall()
+    return {row[0] for row in rows}
+
+
+def _is_member(connection: psycopg.Connection) -> bool:
+    row = connection.execute(
+        "SELECT pg_has_role(session_user, rolname, 'SET') FROM pg_roles WHERE rolname = %s", [OWNER]
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _is_superuser(connection: psycopg.Connection) -> bool:
+    row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = session_user").fetchone()
+    return row is not None and bool(row[0])
 
 
 @contextmanager

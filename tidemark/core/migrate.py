@@ -61,9 +61,11 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
 
     """
     done: list[Applied] = []
-    with connect(settings.postgres) as connection:
+    with connect(settings.postgres.owner) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         _create_extension(connection)
+        if access.make_roles(connection):
+            access.act_as_owner(connection)
         names = settings.names
         for kind, schema in (("catalog", "catalog"), ("api", "api"), ("usage", names.usage_schema)):
             _create_schema(connection, schema, kind)
@@ -75,7 +77,8 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             rollup_views.set_grace(connection, names, settings.events.grace_s)
             _create_schema(connection, names.report_schema, "report")
             done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
-            access.grant(connection, names)
+        access.grant(connection, access.schemas_of(names, ledger=ledger))
+        connection.execute("RESET ROLE")
         access.without_jit(connection)
         access.analyze(connection, names if ledger else None)
     return done

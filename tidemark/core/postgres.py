@@ -81,7 +81,7 @@ class Database:
         StandbyError
             Another connection has the claim.
         TidemarkError
-            The database has no current tables.
+            The database has no current tables, or the role of this login has not the right.
         """
         with self.using(timeout_ms) as connection:
             return operation(connection)
@@ -156,6 +156,8 @@ def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iter
     ------
     UnavailableError
         Postgres cannot be reached, or went away meanwhile.
+    TidemarkError
+        The role of this login has not the right.
     """
     waits = {"statement_timeout_ms": statement_timeout_s * 1_000, "lock_timeout_ms": LOCK_TIMEOUT_S * 1_000}
     try:
@@ -164,7 +166,7 @@ def connect(postgres: PostgresSettings, *, statement_timeout_s: int = 0) -> Iter
                 pid = end_when_idle(connection, TOOL_IDLE_S)
             with watched(connection, postgres.url, pid):
                 yield connection
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
         raise translated(postgres, error) from error
 
 
@@ -212,6 +214,11 @@ def translated(postgres: PostgresSettings, error: psycopg.Error) -> TidemarkErro
     """Say what a person can do about a database error."""
     if isinstance(error, NOT_MIGRATED):
         return TidemarkError(f"the database has no current tables: {first_line(error)}", "run `tidemark db migrate`.")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return TidemarkError(
+            f"the role of {postgres.url} may not do that: {first_line(error)}",
+            "give the URL of the role that may (docs/security.md), or run `tidemark db migrate`, which grants rights.",
+        )
     return unavailable(postgres, error)
 
 

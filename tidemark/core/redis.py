@@ -10,6 +10,7 @@ import redis.asyncio
 
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import RedisSettings
+from tidemark_client.tls import tls_of
 from udfs.live import counters
 from udfs.postgres import first_line
 
@@ -25,7 +26,7 @@ def async_client(server: RedisSettings, *, timeout_s: float) -> redis.asyncio.Re
     """As `client`, for the event loop that uses it first."""
     made: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
         server.url, password=server.secret, socket_connect_timeout=timeout_s, socket_timeout=timeout_s,
-        retry_on_timeout=False, decode_responses=True,
+        retry_on_timeout=False, decode_responses=True, **tls_of(server.url),
     )  # fmt: skip
     return made
 
@@ -45,5 +46,5 @@ def unavailable(server: RedisSettings, error: BaseException) -> UnavailableError
     """What a person can do about an error of Redis' client."""
     return UnavailableError(
         f"Redis at {server.url} cannot be used: {first_line(error)}",
-        "start it (`tidemark up`) or correct redis.url and redis.password.",
+        "start it (`tidemark up`) or correct redis.url and redis.password_file.",
     )

@@ -110,7 +110,7 @@ def open_validator(settings: Settings) -> Iterator[Validator]:
     UnavailableError
         The catalog cannot be read.
     """
-    source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
+    source = PostgresCatalogSource(settings.postgres.ops.url, settings.catalog.schema_name)
     try:
         # Queried here, because a worker waits for its first catalog without limit.
         source.revision()

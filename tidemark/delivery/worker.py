@@ -58,7 +58,7 @@ class DeliveryWorker:
     def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._environment = os.environ if environment is None else environment
-        self._database = Database(settings.postgres, "deliver", settings.names.usage_schema)
+        self._database = Database(settings.postgres.ops, "deliver", settings.names.usage_schema)
         # What became of an attempt and could not be recorded.
         self._unrecorded: tuple[store.Due, Outcome] | None = None
 

@@ -228,7 +228,7 @@ def _closed(settings: Settings) -> str:
 def _next_steps(settings: Settings) -> str:
     schema = settings.names.billing_schema
     return f"""
-Three queries to try (psql "{settings.postgres.url}"):
+Three queries to try (psql "{settings.postgres.ops.url}"):
   SELECT meter, first_day, last_day, value, unit, status FROM {settings.names.report_schema}.invoice_line
    WHERE tenant_id = 'LGA' AND customer_id = 'DL' ORDER BY meter, first_day;                   -- billed from the 31st
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
@@ -248,7 +248,7 @@ def query(settings: Settings, text: str) -> list[tuple[Any, ...]]:
         The database cannot be reached.
 
     """
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         postgres.use_schema(connection, settings.names.usage_schema)
         return connection.execute(text.encode()).fetchall()
 

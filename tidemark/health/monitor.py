@@ -42,7 +42,7 @@ class Monitor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(
-            settings.postgres, "health", settings.names.usage_schema, claim="health", timeout_ms=TIMEOUT_MS
+            settings.postgres.ops, "health", settings.names.usage_schema, claim="health", timeout_ms=TIMEOUT_MS
         )
         self._kafka = Kafka(settings)
         self._since: Mapping[Key, float] = {}

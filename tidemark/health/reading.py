@@ -21,7 +21,7 @@ UNREACHABLE = "unreachable: Flink does not answer"
 
 def jobs_of(settings: Settings, now: float) -> tuple[JobHealth, ...]:
     """The jobs that must run, as Flink sees them; when it does not answer, none of them is known to run."""
-    rest = FlinkRest(settings.flink.rest_url)
+    rest = FlinkRest(settings.flink)
     try:
         known = rest.jobs()
         return tuple(_job(rest, job, known, settings, now) for job in settings.health.jobs)

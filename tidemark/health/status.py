@@ -169,7 +169,7 @@ def _lags(settings: Settings) -> Any:
 
 
 def _query(settings: Settings, operation: Callable[[Any], T]) -> T:
-    return run_once(settings.postgres, "status", operation, settings.names.usage_schema, timeout_ms=TIMEOUT_MS)
+    return run_once(settings.postgres.ops, "status", operation, settings.names.usage_schema, timeout_ms=TIMEOUT_MS)
 
 
 def _heartbeat_age_s(settings: Settings) -> float | None:

@@ -94,7 +94,7 @@ def publish(settings: Settings) -> bool:
         with (
             redis.translated(settings.redis),
             closing(redis.client(settings.redis)) as connected,
-            postgres.connect(settings.postgres) as connection,
+            postgres.connect(settings.postgres.ops) as connection,
         ):
             return sync(connection, connected, settings.names)
     except UnavailableError as error:

@@ -143,10 +143,10 @@ class CounterSync:
         self._clock = clock
         self._progress = Progress()
         self._redis = redis.client(settings.redis)
-        self._database = Database(settings.postgres, "live")
+        self._database = Database(settings.postgres.ops, "live")
         self._marker = marker_key(settings.names.redis_prefix)
         self._rebuilding = rebuilding_key(settings.names.redis_prefix)
-        source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
+        source = PostgresLimitSource(settings.postgres.ops.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self._limit_source = source
         self._limits = LimitCache(source, source, refresh_s=0, cache_size=PAGE_KEYS)
         self._totals = StoredTotals(settings.names.usage_schema)

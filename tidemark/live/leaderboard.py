@@ -81,7 +81,7 @@ class Leaderboard:
         self._cursor: datetime | None = None
         self._pushed: dict[Pair, Version] = {}
         self._redis = redis.client(settings.redis)
-        self._database = Database(settings.postgres, "top")
+        self._database = Database(settings.postgres.ops, "top")
         self._marker = leaderboard_marker_key(settings.names.redis_prefix)
         schema = sql.Identifier(settings.names.usage_schema)
         self._written, self._top = (sql.SQL(text).format(schema=schema) for text in (_WRITTEN, _TOP))

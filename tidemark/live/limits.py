@@ -170,13 +170,13 @@ class LimitSync:
         self._settings = settings
         self._clock_ms = clock_ms
         self._clock = clock
-        source = PostgresLimitSource(settings.postgres.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
+        source = PostgresLimitSource(settings.postgres.ops.url, STATEMENT_TIMEOUT_MS, settings.catalog.schema_name)
         self.limits = LimitCache(source, source, refresh_s=0, cache_size=PAGE_ROWS)
         self._source = source
-        self._catalog_source = PostgresCatalogSource(settings.postgres.url, settings.catalog.schema_name)
+        self._catalog_source = PostgresCatalogSource(settings.postgres.ops.url, settings.catalog.schema_name)
         self._catalog = Catalog(self._catalog_source, 1, PAGE_ROWS)
         self._redis = redis.client(settings.redis)
-        self._database = Database(settings.postgres, "limits")
+        self._database = Database(settings.postgres.ops, "limits")
         self._open = OpenCounters(settings.names.usage_schema, settings.catalog.schema_name)
         self._requests = Requests(settings)
         self._pass: Pass | None = None
@@ -333,10 +333,10 @@ class LimitSync:
             yield
         except psycopg.Error as error:
             self._drop()
-            raise translated(self._settings.postgres, error) from error
+            raise translated(self._settings.postgres.ops, error) from error
         except CatalogUnavailable as error:
             self._drop()
-            raise unavailable(self._settings.postgres, error) from error
+            raise unavailable(self._settings.postgres.ops, error) from error
 
     def _drop(self) -> None:
         self._source.close()

@@ -229,7 +229,7 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection]:
     UnavailableError, TidemarkError
         Postgres does not answer, or has no current tables.
     """
-    with closing(Database(settings.postgres, "usage", timeout_ms=_TIMEOUT_MS)) as database, database.using() as db:
+    with closing(Database(settings.postgres.ops, "usage", timeout_ms=_TIMEOUT_MS)) as database, database.using() as db:
         yield db
 
 

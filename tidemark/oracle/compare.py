@@ -80,7 +80,7 @@ def compare_postgres(oracle: Oracle, settings: Settings, grains: Sequence[str] =
     if set(grains) & set(SLIDING):
         oracle.build_sliding()
     # A named cursor lives in a transaction.
-    with postgres.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres.ops) as connection, connection.transaction():
         for grain in grains:
             required = _kept(settings) if grain in SLIDING else "TRUE"
             rows = _table_rows(connection, settings.names.usage_schema, grain)
@@ -122,8 +122,9 @@ def _table_rows(connection: psycopg.Connection[Any], schema: str, grain: str) ->
 
 def live_rows(settings: Settings) -> Iterator[tuple[Any, ...]]:
     """One row per key, in the columns of `live`; ids come back from their percent-encoding."""
-    password = settings.redis.secret
-    client = redis.Redis.from_url(settings.redis.url, password=password, decode_responses=True, socket_timeout=10)
+    url, password = settings.redis.url, settings.redis.secret
+    tls = {"ssl_check_hostname": True} if url.startswith("rediss:") else {}
+    client = redis.Redis.from_url(url, password=password, decode_responses=True, socket_timeout=10, **tls)
     fields = [name for name in schema_of("live").names if name not in _LIVE_KEY]
     with client:
         for key in client.scan_iter(match=f"{settings.names.redis_prefix}{{*}}:*", count=1_000):

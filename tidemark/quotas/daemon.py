@@ -70,7 +70,8 @@ class QuotaMonitor:
         self._cursor: datetime | None = None
         self._reader: UsageReader | None = None
         self._database = Database(
-            settings.postgres, "quotas", settings.names.usage_schema, claim="quotas", timeout_ms=STATEMENT_TIMEOUT_MS,
+            settings.postgres.ops, "quotas", settings.names.usage_schema, claim="quotas",
+            timeout_ms=STATEMENT_TIMEOUT_MS,
             claim_idle_s=CLAIM_IDLE_S + settings.quotas.interval_s,
         )  # fmt: skip
 
@@ -210,7 +211,7 @@ def check(settings: Settings) -> Check:
         return reader.readings, alarms, read_active_replays(connection, settings.names)
 
     schema = settings.names.usage_schema
-    with closing(Database(settings.postgres, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
+    with closing(Database(settings.postgres.ops, "quotas", schema, timeout_ms=STATEMENT_TIMEOUT_MS)) as database:
         readings, running, replays = database.run(read, CHECK_TIMEOUT_MS)
     running.sort(key=lambda alarm: (alarm.since, alarm.tenant, alarm.rule))
     promoted = tuple(replay.run_id for replay in replays)

@@ -107,7 +107,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
         Another run is in progress, or the recomputation cannot decide every record.
     """
     _check_request(request)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         drift_store.claim(connection, settings.names)
         rollup_views.check_grace(connection, settings.names, settings.events.grace_s)
         started_at: datetime = connection.execute("SELECT clock_timestamp()").fetchall()[0][0]
@@ -135,7 +135,7 @@ def run(settings: Settings, request: Request, say: Say = lambda _: None) -> Repo
 
 def explain(settings: Settings, number: int, because: str, by: str) -> int:
     """Mark a difference as explained, and end the alarm if it was the last; how many alerts were sent."""
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         with connection.transaction():
             drift_store.explain(connection, settings.names, number, because, by)
             alarm.follow(connection, settings.names)

@@ -94,7 +94,7 @@ def diff(settings: Settings, replay_id: str) -> list[Line]:
     TidemarkError
         The replay is still rebuilding, or is already promoted.
     """
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         replay = record.find(connection, settings.names, replay_id)
         if replay.state not in {"caught_up", "reverted"}:
             raise TidemarkError(

@@ -35,7 +35,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     TidemarkError
         It is promoted: its rollups are in use.
     """
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         return False
@@ -46,7 +46,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     _drop_topics(run, _topics(run, replay))
     _drop_keys(run)
     _drop_state(run)
-    with postgres.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres.owner) as connection, connection.transaction():
         store.lock_ledger(connection, settings.names)
         if record.find(connection, settings.names, replay_id).state == "promoted":
             raise TidemarkError(f"replay {replay_id!r} was promoted meanwhile, without its jobs.", "revert it.")
@@ -59,7 +59,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
 
 
 def _end_jobs(run: Settings) -> None:
-    rest = FlinkRest(run.flink.rest_url)
+    rest = FlinkRest(run.flink)
     for job in JOBS:
         name = run.names.job(job)
         running = rest.active(name)

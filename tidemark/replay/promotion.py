@@ -108,7 +108,7 @@ def revert(settings: Settings, replay_id: str, by: str) -> PromotionResult:
 def _change(
     settings: Settings, replay: Replay, by: str, change: Callable[[psycopg.Connection], None], cause: Cause
 ) -> PromotionResult:
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         for _ in range(_LOCK_ATTEMPTS):
             # Inside the connection, which reports any error that leaves it as a database that is down.
             with suppress(psycopg.errors.LockNotAvailable):
@@ -187,7 +187,7 @@ def _catch_up(settings: Settings, replay: Replay) -> Replay:
     run = run_settings(settings, replay)
     watermark = applied(run, replay.starts, as_text(committed(_below(settings, replay))))
     reached = as_text(watermark.offsets)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         record.update(connection, settings.names, replay.replay_id, reached=reached, watermark=watermark.at)
         return record.find(connection, settings.names, replay.replay_id)
 
@@ -195,7 +195,7 @@ def _catch_up(settings: Settings, replay: Replay) -> Replay:
 def _below(settings: Settings, replay: Replay) -> Settings:
     """Settings of the run that feeds open periods without this replay: a replay promoted earlier, or the live run."""
     own = replay.overlay(settings.names)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         running_on = [one for one in rollup_views.overlays(connection, settings.names) if one.end is None]
     others = [one for one in running_on if one != own and _meets(one, replay)]
     return settings.with_changes({"run_id": run_of(others[-1])}) if others else settings
@@ -260,7 +260,7 @@ def _remove_overlay(connection: psycopg.Connection, settings: Settings, replay: 
 
 
 def _find(settings: Settings, replay_id: str) -> Replay:
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         replay = record.find(connection, settings.names, replay_id)
     if replay.state == "discarded":
         raise UsageError(f"replay {replay_id!r} was discarded.", "start another one.")

@@ -80,7 +80,7 @@ def concern(settings: Settings, file: Path) -> Concern:
     since = instant(since_ms)
     tenants = _tenants(changes)
     statement = sql.SQL(_START).format(schema=sql.Identifier(settings.names.billing_schema))
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.ops) as connection:
         values = {"tenants": list(tenants) or None, "since": since}
         start, periods, closed = connection.execute(statement, values).fetchall()[0]
     return Concern(plan, since, min(start or since, since), tenants, periods, closed)

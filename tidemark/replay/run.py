@@ -13,7 +13,7 @@ from tidemark.archive.publish import publish
 from tidemark.billing import store
 from tidemark.billing.watermark import Watermark, as_text, drain, reached
 from tidemark.catalog import history
-from tidemark.core import migrate, postgres, topics
+from tidemark.core import access, migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
 from tidemark.core.service import logger
@@ -92,7 +92,7 @@ def start(settings: Settings, request: Request) -> Replay:
     """
     check(settings, request)
     replay = _planned(settings, request)
-    with postgres.connect(settings.postgres) as connection, connection.transaction():
+    with postgres.connect(settings.postgres.owner) as connection, connection.transaction():
         store.lock_ledger(connection, settings.names)
         record.insert(connection, settings.names, replay)
     return resume(settings, replay)
@@ -101,7 +101,7 @@ def start(settings: Settings, request: Request) -> Replay:
 def check(settings: Settings, request: Request) -> None:
     """Refuse what `start` would refuse, changing nothing; raises as it does."""
     _check_request(settings, request)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         record.refuse(connection, settings.names, request.replay_id, request.start, request.end, tuple(request.tenants))
 
 
@@ -119,7 +119,7 @@ def resume(settings: Settings, replay: Replay) -> Replay:
         return replay
     run = run_settings(settings, replay)
     if replay.catalog_at is not None:
-        with postgres.connect(settings.postgres) as connection:
+        with access.connect_owner(settings.postgres) as connection:
             history.materialize(connection, replay.catalog_at, run.catalog.schema_name)
     if replay.from_archive and not replay.target:
         replay = _from_archive(settings, run, replay)
@@ -147,7 +147,7 @@ def finish(settings: Settings, replay: Replay, progress: Callable[[Progress], No
     if replay.bounded:
         for job in JOBS:
             stop(run, job)
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         record.update(
             connection, settings.names, replay.replay_id, state="caught_up", reached=as_text(watermark.offsets),
             watermark=watermark.at, caught_up_at=datetime.now(UTC),
@@ -287,6 +287,6 @@ def _from_archive(settings: Settings, run: Settings, replay: Replay) -> Replay:
             # Records that neither Kafka nor the archive has cannot be counted; log them, they may be outside the scope.
             log("lost", replay=replay.replay_id, **asdict(gap))
     starts, target = _range(run, None, _last(run))
-    with postgres.connect(settings.postgres) as connection:
+    with postgres.connect(settings.postgres.owner) as connection:
         record.update(connection, settings.names, replay.replay_id, starts=starts, target=target)
     return replace(replay, starts=starts, target=target)

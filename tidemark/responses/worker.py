@@ -52,7 +52,7 @@ class Responder:
         self._settings = settings
         self._handler = handler
         self._database = Database(
-            settings.postgres, "respond", settings.names.usage_schema, claim=f"respond {handler.name}"
+            settings.postgres.ops, "respond", settings.names.usage_schema, claim=f"respond {handler.name}"
         )
         self._topics = ActiveTopics(settings, self._stored_offsets)
         self._remembered: Offsets = {}

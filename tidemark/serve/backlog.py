@@ -54,7 +54,7 @@ class Sources:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._database = Database(settings.postgres, "backlog", settings.names.usage_schema)
+        self._database = Database(settings.postgres.ops, "backlog", settings.names.usage_schema)
         self._consumer: Any = None
         self._redis: redis.Redis | None = None
 
@@ -218,8 +218,10 @@ class Reader:
 
 
 def of_role(role: str) -> list[str]:
-    """Figures that a process with the role has, but for those that the role itself counts."""
-    return [family.name for family in FAMILIES if family.role == role and not family.counted]
+    """Figures that a process with the role has, but for those that the role counts or that are sampled."""
+    return [
+        family.name for family in FAMILIES if family.role == role and not family.counted and family.kind != "histogram"
+    ]
 
 
 def service(settings: Settings, roles: Sequence[str], figures: Figures) -> Service[Reader, None]:

@@ -38,7 +38,7 @@ class Reporter:
         self._figures = figures
         self._stop = stop
         self._instance = f"{socket.gethostname()}:{os.getpid()}:{int(time.time()):x}"
-        self._database = Database(settings.postgres, "report", settings.names.usage_schema, timeout_ms=TIMEOUT_MS)
+        self._database = Database(settings.postgres.ops, "report", settings.names.usage_schema, timeout_ms=TIMEOUT_MS)
 
     def report(self) -> None:
         """Write once; raises what `Database.run` raises."""

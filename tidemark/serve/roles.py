@@ -88,7 +88,7 @@ def _suspend(settings: Settings) -> Handler:
 def _webhook(settings: Settings, asked: WebhookResponse) -> Handler:
     # Nothing is read from the topic before the receiver is known: an alert that cannot be sent would be passed over.
     schema = settings.names.usage_schema
-    run_once(settings.postgres, "respond", lambda db: webhook.kind_of(db, asked.receiver), schema)
+    run_once(settings.postgres.ops, "respond", lambda db: webhook.kind_of(db, asked.receiver), schema)
     return webhook.Notify(asked.known_as, asked.receiver, asked.types, asked.severities, asked.tenants)
 
 

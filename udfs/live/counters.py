@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from tidemark_client.keys import counter_key
+from tidemark_client.tls import tls_of
 from udfs.limits.rule import Limit
 from udfs.limits.status import exhaustion_ms, is_denied, remaining
 from udfs.live.lua import script
@@ -125,10 +126,11 @@ def queue(pipeline: Any, prefix: str, rows: Sequence[LiveTotal], *, now_ms: int,
 
 
 def client(redis_url: str, password: str | None, *, timeout_s: float) -> redis.Redis:
-    """Redis client with a bound on every wait and no retries of its own."""
+    """Redis client with a bound on every wait and no retries of its own; with TLS it verifies who answers."""
     return redis.Redis.from_url(
         redis_url,
         password=password,
+        **tls_of(redis_url),
         socket_connect_timeout=timeout_s,
         socket_timeout=timeout_s,
         retry_on_timeout=False,

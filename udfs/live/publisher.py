@@ -93,6 +93,8 @@ class LiveSettings:
         Longest wait for a connection, and for an answer.
     retry_ms:
         After a failure nothing is tried for this long: counting loses at most one attempt per pause.
+    password_file:
+        File with the password, on the workers; empty for none.
 
     """
 
@@ -101,6 +103,7 @@ class LiveSettings:
     grace_ms: int
     timeout_ms: int
     retry_ms: int
+    password_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from tidemark_client.evaluate import Judge, Question
 from tidemark_client.layout import queue
 from tidemark_client.reservations import COUNTED_WITHIN_S, Reservation
 from tidemark_client.stored import OnUnknown
+from tidemark_client.tls import tls_of
 
 
 class AsyncLimitReader:
@@ -41,7 +42,9 @@ class AsyncLimitReader:
         self._prefix = prefix
         self._own = isinstance(redis_or_url, str)
         self._client = (
-            redis.asyncio.Redis.from_url(redis_or_url, socket_connect_timeout=timeout_s, **QUIET)
+            redis.asyncio.Redis.from_url(
+                redis_or_url, socket_connect_timeout=timeout_s, **tls_of(redis_or_url), **QUIET
+            )
             if isinstance(redis_or_url, str)
             else redis_or_url
         )

@@ -16,6 +16,7 @@ from tidemark_client.evaluate import Judge, Question
 from tidemark_client.layout import queue
 from tidemark_client.reservations import COUNTED_WITHIN_S, Reservation
 from tidemark_client.stored import OnUnknown
+from tidemark_client.tls import tls_of
 
 log = logging.getLogger("tidemark_client")
 
@@ -167,7 +168,7 @@ class LimitReader:
 
 def _client(url: str, timeout_s: float) -> redis.Redis:
     waits = {"socket_connect_timeout": positive(timeout_s), "socket_timeout": timeout_s}
-    return redis.Redis.from_url(url, **waits, **QUIET)
+    return redis.Redis.from_url(url, **waits, **tls_of(url), **QUIET)
 
 
 def _bounded(client: redis.Redis) -> redis.Redis:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from kafka.admin import NewTopic
 
+from infra.redis_users import ADMIN
 from jobs.flink.jdbc import jdbc_url
+from tests.addresses import redis_as
 from tests.bench import toolbox
 from tests.bench.cpu import Sampler
 from tests.bench.runs.rows import LIMIT_S, Rows, Target, tables, wait_stored, wal_position
@@ -107,11 +109,13 @@ def environment(backlog: Backlog, run: str, work: Path) -> dict[str, str]:
     """What a contestant has to know."""
     settings = load()
     url, passfile = settings.postgres.url, str(settings.postgres.passfile)
-    jdbc = jdbc_url(url, run)
+    # A TaskManager has the password of the jobs alone.
+    jdbc = jdbc_url(settings.postgres.writer.url, run)
     return {
         "CONTEST_BOOTSTRAP": settings.kafka.bootstrap, "CONTEST_TOPIC": backlog.topic, "CONTEST_GROUP": run,
-        "CONTEST_POSTGRES": url, "PGPASSFILE": passfile, "CONTEST_JDBC": jdbc, "CONTEST_REDIS": settings.redis.url,
-        "CONTEST_SCHEMA": run, "CONTEST_WORK": str(work), "CONTEST_EVENTS": str(backlog.events),
+        "CONTEST_POSTGRES": url, "PGPASSFILE": passfile, "CONTEST_JDBC": jdbc,
+        "CONTEST_REDIS": redis_as(settings, ADMIN), "CONTEST_SCHEMA": run,
+        "CONTEST_WORK": str(work), "CONTEST_EVENTS": str(backlog.events),
         "CONTEST_FILE": str(backlog.truth.file), "CONTEST_END_MS": str(backlog.truth.end_ms),
         "CONTEST_OUTPUT": f"{run}.totals", "PYTHONPATH": str(ROOT),
     }  # fmt: skip

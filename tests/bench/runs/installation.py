@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests.addresses import redis_at
 from tests.bench.report.results import Found
 from tests.bench.world import NotFinished, World
 from tests.integration.storage import OwnRedis
@@ -167,7 +168,7 @@ def run(world: World, customers: int, dead_letters: int) -> Found:
     """Fill an installation, and time each pass over it; the refresh of Redis is cut off once on the way."""
     found = Found()
     with own_redis() as server:
-        settings = world.settings("large", **{"redis.url": server.url, "redis.password": None})
+        settings = world.settings("large", **redis_at(server.url))
         world.prepare(settings)
         seconds, _ = timed(lambda: fill(settings, customers, dead_letters))
         world.say(f"  {customers} customers filled in {seconds:.0f} s")

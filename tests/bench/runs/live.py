@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import redis
-
 from jobs.flink import submit
 from jobs.flink.rest import wait_until
 from tests.bench.events import CUSTOMERS, TENANT
@@ -19,6 +17,7 @@ from tests.bench.pace import METER, Stage, Stream
 from tests.bench.report.results import Found
 from tests.bench.report.stats import percentile
 from tests.bench.world import NotFinished, World, apply_catalog, stages
+from tidemark.core.redis import client
 from tidemark.core.settings import Settings
 from tidemark_client.keys import counter_key
 
@@ -41,7 +40,7 @@ class Counters(threading.Thread):
 
     def __post_init__(self) -> None:
         super().__init__(daemon=True)
-        self._redis = redis.Redis.from_url(self.settings.redis.url, decode_responses=True)
+        self._redis = client(self.settings.redis)
         self._ended = threading.Event()
         self._customers = range(0, CUSTOMERS, CUSTOMERS // SAMPLED)
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 import requests
 
+from tests.addresses import port_of, postgres_by, redis_at, redis_by
 from tests.conftest import STATE_DIR
 from tests.integration.alerts.test_alerting import put_policy, rows
 from tests.integration.own_kafka import ProxiedKafka
@@ -275,7 +275,7 @@ def world(stack: Any, folder: Path, name: str = "rolefaults") -> Iterator[World]
             "receiver": proxies.proxy("receiver", port_of(receiver.url)),
         }
         changes = {
-            **CHANGES, "kafka.bootstrap": kafka.direct, "redis.url": own_redis.url, "redis.password": None,
+            **CHANGES, "kafka.bootstrap": kafka.direct, **redis_at(own_redis.url),
             "archive.dir": str(folder / "archive"),
         }  # fmt: skip
         made = stack_of.enter_context(pipeline(stack.settings, name, catalog(), folder, **changes))
@@ -287,21 +287,11 @@ def world(stack: Any, folder: Path, name: str = "rolefaults") -> Iterator[World]
         put_policy(run, "route", "", {"types": ["limit.*"], "receivers": [run.run_id]})
         proxied = run.with_changes({
             "kafka.bootstrap": kafka.proxied,
-            "redis.url": f"redis://127.0.0.1:{ways['redis'].port}/0",
-            "postgres.url": moved(run.postgres.url, ways["postgres"].port),
+            **redis_by(run, ways["redis"].port),
+            **postgres_by(run, ways["postgres"].port),
         })  # fmt: skip
         os.environ["HOOK_KEY"] = HOOK_KEY
         yield World(made, proxied, ways, receiver, folder)
-
-
-def port_of(url: str) -> int:
-    port = urlsplit(url if "://" in url else f"//{url}").port
-    assert port is not None
-    return port
-
-
-def moved(url: str, port: int) -> str:
-    return url.replace(f":{port_of(url)}/", f":{port}/")
 
 
 def note(*columns: object) -> None:

@@ -10,10 +10,16 @@ from urllib.parse import urlsplit
 
 from psycopg import sql
 
-from infra.local.prepare import connect_admin
-from infra.service_settings import ROLE
+from infra.local.addresses import postgres_urls
+from infra.local.prepare import connect_admin, make_database
 from tidemark.core import migrate
 from tidemark.core.settings import Settings
+
+
+def postgres_at(stack: Any, port: int, database: str) -> dict[str, str]:
+    """Settings of all roles that reach a database of the stack."""
+    urls = postgres_urls(stack.local.paths, port, database)
+    return {f"postgres.{name}": url for name, url in urls.items()}
 
 
 @contextmanager
@@ -23,13 +29,12 @@ def own_database(stack: Any, prefix: str) -> Iterator[Settings]:
     assert port is not None
     quoted = sql.Identifier(name)
     with connect_admin(stack.local.paths, port) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(quoted, sql.Identifier(ROLE)))
+        make_database(admin, name)
     with connect_admin(stack.local.paths, port, name) as admin:
         admin.execute("CREATE EXTENSION timescaledb")
         # No test stops Postgres without a shutdown, so nothing is lost by not waiting for its disk.
         admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(quoted))
-    url = f"postgresql://{ROLE}@127.0.0.1:{port}/{name}"
-    settings: Settings = stack.settings.with_changes({"postgres.url": url})
+    settings: Settings = stack.settings.with_changes(postgres_at(stack, port, name))
     migrate.migrate(settings)
     try:
         yield settings

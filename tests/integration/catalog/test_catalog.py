@@ -383,7 +383,7 @@ def _rfc3339(ms: int) -> str:
 
 
 def tidemark(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TIDEMARK_POSTGRES__URL": settings.postgres.url}
+    environment = {**os.environ, "TIDEMARK_POSTGRES__OPS_URL": settings.postgres.ops.url}
     return subprocess.run(
         [sys.executable, "-m", "tidemark.cli.main", "catalog", *arguments],
         env=environment, check=False, text=True, capture_output=True, timeout=60,
@@ -473,8 +473,8 @@ def test_somebody_at_a_terminal_is_asked(settings: Settings, tmp_path: Path, ans
     os.write(terminal, f"{answer}\n".encode())
     done = subprocess.run(
         [sys.executable, "-m", "tidemark.cli.main", "catalog", "apply", str(file)],
-        env={**os.environ, "TIDEMARK_POSTGRES__URL": settings.postgres.url}, check=False, text=True, stdin=theirs,
-        capture_output=True, timeout=60,
+        env={**os.environ, "TIDEMARK_POSTGRES__OPS_URL": settings.postgres.ops.url}, check=False, text=True,
+        stdin=theirs, capture_output=True, timeout=60,
     )  # fmt: skip
     os.close(terminal)
     os.close(theirs)

@@ -111,7 +111,7 @@ def test_a_file_that_fails_leaves_nothing_behind(run: Settings, connection: psyc
 
 
 def test_a_server_that_is_away_is_said_within_seconds(run: Settings) -> None:
-    away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
+    away = run.with_changes({"postgres.owner_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with pytest.raises(UnavailableError, match="cannot be used"):
         migrate.migrate(away)
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from jobs.flink.rest import wait_until
+from tests.addresses import postgres_by
 from tests.integration.storage import own_run
 from tests.toxics import toxics
 from tidemark.core import watchdog
@@ -143,7 +144,7 @@ def test_a_statement_that_nobody_answers_is_given_up(run: Settings, monkeypatch:
     assert port is not None
     with toxics() as proxies:
         way = proxies.proxy("postgres", port)
-        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{port}/", f":{way.port}/")})
+        behind = run.with_changes(postgres_by(run, way.port))
         # One that the server is at work on is waited for, however long it takes.
         with connect(behind.postgres) as connection:
             assert connection.execute("SELECT pg_sleep(1.5), 7").fetchall()[0][1] == 7

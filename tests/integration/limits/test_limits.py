@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import yaml
 
 from jobs.flink.rest import wait_until
+from tests.integration.storage import reader_url
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
+from tidemark.core.redis import client as redis_client
 from tidemark.core.supervisor import Supervisor
 from tidemark.live import counters, limits
 from tidemark_client import LimitReader
@@ -102,7 +104,7 @@ def shop(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
 @pytest.fixture(scope="module")
 def reader(shop: Shop) -> Iterator[LimitReader]:
     settings = shop.run.settings
-    made = LimitReader(settings.redis.url, prefix=settings.names.redis_prefix, timeout_s=5, max_age_s=60)
+    made = LimitReader(reader_url(settings), prefix=settings.names.redis_prefix, timeout_s=5, max_age_s=60)
     yield made
     made.close()
 
@@ -196,7 +198,7 @@ def test_a_flushed_redis_has_caps_again_from_the_stored_totals(shop: Shop, reade
     wait_until(lambda: shop.reported("flo"), WITHIN_S, "the alert about the cap")  # type: ignore[arg-type, return-value]
     applied = shop.reported("flo")
     # Only what is this run's: others count in this Redis at the same time.
-    with redis.Redis.from_url(shop.run.settings.redis.url) as client:
+    with closing(redis_client(shop.run.settings.redis)) as client:
         client.delete(*client.scan_iter(f"{shop.run.settings.names.redis_prefix}*"))
     wait_reason(reader, "flo", "limit_reached")
     # What Redis lost is no news.

@@ -176,7 +176,7 @@ def test_the_command_shows_places_and_exact_totals(
 
 
 def test_an_unreachable_postgres_is_reported_and_used_again(run: Settings, board: Leaderboard) -> None:
-    away = run.with_changes({"postgres.url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
+    away = run.with_changes({"postgres.ops_url": "postgresql://tidemark@127.0.0.1:9/tidemark"})
     with closing(Leaderboard(away)) as without, pytest.raises(UnavailableError, match="Postgres"):
         without.refresh()
     assert board.refresh() == 0

@@ -175,7 +175,7 @@ def test_heartbeats_come_while_neither_postgres_nor_redis_can_be_used(run: Setti
         taken.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
         alone = run.with_changes(
-            {"postgres.url": f"postgresql://x@{nobody}/x", "redis.url": f"redis://{nobody}/0", "live.refresh_s": 0}
+            {"postgres.ops_url": f"postgresql://x@{nobody}/x", "redis.url": f"redis://{nobody}/0", "live.refresh_s": 0}
         )
         stop = threading.Event()
         supervisor = Supervisor({"live": services(alone)}, stop)

@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
+from tests.addresses import postgres_by
 from tests.integration.storage import OwnRedis, own_run
 from tests.toxics import toxics
 from tidemark.core import postgres, topics
@@ -148,7 +149,7 @@ def test_a_black_holed_postgres_stops_neither_the_heartbeat_nor_a_stop(
     assert address.port is not None
     with toxics() as proxies:
         way = proxies.proxy("postgres", address.port)
-        behind = run.with_changes({"postgres.url": run.postgres.url.replace(f":{address.port}/", f":{way.port}/")})
+        behind = run.with_changes(postgres_by(run, way.port))
         with serving(behind, "live,quotas,alerts", tmp_path / "serve.log") as served:
             count(run, "c1")
             wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, "c1 in Redis")

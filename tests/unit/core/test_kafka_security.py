@@ -96,7 +96,7 @@ def test_each_client_knows_the_options(secret_file: Path, client: Any) -> None:
 
 def test_sources_and_sinks_have_the_same_security(secret_file: Path) -> None:
     settings = Settings(kafka=KafkaSettings(**SASL, sasl_password_file=secret_file))
-    source, sink = options.kafka(settings.kafka), options.exactly_once(settings, "t")
+    source, sink = options.kafka(settings.kafka, "meter"), options.exactly_once(settings, "meter", "t")
     assert source in sink
     assert SECRET not in sink
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +13,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
-from infra import service_settings, versions
+import schemas
+from infra import redis_users, service_settings, versions
 from infra.local import flink_conf
 from infra.local.programs import DAEMONS, FLINK_HOME
 from tidemark.core import topics
@@ -100,7 +103,8 @@ def test_postgres_has_the_settings_of_the_local_stack(services: dict[str, Any]) 
     given = dict(option.removeprefix("-c").split("=", 1) for option in service["command"][1:])
     assert given == {**service_settings.POSTGRES, "timescaledb.license": "apache"}
     assert service["environment"]["POSTGRES_INITDB_ARGS"].split() == list(service_settings.POSTGRES_INITDB)
-    assert service["environment"]["POSTGRES_USER"] == service_settings.ROLE
+    # The superuser is nobody's login.
+    assert service["environment"]["POSTGRES_USER"] == "postgres"
     assert service["environment"]["POSTGRES_DB"] == service_settings.DATABASE
 
 
@@ -177,6 +181,52 @@ def test_the_image_gets_a_complete_flink_configuration() -> None:
     assert parsed["env.java.opts.all"].endswith("-Duser.timezone=UTC")
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in parsed["env.java.opts.all"]
     assert parsed["metrics.reporter.prom.port"] == flink_conf.METRICS_PORTS
+
+
+def test_each_container_has_the_passwords_of_its_roles_alone(services: dict[str, Any]) -> None:
+    held = {name: set(service.get("secrets", [])) for name, service in services.items()}
+    assert held["taskmanager"] == {"tidemark_writer", "redis_tidemark_meter"}
+    assert held["tables"] == {service_settings.ROLE}
+    assert held["topics"] == held["kafka"] == set()
+    admins = {name for name, secrets in held.items() if "postgres_admin" in secrets}
+    assert admins == {"postgres"}
+    assert {name for name, secrets in held.items() if service_settings.ROLE in secrets} == {"postgres", "tables"}
+
+
+def test_compose_has_the_logins_of_the_local_stack(services: dict[str, Any]) -> None:
+    environment = services["serve"]["environment"]
+    logins = {**service_settings.LOGINS, "owner_url": service_settings.ROLE, "url": service_settings.LOGINS["ops_url"]}
+    for name, login in logins.items():
+        assert urlsplit(environment[variable_of(f"postgres.{name}")]).username == login
+    for (url, file), user in service_settings.REDIS_USERS.items():
+        assert urlsplit(environment[variable_of(f"redis.{url}")]).username == user
+        assert environment[variable_of(f"redis.{file}")].endswith(f"/redis_{user}")
+    made = (INFRA / "postgres_logins.sh").read_text()
+    assert f"for login in {service_settings.ROLE} {' '.join(service_settings.LOGINS.values())};" in made
+
+
+def test_secrets_are_made_for_all_logins_and_for_their_owner_alone(tmp_path: Path) -> None:
+    shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns("*.py"))
+    for _ in range(2):
+        subprocess.run(["sh", tmp_path / "infra/make_secrets.sh"], check=True)
+    made = {file.name: file for file in (tmp_path / ".secrets").iterdir()}
+    assert made.keys() == yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].keys()
+    assert {file.stat().st_mode & 0o777 for file in made.values()} == {0o600}
+    assert len({file.read_text() for file in made.values()}) == len(made)
+
+
+def test_redis_starts_with_the_same_users_in_a_container(tmp_path: Path) -> None:
+    users = {user: f"secret of {user}" for user in redis_users.rules() if user not in {"default", redis_users.ADMIN}}
+    for user, secret in users.items():
+        (tmp_path / f"redis_{user}").write_text(f"{secret}\n")
+    rights = Path(schemas.__file__).parent / "redis/users.acl"
+    environment = {"PATH": "/usr/bin:/bin", "RIGHTS": str(rights), "SECRETS": str(tmp_path), "MADE": f"{tmp_path}/made"}
+    done = subprocess.run(
+        ["sh", INFRA / "redis_start.sh", "echo", "redis-server"], env=environment, check=True, capture_output=True,
+        text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout == f"redis-server --aclfile {tmp_path}/made\n"
+    assert (tmp_path / "made").read_text() == redis_users.acl_file(users)
 
 
 def test_no_password_goes_into_the_image_or_the_repository() -> None:

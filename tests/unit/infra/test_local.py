@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from infra.local import provision as provisioning
+from infra.local.addresses import settings
 from infra.local.configure import write_configuration
 from infra.local.flink_conf import METRICS_PORTS
 from infra.local.paths import Paths, locked, write_private
@@ -25,7 +26,7 @@ from infra.local.programs import DAEMONS, SERVICES, base_environment, programs
 from infra.local.progress import Silent
 from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
-from infra.local.stack import Stack, settings
+from infra.local.stack import Stack
 from infra.local.toxiproxy import toxiproxy
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until

@@ -50,7 +50,7 @@ def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
     TidemarkError
         Another process changes the archive.
     """
-    with writing(settings.postgres, settings.names) as index, reading(settings.kafka) as source:
+    with writing(settings.postgres.owner, settings.names) as index, reading(settings.kafka) as source:
         connection = index.connection
         if now is None:
             row = connection.execute("SELECT clock_timestamp()").fetchone()

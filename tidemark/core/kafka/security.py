@@ -13,6 +13,7 @@ from tidemark.core.errors import UsageError
 from tidemark.core.settings import KafkaSettings
 
 PASSWORD_KEY = "password"  # noqa: S105 - the name of a key
+USER_KEY = "username"
 # The connector's jar has Kafka's classes under names of its own.
 _JAVA = "org.apache.flink.kafka.shaded.org.apache.kafka.common"
 _LOGIN = {
@@ -61,12 +62,12 @@ def rdkafka_options(kafka: KafkaSettings) -> dict[str, str]:
     return options | {name: str(path) for name, path in files.items() if path is not None}
 
 
-def table_properties(kafka: KafkaSettings) -> dict[str, str]:
-    """Brokers and security as options of Flink's Kafka tables, `properties.…`, sources and sinks alike."""
+def table_properties(kafka: KafkaSettings, job: str = "") -> dict[str, str]:
+    """Brokers and security as options of Flink's Kafka tables of a job, `properties.…`, sources and sinks alike."""
     properties = {"bootstrap.servers": kafka.bootstrap}
     if kafka.security_protocol != "PLAINTEXT":
         properties["security.protocol"] = kafka.security_protocol
-    properties |= _sasl(kafka) | _truststore(kafka) | _keystore(kafka)
+    properties |= _sasl(kafka, job) | _truststore(kafka) | _keystore(kafka)
     used = [name for name in _PROVIDERS if any(f"${{{name}:" in value for value in properties.values())]
     if used:
         properties["config.providers"] = ",".join(used)
@@ -101,11 +102,13 @@ def password(file: Path) -> str:
 _WRITE = f"write one line into it: {PASSWORD_KEY}=…, readable by the jobs and tools alone."
 
 
-def _sasl(kafka: KafkaSettings) -> dict[str, str]:
+def _sasl(kafka: KafkaSettings, job: str) -> dict[str, str]:
     if kafka.sasl_mechanism is None:
         return {}
-    secret = f"${{file:{kafka.sasl_password_file}:{PASSWORD_KEY}}}"
-    login = f'{_LOGIN[kafka.sasl_mechanism]} required username="{kafka.sasl_username}" password="{secret}";'
+    own = kafka.jobs_dir / f"{job}.properties" if kafka.jobs_dir and job else None
+    user = f"${{file:{own}:{USER_KEY}}}" if own else kafka.sasl_username
+    secret = f"${{file:{own or kafka.sasl_password_file}:{PASSWORD_KEY}}}"
+    login = f'{_LOGIN[kafka.sasl_mechanism]} required username="{user}" password="{secret}";'
     return {"sasl.mechanism": kafka.sasl_mechanism, "sasl.jaas.config": login}
 
 

@@ -14,6 +14,7 @@ from tidemark.core.settings.loading import check_environment, load, misspelt
 from tidemark.core.settings.model import (
     ENV_PREFIX,
     FILE_ENV,
+    SECURE_ENV,
     Settings,
     every_setting,
     flat,
@@ -35,12 +36,14 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
     WebhookResponse,
 )
 
 __all__ = [
     "ENV_PREFIX",
     "FILE_ENV",
+    "SECURE_ENV",
     "AlertSettings",
     "AnomalySettings",
     "ApiSettings",
@@ -66,6 +69,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "TopicSettings",
+    "TraceSettings",
     "WebhookResponse",
     "check_environment",
     "every_setting",

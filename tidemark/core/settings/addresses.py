@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator
 
@@ -34,6 +34,25 @@ def url_of(*schemes: str) -> Callable[[str], str]:
         return url
 
     return check
+
+
+_REDIS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+def redis_url(url: str) -> str:
+    """Check that a URL is one of Redis, with no parameters but files of TLS: the server is always verified."""
+    scheme = urlsplit(url_of("redis", "rediss", _SOCKET)(url)).scheme
+    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    for name, value in given.items():
+        if name not in _REDIS_FILES:
+            raise ValueError(f"has the parameter {name[:40]!r}; known are {', '.join(_REDIS_FILES)}")
+        if scheme != "rediss":
+            raise ValueError(f"has the parameter {name} without TLS; write rediss://")
+        if not value.startswith("/"):
+            raise ValueError(f"has a {name} that is no absolute path, and workers run in other folders")
+    if ("ssl_certfile" in given) != ("ssl_keyfile" in given):
+        raise ValueError("has one of ssl_certfile and ssl_keyfile; they go together")
+    return url
 
 
 def postgres_url(url: str) -> str:
@@ -81,6 +100,6 @@ def plain_path(path: Path) -> Path:
 
 PlainPath = Annotated[Path, AfterValidator(plain_path)]
 PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
-RedisUrl = Annotated[str, AfterValidator(url_of("redis", "rediss", _SOCKET))]
+RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(url_of("http", "https"))]
 Brokers = Annotated[str, AfterValidator(brokers)]

@@ -15,6 +15,7 @@ from tidemark.core.settings.model import (
     ENV_DELIMITER,
     ENV_PREFIX,
     FILE_ENV,
+    SECURE_ENV,
     Settings,
     every_setting,
     nested,
@@ -24,7 +25,7 @@ from tidemark.core.settings.model import (
 from tidemark.core.settings.variables import close_to, unknown, variables
 
 # Variables that are not settings: the file, and the marks that the local stack puts on its processes.
-OTHER_VARIABLES = frozenset({FILE_ENV, "TIDEMARK_STACK", "TIDEMARK_PROGRAM", "TIDEMARK_CONFIGURATION"})
+OTHER_VARIABLES = frozenset({FILE_ENV, SECURE_ENV, "TIDEMARK_STACK", "TIDEMARK_PROGRAM", "TIDEMARK_CONFIGURATION"})
 TEST_PREFIX = "TIDEMARK_TEST_"
 
 

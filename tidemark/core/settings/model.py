@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
+from tidemark.core.own_files import refuse_foreign
 from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
@@ -39,11 +40,14 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
 )
 
 ENV_PREFIX = "TIDEMARK_"
 ENV_DELIMITER = "__"
 FILE_ENV = "TIDEMARK_CONFIG"
+# 1: the local stack that is meant is the secured one.
+SECURE_ENV = "TIDEMARK_SECURE"
 # Where `tidemark up` writes the settings of the local stack; read when FILE_ENV names no other file.
 LOCAL_FILE = Path(".tidemark/local/settings.yaml")
 
@@ -51,8 +55,8 @@ LOCAL_FILE = Path(".tidemark/local/settings.yaml")
 class Settings(BaseSettings):
     """Settings of jobs and tools, a section for each component; times carry their unit in the name.
 
-    What needs one or two sections takes those. Passwords: Postgres through a libpq password file
-    (`postgres.passfile`), Redis through `redis.password`.
+    What needs one or two sections takes those. Passwords come from files: `postgres.passfile`,
+    `redis.password_file`, `kafka.sasl_password_file`.
     """
 
     model_config = SettingsConfigDict(
@@ -82,6 +86,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
+    trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()
     api: ApiSettings = ApiSettings()
 
@@ -101,7 +106,7 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Variables that pass these settings to another process; without the password of Redis."""
-        values = flat(self.model_dump(mode="json", exclude_none=True, exclude={"redis": {"password"}}))
+        values = flat(self.model_dump(mode="json", exclude={"redis": {"password"}}))
         return {variable_of(name): _text(value) for name, value in values.items()}
 
     def with_changes(self, changes: Mapping[str, Any]) -> Settings:
@@ -136,7 +141,9 @@ class Settings(BaseSettings):
 
 
 def _text(value: Any) -> str:
-    """A value as a variable of the environment holds it: lists as JSON."""
+    """A value as a variable of the environment holds it: lists as JSON, none as an empty text."""
+    if value is None:
+        return ""
     return json.dumps(value) if isinstance(value, list) else str(value)
 
 
@@ -147,7 +154,10 @@ def settings_file() -> Path | None:
         if not Path(named).is_file():
             raise UsageError(f"{FILE_ENV}={named} is not a file.", f"correct or unset {FILE_ENV}.")
         return Path(named)
-    return LOCAL_FILE if LOCAL_FILE.is_file() else None
+    if not LOCAL_FILE.is_file():
+        return None
+    refuse_foreign(LOCAL_FILE, "the settings file of this folder,")
+    return LOCAL_FILE
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
