@@ -10,8 +10,10 @@ PYTEST := $(BIN)/pytest
 DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
 WORKERS ?= 3
+PICTURES ?= docs/images
+SHOWN := .tidemark/dashboards
 
-.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs-check reference diagrams ci
+.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,7 +25,7 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api]'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api,trace]'
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
@@ -41,7 +43,7 @@ down: setup ## Stop the local stack; its data stays
 
 clean: ## Stop the local stack and those of tests and benchmarks, and remove their data and .venv
 	@if [ -x $(BIN)/tidemark ]; then \
-	  for stack in local secured test bench; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
+	  for stack in local secured test bench dashboards; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
 	rm -rf $(VENV) .tidemark build ./*.egg-info sdk/python/*.egg-info sdk/python/build
 
 test: setup provision test-unit test-oracle test-flink test-services ## All tiers and a chaos smoke
@@ -97,5 +99,11 @@ reference: setup ## Write docs/reference.md, figures of README, tables of the be
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
 	dot -Tsvg docs/flow.dot > docs/flow.svg
 	printf '<!-- source sha256 %s -->\n' "$$(sha256sum < docs/flow.dot | cut -d' ' -f1)" >> docs/flow.svg
+
+dashboards: setup provision ## Draw the dashboards over a demo with live traffic into docs/images (needs Debian's chromium)
+	$(BIN)/python -m infra.dashboards.preview $(SHOWN) --prepare
+	$(BIN)/tidemark demo --state-dir $(SHOWN) --flink-metrics
+	@code=0; $(BIN)/python -m infra.dashboards.preview $(SHOWN) --page .tidemark/dashboards.html --pictures $(PICTURES) \
+	  --range tidemark-usage=2013-01-01/2013-04-02 || code=$$?; $(BIN)/tidemark clean --state-dir $(SHOWN); exit $$code
 
 ci: lint types docs-check test ## What .ci/run calls

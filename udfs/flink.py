@@ -176,6 +176,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         watch = LimitWatch(self._cache, lambda: time.time_ns() // 1_000_000)
         self._publisher = LivePublisher(self._settings, watch, redis_password(self._settings.password_file))
         metrics = function_context.get_metric_group().add_group("tidemark")
+        self._batches = metrics.counter("liveBatches")
         self._written = metrics.counter("liveWritten")
         self._refused = metrics.counter("liveRefused")
         self._dropped = metrics.counter("liveDropped")
@@ -190,6 +191,7 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
     def eval(self, packed: pd.Series) -> pd.Series:
         """A column of `udfs.wire.LIVE_CHANGE` to one of `udfs.wire.CANDIDATE`, several in a text, or null."""
         outcome = self._publisher.publish([unpack_change(text) for text in packed])
+        self._batches.inc()
         self._written.inc(outcome.written)
         self._refused.inc(outcome.refused)
         self._dropped.inc(outcome.dropped)

@@ -28,6 +28,8 @@ class Panel:
         Grafana's name of the unit.
     kind:
         How it is drawn.
+    empty:
+        What it means that there is no row; empty where rows are always expected.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Panel:
     queries: Sequence[tuple[str, str]]
     unit: str = "short"
     kind: Literal["timeseries", "table", "stat"] = "timeseries"
+    empty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,13 @@ def _panels(panels: Sequence[Panel]) -> Iterator[dict[str, Any]]:
             "gridPos": {"h": _HEIGHT, "w": _WIDTH, "x": column * _WIDTH, "y": row * _HEIGHT},
             "datasource": source,
             "targets": [_target(panel, source, place) for place in range(len(panel.queries))],
-            "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
+            "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
             "options": {},
         }
+
+
+def _defaults(panel: Panel) -> dict[str, str]:
+    return {"unit": panel.unit, "noValue": panel.empty} if panel.empty else {"unit": panel.unit}
 
 
 def _target(panel: Panel, source: dict[str, str], place: int) -> dict[str, Any]:

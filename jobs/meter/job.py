@@ -47,6 +47,7 @@ def configure(env: TableEnvironment, settings: Settings) -> None:
         # Several batches a bundle: the source goes on while Python works, and waits for it less often.
         "python.fn-execution.bundle.size": settings.meter.bundle_size,
         "python.fn-execution.arrow.batch.size": settings.meter.batch_size,
+        "execution.buffer-timeout.interval": f"{settings.meter.buffer_timeout_ms} ms",
     }
     parallelism, checkpoint_ms = settings.meter.parallelism, settings.meter.checkpoint_interval_ms
     options.configure(env, settings, "meter", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)

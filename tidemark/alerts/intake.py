@@ -23,6 +23,7 @@ from tidemark.core.postgres import Database
 from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, AlertError, Severity
+from udfs.alerts.pipeline import METER_SOURCE
 from udfs.postgres import first_line
 
 log = logger("alerts")
@@ -57,11 +58,14 @@ class Batch:
         How many are new or have more alerts.
     refused:
         Records that are not valid alerts.
+    latencies_s:
+        Of alerts that a worker of `meter` decided: seconds from then until they were taken.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     notifications: int = 0
     refused: tuple[Refused, ...] = ()
+    latencies_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ class Intake:
                 written = alert_store.write()
             for topic, offsets in ends.items():
                 store.remember(connection, topic, offsets)
-        return Batch(outcomes, written, (*refused, *unstorable))
+        return Batch(outcomes, written, (*refused, *unstorable), _latencies_s(weighed, time.time()))
 
     def _router(
         self, connection: psycopg.Connection, alert_store: PostgresAlertStore, weighed: Sequence[_Weighed]
@@ -231,6 +235,12 @@ def _readable(
                 alerts.append((position, alert))
     in_order = sorted(alerts, key=lambda entry: (entry[1].at_ms, entry[1].status == "resolved", entry[0]))
     return in_order, refused, len(records) - len(alerts) - len(refused)
+
+
+def _latencies_s(weighed: Sequence[_Weighed], now: float) -> tuple[float, ...]:
+    """Their time is the instant at which the worker saw the limit reached, in the step that writes the counter."""
+    times = [entry.alert.at_ms / 1_000 for entry in weighed if entry.alert.source == METER_SOURCE]
+    return tuple(max(now - at, 0.0) for at in times)
 
 
 def _with_impact(alert: Alert, weight: Weight) -> tuple[Alert, Severity]:

@@ -9,9 +9,6 @@ from tidemark.api.context import context_of
 from tidemark.api.keys import Scope, StoredKey, bearer
 from tidemark.api.problem import Problem
 from tidemark.core.errors import TidemarkError
-from tidemark.core.service import logger
-
-log = logger("api")
 
 _RETRY_S = 5
 
@@ -30,8 +27,7 @@ async def authorized(request: Request, scope: Scope) -> StoredKey:
     if entry is None:
         try:
             entry = await to_thread.run_sync(keys.read, text)
-        except TidemarkError as error:
-            log("keys cannot be read", level="error", error=str(error))
+        except TidemarkError:
             detail = "keys cannot be looked up now; send the request again, as it is."
             raise Problem(503, "keys_unavailable", detail, retry_after_s=_RETRY_S) from None
     return keys.checked(entry, text, scope)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tidemark.api.key_store import SCHEMA, find, used
 from tidemark.api.keys import Scope, StoredKey, check, id_of, unauthorized
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.postgres import Database
 from tidemark.core.service import logger
 from tidemark.core.settings import PostgresSettings
@@ -35,7 +35,7 @@ class KeyRing:
     postgres:
         Where they are stored.
     fresh_s:
-        How long a key that was read is not read again.
+        How long a key that was read is not read again, and Postgres is not asked again after a failure.
     clock:
         Seconds that only grow.
     """
@@ -47,12 +47,15 @@ class KeyRing:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
         self._used: set[str] = set()
+        self._down_until_s = 0.0
         self._written_at = clock()
 
     def known(self, text: str) -> Entry | None:
         """The key as memory has it, and when it was read; None when it must be read."""
-        entry = self._entries.get(id_of(text) or "")
-        return entry if entry is not None and self._clock() - entry[1] < self._fresh_s else None
+        entry, now_s = self._entries.get(id_of(text) or ""), self._clock()
+        if entry is None or now_s - entry[1] > OUTAGE_S:
+            return None
+        return entry if now_s - entry[1] < self._fresh_s or now_s < self._down_until_s else None
 
     def read(self, text: str) -> Entry:
         """The key as Postgres has it; what memory had of it, while Postgres is down.
@@ -66,11 +69,17 @@ class KeyRing:
         if key_id is None:
             return None, self._clock()
         with self._lock:
+            # Another request may have found out meanwhile; a Postgres that does not answer is not asked by each.
+            if (before := self.known(text)) is not None:
+                return before
+            if self._clock() < self._down_until_s:
+                raise UnavailableError("keys cannot be read: Postgres did not answer just now.", "try again.")
             try:
                 entry = self._database.run(lambda connection: find(connection, key_id)), self._clock()
-            except TidemarkError:
-                before = self._entries.get(key_id)
-                if before is None or self._clock() - before[1] > OUTAGE_S:
+            except TidemarkError as error:
+                self._down_until_s = self._clock() + self._fresh_s
+                log("keys cannot be read", level="error", error=str(error))
+                if (before := self.known(text)) is None:
                     raise
                 return before
             if len(self._entries) >= MOST_KEYS:

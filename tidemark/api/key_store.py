@@ -38,7 +38,9 @@ WHERE key_id = %(old)s AND revoked_at IS NULL AND replaced_by IS NULL
   AND (expires_at IS NULL OR expires_at > clock_timestamp())
 """
 _REPLACE = """
-UPDATE api_key SET replaced_by = %(new)s, expires_at = clock_timestamp() + %(overlap)s WHERE key_id = %(old)s
+UPDATE api_key
+SET replaced_by = %(new)s, expires_at = least(expires_at, clock_timestamp() + %(overlap)s)
+WHERE key_id = %(old)s
 """
 _USED = "UPDATE api_key SET last_used_at = clock_timestamp() WHERE key_id = ANY (%s)"
 

@@ -10,7 +10,7 @@ from typing import Any
 MEDIA_TYPE = "application/problem+json"
 
 
-@dataclass
+@dataclass(eq=False)
 class Problem(Exception):  # noqa: N818 - an answer of the API, not a failure of it
     """A request that is refused.
 

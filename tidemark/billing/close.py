@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
-from tidemark.billing import alarm, delta_index, guard, heartbeat, outbox, store
+from tidemark.billing import alarm, dead_letter_index, delta_index, guard, heartbeat, outbox, store
 from tidemark.billing.decide import CloseRequest, decide
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Context
@@ -127,10 +127,14 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
 
 
 def service(settings: Settings, by: str) -> Service[Stateless, Closed]:
-    """Closes every `close.interval_s`, and brings the index of the deltas up after it: `explain` finds it there."""
+    """Closes every `close.interval_s`, and brings two indexes up after it, also where it had no need of them.
+
+    `explain` finds the deltas there, and SQL and dashboards the dead letters.
+    """
 
     def step(_: Stateless) -> Closed:
         found = close(settings, by)
+        dead_letter_index.catch_up(settings)
         for run in open_runs(settings):
             own = settings.with_changes({"run_id": run})
             delta_index.catch_up(own, settings.names, limit=INDEXED_AT_ONCE)

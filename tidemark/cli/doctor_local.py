@@ -55,6 +55,7 @@ def examine(paths: Paths) -> list[Finding]:
         stack = sections(paths, ports)
         findings.append(checks.jvm_zone(stack.flink))
         findings.append(checks.transactions(load().model_copy(update={"kafka": stack.kafka})))
+        findings.append(checks.serve(load()))
         findings.append(_listening(paths))
     return findings
 

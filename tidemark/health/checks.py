@@ -18,7 +18,9 @@ from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import ENV_PREFIX, FlinkSettings, Settings, misspelt
 
-_FLINK_TIMEOUT_S = 3
+_TIMEOUT_S = 3
+# Listens on all addresses: where it is asked.
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not listened on
 _TRANSACTIONS = "Kafka transactions"
 # Another one evicts counters, and a counter that was evicted looks like no usage.
 _KEEPS_ALL = "noeviction"
@@ -47,6 +49,7 @@ def examine(settings: Settings) -> list[Finding]:
         checked("Postgres", lambda: _postgres(settings)),
         checked("Redis", lambda: _redis(settings)),
         jvm_zone(settings.flink),
+        serve(settings),
     ]
 
 
@@ -77,9 +80,7 @@ def jvm_zone(flink: FlinkSettings) -> Finding:
     """The zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
     what = "JVM time zone"
     try:
-        answer = requests.get(
-            f"{flink.rest_url}/jobmanager/environment", timeout=_FLINK_TIMEOUT_S, **request_options(flink)
-        )
+        answer = requests.get(f"{flink.rest_url}/jobmanager/environment", timeout=_TIMEOUT_S, **request_options(flink))
         options = answer.json()["jvm"]["options"]
     except (requests.RequestException, ValueError, KeyError) as error:
         fix = f"is Flink up, and {flink.rest_url} right?"
@@ -87,6 +88,27 @@ def jvm_zone(flink: FlinkSettings) -> Finding:
     ok = "-Duser.timezone=UTC" in options
     found = "UTC" if ok else "-Duser.timezone=UTC is missing"
     return Finding(what, ok, found, "set it in env.java.opts.all of Flink, then restart Flink")
+
+
+def serve(settings: Settings) -> Finding:
+    """Whether `tidemark serve` answers where the settings say, and all roles of that process are ready."""
+    what, fix = "serve", "start `tidemark serve`, or call doctor where serve.listen can be reached"
+    if settings.serve.address is None or not settings.serve.address[1]:
+        return Finding(what, ok=True, found=f"not asked: serve.listen is {settings.serve.listen}")
+    url = f"http://{_asked(*settings.serve.address)}"
+    try:
+        roles = requests.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()["roles"]
+        unready = [f"{role} {one['state']} ({one['reason']})" for role, one in roles.items() if not one["ready"]]
+    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
+        return Finding(what, ok=False, found=f"{url}/readyz: {type(error).__name__}", fix=fix, answers=False)
+    found = "; ".join(unready) or f"{url}: ready are {', '.join(roles)}"
+    return Finding(what, not unready, found, "`tidemark status`; docs/operations.md#a-role-fails")
+
+
+def _asked(host: str, port: int) -> str:
+    """Where a process that listens on an address is asked from its own machine."""
+    host = _ANYWHERE.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _transactions(settings: Settings) -> Finding:

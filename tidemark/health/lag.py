@@ -1,9 +1,10 @@
-"""How far jobs are behind what has arrived: in records, and in seconds since the oldest of them arrived."""
+"""How far jobs are behind: in records, and in seconds since the oldest of them arrived and took place."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,11 @@ from tidemark.core.names import GROUPS
 from tidemark.core.settings import Settings
 from tidemark.core.topics import has_create_time
 from tidemark.health.state import Lag
+from udfs.events.envelope import unwrap
+from udfs.events.fields import event_time_ms
+from udfs.events.parse import parse
+from udfs.events.reasons import Rejected
+from udfs.values import epoch_ms, parse_rfc3339
 
 # The oldest record of each partition that is behind must have come by then.
 FETCH_S = 10.0
@@ -32,14 +38,17 @@ class Source:
 
 
 def sources(settings: Settings) -> list[Source]:
-    """What `meter` and `rollup` read; other jobs commit no offsets that say how far they are."""
+    """What `meter` and `rollup` read, and `anomaly` where it must run: elsewhere it may never have been started."""
     names = settings.names
-    meter, rollup = names.group(GROUPS["meter"]), names.group(GROUPS["rollup"])
-    return [
-        Source("meter", settings.topics.events, meter),
-        Source("meter", settings.topics.redrive, meter),
-        Source("rollup", names.deltas, rollup, ours=True),
+    groups = {job: names.group(group) for job, group in GROUPS.items()}
+    found = [
+        Source("meter", settings.topics.events, groups["meter"]),
+        Source("meter", settings.topics.redrive, groups["meter"]),
+        Source("rollup", names.deltas, groups["rollup"], ours=True),
     ]
+    if "anomaly" in settings.health.jobs:
+        found += [Source("anomaly", topic, groups["anomaly"], ours=True) for topic in (names.deltas, names.dlq)]
+    return found
 
 
 class LagReader:
@@ -90,19 +99,36 @@ class LagReader:
         begins = self._consumer.beginning_offsets(list(ends))
         starts = {part: max(done.get(part.partition, 0), begins[part]) for part in ends}
         oldest = self._oldest({part: start for part, start in starts.items() if start < ends[part]}, ends)
-        arrivals = [arrival for arrival in oldest.values() if arrival is not None]
-        records = sum(ends[part] - starts[part] for part, arrival in oldest.items() if arrival is not None)
-        seconds = max(time.time() - min(arrivals) / 1_000, 0.0) if arrivals else 0.0
-        return Lag(source.job, source.topic, records, seconds if self._by_clock[source.topic] else None)
+        found = [record for record in oldest.values() if record is not None]
+        records = sum(ends[part] - starts[part] for part, record in oldest.items() if record is not None)
+        seconds = _age_s([record.timestamp for record in found])
+        times_ms = [self._event_ms(source, record) for record in found]
+        known_ms = [at for at in times_ms if at is not None]
+        return Lag(
+            source.job, source.topic, records, seconds if self._by_clock[source.topic] else None,
+            _age_s(known_ms) if known_ms or not found else None,
+        )  # fmt: skip
+
+    def _event_ms(self, source: Source, record: Any) -> int | None:
+        """Event time of a record that a job has not committed; None where it says none."""
+        if source.ours:
+            return minute_ms(record.value)
+        # What is redriven may be the repair of one meter, whose event follows in an envelope.
+        envelope = unwrap(record.value) if source.topic == self._settings.topics.redrive else None
+        value = record.value if envelope is None else envelope.event
+        try:
+            return event_time_ms(parse(value, self._settings.events.default_tenant, record.timestamp))
+        except Rejected:
+            return None
 
     def _committed(self, source: Source) -> dict[int, int]:
         if source.group not in self._groups:
             self._groups[source.group] = GroupOffsets(self._settings.kafka, source.group, source.topic)
         return self._groups[source.group].by_topic().get(source.topic, {})
 
-    def _oldest(self, starts: Mapping[Any, int], ends: Mapping[Any, int]) -> dict[Any, int | None]:
-        """Arrival of the first record from each start on, epoch ms; None where only transaction markers follow."""
-        found: dict[Any, int | None] = {}
+    def _oldest(self, starts: Mapping[Any, int], ends: Mapping[Any, int]) -> dict[Any, Any]:
+        """The first record from each start on; None where only transaction markers follow."""
+        found: dict[Any, Any] = {}
         if not starts:
             return found
         self._consumer.assign(list(starts))
@@ -112,7 +138,7 @@ class LagReader:
         while missing := [part for part in starts if part not in found]:
             for part, records in self._consumer.poll(_POLL_MS).items():
                 if records and part not in found:
-                    found[part] = records[0].timestamp
+                    found[part] = records[0]
                     self._consumer.pause(part)
             found |= {
                 part: None for part in missing if part not in found and self._consumer.position(part) >= ends[part]
@@ -120,3 +146,16 @@ class LagReader:
             if time.monotonic() > deadline:
                 raise UnavailableError(f"the oldest record of {missing} did not come within {FETCH_S:.0f} s.", "")
         return found
+
+
+def minute_ms(value: bytes | None) -> int | None:
+    """The minute of a delta, epoch ms; None for a record that has none, as dead letters have."""
+    try:
+        return epoch_ms(parse_rfc3339(json.loads(value or b"null")["minute"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _age_s(times_ms: Sequence[int]) -> float:
+    """Age of the oldest of some instants; 0 where there is none."""
+    return max(time.time() - min(times_ms) / 1_000, 0.0) if times_ms else 0.0

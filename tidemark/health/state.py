@@ -54,12 +54,15 @@ class Lag:
         Offsets from the committed one to the end, of the partitions that have a record there.
     seconds:
         Age of the oldest such record, by its arrival; None where producers set the arrival, which may be years ago.
+    event_seconds:
+        Greatest age of the event time of the oldest such record of a partition; None where none of them says one.
     """
 
     job: str
     topic: str
     records: int
     seconds: float | None
+    event_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,8 +218,10 @@ class Reader:
 
 
 def of_role(role: str) -> list[str]:
-    """Figures that a process with the role has, but for those that the role itself counts."""
-    return [family.name for family in FAMILIES if family.role == role and not family.counted]
+    """Figures that a process with the role has, but for those that the role counts or that are sampled."""
+    return [
+        family.name for family in FAMILIES if family.role == role and not family.counted and family.kind != "histogram"
+    ]
 
 
 def service(settings: Settings, roles: Sequence[str], figures: Figures) -> Service[Reader, None]:

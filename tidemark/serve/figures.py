@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Literal
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tidemark.core.service import Health
@@ -16,6 +19,8 @@ from tidemark.serve.readiness import READY, RoleHealth, RoleState, roles_of, sta
 
 # Values of a figure by the values of its labels.
 Values = Mapping[tuple[str, ...], float]
+# Upper bounds of the buckets of latencies, seconds: from a tick of `meter` to the lag that is an alert.
+BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,14 @@ class Family:
     name:
         With its unit; a counter without `_total`, which Prometheus' format adds.
     labels:
-        Names of its labels. Their values are bounded: roles, jobs, topics, checks; never a tenant or a customer.
+        Names of its labels. Their values are bounded: roles, jobs, topics, checks; never a customer, and a tenant where
+        `serve.tenants` names it, else empty.
     role:
         Role whose process has it; empty: every process of `tidemark serve`.
     meaning:
         In words.
     kind:
-        A counter only grows while the process lives.
+        A counter only grows while the process lives; a histogram is of latencies in seconds (BUCKETS_S).
     counted:
         Whether the steps of the role itself give it: it is current only while they succeed.
     """
@@ -42,13 +48,13 @@ class Family:
     labels: tuple[str, ...]
     role: str
     meaning: str
-    kind: Literal["gauge", "counter"] = "gauge"
+    kind: Literal["gauge", "counter", "histogram"] = "gauge"
     counted: bool = False
 
     @property
     def shown(self) -> str:
-        """The name that queries use."""
-        return f"{self.name}_total" if self.kind == "counter" else self.name
+        """The name that queries use; of a histogram that of its buckets, beside which are `_sum` and `_count`."""
+        return self.name + {"counter": "_total", "histogram": "_bucket", "gauge": ""}[self.kind]
 
 
 _SERVICE = ("role", "service")
@@ -61,6 +67,7 @@ _OF_HEALTH: tuple[Family, ...] = (
     Family("tidemark_lag_records", ("job_name", "topic"), "", "Records that a job has not committed."),
     Family("tidemark_lag_seconds", ("job_name", "topic"), "", "Age of the oldest of them, where the broker sets"
            " the arrival."),
+    Family("tidemark_lag_event_seconds", ("job_name", "topic"), "", "Age of the event time of the oldest of them."),
     Family("tidemark_role_running", ("role",), "", "1 while some process runs the role well."),
     Family("tidemark_disk_free_bytes", ("path",), "", "Free space of a disk of this machine."),
     Family("tidemark_disk_size_bytes", ("path",), "", "Size of that disk."),
@@ -89,6 +96,12 @@ FAMILIES: tuple[Family, ...] = (
     Family("tidemark_reconcile_last_run_timestamp_seconds", ("check",), "reconcile", "End of the last run of a check"
            " that had a result."),
     Family("tidemark_archive_behind_records", ("topic",), "archive", "Records that are in no file of the archive yet."),
+    Family("tidemark_alert_latency_seconds", (), "alerts", "Time from when the worker saw a limit reached (and wrote"
+           " the counter) until its alert is in the tables.", "histogram"),
+    Family("tidemark_live_latency_seconds", ("since", "tenant"), "health", "Time to the counter in Redis, since the"
+           " arrival or event time of sampled events.", "histogram"),
+    Family("tidemark_stored_latency_seconds", ("since", "tenant"), "health", "Time of the same events to their row of"
+           " `usage_minute`.", "histogram"),
     Family("tidemark_api_events", ("outcome",), "api", "Events sent to the API: accepted, rejected, refused for want of"
            " room, or not acknowledged.", "counter", counted=True),
     Family("tidemark_api_requests", ("route", "status"), "api", "Answers of the API.", "counter", counted=True),
@@ -98,12 +111,41 @@ FAMILIES: tuple[Family, ...] = (
 _STATES: tuple[RoleState, ...] = ("starting", "running", "standby", "stalled", "failing", "stopped")
 
 
+@dataclass(slots=True)
+class Histogram:
+    """Latencies since the process began; `counts` are those of each bucket alone, the last of what is above all."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    total_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Upper bounds, and how many are not above them."""
+        bounds = [*(str(bound) for bound in BUCKETS_S), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+
+
 class Figures:
     """The latest values of figures that are read beside scrapes; safe between threads."""
 
     def __init__(self) -> None:
         self._values: dict[str, Values] = {}
+        self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {}
         self._lock = threading.Lock()
+
+    def observe(self, name: str, labels: tuple[str, ...], seconds: float) -> None:
+        """Count one latency of a histogram."""
+        with self._lock:
+            self._histograms.setdefault(name, {}).setdefault(labels, Histogram()).add(seconds)
+
+    def histograms(self) -> dict[str, dict[tuple[str, ...], Histogram]]:
+        """Histograms by figure and labels, as they are now."""
+        with self._lock:
+            return deepcopy(self._histograms)
 
     def put(self, name: str, values: Values) -> None:
         """Replace all values of a figure; labels that are gone are gone."""
@@ -150,9 +192,12 @@ class ServeCollector(Collector):
         services, now = list(self._health()), self._clock()
         values = {**current(self._figures.all(), roles_of(services, now)), **of_services(services, now)}
         values["tidemark_info"] = {self._info: 1}
+        histograms = self._figures.histograms()
         for family in FAMILIES:
             if family.name in values:
                 yield _metric(family, values[family.name])
+            if family.name in histograms:
+                yield _histogram(family, histograms[family.name])
 
 
 def current(figures: Mapping[str, Values], roles: Iterable[RoleHealth]) -> dict[str, Values]:
@@ -197,4 +242,11 @@ def _metric(family: Family, values: Values) -> Metric:
     metric = kind(family.name, family.meaning, labels=family.labels)
     for labels, value in sorted(values.items()):
         metric.add_metric(list(labels), value)
+    return metric
+
+
+def _histogram(family: Family, histograms: Mapping[tuple[str, ...], Histogram]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.meaning, labels=family.labels)
+    for labels, histogram in sorted(histograms.items()):
+        metric.add_metric(list(labels), histogram.buckets(), histogram.total_s)
     return metric

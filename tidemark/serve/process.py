@@ -12,9 +12,12 @@ from typing import Any
 from tidemark.core.service import Health, Service
 from tidemark.core.settings import Settings
 from tidemark.core.supervisor import Supervisor
+from tidemark.latency import sampler
+from tidemark.latency.sampler import Sampled
+from tidemark.latency.traces import tracer_of
 from tidemark.serve import backlog, http, report
 from tidemark.serve.figures import Figures
-from tidemark.serve.observed import OBSERVED
+from tidemark.serve.observed import OBSERVED, TIMED, of_samples
 from tidemark.serve.readiness import RoleHealth, roles_of
 from tidemark.serve.roles import Services
 
@@ -32,18 +35,29 @@ class Process:
         By role.
     stop:
         Ends everything.
+
+    Raises
+    ------
+    UsageError
+        Traces are wanted, and the extra `trace` is not installed.
     """
 
     def __init__(self, settings: Settings, services: Mapping[str, Services], stop: threading.Event) -> None:
         self._settings = settings
         self._stop = stop
         self._figures = Figures()
-        own = {http.PROCESS: self._own(list(services))}
+        samples = "health" in services and settings.serve.sample_s > 0
+        self._tracer = tracer_of(settings) if samples else None
+        own = {http.PROCESS: [*self._own(list(services)), *(self._samplers() if samples else [])]}
         self._supervisor = Supervisor({**self._counted(services), **own}, stop)
 
     def run(self) -> list[str]:
         """Run until stopped; returns what `Supervisor.run` does."""
-        return self._supervisor.run()
+        try:
+            return self._supervisor.run()
+        finally:
+            if self._tracer is not None:
+                self._tracer.close()
 
     def health(self) -> list[Health]:
         """How every service does."""
@@ -57,16 +71,28 @@ class Process:
 
     def _counted(self, services: Mapping[str, Services]) -> dict[str, Services]:
         return {
-            role: [self._observe(role, one) for one in many] if role in OBSERVED else many
+            role: [self._observe(role, one) for one in many] if role in {*OBSERVED, *TIMED} else many
             for role, many in services.items()
         }
+
+    def _samplers(self) -> Services:
+        return [sampler.service(self._settings, self._sampled)]
+
+    def _sampled(self, sampled: Sampled) -> None:
+        for name, labels, seconds in of_samples(sampled, self._settings.serve.tenants):
+            self._figures.observe(name, labels, seconds)
+        if self._tracer is not None:
+            self._tracer.send(sampled.stored)
 
     def _observe(self, role: str, service: Service[Any, Any]) -> Service[Any, Any]:
         """The service, which also puts what a step returned into the figures."""
 
         def observe(result: Any, failing: bool) -> None:
-            for name, values in OBSERVED[role](result).items():
-                self._figures.put(name, values)
+            if role in OBSERVED:
+                for name, values in OBSERVED[role](result).items():
+                    self._figures.put(name, values)
+            for name, labels, seconds in TIMED[role](result) if role in TIMED else ():
+                self._figures.observe(name, labels, seconds)
             service.report(result, failing)
 
         return replace(service, report=observe)

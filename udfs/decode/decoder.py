@@ -99,9 +99,9 @@ class DecodedBatch:
         """Fill in an event that is counted: what it adds is at least one measurement."""
         self.keys[row] = key
         amount, series = measured[0]
-        if len(measured) == 1 and series.endswith(PLACEHOLDER):
+        if len(measured) == 1 and series[-1] == PLACEHOLDER:
             self.amounts[row] = amount
-            self.series[row] = series.replace(PLACEHOLDER, stamp)
+            self.series[row] = series[:-1] + stamp
         else:
             self.packed[row] = stamped(measured, stamp)
 

@@ -83,7 +83,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One run that equalled the oracle: epoch seconds, CPU seconds by program, WAL bytes."""
+    """One run that equalled the oracle: epoch seconds, CPU seconds by program, WAL bytes.
+
+    `written_s` is when our tables say that the last row was written; `end_s` when it was seen, as for everyone else.
+    """
 
     begin_s: float
     end_s: float
@@ -91,6 +94,7 @@ class Rows:
     processes: dict[str, float]
     wal_bytes: int
     stored_rows: int = 0
+    written_s: float = 0.0
 
     @property
     def events_per_s(self) -> float:
@@ -155,7 +159,20 @@ def ours(world: World, backlog: Backlog, *, kill_after_s: float | None = None) -
         world.cancel(settings)
     with connected() as connection:
         wal, stored = wal_position(connection) - before, stored_rows(connection, settings)
-    return Rows(begin_s, end_s, backlog.events, sampler.spent(begin_s, end_s), wal, stored)
+        written_s = last_written_s(connection, settings)
+    return Rows(begin_s, end_s, backlog.events, sampler.spent(begin_s, end_s), wal, stored, written_s)
+
+
+def last_written_s(connection: psycopg.Connection, settings: Settings) -> float:
+    """When the last row of minutes and periods was written, epoch seconds."""
+    schema = settings.names.usage_schema
+    times = [
+        connection.execute(
+            f"SELECT extract(epoch FROM max(updated_at)) FROM {schema}.usage_{grain}".encode()
+        ).fetchall()
+        for grain in ("minute", "period")
+    ]
+    return max(float(rows[0][0]) for rows in times)
 
 
 def stored_rows(connection: psycopg.Connection, settings: Settings) -> int:

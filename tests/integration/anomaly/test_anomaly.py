@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.conftest import by_flink_run
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
+from tidemark.health.lag import LagReader
 from udfs.anomaly.alerts import AlertRow
 from udfs.anomaly.tuning import MINUTE_MS
 
@@ -67,6 +68,11 @@ def last_of_each(rows: list[AlertRow]) -> list[tuple[Any, ...]]:
     return [(*key, row.status, Decimal(row.observed), Decimal(row.score)) for key, row in sorted(last.items())]
 
 
+def anomaly_lags(reader: LagReader) -> list[int]:
+    """Records of the deltas and of the dead letters that the job has not committed."""
+    return [lag.records for lag in reader.read()[0] if lag.job == "anomaly"]
+
+
 def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
     # Given five days in which one customer bursts, a tenant falls silent, another nearly, with bad events ...
     stream = usage()
@@ -88,6 +94,9 @@ def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
         wait_published(run, len(rows))
         assert alerts(run) == sorted(row.alert for row in rows)
         wait_until(lambda: stored(run) == last_of_each(rows), PUBLISHED_WITHIN_S, "the table to hold them")
+        # ... and it has committed what it read, by which its lag is known.
+        with closing(LagReader(run.with_changes({"health.jobs": ("anomaly",)}))) as reader:
+            wait_until(lambda: anomaly_lags(reader) == [0, 0], PUBLISHED_WITHIN_S, "the job to have no lag")
 
 
 def test_silence_of_everything_is_seen_by_the_clock(stack: Any) -> None:

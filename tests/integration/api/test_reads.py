@@ -15,10 +15,12 @@ import pytest
 import requests
 import yaml
 from psycopg import sql
+from typer.testing import CliRunner
 
 from tests.integration.api.conftest import Door
 from tidemark.api.keys import id_of
 from tidemark.catalog import tool as catalog_tool
+from tidemark.cli.main import app
 from tidemark.core import postgres
 
 MARCH = datetime(2024, 3, 1, tzinfo=UTC)
@@ -212,3 +214,25 @@ def test_questions_without_an_answer_are_refused_with_problems(
     answer = get(used, path, used.key("read"), **asked)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert answer.json()["detail"]
+
+
+def keys(*words: str) -> Any:
+    result = CliRunner().invoke(app, ["keys", *words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_the_command_line_makes_lists_rotates_and_revokes_keys(used: Door) -> None:
+    made = keys("create", used.tenant, "--scope", "read", "--name", "page", "--expires-days", "1")
+    assert get(used, "meters", made["key"]).status_code == 200
+    new = keys("rotate", made["id"], "--overlap-hours", "1000")
+    listed = {one["key_id"]: one for one in keys("list", used.tenant)}
+    assert (listed[made["id"]]["replaced_by"], listed[new["id"]]["name"]) == (new["id"], "page")
+    # The overlap makes no key live longer than it would have.
+    assert listed[made["id"]]["expires_at"] < (datetime.now(UTC) + timedelta(days=2)).isoformat(" ")
+    assert not {"secret_hash", "key"} & set(listed[made["id"]])
+    keys("revoke", new["id"])
+    assert new["id"] not in {one["key_id"] for one in keys("list", used.tenant)}
+    assert get(used, "meters", new["key"]).status_code == 401
+    for wrong in (["revoke", new["id"]], ["rotate", new["id"]], ["create", used.tenant, "--scope", "all"]):
+        assert CliRunner().invoke(app, ["keys", *wrong]).exit_code != 0

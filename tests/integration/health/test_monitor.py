@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,8 +26,11 @@ from tidemark.core import postgres, topics
 from tidemark.core.kafka import Sender, dump
 from tidemark.core.settings import Settings
 from tidemark.health import reports
-from tidemark.health.lag import LagReader
+from tidemark.health.lag import LagReader, sources
 from tidemark.health.state import Lag, RoleReport
+from tidemark.latency.sample import Sample
+from tidemark.latency.sampler import Sampled, Sampler
+from udfs.values import rfc3339
 
 # What is promised: a stopped job raises an alert within this time, with the settings as they come.
 ALERT_WITHIN_S = 60.0
@@ -75,6 +79,43 @@ def counting(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         run.send(generate(500))
         run.wait_drained()
         yield run
+
+
+def test_an_event_is_followed_to_redis_and_to_its_row_with_the_trace_of_its_producer(counting: Pipeline) -> None:
+    run, parent = counting.settings, f"00-{'a' * 32}-{'b' * 16}-01"
+    # Another one cannot reach Postgres, and sees the counter all the same.
+    blind_run = run.with_changes({"postgres.url": "postgresql://nobody@127.0.0.1:1/none"})
+    with closing(Sampler(run)) as sampler, closing(Sampler(blind_run)) as blind:
+        # What was there before is not sampled: nobody knows how old it is.
+        assert sampler.sample() == blind.sample() == Sampled([], [])
+        sent_ms = int(time.time() * 1_000)
+        event = {
+            "event_id": "followed", "tenant_id": "initech", "customer_id": "new", "event_type": "call",
+            "timestamp": rfc3339(sent_ms - 3_000),
+        }  # fmt: skip
+        with Sender(run.kafka) as sender:
+            headers = [("traceparent", parent.encode())]
+            sender.send(run.topics.events, json.dumps(event).encode(), timestamp_ms=sent_ms, headers=headers)
+        live: list[Sample] = []
+        stored: list[Sample] = []
+        without_rows: list[Sample] = []
+
+        def seen() -> bool:
+            without_rows.extend(blind.sample().live)
+            sampled = sampler.sample()
+            live.extend(sampled.live)
+            stored.extend(sampled.stored)
+            return bool(stored)
+
+        wait_until(seen, WITHIN_S, "the event to be stored")
+    assert len(live) == len(stored) == 1
+    assert [one.live_ms for one in without_rows] == [live[0].live_ms]
+    (sample,) = stored
+    # It feeds two meters.
+    assert (sample.delta.key[:2], sample.parent) == (("initech", "new"), parent)
+    assert (sample.event_ms, sample.arrived_ms) == (sent_ms - 3_000, sent_ms)
+    assert sample.stored_ms is not None
+    assert sent_ms <= sample.live_ms <= sample.stored_ms <= time.time() * 1_000 + 1_000
 
 
 def test_a_stopped_rollup_raises_one_alert_and_ends_it_when_it_is_back(counting: Pipeline, tmp_path: Path) -> None:
@@ -144,8 +185,21 @@ def test_records_that_nobody_reads_are_a_lag_in_records_and_in_seconds(stack: An
         with Sender(run.kafka) as sender:
             for number in range(7):
                 sender.send(run.topics.events, b"{}", partition=number % 2)
+        assert lags(run)[run.topics.events].event_seconds is None
+        event = {
+            "event_id": "1", "tenant_id": "t", "customer_id": "c", "event_type": "call",
+            "timestamp": rfc3339(int((time.time() - 3_600) * 1_000)),
+        }  # fmt: skip
+        with Sender(run.kafka) as sender:
+            sender.send(run.topics.events, json.dumps(event).encode(), partition=3)
         lag = lags(run)[run.topics.events]
-        assert (lag.job, lag.records) == ("meter", 7)
+        assert (lag.job, lag.records) == ("meter", 8)
         assert lag.seconds is not None
-        assert lag.seconds > 0
-        assert lags(run)[run.topics.redrive].records == 0
+        assert lag.event_seconds is not None
+        assert 0 < lag.seconds < 3_600 <= lag.event_seconds
+        nothing = lags(run)[run.topics.redrive]
+        assert (nothing.records, nothing.event_seconds) == (0, 0)
+        watched = run.with_changes({"health.jobs": ("meter", "anomaly")})
+        assert {(one.job, one.topic) for one in sources(watched)} - {(one.job, one.topic) for one in sources(run)} == {
+            ("anomaly", run.names.deltas), ("anomaly", run.names.dlq),
+        }  # fmt: skip

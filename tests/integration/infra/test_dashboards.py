@@ -11,8 +11,8 @@ import psycopg
 import yaml
 
 from infra.dashboards.__main__ import dashboards
+from infra.local.debian import PROMTOOL, fetched
 from tests.integration.storage import own_run
-from tests.promtool import promtool
 from tidemark.core import postgres
 from tidemark.core.names import Names
 
@@ -43,7 +43,7 @@ def test_every_other_query_is_promql(tmp_path: Path) -> None:
         file = tmp_path / "rules.yaml"
         file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": these}]}))
         return subprocess.run(
-            [str(promtool()), "check", "rules", str(file)], check=False, capture_output=True
+            [str(fetched(*PROMTOOL)), "check", "rules", str(file)], check=False, capture_output=True
         ).returncode
 
     assert len(rules) > 12

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from infra import service_settings
-from tests.promtool import promtool
+from infra.local.debian import PROMTOOL, fetched
 
 PROMETHEUS = Path(service_settings.__file__).parent / "prometheus"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(promtool()), *arguments], cwd=folder, check=False, capture_output=True, text=True)
+    command = [str(fetched(*PROMTOOL)), *arguments]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,14 @@ from tests.integration.serve.test_serve import STOP_S, WITHIN_S, Serving, servin
 from tests.integration.storage import OwnRedis, own_run
 from tidemark.core import topics
 from tidemark.core.settings import Settings
+from tidemark.health import checks
 from tidemark.serve.figures import FAMILIES
 
 ROLES = "live,quotas,alerts,deliver,close,reconcile,archive"
 # These have values once something is there: a heartbeat that came through `meter`, an alarm, a due alert.
-EMPTY = {"tidemark_live_heartbeat_age_seconds", "tidemark_quota_alarms"}
+EMPTY = {
+    "tidemark_live_heartbeat_age_seconds", "tidemark_quota_alarms", "tidemark_alert_latency_seconds_bucket",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -92,5 +95,12 @@ def test_a_role_that_fails_says_why_and_a_standby_is_ready(run: Settings, own_re
         roles = readyz(url)[1]
         assert (roles["live"]["ready"], roles["quotas"]["ready"]) == (False, True)
         assert "Redis at" in roles["live"]["reason"]
+        listens = run.with_changes({"serve.listen": url.removeprefix("http://")})
+        found = checks.serve(listens)
+        assert (found.ok, "live failing (" in found.found, "quotas" in found.found) == (False, True, False)
         own_redis.start()
         wait_until(lambda: readyz(url)[0] == 200, WITHIN_S, "live to be ready again")
+        assert checks.serve(listens).ok
+    gone = checks.serve(listens)
+    assert (gone.ok, "ConnectionError" in gone.found) == (False, True)
+    assert checks.serve(run).found == "not asked: serve.listen is 127.0.0.1:0"

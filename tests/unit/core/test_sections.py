@@ -10,6 +10,7 @@ import pytest
 
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import FILE_ENV, Settings, every_setting, flat, load, nested, variable_of
+from tidemark.core.settings.jobs import PROFILES, MeterSettings
 
 # What a setting of no section means.
 MEANT = {
@@ -100,6 +101,25 @@ def test_another_process_has_the_same_settings_but_the_password(monkeypatch: pyt
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert load() == own.with_changes({"redis.password": None})
+
+
+def test_a_profile_sets_what_is_not_set_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMARK_METER__BUNDLE_MS", "7")
+    meter = load(**{"meter.profile": "throughput"}).meter
+    assert (meter.tick_ms, meter.bundle_ms, meter.buffer_timeout_ms) == (1_000, 7, 100)
+    changed = {name for name, value in MeterSettings() if getattr(meter, name) != value}
+    assert changed == {"profile", "tick_ms", "bundle_ms", "buffer_timeout_ms"}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_is_within_the_bounds_of_its_settings(profile: str) -> None:
+    MeterSettings(profile=profile)
+    assert PROFILES[profile].keys() == {"tick_ms", "bundle_ms", "buffer_timeout_ms"}
+
+
+def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"meter\.profile: Input should be 'latency' or 'throughput'"):
+        load(**{"meter.profile": "fast"})
 
 
 def test_every_setting_has_a_variable_and_a_meaning() -> None:

@@ -9,14 +9,13 @@ import pytest
 
 from infra.dashboards.__main__ import dashboards, files
 from infra.dashboards.panels import Panel
-from infra.dashboards.pipeline import DEAD_LETTERS
+from infra.dashboards.pipeline import DEAD_LETTERS, WORKER
+from tests.unit.infra.metrics import LABELS
 from tidemark.core.names import Names
-from tidemark.serve.figures import FAMILIES
 from udfs.events.reasons import Reason
 
 ALL = dashboards(Names())
 PANELS = [panel for dashboard in ALL for panel in dashboard.panels]
-LABELS = {family.shown: {*family.labels, "instance"} for family in FAMILIES} | {DEAD_LETTERS: {"reason"}}
 
 
 def test_the_files_are_what_the_code_makes() -> None:
@@ -38,7 +37,7 @@ def test_the_three_audiences_have_a_dashboard_each_that_grafana_can_import() -> 
 @pytest.mark.parametrize("panel", [one for one in PANELS if one.source == "prometheus"], ids=lambda one: one.title)
 def test_a_panel_queries_metrics_and_labels_that_there_are(panel: Panel) -> None:
     for query, legend in panel.queries:
-        named = set(re.findall(r"(?:tidemark|flink)_\w+", query))
+        named = set(re.findall(r"\b(?:tidemark|flink)_\w+", query))
         assert named
         assert named <= set(LABELS)
         labels = set.union(*(LABELS[name] for name in named))
@@ -49,6 +48,7 @@ def test_a_panel_queries_metrics_and_labels_that_there_are(panel: Panel) -> None
 def test_the_counters_of_workers_are_named_as_flink_names_them() -> None:
     # Operator scope, then the groups and the name of udfs/flink.py; the value of a key group is a label.
     assert DEAD_LETTERS.endswith("_operator_tidemark_reason_deadLetters")
+    assert {DEAD_LETTERS, f"{WORKER}_accepted", f"{WORKER}_liveBatches", f"{WORKER}_catalogAgeSeconds"} <= set(LABELS)
     queries = " ".join(query for panel in PANELS for query, _ in panel.queries)
     assert set(re.findall(r'reason="(\w+)"', queries)) <= {reason.value for reason in Reason}
 

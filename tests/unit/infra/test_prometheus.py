@@ -11,10 +11,10 @@ import yaml
 
 from infra import service_settings
 from infra.local import flink_conf
+from tests.unit.infra.metrics import LABELS
 from tidemark.core.settings import HealthSettings, Settings
 from tidemark.health.rules import MAX_FAILED_CHECKPOINTS
 from tidemark.health.status import MAX_HEARTBEAT_AGE_S
-from tidemark.serve.figures import FAMILIES
 from udfs.alerts.pipeline import _RUNBOOKS
 
 ROOT = Path(service_settings.__file__).parents[1]
@@ -30,10 +30,9 @@ def headings(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("rule", RULES, ids=BY_NAME)
 def test_a_rule_queries_metrics_and_labels_that_there_are(rule: dict[str, Any]) -> None:
-    families = {family.shown: family for family in FAMILIES}
-    named = set(re.findall(r"tidemark_\w+", rule["expr"]))
-    assert named <= set(families)
-    labels = {label for name in named for label in families[name].labels} | {"instance", "job"}
+    named = set(re.findall(r"\b(?:tidemark|flink)_\w+", rule["expr"]))
+    assert named <= set(LABELS)
+    labels = {label for name in named for label in LABELS[name]} | {"instance", "job"}
     grouped = {label.strip() for group in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in group.split(",")}
     quoted = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
     assert grouped | quoted <= labels

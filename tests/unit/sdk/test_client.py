@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -142,3 +144,18 @@ def test_what_became_of_events_is_counted(tmp_path: Path) -> None:
         assert (stats.accepted, stats.rejected, stats.kept_rejected, stats.spooled) == (1, 1, 1, 1)
         assert stats.error == "gone"
         made.close(0.1)
+
+
+IMPORTS = """
+import sys
+from tidemark_client.events.http import HttpTransport
+from tidemark_client.events.spool import Pending
+transport = HttpTransport("http://127.0.0.1:1", "key")
+before = set(sys.modules)
+print(type(transport.send([Pending(1, "e-1", "c", b"{}")])).__name__, sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_first_request_imports_nothing_since_the_process_may_fork_meanwhile() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "Later []\n", done.stderr

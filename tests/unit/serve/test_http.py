@@ -14,12 +14,15 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from tidemark.alerts.intake import Batch
 from tidemark.billing.close import Closed
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.refusals import Refusal
 from tidemark.core.errors import UnavailableError
 from tidemark.core.service import Health, Service, Stateless, logger
 from tidemark.core.settings import Settings, load
+from tidemark.latency.sample import Delta, Key, Sample
+from tidemark.latency.sampler import Sampled
 from tidemark.serve import backlog
 from tidemark.serve.figures import FAMILIES, Figures
 from tidemark.serve.http import HANGING_S, PROCESS, Endpoint, Listener
@@ -28,6 +31,7 @@ from tidemark.serve.process import Process
 from udfs.values import instant
 
 NOW = 5_000.0
+LIVE, STORED = "tidemark_live_latency_seconds", "tidemark_stored_latency_seconds"
 GOOD = Health("live", "counters", "running", succeeded_at=NOW - 2, duration_s=0.25, runs=7, failures=1, every_s=5.0)
 STANDBY = Health("quotas", "quotas", "standby", error="another `quotas` of usage is at work.")
 BAD = Health("close", "close", "failing", failures=4, failures_in_row=2, error="Postgres at db cannot be used")
@@ -134,11 +138,49 @@ def test_metrics_show_each_service_and_what_waits_for_it(served: Served) -> None
 
 def test_no_figure_has_a_label_that_grows_with_customers() -> None:
     labels = {label for family in FAMILIES for label in family.labels}
-    assert labels.isdisjoint({"tenant", "tenant_id", "customer", "customer_id", "meter"})
+    assert labels.isdisjoint({"tenant_id", "customer", "customer_id", "meter"})
+    assert {family.name for family in FAMILIES if "tenant" in family.labels} == {LIVE, STORED}
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for family in FAMILIES:
         assert re.fullmatch(r"tidemark_[a-z_]+", family.name)
         assert not family.name.endswith("_total")
+
+
+def sampled(*tenants: str) -> Sampled:
+    keys = [Key(tenant, f"customer of {tenant}", "calls") for tenant in tenants]
+    deltas = [Delta(key, "", 0, 0, 7, 1_900, "usage.events", 0, 3) for key in keys]
+    samples = [Sample(delta, event_ms=1_000, arrived_ms=1_500, live_ms=2_000) for delta in deltas]
+    return Sampled(samples, [one.stored(9_000) for one in samples])
+
+
+def test_a_tenant_has_a_name_only_where_the_setting_names_it_and_a_customer_never(served: Served) -> None:
+    settings = Settings().with_changes({"serve.tenants": ("acme",)})
+    process = Process(settings, {}, threading.Event())
+    process._sampled(sampled("acme", "b", "c"))
+    served.figures._histograms = process._figures.histograms()
+    assert served.sample(f"{LIVE}_count", tenant="acme", since="arrival") == 1
+    assert served.sample(f"{LIVE}_count", tenant="", since="arrival") == 2
+    text = served.get("/metrics").text
+    assert 'tenant="b"' not in text
+    assert "customer" not in text
+    bare = Process(Settings(), {}, threading.Event())
+    bare._sampled(sampled("acme", "b"))
+    assert {labels for one in bare._figures.histograms().values() for labels in one} == {("event", ""), ("arrival", "")}
+
+
+def test_a_latency_is_in_the_bucket_of_its_bound_and_in_all_above(served: Served) -> None:
+    for seconds in (0.05, 0.1, 0.3, 5_000):
+        served.figures.observe(LIVE, ("arrival", ""), seconds)
+    buckets = {le: served.sample(f"{LIVE}_bucket", le=le) for le in ("0.1", "0.25", "0.5", "900.0", "+Inf")}
+    assert buckets == {"0.1": 2, "0.25": 2, "0.5": 3, "900.0": 3, "+Inf": 4}
+    assert served.sample(f"{LIVE}_sum") == pytest.approx(5_000.45)
+
+
+def test_latencies_of_alerts_are_those_of_what_the_worker_decided() -> None:
+    process = Process(Settings(), {}, threading.Event())
+    quiet = Service("intake", 0, Stateless, lambda _: None, logger("t"))
+    process._observe("alerts", quiet).report(Batch(latencies_s=(0.5, 3.0)), False)  # type: ignore[arg-type]
+    assert process._figures.histograms()["tidemark_alert_latency_seconds"][()].total_s == 3.5
 
 
 def test_every_figure_of_a_role_is_read_or_counted_by_it() -> None:
@@ -194,8 +236,16 @@ def test_by_default_nothing_but_this_machine_can_ask() -> None:
 
 
 def test_a_process_that_listens_nowhere_has_no_endpoint_and_all_else() -> None:
+    quotas = Service("quotas", 1, Stateless, lambda _: None, logger("t"))
     for listen, own in (("off", ["backlog", "report"]), ("127.0.0.1:0", ["backlog", "report", "http"])):
         settings = Settings().with_changes({"serve.listen": listen})
-        quotas = Service("quotas", 1, Stateless, lambda _: None, logger("t"))
         process = Process(settings, {"quotas": [quotas]}, threading.Event())
         assert [one.service for one in process.health()] == ["quotas", *own]
+
+
+def test_latency_is_sampled_where_health_runs_unless_a_setting_says_never() -> None:
+    watch = Service("health", 1, Stateless, lambda _: None, logger("t"))
+    for every_s, own in ((5, ["backlog", "report", "latency"]), (0, ["backlog", "report"])):
+        settings = Settings().with_changes({"serve.listen": "off", "serve.sample_s": every_s})
+        process = Process(settings, {"health": [watch]}, threading.Event())
+        assert [one.service for one in process.health()] == ["health", *own]

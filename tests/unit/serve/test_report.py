@@ -49,7 +49,7 @@ def checked(snapshot: Snapshot) -> Checked:
 def test_health_shows_what_it_saw_and_nothing_of_what_it_could_not_read() -> None:
     seen = Snapshot(
         jobs=(JobHealth("meter", "RUNNING", 1.0, 2.0, 0.5, 1, 3), JobHealth("rollup", "not submitted")),
-        lags=(Lag("meter", "e", 4, 1.5), Lag("meter", "e.redrive", 0, None)),
+        lags=(Lag("meter", "e", 4, 1.5, 60.0), Lag("meter", "e.redrive", 0, None)),
         roles=(RoleReport("live", "a", "failing", ready=False, reason="no", age_s=1.0),),
         disks=(Disk("/d", 10, 4),),
     )
@@ -57,6 +57,7 @@ def test_health_shows_what_it_saw_and_nothing_of_what_it_could_not_read() -> Non
     assert figures["tidemark_job_running"] == {("meter",): 1, ("rollup",): 0}
     assert figures["tidemark_job_restarts"] == {("meter",): 3}
     assert figures["tidemark_checkpoint_age_seconds"] == {("meter",): 2.0}
+    assert figures["tidemark_lag_event_seconds"] == {("meter", "e"): 60.0}
     assert figures["tidemark_lag_records"] == {("meter", "e"): 4, ("meter", "e.redrive"): 0}
     assert figures["tidemark_lag_seconds"] == {("meter", "e"): 1.5}
     assert figures["tidemark_role_running"] == {("live",): 0}
@@ -65,7 +66,7 @@ def test_health_shows_what_it_saw_and_nothing_of_what_it_could_not_read() -> Non
 
 
 def test_every_figure_of_health_has_a_place_in_the_table_and_its_labels() -> None:
-    families = {family.name: family for family in FAMILIES if family.role == "health"}
+    families = {family.name: family for family in FAMILIES if family.role == "health" and family.counted}
     assert set(of_health(checked(Snapshot()))) == set(families)
     assert all(family.counted for family in families.values())
 

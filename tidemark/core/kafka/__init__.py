@@ -14,6 +14,7 @@ from tidemark.core.kafka.records import (
     offsets_at,
     position,
     read_one,
+    read_range,
     read_ranges,
     was_written,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "offsets_at",
     "position",
     "read_one",
+    "read_range",
     "read_ranges",
     "was_written",
 ]

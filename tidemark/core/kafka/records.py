@@ -112,7 +112,7 @@ def read_one(
         consumer.assign([part])
         if not consumer.beginning_offsets([part])[part] <= offset < consumer.end_offsets([part])[part]:
             return None
-        found = [_record(record) for record in _range(consumer, part, offset, offset + 1)]
+        found = list(read_range(consumer, part, offset, offset + 1))
         return found[0] if found else None
 
 
@@ -148,7 +148,7 @@ def last_records(
             end, step = ends[part] if below is None else min(ends[part], below.get(part.partition, 0)), 4
             while part.partition not in found and end > begins[part]:
                 start = max(begins[part], end - step)
-                for record in map(_record, _range(consumer, part, start, end)):
+                for record in read_range(consumer, part, start, end):
                     if wanted(record):
                         found[part.partition] = record
                 end, step = start, step * 16
@@ -185,7 +185,7 @@ def read_ranges(kafka: KafkaSettings, topic: str, ranges: Mapping[int, Sequence[
             for start, end in ranges.get(part.partition, ()):
                 bounds = max(start, begins[part]), min(end, ends[part])
                 if bounds[0] < bounds[1]:
-                    yield from (_record(record) for record in _range(consumer, part, *bounds))
+                    yield from read_range(consumer, part, *bounds)
 
 
 def position(consumer: Any, part: Any) -> int:
@@ -215,13 +215,19 @@ def _record(record: Any) -> Record:
     return Record(record.partition, record.offset, record.timestamp, record.key, record.value, headers)
 
 
-def _range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Any]:
-    """Read records of the one partition that is not paused, from offset `start` up to `end`."""
+def read_range(consumer: Any, part: Any, start: int, end: int) -> Iterator[Record]:
+    """Read records of the one partition that is not paused, from offset `start` up to `end`.
+
+    Raises
+    ------
+    UnavailableError
+        No progress for STALL_S.
+    """
     consumer.seek(part, start)
     deadline = time.monotonic() + STALL_S
     while (at := position(consumer, part)) < end:
         for records in consumer.poll(_POLL_MS).values():
-            yield from (record for record in records if record.offset < end)
+            yield from (_record(record) for record in records if record.offset < end)
         if position(consumer, part) != at:
             deadline = time.monotonic() + STALL_S
         elif time.monotonic() > deadline:

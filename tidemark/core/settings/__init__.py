@@ -36,6 +36,7 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
     WebhookResponse,
 )
 
@@ -68,6 +69,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "TopicSettings",
+    "TraceSettings",
     "WebhookResponse",
     "check_environment",
     "every_setting",

@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tidemark.core.settings.section import Section
 from udfs.anomaly.zones import zones_of
+
+Profile = Literal["latency", "throughput"]
+# What each profile of `meter` sets where nothing else is said; docs/operations.md has what they cost.
+PROFILES: Mapping[Profile, Mapping[str, int]] = {
+    "latency": {"tick_ms": 100, "bundle_ms": 10, "buffer_timeout_ms": 5},
+    "throughput": {"tick_ms": 1_000, "bundle_ms": 100, "buffer_timeout_ms": 100},
+}
+_DEFAULT: Profile = "latency"
+_DEFAULTS = PROFILES[_DEFAULT]
+
+
+def _of_profile(name: str, meaning: str) -> str:
+    """The description of a setting that the profile sets."""
+    others = [f"`{profile}`: {values[name]}" for profile, values in PROFILES.items() if profile != _DEFAULT]
+    return f"{meaning} With the profile {', '.join(others)}."
 
 
 class MeterSettings(Section):
     """How `meter` runs."""
 
+    profile: Profile = Field(
+        _DEFAULT, description="What `meter` is tuned for: defaults of its tick, its Python bundles and its buffers."
+    )
     parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
     checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
-    tick_ms: int = Field(250, ge=50, le=60_000, description="How often `meter` emits deltas.")
+    tick_ms: int = Field(
+        _DEFAULTS["tick_ms"],
+        ge=50,
+        le=60_000,
+        description=_of_profile("tick_ms", "How often `meter` emits deltas and writes its counters."),
+    )
     backlog_tick_ms: int = Field(
         2_000, ge=50, le=60_000, description="How often `meter` emits deltas of a backlog, and writes its counters."
     )
     backlog_after_ms: int = Field(
         3_000, ge=100, description="Time since arrival from which events that come in numbers are a backlog."
     )
-    bundle_ms: int = Field(50, ge=1, le=5_000, description="Longest wait of an event for its Python batch.")
+    bundle_ms: int = Field(
+        _DEFAULTS["bundle_ms"],
+        ge=1,
+        le=5_000,
+        description=_of_profile("bundle_ms", "Longest wait of an event for its Python batch."),
+    )
+    buffer_timeout_ms: int = Field(
+        _DEFAULTS["buffer_timeout_ms"],
+        ge=1,
+        le=5_000,
+        description=_of_profile("buffer_timeout_ms", "Longest wait of a row for a full network buffer."),
+    )
     bundle_size: int = Field(
         50_000, ge=1, description="Most events that are handed to Python before `meter` waits for all of them."
     )
@@ -31,6 +67,13 @@ class MeterSettings(Section):
     bounded_disorder_s: int = Field(
         3_600, ge=0, description="Arrival disorder allowed within a partition of a bounded run."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_profile(cls, values: Any) -> Any:
+        """What is not said is as the profile has it."""
+        profile = values.get("profile", _DEFAULT) if isinstance(values, dict) else _DEFAULT
+        return {**PROFILES[profile], **values} if profile in PROFILES and isinstance(values, dict) else values
 
     @property
     def longest_tick_ms(self) -> int:

@@ -40,6 +40,7 @@ from tidemark.core.settings.serving import (
     LiveTotalSettings,
     ResponseSettings,
     ServeSettings,
+    TraceSettings,
 )
 
 ENV_PREFIX = "TIDEMARK_"
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     archive: ArchiveSettings = ArchiveSettings()
     retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
+    trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()
     api: ApiSettings = ApiSettings()
 

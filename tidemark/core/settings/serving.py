@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from tidemark.core.settings.addresses import HttpUrl
 from tidemark.core.settings.listening import ADDRESS, Listening
 from tidemark.core.settings.section import Section
 
@@ -81,12 +82,31 @@ class ResponseSettings(Section):
 
 
 class ServeSettings(Listening):
-    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics."""
+    """Where a process of `tidemark serve` answers /healthz, /readyz and /metrics, and what metrics it makes."""
 
     listen: str = Field(
         "127.0.0.1:9464",
         pattern=ADDRESS,
         description="host:port where `serve` answers /healthz, /readyz and /metrics; port 0: a free one; `off`: none.",
+    )
+
+    sample_s: int = Field(
+        5, ge=0, le=300, description="How often the latency of some events is sampled, where `health` runs; 0: never."
+    )
+    tenants: tuple[str, ...] = Field(
+        (), max_length=50, description="Tenants that metrics of latency may name, a list; all others go by no name."
+    )
+
+
+class TraceSettings(Section):
+    """Where traces of sampled events go; needs the extra `trace`."""
+
+    endpoint: HttpUrl | None = Field(
+        None,
+        description="OTLP receiver over HTTP that gets traces of sampled events, for example http://127.0.0.1:4318.",
+    )
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the sampled events that are traced; one that its producer traces always."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  of the first look-up of a host, for the reason in __init__
 import gzip
 from collections.abc import Callable, Sequence
 from typing import Union
@@ -46,7 +47,9 @@ class HttpTransport:
         self._url = url.rstrip("/") + PATH
         self._api_key = api_key
         self._timeout_s = positive("timeout_s", timeout_s)
-        self._client: httpx.Client | None = None
+        # Made here, and not by the thread that sends: what httpx imports only then would be imported while the process
+        # may fork, and a child waits for ever for an import that its parent's thread had begun.
+        self._client: httpx.Client | None = self._made()
 
     def send(self, batch: Sequence[Pending]) -> Outcome:
         """As `Transport.send`."""
@@ -68,9 +71,12 @@ class HttpTransport:
 
     def _connected(self) -> httpx.Client:
         if self._client is None:
-            # One connection: batches go one after another.
-            self._client = httpx.Client(timeout=self._timeout_s, limits=httpx.Limits(max_connections=1))
+            self._client = self._made()
         return self._client
+
+    def _made(self) -> httpx.Client:
+        # One connection: batches go one after another.
+        return httpx.Client(timeout=self._timeout_s, limits=httpx.Limits(max_connections=1))
 
     def _headers(self) -> dict[str, str]:
         key = self._api_key if isinstance(self._api_key, str) else self._api_key()
