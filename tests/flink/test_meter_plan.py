@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
-from infra.dashboards.pipeline import DEDUPE
 from jobs.flink.bounds import Bounds
 from jobs.meter import job
 from tests.flink.environment import new_environment
@@ -84,16 +82,6 @@ def test_events_and_unique_values_are_deduplicated_once_and_only_inserted(plan: 
         assert "order=[PROCTIME]" in dedupe
         assert "outputInsertOnly=[true]" in dedupe
     assert "key=[tenant_id, customer_id, meter, part, period_start_ms]" in values
-
-
-def test_the_dashboards_find_the_operator_that_drops_copies_by_its_number(plan: Plan) -> None:
-    # Numbers go on within a process that makes several plans; a job is submitted by one of its own.
-    first = min(node["id"] for node in plan["nodes"])
-    named = [
-        f"Deduplicate_{node['id'] - first + 1}_" for node in plan["nodes"] if "Deduplicate(" in node["description"]
-    ]
-    assert len(named) == 2
-    assert [name for name in named if re.fullmatch(DEDUPE, name)] == named[:1]
 
 
 def windows(plan: Plan) -> list[str]:
