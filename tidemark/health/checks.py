@@ -80,9 +80,7 @@ def jvm_zone(flink: FlinkSettings) -> Finding:
     """The zone of Flink's JVMs: with another, JDBC writes local time where Postgres expects UTC."""
     what = "JVM time zone"
     try:
-        answer = requests.get(
-            f"{flink.rest_url}/jobmanager/environment", timeout=_TIMEOUT_S, **request_options(flink)
-        )
+        answer = requests.get(f"{flink.rest_url}/jobmanager/environment", timeout=_TIMEOUT_S, **request_options(flink))
         options = answer.json()["jvm"]["options"]
     except (requests.RequestException, ValueError, KeyError) as error:
         fix = f"is Flink up, and {flink.rest_url} right?"
