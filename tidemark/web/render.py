@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -17,7 +18,14 @@ _pages = Environment(
     loader=PackageLoader("tidemark.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
-_pages.filters.update(number=shown.number, moment=shown.moment, day=shown.day)
+
+
+def when(text: str | None, zone: str) -> Markup:
+    """An instant for people, with the exact one for programs."""
+    return Markup('<time datetime="{}">{}</time>').format(text or "", shown.moment(text, zone))
+
+
+_pages.filters.update(number=shown.number, when=when, day=shown.day, share=shown.share, about=shown.about)
 _HEADERS = {"Cache-Control": "private, no-store"}
 
 

@@ -20,6 +20,17 @@ def number(text: str | None) -> str:
     return f"{Decimal(plain(rounded(Decimal(text), _DECIMALS))):,f}"
 
 
+def about(text: str) -> str:
+    """The same of what is only estimated: whole above a hundred."""
+    value = Decimal(text)
+    return number(plain(rounded(value, 0 if abs(value) >= _FULL else 1)))
+
+
+def share(value: Decimal | None) -> str:
+    """A share without zeros at its end; 0 where none is known."""
+    return "0" if value is None else plain(value)
+
+
 def percent(part: str | None, whole: str | None) -> Decimal | None:
     """Share in percent, to one decimal; None where one is not known or the whole is 0."""
     if part is None or whole is None or not Decimal(whole):

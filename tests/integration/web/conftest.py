@@ -82,7 +82,7 @@ def site(stack: Any, submitted_warm: None, tmp_path_factory: pytest.TempPathFact
         tenant = f"tenant-{own.run_id}"
         secret = folder / "secret"
         secret.write_text("0123456789abcdef" * 4)
-        brand = Brand(tenant=tenant, name="Acme <Cloud>", accent="#0a6b5e", accent_dark="#5fd0bf")
+        brand = Brand(tenant=tenant, name="Acme & Sons", accent="#0a6b5e", accent_dark="#5fd0bf")
         run = own.with_changes({
             "web.listen": "127.0.0.1:0", "web.secure_cookie": False, "web.frame_ancestors": (HOST,),
             "web.operators": (tenant,), "web.secret_file": secret, "serve.listen": "off", "live.refresh_s": 1,

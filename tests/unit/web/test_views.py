@@ -14,7 +14,7 @@ from tidemark.web.charts import HEIGHT, WIDTH, bars, every_day
 from tidemark.web.context import secret_of
 from tidemark.web.meter_cards import Card, cards
 from tidemark.web.operator_reads import shares
-from tidemark.web.shown import day, last_day, moment, number, percent
+from tidemark.web.shown import about, day, last_day, moment, number, percent, share
 from tidemark.web.sign_in import HOME, own_path
 from tidemark.web.viewer import UTC as ZONE_UTC
 from tidemark.web.viewer import known_zone
@@ -41,6 +41,11 @@ def card(value: str = "900", **limit: Any) -> Card:
 )
 def test_numbers_are_grouped_and_short(text: str | None, shown: str) -> None:
     assert number(text) == shown
+
+
+def test_estimates_are_shorter_and_shares_have_no_zeros() -> None:
+    assert [about(text) for text in ("3127.568", "99.96", "0.04")] == ["3,128", "100", "0"]
+    assert [share(value) for value in (Decimal("60.0"), Decimal("156.4"), None)] == ["60", "156.4", "0"]
 
 
 def test_instants_are_those_of_the_zone() -> None:
