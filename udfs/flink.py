@@ -36,9 +36,7 @@ LIMIT_LOOKUP_TIMEOUT_MS = 500
 DECODED = DataTypes.ROW(
     [
         DataTypes.FIELD("dedupe_key", DataTypes.BYTES()),
-        DataTypes.FIELD("series", DataTypes.STRING()),
-        DataTypes.FIELD("amount", DataTypes.STRING()),
-        DataTypes.FIELD("packed", DataTypes.STRING()),
+        DataTypes.FIELD("measurements", DataTypes.STRING()),
         DataTypes.FIELD("backlog", DataTypes.BOOLEAN()),
         DataTypes.FIELD("reject", DataTypes.STRING()),
     ]
@@ -131,7 +129,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         for reason, count in self._decoder.reasons.items():
             self._dead_letters[reason].inc(count)
         backlog = [self._backlog.holds(len(payload), max(arrivals_ms))] * len(payload) if arrivals_ms else []
-        return decoded_frame(batch.keys, batch.series, batch.amounts, batch.packed, backlog, batch.rejects)
+        return decoded_frame(batch.keys, batch.measurements, backlog, batch.rejects)
 
 
 # The names of DECODED, once: to make them anew costs as much as all the rest of a small frame.

@@ -8,9 +8,8 @@ from infra.dashboards.panels import Dashboard, Panel
 OPERATOR = "flink_taskmanager_job_task_operator"
 WORKER = f"{OPERATOR}_tidemark"
 DEAD_LETTERS = f"{WORKER}_reason_deadLetters"
-# The operator that drops copies of events: the other Deduplicate, of values of unique meters, is later in the plan and
-# has two digits.
-DEDUPE = "Deduplicate_[0-9]_"
+# Two operators have this name: of all events, and of the values of unique meters, which are fewer.
+_DEDUPE = '{operator_name=~"Deduplicate_.*"}'
 _FLINK = "Flink's reporter must be on."
 
 
@@ -30,7 +29,10 @@ def _sink(name: str) -> str:
     return f'{{operator_name=~"{name}"}}'
 
 
-DUPLICATES = f"{_rate(f'{OPERATOR}_numRecordsIn', _sink(DEDUPE))} - {_rate(f'{OPERATOR}_numRecordsOut', _sink(DEDUPE))}"
+DUPLICATES = (
+    f"topk(1, sum by (operator_name) (rate({OPERATOR}_numRecordsIn{_DEDUPE}[5m])))"
+    f" - on (operator_name) sum by (operator_name) (rate({OPERATOR}_numRecordsOut{_DEDUPE}[5m]))"
+)
 _SINCE_ARRIVAL = '{since="arrival"}'
 
 PIPELINE = Dashboard(

@@ -170,6 +170,16 @@ def locked(lock: Path, *, wait: bool, what: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def private() -> Iterator[None]:
+    """Whatever is made meanwhile, its owner alone may read."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")

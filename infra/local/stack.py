@@ -15,11 +15,11 @@ import yaml
 from infra.local import prepare, probes
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
-from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, write_private
+from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
 from infra.local.ports import choose_ports, read_ports, refuse_taken
 from infra.local.programs import DAEMONS, SERVICES
 from infra.local.progress import Progress, Silent
-from infra.local.provision import provision, remove_tree
+from infra.local.provision import Provisioned, provision, remove_tree
 from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.local.tls import Certificates
@@ -73,27 +73,34 @@ class Stack:
             # Step 1: what the machine needs, shared by all stacks.
             parts = provision(self.progress)
             # Step 2: what this stack is made of.
-            self._make_root()
-            if secure:
-                self._secure()
             running = self.supervisor.pid() is not None
             if not running:
                 self._end_strays()
-            ports = choose_ports(self.paths.ports, prefer_standard=self.paths.root == DEFAULT_STATE_DIR.absolute())
-            if not running:
-                refuse_taken(ports, self.paths.ports)
-            prepare.write_passfiles(self.paths)
-            if self.paths.secured:
-                prepare.write_kafka_logins(self.paths)
-            self._write_settings(settings(self.paths, ports))
-            write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
-            # Step 3: data directories, before anything runs on them.
-            with self.progress.step("preparing data directories"):
-                prepare.prepare_kafka(self.paths, parts)
-                prepare.prepare_postgres(self.paths, parts)
-            # Step 4: start, or apply what changed, and wait.
+            with private():
+                ports = self._configure(parts, running=running, secure=secure, flink_metrics=flink_metrics)
+            # Step 3: start, or apply what changed, and wait.
             self._start(running=running)
             self._await_ready(ports)
+
+    def _configure(
+        self, parts: Provisioned, *, running: bool, secure: bool, flink_metrics: bool
+    ) -> dict[str, int]:  # fmt: skip
+        """Write configuration and, before anything runs on them, data directories; the ports."""
+        self._make_root()
+        if secure:
+            self._secure()
+        ports = choose_ports(self.paths.ports, prefer_standard=self.paths.root == DEFAULT_STATE_DIR.absolute())
+        if not running:
+            refuse_taken(ports, self.paths.ports)
+        prepare.write_passfiles(self.paths)
+        if self.paths.secured:
+            prepare.write_kafka_logins(self.paths)
+        self._write_settings(settings(self.paths, ports))
+        write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
+        with self.progress.step("preparing data directories"):
+            prepare.prepare_kafka(self.paths, parts)
+            prepare.prepare_postgres(self.paths, parts)
+        return ports
 
     def _make_root(self) -> None:
         """Make the folder of the stack, into which nobody else looks."""

@@ -1,11 +1,9 @@
 -- First wins. On processing time it is insert-only and keeps one boolean per key, in a bounded run too. What single meters
 -- refused of an event goes through it as well: it is reported once for all copies, and they are no loss.
-SELECT series, amount, packed, backlog, partial_rejects, source_partition, source_offset, arrival, proc_time
+SELECT measurements, backlog, partial_rejects, source_partition, source_offset, arrival, proc_time
 FROM (
     SELECT
-        decoded_event.series AS series,
-        decoded_event.amount AS amount,
-        decoded_event.packed AS packed,
+        decoded_event.measurements AS measurements,
         decoded_event.backlog AS backlog,
         decoded_event.reject AS partial_rejects,
         source_partition,

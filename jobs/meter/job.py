@@ -20,17 +20,24 @@ from udfs.wire import CANDIDATE, HEADS, LIVE_CHANGE, MEASUREMENT, PARTIAL_REJECT
 
 INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
 VIEWS = (
-    "decoded", "first_seen", "dead_letters", "single_measurements", "packed_measurements", "measurements", "live_ticks",
-    "backlog_ticks", "ticks", "deltas", "first_values", "counted", "backlog_changes", "live_changes", "period_totals",
-    "alert_candidates", "alert_statuses", "alert_news",
+    "decoded", "first_seen", "dead_letters", "measurements", "live_measurements", "backlog_measurements",
+    "live_ticks", "backlog_ticks", "ticks", "deltas", "first_values", "counted", "backlog_changes", "live_changes",
+    "period_totals", "alert_candidates", "alert_statuses", "alert_news",
 )  # fmt: skip
-# Views that are one statement, `lane_ticks`: which events they add up, and over which tick.
-LANES = {"live_ticks": ("NOT backlog", "tick"), "backlog_ticks": ("backlog", "backlog_tick")}
+# Views of lanes: the statement that they share, and its values.
+LANES = {
+    "live_measurements": ("lane_measurements", {"lane": "NOT backlog"}),
+    "backlog_measurements": ("lane_measurements", {"lane": "backlog"}),
+    "live_ticks": ("lane_ticks", {"lane": "live_measurements", "lane_tick": "tick"}),
+    "backlog_ticks": ("lane_ticks", {"lane": "backlog_measurements", "lane_tick": "backlog_tick"}),
+}
+
 
 # What the views say of packed columns, from their layouts.
 LAYOUTS = {
-    "measurement_rows": MEASUREMENT.rows("packed"),
-    **{f"measurement_{name}": MEASUREMENT.column(name, "measurement") for name in MEASUREMENT.names},
+    "measurement_rows": MEASUREMENT.rows("measurements"),
+    "measurement_columns": MEASUREMENT.columns("measurement"),
+    "measurement_samples": MEASUREMENT.column("samples", "measurement"),
     "series_columns": SERIES.columns("series"),
     "partial_heads": rows(PARTIAL_REJECTS.column("heads", "partial_rejects"), HEADS),
     "partial_common": PARTIAL_REJECTS.column("common", "partial_rejects"),
@@ -131,11 +138,12 @@ def ticks(settings: Settings, bounds: Bounds) -> dict[str, str]:
 
 
 def view_statement(view: str, **values: Any) -> str:
-    """The statement of a view; that of a lane is the one of all lanes."""
+    """The statement of a view; those of lanes share theirs."""
     if view not in LANES:
         return statement("meter", view, **values)
-    where, tick = LANES[view]
-    return statement("meter", "lane_ticks", **{**values, "lane": where, "tick": values[tick]})
+    name, own = LANES[view]
+    tick = {"lane_tick": values[own["lane_tick"]]} if "lane_tick" in own else {}
+    return statement("meter", name, **{**values, **own, **tick})
 
 
 def reevaluation_rows(settings: Settings) -> str:

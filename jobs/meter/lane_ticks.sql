@@ -13,6 +13,5 @@ SELECT
     MIN(source_offset)                    AS first_offset,
     MAX(source_offset)                    AS last_offset,
     window_time                           AS tick_time
-FROM TABLE(TUMBLE(TABLE measurements, DESCRIPTOR($tick_on), $tick))
-WHERE $lane
+FROM TABLE(TUMBLE(TABLE $lane, DESCRIPTOR($tick_on), $lane_tick))
 GROUP BY window_start, window_end, window_time, series, source_partition

@@ -28,7 +28,7 @@ from typing import Any
 import requests
 
 from jobs.flink.rest import wait_until
-from tests.bench.stack import bench_stack
+from tests.bench import world
 from tidemark.api import key_store
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.settings import Settings, load
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--gzip", action="store_true")
     options = parser.parse_args()
-    with bench_stack(), TemporaryDirectory() as folder:
+    with world.running(quick=True), TemporaryDirectory() as folder:
         settings, key = prepared()
         with running(settings, Path(folder)) as (url, pid), ThreadPoolExecutor(THREADS) as pool:
             warm = Sender(url, key, compressed=options.gzip)

@@ -27,7 +27,9 @@ def flink_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for jar in (*home.joinpath("lib").glob("*.jar"), *Path(jars).glob("*.jar")):
         lib.joinpath(jar.name).symlink_to(jar)
     before = dict(os.environ)
-    os.environ.update(FLINK_HOME=str(home), FLINK_LIB_DIR=str(lib))
+    # No plan is without a folder for its checkpoints; none is written here.
+    state = {"TIDEMARK_FLINK__STATE_DIR": tmp_path_factory.mktemp("state").as_uri()}
+    os.environ.update(FLINK_HOME=str(home), FLINK_LIB_DIR=str(lib), **state)
     yield
     os.environ.clear()
     os.environ.update(before)

@@ -22,9 +22,8 @@ def written(env: TableEnvironment, file: Path) -> list[DlqRecord]:
     env.get_config().set("parallelism.default", "1")
     env.execute_sql(
         f"""CREATE TEMPORARY TABLE decoded (
-            decoded_event ROW<
-                dedupe_key BYTES, series STRING, amount STRING, packed STRING, backlog BOOLEAN, reject STRING
-            >, source_partition INT, source_offset BIGINT, arrival TIMESTAMP_LTZ(3), proc_time AS PROCTIME()
+            decoded_event ROW<dedupe_key BYTES, measurements STRING, backlog BOOLEAN, reject STRING>,
+            source_partition INT, source_offset BIGINT, arrival TIMESTAMP_LTZ(3), proc_time AS PROCTIME()
         ) WITH ('connector' = 'filesystem', 'path' = 'file://{file}', 'format' = 'json')"""
     )
     for name in ("first_seen", "dead_letters"):
@@ -36,16 +35,16 @@ def written(env: TableEnvironment, file: Path) -> list[DlqRecord]:
 def test_partial_dead_letters_are_written_once_beside_the_whole_ones(env: TableEnvironment, tmp_path: Path) -> None:
     meters = (Meter("count", ("call",), "count"), *(Meter(name, ("call",), "sum", value=name) for name in "ab"))
     batch = decoded(RAWS, by=decoder(meters_of(*meters)))
-    rows = zip(batch.keys, batch.series, batch.amounts, batch.packed, batch.rejects, strict=True)
+    rows = zip(batch.keys, batch.measurements, batch.rejects, strict=True)
     lines = [
         {
             "decoded_event": {
-                "dedupe_key": key and base64.b64encode(key).decode(), "series": series, "amount": amount,
-                "packed": packed, "backlog": False, "reject": reject,
+                "dedupe_key": key and base64.b64encode(key).decode(), "measurements": text,
+                "backlog": False, "reject": reject,
             },
             "source_partition": 3, "source_offset": 100 + offset,
         }
-        for offset, (key, series, amount, packed, reject) in enumerate(rows)
+        for offset, (key, text, reject) in enumerate(rows)
     ]  # fmt: skip
     file = tmp_path / "decoded.json"
     file.write_text("\n".join(map(json.dumps, lines)))

@@ -26,17 +26,17 @@ def arrow(frame: pd.DataFrame) -> list[dict[str, object]]:
 # As a fixed-width array of bytes NumPy would cut off the NUL bytes at the end.
 @pytest.mark.parametrize("key", [b"\x00" * 16, b"k" * 15 + b"\x00", b"k" * 16])
 def test_keys_keep_all_their_bytes(key: bytes) -> None:
-    frame = decoded_frame([key, None], ["s", None], ["1", None], [None, None], [False, True], [None, "r"])
+    frame = decoded_frame([key, None], ["m", None], [False, True], [None, "r"])
 
     assert arrow(frame) == [
-        {"dedupe_key": key, "series": "s", "amount": "1", "packed": None, "backlog": False, "reject": None},
-        {"dedupe_key": None, "series": None, "amount": None, "packed": None, "backlog": True, "reject": "r"},
+        {"dedupe_key": key, "measurements": "m", "backlog": False, "reject": None},
+        {"dedupe_key": None, "measurements": None, "backlog": True, "reject": "r"},
     ]
 
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_batch_may_have_no_row_or_one(rows: int) -> None:
-    frame = decoded_frame([b"k"] * rows, [None] * rows, [None] * rows, ["p"] * rows, [True] * rows, [None] * rows)
+    frame = decoded_frame([b"k"] * rows, ["m"] * rows, [True] * rows, [None] * rows)
 
     assert len(arrow(frame)) == len(frame) == rows
 
@@ -53,7 +53,7 @@ def test_a_batch_goes_in_and_out_in_its_order_and_a_null_value_is_a_dead_letter(
     rows = arrow(function.eval(pd.Series(values, dtype=object), arrivals, pd.Series([0] * 3), pd.Series([5, 6, 7])))
 
     batch = decoder().decode_batch(values, [ARRIVAL_MS] * 3, [0] * 3, [5, 6, 7])
-    columns = (batch.keys, batch.series, batch.amounts, batch.packed, [False] * 3, batch.rejects)
+    columns = (batch.keys, batch.measurements, [False] * 3, batch.rejects)
     assert [tuple(row.values()) for row in rows] == list(zip(*columns, strict=True))
     assert [row["dedupe_key"] is None for row in rows] == [False, True, False]
     assert {reason: total.count for reason, total in reasons.items()} == {"empty_value": 1}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
-from infra.dashboards.pipeline import DEDUPE
 from jobs.flink.bounds import Bounds
 from jobs.meter import job
 from tests.flink.environment import new_environment
@@ -86,16 +84,6 @@ def test_events_and_unique_values_are_deduplicated_once_and_only_inserted(plan: 
     assert "key=[tenant_id, customer_id, meter, part, period_start_ms]" in values
 
 
-def test_the_dashboards_find_the_operator_that_drops_copies_by_its_number(plan: Plan) -> None:
-    # Numbers go on within a process that makes several plans; a job is submitted by one of its own.
-    first = min(node["id"] for node in plan["nodes"])
-    named = [
-        f"Deduplicate_{node['id'] - first + 1}_" for node in plan["nodes"] if "Deduplicate(" in node["description"]
-    ]
-    assert len(named) == 2
-    assert [name for name in named if re.fullmatch(DEDUPE, name)] == named[:1]
-
-
 def windows(plan: Plan) -> list[str]:
     """The windows of the plan; a bounded one adds each up before and after the exchange."""
     return [text for text in described(plan, "WindowAggregate(") if not text.startswith("Local")]
@@ -108,14 +96,7 @@ def test_each_lane_has_one_window_for_deltas_and_totals_and_a_backlog_one_more_f
     ]  # fmt: skip
 
 
-def test_a_row_is_in_one_lane(plan: Plan) -> None:
-    texts = {node["id"]: node["description"] for node in plan["nodes"]}
-    (union,) = (number for number, text in texts.items() if "union=[series, source_partition" in text)
-    lanes = [texts[edge["target"]].partition("where=")[2] for edge in plan["edges"] if edge["source"] == union]
-    assert sorted(lanes) == ["[NOT(backlog)])", "[backlog])"]
-
-
-def test_plain_events_pass_the_fan_out_by_and_all_ways_begin_after_one_dedupe(plan: Plan) -> None:
+def test_a_row_is_in_one_lane_and_all_ways_begin_after_one_dedupe(plan: Plan) -> None:
     def after(number: int) -> list[int]:
         return [edge["target"] for edge in plan["edges"] if edge["source"] == number]
 
@@ -123,10 +104,7 @@ def test_plain_events_pass_the_fan_out_by_and_all_ways_begin_after_one_dedupe(pl
     (dedupe,) = (number for number, text in texts.items() if "Deduplicate(" in text and "tenant_id" not in text)
     (columns,) = after(dedupe)
     ways = sorted(texts[number].partition("where=")[2] for number in after(columns))
-    # Events of several measurements, what single meters refused, and plain events.
-    assert ways == ["[packed IS NOT NULL])", "[partial_rejects IS NOT NULL])", "[series IS NOT NULL])"]
-    (plain,) = (number for number in after(columns) if "where=[series IS NOT NULL]" in texts[number])
-    assert [texts[number].partition("(")[0] for number in after(plain)] == ["Union"]
+    assert ways == ["[NOT(backlog)])", "[backlog])", "[partial_rejects IS NOT NULL])"]
 
 
 def test_rows_change_their_task_by_key_alone(plan: Plan) -> None:

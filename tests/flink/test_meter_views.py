@@ -15,10 +15,9 @@ from pyflink.table.expressions import col
 from jobs.flink.statements import interval
 from jobs.meter.job import LAYOUTS, view_statement
 from udfs.meters.packing import Packed, pack
-from udfs.wire import MEASUREMENT
 
 VIEWS = (
-    "single_measurements", "packed_measurements", "measurements", "live_ticks", "backlog_ticks", "ticks", "deltas",
+    "measurements", "live_measurements", "backlog_measurements", "live_ticks", "backlog_ticks", "ticks", "deltas",
     "first_values", "counted", "backlog_changes", "live_changes", "period_totals",
 )  # fmt: skip
 MINUTE_MS = 60_000
@@ -30,17 +29,6 @@ def packed(customer: str, meter: str, amount: str, minute: int = 0, **fields: An
         amount=amount, tenant="acme", customer=customer, meter=meter, minute_ms=minute * MINUTE_MS, day="1970-01-01",
         period_start_ms=0, **(defaults | fields),
     )  # fmt: skip
-
-
-def columns_of(*measurements: Packed) -> dict[str, str | None]:
-    """What decoding makes of an event that adds these measurements."""
-    if not measurements:
-        return {"series": None, "amount": None, "packed": None}
-    text = pack(measurements)
-    if len(measurements) > 1 or measurements[0].samples != 1 or measurements[0].latest:
-        return {"series": None, "amount": None, "packed": text}
-    amount, _, series = text.partition(MEASUREMENT.separator)
-    return {"series": series, "amount": amount, "packed": None}
 
 
 class Views:
@@ -56,7 +44,7 @@ class Views:
     def add(self, arrival_s: int, *measurements: Packed, backlog: bool = False) -> None:
         arrival = datetime.fromtimestamp(arrival_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         position = {"source_partition": 0, "source_offset": self._offset}
-        row = {**columns_of(*measurements), "backlog": backlog, "arrival": arrival, **position}
+        row = {"measurements": pack(measurements), "backlog": backlog, "arrival": arrival, **position}
         self._offset += 1
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -64,8 +52,8 @@ class Views:
     def rows(self, view: str) -> list[dict[str, Any]]:
         self._env.execute_sql(
             f"""CREATE TEMPORARY TABLE first_seen (
-                series STRING, amount STRING, packed STRING, backlog BOOLEAN, source_partition INT,
-                source_offset BIGINT, arrival TIMESTAMP_LTZ(3), proc_time AS PROCTIME(),
+                measurements STRING, backlog BOOLEAN, source_partition INT, source_offset BIGINT,
+                arrival TIMESTAMP_LTZ(3), proc_time AS PROCTIME(),
                 WATERMARK FOR arrival AS arrival - INTERVAL '1' HOUR
             ) WITH ('connector' = 'filesystem', 'path' = 'file://{self._file}', 'format' = 'json',
                 'json.timestamp-format.standard' = 'ISO-8601')"""
@@ -101,22 +89,6 @@ def test_one_event_feeds_several_meters_and_is_counted_once(views: Views) -> Non
     assert (rows["miles"]["lo"], rows["miles"]["hi"]) == (Decimal(2475), Decimal("2475.000000001"))
     assert sum(row["events"] for row in rows.values()) == 2
     assert (rows["flights"]["first_offset"], rows["flights"]["last_offset"]) == (0, 1)
-
-
-def test_a_measurement_counts_the_same_alone_and_beside_others_and_an_event_without_any_counts_nothing(
-    views: Views,
-) -> None:
-    views.add(10, packed("a", "miles", "1.5"))
-    views.add(20, packed("a", "miles", "-7"), packed("b", "miles", "2"))
-    views.add(30)
-
-    rows = {row["customer_id"]: row for row in views.rows("deltas")}
-
-    assert {name: (row["n"], row["samples"], row["total"], row["events"]) for name, row in rows.items()} == {
-        "a": (2, 2, Decimal("-5.5"), 2), "b": (1, 1, Decimal(2), 0),
-    }  # fmt: skip
-    assert (rows["a"]["lo"], rows["a"]["hi"], rows["a"]["latest"]) == (Decimal(-7), Decimal("1.5"), None)
-    assert (rows["a"]["first_offset"], rows["a"]["last_offset"]) == (0, 1)
 
 
 def test_the_packed_series_is_taken_apart_without_loss(views: Views) -> None:

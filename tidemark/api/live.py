@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tidemark.api.access import authorized
+from tidemark.api.alert_cursor import AlertCursor, Received
 from tidemark.api.answers import answer
 from tidemark.api.context import ReadContext, read_context_of
 from tidemark.api.keys import StoredKey
@@ -37,12 +38,12 @@ KEEP_ALIVE_S = 15.0
 MOST_STREAMS = 200
 _ALERTS_EVERY_S = 2.0
 _ALERTS = """
-SELECT received_at, event
+SELECT received_at, alert_id, source, event
 FROM {schema}.alert
 WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND (%(meter)s::text IS NULL OR meter = %(meter)s)
-  AND received_at > %(after)s AND at > now() - interval '1 day'
+  AND received_at > %(since)s AND at > now() - interval '1 day'
 ORDER BY received_at
-LIMIT 100
+LIMIT 1000
 """
 Quantity = Annotated[
     str, Query(max_length=60, pattern=r"^[0-9]{1,18}(\.[0-9]{1,9})?$", description="How much more is to be used.")
@@ -94,12 +95,14 @@ async def get_stream(request: Request, customer: Customer, meter: SomeMeter = No
 async def stream_of(request: Request, key: StoredKey, customer: str, meter: str | None = None) -> Response:
     """The stream of a customer of the tenant of a key, as `get_stream` answers it; raises Problem."""
     context = read_context_of(request)
-    after = _since(request)
+    since = _since(request)
 
-    def work(of: Asked) -> list[str]:
-        return [one.name for one in meters(of.db, of.tenant, meter)]
+    def work(of: Asked) -> tuple[list[str], datetime]:
+        # Alerts are received by the clock of the database.
+        now: datetime = of.db.execute("SELECT clock_timestamp()").fetchall()[0][0]
+        return [one.name for one in meters(of.db, of.tenant, meter)], since or now
 
-    names = await read_as(request, key, work)
+    names, after = await read_as(request, key, work)
     if not names:
         raise Problem(404, "not_found", f"there is no meter {meter!r}.")
     if context.counts.streams >= MOST_STREAMS:
@@ -128,7 +131,7 @@ class Watched:
         self._context = context
         self._who = {"tenant": tenant, "customer": customer, "meter": meter}
         self._names = names
-        self._after = after
+        self._alerts = AlertCursor(after)
         self._sent: dict[str, str] = {}
 
     async def limits(self) -> list[bytes]:
@@ -146,16 +149,15 @@ class Watched:
 
     async def alerts(self) -> list[bytes]:
         """An event for each alert since the last one."""
-        rows = await asyncio.to_thread(self._read_alerts)
-        if rows:
-            self._after = rows[-1][0]
-        return [event("alert", json.dumps(found, ensure_ascii=False), at.isoformat()) for at, found in rows]
+        new = self._alerts.new(await asyncio.to_thread(self._read_alerts))
+        return [event("alert", json.dumps(one.event, ensure_ascii=False), one.at.isoformat()) for one in new]
 
-    def _read_alerts(self) -> list[Any]:
+    def _read_alerts(self) -> list[Received]:
         names = self._context.settings.names
         statement = _ALERTS.format(schema=f'"{names.usage_schema}"')
         with self._context.reads.using() as db:
-            return db.execute(statement.encode(), {**self._who, "after": self._after}).fetchall()
+            rows = db.execute(statement.encode(), {**self._who, "since": self._alerts.since}).fetchall()
+        return [Received(*row) for row in rows]
 
 
 async def _events(context: ReadContext, watched: Watched) -> AsyncIterator[bytes]:
@@ -193,10 +195,10 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     return {name: shown(value) for name, value in found.items() if name != "detail"} | {"detail": decision.detail}
 
 
-def _since(request: Request) -> datetime:
+def _since(request: Request) -> datetime | None:
     given = request.headers.get("last-event-id")
     if not given:
-        return datetime.now(UTC)
+        return None
     try:
         at = datetime.fromisoformat(given)
     except ValueError:

@@ -34,7 +34,7 @@ def _postgres() -> Iterator[str]:
     for role, kinds in grants.read().items():
         for kind, privileges in kinds.items():
             for privilege, relations in privileges.items():
-                names = "all" if relations == ["*"] else ", ".join(f"`{relation}`" for relation in relations)
+                names = ", ".join("all" if relation == "*" else f"`{relation}`" for relation in relations)
                 yield f"| `{role}` | {kind} | {privilege} | {names} |"
 
 

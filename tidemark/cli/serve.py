@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Annotated
 
 import typer
 
 from tidemark.cli.until_stopped import until_stopped
-from tidemark.core.service import LibraryLog, log_as
+from tidemark.core.service import log_all, log_as
 from tidemark.core.settings import load
 from tidemark.core.supervisor import log
 from tidemark.serve.http import PROCESS
@@ -33,7 +32,7 @@ def serve(roles: Roles = None, run_id: RunId = None) -> None:
     log_as(PROCESS, settings.run_id)
     names = chosen(settings, None if roles is None else [name.strip() for name in roles.split(",") if name.strip()])
     services = services_of(settings, names)
-    logging.basicConfig(handlers=[LibraryLog()], level=logging.WARNING)
+    log_all()
     process = Process(settings, services, until_stopped())
     idle = {} if roles is not None else not_configured(settings)
     log("started", roles={role: [one.name for one in many] for role, many in services.items()}, not_configured=idle)

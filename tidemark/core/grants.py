@@ -19,8 +19,8 @@ READER = "tidemark_reader"
 # May read what the views show of its own tenants.
 TENANT = "tidemark_tenant"
 ROLES = (OWNER, WRITER, LEDGER, OPS, READER, TENANT)
-# Only the owner has to do with it.
-_HIDDEN = "schema_migration"
+# Not among all tables: who is to read it is named.
+_NAMED = "schema_migration"
 
 # Tables and views of a schema, by privilege and role.
 Grants = Mapping[str, Mapping[str, Mapping[str, list[str]]]]
@@ -86,5 +86,9 @@ def _on(grants: Grants, schema: Schema) -> Iterator[Right]:
     for role, kinds in grants.items():
         for privilege, patterns in kinds.get(schema.kind, {}).items():
             for relation in schema.relations:
-                if relation != _HIDDEN and any(fnmatchcase(relation, pattern) for pattern in patterns):
+                if any(_is_meant(relation, pattern) for pattern in patterns):
                     yield Right(role, privilege.upper(), schema.name, relation)
+
+
+def _is_meant(relation: str, pattern: str) -> bool:
+    return relation == pattern or (relation != _NAMED and fnmatchcase(relation, pattern))

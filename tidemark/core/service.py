@@ -90,6 +90,27 @@ class LibraryLog(logging.Handler):
         logger(record.name)("logged", level=level, message=record.getMessage(), **more)
 
 
+def log_all() -> None:
+    """From now on write what libraries log, and what their threads and finalizers raise, as the same JSON lines."""
+    logging.basicConfig(handlers=[LibraryLog()], level=logging.WARNING)
+    logging.captureWarnings(True)
+    python = logger("python")
+
+    def thread(raised: threading.ExceptHookArgs) -> None:
+        name = "" if raised.thread is None else raised.thread.name
+        python("thread ended", level="error", thread=name, error=repr(raised.exc_value), traceback=_traceback(raised))
+
+    def finalizer(raised: Any) -> None:
+        error, what = repr(raised.exc_value), repr(raised.object)
+        python("not finalized", level="error", error=error, object=what, traceback=_traceback(raised))
+
+    threading.excepthook, sys.unraisablehook = thread, finalizer
+
+
+def _traceback(raised: Any) -> str:
+    return "".join(traceback.format_exception(raised.exc_type, raised.exc_value, raised.exc_traceback))
+
+
 @dataclass(frozen=True, slots=True)
 class Service(Generic[W, R]):
     """A step that is taken again and again.

@@ -72,7 +72,7 @@ class Sampler:
         self._clock = clock
         self._by_producer = has_create_time(settings.kafka, settings.topics.events)
         self._tail = Tail(settings)
-        self._database = Database(settings.postgres, "latency", settings.names.usage_schema, timeout_ms=TIMEOUT_MS)
+        self._database = Database(settings.postgres.ops, "latency", settings.names.usage_schema, timeout_ms=TIMEOUT_MS)
         self._redis: redis.Redis | None = None
         self._rollup: GroupOffsets | None = None
         self._seen_ms = clock() * 1_000

@@ -121,9 +121,9 @@ class Requests:
 
     def close(self) -> None:
         """Give the producer back without waiting."""
-        if self._sender is not None:
-            self._sender.abandon()
-            self._sender = None
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.abandon()
 
 
 class Heartbeat:

@@ -18,8 +18,8 @@ from udfs.events.parse import MAX_ID_BYTES, Event, checked_id, event_time_ms, pa
 from udfs.events.reasons import Reason, Rejected, shown
 from udfs.meters.measuring import amount_of, dims_of, measure, unmeasured
 from udfs.meters.meter import UNMEASURED, Meter
-from udfs.meters.packing import Unstamped, pack_plain, stamped, unstamped
-from udfs.wire import PLACEHOLDER, SERIES
+from udfs.meters.packing import pack_plain, stamped, unstamped
+from udfs.wire import PLACEHOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,12 @@ class DecodePolicy:
 class DecodedBatch:
     """Columns of equal length; a row has a key and measurements (none outside the scope), or else a whole reject.
 
-    An event that adds one plain measurement, as most do, has its series and amount; any other has `packed` instead.
-
     Parameters
     ----------
     keys:
         Dedupe key: 16-byte hash of tenant, source and event id, or of what an event takes back; with the meter where it
         was redriven for that alone.
-    series, amounts:
-        Text of the series of the one measurement (`udfs.wire.SERIES`), and its amount as plain decimal text.
-    packed:
+    measurements:
         All measurements of the event in one text, see `udfs.meters.packing`.
     rejects:
         Without a key: the dead-letter record as JSON. With one: the partial ones of the meters that refused the event,
@@ -79,42 +75,14 @@ class DecodedBatch:
     """
 
     keys: list[bytes | None] = field(default_factory=list)
-    series: list[str | None] = field(default_factory=list)
-    amounts: list[str | None] = field(default_factory=list)
-    packed: list[str | None] = field(default_factory=list)
+    measurements: list[str | None] = field(default_factory=list)
     rejects: list[str | None] = field(default_factory=list)
-
-    @classmethod
-    def empty(cls, size: int) -> DecodedBatch:
-        """A batch of so many rows with nothing in them."""
-        return cls([None] * size, [None] * size, [None] * size, [None] * size, [None] * size)
-
-    @property
-    def measurements(self) -> list[str | None]:
-        """All measurements of each event in one text, see `udfs.meters.packing`; None where it has none."""
-        rows = zip(self.series, self.amounts, self.packed, strict=True)
-        return [packed if series is None else pack_plain(amount or "", series) for series, amount, packed in rows]
-
-    def accept(self, row: int, key: bytes, measured: Sequence[Unstamped], stamp: str) -> None:
-        """Fill in an event that is counted: what it adds is at least one measurement."""
-        self.keys[row] = key
-        amount, series = measured[0]
-        if len(measured) == 1 and series[-1] == PLACEHOLDER:
-            self.amounts[row] = amount
-            self.series[row] = series[:-1] + stamp
-        else:
-            self.packed[row] = stamped(measured, stamp)
-
-    def clear(self, row: int) -> None:
-        """Take back what an event adds."""
-        self.series[row] = self.amounts[row] = self.packed[row] = None
 
 
 # An id of so many characters has at most MAX_ID_BYTES bytes.
 _SURELY_SHORT = MAX_ID_BYTES // 4
-# What an accepted event adds.
-_Measured = list[Unstamped]
-_pack_series = SERIES.pack
+# What an accepted event adds: a text per measurement, but for the stamps.
+_Measured = list[str]
 
 
 class _NothingToAddError(Exception):
@@ -162,7 +130,8 @@ class Decoder:
         # Step 2
         size = len(raws)
         arrivals: Sequence[int | None] = [None] * size if arrivals_ms is None else arrivals_ms
-        batch = DecodedBatch.empty(size)
+        batch = DecodedBatch([None] * size, [None] * size, [None] * size)
+        keys, measurements = batch.keys, batch.measurements
         envelopes = _envelopes(raws, partitions)
         refusals: Refusals = []
         partly: list[tuple[int, Event, Refusals]] = []
@@ -184,13 +153,14 @@ class Decoder:
                     partly.append((row, event, refusals))
                     refusals = []
                 if scope is not None and not scope.holds(event.tenant_id, event_ms):
-                    batch.keys[row] = _key(event, envelope)
+                    keys[row] = _key(event, envelope)
                 elif account is None:
                     waiting.append((row, pair, event, event_ms, measured))
                 else:
                     stamp = account.calendar_at(event_ms).stamp_at(event_ms)
-                    key = key_of(event) if envelope is None else _key(event, envelope)
-                    batch.accept(row, key, measured, stamp)
+                    # As `_accept` does, without a call: nearly all events come here.
+                    keys[row] = key_of(event) if envelope is None else _key(event, envelope)
+                    measurements[row] = stamped(measured, stamp)
             except Exception as error:  # noqa: BLE001  no event may stop the others
                 refusals = []
                 read = Read(value, partitions[row], offsets[row], arrival_ms, event)
@@ -201,7 +171,7 @@ class Decoder:
             envelope = envelopes.get(row)
             try:
                 stamp = self._catalog.calendar_at(pair, event_ms).stamp_at(event_ms)
-                batch.accept(row, _key(event, envelope), measured, stamp)
+                _accept(batch, row, event, envelope, stamp, measured)
             except Exception as error:  # noqa: BLE001  as above
                 read = Read(raws[row], partitions[row], offsets[row], arrivals[row], event)
                 self._refuse(batch, row, error, envelope, read)
@@ -267,12 +237,12 @@ class Decoder:
 
     def _report_partial(self, batch: DecodedBatch, row: int, refusals: Refusals, read: Read) -> None:
         # Not where the event is outside the scope, or its customer has no period.
-        if batch.series[row] is not None or batch.packed[row] is not None:
+        if batch.measurements[row] is not None:
             batch.rejects[row] = self._dead_letters.partial(read, refusals)
 
     def _refuse(self, batch: DecodedBatch, row: int, error: Exception, envelope: Envelope | None, read: Read) -> None:
         """Make a row a whole dead letter, or an envelope with nothing to add: a copy."""
-        batch.clear(row)
+        batch.measurements[row] = None
         if isinstance(error, _NothingToAddError) and envelope is not None and read.event is not None:
             batch.keys[row] = declined_key(envelope.meter, key_of(read.event))
             return
@@ -306,22 +276,30 @@ def _measured(event: Event, meters: Sequence[Meter], event_ms: int, raw: bytes, 
     quantity = quantity_of(event)
     void = isinstance(event.voids, str)
     tenant, customer = event.tenant_id, event.customer_id
-    added = []
+    texts = []
     for meter in meters:
         try:
             if meter.is_plain and not void:
                 # Nearly all there is to do: the same as below, at half the cost.
                 amount = amount_of(event, meter, quantity)
                 dims = dims_of(event, meter) if meter.group_by else ""
-                added.append((amount, _pack_series(tenant, customer, meter.meter, dims, "", PLACEHOLDER)))
+                texts.append(pack_plain(amount, tenant, customer, meter.meter, dims, "", PLACEHOLDER))
             else:
-                measurements = measure(event, meter, event_ms, void, raw)
-                added += [unstamped(tenant, customer, meter.meter, *measurement) for measurement in measurements]
+                added = measure(event, meter, event_ms, void, raw)
+                texts += [unstamped(tenant, customer, meter.meter, *measurement) for measurement in added]
         except Exception as error:  # noqa: BLE001  no meter may stop the others
             refusals.append((meter.meter, error))
-    if refusals and not added:
+    if refusals and not texts:
         raise RefusedByAllError(refusals)
-    return added or [unstamped(tenant, customer, UNMEASURED, *unmeasured(void))]
+    return texts or [unstamped(tenant, customer, UNMEASURED, *unmeasured(void))]
+
+
+def _accept(
+    batch: DecodedBatch, row: int, event: Event, envelope: Envelope | None, stamp: str, measured: _Measured
+) -> None:
+    """Fill a row, both columns or none."""
+    batch.keys[row] = _key(event, envelope)
+    batch.measurements[row] = stamped(measured, stamp)
 
 
 def _key(event: Event, envelope: Envelope | None) -> bytes:

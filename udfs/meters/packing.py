@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from udfs.wire import MEASUREMENT, PERIOD, PLACEHOLDER, SERIES, STAMP, Measurement
 
-# A measurement without its stamp, for the calendar of its customer may not be known yet: its amount, and its series
-# with a placeholder for the stamp, behind which there is more unless it is plain: of one sample, without `latest`.
-Unstamped = tuple[str, str]
+# Of amount, tenant, customer, meter, dims, part and stamp: a measurement of one sample without `latest`.
+pack_plain = MEASUREMENT.pack_required_with("series", SERIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +54,23 @@ def unstamped(
     part: str = "",
     samples: int = 1,
     latest: str = "",
-) -> Unstamped:
-    """One measurement that waits for its stamp."""
-    series = SERIES.pack(tenant, customer, meter, dims, part, PLACEHOLDER)
+) -> str:
+    """One measurement as text, with a placeholder for its stamp: the calendar of its customer may not be known yet."""
     if samples == 1 and not latest:
-        return amount, series
-    _, _, rest = MEASUREMENT.pack(amount, series, samples, latest).partition(MEASUREMENT.separator)
-    return amount, rest
+        return pack_plain(amount, tenant, customer, meter, dims, part, PLACEHOLDER)
+    return MEASUREMENT.pack(amount, SERIES.pack(tenant, customer, meter, dims, part, PLACEHOLDER), samples, latest)
 
 
-def pack_plain(amount: str, series: str) -> str:
-    """A plain measurement as text, of its amount and the text of its series."""
-    return MEASUREMENT.pack_required(amount, series)
+def stamped(texts: list[str], stamp: str) -> str:
+    """The measurements of one event, as `unstamped` returns them, in one text.
 
-
-def stamped(measured: Sequence[Unstamped], stamp: str) -> str:
-    """The measurements of one event, at least one, in one text.
-
-    `stamp` is as `udfs.calendars.calendar.Calendar.stamp_at` returns it.
+    Parameters
+    ----------
+    texts:
+        At least one.
+    stamp:
+        As `udfs.calendars.calendar.Calendar.stamp_at` returns it.
     """
-    texts = [MEASUREMENT.pack_required(amount, rest) for amount, rest in measured]
     return MEASUREMENT.between.join(texts).replace(PLACEHOLDER, stamp)
 
 
@@ -85,8 +81,8 @@ def pack(measurements: Iterable[Packed]) -> str:
 
 def _packed(measurement: Packed) -> str:
     m = measurement
-    one = unstamped(m.tenant, m.customer, m.meter, m.amount, m.dims, m.part, m.samples, m.latest)
-    return stamped([one], STAMP.pack(m.minute_ms, m.day, PERIOD.pack(m.period_start_ms, m.period_end_ms)))
+    text = unstamped(m.tenant, m.customer, m.meter, m.amount, m.dims, m.part, m.samples, m.latest)
+    return stamped([text], STAMP.pack(m.minute_ms, m.day, PERIOD.pack(m.period_start_ms, m.period_end_ms)))
 
 
 def unpack(text: str) -> list[Packed]:

@@ -23,6 +23,8 @@ from tidemark.core.settings import Settings
 
 POLL_S = 0.5
 LIMIT_S = 240.0
+# Longest time without a new row: a consumer group waits 45 s for members that were killed.
+STALL_S = 90.0
 _TABLES = """
 CREATE SCHEMA {schema};
 CREATE TABLE {schema}.minute (
@@ -126,16 +128,21 @@ def wait_stored(world: World, target: Target, backlog: Backlog, alive: Callable[
         Too much was stored, or not enough within LIMIT_S, or who stores it has ended.
     """
     deadline = time.monotonic() + LIMIT_S
-    wanted = backlog.truth.counted
+    wanted, before, moved = backlog.truth.counted, 0, time.monotonic()
     with connected() as connection:
         while True:
-            ended = not alive()
+            ended = not alive() or time.monotonic() - moved > STALL_S
             counted, now = target.counted(connection), time.time()
+            if counted != before:
+                before, moved = counted, time.monotonic()
             if counted >= wanted:
                 target.check(world, connection, backlog)
                 return now
             if ended or time.monotonic() > deadline:
-                raise NotFinished(f"{counted} of {wanted} events were stored" + (" before it ended" if ended else ""))
+                raise NotFinished(
+                    f"{counted} of {wanted} events were stored"
+                    + (f" when it had ended, or nothing for {STALL_S:.0f} s" if ended else "")
+                )
             time.sleep(POLL_S)
 
 

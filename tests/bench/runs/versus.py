@@ -48,9 +48,9 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
     found.detail = " ".join(f"{title}: {fault}." for title, fault in faults.items())
     if kill:
         _after_kills(world, backlog, seconds, killed)
-    for outcome in (found, killed) if kill else (found,):
-        if not outcome.figures:
-            outcome.status = "did not finish"
+    for made in (found, killed) if kill else (found,):
+        if not made.figures:
+            made.status = "did not finish"
     return {"contest": found, "contest_kill": killed}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
 from jobs.flink.rest import wait_until
-from tests.chaos.roles.world import ROLES, Case, Serve, World, note, world
+from tests.chaos.roles.world import ROLES, Case, Serve, World, note
 from tests.toxics import Fault
 from tidemark.core.errors import UnavailableError
 
@@ -26,12 +26,6 @@ DEPENDS = {
 # A reader of Kafka gives up after a minute without progress, and a retry may be 15 s away.
 SEEN_WITHIN_S = 180.0
 DONE_WITHIN_S = 300.0
-
-
-@pytest.fixture(scope="module")
-def here(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(stack, tmp_path_factory.mktemp("roles")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

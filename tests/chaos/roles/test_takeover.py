@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
 from jobs.flink.rest import wait_until
-from tests.chaos.roles.world import ROLES, Serve, World, note, world
+from tests.chaos.roles.world import ROLES, Serve, World, note
 from tests.integration.serve.test_serve import STOP_S
 
 pytestmark = pytest.mark.drill
@@ -19,12 +17,6 @@ pytestmark = pytest.mark.drill
 # Of which one instance holds a claim all the time; the other roles share their work, or hold it while they work.
 CLAIMED = {"quotas", "alerts", "respond", "health"}
 WITHIN_S = 180.0
-
-
-@pytest.fixture(scope="module")
-def here(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(stack, tmp_path_factory.mktemp("takeover"), "roletakeover") as made:
-        yield made
 
 
 def states(serve: Serve) -> dict[str, str]:

@@ -255,7 +255,7 @@ class Serve:
 
 
 @contextmanager
-def world(stack: Any, folder: Path, name: str = "rolefaults") -> Iterator[World]:
+def world(stack: Any, folder: Path) -> Iterator[World]:
     """Kafka and Redis of its own, Postgres and Flink of the stack, proxies before all, both jobs at work."""
     with ExitStack() as stack_of:
         proxies = stack_of.enter_context(toxics())
@@ -278,7 +278,7 @@ def world(stack: Any, folder: Path, name: str = "rolefaults") -> Iterator[World]
             **CHANGES, "kafka.bootstrap": kafka.direct, **redis_at(own_redis.url),
             "archive.dir": str(folder / "archive"),
         }  # fmt: skip
-        made = stack_of.enter_context(pipeline(stack.settings, name, catalog(), folder, **changes))
+        made = stack_of.enter_context(pipeline(stack.settings, "rolefaults", catalog(), folder, **changes))
         made.start()
         run = made.settings
         hook = {"kind": "webhook", "url": f"http://127.0.0.1:{ways['receiver'].port}/hook", "secret_env": "HOOK_KEY",

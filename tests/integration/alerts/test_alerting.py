@@ -485,7 +485,11 @@ def test_the_running_intake_takes_what_comes_and_ends_cleanly_on_sigterm(run: Se
             process.kill()
             process.wait()
     # Neither what libraries log nor the endpoint of the process is of the intake.
-    lines = [line for line in map(json.loads, log.read_text().splitlines()) if line.get("role") != "serve"]
+    lines = [
+        line
+        for line in map(json.loads, log.read_text().splitlines())
+        if (line.get("role") != "serve" or line["component"] == "serve")
+    ]
     events = [event for line in lines if (event := line["event"]) != "logged"]
     assert events == ["started", "taken", "failed", "taken", "stopping", "stopped"]
 

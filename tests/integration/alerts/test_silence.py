@@ -16,7 +16,6 @@ from tidemark.core.errors import UnavailableError
 
 
 def test_a_reader_whose_brokers_answer_no_more_says_so(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alert_topic, "PROBE_MS", 500)
     now = [0.0]
     with own_run(stack.settings) as made:
         run = made.with_changes({"topics.events": f"test.{made.run_id}"})
@@ -26,6 +25,7 @@ def test_a_reader_whose_brokers_answer_no_more_says_so(stack: Any, monkeypatch: 
             # Silence alone says nothing: the brokers answer.
             for now[0] in (5.0, 20.0, 40.0):
                 assert reader.poll(10) == []
+            monkeypatch.setattr(alert_topic, "PROBE_MS", 500)
             # Behind a topic that is gone nobody answers for its partitions.
             monkeypatch.setattr(
                 reader, "_parts", [part._replace(partition=part.partition + 1_000) for part in reader._parts]

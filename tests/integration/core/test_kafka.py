@@ -9,7 +9,8 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
-from tidemark.core.kafka import clients, was_written
+from jobs.flink.rest import wait_until
+from tidemark.core.kafka import Sender, clients, was_written
 
 
 @pytest.fixture
@@ -40,3 +41,11 @@ def test_only_what_was_committed_was_written_also_when_it_is_gone(stack: Any, to
     with clients.admin(kafka) as admin:
         admin.delete_records({TopicPartition(topic, 0): -1})
     assert was_written(kafka, topic)
+
+
+def test_a_sender_that_is_abandoned_raises_nothing_of_what_is_queued(stack: Any, topic: str) -> None:
+    # The error that made its user give up says why; the client's own would hide it.
+    sender = Sender(stack.settings.kafka)
+    sender.send(topic, b"queued for some milliseconds")
+    sender.abandon()
+    wait_until(lambda: not sender._producer._sender.is_alive(), 30, "the thread of the producer to end")

@@ -117,6 +117,11 @@ def test_a_profile_is_within_the_bounds_of_its_settings(profile: str) -> None:
     assert PROFILES[profile].keys() == {"tick_ms", "bundle_ms", "buffer_timeout_ms"}
 
 
+@pytest.mark.parametrize(("tick_ms", "backlog_tick_ms"), [(100, 2_000), (2_000, 100)])
+def test_an_event_waits_for_its_delta_no_longer_than_the_longer_tick(tick_ms: int, backlog_tick_ms: int) -> None:
+    assert MeterSettings(tick_ms=tick_ms, backlog_tick_ms=backlog_tick_ms).longest_tick_ms == 2_000
+
+
 def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"meter\.profile: Input should be 'latency' or 'throughput'"):
         load(**{"meter.profile": "fast"})

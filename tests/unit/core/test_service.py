@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -275,3 +277,31 @@ def test_what_a_library_logs_is_a_line_of_json_too(capsys: pytest.CaptureFixture
     assert (refused["component"], refused["level"]) == ("tests.of.the.service", "warning")
     assert refused["message"] == "node 7 refused\n"
     assert (lost["level"], "ZeroDivisionError" in lost["traceback"]) == ("error", True)
+
+
+RAISES_EVERYWHERE = """
+import gc, threading, warnings
+from tidemark.core.service import log_all
+log_all()
+def fails():
+    raise ValueError("of a thread\\nof a library")
+thread = threading.Thread(target=fails, name="network")
+thread.start()
+thread.join()
+class Client:
+    def __del__(self):
+        raise OSError("of a finalizer")
+Client()
+gc.collect()
+warnings.warn("of a library", stacklevel=1)
+"""
+
+
+def test_whatever_libraries_write_is_a_line_of_json() -> None:
+    done = subprocess.run([sys.executable, "-c", RAISES_EVERYWHERE], check=True, capture_output=True, text=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["thread ended", "not finalized", "logged"]
+    assert lines[0]["thread"] == "network"
+    assert "ValueError" in lines[0]["error"]
+    assert "in fails" in lines[0]["traceback"]
+    assert "of a finalizer" in lines[1]["error"]

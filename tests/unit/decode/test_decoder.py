@@ -36,7 +36,6 @@ from udfs.events.reasons import Reason
 from udfs.meters.measuring import Measurement, measure
 from udfs.meters.meter import MAX_DIMS_BYTES, Meter
 from udfs.meters.packing import Packed, unpack
-from udfs.wire import SERIES
 
 MARCH = ms_of("2024-03-01T00:00:00Z"), ms_of("2024-04-01T00:00:00Z")
 MINUTE = ms_of("2024-03-05T10:17:00Z")
@@ -82,27 +81,6 @@ def test_the_columns_of_a_batch_keep_its_order() -> None:
     assert [amounts_of(text) for text in batch.measurements] == [["1", "1", "2.5"], None, ["-1"], None]
     assert [reject is None for reject in batch.rejects] == [True, False, True, False]
     assert [json.loads(text)["offset"] for text in batch.rejects if text] == [101, 103]
-
-
-@pytest.mark.parametrize(
-    ("fields", "packed"),
-    [
-        ({"event_type": "refund", "quantity": "-1.50"}, False),
-        # Several meters, and one that takes back.
-        ({}, True),
-        ({"event_type": "refund", "voids": "e-0"}, True),
-    ],
-)
-def test_one_plain_measurement_is_in_columns_and_anything_else_in_one_text(
-    fields: dict[str, Any], packed: bool
-) -> None:
-    batch = decoded([raw_event(**fields), b"{"])
-    assert [text is not None for text in batch.packed] == [packed, False]
-    assert [text is not None for text in batch.series] == [text is not None for text in batch.amounts]
-    assert [text is not None for text in batch.series] == [not packed, False]
-    if not packed:
-        assert batch.amounts[0] == "-1.5"
-        assert SERIES.unpack(batch.series[0] or "").meter == unpack(batch.measurements[0] or "")[0].meter
 
 
 def test_an_empty_batch_is_an_empty_batch() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
+
+from kafka.errors import KafkaError
 
 from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import clients
@@ -16,6 +19,8 @@ Headers = Sequence[tuple[str, bytes]]
 
 # Records handed to the producer between two flushes: it has no memory bound of its own; worst case 20 000 x 64 KiB.
 FLUSH_EVERY = 20_000
+# Longest wait for the brokers when everything was flushed, or has failed.
+_CLOSE_S = 5
 
 
 class Sender:
@@ -81,7 +86,7 @@ class Sender:
 
     def abandon(self) -> None:
         """Close without waiting for what is queued."""
-        self._producer.close(timeout=0)
+        self._close(0)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +98,14 @@ class Sender:
             if error is None:
                 self.flush()
         finally:
-            self._producer.close(timeout=5)
+            self._close(_CLOSE_S)
+
+    def _close(self, timeout_s: float) -> None:
+        # What is queued was flushed, or is given up with an error that says more. The client's own flush raises then,
+        # and leaves its thread at work for ever.
+        self._producer.flush = _flush_nothing
+        with suppress(KafkaError):
+            self._producer.close(timeout=timeout_s)
 
     def _failed(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -104,3 +116,7 @@ class Sender:
                 f"Kafka did not take a record: {self._failure!r}.",
                 "check the topic and the brokers with `tidemark status`, then send again.",
             )
+
+
+def _flush_nothing(timeout: float | None = None) -> None:
+    """In the place of the flush of a producer that is given up."""
