@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,17 @@ AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
 TOTAL = (
     "SELECT trim_scale(value)::text FROM usage_total WHERE tenant_id = %s AND customer_id = 'alice' AND meter = 'calls'"
 )
+# Counts the limits that a page was sent and has shown.
+SEEN = """
+let seen = 0;
+const add = EventSource.prototype.addEventListener;
+EventSource.prototype.addEventListener = function (name, then) {
+  add.call(this, name, (event) => {
+    then(event);
+    if (name === "limit") document.body.dataset.seen = ++seen;
+  });
+};
+"""
 WITHIN_MS = 30_000
 SIZES = {"narrow": {"width": 360, "height": 740}, "wide": {"width": 1280, "height": 900}}
 PAGES = {
@@ -118,6 +130,14 @@ def test_figures_and_alerts_move_by_themselves_and_equal_those_of_sql(browser: B
             alert(db, site.run, site.tenant, f"a-{stored}", f"alice is at {stored}")
         expect(page.locator("#alerts li").first).to_have_text(f"alice is at {stored}", timeout=WITHIN_MS)
         expect(page.get_by_text("Times and days are those of America/New_York")).to_be_visible()
+
+
+def test_a_period_that_has_ended_keeps_its_figure(browser: Browser, site: Site) -> None:
+    with opened(browser, site, site.key("read")) as page:
+        page.add_init_script(SEEN)
+        page.goto(f"{site.url}/usage?customer=carol")
+        expect(page.locator("body")).to_have_attribute("data-seen", re.compile("[2-9]"), timeout=WITHIN_MS)
+        expect(page.locator("[data-meter=calls] [data-used]")).to_have_text("321")
 
 
 class _Host(http.server.BaseHTTPRequestHandler):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -38,12 +37,6 @@ FROM (
 ) ranked
 WHERE place <= 5
 ORDER BY meter, place
-"""
-_COUNTED = """
-SELECT source_topic, sum(n)::bigint AS measurements
-FROM delta_range
-WHERE tenant_id = %(tenant)s AND deltas_topic = %(deltas)s
-GROUP BY source_topic
 """
 _REFUSED = """
 SELECT source_topic, reason, count(*) AS events
@@ -84,18 +77,16 @@ class Periods:
 def overview(of: Asked, *, every_tenant: bool) -> Overview:
     """The first page."""
     names = of.settings.names
-    asked = {"tenant": of.tenant, "deltas": names.deltas, "dlq": names.dlq}
+    asked = {"tenant": of.tenant, "dlq": names.dlq}
     tenants = _rows(of, _TENANTS, {"tenant": None if every_tenant else of.tenant})
-    counted = {row["source_topic"]: row["measurements"] for row in _rows(of, _COUNTED, asked)}
-    return Overview(tenants, _rows(of, _TOP, asked), shares(_rows(of, _REFUSED, asked), counted))
+    whole = next((row["measurements"] for row in tenants if row["tenant_id"] == of.tenant), 0)
+    return Overview(tenants, _rows(of, _TOP, asked), rates(_rows(of, _REFUSED, asked), whole))
 
 
-def shares(refused: Rows, counted: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Refused events with their share of all that is known of a source: what was counted, and what was refused."""
-    whole = dict(counted)
-    for row in refused:
-        whole[row["source_topic"]] = whole.get(row["source_topic"], 0) + row["events"]
-    return [{**row, "percent": _share(row["events"], whole[row["source_topic"]])} for row in refused]
+def rates(refused: Rows, measurements: int) -> list[dict[str, Any]]:
+    """Refused events, with how many there are for 1 000 measurements of the tenant; None before any was counted."""
+    whole = str(measurements)
+    return [{**row, "rate": percent(str(10 * row["events"]), whole)} for row in refused]
 
 
 def dead_letters(of: Asked, after: Sequence[str]) -> Page:
@@ -110,10 +101,6 @@ def periods(of: Asked, *, every_tenant: bool) -> Periods:
     corrections = listed(of.db, LISTINGS["corrections"], who, [], MOST_LISTED)
     waiting = _rows(of, _WAITING, {}) if every_tenant else []
     return Periods(_rows(of, _DUE, who), waiting[0] if waiting else None, corrections)
-
-
-def _share(part: int, whole: int) -> Decimal | None:
-    return percent(str(part), str(whole))
 
 
 def _rows(of: Asked, text: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:

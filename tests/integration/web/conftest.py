@@ -139,6 +139,9 @@ def _insert_usage(db: psycopg.Connection, run: Settings, tenant: str, start: dat
             seat = {**who, "meter": "seats", "dims": "", "part": part, "n": 1, "samples": 1, "total": 0}
             insert(db, usage, "usage_period", **seat, **period)
             insert(db, usage, "usage_day", **seat, day=start.date())
+    ended = {"tenant_id": tenant, "customer_id": "carol", "meter": "calls", "dims": "", "n": 1, "samples": 1}
+    before = {"period_start": start - timedelta(days=28), "period_end": start}
+    insert(db, usage, "usage_period", **ended, **before, total=321)
     _insert_ledger(db, billing, {"tenant_id": tenant, "customer_id": "alice"}, start)
     insert(db, billing, "dead_letter", topic=run.names.dlq, partition=0, record_offset=7, tenant_id=tenant,
            customer_id="alice", reason="too_late", is_partial=False, event_at=start, arrived_at=start,

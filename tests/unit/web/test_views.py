@@ -13,7 +13,7 @@ from tidemark.core.settings.web import Brand, WebSettings
 from tidemark.web.charts import HEIGHT, WIDTH, bars, every_day
 from tidemark.web.context import secret_of
 from tidemark.web.meter_cards import Card, cards
-from tidemark.web.operator_reads import shares
+from tidemark.web.operator_reads import rates
 from tidemark.web.shown import about, day, last_day, moment, number, percent, share
 from tidemark.web.sign_in import HOME, own_path
 from tidemark.web.viewer import UTC as ZONE_UTC
@@ -94,13 +94,13 @@ def test_a_card_says_when_it_is_final() -> None:
     assert cards({"meters": [internal, empty]}, [], NOW) == []
 
 
-def test_shares_are_of_all_that_is_known_of_a_source() -> None:
+def test_rates_are_for_a_thousand_measurements() -> None:
     refused = [
         {"source_topic": "a", "reason": "too_late", "events": 1},
-        {"source_topic": "a", "reason": "in_future", "events": 4},
-        {"source_topic": "b", "reason": "too_late", "events": 2},
+        {"source_topic": "a", "reason": "x", "events": 5},
     ]
-    assert [row["percent"] for row in shares(refused, {"a": 95})] == [Decimal(1), Decimal(4), Decimal(100)]
+    assert [row["rate"] for row in rates(refused, 500)] == [Decimal(2), Decimal(10)]
+    assert [row["rate"] for row in rates(refused, 0)] == [None, None]
     assert percent("1", "0") is None
 
 

@@ -21,7 +21,8 @@ function grouped(text) {
 
 function moved(limit) {
   const card = document.querySelector(`[data-meter="${CSS.escape(limit.meter)}"]`);
-  if (!card || limit.used === null) return;
+  // The figure of another period than the card is of: the last one, where nothing was used since.
+  if (!card || limit.used === null || limit.period_start !== card.dataset.start) return;
   const used = card.querySelector("[data-used]");
   if (used.title === limit.used) return;
   used.title = limit.used;
