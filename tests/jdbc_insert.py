@@ -13,7 +13,7 @@ from tidemark.core.settings import Settings
 def insert(url: str, table: str) -> None:
     """One row into a table with the columns k and v."""
     env = TableEnvironment.create(EnvironmentSettings.in_batch_mode())
-    options = upserts(Settings(postgres={"url": url}), "rollup", flush_rows=1)
+    options = upserts(Settings(postgres={"url": url, "writer_url": url}), "rollup", flush_rows=1)
     env.execute_sql(
         "CREATE TABLE sink (k STRING, v BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ("
         f"{options}, 'table-name' = '{table}')"

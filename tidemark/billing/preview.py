@@ -70,7 +70,8 @@ def preview(settings: Settings, request: CloseRequest, progress: Say | None = No
     """
     silent = heartbeat.silent(settings, datetime.now(UTC)) if heartbeat.wanted(settings) else []
     active, why = drained(settings, progress or (lambda _: None))
-    with connect(settings.postgres.ops) as connection:
+    # Looking for what is due keeps the index of due periods current, which is the ledger's.
+    with connect(settings.postgres.ledger) as connection:
         decision = decide(connection, settings, active, why, request)
         return Preview(
             watermark=active.at if active else None,

@@ -454,7 +454,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
             process.kill()
             process.wait()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    events = [line["event"] for line in lines if line.get("role") != "serve" and line["event"] != "logged"]
+    events = [line["event"] for line in lines if line["component"] in {"serve", "deliver"}]
     assert events == ["started", "delivered", "stopping", "stopped"]
     assert HOOK_KEY not in log.read_text()
 
