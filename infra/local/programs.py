@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyflink
+import yaml
 
 from infra.local.paths import Paths
 from infra.local.provision import Provisioned
@@ -56,8 +57,14 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         # Python workers outlive a killed TaskManager: they are removed before the next one starts.
         Program("taskmanager", ["/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
                 flink_environment(paths)),
-        Program("serve", [tidemark, "serve", "--roles", ROLES], client_environment(paths), autostart=False),
+        Program("serve", [tidemark, "serve", "--roles", roles_of(paths)], client_environment(paths), autostart=False),
     ]  # fmt: skip
+
+
+def roles_of(paths: Paths) -> str:
+    """Roles of `serve`: also pages, where the settings of the stack have an address for them."""
+    there = yaml.safe_load(paths.settings.read_text("utf-8")) if paths.settings.is_file() else None
+    return f"{ROLES},web" if "listen" in (there or {}).get("web", {}) else ROLES
 
 
 def postgres_command(paths: Paths, parts: Provisioned, program: str, *arguments: str) -> list[str]:

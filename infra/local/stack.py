@@ -16,8 +16,8 @@ from infra.local import prepare, probes
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
-from infra.local.ports import choose_ports, read_ports, refuse_taken
-from infra.local.programs import DAEMONS, SERVICES
+from infra.local.ports import choose_ports, is_free, read_ports, refuse_taken
+from infra.local.programs import DAEMONS, ROLES, SERVICES, roles_of
 from infra.local.progress import Progress, Silent
 from infra.local.provision import Provisioned, provision, remove_tree
 from infra.local.reap import marked, reap
@@ -25,6 +25,9 @@ from infra.local.supervise import Supervisor
 from infra.local.tls import Certificates
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.settings import flat, nested
+
+# Where pages are, or above it where that is taken.
+PAGES_PORT = 8_090
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -116,6 +119,14 @@ class Stack:
         """Write settings into the file that all commands on this stack read; they stay until `clean`."""
         self._make_root()
         self._write_settings(added)
+
+    def add_pages(self) -> None:
+        """Have `tidemark serve` show pages too, from the next `up` on, at an address that stays until `clean`."""
+        self._make_root()
+        if roles_of(self.paths) == ROLES:
+            port = next(port for port in range(PAGES_PORT, PAGES_PORT + 100) if is_free(port))
+            # Plain http, on this machine alone.
+            self._write_settings({"web.listen": f"127.0.0.1:{port}", "web.secure_cookie": False})
 
     def _write_settings(self, changed: Mapping[str, Any]) -> None:
         file = self.paths.settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anyio import to_thread
 from starlette.requests import Request
 
-from tidemark.api.context import context_of
+from tidemark.api.context import read_context_of
 from tidemark.api.keys import Scope, StoredKey, bearer
 from tidemark.api.problem import Problem
 from tidemark.core.errors import TidemarkError
@@ -21,7 +21,7 @@ async def authorized(request: Request, scope: Scope) -> StoredKey:
     Problem
         401 without a valid key, 403 where it lacks the scope, 503 while keys cannot be looked up.
     """
-    keys = context_of(request).keys
+    keys = read_context_of(request).keys
     text = bearer(request.headers.get("authorization"))
     entry = keys.known(text)
     if entry is None:

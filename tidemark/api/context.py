@@ -38,17 +38,34 @@ class Counts:
     stopping: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Of one process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadContext:
+    """What reads need, of one process; the role `web` has no more."""
 
     settings: Settings
     keys: KeyRing
-    rates: RateLimit
-    producer: AckProducer
     reads: Connections
     limits: AsyncLimitReader
     counts: Counts = field(default_factory=Counts)
+
+    def close(self) -> None:
+        """Give the connections to Postgres back."""
+        self.keys.close()
+        self.reads.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(ReadContext):
+    """The same, and what takes events."""
+
+    rates: RateLimit
+    producer: AckProducer
+
+
+def read_context_of(request: Request) -> ReadContext:
+    """What reads of this request use."""
+    context: ReadContext = request.app.state.context
+    return context
 
 
 def context_of(request: Request) -> Context:

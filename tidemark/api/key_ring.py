@@ -52,10 +52,7 @@ class KeyRing:
 
     def known(self, text: str) -> Entry | None:
         """The key as memory has it, and when it was read; None when it must be read."""
-        entry, now_s = self._entries.get(id_of(text) or ""), self._clock()
-        if entry is None or now_s - entry[1] > OUTAGE_S:
-            return None
-        return entry if now_s - entry[1] < self._fresh_s or now_s < self._down_until_s else None
+        return self._known(id_of(text) or "")
 
     def read(self, text: str) -> Entry:
         """The key as Postgres has it; what memory had of it, while Postgres is down.
@@ -66,11 +63,26 @@ class KeyRing:
             Postgres is down, and the key was not read lately.
         """
         key_id = id_of(text)
-        if key_id is None:
-            return None, self._clock()
+        return (None, self._clock()) if key_id is None else self._read(key_id)
+
+    def current(self, key_id: str) -> StoredKey | None:
+        """The key of an id, for who has shown it before; None once it is revoked or has expired; raises as `read`."""
+        key = (self._known(key_id) or self._read(key_id))[0]
+        if key is None or not key.is_current(datetime.now(UTC)):
+            return None
+        self._used.add(key_id)
+        return key
+
+    def _known(self, key_id: str) -> Entry | None:
+        entry, now_s = self._entries.get(key_id), self._clock()
+        if entry is None or now_s - entry[1] > OUTAGE_S:
+            return None
+        return entry if now_s - entry[1] < self._fresh_s or now_s < self._down_until_s else None
+
+    def _read(self, key_id: str) -> Entry:
         with self._lock:
             # Another request may have found out meanwhile; a Postgres that does not answer is not asked by each.
-            if (before := self.known(text)) is not None:
+            if (before := self._known(key_id)) is not None:
                 return before
             if self._clock() < self._down_until_s:
                 raise UnavailableError("keys cannot be read: Postgres did not answer just now.", "try again.")
@@ -79,7 +91,7 @@ class KeyRing:
             except TidemarkError as error:
                 self._down_until_s = self._clock() + self._fresh_s
                 log("keys cannot be read", level="error", error=str(error))
-                if (before := self.known(text)) is None:
+                if (before := self._known(key_id)) is None:
                     raise
                 return before
             if len(self._entries) >= MOST_KEYS:

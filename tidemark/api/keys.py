@@ -68,8 +68,11 @@ class StoredKey:
 
     def is_valid(self, text: str, now: datetime) -> bool:
         """Whether this is the key, and still good."""
-        ended = self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now)
-        return compare_digest(self.secret_hash, hash_of(text)) and not ended
+        return compare_digest(self.secret_hash, hash_of(text)) and self.is_current(now)
+
+    def is_current(self, now: datetime) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 def new_key(choose: Callable[[str], str] = secrets.choice) -> NewKey:

@@ -15,12 +15,14 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from tidemark.api.access import authorized
 from tidemark.api.alert_cursor import AlertCursor, Received
 from tidemark.api.answers import answer
-from tidemark.api.context import Context, context_of
+from tidemark.api.context import ReadContext, read_context_of
+from tidemark.api.keys import StoredKey
 from tidemark.api.problem import Problem
 from tidemark.api.projection import projected
-from tidemark.api.reading import Asked, read, shown, versioned
+from tidemark.api.reading import Asked, read, read_as, shown, versioned
 from tidemark.api.reads import Customer, Meter, SomeMeter
 from tidemark.api.usage_query import invalid
 from tidemark.api.usage_rows import meters
@@ -54,16 +56,21 @@ async def get_current(request: Request, customer: Customer, meter: SomeMeter = N
     `projected` is the value at the end of the period if use goes on as so far: for counts and sums a straight line, for
     levels the level as it is. It is null where a straight line says nothing.
     """
+    return versioned(request, await current_of(request, await authorized(request, "read"), customer, meter))
+
+
+async def current_of(request: Request, key: StoredKey, customer: str, meter: str | None = None) -> dict[str, Any]:
+    """The running period of a customer of the tenant of a key, as `get_current` answers it; raises Problem."""
 
     def work(of: Asked) -> dict[str, Any]:
-        return usage(of.settings, UsageQuery(of.tenant, customer, meter)).document() | {"tenant": of.tenant}
+        return usage(of.settings, UsageQuery(of.tenant, customer, meter)).document()
 
-    document = await read(request, work, lambda found: len(found["meters"]))
-    limits, tenant, now = context_of(request).limits, document.pop("tenant"), datetime.now(UTC)
+    document = await read_as(request, key, work, lambda found: len(found["meters"]))
+    limits, now = read_context_of(request).limits, datetime.now(UTC)
     for one in document["meters"]:
-        one["limit"] = decision_document(await limits.check(tenant, customer, one["meter"], 0))
+        one["limit"] = decision_document(await limits.check(key.tenant, customer, one["meter"], 0))
         one["projected"] = projected(one, now)
-    return versioned(request, document)
+    return document
 
 
 async def get_check(request: Request, customer: Customer, meter: Meter, quantity: Quantity = "1") -> Response:
@@ -72,7 +79,7 @@ async def get_check(request: Request, customer: Customer, meter: Meter, quantity
     A service that asks for each of its requests should use the SDK, which asks Redis itself.
     """
     tenant = await read(request, lambda of: of.tenant)
-    decision = await context_of(request).limits.check(tenant, customer, meter, Decimal(quantity))
+    decision = await read_context_of(request).limits.check(tenant, customer, meter, Decimal(quantity))
     return answer(decision_document(decision), headers={"Cache-Control": "no-store"})
 
 
@@ -82,21 +89,26 @@ async def get_stream(request: Request, customer: Customer, meter: SomeMeter = No
     The first events say how it stands. `id` of an alert is when it was received: send it as Last-Event-ID to go on from
     there.
     """
-    context = context_of(request)
+    return await stream_of(request, await authorized(request, "read"), customer, meter)
+
+
+async def stream_of(request: Request, key: StoredKey, customer: str, meter: str | None = None) -> Response:
+    """The stream of a customer of the tenant of a key, as `get_stream` answers it; raises Problem."""
+    context = read_context_of(request)
     since = _since(request)
 
-    def work(of: Asked) -> tuple[str, list[str], datetime]:
+    def work(of: Asked) -> tuple[list[str], datetime]:
         # Alerts are received by the clock of the database.
         now: datetime = of.db.execute("SELECT clock_timestamp()").fetchall()[0][0]
-        return of.tenant, [one.name for one in meters(of.db, of.tenant, meter)], since or now
+        return [one.name for one in meters(of.db, of.tenant, meter)], since or now
 
-    tenant, names, after = await read(request, work)
+    names, after = await read_as(request, key, work)
     if not names:
         raise Problem(404, "not_found", f"there is no meter {meter!r}.")
     if context.counts.streams >= MOST_STREAMS:
         raise Problem(503, "too_many_streams", f"there are {MOST_STREAMS} streams already.", retry_after_s=10)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = _events(context, Watched(context, tenant, customer, meter, names, after))
+    events = _events(context, Watched(context, key.tenant, customer, meter, names, after))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
@@ -114,7 +126,7 @@ class Watched:
     """
 
     def __init__(
-        self, context: Context, tenant: str, customer: str, meter: str | None, names: list[str], after: datetime
+        self, context: ReadContext, tenant: str, customer: str, meter: str | None, names: list[str], after: datetime
     ) -> None:
         self._context = context
         self._who = {"tenant": tenant, "customer": customer, "meter": meter}
@@ -148,7 +160,7 @@ class Watched:
         return [Received(*row) for row in rows]
 
 
-async def _events(context: Context, watched: Watched) -> AsyncIterator[bytes]:
+async def _events(context: ReadContext, watched: Watched) -> AsyncIterator[bytes]:
     """What a stream sends until its client or the server ends it."""
     context.counts.streams += 1
     quiet_since = alerts_at = time.monotonic()

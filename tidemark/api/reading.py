@@ -20,7 +20,7 @@ from starlette.responses import Response
 from tidemark.api.access import authorized
 from tidemark.api.answers import answer, encoded
 from tidemark.api.connections import CONNECTIONS
-from tidemark.api.context import context_of
+from tidemark.api.context import read_context_of
 from tidemark.api.key_store import SCHEMA
 from tidemark.api.keys import StoredKey
 from tidemark.api.problem import Problem
@@ -61,7 +61,13 @@ async def read(request: Request, work: Callable[[Asked], T], rows: Callable[[T],
     Problem
         The key may not, or 503 while the databases cannot be read; also what `work` raises, and 422 for a UsageError.
     """
-    key = await authorized(request, "read")
+    return await read_as(request, await authorized(request, "read"), work, rows)
+
+
+async def read_as(
+    request: Request, key: StoredKey, work: Callable[[Asked], T], rows: Callable[[T], int] = lambda _: 1
+) -> T:
+    """The same for a key that was found to be valid, of the tenant that it has; raises Problem as `read` does."""
     return await to_thread.run_sync(_read, request, key, work, rows, limiter=_limiter(request))
 
 
@@ -74,13 +80,12 @@ def _limiter(request: Request) -> CapacityLimiter:
 
 
 def _read(request: Request, key: StoredKey, work: Callable[[Asked], T], rows: Callable[[T], int]) -> T:
-    context = context_of(request)
+    context = read_context_of(request)
     try:
         with context.reads.using() as db:
             result = work(Asked(key, db, context.settings))
             route = str(getattr(request.scope.get("route"), "path", request.url.path))
-            asked = f"{request.url.path}?{request.url.query}"[:_LONGEST_ASKED]
-            about = (key.tenant, key.key_id, context.settings.run_id, route, asked, rows(result))
+            about = (key.tenant, key.key_id, context.settings.run_id, route, _asked(request), rows(result))
             db.execute(_AUDIT.format(_TABLE), about)
     except UsageError as error:
         raise Problem(422, "invalid_parameter", str(error)) from None
@@ -88,6 +93,12 @@ def _read(request: Request, key: StoredKey, work: Callable[[Asked], T], rows: Ca
         log("read failed", level="error", error=str(error))
         raise Problem(503, "unavailable", "usage cannot be read now.", retry_after_s=_RETRY_S) from None
     return result
+
+
+def _asked(request: Request) -> str:
+    """Path and query; without a token, which whoever reads the audit could use."""
+    url = request.url.remove_query_params("token") if "token" in request.query_params else request.url
+    return f"{url.path}?{url.query}"[:_LONGEST_ASKED]
 
 
 def versioned(

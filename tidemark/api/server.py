@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-
-import uvicorn
-
 from tidemark.api.app import build
 from tidemark.api.connections import Connections
 from tidemark.api.context import Context, Counts
+from tidemark.api.http_thread import HttpThread, bound
 from tidemark.api.key_ring import KeyRing
 from tidemark.api.rate import RateLimit
 from tidemark.core.errors import UnavailableError
@@ -23,41 +18,26 @@ from tidemark_client import AsyncLimitReader
 log = logger("api")
 
 CHECK_S = 5.0
-# Of the 8 s of a stop: requests that are being answered, then what the brokers have not acknowledged.
-DRAIN_S = 4
+# Of the 8 s of a stop, after requests that are being answered: what the brokers have not acknowledged.
 FLUSH_S = 2.0
-_BACKLOG = 2_048
 
 
 class Server:
     """Answers until it is closed; raises UnavailableError where its address is taken or Kafka does not answer."""
 
     def __init__(self, settings: Settings, address: tuple[str, int], counts: Counts) -> None:
-        self._socket = _bound(address)
+        taken = bound(address, "api.listen")
         try:
             self._context = _context(settings, counts)
         except BaseException:
-            self._socket.close()
+            taken.close()
             raise
-        config = uvicorn.Config(
-            build(self._context), log_config=None, access_log=False, lifespan="off", server_header=False,
-            timeout_graceful_shutdown=DRAIN_S, timeout_keep_alive=75, backlog=_BACKLOG,
-        )  # fmt: skip
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="api", daemon=True)
-        self._thread.start()
-        log("listening", address=self.address)
-
-    @property
-    def address(self) -> str:
-        """host:port, with the port that was chosen."""
-        host, port = self._socket.getsockname()[:2]
-        return f"{host!s}:{port}"
+        self._http = HttpThread("api", build(self._context), taken, self._end)
+        log("listening", address=self._http.address)
 
     def step(self) -> Counts:
         """What was counted so far; raises RuntimeError when it answers no more, so that it is made again."""
-        if not self._thread.is_alive():
-            raise RuntimeError(f"the thread that answers at {self.address} has ended")
+        self._http.check()
         self._context.producer.check()
         self._context.keys.write_used()
         self._context.counts.pending = self._context.producer.pending
@@ -65,23 +45,15 @@ class Server:
 
     def close(self) -> None:
         """Take no more requests, answer those that are here, and wait until the brokers have their events."""
-        self._context.counts.stopping = self._server.should_exit = True
-        self._thread.join(DRAIN_S + 1)
+        self._context.counts.stopping = True
+        self._http.stop()
         left = self._context.producer.close(FLUSH_S)
-        self._context.keys.close()
-        self._context.reads.close()
-        self._socket.close()
+        self._context.close()
         log("drained", level="warning" if left else "info", unacknowledged=left)
 
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        try:
-            await self._server.serve(sockets=[self._socket])
-        finally:
-            await self._context.rates.close()
-            await self._context.limits.aclose()
+    async def _end(self) -> None:
+        await self._context.rates.close()
+        await self._context.limits.aclose()
 
 
 def service(settings: Settings) -> Service[Server, Counts]:
@@ -89,17 +61,6 @@ def service(settings: Settings) -> Service[Server, Counts]:
     address, counts = settings.api.address, Counts()
     assert address is not None  # noqa: S101  the role is not configured without
     return Service("api", CHECK_S, lambda: Server(settings, address, counts), Server.step, log)
-
-
-def _bound(address: tuple[str, int]) -> socket.socket:
-    try:
-        return socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-    except OSError as error:
-        host, port = address
-        raise UnavailableError(
-            f"{host}:{port} cannot be listened on: {error.strerror or error}.",
-            "set api.listen to another address, or to port 0.",
-        ) from error
 
 
 def _context(settings: Settings, counts: Counts) -> Context:
@@ -112,12 +73,13 @@ def _context(settings: Settings, counts: Counts) -> Context:
         raise
     counts.stopping = False
     return Context(
-        settings, KeyRing(settings.postgres.ops, api.key_cache_s), RateLimit(settings), producer, Connections(settings),
-        _limits(settings), counts,
+        settings=settings, keys=KeyRing(settings.postgres.ops, api.key_cache_s), rates=RateLimit(settings),
+        producer=producer, reads=Connections(settings), limits=limits_of(settings), counts=counts,
     )  # fmt: skip
 
 
-def _limits(settings: Settings) -> AsyncLimitReader:
+def limits_of(settings: Settings) -> AsyncLimitReader:
+    """Checks limits in Redis, for one event loop."""
     wait_s = settings.redis.timeout_ms / 1_000
     return AsyncLimitReader(
         async_client(settings.redis, timeout_s=wait_s), settings.names.redis_prefix, timeout_s=2 * wait_s

@@ -234,8 +234,16 @@ Three queries to try (psql "{settings.postgres.ops.url}"):
   SELECT tenant_id, sum(value) AS flights FROM {schema}.usage_day_value
    WHERE meter = 'flights' AND day = '2013-02-08' GROUP BY tenant_id;                          -- the day of a blizzard
   SELECT {schema}.usage_percentile('JFK', 'B6', 'dep_delay', '2013-03-01', '2013-04-01', 0.99); -- 1 flight in 100
-Flink: {settings.flink.rest_url}
+{_pages(settings)}Flink: {settings.flink.rest_url}
 Stop with `make down`; `make clean` removes the demo's data.
+"""
+
+
+def _pages(settings: Settings) -> str:
+    if settings.web.address is None:
+        return ""
+    return f"""What LGA's carriers see: http://{settings.web.listen}/usage?customer=DL
+  signed in by the key that is printed by `.venv/bin/tidemark keys create LGA --scope admin`
 """
 
 

@@ -81,6 +81,14 @@ def _api(settings: Settings) -> Services:
     return [server.service(settings)]
 
 
+def _web(settings: Settings) -> Services:
+    try:
+        from tidemark.web import server  # noqa: PLC0415  an extra, as above
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the role web needs {error.name}.", "pip install '.[api]' in a checkout.") from error
+    return [server.service(settings)]
+
+
 def _suspend(settings: Settings) -> Handler:
     return suspend.Suspend(Flags(settings.redis, settings.names))
 
@@ -122,6 +130,11 @@ ROLES: Mapping[str, Role] = {
         "takes events over HTTP, and answers what a tenant has used",
         _api,
         lambda s: "" if s.api.address else "api.listen",
+    ),
+    "web": Role(
+        "shows customers what they have used, and operators how it is counted, as pages",
+        _web,
+        lambda s: "" if s.web.address else "web.listen",
     ),
 }
 

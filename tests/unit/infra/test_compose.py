@@ -76,13 +76,14 @@ def test_ports_are_the_standard_ones_and_open_on_this_machine_only(
 
 
 def test_only_the_service_ports_are_published(services: dict[str, Any]) -> None:
-    assert sum(len(published(service)) for service in services.values()) == 6
+    assert sum(len(published(service)) for service in services.values()) == 7
 
 
 def test_the_endpoint_of_serve_is_open_on_this_machine_only_and_probed(services: dict[str, Any]) -> None:
     port = Settings().serve.listen.rpartition(":")[2]
-    api = services["serve"]["environment"]["TIDEMARK_API__LISTEN"].rpartition(":")[2]
-    assert published(services["serve"]) == [f"127.0.0.1:{port}:{port}", f"127.0.0.1:{api}:{api}"]
+    given = services["serve"]["environment"]
+    others = [given[f"TIDEMARK_{role}__LISTEN"].rpartition(":")[2] for role in ("API", "WEB")]
+    assert published(services["serve"]) == [f"127.0.0.1:{one}:{one}" for one in (port, *others)]
     assert services["serve"]["environment"]["TIDEMARK_SERVE__LISTEN"].endswith(f":{port}")
     assert f":{port}/healthz" in services["serve"]["healthcheck"]["test"][-1]
 

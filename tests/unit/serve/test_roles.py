@@ -24,7 +24,7 @@ def settings(**changes: Any) -> Settings:
 def test_the_roles_are_those_that_the_documentation_names() -> None:
     assert list(ROLES) == [
         "live", "quotas", "alerts", "deliver", "respond", "close", "reconcile", "archive", "retention",
-        "health", "api",
+        "health", "api", "web",
     ]  # fmt: skip
     page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     assert all(f"| `{name}` |" in page for name in ROLES)
@@ -35,9 +35,14 @@ def test_a_role_runs_by_default_when_it_is_configured() -> None:
     assert not_configured(PLAIN) == {
         "respond": "responses.suspend or responses.webhooks", "archive": "archive.dir",
         "retention": "a setting of `retention`", "api": "api.listen",
+        "web": "web.listen",
     }  # fmt: skip
     every = settings(
-        responses__suspend=True, archive__dir="archive", retention__hour_days=40, api__listen="127.0.0.1:0"
+        responses__suspend=True,
+        archive__dir="archive",
+        retention__hour_days=40,
+        api__listen="127.0.0.1:0",
+        web__listen="127.0.0.1:0",
     )
     assert chosen(every, None) == list(ROLES)
     assert not_configured(every) == {}
@@ -62,13 +67,15 @@ def test_a_role_that_cannot_run_is_refused(names: list[str], message: str) -> No
 
 def test_each_role_is_made_of_services_at_their_intervals() -> None:
     changes = {"responses__suspend": True, "archive__dir": "archive", "retention__hour_days": 40}
-    every = settings(**changes, api__listen="127.0.0.1:0", delivery__threads=2, reconcile__interval_s=7)
+    every = settings(
+        **changes, api__listen="127.0.0.1:0", web__listen="127.0.0.1:0", delivery__threads=2, reconcile__interval_s=7
+    )
     made = services_of(every, list(ROLES))
     assert {role: [one.name for one in many] for role, many in made.items()} == {
         "live": ["counters", "leaderboard", "limits", "heartbeat"], "quotas": ["quotas"], "alerts": ["intake"],
         "deliver": ["delivery-1", "delivery-2"], "respond": ["suspend"], "close": ["close"],
         "reconcile": ["reconcile"], "archive": ["archive"], "retention": ["retention"],
-        "health": ["health"], "api": ["api"],
+        "health": ["health"], "api": ["api"], "web": ["web"],
     }  # fmt: skip
     assert made["reconcile"][0].every_s == 7
     assert {one.every_s for one in made["live"]} == {PLAIN.live.refresh_s}

@@ -42,6 +42,7 @@ from tidemark.core.settings.serving import (
     ServeSettings,
     TraceSettings,
 )
+from tidemark.core.settings.web import WebSettings
 
 ENV_PREFIX = "TIDEMARK_"
 ENV_DELIMITER = "__"
@@ -89,6 +90,7 @@ class Settings(BaseSettings):
     trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()
     api: ApiSettings = ApiSettings()
+    web: WebSettings = WebSettings()
 
     @field_validator("run_id")
     @classmethod

@@ -1,0 +1,1 @@
+"""The role `web`: pages for customers and operators, made on the server from the reads of the API."""
