@@ -70,6 +70,7 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 
 chaos: setup provision ## All fault drills
 	$(PYTEST) tests/chaos -v
+	$(PYTEST) tests/integration -m drill -v
 
 bench: setup provision ## All benchmarks with long sizes and killed contestants, some hours; writes results and their pages
 	code=0; $(BIN)/python -m tests.bench || code=$$?; $(MAKE) reference; exit $$code

@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import stop, submit
 from tests.anomaly_stream import DISORDER_S, Usage, expected, send, usage
@@ -99,6 +101,7 @@ def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
             wait_until(lambda: anomaly_lags(reader) == [0, 0], PUBLISHED_WITHIN_S, "the job to have no lag")
 
 
+@pytest.mark.drill
 def test_silence_of_everything_is_seen_by_the_clock(stack: Any) -> None:
     # Given two days and a half of one tenant that ended 45 minutes ago, and nothing on any topic since ...
     now_ms = int(time.time() * 1_000) // MINUTE_MS * MINUTE_MS

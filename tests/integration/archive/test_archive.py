@@ -99,6 +99,7 @@ def test_files_are_cut_by_day_and_size(run: Settings) -> None:
     assert_whole(run)
 
 
+@pytest.mark.drill
 def test_a_run_that_is_killed_again_and_again_leaves_no_record_out_and_none_twice(run: Settings) -> None:
     send(run, 4_000)
     small = run.with_changes({"archive.file_rows": 20})

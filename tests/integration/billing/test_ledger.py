@@ -301,6 +301,7 @@ def test_what_was_closed_or_corrected_is_never_changed(run: Settings) -> None:
                     connection.execute(sql.SQL(statement).format(name, column))
 
 
+@pytest.mark.drill
 def test_a_teller_that_is_killed_again_and_again_tells_everything_once(run: Settings) -> None:
     rng = random.Random(3)
     keys = [PeriodKey(TENANT, f"c{n}", START, START + DAY) for n in range(1_000)]

@@ -137,6 +137,7 @@ def test_a_stopped_rollup_raises_one_alert_and_ends_it_when_it_is_back(counting:
         assert all(subject == "rollup" for kind, subject, _ in alerts(run) if kind == "pipeline.job_down")
 
 
+@pytest.mark.drill
 def test_a_role_whose_process_was_killed_raises_an_alert_until_another_runs_it(
     counting: Pipeline, tmp_path: Path
 ) -> None:
