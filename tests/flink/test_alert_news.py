@@ -28,7 +28,8 @@ def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str
 
 
 def ids(env: TableEnvironment, rows: list[tuple[str, str, str, int]]) -> list[str]:
-    """Ids of alerts, given fingerprint, tenant, time and transition of each."""
+    """Ids of alerts, given fingerprint, tenant, time and transition of each, in this order."""
+    env.get_config().set("parallelism.default", "1")
     values = ", ".join(
         f'(\'{fingerprint}\', \'{tenant}\', \'"specversion":"1.0","time":"{at}"}}\', CAST({transition} AS BIGINT))'
         for fingerprint, tenant, at, transition in rows
