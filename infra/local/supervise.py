@@ -51,7 +51,8 @@ class Supervisor:
         daemon = Path(sys.prefix) / "bin/supervisord"
         self._paths.supervisor_socket.unlink(missing_ok=True)
         command = [sys.executable, str(daemon), "-c", str(self._paths.supervisor_conf)]
-        done = subprocess.run(command, env=base_environment(), check=False, text=True, capture_output=True)
+        # Its own log is opened before its configuration sets the umask.
+        done = subprocess.run(command, env=base_environment(), check=False, text=True, capture_output=True, umask=0o077)
         if done.returncode != 0:
             raise UnavailableError(f"supervisord did not start: {(done.stdout + done.stderr).strip()}")
         _until(self.answers, _START_S, f"supervisord did not answer within {_START_S:.0f} s.", self._paths.logs)
