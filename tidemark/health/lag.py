@@ -132,6 +132,8 @@ class LagReader:
         if not starts:
             return found
         self._consumer.assign(list(starts))
+        # What was paused for another job that reads the topic too stays so when it is assigned again.
+        self._consumer.resume(*starts)
         for part, start in starts.items():
             self._consumer.seek(part, start)
         deadline = time.monotonic() + FETCH_S

@@ -84,6 +84,8 @@ def test_the_job_says_what_the_detectors_say_each_once(stack: Any) -> None:
     settings = {"anomaly.disorder_s": DISORDER_S, "anomaly.clock": False, "flink.source_idle_s": 3_600}
     with anomaly_run(stack.settings, "anomaly", **settings) as run:
         send(run, stream[: len(stream) // 2])
+        with closing(LagReader(run.with_changes({"health.jobs": ("anomaly",)}))) as reader:
+            assert anomaly_lags(reader)[0] > 0, "neither rollup nor anomaly has read a delta"
         with by_flink_run():
             started(run)
         savepoint = stop(run, "anomaly")
