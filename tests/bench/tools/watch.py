@@ -47,6 +47,7 @@ def main() -> None:
             for message in messages:
                 if message.error() is None:
                     file.write(b"%d\t%b\n" % (now_ms, message.value()))
+            file.flush()
     consumer.close()
 
 

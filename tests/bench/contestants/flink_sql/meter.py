@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     env.get_config().set("table.exec.state.ttl", f"{settings.events.dedupe_ttl_ms} ms")
     where = {"topic": settings.topics.events, "kafka": settings.kafka.bootstrap, "group": names.group("meter")}
     env.execute_sql(SOURCE.format(**where))
-    env.execute_sql(SINK.format(topic=names.deltas, exactly_once=exactly_once(settings, names.transactions("deltas"))))
+    deltas = exactly_once(settings, "meter", names.transactions("deltas"))
+    env.execute_sql(SINK.format(topic=names.deltas, exactly_once=deltas))
     env.create_temporary_view("counted", env.sql_query(COUNTED.format(grace=interval(settings.events.grace_s))))
     execute_plan(env, compile_plan(env, [INSERT.format(tick=interval(settings.meter.tick_ms / 1_000))]))
 
