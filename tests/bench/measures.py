@@ -6,6 +6,9 @@ from tests.bench.questions import QUESTIONS
 from tests.bench.report.measure import Measure
 from tests.bench.report.targets import Target
 
+# Why targets were missed, as far as it is known.
+BACKLOG = "the job fell behind before it was compiled, and a backlog is counted in longer ticks"
+COMPILING = "200 000 events are few: the JVM still compiles"
 METER, PLAIN, OURS = "meter", "plain Flink SQL", "meter + rollup"
 RATIO = f"{METER} to {PLAIN}"
 MEASURES = (
@@ -24,15 +27,16 @@ MEASURES = (
     Measure(
         "live", "Event to Redis",
         (
-            Target("5 000/s", "p99_ms", at_most=300), Target("1 000/s", "p99_ms", at_most=160),
-            Target("5 000/s, first 10 s", "p99_ms", at_most=1_000),
+            Target("5 000/s", "p99_ms", at_most=300, why_missed=BACKLOG), Target("1 000/s", "p99_ms", at_most=160),
+            Target("5 000/s, first 10 s", "p99_ms", at_most=1_000, why_missed=BACKLOG),
         ),
     ),
-    Measure("limits", "Cap crossed to the alert", (Target("5 000/s: alert", "p99_ms", at_most=1_000),)),
+    Measure("limits", "Cap crossed to the alert", (Target("5 000/s: alert", "p99_ms", at_most=1_000, why_missed=BACKLOG),)),
     Measure(
         "contest", "To rows: contestants",
         (
-            Target(OURS, "events_per_s", at_least=50_000), Target(OURS, "own_cpu_us", at_most=25),
+            Target(OURS, "events_per_s", at_least=50_000, why_missed=COMPILING),
+            Target(OURS, "own_cpu_us", at_most=25, why_missed=COMPILING),
             Target(f"{OURS} to quixstreams", "ratio", at_least=1.6),
             Target(f"{OURS} to bytewax", "ratio", at_least=0.6),
             Target(f"{OURS} to SET NX + insert (OpenMeter's shape)", "ratio", at_least=1.0),
