@@ -31,7 +31,10 @@ MEASURES = (
             Target("5 000/s, first 10 s", "p99_ms", at_most=1_000, why_missed=BACKLOG),
         ),
     ),
-    Measure("limits", "Cap crossed to the alert", (Target("5 000/s: alert", "p99_ms", at_most=1_000, why_missed=BACKLOG),)),
+    Measure(
+        "limits", "Cap crossed to the alert",
+        (Target("5 000/s: alert", "p99_ms", at_most=1_000, why_missed=BACKLOG),),
+    ),
     Measure(
         "contest", "To rows: contestants",
         (
