@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 
 from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
+from tests.role_log import role_lines
 from tests.unit.alerts.alerting import TEN, an_alert
 from tidemark.alerts.acknowledgement import acknowledge, stats
 from tidemark.alerts.intake import PERIODS_S, Batch, Intake
@@ -484,13 +485,7 @@ def test_the_running_intake_takes_what_comes_and_ends_cleanly_on_sigterm(run: Se
         finally:
             process.kill()
             process.wait()
-    # Neither what libraries log nor the endpoint of the process is of the intake.
-    lines = [
-        line
-        for line in map(json.loads, log.read_text().splitlines())
-        if (line.get("role") != "serve" or line["component"] == "serve")
-    ]
-    events = [event for line in lines if (event := line["event"]) != "logged"]
+    events = [line["event"] for line in role_lines(log)]
     assert events == ["started", "taken", "failed", "taken", "stopping", "stopped"]
 
 

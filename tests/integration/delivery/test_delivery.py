@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.receivers import LocalReceiver, Script, local_receiver
 from tests.integration.storage import own_run
+from tests.role_log import role_lines
 from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
@@ -453,8 +454,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
         finally:
             process.kill()
             process.wait()
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    events = [line["event"] for line in lines if line["component"] in {"serve", "deliver"}]
+    events = [line["event"] for line in role_lines(log)]
     assert events == ["started", "delivered", "stopping", "stopped"]
     assert HOOK_KEY not in log.read_text()
 

@@ -23,6 +23,7 @@ import schemas
 from jobs.flink.rest import wait_until
 from tests.integration.alerts.test_alerting import promoted
 from tests.integration.storage import own_run
+from tests.role_log import role_lines
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.kafka import dump
@@ -306,13 +307,7 @@ def test_the_running_monitor_raises_an_alarm_and_ends_cleanly_on_sigterm(run: Se
         finally:
             process.kill()
             process.wait()
-    # Libraries and the endpoint of the process log too, in the same form.
-    every = map(json.loads, log.read_text().splitlines())
-    lines = [
-        line
-        for line in every
-        if line["event"] != "logged" and (line.get("role") != "serve" or line["component"] == "serve")
-    ]
+    lines = role_lines(log)
     assert [line["event"] for line in lines] == ["started", "firing", "checked", "stopping", "stopped"]
     assert (lines[1]["role"], lines[1]["level"]) == ("quotas", "info")
     assert (lines[1]["tenant_id"], lines[1]["rule"], lines[1]["value"]) == ("EWR", "tenant_volume", 2_000)
