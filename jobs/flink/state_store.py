@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -81,6 +82,9 @@ class Folder:
                 self._system.create_dir(self._path, recursive=True)
             with self._system.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(text.encode())
+            # Other file systems have rights of their own.
+            if self._is_local:
+                Path(self._path, name).chmod(0o600)
 
     def remove(self) -> None:
         """Remove the folder with everything in it, if it is there; raises UnavailableError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +73,11 @@ def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
     monkeypatch.setattr("jobs.flink.state_store._ATTEMPTS", 1)
     with pytest.raises(UnavailableError, match=r"s3://bucket/state/checkpoints/tidemark-meter cannot be listed"):
         latest(at("s3://bucket/state").flink, JOB)
+
+
+def test_a_local_file_is_its_owners_alone(tmp_path: Path) -> None:
+    Folder(tmp_path.as_uri()).write("job.settings.json", "{}")
+    assert stat.S_IMODE((tmp_path / "job.settings.json").stat().st_mode) == 0o600
 
 
 def test_local_state_has_plain_paths(tmp_path: Path) -> None:
