@@ -15,6 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "stack",
         "Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone.",
     ),
+    "quickstart": (
+        "quickstart",
+        "Measure something first: a catalog by a template or three questions, a key, one `curl`, and the number.",
+    ),
     "down": ("stack", "Stop the jobs with savepoints and then all services; the data stays."),
     "status": (
         "status",
