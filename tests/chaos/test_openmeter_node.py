@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.api.conftest import Door, door, run
 from tests.integration.api.test_reads import used
+from tests.integration.infra.reader import code_block
 
 # Fixtures.
 __all__ = ["door", "run", "used"]
@@ -57,3 +58,13 @@ def test_its_events_are_ours_and_its_queries_are_answered(used: Door, node: Path
     (month,) = calls["filtered"]["data"]
     assert (month["value"], month["groupBy"]) == (40, {"region": "us"})
     assert calls["nothing"] == {"error": "HTTPError", "status": 404}
+
+
+def test_the_example_of_the_documentation_runs(used: Door, node: Path) -> None:
+    code = code_block("docs/from-openmeter.md", "js")
+    for shown, here in {"http://127.0.0.1:8080": used.url, "tmk_…": used.key("admin"), '"tokens"': '"calls"'}.items():
+        assert shown in code
+        code = code.replace(shown, here)
+    (node / "example.mjs").write_text(f"{code}\nconsole.log(JSON.stringify(used.data));")
+    assert json.loads(output("example.mjs", folder=node)) == []
+    assert "om-2" in {json.loads(one.value or b"").get("id") for one in used.records()}
