@@ -15,6 +15,7 @@ from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 from tidemark.core.times import given_ms
+from tidemark.core.user import user
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
 from tidemark.dead_letters.records import Wanted, position_of
@@ -119,7 +120,7 @@ def redrive(
     if not yes:
         typer.confirm(f"send {len(plan.sends):,} events to {settings.topics.redrive}?", abort=True)
     await_workers(settings)
-    sent = tool.send(settings, plan)
+    sent = tool.send(settings, plan, by=user())
     expired = f"{sent.expired:,} were left out because their window had ended."
     text = f"sent {sent.sent:,} events to {settings.topics.redrive}; {expired}"
     emit(document | {"sent": sent.sent, "expired": sent.expired}, text, as_json=as_json)

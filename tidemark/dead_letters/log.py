@@ -39,6 +39,8 @@ class Marker(msgspec.Struct, frozen=True):
         The dead letter itself: topic and position.
     redriven_at:
         Time of the redrive, RFC 3339 UTC; the record's timestamp is the original arrival.
+    by:
+        Who redrove it: a user of a machine, or a key of the API; empty: not known.
     """
 
     topic: str
@@ -47,6 +49,7 @@ class Marker(msgspec.Struct, frozen=True):
     origin: Source
     dead_letter: Source
     redriven_at: str
+    by: str = ""
 
 
 _decode_marker = msgspec.json.Decoder(Marker).decode

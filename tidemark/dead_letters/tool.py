@@ -115,10 +115,10 @@ class Sent:
     expired: int
 
 
-def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
+def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms, *, by: str) -> Sent:
     """Send the items of the plan; returns when the brokers have all of them.
 
-    Safe to interrupt: the next plan leaves out what was sent.
+    Safe to interrupt: the next plan leaves out what was sent. `by` is who does it, for the header of the records.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
                 continue
             sender.send(
                 settings.topics.redrive, item.record_value, key=item.key, timestamp_ms=item.arrival_ms,
-                headers=[(HEADER, msgspec.json.encode(_marker(item, plan.log, settings, now_ms)))],
+                headers=[(HEADER, msgspec.json.encode(_marker(item, plan.log, settings, now_ms, by)))],
             )  # fmt: skip
     return Sent(len(plan.sends) - expired, expired)
 
@@ -199,7 +199,7 @@ def _key(dead_letter: DeadLetter, part: Part, settings: Settings) -> bytes | Non
     return part_key(part.meter, key_of(event)) if part.meter else key_of(event)
 
 
-def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Marker:
+def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int, by: str) -> Marker:
     source = source_of(item.dead_letter)
     return Marker(
         topic=source.topic,
@@ -208,4 +208,5 @@ def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Mar
         origin=log.origin_of(source),
         dead_letter=source_of_dead_letter(item.dead_letter, settings),
         redriven_at=rfc3339(now_ms) or "",
+        by=by,
     )

@@ -100,7 +100,7 @@ class Run:
         return redrive.load_plan(self.settings, chosen, fixes or Fixes(), force=force, clock=lambda: now_ms)
 
     def send(self, plan: Plan, now_ms: int = NOW_MS) -> int:
-        return redrive.send(self.settings, plan, lambda: now_ms).sent
+        return redrive.send(self.settings, plan, lambda: now_ms, by="tests").sent
 
     def await_catalog(self) -> None:
         time.sleep(settle_in_s(self.settings))
