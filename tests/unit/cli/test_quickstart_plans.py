@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shlex
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -62,3 +66,17 @@ def test_what_is_not_offered_is_named_with_what_is(made, said):
     with pytest.raises(UsageError, match=said) as refused:
         made()
     assert refused.value.fix
+
+
+def test_three_questions_are_asked_at_a_terminal_and_an_empty_answer_is_what_is_offered():
+    code = "from tidemark.cli import quickstart as q; p = q._asked(None, None, None); print(p.meter, *p.properties)"
+    keyboard, terminal = pty.openpty()
+    try:
+        with subprocess.Popen([sys.executable, "-c", code], stdin=terminal, stdout=-1, stderr=-1, text=True) as asked:
+            os.write(keyboard, b"upload\n\nregion\n")
+            printed, questions = asked.communicate(timeout=60)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
+    assert printed.split() == ["upload_total", "region"], questions
+    assert [number for number in ("1. ", "2. ", "3. ") if number not in questions] == []
