@@ -438,7 +438,7 @@ def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
     }  # fmt: skip
     with postgres.connect(world.run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
-        assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
+        assert store.revive(connection, "", ["n-1"]) == [], "what was delivered is not sent again"
 
 
 def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, tmp_path: Path) -> None:
