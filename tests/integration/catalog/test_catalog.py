@@ -605,7 +605,7 @@ def test_the_table_refuses_overlapping_versions(settings: Settings, tmp_path: Pa
 
 # --- limits and alert policy ------------------------------------------------------------------------------------------
 
-ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_env": "PD_KEY"}
+ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_file": "PD_KEY"}
 STORED_ONCALL = {**ONCALL, "daily_budget": 20}
 
 
