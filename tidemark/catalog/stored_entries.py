@@ -38,7 +38,8 @@ def _calendar(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tenant(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {} if row["calendar_id"] is None else {"calendar": row["calendar_id"]}
+    named = {"calendar": row["calendar_id"], "sources": _listed(row.get("sources"))}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _customer(key: Key, row: Mapping[str, Any]) -> dict[str, Any]:

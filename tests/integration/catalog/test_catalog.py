@@ -75,6 +75,7 @@ def document(calendar: str = "quarter", **more: Any) -> dict[str, Any]:
         "tenants": {
             "acme": {
                 "calendar": "month",
+                "sources": ["gateway", ""],
                 "customers": {"ua": {"calendar": calendar}, "aa": {}},
                 "meters": {"seats": {"event_types": "seat", "aggregation": "count", "unit": "seats"}},
             }
@@ -121,7 +122,7 @@ def test_a_first_file_is_applied_once_and_read_back(
 
     snapshot = source.snapshot()
     assert snapshot.revision == source.revision() == 1
-    assert snapshot.tenants == [Tenant("acme", "month", BEGINNING_MS, FOREVER_MS)]
+    assert snapshot.tenants == [Tenant("acme", "month", BEGINNING_MS, FOREVER_MS, ("", "gateway"))]
     assert sorted(snapshot.calendars, key=lambda one: one.calendar_id) == [
         CalendarDef("month", "2013-01-01T00:00:00", "P1M", "America/New_York"),
         CalendarDef("quarter", None, "P3M", "Etc/UTC"),
