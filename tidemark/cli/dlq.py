@@ -16,7 +16,6 @@ from tidemark.cli.output import Json, draw, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 from tidemark.core.times import given_ms
-from tidemark.core.user import user
 from tidemark.dead_letters import tool
 from tidemark.dead_letters.fixes import parse_fixes
 from tidemark.dead_letters.records import Wanted, position_of
