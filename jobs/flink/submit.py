@@ -20,13 +20,13 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest, short_cause
 from jobs.flink.restore import check_age, latest, savepoint_dir
 from jobs.flink.shape import changes, refuse
-from jobs.flink.state_store import UnlistedError
 from jobs.flink.submitted import record, recorded, values
 from tidemark.core import audit, postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, was_written
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.names import GROUPS
+from tidemark.core.places import UnlistedError
 from tidemark.core.settings import Settings
 from tidemark.core.terminal import say
 
@@ -148,7 +148,7 @@ def _taking_turns(settings: Settings, job: str) -> Iterator[psycopg.Connection]:
 
 def _newest_state(settings: Settings, job: str) -> str:
     try:
-        point = latest(settings.flink, settings.names.job(job))
+        point = latest(settings, settings.names.job(job))
     except UnlistedError:
         # Offsets are committed with each checkpoint: without any there is no state to go on from.
         if committed_offsets(settings.kafka, settings.names.group(GROUPS[job]), _read_by(settings, job)):

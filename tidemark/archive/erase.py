@@ -145,7 +145,7 @@ class _Erasure:
     def __init__(
         self, settings: Settings, index: Index, customer: Pair, progress: Callable[[int], None] | None
     ) -> None:
-        self._settings, self._index, self._folder = settings, index, Folder.of(settings.archive)
+        self._settings, self._index, self._folder = settings, index, Folder.of(settings)
         self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.events.default_tenant)
         self._progress = progress
         self._events = self._unreadable = 0

@@ -158,6 +158,7 @@ def test_the_pom_fetches_the_versions_of_the_local_stack() -> None:
     properties = {node.tag.partition("}")[2]: node.text for node in pom.iterfind(".//m:properties/*", space)}
     assert properties == {
         "flink.kafka.version": versions.FLINK_KAFKA_CONNECTOR,
+        "flink.s3.version": versions.FLINK_S3,
         "flink.jdbc.version": versions.FLINK_JDBC_CONNECTOR,
         "postgres.jdbc.version": versions.POSTGRES_JDBC,
         "kafka.version": versions.KAFKA,
