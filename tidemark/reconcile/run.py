@@ -28,6 +28,7 @@ from tidemark.reconcile import (
     drift_store,
     grains,
     invoices,
+    ledger,
     live,
     manifests,
     offsets,
@@ -216,6 +217,9 @@ class _Comparison:
             connection.execute(_SNAPSHOT)
             if "invoices" in self.request.checks:
                 found["invoices"] = invoices.check(connection, self.settings.names, self.request.wanted, self.tolerance)
+            if "ledger" in self.request.checks:
+                self.say("comparing the ledger with what was published …")
+                found["ledger"] = ledger.check(self.settings, connection, self.request.wanted)
             if _RECOMPUTED & {*self.request.checks}:
                 recomputed, since = self._recomputed(connection, counts)
                 found |= recomputed
