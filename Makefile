@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api,trace]'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,jobs,api,s3,trace]'
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 

@@ -8,10 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
+from tests.unit.docs.commands import assert_is_command
 from tidemark.cli import figures
-from tidemark.cli.main import app
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -41,15 +40,8 @@ def test_the_paths_that_a_page_names_are_there(page):
 
 def test_the_commands_of_the_readme_exist_with_their_options():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    root = typer.main.get_command(app)
     for line in re.findall(r"^tidemark (.+?)(?:  +#.*)?$", text, re.MULTILINE):
-        group, words = root, line.split()
-        while words and words[0] in getattr(group, "commands", {}):
-            group = group.commands[words.pop(0)]
-            group = group.load() if hasattr(group, "load") else group
-        options = {option for parameter in group.params for option in parameter.opts}
-        assert not hasattr(group, "commands"), line
-        assert {word for word in words if word.startswith("-") and word != "-"} <= options, line
+        assert_is_command(line)
 
 
 def test_whatever_a_shell_runs_of_the_readme_is_run_by_a_test_that_it_names():
