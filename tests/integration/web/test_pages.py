@@ -193,7 +193,7 @@ def test_dead_letters_are_sent_again_by_who_has_seen_what_becomes_of_them(site: 
     assert "0 sent again" in again.text
     (record,) = dump(site.run.kafka, site.run.topics.redrive)
     assert json.loads(record.value or b"")["event_id"] == "redrive-1"
-    assert json.loads(dict(record.headers)[HEADER])["by"] == f"key {id_of(key)}"
+    assert json.loads(dict(record.headers)[HEADER])["redriven_by"] == f"key {id_of(key)}"
     asked = "SELECT count(*) FROM api.read_audit WHERE key_id = %s AND asked LIKE '/operations/dead-letters/redrive%%'"
     assert site.sql(asked, id_of(key)) == [(3,)]
     assert "was sent again already" in session.get(url, params={"at": one}, timeout=30).text
