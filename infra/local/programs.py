@@ -26,7 +26,9 @@ _POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/t
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 # Runs beside the jobs. Nothing is closed, compared or dropped on a machine where people try things out.
 DAEMONS = ("serve",)
-ROLES = "live,quotas,alerts,deliver,health"
+ROLES = ("live", "quotas", "alerts", "deliver", "health")
+# Answer HTTP, where the settings of the stack have an address for them.
+HTTP_ROLES = ("api", "web")
 # Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
@@ -59,13 +61,14 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         # Python workers outlive a killed TaskManager: they are removed before the next one starts.
         Program("taskmanager", ["/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
                 flink_environment(paths)),
-        Program("serve", [tidemark, "serve", "--roles", roles_of(paths)], client_environment(paths), autostart=False),
+        Program("serve", [tidemark, "serve", "--roles", ",".join(roles_of(paths))], client_environment(paths),
+                autostart=False),
     ]  # fmt: skip
 
 
-def roles_of(paths: Paths) -> str:
-    """Roles of `serve`: also pages, where the settings of the stack have an address for them."""
-    return f"{ROLES},web" if "listen" in _section_of(paths, "web") else ROLES
+def roles_of(paths: Paths) -> list[str]:
+    """Roles of `serve`: also those that answer HTTP, where the settings of the stack have an address for them."""
+    return [*ROLES, *(role for role in HTTP_ROLES if "listen" in _section_of(paths, role))]
 
 
 def object_store_of(paths: Paths) -> S3Settings:

@@ -14,7 +14,7 @@ from jobs.flink.restore import checkpoint_dir, place, savepoint_dir
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
 from tidemark.catalog import history
-from tidemark.core import postgres, redis
+from tidemark.core import audit, postgres, redis
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import clients
 from tidemark.core.places import UnlistedError
@@ -55,6 +55,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
             history.drop(connection, run.catalog.schema_name)
         record.update(connection, settings.names, replay_id, state="discarded")
         record.decide(connection, settings.names, replay_id, "discard", by, (0, 0))
+        audit.record(connection, settings.run_id, "replay.discard", replay_id, by=by)
     return True
 
 

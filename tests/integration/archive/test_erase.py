@@ -20,6 +20,7 @@ from tests.integration.archive.archiving import (
     send,
     started,
 )
+from tests.integration.audited import entries
 from tests.pipeline import Pipeline
 from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.archive import archiver, erase, verify
@@ -28,6 +29,7 @@ from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import read
 from tidemark.archive.reader import raw_records
 from tidemark.archive.retention.plan import planned
+from tidemark.core import grants
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
@@ -121,6 +123,9 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
         ).fetchall()
         assert all(row[:3] == ("acme", "alice", "dpo") for row in rows)
         assert max(row[4] for row in rows) == expected.events >= 33
+        acts = entries(run, "archive.erase", "acme/alice")
+        assert {(entry.login, entry.stated_by) for entry in acts} == {(grants.OPS, "dpo")}
+        assert [entry.detail["events"] for entry in acts] == [row[4] for row in rows]
         schema = f"usage_{run.run_id}"
         evidence = index.connection.execute(
             f"""

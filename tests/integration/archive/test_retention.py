@@ -16,6 +16,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from tests.integration.archive.archiving import DISK, OBJECTS
+from tests.integration.audited import entries
 from tests.integration.storage import own_run
 from tests.object_store import BUCKET
 from tidemark.archive import archiver, verify
@@ -112,7 +113,10 @@ def test_old_minutes_hours_and_windows_go_days_and_periods_never(run: Settings) 
     assert days_in(run, "usage_minute", "minute_start") == [1, 150, 300]
     # ... when it is acted on, whole chunks go, and again nothing is due.
     with planned(wanted, NOW) as plan:
-        assert len(plan.act()) == 3
+        assert len(plan.act("ann")) == 3
+    done = {entry.subject.rpartition(".")[2]: entry for entry in entries(run, "retention")}
+    assert sorted(done) == ["usage_hour", "usage_minute", "usage_sliding"]
+    assert (done["usage_minute"].stated_by, done["usage_minute"].detail["count"]) == ("ann", 2)
     assert days_in(run, "usage_minute", "minute_start") == [1]
     assert days_in(run, "usage_hour", "hour_start") == [1, 150]
     assert days_in(run, "usage_sliding", "window_end") == [1]

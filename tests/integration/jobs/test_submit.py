@@ -10,6 +10,7 @@ import pytest
 
 from jobs.flink.restore import checkpoint_dir, place
 from jobs.flink.submit import stop, submit
+from tests.integration.audited import entries
 from tests.object_store import BUCKET
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG
@@ -50,6 +51,10 @@ def test_state_is_restored_with_the_settings_it_was_made_with_and_no_others(stac
         assert resubmitted(run, ("rollup.sliding_disorder_s",), **{"rollup.sliding_disorder_s": 600})
         assert stop(run.settings, "rollup")
         assert resubmitted(run, **{"rollup.sliding_disorder_s": 600})
+        done = entries(run.settings, "job", "rollup")
+        assert [entry.action for entry in done] == ["job.submit", "job.stop"] * 3 + ["job.submit"]
+        assert done[2].detail["restored_from"] == savepoint.removeprefix("file:")
+        assert done[4].detail["accepted"] == ["rollup.sliding_disorder_s"]
 
 
 def test_two_submits_at_once_start_one_job(stack: Any, tmp_path: Path) -> None:

@@ -44,6 +44,18 @@ def test_the_commands_of_the_readme_exist_with_their_options():
         assert_is_command(line)
 
 
+def test_whatever_a_shell_runs_of_the_readme_is_run_by_a_test_that_it_names():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    every = re.findall(r"(?:<!-- ([^>]*?) -->\n)?^```(\w*)\n.*?^```$", text, re.MULTILINE | re.DOTALL)
+    # Blocks with a language (JSON, Python, SQL) are no shell; tests of their own read them.
+    blocks = [about for about, language in every if not language]
+    assert all(blocks), "a block of shell has no comment that says what runs it, or that it is printed"
+    named = [name for about in blocks if about.startswith("run by") for name in re.findall(r"[\w./]+/[\w.]+", about)]
+    assert {*named} >= {".ci/run", "tests/integration/infra/test_first_meter.py"}
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+    assert all(about.startswith(("run by", "what ")) for about in blocks)
+
+
 @pytest.mark.parametrize(("about", "folder"), CHANGES.values(), ids=CHANGES)
 def test_the_map_names_one_folder_for_a_change(about, folder):
     rows = re.findall(

@@ -246,15 +246,15 @@ def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Pat
     assert every["serve"].stop_wait_s > STOP_WITHIN_S
 
 
-def test_pages_are_served_where_the_stack_has_an_address_for_them_which_stays(paths: Paths, parts: Provisioned) -> None:
+def test_http_is_answered_where_the_stack_has_an_address_for_it_which_stays(paths: Paths, parts: Provisioned) -> None:
     stack = Stack(paths)
-    stack.add_pages()
+    stack.open_http()
     kept = paths.settings.read_text()
-    stack.add_pages()
+    stack.open_http()
     assert paths.settings.read_text() == kept
     assert "secure_cookie: false" in kept
     (serve,) = (program for program in programs(paths, parts) if program.name == "serve")
-    assert serve.command[-1].split(",")[-2:] == ["health", "web"]
+    assert serve.command[-1].split(",")[-3:] == ["health", "api", "web"]
 
 
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
