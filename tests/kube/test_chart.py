@@ -25,6 +25,7 @@ EVERYTHING = [
 WAYS = {
     "default": [], "small": values("small"), "large": values("large"), "operator": OPERATOR, "everything": EVERYTHING
 }  # fmt: skip
+QUERY_SERVICE = 6125
 ways = pytest.mark.parametrize("way", WAYS)
 
 
@@ -142,7 +143,19 @@ def test_no_port_of_a_task_manager_is_open_but_those_of_flink(cluster: Cluster, 
     policies = [one for one in found if one["kind"] == "NetworkPolicy" and selects(one["spec"]["podSelector"], labels)]
     ports = {port["port"] for one in policies for rule in one["spec"]["ingress"] for port in rule["ports"]}
     flink = {STANDARD_PORTS[name] for name in ("flink_rpc", "flink_blob", "flink_task_rpc", "flink_task_data")}
-    assert ports == {"metrics", *flink}
+    assert ports == {"metrics", QUERY_SERVICE, *flink}
+
+
+def test_flink_listens_where_it_may_be_reached(cluster: Cluster) -> None:
+    (manager,) = [
+        one
+        for one in parsed(rendered(cluster))
+        if one["metadata"]["name"] == "t-jobmanager" and one["kind"] == "Deployment"
+    ]
+    (container,) = manager["spec"]["template"]["spec"]["containers"]
+    # Both are any free port where nothing is said.
+    assert f"-Dhigh-availability.jobmanager.port={STANDARD_PORTS['flink_rpc']}" in container["args"]
+    assert f"-Dmetrics.internal.query-service.port={QUERY_SERVICE}" in container["args"]
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:

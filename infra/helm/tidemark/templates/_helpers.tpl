@@ -142,6 +142,7 @@ capabilities: {drop: [ALL]}
   "taskmanager.memory.process.size" (.Values.flink.taskManager.resources.limits.memory | replace "Gi" "g" | replace "Mi" "m")
   "execution.checkpointing.dir" (printf "%s/checkpoints" $state)
   "execution.checkpointing.savepoint-dir" (printf "%s/savepoints" $state)
+  "metrics.internal.query-service.port" "6125"
   "web.access-control-allow-origin" (printf "http://%s-jobmanager:8081" $name) -}}
 {{- with .Values.settings.s3 }}
 {{- with .endpoint }}{{- $_ := set $own "s3.endpoint" . }}{{- $_ := set $own "s3.path.style.access" "true" }}{{- end }}
@@ -149,6 +150,8 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if .Values.flink.highAvailability }}
 {{- $_ := set $own "high-availability.type" "kubernetes" }}
+{{- /* Any free port else, which the NetworkPolicy closes. */}}
+{{- $_ := set $own "high-availability.jobmanager.port" "6123" }}
 {{- $_ := set $own "high-availability.storageDir" (printf "%s/ha" $state) }}
 {{- $_ := set $own "kubernetes.cluster-id" $name }}
 {{- $_ := set $own "kubernetes.namespace" .Release.Namespace }}
