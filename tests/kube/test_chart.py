@@ -120,6 +120,28 @@ def ready(cluster: Cluster, namespace: str) -> dict[str, int]:
     return {one["metadata"]["name"]: one["status"].get("readyReplicas", 0) for one in document["items"]}
 
 
+def test_passwords_of_all_logins_are_in_one_file_that_nobody_else_reads(cluster: Cluster, tmp_path: Path) -> None:
+    found = {one["metadata"]["name"]: one for one in parsed(rendered(cluster)) if one["kind"] == "Deployment"}
+    pod = found["t-billing"]["spec"]["template"]["spec"]
+    assert {one["name"] for one in pod["volumes"] if "secret" in one} == {
+        "postgres-ops", "postgres-ledger", "redis-services",
+    }  # fmt: skip
+    (container,) = pod["initContainers"]
+    command = [
+        one.replace("/etc", f"{tmp_path}/etc").replace("/run/", f"{tmp_path}/run/") for one in container["command"]
+    ]
+    (tmp_path / "run/tidemark").mkdir(parents=True)
+    for login in ("ops", "ledger"):
+        folder = tmp_path / f"etc/tidemark/postgres-{login}"
+        folder.mkdir(parents=True)
+        # Without an end of its line, as `kubectl create secret` takes a file.
+        (folder / "pgpass").write_text(f"*:*:*:{login}:secret")
+    subprocess.run(command, check=True)
+    made = tmp_path / "run/tidemark/pgpass"
+    assert sorted(made.read_text().split()) == ["*:*:*:ledger:secret", "*:*:*:ops:secret"]
+    assert made.stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [

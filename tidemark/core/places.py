@@ -128,7 +128,7 @@ class Place:
         Raises
         ------
         TidemarkError
-            There is one, or the place is not S3.
+            There is one.
         UnavailableError
             S3 does not answer.
         """

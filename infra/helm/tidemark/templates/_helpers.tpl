@@ -103,7 +103,7 @@ capabilities: {drop: [ALL]}
 - name: passwords
   image: {{ include "tidemark.image" (list (index . 0) (index . 2)) }}
   imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
-  command: [/bin/sh, -euc, "umask 077; touch /run/tidemark/pgpass; for file in /etc/tidemark/postgres-*/pgpass; do [ ! -r $file ] || cat $file; done > /run/tidemark/pgpass"]
+  command: [/bin/sh, -euc, "umask 077; for file in /etc/tidemark/postgres-*/pgpass; do [ ! -r $file ] || { cat $file; echo; }; done > /run/tidemark/pgpass"]
   securityContext: {{- include "tidemark.containerSecurity" . | nindent 4 }}
   resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 64Mi}}
   volumeMounts: {{- include "tidemark.mounts" . | nindent 4 }}
