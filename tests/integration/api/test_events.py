@@ -65,6 +65,14 @@ def test_cloudevents_and_lines_are_taken(door: Door) -> None:
     assert next(value for value in values if value.get("id") == "c-4")["data"] == {"quantity": 3}
 
 
+def test_a_declared_rule_adds_what_an_event_does_not_state(door: Door) -> None:
+    batch = [event("n-1"), event("n-2", properties={"edge": "stated"})]
+    assert door.send(door.key("ingest"), json.dumps(batch), **{"X-Edge": "fra-1"}).json()["accepted"] == 2
+    assert door.send(door.key("ingest"), json.dumps(event("n-3"))).json()["accepted"] == 1
+    values = {value.get("event_id"): value for one in door.records() if (value := json.loads(one.value or b""))}
+    assert [values[f"n-{n}"].get("properties") for n in (1, 2, 3)] == [{"edge": "fra-1"}, {"edge": "stated"}, None]
+
+
 def test_requests_are_refused_with_problems(door: Door) -> None:
     ingest, read = door.key("ingest"), door.key("read")
 
