@@ -13,7 +13,7 @@ WORKERS ?= 3
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
 
-.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs-check reference diagrams dashboards ci
+.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,8 +25,13 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraint
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,api,trace]'
+	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,jobs,api,s3,trace]'
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
+	@touch $@
+
+# What is needed for one thing alone: an extra of pyproject.toml each.
+$(VENV)/.extra-%: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
 provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
@@ -68,7 +73,7 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 	$(PYTEST) tests/integration tests/chaos -m "not drill" -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --durations=20
 
-chaos: setup provision ## All fault drills
+chaos: setup provision $(VENV)/.extra-docs $(VENV)/.extra-drills ## All fault drills, and the site of the documentation
 	$(PYTEST) tests/chaos -v
 	$(PYTEST) tests/integration -m drill -v
 
@@ -96,6 +101,10 @@ reference: setup ## Write docs/reference.md, figures of README, tables of the be
 	$(BIN)/python -m tidemark.cli.figures
 	$(BIN)/python -m tests.bench.report.pages
 	$(BIN)/python -m tidemark.api.openapi
+
+docs: $(VENV)/.extra-docs ## Make the site of the documentation in build/site; a link that leads nowhere ends it
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site docs build/site
+	@echo "open build/site/index.html"
 
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
 	dot -Tsvg docs/flow.dot > docs/flow.svg

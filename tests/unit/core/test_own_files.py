@@ -26,7 +26,7 @@ def test_own_state_is_taken(tmp_path: Path) -> None:
     state = tmp_path / "checkpoints/job/chk-1"
     state.mkdir(parents=True)
     (state / "_metadata").touch()
-    found = latest(at(tmp_path).flink, "job")
+    found = latest(at(tmp_path), "job")
     assert found is not None
     assert found.path.endswith("chk-1")
 
@@ -38,7 +38,7 @@ def test_state_that_everybody_may_write_is_refused(tmp_path: Path, folder: str) 
         (state / name).mkdir(parents=True)
     (state / folder).chmod(0o777)
     with pytest.raises(UsageError, match="everybody may write the folder of state"):
-        latest(at(state).flink, "job")
+        latest(at(state), "job")
 
 
 def test_state_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

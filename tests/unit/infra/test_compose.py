@@ -158,6 +158,7 @@ def test_the_pom_fetches_the_versions_of_the_local_stack() -> None:
     properties = {node.tag.partition("}")[2]: node.text for node in pom.iterfind(".//m:properties/*", space)}
     assert properties == {
         "flink.kafka.version": versions.FLINK_KAFKA_CONNECTOR,
+        "flink.s3.version": versions.FLINK_S3,
         "flink.jdbc.version": versions.FLINK_JDBC_CONNECTOR,
         "postgres.jdbc.version": versions.POSTGRES_JDBC,
         "kafka.version": versions.KAFKA,
@@ -189,6 +190,8 @@ def test_each_container_has_the_passwords_of_its_roles_alone(services: dict[str,
     assert held["taskmanager"] == {"tidemark_writer", "redis_tidemark_meter"}
     assert held["tables"] == {service_settings.ROLE}
     assert held["topics"] == held["kafka"] == set()
+    mounted = {name for name, service in services.items() if "receivers" in str(service.get("volumes"))}
+    assert mounted == {"serve"}
     admins = {name for name, secrets in held.items() if "postgres_admin" in secrets}
     assert admins == {"postgres"}
     assert {name for name, secrets in held.items() if service_settings.ROLE in secrets} == {"postgres", "tables"}
@@ -210,7 +213,8 @@ def test_secrets_are_made_for_all_logins_and_for_their_owner_alone(tmp_path: Pat
     shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns("*.py"))
     for _ in range(2):
         subprocess.run(["sh", tmp_path / "infra/make_secrets.sh"], check=True)
-    made = {file.name: file for file in (tmp_path / ".secrets").iterdir()}
+    made = {file.name: file for file in (tmp_path / ".secrets").iterdir() if file.is_file()}
+    assert [*(tmp_path / ".secrets/receivers").iterdir()] == []
     assert made.keys() == yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].keys()
     assert {file.stat().st_mode & 0o777 for file in made.values()} == {0o600}
     assert len({file.read_text() for file in made.values()}) == len(made)

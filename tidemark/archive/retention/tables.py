@@ -109,6 +109,7 @@ def _step(
         size=size,
         limited=limited,
         act=partial(_drop, connection, names, schema, table, cut) if count else NOTHING,
+        atomic=True,
     )
 
 
@@ -118,14 +119,13 @@ def _chunks(connection: psycopg.Connection, schema: str, table: str, before: dat
 
 
 def _drop(connection: psycopg.Connection, names: Names, schema: str, table: str, before: datetime) -> None:
-    with connection.transaction():
-        if table not in _SLIDING:
-            kept = sql.SQL(_KEPT).format(
-                ledger=sql.Identifier(names.billing_schema), relation=sql.Literal(table), schema=sql.Literal(schema),
-                before=sql.Literal(before),
-            )  # fmt: skip
-            connection.execute(kept)
-        connection.execute(_named(_DROP, schema, table, before))
+    if table not in _SLIDING:
+        kept = sql.SQL(_KEPT).format(
+            ledger=sql.Identifier(names.billing_schema), relation=sql.Literal(table), schema=sql.Literal(schema),
+            before=sql.Literal(before),
+        )  # fmt: skip
+        connection.execute(kept)
+    connection.execute(_named(_DROP, schema, table, before))
 
 
 def _named(statement: LiteralString, schema: str, table: str, before: datetime) -> sql.Composed:

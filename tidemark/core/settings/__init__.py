@@ -27,6 +27,7 @@ from tidemark.core.settings.services import (
     KafkaSettings,
     PostgresSettings,
     RedisSettings,
+    S3Settings,
     TopicSettings,
 )
 from tidemark.core.settings.serving import (
@@ -67,6 +68,7 @@ __all__ = [
     "ResponseSettings",
     "RetentionSettings",
     "RollupSettings",
+    "S3Settings",
     "ServeSettings",
     "Settings",
     "TopicSettings",
