@@ -37,7 +37,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 _GRAINS: Mapping[str, Grain] = {"MINUTE": "minute", "HOUR": "hour", "DAY": "day", "MONTH": "month"}
 _LENGTHS = {"MINUTE": timedelta(minutes=1), "HOUR": timedelta(hours=1)}
 _UTC = "Etc/UTC"
-_FILTER = "filterGroupBy"
+FILTER = "filterGroupBy"
 _LONGEST = 20_000
 
 
@@ -110,7 +110,7 @@ async def get_query(
         str, Query(alias="advancedMeterGroupByFilters", max_length=20_000, description="JSON: conditions by dimension.")
     ] = "",
     whole: Annotated[
-        str | None, Query(alias=_FILTER, max_length=_LONGEST, description="An object of values by dimension.")
+        str | None, Query(alias=FILTER, max_length=_LONGEST, description="An object of values by dimension.")
     ] = None,
     client: Annotated[str, Query(alias="clientId", max_length=256, description="It is not read.")] = "",
 ) -> Response:  # fmt: skip
@@ -201,11 +201,11 @@ def filters_of(params: QueryParams) -> dict[str, list[str]]:
     """
     where: dict[str, list[str]] = {}
     for name, value in params.multi_items():
-        if name == _FILTER:
+        if name == FILTER:
             for key, values in _whole_filter(value).items():
                 where.setdefault(key, []).extend([values] if isinstance(values, str) else values)
-        elif name.startswith(f"{_FILTER}[") and name.endswith("]"):
-            where.setdefault(name.removeprefix(f"{_FILTER}[").removesuffix("]"), []).append(value)
+        elif name.startswith(f"{FILTER}[") and name.endswith("]"):
+            where.setdefault(name.removeprefix(f"{FILTER}[").removesuffix("]"), []).append(value)
     return where
 
 
@@ -217,7 +217,7 @@ def _whole_filter(text: str) -> dict[str, str | list[str]]:
     try:
         return msgspec.convert(ast.literal_eval(text), dict[str, str | list[str]])
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise invalid(_FILTER, "it is no object of values by dimension.") from None
+        raise invalid(FILTER, "it is no object of values by dimension.") from None
 
 
 def _dimension(name: str) -> str:

@@ -6,6 +6,7 @@ from fastapi import Depends
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 
+from tidemark.api.openmeter import FILTER
 from tidemark.api.usage_query import invalid
 
 
@@ -14,7 +15,7 @@ async def _refuse_unknown(request: Request) -> None:
     assert isinstance(route, APIRoute)  # noqa: S101  a dependency of one
     known = sorted(field.alias for field in route.dependant.query_params)
     for name in request.query_params:
-        if name.partition("[")[0] not in known:
+        if name not in known and not (FILTER in known and name.startswith(f"{FILTER}[")):
             raise invalid(name, f"there is no such parameter; there are {', '.join(known) or 'none'}.")
 
 

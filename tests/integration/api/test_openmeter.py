@@ -84,6 +84,10 @@ def test_its_filters_are_ours(client: Client) -> None:
     )  # fmt: skip
     (row,) = client.meters.query("calls", asked).data
     assert (row.value, row.subject, row.customer_id) == (36, "bob", "bob")
+    for name in ("filterGroupby", "advancedMeterGroupByFilters[region]"):
+        with pytest.raises(HttpResponseError) as refused:
+            client.meters.query_json("calls", params={name: "us"})
+        assert refused.value.status_code == 422
     with pytest.raises(HttpResponseError) as refused:
         values(advanced_meter_group_by_filters={"colour": {"$eq": "red"}})
     assert refused.value.status_code == 422
