@@ -28,7 +28,7 @@ from tidemark.reconcile.sample import Wanted
 from udfs.values import rfc3339
 
 # The migration since which records are chained.
-_MIGRATION = "0111_chain.sql"
+_MIGRATION = "0112_chain.sql"
 _TOPICS: tuple[Topic, ...] = ("closes", "corrections")
 _SINCE = "SELECT applied_at FROM {schema}.schema_migration WHERE name = %s"
 _LAST_SEQ = "SELECT coalesce(max(seq), 0) FROM {schema}.outbox"
