@@ -59,7 +59,7 @@ def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], d
     expected = f"timescale/timescaledb:{versions.TIMESCALEDB}-pg{versions.POSTGRES_MAJOR}"
     assert services["postgres"]["image"] == expected
     assert services["redis"]["image"] == f"redis:{versions.REDIS_MAJOR}"
-    assert f"FROM flink:{versions.FLINK}-java{versions.JAVA_MAJOR} AS flink" in dockerfile
+    assert f"FROM flink:{versions.FLINK}-java{versions.JAVA_MAJOR} AS distribution" in dockerfile
     assert f"FROM python:{versions.PYTHON}-slim-bookworm" in dockerfile
     assert f"openjdk-{versions.JAVA_MAJOR}-jre-headless" in dockerfile
 
@@ -135,6 +135,17 @@ def test_containers_reach_each_other_by_service_name(services: dict[str, Any]) -
 def test_no_password_stands_in_the_compose_file(services: dict[str, Any]) -> None:
     names = {key for service in services.values() for key in service.get("environment", {})}
     assert not {name for name in names if "PASSWORD" in name and not name.endswith("_FILE")}
+
+
+def test_one_image_has_flink_and_the_other_has_not(services: dict[str, Any]) -> None:
+    stages = re.split(r"^FROM ", (INFRA / "Dockerfile").read_text(), flags=re.MULTILINE)
+    extras = {
+        stage.split()[2]: re.findall(r"/src\[([a-z0-9,]+)\]", stage) for stage in stages if "pip install" in stage
+    }
+    assert extras == {"services": ["api,s3,trace"], "flink": ["api,jobs,s3,trace"]}
+    # Compose names no target: it gets the last.
+    assert stages[-1].split()[2] == "flink"
+    assert "target" not in services["jobmanager"]["build"]
 
 
 def test_tables_and_topics_are_made_by_the_same_tools(services: dict[str, Any]) -> None:
