@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -120,26 +122,38 @@ def ready(cluster: Cluster, namespace: str) -> dict[str, int]:
     return {one["metadata"]["name"]: one["status"].get("readyReplicas", 0) for one in document["items"]}
 
 
-def test_passwords_of_all_logins_are_in_one_file_that_nobody_else_reads(cluster: Cluster, tmp_path: Path) -> None:
-    found = {one["metadata"]["name"]: one for one in parsed(rendered(cluster)) if one["kind"] == "Deployment"}
-    pod = found["t-billing"]["spec"]["template"]["spec"]
-    assert {one["name"] for one in pod["volumes"] if "secret" in one} == {
-        "postgres-ops", "postgres-ledger", "redis-services",
-    }  # fmt: skip
-    (container,) = pod["initContainers"]
-    command = [
-        one.replace("/etc", f"{tmp_path}/etc").replace("/run/", f"{tmp_path}/run/") for one in container["command"]
-    ]
-    (tmp_path / "run/tidemark").mkdir(parents=True)
-    for login in ("ops", "ledger"):
-        folder = tmp_path / f"etc/tidemark/postgres-{login}"
-        folder.mkdir(parents=True)
+def test_passwords_are_where_the_settings_say_and_nobody_else_reads_them(cluster: Cluster, tmp_path: Path) -> None:
+    found = {
+        one["metadata"]["name"]: one
+        for one in parsed(rendered(cluster, *values("large")))
+        if one["kind"] == "Deployment"
+    }
+    secrets = {"postgres-ops/pgpass", "postgres-ledger/pgpass", "kafka-operator/password", "kafka-meter/password"}
+    for secret in secrets:
+        file = tmp_path / "etc/tidemark" / secret
+        file.parent.mkdir(parents=True)
         # Without an end of its line, as `kubectl create secret` takes a file.
-        (folder / "pgpass").write_text(f"*:*:*:{login}:secret")
+        file.write_text(f"*:*:*:of-{secret.partition('/')[0]}:secret")
+    made = {name: passwords(found[f"t-{name}"], tmp_path) for name in ("billing", "taskmanager")}
+    assert made["billing"] == {
+        "pgpass": "*:*:*:of-postgres-ledger:secret\n*:*:*:of-postgres-ops:secret\n",
+        "operator.properties": "password=*:*:*:of-kafka-operator:secret\n",
+    }
+    assert made["taskmanager"]["meter.properties"] == (
+        "username=tidemark-meter\npassword=*:*:*:of-kafka-meter:secret\n"
+    )
+
+
+def passwords(deployment: dict[str, Any], folder: Path) -> dict[str, str]:
+    """What the init container of a Deployment writes, its folders being below one here."""
+    (container,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    run = folder / "run/tidemark"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir(parents=True)
+    command = [re.sub(r"/(etc|run)/tidemark", rf"{folder}/\1/tidemark", one) for one in container["command"]]
     subprocess.run(command, check=True)
-    made = tmp_path / "run/tidemark/pgpass"
-    assert sorted(made.read_text().split()) == ["*:*:*:ledger:secret", "*:*:*:ops:secret"]
-    assert made.stat().st_mode & 0o077 == 0
+    assert all(one.stat().st_mode & 0o077 == 0 for one in run.iterdir())
+    return {one.name: one.read_text() for one in run.iterdir()}
 
 
 @pytest.mark.parametrize(
