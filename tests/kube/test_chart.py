@@ -195,6 +195,19 @@ def test_no_port_of_a_task_manager_is_open_but_those_of_flink(cluster: Cluster, 
     assert ports == {"metrics", QUERY_SERVICE, *flink}
 
 
+def test_a_process_gets_requests_while_what_answers_them_is_ready(cluster: Cluster) -> None:
+    found = parsed(rendered(cluster, *values("small"))) + parsed(rendered(cluster))
+    asked = {
+        one["metadata"]["name"]: container["readinessProbe"]["httpGet"]["path"]
+        for one in found
+        if one["kind"] == "Deployment"
+        for container in one["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "serve"
+    }
+    assert (asked["t-all"], asked["t-api"], asked["t-web"]) == ("/readyz/api", "/readyz/api", "/readyz/web")
+    assert asked["t-pipeline"] == "/readyz"
+
+
 def test_flink_listens_where_it_may_be_reached(cluster: Cluster) -> None:
     (manager,) = [
         one
