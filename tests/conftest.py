@@ -89,6 +89,7 @@ def _shared_stack() -> Stack:
     local = Stack(Paths.of(STATE_DIR))
     with locked(STARTED_BY.with_suffix(".run.lock"), wait=True, what="the stack of the tests"):
         if not _is_ours():
+            ObjectStore(STATE_DIR).stop()
             local.clean()
             STARTED_BY.write_text(os.environ[RUN_ENV])
             s3 = ObjectStore(STATE_DIR).start()

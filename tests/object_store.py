@@ -49,9 +49,12 @@ class ObjectStore:
         return made
 
     def stop(self) -> None:
-        """End it; what was in it is gone."""
+        """End it, also that of a run that was killed; what was in it is gone."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.killpg(int(self._pid.read_text()), signal.SIGKILL)
+            pid = int(self._pid.read_text())
+            # The number may be another's by now.
+            if b"moto_server" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.killpg(pid, signal.SIGKILL)
 
 
 def _answers(port: int) -> bool:
