@@ -73,9 +73,10 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 	$(PYTEST) tests/integration tests/chaos -m "not drill" -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --durations=20
 
-chaos: setup provision $(VENV)/.extra-docs $(VENV)/.extra-drills ## All fault drills, and the site of the documentation
+chaos: setup provision $(VENV)/.extra-docs $(VENV)/.extra-drills ## All fault drills, the site of the documentation, ten minutes of hostile records
 	$(PYTEST) tests/chaos -v
 	$(PYTEST) tests/integration -m drill -v
+	$(BIN)/python -m tests.unit.fuzz
 
 kube-test: setup ## The chart on a real Kubernetes API; builds its programs by Go first (half an hour, once a machine)
 	$(PYTEST) tests/kube -v
