@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -24,6 +22,7 @@ from tidemark.api.context import read_context_of
 from tidemark.api.key_store import SCHEMA
 from tidemark.api.keys import StoredKey
 from tidemark.api.problem import Problem
+from tidemark.core.csv_text import csv_of
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.service import logger
 from tidemark.core.settings import Settings
@@ -121,15 +120,6 @@ def versioned(
     return Response(body, headers=headers, media_type="text/csv; charset=utf-8")
 
 
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with a header; nothing for no rows. A text that a spreadsheet would take for a formula gets a quote."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
-
-
 def shown(value: Any) -> Any:
     """A value of a column as JSON has it: instants in RFC 3339, decimals as plain text."""
     if isinstance(value, datetime):
@@ -137,9 +127,3 @@ def shown(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return plain(value) if isinstance(value, Decimal) else value
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in {"=", "+", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from tidemark.api.live import current_of, stream_of
 from tidemark.api.problem import Problem
-from tidemark.api.reading import csv_of, read_as
+from tidemark.api.reading import read_as
+from tidemark.core.csv_text import csv_of
 from tidemark.web import charts, usage_reads
 from tidemark.web.meter_cards import Card, cards
 from tidemark.web.render import page
