@@ -1,15 +1,23 @@
 #!/bin/sh
-# Entry point of the image: copies the secrets that this container has to where its user alone reads them, those of Postgres
-# as a libpq password file, then starts Flink or a tool.
+# Entry point of the image: writes the passwords of Postgres that this container has as a libpq password file, each for the
+# addresses and the database of its settings alone, then starts Flink or a tool. The rest reads its secrets where they are.
 set -eu
-install -d -m 0700 -o flink -g flink "$HOME/secrets"
-for secret in /run/secrets/redis_*; do
-    [ ! -r "$secret" ] || install -m 0400 -o flink -g flink "$secret" "$HOME/secrets/"
-done
-for secret in /run/secrets/tidemark*; do
-    [ ! -r "$secret" ] || printf '*:*:*:%s:%s\n' "$(basename "$secret")" "$(cat "$secret")"
-done | install -m 0600 -o flink -g flink /dev/stdin "$HOME/.pgpass"
+umask 077
+secrets=${SECRETS:-/run/secrets}
+place=${TIDEMARK_POSTGRES__URL#*://*@}
+database=${place#*/}
+hosts=$(echo "${place%%/*}" | tr , ' ')
+for secret in "$secrets"/tidemark*; do
+    [ -r "$secret" ] || continue
+    password=$(sed 's/[\\:]/\\&/g' "$secret")
+    for host in $hosts; do
+        printf '%s:%s:%s:%s\n' "$host" "${database%%\?*}" "$(basename "$secret")" "$password"
+    done
+done > "$PGPASSFILE"
 case "${1:-}" in
-    tidemark) exec gosu flink "$@" ;;
-    *) exec /docker-entrypoint.sh "$@" ;;
+    jobmanager | taskmanager)
+        LD_PRELOAD=$(find /usr/lib -name 'libjemalloc.so.2' | head -n 1)
+        export LD_PRELOAD
+        exec "$FLINK_HOME/bin/$1.sh" start-foreground ;;
+    *) exec "$@" ;;
 esac

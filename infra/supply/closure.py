@@ -1,0 +1,32 @@
+"""Which installed distributions a distribution needs, by its own metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import requires
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+# What the image has: the product with what its roles need, and what builds it.
+SHIPPED = ("tidemark-metering[api,trace]", "tidemark-client[kafka]")
+BUILDERS = ("pip", "setuptools", "wheel")
+
+
+def closure(roots: Iterable[str]) -> set[str]:
+    """Canonical names of all that these requirements bring, without themselves."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [Requirement(root) for root in roots]
+    own = {canonicalize_name(root.name) for root in waiting}
+    while waiting:
+        requirement = waiting.pop()
+        for extra in requirement.extras or {""}:
+            if (name := canonicalize_name(requirement.name), extra) not in seen:
+                seen.add((name, extra))
+                waiting += _needed(name, extra)
+    return {name for name, _extra in seen} - own
+
+
+def _needed(name: str, extra: str) -> list[Requirement]:
+    every = map(Requirement, requires(name) or ())
+    return [one for one in every if one.marker is None or one.marker.evaluate({"extra": extra})]
