@@ -79,12 +79,12 @@ class Folder:
         with self._translated("written"):
             # The others make what is missing above a file.
             if self._is_local:
-                self._system.create_dir(self._path, recursive=True)
+                _make_folder(Path(self._path))
             with self._system.open_output_stream(f"{self._path}/{name}") as stream:
                 stream.write(text.encode())
             # Other file systems have rights of their own.
             if self._is_local:
-                Path(self._path, name).chmod(0o600)
+                _private(Path(self._path, name), 0o600)
 
     def remove(self) -> None:
         """Remove the folder with everything in it, if it is there; raises UnavailableError."""
@@ -140,3 +140,18 @@ def _s3(bucket: str, environment: Mapping[str, str]) -> fs.FileSystem:
 
 def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:300].rstrip(".")
+
+
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _private(path, 0o700)
+
+
+def _private(path: Path, mode: int) -> None:
+    """Keep others out of what was made; what root makes in a folder of Flink's user, Flink has to change."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        above = path.parent.stat()
+        os.chown(path, above.st_uid, above.st_gid)
