@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
-LOCKS := constraints.txt constraints-dev.txt
+LOCKS := constraints.txt constraints-jobs.txt constraints-dev.txt
 # Tools that are not needed for anything else.
 SUPPLY := .tidemark/supply
 DEMO ?= quarter
@@ -16,7 +16,7 @@ WORKERS ?= 3
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
 
-.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs-check reference diagrams dashboards ci
+.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,11 @@ $(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml $(LOCKS) i
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
+# What is needed for one thing alone: the site of the documentation, and drills.
+$(VENV)/.installed-extra: $(VENV)/.installed constraints-extra.txt
+	infra/install_locked.sh $(BIN)/pip $(LOCKS) constraints-extra.txt
+	@touch $@
+
 $(SUPPLY)/.installed: infra/supply/tools.txt
 	@echo "== making $(SUPPLY) with tools for lock files and bills of materials"
 	$(PYTHON) -m venv $(SUPPLY)
@@ -44,7 +49,7 @@ lock: $(SUPPLY)/.installed ## Write the hashes of the versions in the lock files
 	$(BIN)/python -m infra.local.checksums
 
 audit: $(SUPPLY)/.installed ## Known vulnerabilities of what is locked; needs PyPI's own JSON or, with AUDIT='--vulnerability-service osv', osv.dev
-	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes $(AUDIT) $(addprefix --requirement ,$(LOCKS))
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes $(AUDIT) $(addprefix --requirement ,$(LOCKS) constraints-extra.txt)
 
 sbom: setup provision $(SUPPLY)/.installed ## Bills of materials (CycloneDX) into build/sbom, and docs/licences.md
 	$(BIN)/python -m infra.supply.bom $(SUPPLY)/bin/cyclonedx-py
@@ -88,7 +93,7 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 	$(PYTEST) tests/integration tests/chaos -m "not drill" -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --durations=20
 
-chaos: setup provision ## All fault drills
+chaos: setup provision $(VENV)/.installed-extra ## All fault drills, and the site of the documentation
 	$(PYTEST) tests/chaos -v
 	$(PYTEST) tests/integration -m drill -v
 
@@ -116,6 +121,10 @@ reference: setup ## Write docs/reference.md, figures of README, tables of the be
 	$(BIN)/python -m tidemark.cli.figures
 	$(BIN)/python -m tests.bench.report.pages
 	$(BIN)/python -m tidemark.api.openapi
+
+docs: $(VENV)/.installed-extra ## Make the site of the documentation in build/site; a link that leads nowhere ends it
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site docs build/site
+	@echo "open build/site/index.html"
 
 diagrams: ## Draw docs/flow.svg from docs/flow.dot (needs Debian's graphviz)
 	dot -Tsvg docs/flow.dot > docs/flow.svg

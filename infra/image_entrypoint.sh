@@ -2,18 +2,21 @@
 # Entry point of the image: writes the passwords of Postgres that this container has as a libpq password file, each for the
 # addresses and the database of its settings alone, then starts Flink or a tool. The rest reads its secrets where they are.
 set -eu
-umask 077
 secrets=${SECRETS:-/run/secrets}
-place=${TIDEMARK_POSTGRES__URL#*://*@}
-database=${place#*/}
-hosts=$(echo "${place%%/*}" | tr , ' ')
-for secret in "$secrets"/tidemark*; do
-    [ -r "$secret" ] || continue
-    password=$(sed 's/[\\:]/\\&/g' "$secret")
-    for host in $hosts; do
-        printf '%s:%s:%s:%s\n' "$host" "${database%%\?*}" "$(basename "$secret")" "$password"
+lines_of() {
+    place=${TIDEMARK_POSTGRES__URL#*://*@}
+    database=${place#*/}
+    for host in $(echo "${place%%/*}" | tr , ' '); do
+        printf '%s:%s:%s:%s\n' "$host" "${database%%\?*}" "$(basename "$1")" "$(sed 's/[\\:]/\\&/g' "$1")"
     done
-done > "$PGPASSFILE"
+}
+if [ -n "${PGPASSFILE:-}" ]; then
+    umask 077
+    for secret in "$secrets"/tidemark*; do
+        [ ! -r "$secret" ] || lines_of "$secret"
+    done > "$PGPASSFILE"
+    umask 027
+fi
 case "${1:-}" in
     jobmanager | taskmanager)
         LD_PRELOAD=$(find /usr/lib -name 'libjemalloc.so.2' | head -n 1)

@@ -4,8 +4,10 @@
 set -eu
 umask 077
 cd "$(dirname "$0")/.."
-mkdir -p .secrets
+# In the second are those of receivers of alerts, which are yours: let others read them, as these.
+mkdir -p .secrets/receivers
 chmod 0700 .secrets
+chmod 0755 .secrets/receivers
 for name in postgres_admin tidemark tidemark_writer tidemark_ledger tidemark_ops \
             redis_tidemark_services redis_tidemark_meter redis_tidemark_reader; do
     [ -s ".secrets/$name" ] || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > ".secrets/$name"

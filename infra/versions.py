@@ -6,6 +6,8 @@ SCALA_OF_KAFKA = "2.13"
 LOG4J_OF_KAFKA = "2.24.3"
 FLINK_KAFKA_CONNECTOR = "5.0.0-2.2"
 FLINK_JDBC_CONNECTOR = "4.0.0-2.0"
+# 2.2.1 is not on Maven Central.
+FLINK_S3 = "2.2.0"
 POSTGRES_JDBC = "42.7.7"
 POSTGRES_MAJOR = 17
 TIMESCALEDB = "2.19.3"
@@ -17,3 +19,12 @@ JAVA_MAJOR = 17
 # Of the fault drills alone.
 TOXIPROXY = "2.5.0"
 PYTHON = "3.11"
+# Of `make kube-test` alone; the API of Kubernetes is the newest that the chart is tested with.
+KUBERNETES = "1.37.2"
+HELM = "3.22.0"
+KUBECONFORM = "0.8.0"
+KWOK = "0.8.0"
+# Definitions of resources of operators that the chart can make.
+FLINK_OPERATOR_API = "1.10.0"
+STRIMZI_API = "1.2.0"
+PROMETHEUS_OPERATOR = "0.85.0"

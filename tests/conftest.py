@@ -25,6 +25,7 @@ from infra.local.stack import Stack
 from infra.service_settings import ROLE
 from jobs.flink import submit
 from tests.integration.catalog.own_database import own_database
+from tests.object_store import ObjectStore
 from tests.warm_client import WarmClient
 from tidemark.core.settings import FILE_ENV, Settings, flat, load, nested
 
@@ -75,6 +76,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End the stack with the process that began the run: all of its workers have ended."""
     if not hasattr(config, "workerinput") and _is_ours():
         Stack(Paths.of(STATE_DIR)).down()
+        ObjectStore(STATE_DIR).stop()
         STARTED_BY.unlink()
 
 
@@ -89,6 +91,8 @@ def _shared_stack() -> Stack:
         if not _is_ours():
             local.clean()
             STARTED_BY.write_text(os.environ[RUN_ENV])
+            s3 = ObjectStore(STATE_DIR).start()
+            local.add_settings({f"s3.{name}": value for name, value in s3.model_dump(mode="json").items()})
             local.up()
             _let_look(local)
     return local

@@ -5,11 +5,15 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from tests.stream_events import SOURCES
+
 # Local times in London, GMT until 31 March: events of its customer before and after have no period.
 RETAIL_BOUNDARIES = ("2024-03-01", "2024-03-29", "2024-04-05T06:00:00")
 RETAIL_MS = (1_709_251_200_000, 1_712_293_200_000)
 RETAIL_CUSTOMER = "ivan"
 
+# Those of the stream, and none.
+_SOURCES = ["", *SOURCES]
 EIGHT = ["region", "zone", "plan", "host.name", "http.method", "app", "build", "team"]
 
 CATALOG: dict[str, Any] = {
@@ -28,6 +32,7 @@ CATALOG: dict[str, Any] = {
     "tenants": {
         "acme": {
             "calendar": "new-york-31st",
+            "sources": _SOURCES,
             "customers": {
                 "alice": {"calendar": "new-york-31st", "plan": "pro"},
                 "bob": {"calendar": "berlin-30th", "limits": {"gigabytes": {"cap": 50, "mode": "hard"}}},
@@ -49,6 +54,7 @@ CATALOG: dict[str, Any] = {
         },
         "globex": {
             "calendar": "sydney-week",
+            "sources": _SOURCES,
             "limits": {"visitors": {"cap": 10, "thresholds": ["20%", {"every": 4}]}, "tokens": {"cap": 0}},
             "customers": {
                 "frank": {"calendar": "kolkata-days"}, "grace": {"calendar": "utc-month"}, "heidi": None,
@@ -63,7 +69,7 @@ CATALOG: dict[str, Any] = {
                 },
             },
         },
-        "initech": None,
+        "initech": {"sources": _SOURCES},
     },
     "meters": {
         "calls": {"event_types": ["call", "completion"], "aggregation": "count", "unit": "calls"},

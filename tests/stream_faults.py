@@ -104,6 +104,11 @@ BAD: tuple[Bad, ...] = (
     Bad("id_too_long", _set(event_id="x" * 257)),
     Bad("id_too_long", _set(customer_id="ä" * 129)),
     Bad("unknown_tenant", _set(tenant_id="nobody")),
+    Bad("source_not_allowed", _set(schema_version=2, source="//elsewhere")),
+    Bad("source_not_allowed", _set(schema_version=2, source="//elsewhere", event_type="nothing")),
+    Bad("source_not_allowed", _cloud(source="//elsewhere")),
+    # Version 1 has no source.
+    Bad(None, _set(source="//elsewhere")),
     Bad("unknown_event_type", _set(event_type="nothing")),
     Bad("unsupported_schema_version", _set(schema_version=3)),
     Bad("unsupported_schema_version", _set(schema_version=0)),

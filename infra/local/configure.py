@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.local import beam_loopback, flink_conf, secured
 from infra.local.paths import Paths, short_hash, write_private
 from infra.local.prepare import kafka_passwords, write_redis_passwords
-from infra.local.programs import FLINK_HOME, PROGRAM_MARK, STACK_MARK, Program, flink_state, programs
+from infra.local.programs import FLINK_HOME, PROGRAM_MARK, STACK_MARK, Program, flink_state, object_store_of, programs
 from infra.local.provision import Provisioned
 from infra.redis_users import acl_file
 from infra.service_settings import KAFKA, KAFKA_ADMIN, POSTGRES, REDIS
@@ -73,26 +73,33 @@ def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int], metric
         "metrics": metrics,
         "security": secured.flink(paths.certificates) if paths.secured else "",
         "rest_scheme": "https" if paths.secured else "http",
+        "s3": flink_conf.object_store(object_store_of(paths)),
     }
     shipped = FLINK_HOME / "conf"
     write_private(paths.conf / "flink/config.yaml", flink_conf.render(shipped / "config.yaml", values))
     for logging in shipped.glob("log4j*.properties"):
         shutil.copyfile(logging, paths.conf / "flink" / logging.name)
     _link_jars(paths.conf / "flink-lib", parts)
+    shipped_plugins = {folder.name: folder for folder in FLINK_HOME.glob("plugins/*") if folder.is_dir()}
+    _link(paths.conf / "flink-plugins", {**shipped_plugins, "s3-fs-hadoop": parts.flink_s3})
 
 
 def _link_jars(lib: Path, parts: Provisioned) -> None:
     """Flink's own jars, the connectors, and the Python runtime (so that it is loaded once, not once a job)."""
     (python_jar,) = FLINK_HOME.glob("opt/flink-python-*.jar")
     own = [*FLINK_HOME.glob("lib/*.jar"), python_jar, _loopback(lib, python_jar)]
-    wanted = {jar.name: jar for jar in (*own, *parts.flink_jars.glob("*.jar"))}
-    linked = {link.name: link.readlink() for link in lib.iterdir()} if lib.is_dir() else {}
+    _link(lib, {jar.name: jar for jar in (*own, *parts.flink_jars.glob("*.jar"))})
+
+
+def _link(folder: Path, wanted: dict[str, Path]) -> None:
+    """A folder of links and nothing else."""
+    linked = {link.name: link.readlink() for link in folder.iterdir()} if folder.is_dir() else {}
     if linked == wanted:
         return  # a running JVM may be reading them
-    shutil.rmtree(lib, ignore_errors=True)
-    lib.mkdir()
-    for name, jar in wanted.items():
-        (lib / name).symlink_to(jar)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, target in wanted.items():
+        (folder / name).symlink_to(target)
 
 
 def _loopback(lib: Path, python_jar: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from infra.service_settings import STANDARD_PORTS
+from tidemark.core.settings import S3Settings
 
 # JobManager and TaskManager of one machine take two of them. The first is Flink's own default.
 METRICS_PORTS = "9249-9259"
@@ -31,7 +32,8 @@ def render(shipped: Path, values: dict[str, str | int]) -> str:
         Flink's own config.yaml.
     values:
         Ports by name, `bind_host`, `jobmanager_host`, `taskmanager_host` (a line or empty), `state_uri`, `work_dir`,
-        `python`, `metrics` (lines of `reporter`, or empty), `security` (lines of TLS, or empty), `rest_scheme`.
+        `python`, `metrics` (lines of `reporter`, or empty), `security` (lines of TLS, or empty), `rest_scheme`,
+        `s3` (lines of `object_store`, or empty).
 
     """
     return Template(TEMPLATE.read_text()).substitute(values, java_opens=shipped_java_opens(shipped))
@@ -47,6 +49,20 @@ def reporter(ports: str) -> str:
         "metrics.reporter.prom.factory.class: org.apache.flink.metrics.prometheus.PrometheusReporterFactory\n"
         f"metrics.reporter.prom.port: {ports}"
     )
+
+
+def object_store(s3: S3Settings) -> str:
+    """Lines by which Flink's plugin reaches S3; keys are not among them: its environment names their file."""
+    lines = [
+        "s3.aws.credentials.provider: com.amazonaws.auth.DefaultAWSCredentialsProviderChain",
+        # Stores that are folders underneath refuse to delete the marker of one that is not empty.
+        "s3.directory.marker.retention: keep",
+    ]
+    if s3.region:
+        lines.append(f"s3.endpoint.region: {s3.region}")
+    if s3.endpoint:
+        lines += [f"s3.endpoint: {s3.endpoint}", "s3.path.style.access: true"]
+    return "\n".join(lines)
 
 
 def metrics_ports(config: Path) -> range:
@@ -71,6 +87,8 @@ def image_values() -> dict[str, str | int]:
         # docs/security.md has the lines for TLS; the network of the containers is theirs alone.
         "security": "",
         "rest_scheme": "http",
+        # Where state is in S3, the environment of the containers says more.
+        "s3": object_store(S3Settings()),
     }
 
 

@@ -8,6 +8,7 @@ import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyflink
 import yaml
@@ -19,6 +20,7 @@ from infra.local.provision import Provisioned
 from infra.service_settings import KAFKA_JAVA_OPTIONS
 from infra.versions import POSTGRES_MAJOR
 from tidemark.core.errors import UsageError
+from tidemark.core.settings import S3Settings
 
 HERE = Path(__file__).parent
 FLINK_HOME = Path(pyflink.__file__).parent
@@ -27,7 +29,9 @@ POSTGRES_ARGUMENTS = ("-D", POSTGRES_DATA, "-c", f"config_file={POSTGRES_DATA}/t
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 # Runs beside the jobs. Nothing is closed, compared or dropped on a machine where people try things out.
 DAEMONS = ("serve",)
-ROLES = "live,quotas,alerts,deliver,health"
+ROLES = ("live", "quotas", "alerts", "deliver", "health")
+# Answer HTTP, where the settings of the stack have an address for them.
+HTTP_ROLES = ("api", "web")
 _ENTERED = stat.S_IROTH | stat.S_IXOTH
 # Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
@@ -63,15 +67,30 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         Program("taskmanager",
                 [*BARE, "/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
                 flink_environment(paths)),
-        Program("serve", [*BARE, tidemark, "serve", "--roles", roles_of(paths)], client_environment(paths),
+        Program("serve", [*BARE, tidemark, "serve", "--roles", ",".join(roles_of(paths))], client_environment(paths),
                 autostart=False),
     ]  # fmt: skip
 
 
-def roles_of(paths: Paths) -> str:
-    """Roles of `serve`: also pages, where the settings of the stack have an address for them."""
+def roles_of(paths: Paths) -> list[str]:
+    """Roles of `serve`: also those that answer HTTP, where the settings of the stack have an address for them."""
+    return [*ROLES, *(role for role in HTTP_ROLES if "listen" in _section_of(paths, role))]
+
+
+def object_store_of(paths: Paths) -> S3Settings:
+    """How S3 is reached, as the settings of the stack say."""
+    return S3Settings(**_section_of(paths, "s3"))
+
+
+def _section_of(paths: Paths, name: str) -> dict[str, Any]:
     there = yaml.safe_load(paths.settings.read_text("utf-8")) if paths.settings.is_file() else None
-    return f"{ROLES},web" if "listen" in (there or {}).get("web", {}) else ROLES
+    section: dict[str, Any] = (there or {}).get(name, {})
+    return section
+
+
+def _keys_of(s3: S3Settings) -> dict[str, str]:
+    """The variable by which Java finds a file of credentials."""
+    return {"AWS_CREDENTIAL_PROFILES_FILE": str(s3.credentials_file)} if s3.credentials_file else {}
 
 
 def postgres_command(parts: Provisioned, program: str, *arguments: str) -> list[str]:
@@ -147,6 +166,8 @@ def flink_environment(paths: Paths) -> dict[str, str]:
         "FLINK_HOME": str(FLINK_HOME),
         "FLINK_CONF_DIR": str(paths.conf / "flink"),
         "FLINK_LIB_DIR": str(paths.conf / "flink-lib"),
+        "FLINK_PLUGINS_DIR": str(paths.conf / "flink-plugins"),
+        **_keys_of(object_store_of(paths)),
         "FLINK_LOG_DIR": str(paths.logs / "flink"),
         "FLINK_PID_DIR": str(paths.work / "flink-pid"),
         "MAX_LOG_FILE_NUMBER": "3",

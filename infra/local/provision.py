@@ -27,7 +27,7 @@ PACKAGES = {
 }
 _ROOTFS_PACKAGES = f"postgresql-{POSTGRES_MAJOR}-timescaledb,postgresql-{POSTGRES_MAJOR}"
 # Of pom.xml.
-PROFILES = ("flink", "kafka")
+PROFILES = ("flink", "flink-s3", "kafka")
 _TRIES = 3
 
 
@@ -37,6 +37,7 @@ class Provisioned:
 
     rootfs: Path
     flink_jars: Path
+    flink_s3: Path
     kafka_jars: Path
 
 
@@ -45,7 +46,8 @@ def locations() -> Provisioned:
     pom = short_hash(POM.read_bytes() + checksums.LIST.read_bytes())
     rootfs = short_hash(f"{DEBIAN_OF_POSTGRES} {_ROOTFS_PACKAGES}")
     cache = cache_dir()
-    return Provisioned(cache / f"rootfs-{rootfs}", cache / f"jars-flink-{pom}", cache / f"jars-kafka-{pom}")
+    jars = (cache / f"jars-{profile}-{pom}" for profile in PROFILES)
+    return Provisioned(cache / f"rootfs-{rootfs}", *jars)
 
 
 def provision(progress: Progress) -> Provisioned:
@@ -63,6 +65,7 @@ def provision(progress: Progress) -> Provisioned:
         _remove_half_made(cache_dir())
         install_packages(progress)
         once(parts.flink_jars, progress, "fetching Flink's connector jars by Maven", _jars("flink"))
+        once(parts.flink_s3, progress, "fetching Flink's plugin for S3 by Maven", _jars("flink-s3"))
         once(parts.kafka_jars, progress, "fetching Kafka's jars by Maven", _jars("kafka"))
         once(parts.rootfs, progress, "building the Debian tree with TimescaleDB", _make_rootfs)
     return parts

@@ -18,7 +18,7 @@ from infra.local.addresses import settings
 from infra.local.configure import write_configuration
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
 from infra.local.ports import choose_ports, is_free, read_ports, refuse_taken
-from infra.local.programs import DAEMONS, ROLES, SERVICES, roles_of
+from infra.local.programs import DAEMONS, SERVICES, roles_of
 from infra.local.progress import Progress, Silent
 from infra.local.provision import Provisioned, provision, remove_tree
 from infra.local.reap import marked, reap
@@ -27,8 +27,9 @@ from infra.local.tls import Certificates
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.settings import flat, nested
 
-# Where pages are, or above it where that is taken.
-PAGES_PORT = 8_090
+# Where API and pages are. Where that is taken every twentieth above it is tried, so that neither takes the other's.
+HTTP_PORTS = {"api": 8_080, "web": 8_090}
+_PORT_STEP, _PORTS_TRIED = 20, 50
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -127,13 +128,15 @@ class Stack:
         self._make_root()
         self._write_settings(added)
 
-    def add_pages(self) -> None:
-        """Have `tidemark serve` show pages too, from the next `up` on, at an address that stays until `clean`."""
+    def open_http(self) -> None:
+        """Have `tidemark serve` answer HTTP too, from the next `up` on, at addresses that stay until `clean`."""
         self._make_root()
-        if roles_of(self.paths) == ROLES:
-            port = next(port for port in range(PAGES_PORT, PAGES_PORT + 100) if is_free(port))
-            # Plain http, on this machine alone.
-            self._write_settings({"web.listen": f"127.0.0.1:{port}", "web.secure_cookie": False})
+        there = roles_of(self.paths)
+        for role, port in HTTP_PORTS.items():
+            if role not in there:
+                self._write_settings({f"{role}.listen": f"127.0.0.1:{_free_from(port)}"})
+        # Plain http, on this machine alone.
+        self._write_settings({"web.secure_cookie": False})
 
     def _write_settings(self, changed: Mapping[str, Any]) -> None:
         file = self.paths.settings
@@ -243,6 +246,11 @@ class Stack:
 
     def _locked(self) -> Any:
         return locked(self.paths.lock, wait=False, what=f"the stack in {self.paths.root}")
+
+
+def _free_from(port: int) -> int:
+    tried = range(port, port + _PORT_STEP * _PORTS_TRIED, _PORT_STEP)
+    return next(one for one in tried if is_free(one))
 
 
 def _tail(log: Path) -> str:

@@ -23,6 +23,7 @@ _CLASSIFIER = "License :: OSI Approved :: "
 _PARTS = {
     "python": "Python packages that the product runs on (in the image, and in `.venv`)",
     "jars-flink": "Jars that Flink gets beside its own (in the image, and in the local stack)",
+    "jars-flink-s3": "Flink's plugin for S3 (in the local stack; the image has Flink's own)",
     "jars-kafka": "Jars of Kafka, of the local stack alone",
 }
 # Their metadata has a text or nothing; read in their sources.
@@ -100,10 +101,15 @@ def page(bills: dict[str, dict[str, Any]]) -> str:
     return "\n".join([head, *tables, _SERVERS])
 
 
+def shipped() -> dict[str, str]:
+    """Versions of the Python packages in the images."""
+    return lock.versions(lock.PRODUCT.read_text("utf-8")) | lock.versions(lock.JOBS.read_text("utf-8"))
+
+
 def _python(cyclonedx_py: str) -> dict[str, Any]:
     command = [cyclonedx_py, "environment", "--output-reproducible", "--output-format", "JSON", sys.executable]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return narrowed(json.loads(done.stdout), lock.versions(lock.PRODUCT.read_text("utf-8")))
+    return narrowed(json.loads(done.stdout), shipped())
 
 
 def _jars(profile: str) -> dict[str, Any]:

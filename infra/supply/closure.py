@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# What the image has: the product with what its roles need, and what builds it.
-SHIPPED = ("tidemark-metering[api,trace]", "tidemark-client[kafka]")
+# What the images have, of services and of Flink, and what tests need beside it; and what builds all of it.
+SERVICES = ("tidemark-metering[api,s3,trace]", "tidemark-client[kafka]")
+FLINK = (*SERVICES, "tidemark-metering[jobs]")
+DEVELOPED = (*FLINK, "tidemark-metering[dev]")
 BUILDERS = ("pip", "setuptools", "wheel")
 
 
@@ -28,5 +30,8 @@ def closure(roots: Iterable[str]) -> set[str]:
 
 
 def _needed(name: str, extra: str) -> list[Requirement]:
-    every = map(Requirement, requires(name) or ())
+    try:
+        every = map(Requirement, requires(name) or ())
+    except PackageNotFoundError:
+        return []  # `make setup` brings it
     return [one for one in every if one.marker is None or one.marker.evaluate({"extra": extra})]

@@ -15,14 +15,16 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from infra.supply.closure import BUILDERS, SHIPPED, closure
+from infra.supply.closure import BUILDERS, DEVELOPED, FLINK, SERVICES, closure
 
 ROOT = Path(__file__).parents[2]
-PRODUCT, DEVELOPMENT = ROOT / "constraints.txt", ROOT / "constraints-dev.txt"
+PRODUCT, JOBS, DEVELOPMENT, EXTRA = (ROOT / f"constraints{part}.txt" for part in ("", "-jobs", "-dev", "-extra"))
 TOOLS = Path(__file__).with_name("tools.txt")
 _HEADS = {
-    PRODUCT: "What the product runs on and is built with, in the image too",
-    DEVELOPMENT: "What tests and linters need beside it",
+    PRODUCT: "What services run on, and what builds them, in both images",
+    JOBS: "What the jobs need beside it, in the image of Flink",
+    DEVELOPMENT: "What tests and linters need beside both",
+    EXTRA: "What the site of the documentation and some drills need beside all",
     TOOLS: "What writes lock files and bills of materials, in a place of its own",
 }
 _HOW = "# Versions are edited here; `make lock` writes the hashes."
@@ -77,12 +79,14 @@ def _write(file: Path, locked: dict[str, str]) -> None:
 
 
 def write_all(product_lock: dict[str, str], tools_lock: dict[str, str]) -> None:
-    """Write the three files; what the product needs is what its distributions say."""
-    shipped = closure(SHIPPED) | set(BUILDERS)
-    _write(PRODUCT, {name: block for name, block in product_lock.items() if name in shipped})
-    _write(DEVELOPMENT, {name: block for name, block in product_lock.items() if name not in shipped})
+    """Write all files; what each part needs is what its distributions say."""
+    rest = dict(product_lock)
+    for file, roots in ((PRODUCT, SERVICES), (JOBS, FLINK), (DEVELOPMENT, DEVELOPED)):
+        needed = closure(roots) | set(BUILDERS)
+        _write(file, {name: rest.pop(name) for name in list(rest) if name in needed})
+    _write(EXTRA, rest)
     _write(TOOLS, tools_lock)
 
 
 if __name__ == "__main__":
-    write_all(_compiled(sys.argv[1], (PRODUCT, DEVELOPMENT)), _compiled(sys.argv[1], (TOOLS,)))
+    write_all(_compiled(sys.argv[1], (PRODUCT, JOBS, DEVELOPMENT, EXTRA)), _compiled(sys.argv[1], (TOOLS,)))

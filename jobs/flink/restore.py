@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jobs.flink.state_store import Folder
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.own_files import refuse_foreign
-from tidemark.core.settings import EventSettings, FlinkSettings
+from tidemark.core.places import Place, UnlistedError
+from tidemark.core.settings import EventSettings, FlinkSettings, Settings
 
 _LAST_WRITTEN = "/_metadata"
 
@@ -29,7 +29,7 @@ def _state_dir(flink: FlinkSettings) -> str:
     if not flink.state_dir:
         raise UsageError(
             "flink.state_dir is not set: jobs keep their totals there.",
-            "name a folder that Flink's nodes share and nobody else writes, as file:///var/lib/tidemark.",
+            "name a folder that Flink's nodes share and nobody else writes, as file:///var/lib/tidemark or s3://bucket/state.",
         )
     return flink.state_dir.rstrip("/")
 
@@ -50,7 +50,22 @@ class RestorePoint:
     taken_at: float
 
 
-def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
+def place(settings: Settings, uri: str) -> Place:
+    """A folder of state.
+
+    Raises
+    ------
+    UnlistedError
+        It is on a file system that this machine cannot read.
+    """
+    try:
+        return Place(uri, settings.s3, "flink.state_dir")
+    except UnlistedError as error:
+        fix = f"{error.fix.rstrip('.')}; elsewhere name the state: `tidemark submit JOB --from-savepoint URI`."
+        raise UnlistedError(error.what, fix) from error
+
+
+def latest(settings: Settings, job: str) -> RestorePoint | None:
     """The newest complete restore point of a job, or None.
 
     Raises
@@ -62,10 +77,10 @@ def latest(flink: FlinkSettings, job: str) -> RestorePoint | None:
     UsageError
         Another user could have put state there.
     """
+    flink = settings.flink
     _check_own(flink)
-    files = [
-        file for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job)) for file in Folder(uri).files()
-    ]  # fmt: skip
+    folders = (checkpoint_dir(flink, job), savepoint_dir(flink, job))
+    files = [file for uri in folders for file in place(settings, uri).files()]
     # Flink writes _metadata last: a folder that has it is complete.
     points = [
         RestorePoint(file.uri.removesuffix(_LAST_WRITTEN), file.written_at)

@@ -20,14 +20,15 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest, short_cause
 from jobs.flink.restore import check_age, latest, savepoint_dir
 from jobs.flink.shape import changes, refuse
-from jobs.flink.state_store import UnlistedError
 from jobs.flink.submitted import record, recorded, values
-from tidemark.core import postgres, rollup_views
+from tidemark.core import audit, postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, was_written
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.names import GROUPS
+from tidemark.core.places import UnlistedError
 from tidemark.core.settings import Settings
+from tidemark.core.terminal import say
 
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
@@ -63,6 +64,7 @@ def submit(
     bounds: Bounds | None = None,
     from_savepoint: str = "",
     accepted: Collection[str] = (),
+    by: str = "",
 ) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
@@ -90,12 +92,12 @@ def submit(
             "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
         )
     with _taking_turns(settings, job) as connection:
-        return _submit(connection, settings, job, bounds, from_savepoint, accepted)
+        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by)
 
 
 def _submit(
     connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
-    accepted: Collection[str],
+    accepted: Collection[str], by: str,
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
@@ -118,6 +120,10 @@ def _submit(
     if job == "meter" and not bounds.bounded:
         # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
         rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
+    asked = {"from_savepoint": from_savepoint, "restored_from": restore, "accepted": [*accepted]}
+    audit.record(
+        connection, settings.run_id, "job.submit", job, by=by, **asked, start=bounds.start, end=bounds.end
+    )  # fmt: skip
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).parents[1] / job / "job.py"
     job_id = flink_run(settings, script, arguments, restore)
@@ -142,7 +148,7 @@ def _taking_turns(settings: Settings, job: str) -> Iterator[psycopg.Connection]:
 
 def _newest_state(settings: Settings, job: str) -> str:
     try:
-        point = latest(settings.flink, settings.names.job(job))
+        point = latest(settings, settings.names.job(job))
     except UnlistedError:
         # Offsets are committed with each checkpoint: without any there is no state to go on from.
         if committed_offsets(settings.kafka, settings.names.group(GROUPS[job]), _read_by(settings, job)):
@@ -199,12 +205,21 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
     return submissions
 
 
-def stop(settings: Settings, job: str, timeout_s: float = 120) -> str | None:
-    """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running."""
+def stop(settings: Settings, job: str, timeout_s: float = 120, by: str = "") -> str | None:
+    """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running.
+
+    It stops also while Postgres is down, and then says that the audit does not have it: a stopped job loses nothing.
+    """
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
     running = rest.active(name)
-    return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s) if running else None
+    if running is None:
+        return None
+    try:
+        audit.record_before(settings, "job.stop", job, by=by, job_id=running.id)
+    except TidemarkError as error:
+        say(f"stopping {name} is not in the audit: {error.what}")
+    return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s)
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:

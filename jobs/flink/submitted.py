@@ -8,10 +8,10 @@ from operator import attrgetter
 from typing import Any
 
 from jobs.flink.bounds import Bounds
-from jobs.flink.restore import checkpoint_dir
+from jobs.flink.restore import checkpoint_dir, place
 from jobs.flink.shape import BOUNDED, SHAPING
-from jobs.flink.state_store import Folder, UnlistedError
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.places import Place, UnlistedError
 from tidemark.core.settings import Settings
 
 _SUFFIX = ".settings.json"
@@ -59,8 +59,8 @@ def recorded(settings: Settings, job: str, state: str) -> dict[str, Any] | None:
     return read
 
 
-def _folder(settings: Settings, job: str) -> Folder | None:
+def _folder(settings: Settings, job: str) -> Place | None:
     try:
-        return Folder(checkpoint_dir(settings.flink, settings.names.job(job)))
+        return place(settings, checkpoint_dir(settings.flink, settings.names.job(job)))
     except UnlistedError:
         return None

@@ -32,7 +32,7 @@ from tidemark.core.kafka import clients
 from tidemark.core.settings import FILE_ENV, Settings, load
 
 # A second session at the same time needs a folder of its own.
-STATE_DIR = Path(os.environ.get("TIDEMARK_BENCH_STATE") or ".tidemark/bench")
+STATE_DIR = Path(os.environ.get("BENCH_STATE") or ".tidemark/bench")
 ROOT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 60
 # Starts a client for each job; the harness has one that stays.

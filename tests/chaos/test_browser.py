@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -16,9 +17,10 @@ import axe_core_python
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.integration.web.conftest import Site, alert
+from tests.integration.web.conftest import Site, alert, dead_letter
 from tests.integration.web.conftest import site as site  # noqa: PLC0414  a fixture
 from tidemark.core import postgres
+from tidemark.core.kafka import dump
 
 pytestmark = pytest.mark.drill
 AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
@@ -41,7 +43,7 @@ SIZES = {"narrow": {"width": 360, "height": 740}, "wide": {"width": 1280, "heigh
 PAGES = {
     "usage": "/usage?customer=alice", "customers": "/customers", "operations": "/operations",
     "dead_letters": "/operations/dead-letters", "periods": "/operations/periods", "pipeline": "/operations/pipeline",
-    "zone": "/zone",
+    "why": "/operations/periods?why=1", "zone": "/zone",
 }  # fmt: skip
 
 
@@ -138,6 +140,25 @@ def test_a_period_that_has_ended_keeps_its_figure(browser: Browser, site: Site) 
         page.goto(f"{site.url}/usage?customer=carol")
         expect(page.locator("body")).to_have_attribute("data-seen", re.compile("[2-9]"), timeout=WITHIN_MS)
         expect(page.locator("[data-meter=calls] [data-used]")).to_have_text("321")
+
+
+def test_a_dead_letter_is_sent_again_by_keyboard_after_a_look_at_the_plan(browser: Browser, site: Site) -> None:
+    at = dead_letter(site, "browser-1")
+    with opened(browser, site, site.key("admin"), "narrow") as page:
+        page.goto(f"{site.url}/operations/dead-letters")
+        page.get_by_role("checkbox", name=f"Send {at} again").focus()
+        page.keyboard.press("Space")
+        page.get_by_role("button", name="Plan a redrive of the chosen").press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"Send dead letters of {site.tenant} again")
+        expect(page.get_by_role("row").nth(1)).to_contain_text("is sent again")
+        picture(page, "redrive")
+        assert violations(page) == []
+        page.get_by_role("button", name="Send 1 again").press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("1 sent again")
+        assert violations(page) == []
+    assert [
+        json.loads(record.value or b"")["event_id"] for record in dump(site.run.kafka, site.run.topics.redrive)
+    ] == ["browser-1"]
 
 
 class _Host(http.server.BaseHTTPRequestHandler):

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from tests.http_server import serving
+from tidemark.core.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ class LocalReceiver:
     @property
     def keys(self) -> list[str]:
         return [request.headers["Idempotency-Key"] for request in self.requests]
+
+
+def delivering(run: Settings, secrets_dir: Path, **secrets: str) -> Settings:
+    """Settings that deliver to receivers on loopback, whose secrets are written into a folder by file name."""
+    for name, secret in secrets.items():
+        (secrets_dir / name).write_text(secret)
+    allowed = {"allow_http": True, "allow_local": True, "secrets_dir": secrets_dir}
+    return run.with_changes({f"delivery.{name}": value for name, value in allowed.items()})
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from tests.oracle.support import at, event, millis, oracle_of
+from tests.oracle.support import at, cloud, event, millis, oracle_of
 from tidemark.core.errors import UsageError
 from tidemark.oracle.oracle import Oracle
 
@@ -160,6 +160,21 @@ def test_every_rule_of_the_catalog_is_that_of_the_event_time():
     with oracle_of(history, *values) as oracle:
         outcomes = ["unknown_tenant", "counted", "unknown_event_type", "unknown_tenant"]
         assert [oracle.outcomes()[0, offset] for offset in range(4)] == outcomes
+
+
+def test_a_tenant_takes_events_of_its_sources_alone():
+    catalog = CATALOG | {"tenants": {"t": {"sources": ["", "gateway"]}, "other": {"sources": ["gateway"]}}}
+    other = {"schema_version": 2, "source": "crawler"}
+    sent = [
+        event("1"), event("2", schema_version=2, source="gateway"), event("3", source="crawler"), event("4", **other),
+        event("5", **other, voids="2"), event("6", **other, event_type="nothing"), event("7", tenant_id="other"),
+        event("8", "2013-03-01T09:00:00Z", **other), cloud("9", source="crawler"), cloud("10", source="gateway"),
+    ]  # fmt: skip
+    with oracle_of(catalog, *sent) as oracle:
+        assert [oracle.outcomes()[0, offset] for offset in range(len(sent))] == [
+            "counted", "counted", "counted", "source_not_allowed", "source_not_allowed", "source_not_allowed",
+            "source_not_allowed", "too_late", "source_not_allowed", "counted",
+        ]  # fmt: skip
 
 
 def test_a_catalog_holds_from_its_own_instant_on():

@@ -68,7 +68,7 @@ def with_literal(name: str, literal: str) -> bytes:
 def source() -> InMemoryCatalogSource:
     """Tenants acme (UTC month) and globex (New York month by default), meters of every kind."""
     return InMemoryCatalogSource(
-        tenants=[Tenant("acme"), Tenant("globex", "new-york")],
+        tenants=[Tenant("acme"), Tenant("globex", "new-york"), Tenant("umbrella", sources=("gateway",))],
         meters=[
             Meter("volume", ("call", "refund"), "sum", allow_negative=True),
             Meter("calls", ("call",), "count"),

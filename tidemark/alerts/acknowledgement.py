@@ -10,6 +10,7 @@ from typing import Literal, LiteralString
 import psycopg
 from psycopg.rows import class_row
 
+from tidemark.core import audit
 from tidemark.core.errors import UsageError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
@@ -110,8 +111,12 @@ def acknowledge(
     given = {"name": name, "by": by, "outcome": outcome, "note": note}
 
     def updated(connection: psycopg.Connection) -> list[Acknowledged]:
-        with connection.cursor(row_factory=class_row(Acknowledged)) as cursor:
-            return cursor.execute(_ACK, given).fetchall()
+        with connection.transaction(), connection.cursor(row_factory=class_row(Acknowledged)) as cursor:
+            alerts = cursor.execute(_ACK, given).fetchall()
+            for alert in alerts:
+                said = {"outcome": outcome, "note": note}
+                audit.record(connection, settings.run_id, "alerts.acknowledge", alert.alert_id, by=by, **said)
+            return alerts
 
     acknowledged = run_once(settings.postgres.ops, "alerts", updated, settings.names.usage_schema)
     if not acknowledged:

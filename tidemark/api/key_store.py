@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from tidemark.api.keys import NewKey, StoredKey, new_key
+from tidemark.core import audit
 from tidemark.core.errors import UsageError
 
 # Shared by all runs, as the catalog is: keys are of tenants.
@@ -66,10 +67,12 @@ def create(
     lives: timedelta | None = None,
 ) -> NewKey:  # fmt: skip
     """Make a key of a tenant; what is returned has the text that nobody can read again."""
-    made = new_key()
-    row = {"key_id": made.key_id, "tenant": tenant, "name": name, "scopes": sorted(set(scopes)),
+    made, named = new_key(), sorted(set(scopes))
+    row = {"key_id": made.key_id, "tenant": tenant, "name": name, "scopes": named,
            "secret_hash": made.secret_hash, "by": by, "lives": lives}  # fmt: skip
-    connection.execute(_INSERT, row)
+    with connection.transaction():
+        connection.execute(_INSERT, row)
+        audit.record(connection, "", "keys.create", made.key_id, by=by, tenant=tenant, name=name, scopes=named)
     return made
 
 
@@ -88,10 +91,12 @@ def listed(connection: psycopg.Connection, tenant: str | None, *, everything: bo
         return cursor.execute(_LIST, {"tenant": tenant, "everything": everything}).fetchall()
 
 
-def revoke(connection: psycopg.Connection, key_id: str) -> None:
+def revoke(connection: psycopg.Connection, key_id: str, by: str = "") -> None:
     """End a key; raises UsageError where no valid key has the id."""
-    if connection.execute(_REVOKE, [key_id]).fetchone() is None:
-        raise _no_key(key_id)
+    with connection.transaction():
+        if connection.execute(_REVOKE, [key_id]).fetchone() is None:
+            raise _no_key(key_id)
+        audit.record(connection, "", "keys.revoke", key_id, by=by)
 
 
 def rotate(connection: psycopg.Connection, key_id: str, overlap: timedelta, by: str) -> NewKey:
@@ -102,6 +107,7 @@ def rotate(connection: psycopg.Connection, key_id: str, overlap: timedelta, by: 
         if connection.execute(_ROTATE, values).rowcount == 0:
             raise _no_key(key_id)
         connection.execute(_REPLACE, values)
+        audit.record(connection, "", "keys.rotate", key_id, by=by, into=made.key_id)
     return made
 
 

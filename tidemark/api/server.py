@@ -18,6 +18,8 @@ from tidemark_client import AsyncLimitReader
 log = logger("api")
 
 CHECK_S = 5.0
+# Less than a stop may take.
+CHECK_TIMEOUT_S = 3.0
 # Of the 8 s of a stop, after requests that are being answered: what the brokers have not acknowledged.
 FLUSH_S = 2.0
 
@@ -36,10 +38,20 @@ class Server:
         log("listening", address=self._http.address)
 
     def step(self) -> Counts:
-        """What was counted so far; raises RuntimeError when it answers no more, so that it is made again."""
+        """What was counted so far.
+
+        Raises
+        ------
+        RuntimeError
+            It answers no more, so that it is made again.
+        UnavailableError
+            Kafka does not answer, so that events are refused; it goes on answering. While Postgres is down it is ready:
+            it takes events of keys that it knows.
+        """
         self._http.check()
         self._context.producer.check()
         self._context.keys.write_used()
+        self._context.producer.require_topic(CHECK_TIMEOUT_S)
         self._context.counts.pending = self._context.producer.pending
         return self._context.counts
 

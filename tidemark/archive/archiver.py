@@ -75,7 +75,7 @@ def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Ar
 
 def run_with(settings: Settings, index: Index, progress: Callable[[int], None] | None = None) -> Archived:
     """`run` for a caller that holds the lock of the archive."""
-    folder = Folder.of(settings.archive)
+    folder = Folder.of(settings)
     folder.claim(index.archive_id(), known_files=index.count())
     done = Archived()
     with reading(settings.kafka) as source:
@@ -93,7 +93,7 @@ def service(settings: Settings) -> Service[Stateless, Archived]:
     UsageError
         `archive.dir` names no folder of this machine.
     """
-    Folder.of(settings.archive)
+    Folder.of(settings)
     return Service("archive", settings.archive.interval_s, Stateless, lambda _: run(settings), log, _report)
 
 

@@ -24,6 +24,7 @@ from tidemark.archive.parquet import Writer
 from tidemark.archive.reader import read_file
 from tidemark.archive.redact import RedactionError, Subject, paths_of
 from tidemark.archive.source import reading
+from tidemark.core import audit
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record
 from tidemark.core.settings import Settings
@@ -144,7 +145,7 @@ class _Erasure:
     def __init__(
         self, settings: Settings, index: Index, customer: Pair, progress: Callable[[int], None] | None
     ) -> None:
-        self._settings, self._index, self._folder = settings, index, Folder.of(settings.archive)
+        self._settings, self._index, self._folder = settings, index, Folder.of(settings)
         self._subject = Subject(*customer, _paths(settings, index, customer[0]), settings.events.default_tenant)
         self._progress = progress
         self._events = self._unreadable = 0
@@ -171,6 +172,9 @@ class _Erasure:
             self._index.connection.execute(copies, self._values())
             erased = self._erased([new.path for _, new in pairs], alerts)
             row = self._index.connection.execute(_RECORD, self._row(erased, by)).fetchone()
+            subject = f"{self._subject.tenant_id}/{self._subject.customer_id}"
+            did = {"files": len(erased.files), "events": erased.events, "alerts": erased.alerts}
+            audit.record(self._index.connection, self._settings.run_id, "archive.erase", subject, by=by, **did)
         # Step 4
         for old, _ in pairs:
             self._folder.remove(old.path)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from tempfile import mkdtemp
+from urllib.parse import urlsplit
+from weakref import finalize
 
 from tidemark.core.errors import TidemarkError, UsageError
-from tidemark.core.settings import ArchiveSettings
+from tidemark.core.places import LOCAL, S3, Place
+from tidemark.core.settings import Settings
 
 MARKER = "archive.json"
 # Files in no index that may be the only copy of their records are moved here, never removed.
@@ -22,40 +26,36 @@ _UNFINISHED = ".unfinished"
 
 
 class Folder:
-    """The folder of an archive; all paths it gives and takes are relative to it, with slashes.
+    """The folder of an archive, on this machine or in S3; all names it gives and takes are relative to it.
 
-    Parameters
-    ----------
-    root:
-        Absolute path.
+    A file is written on this machine under an unfinished name. It becomes visible whole: by renaming it, or by one
+    upload, which S3 refuses where there is a file of that name.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._spool: Path | None = None
 
     @classmethod
-    def of(cls, archive: ArchiveSettings) -> Folder:
+    def of(cls, settings: Settings) -> Folder:
         """The folder that the settings name.
 
         Raises
         ------
         UsageError
-            No folder is named, or one that is not on this machine.
+            No folder is named, or one that is neither on this machine nor in S3.
         """
-        text = archive.dir
+        text = settings.archive.dir
         if not text:
             raise UsageError("archive.dir is not set: there is no archive.", "set it to a folder that is backed up.")
         parts = urlsplit(text)
-        if parts.scheme not in {"", "file"} or parts.netloc not in {"", "localhost"}:
+        if parts.scheme not in (*LOCAL, *S3) or (parts.scheme in LOCAL and parts.netloc not in {"", "localhost"}):
             raise UsageError(
-                f"archive.dir is {text}: a file is made visible by renaming it, which only file systems have.",
-                "name a folder, or a file: URI; mount what is elsewhere.",
+                f"archive.dir is {text}: a file is made visible by renaming it or by a conditional upload, which only "
+                "file systems and S3 have.",
+                "name a folder, a file: or an s3: URI; mount what is elsewhere.",
             )
-        return cls(Path(unquote(parts.path) if parts.scheme else text).absolute())
-
-    def path(self, relative: str) -> Path:
-        """Where a file is."""
-        return self.root / relative
+        return cls(Place(text, settings.s3, "archive.dir"))
 
     def claim(self, archive_id: str, *, known_files: int) -> None:
         """Claim the folder for an index, or check that it belongs to the index.
@@ -66,64 +66,72 @@ class Folder:
             It belongs to another index, whose files would all seem to be left over; or the index has files, and the
             folder was never claimed.
         """
-        marker = self.root / MARKER
-        if marker.is_file():
-            known_id = json.loads(marker.read_text("utf-8"))["archive_id"]
+        where = self.place.uri
+        if self.place.size(MARKER) is not None:
+            known_id = json.loads(self.place.read(MARKER))["archive_id"]
             if known_id != archive_id:
                 raise TidemarkError(
-                    f"{self.root} is archive {known_id}, not {archive_id}, the archive of this database.",
+                    f"{where} is archive {known_id}, not {archive_id}, the archive of this database.",
                     "set archive.dir to another folder, or restore the database that belongs to this one.",
                 )
             return
         if known_files:
             raise TidemarkError(
-                f"{self.root} is not an archive, but the index has {known_files} files in it.",
+                f"{where} is not an archive, but the index has {known_files} files in it.",
                 "mount or restore what archive.dir names.",
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        unfinished = self.root / f"{MARKER}{_UNFINISHED}"
+        unfinished = self._written_to() / f"{MARKER}{_UNFINISHED}"
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps({"archive_id": archive_id}) + "\n", "utf-8")
         self.finish(unfinished, MARKER)
 
     def unfinished(self, topic: str, day: date, partition: int, first: int) -> Path:
         """Where to write a file whose last offset is not known yet; creates its folder."""
-        folder = self.path(_folder(topic, day, partition))
+        folder = self._written_to() / _folder(topic, day, partition)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{first}{_UNFINISHED}"
 
     def finish(self, unfinished: Path, relative: str) -> None:
-        """Make a written file visible under its name; after any crash it is complete."""
-        target = self.path(relative)
-        _sync(unfinished)
-        unfinished.rename(target)
-        # The names of new folders are entries of those above them.
-        folder = target.parent
-        while True:
-            _sync(folder)
-            if folder == self.root:
-                return
-            folder = folder.parent
+        """Make a written file visible under its name; after any crash it is complete.
+
+        Raises
+        ------
+        TidemarkError
+            In S3, where there is a file of that name: another process writes this archive.
+        UnavailableError
+            S3 does not answer.
+        """
+        if self.place.is_local:
+            _rename(unfinished, Path(self.place.path), relative)
+        else:
+            self.place.put_new(unfinished, relative)
+            unfinished.unlink()
 
     def files(self, topic: str) -> Iterator[str]:
         """All files of a topic, unfinished ones too."""
-        top = self.root / f"topic={topic}"
-        for path in sorted(top.rglob("*")):
-            if path.is_file():
-                yield path.relative_to(self.root).as_posix()
+        top = f"topic={topic}"
+        return (file.name for file in self.place.files(top))
 
     def remove(self, relative: str) -> None:
         """Remove a file; nothing if it does not exist."""
-        path = self.path(relative)
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir():
-            _sync(path.parent)
+        self.place.remove(relative)
+        if self.place.is_local and (folder := Path(self.place.path, relative).parent).is_dir():
+            _sync(folder)
 
     def quarantine(self, relative: str) -> str:
-        """Move a file into the quarantine; returns its new path."""
+        """Move a file into the quarantine; returns its new name."""
         quarantined = f"{QUARANTINE}/{relative}"
-        self.path(quarantined).parent.mkdir(parents=True, exist_ok=True)
-        self.path(relative).rename(self.path(quarantined))
+        self.place.move(relative, quarantined)
         return quarantined
+
+    def _written_to(self) -> Path:
+        # A file of this machine is renamed, so it is written beside its place.
+        if self.place.is_local:
+            return Path(self.place.path)
+        if self._spool is None:
+            self._spool = Path(mkdtemp(prefix="tidemark-archive-"))
+            finalize(self, shutil.rmtree, self._spool, ignore_errors=True)
+        return self._spool
 
 
 def file_name(topic: str, day: date, partition: int, first: int, last: int, version: int = 0) -> str:
@@ -156,6 +164,19 @@ def digest_of(path: Path) -> str:
 
 def _folder(topic: str, day: date, partition: int) -> str:
     return f"topic={topic}/day={day.isoformat()}/partition={partition}"
+
+
+def _rename(unfinished: Path, root: Path, relative: str) -> None:
+    target = root / relative
+    _sync(unfinished)
+    unfinished.rename(target)
+    # The names of new folders are entries of those above them.
+    folder = target.parent
+    while True:
+        _sync(folder)
+        if folder == root:
+            return
+        folder = folder.parent
 
 
 def _sync(path: Path) -> None:

@@ -84,15 +84,22 @@ class Writer:
             self._group, self._group_bytes = [], 0
 
 
-def read(path: Path, partition: int) -> Iterator[Record]:
+def read(source: Any, partition: int) -> Iterator[Record]:
     """Records of a file in the order of their offsets; holds one row group in memory.
+
+    Parameters
+    ----------
+    source:
+        Path, or an open file of Arrow.
+    partition:
+        Partition of its records.
 
     Raises
     ------
     OSError, pyarrow.ArrowException
         The file does not exist, or is not a Parquet file.
     """
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source) as file:
         for group in range(file.num_row_groups):
             yield from _records(file.read_row_group(group), partition)
 

@@ -40,7 +40,7 @@ def records(
     UnavailableError
         Postgres does not answer.
     """
-    folder = Folder.of(settings.archive)
+    folder = Folder.of(settings)
     with opened(settings.postgres.ops, settings.names) as index:
         for file in index.files(topic or settings.topics.events, partitions, since_ms, until_ms):
             for record in read_file(folder, index, file):
@@ -75,13 +75,15 @@ def read_file(folder: Folder, index: Index, file: File) -> Iterator[Record]:
     TidemarkError
         It is missing, or not a Parquet file.
     """
-    path = folder.path(file.path)
-    if not path.is_file():
+    name = file.path
+    if folder.place.size(name) is None:
         replacement = index.file_at(file.topic, file.partition, file.first)
-        path = folder.path(replacement.path) if replacement is not None else path
+        name = replacement.path if replacement is not None else name
     try:
-        yield from read(path, file.partition)
+        with folder.place.open(name) as source:
+            yield from read(source, file.partition)
     except (OSError, ValueError) as error:
         raise TidemarkError(
-            f"{path} cannot be read: {error}.", "`tidemark archive verify`; restore the file from a backup."
+            f"{folder.place.uri}/{name} cannot be read: {error}.",
+            "`tidemark archive verify`; restore the file from a backup.",
         ) from error

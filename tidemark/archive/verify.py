@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from tidemark.archive.index import File, Index, opened
-from tidemark.archive.layout import Folder, digest_of
+from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import read
 from tidemark.core.errors import DifferenceError
 from tidemark.core.settings import Settings
@@ -55,7 +55,7 @@ def verify(settings: Settings) -> Verified:
     UsageError
         There is no archive.
     """
-    folder, verified = Folder.of(settings.archive), Verified()
+    folder, verified = Folder.of(settings), Verified()
     with opened(settings.postgres.ops, settings.names) as index:
         for topic in index.topics():
             _topic(index, folder, topic, verified)
@@ -95,24 +95,24 @@ def _topic(index: Index, folder: Folder, topic: str, verified: Verified) -> None
 
 def _unlike(folder: Folder, file: File) -> str:
     """How a file differs from its row; empty if it does not."""
-    path = folder.path(file.path)
-    if not path.is_file():
+    size = folder.place.size(file.path)
+    if size is None:
         return "it does not exist"
-    size = path.stat().st_size
     if size != file.size:
         return f"it has {size} bytes, not {file.size}"
-    digest = digest_of(path)
+    digest = folder.place.digest(file.path)
     return "" if digest == file.sha256 else f"its sha256 is {digest}, not {file.sha256}"
 
 
 def _runs(folder: Folder, file: File) -> list[tuple[int, int]]:
     """Ranges of consecutive offsets in a file, as (first, last)."""
     runs: list[tuple[int, int]] = []
-    for record in read(folder.path(file.path), file.partition):
-        if runs and record.offset == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], record.offset)
-        else:
-            runs.append((record.offset, record.offset))
+    with folder.place.open(file.path) as source:
+        for record in read(source, file.partition):
+            if runs and record.offset == runs[-1][1] + 1:
+                runs[-1] = (runs[-1][0], record.offset)
+            else:
+                runs.append((record.offset, record.offset))
     return runs
 
 

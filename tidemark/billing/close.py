@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
-from tidemark.billing import alarm, dead_letter_index, delta_index, guard, heartbeat, outbox, store
+from tidemark.billing import alarm, audited, dead_letter_index, delta_index, guard, heartbeat, outbox, store
 from tidemark.billing.decide import CloseRequest, decide
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Context
@@ -19,7 +19,7 @@ from tidemark.billing.scope import Scope
 from tidemark.billing.sources import ActiveVersions, Say, by_run, drained, open_runs
 from tidemark.billing.true_up import true_up
 from tidemark.billing.watermark import committed, reached
-from tidemark.core import rollup_views
+from tidemark.core import audit, rollup_views
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.postgres import connect, run_once
@@ -115,7 +115,7 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
         # Step 4
         decision = decide(connection, settings, active, why, request)
         if decision.accepted is not None:
-            guard.accept(connection, settings.names, decision.accepted)
+            _accept(connection, settings, by, request, decision.accepted)
         # Step 5
         closes = _close(connection, settings, active, by, decision.keys, decision.dead_letters, say) if active else 0
         # Step 6
@@ -150,6 +150,15 @@ def _await_counted(settings: Settings) -> None:
         wait_until(lambda: reached(settings, committed(settings), ends), HEARTBEAT_WAIT_S, "the heartbeats")
     except UnavailableError as error:
         log("heartbeats not counted yet", error=str(error))
+
+
+def _accept(
+    connection: psycopg.Connection, settings: Settings, by: str, request: CloseRequest, watermark: datetime
+) -> None:
+    with connection.transaction():
+        guard.accept(connection, settings.names, watermark)
+        if request.approved:
+            audit.record(connection, settings.run_id, "close.approve", rfc3339(watermark), by=by)
 
 
 def _close(
@@ -214,6 +223,7 @@ def update_ledger(
             catalog_revision=store.catalog_revision(connection),
         )  # fmt: skip
         store.append(connection, names, due, context, dead_letters=dead_letters.counts)
+        audited.record(connection, names, by, due, dead_letters)
     return len(due.closes), len(due.corrections)
 
 

@@ -119,7 +119,8 @@ def _screened(
     refused += [refusal for refusal in (jump, many) if refusal]
     # Step 3
     counts = refusals.count_dead_letters(connection, settings, ready) if ready else DeadLetterCounts({}, {})
-    refused += refusals.over_bound(settings, counts, request.accept)
+    counts = refusals.with_accepted(settings, counts, request.accept)
+    refused += refusals.over_bound(settings, counts)
     refused += refusals.drifting(connection, settings, ready)
     return refused, counts, None if jump else _accepted(request.scope, before, watermark, grace, ready)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
@@ -34,10 +34,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCounts:
-    """Dead letters of the due periods: all, and those that may still be redriven and counted."""
+    """Dead letters of the due periods: all, and those that may still be redriven and counted.
+
+    `accepted` are periods with more open ones than is allowed, which somebody accepts.
+    """
 
     counts: Mapping[PeriodKey, int]
     open: Mapping[PeriodKey, int]
+    accepted: Collection[PeriodKey] = ()
 
 
 def failed_checkpoints(settings: Settings) -> str:
@@ -64,12 +68,16 @@ def count_dead_letters(
     )
 
 
-def over_bound(settings: Settings, counts: DeadLetterCounts, accepted: Collection[Pair]) -> list[Refusal]:
-    """A refusal for each customer that has more open dead letters in a period than is allowed."""
-    bound = settings.close.max_dead_letters
+def with_accepted(settings: Settings, counts: DeadLetterCounts, accepted: Collection[Pair]) -> DeadLetterCounts:
+    """The counts, and which of the periods over the bound are of the customers that somebody accepts."""
+    return replace(counts, accepted=frozenset(key for key in _over(settings, counts) if key[:2] in accepted))
+
+
+def over_bound(settings: Settings, counts: DeadLetterCounts) -> list[Refusal]:
+    """A refusal for each customer that has more open dead letters in a period than is allowed, and not accepted."""
     over: dict[Pair, list[PeriodKey]] = {}
-    for key, count in sorted(counts.open.items()):
-        if count > bound and key[:2] not in accepted:
+    for key in _over(settings, counts):
+        if key not in counts.accepted:
             over.setdefault(key[:2], []).append(key)
     return [_too_many(settings, counts, pair, keys) for pair, keys in over.items()]
 
@@ -91,6 +99,10 @@ def drifting(connection: psycopg.Connection, settings: Settings, keys: Collectio
             refused.append(Refusal("drift", detail, tuple(sorted(hit))))
             left -= hit
     return refused
+
+
+def _over(settings: Settings, counts: DeadLetterCounts) -> list[PeriodKey]:
+    return [key for key, count in sorted(counts.open.items()) if count > settings.close.max_dead_letters]
 
 
 def _too_many(settings: Settings, counts: DeadLetterCounts, pair: Pair, keys: list[PeriodKey]) -> Refusal:

@@ -162,6 +162,13 @@ def _long_identifiers(content: Mapping[str, Any]) -> Iterator[Fault]:
             (f"tenants.{tenant[:40]}.customers.{customer[:40]}", customer)
             for customer in mapping(mapping(entry).get("customers"))
         ]
+        sources = mapping(entry).get("sources")
+        named += [(f"tenants.{tenant[:40]}.sources", one) for one in _texts(sources)]
         for path, text in named:
             if (size := size_of(text)) > MAX_ID_BYTES:
                 yield Fault(path, f"the identifier has {size} bytes; the limit is {MAX_ID_BYTES}.")
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of a list; other types are reported by the schema."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -15,8 +15,8 @@ from udfs.meters.meter import BEGINNING_MS
 
 # Requests to these receivers are signed, or carry their key.
 _SECRET_KINDS = ("pagerduty", "webhook")
-# Capital letters alone: a secret pasted by mistake hardly looks like it.
-_ENVIRONMENT = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+# No folder, no name with a dot before it, and short words alone: a secret pasted by mistake hardly looks like it.
+_FILE = re.compile(r"[A-Za-z0-9]{1,20}([._-][A-Za-z0-9]{1,20}){0,5}")
 _CREDENTIAL = re.compile(r"(.*[_.-])?(token|secret|password|passwd|key|apikey|signature|sig)", re.IGNORECASE)
 
 
@@ -30,14 +30,17 @@ def policy_faults(content: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _receiver_faults(path: str, entry: Mapping[str, Any]) -> Iterator[Fault]:
-    kind, secret, url = entry.get("kind"), entry.get("secret_env"), entry.get("url")
+    kind, secret, url = entry.get("kind"), entry.get("secret_file"), entry.get("url")
     if secret is None:
         if kind in _SECRET_KINDS:
-            yield Fault(f"{path}.secret_env", f"a {kind} needs one: the environment variable that holds its secret.")
-    elif not isinstance(secret, str) or not _ENVIRONMENT.fullmatch(secret):
+            yield Fault(
+                f"{path}.secret_file", f"a {kind} needs one: a file of delivery.secrets_dir that holds its secret."
+            )
+    elif not isinstance(secret, str) or not _FILE.fullmatch(secret):
         yield Fault(
-            f"{path}.secret_env",
-            "it is no name of an environment variable (capital letters, digits, _); a secret must not stand here.",
+            f"{path}.secret_file",
+            "it is no name of a file (words of 1 to 20 letters and digits, between them . _ or -); a secret must not "
+            "stand here.",
         )
     if isinstance(url, str) and (message := _url_fault(url)) is not None:
         yield Fault(f"{path}.url", message)
@@ -55,7 +58,7 @@ def _url_fault(url: str) -> str | None:
     if not parts.hostname or not port_is_fine or not url.isprintable() or " " in url:
         return "it is no URL of a host."
     if "@" in parts.netloc or any(_CREDENTIAL.fullmatch(name) for name, _ in query):
-        return "it holds credentials: put them into the environment variable that secret_env names."
+        return "it holds credentials: put them into the file that secret_file names."
     return None
 
 

@@ -145,7 +145,7 @@ def policy_body(kind: str, entry: Mapping[str, Any]) -> str:
     """Canonical JSON of an entry of `alerts` without faults: defaults filled in, instants in UTC."""
     body = {name: [] for name in MATCHERS[kind]} | {key: value for key, value in entry.items() if key != "valid_from"}
     if kind == "receiver":
-        body = {"secret_env": None, "daily_budget": DAILY_BUDGET} | body
+        body = {"secret_file": None, "daily_budget": DAILY_BUDGET} | body
     if kind == "maintenance":
         body |= {part: shown(instant_ms(entry[part])) for part in ("from", "until")}
     return canonical_json(body)

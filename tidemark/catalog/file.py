@@ -20,7 +20,7 @@ from udfs.meters.meter import BEGINNING_MS, Meter
 # Per table: the columns that identify a row, then those that make a version.
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "calendar": (("calendar_id",), ("anchor", "interval", "timezone", "boundaries")),
-    "tenant": (("tenant_id",), ("calendar_id",)),
+    "tenant": (("tenant_id",), ("calendar_id", "sources")),
     "customer": (("tenant_id", "customer_id"), ("calendar_id", "plan", "revenue_weight")),
     "meter": (
         ("tenant_id", "meter"),
@@ -215,7 +215,8 @@ def policy_body_of(key: Key, entry: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _tenant(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (entry.get("calendar"),)
+    sources = entry.get("sources")
+    return entry.get("calendar"), None if sources is None else tuple(sorted(sources))
 
 
 def _customer_values(entry: Mapping[str, Any]) -> tuple[Any, ...]:

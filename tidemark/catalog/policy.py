@@ -30,7 +30,7 @@ class PolicyRow:
     name:
         Its name among those of its kind.
     body:
-        The entry as the catalog file has it, every key there: a list that is empty matches any, `secret_env` is None
+        The entry as the catalog file has it, every key there: a list that is empty matches any, `secret_file` is None
         where the file names none, and `from` and `until` are RFC 3339 in UTC.
     version_ms:
         Begin of this version, UTC epoch ms.

@@ -38,7 +38,8 @@ def _calendar(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tenant(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {} if row["calendar_id"] is None else {"calendar": row["calendar_id"]}
+    named = {"calendar": row["calendar_id"], "sources": _listed(row.get("sources"))}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _customer(key: Key, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _limit(_: Key, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _policy(key: Key, row: Mapping[str, Any]) -> dict[str, Any]:
     kind, body = str(key[0]), json.loads(row["body"])
-    empty: dict[str, Any] = {name: [] for name in MATCHERS[kind]} | {"secret_env": None}
+    empty: dict[str, Any] = {name: [] for name in MATCHERS[kind]} | {"secret_file": None}
     if kind == "receiver":
         empty["daily_budget"] = DAILY_BUDGET
     return {name: value for name, value in body.items() if name not in empty or value != empty[name]}

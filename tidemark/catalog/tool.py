@@ -26,7 +26,7 @@ from tidemark.catalog.plan import Plan
 from tidemark.catalog.plan_faults import Terms
 from tidemark.catalog.schema_faults import suggestion
 from tidemark.catalog.timeline import Stored
-from tidemark.core import access
+from tidemark.core import access, audit
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.postgres import NOT_MIGRATED, connect
 from tidemark.core.settings import Settings
@@ -83,6 +83,7 @@ def apply(
     all_tenants: bool = False,
     announce: Callable[[Plan], None] = lambda _: None,
     agreed: Collection[Confirmation] | None = None,
+    by: str = "",
 ) -> Outcome:
     """Make the catalog equal to the file; see `tidemark.catalog.plan.plan` for the event times of the change.
 
@@ -102,6 +103,8 @@ def apply(
         Called with the plan before it is carried out, in the same transaction, and also if it is refused.
     agreed:
         What was confirmed of what the plan needs; None: all of it.
+    by:
+        Who does it, for the audit.
 
     Raises
     ------
@@ -124,6 +127,8 @@ def apply(
             # First, because the history records each change under the current revision.
             connection.execute("UPDATE catalog.revision SET revision = %s, applied_at = %s", [revision, now])
             catalog_rows.write(connection, made.changes)
+            how = {"backdate": backdate, "prune": prune, "all_tenants": all_tenants, "changes": len(made.changes)}
+            audit.record(connection, "", "catalog.apply", path.name, by=by, revision=revision, **how)
             access.analyze(connection)
         return Outcome(revision, made)
 

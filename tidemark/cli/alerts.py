@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -14,12 +13,14 @@ import typer
 
 from tidemark.alerts.acknowledgement import Acknowledged, Outcome, RuleStats, acknowledge, stats
 from tidemark.alerts.topic import AlertTopic, read
+from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, put, safe_json, say
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S
 from tidemark.core.settings import load
+from tidemark.core.user import stated
 from udfs.alerts.event import Alert, AlertError, to_json
 from udfs.values import rfc3339
 
@@ -67,7 +68,7 @@ def ack(
     name: Annotated[str, typer.Argument(metavar="ID|FINGERPRINT", help="Id of an alert, or its fingerprint.")],
     acted: Annotated[bool, typer.Option("--acted", help="Something was done because of it.")] = False,
     ignored: Annotated[bool, typer.Option("--ignored", help="Nothing had to be done: it was noise.")] = False,
-    by: Annotated[str | None, typer.Option(help="Who acknowledges it; your login name if not given.")] = None,
+    by: By = "",
     note: Annotated[str | None, typer.Option(help="What was done, or why nothing.")] = None,
     run_id: RunId = None,
     as_json: Json = False,
@@ -76,7 +77,7 @@ def ack(
     if acted and ignored:
         raise UsageError("--acted and --ignored contradict each other.", "give one of them.")
     outcome: Outcome | None = "acted" if acted else "ignored" if ignored else None
-    acknowledged = acknowledge(load(run_id=run_id), name, by=by or getpass.getuser(), outcome=outcome, note=note)
+    acknowledged = acknowledge(load(run_id=run_id), name, by=stated(by), outcome=outcome, note=note)
     emit([_document(alert) for alert in acknowledged], _answered(acknowledged), as_json=as_json)
 
 

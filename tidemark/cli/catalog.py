@@ -17,6 +17,7 @@ from tidemark.catalog.confirmations import Confirmation
 from tidemark.catalog.instants import instant_ms, shown
 from tidemark.catalog.plan import Plan
 from tidemark.catalog.timeline import Change
+from tidemark.cli.by import By
 from tidemark.cli.catalog_wait import await_workers
 from tidemark.cli.output import Json, emit, say
 from tidemark.core.errors import UsageError
@@ -73,6 +74,7 @@ def apply(
     all_tenants: AllTenants = False,
     yes: Yes = False,
     wait: Wait = False,
+    by: By = "",
     as_json: Json = False,
 ) -> None:
     """Make the catalog equal to FILE; prints the plan first, and asks where periods are cut or entries closed."""
@@ -86,7 +88,7 @@ def apply(
         if not agreed:
             _announce(made, as_json=as_json)
 
-    outcome = catalog_tool.apply(settings, file, **how, announce=announce, agreed=agreed)
+    outcome = catalog_tool.apply(settings, file, **how, announce=announce, agreed=agreed, by=by)
     done = "applied" if outcome.plan.changes else "nothing to apply"
     if wait:
         await_workers(settings)

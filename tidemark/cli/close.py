@@ -15,18 +15,18 @@ from tidemark.billing.moments import moment
 from tidemark.billing.preview import Preview, preview
 from tidemark.billing.refusals import Refusal
 from tidemark.billing.scope import Scope
+from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core.errors import UsageError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import load
-from tidemark.core.user import user
+from tidemark.core.user import stated
 from tidemark.reconcile import run
 from udfs.catalog.model import Pair
 from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schemas and keys of its own.")]
-By = Annotated[str | None, typer.Option(help="Who closes, for the record; the user of this machine when left out.")]
 
 
 # Customers that a preview shows; --json has all periods.
@@ -56,7 +56,7 @@ def close(
     reconcile: Annotated[
         bool, typer.Option("--reconcile", help="Reconcile before and after; exit code 4 when a difference is open.")
     ] = False,
-    by: By = None,
+    by: By = "",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +75,7 @@ def close(
     if request.scope.everybody:
         # The role goes by the index; whoever asks has every customer looked at.
         run_once(settings.postgres.ledger, "close", lambda connection: due_index.start_anew(connection, settings.names))
-    closed = billing_close.close(settings, by or user(), request, progress=say)
+    closed = billing_close.close(settings, stated(by), request, progress=say)
     checked += [run.run(settings, run.Request(), say)] if reconcile else []
     emit(_document(closed), _text(closed), as_json=as_json)
     for report in checked[1:]:

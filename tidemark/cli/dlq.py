@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tidemark.billing.dead_letter_list import listed
+from tidemark.cli.by import By
 from tidemark.cli.catalog_wait import await_workers
 from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, plan_document, status_document
 from tidemark.cli.known import known
@@ -97,6 +98,7 @@ def redrive(
     force: Annotated[bool, typer.Option("--force", help="Send also events that would be rejected again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By = "",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +121,7 @@ def redrive(
     if not yes:
         typer.confirm(f"send {len(plan.sends):,} events to {settings.topics.redrive}?", abort=True)
     await_workers(settings)
-    sent = tool.send(settings, plan)
+    sent = tool.send(settings, plan, by=by)
     expired = f"{sent.expired:,} were left out because their window had ended."
     text = f"sent {sent.sent:,} events to {settings.topics.redrive}; {expired}"
     emit(document | {"sent": sent.sent, "expired": sent.expired}, text, as_json=as_json)

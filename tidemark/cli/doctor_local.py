@@ -102,7 +102,7 @@ def _flink() -> Finding:
 
 def _jars() -> Finding:
     parts = locations()
-    missing = [str(path) for path in (parts.flink_jars, parts.kafka_jars) if not path.is_dir()]
+    missing = [str(path) for path in (parts.flink_jars, parts.flink_s3, parts.kafka_jars) if not path.is_dir()]
     found = f"missing: {', '.join(missing)}" if missing else str(parts.flink_jars.parent)
     return Finding("jars", not missing, found, f"{_UP} fetches them by Maven")
 

@@ -10,12 +10,13 @@ import typer
 
 from tidemark.api import key_store
 from tidemark.api.keys import SCOPES, NewKey
+from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.errors import UsageError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import PostgresSettings, load
-from tidemark.core.user import user
+from tidemark.core.user import stated
 from udfs.values import rfc3339
 
 PART = "keys"
@@ -35,6 +36,7 @@ def create(
     scope: Annotated[list[str], typer.Option(help=f"One of {', '.join(SCOPES)}; may be given again.")],
     name: Annotated[str, typer.Option(help="What people call it.")] = "",
     expires_days: Annotated[int | None, typer.Option(min=1, max=3_650, help="It ends after so long.")] = None,
+    by: By = "",
     as_json: Json = False,
 ) -> None:
     """Make a key and print it; it is not stored, so nobody can print it again."""
@@ -46,7 +48,7 @@ def create(
     lives = None if expires_days is None else timedelta(days=expires_days)
     _show(
         run_once(
-            settings.postgres.ops, PART, lambda db: key_store.create(db, tenant, scope, name, user(), lives),
+            settings.postgres.ops, PART, lambda db: key_store.create(db, tenant, scope, name, stated(by), lives),
             key_store.SCHEMA,
         ),
         as_json,
@@ -72,10 +74,10 @@ def list_(
     emit([asdict(key) for key in keys], table if keys else "there is no key", as_json=as_json)
 
 
-def revoke(key_id: KeyId, as_json: Json = False) -> None:
+def revoke(key_id: KeyId, by: By = "", as_json: Json = False) -> None:
     """End a key; processes that know it refuse it after `api.key_cache_s` at most."""
     settings = load()
-    run_once(settings.postgres.ops, PART, lambda db: key_store.revoke(db, key_id), key_store.SCHEMA)
+    run_once(settings.postgres.ops, PART, lambda db: key_store.revoke(db, key_id, by), key_store.SCHEMA)
     text = f"{key_id} is revoked; it is refused everywhere after {settings.api.key_cache_s} s at most"
     emit({"revoked": key_id}, text, as_json=as_json)
 
@@ -83,12 +85,14 @@ def revoke(key_id: KeyId, as_json: Json = False) -> None:
 def rotate(
     key_id: KeyId,
     overlap_hours: Annotated[int, typer.Option(min=0, max=8_760, help="How long the old key stays valid.")] = 24,
+    by: By = "",
     as_json: Json = False,
 ) -> None:
     """Make a key with the tenant, name and scopes of another, which ends after the overlap, and print it."""
     postgres: PostgresSettings = load().postgres.ops
     overlap = timedelta(hours=overlap_hours)
-    _show(run_once(postgres, PART, lambda db: key_store.rotate(db, key_id, overlap, user()), key_store.SCHEMA), as_json)
+    who = stated(by)
+    _show(run_once(postgres, PART, lambda db: key_store.rotate(db, key_id, overlap, who), key_store.SCHEMA), as_json)
 
 
 def _show(made: NewKey, as_json: bool) -> None:

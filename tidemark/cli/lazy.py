@@ -15,6 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "stack",
         "Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone.",
     ),
+    "quickstart": (
+        "quickstart",
+        "Measure something first: a catalog by a template or three questions, a key, one `curl`, and the number.",
+    ),
     "down": ("stack", "Stop the jobs with savepoints and then all services; the data stays."),
     "status": (
         "status",
@@ -79,6 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "retention",
         "Execute the steps that the settings of `retention` define; exit code 1 if a step is refused.",
     ),
+    "audit": ("audit", "Print who changed what: the newest entries of the audit."),
     "dry-run": (
         "dry_run",
         "Count a file of events as the jobs would with this catalog: rejected events, and the usage of all meters.",

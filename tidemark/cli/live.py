@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tidemark.cli.by import By
 from tidemark.cli.output import Json, emit, say
+from tidemark.core import audit
 from tidemark.core.settings import load
 from tidemark.live import counters
 
@@ -21,10 +23,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="live")
 
 
-def refresh(run_id: RunId = None, as_json: Json = False) -> None:
+def refresh(by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
     """Write all stored totals into Redis once; newer counters there stay."""
     settings = load(run_id=run_id)
     say(f"refreshing {settings.redis.url} …")
+    audit.record_before(settings, "live.refresh", settings.redis.url, by=by)
     done = counters.refresh(settings)
     text = f"{done.read} counters: {done.written} written, {done.refused} already as new, {done.failed} failed"
     emit(asdict(done), text, as_json=as_json)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from tidemark.billing.drift import Drift, open_drift
+from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import postgres
@@ -115,18 +116,18 @@ def shadow_(
         )
 
 
-def import_manifests(file: Imported, run_id: RunId = None) -> None:
+def import_manifests(file: Imported, by: By = "", run_id: RunId = None) -> None:
     """Import producers' manifests, a line per tenant, source and hour (docs/reconcile.md)."""
     settings = load(run_id=run_id)
     with postgres.connect(settings.postgres.ops) as connection:
-        say(f"{manifests.load(connection, settings.names, file)} manifests imported")
+        say(f"{manifests.load(connection, settings.names, file, by)} manifests imported")
 
 
-def import_invoices(file: Imported, run_id: RunId = None) -> None:
+def import_invoices(file: Imported, by: By = "", run_id: RunId = None) -> None:
     """Import invoiced quantities, a line per invoice, customer, meter and period (docs/reconcile.md)."""
     settings = load(run_id=run_id)
     with postgres.connect(settings.postgres.ops) as connection:
-        say(f"{invoices.load(connection, settings.names, file)} lines imported")
+        say(f"{invoices.load(connection, settings.names, file, by)} lines imported")
 
 
 def _request(check: str, tenant: str | None, share: str, metrics: Path | None, *, idle: bool = False) -> run.Request:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tidemark.billing.outbox import publish
+from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import postgres
 from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_instant
+from tidemark.core.user import stated
 from tidemark.live import active_version
 from tidemark.replay import diff as replay_diff
 from tidemark.replay import discard as replay_discard
@@ -25,7 +26,6 @@ from udfs.values import plain, rfc3339
 RunId = Annotated[str | None, typer.Option("--run-id", help="The run that is replayed; the live run when absent.")]
 Name = Annotated[str, typer.Argument(help="Name of the replay.")]
 Id = Annotated[str, typer.Option("--id", help="Name of the replay: lower-case letters, digits and _.")]
-By = Annotated[str, typer.Option("--by", help="Who decides; the user of this machine when absent.")]
 Tenants = Annotated[list[str] | None, typer.Option("--tenant", help="Only this tenant; may be repeated.")]
 From = Annotated[str, typer.Option("--from", help="First event time it covers, RFC 3339: the start of a period.")]
 To = Annotated[str, typer.Option("--to", help="First event time after it; when absent, it follows the live stream.")]
@@ -66,7 +66,7 @@ def start(
     """Start a replay, and wait with progress until it is caught up; `resume` continues it after an interruption."""
     settings = load(run_id=run_id)
     request = run.Request(
-        replay_id, by or getpass.getuser(), given_instant(start_at, "--from"),
+        replay_id, stated(by), given_instant(start_at, "--from"),
         given_instant(end, "--to") if end else None, tenant or (),
         given_instant(catalog_at, "--catalog-at") if catalog_at else None, from_archive, rate,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def promote(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = 
     """Make the replay the active version: closed periods get corrections, open periods use it from now on."""
     settings = load(run_id=run_id)
     _warn(settings, replay_id)
-    done = promotion.promote(settings, replay_id, by or getpass.getuser())
+    done = promotion.promote(settings, replay_id, stated(by))
     _publish_active_version(settings)
     _publish(settings)
     _emit_result(replay_id, "promoted", done, as_json=as_json)
@@ -129,7 +129,7 @@ def promote(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = 
 def revert(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
     """Revert a promotion: corrections restore closed periods, open periods use the version below again."""
     settings = load(run_id=run_id)
-    done = promotion.revert(settings, replay_id, by or getpass.getuser())
+    done = promotion.revert(settings, replay_id, stated(by))
     _publish_active_version(settings)
     _publish(settings)
     _emit_result(replay_id, "reverted", done, as_json=as_json)
@@ -137,7 +137,7 @@ def revert(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = F
 
 def discard(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
     """End a replay and remove its jobs, topics, tables and counters; its decisions and corrections stay."""
-    done = replay_discard.discard(load(run_id=run_id), replay_id, by or getpass.getuser())
+    done = replay_discard.discard(load(run_id=run_id), replay_id, stated(by))
     text = f"replay {replay_id} {'is gone' if done else 'was gone already'}"
     emit({"replay_id": replay_id, "discarded": done}, text, as_json=as_json)
 
@@ -169,7 +169,7 @@ def reprocess_catalog(
         }
         emit(document, "nothing was changed; add --yes to do it", as_json=as_json)
         return
-    request = run.Request(replay_id, by or getpass.getuser(), concern.start, None, concern.tenants, events_per_s=rate)
+    request = run.Request(replay_id, stated(by), concern.start, None, concern.tenants, events_per_s=rate)
     run.finish(settings, reprocess.start(settings, file, request), _say_progress)
     lines = replay_diff.diff(settings, replay_id)
     say(f"`tidemark replay promote {replay_id}` makes it the active version; `discard` removes it")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
 from contextlib import closing
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from tidemark.cli.by import By
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import load
+from tidemark.core.user import stated
 from tidemark.delivery import store
 from tidemark.responses import suspend
 from tidemark.responses.flags import Flags
@@ -68,13 +69,17 @@ def dead_list(
 
 def dead_retry(
     ids: Annotated[list[str], typer.Argument(help="Ids as `list` shows them.")],
+    by: By = "",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
     """Make dead notifications due again, with all their attempts before them."""
     settings = load(run_id=run_id)
     revived = run_once(
-        settings.postgres.ops, "deliver", lambda connection: store.revive(connection, ids), settings.names.usage_schema
+        settings.postgres.ops,
+        "deliver",
+        lambda connection: store.revive(connection, settings.run_id, ids, by),
+        settings.names.usage_schema,
     )
     emit({"due": revived}, f"{len(revived)} of {len(ids)} are due now", as_json=as_json)
     if len(revived) < len(set(ids)):
@@ -112,17 +117,17 @@ def respond_list(
 def respond_undo(
     tenant: Annotated[str, typer.Argument()],
     customer: Annotated[str, typer.Argument()],
-    by: Annotated[str | None, typer.Option(help="Who lifts it; the login name when absent.")] = None,
+    by: By = "",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
     """Lift all suspensions of a customer; the same condition suspends no second time."""
     settings = load(run_id=run_id)
-    who = by or getpass.getuser()
+    who = stated(by)
     lifted = run_once(
         settings.postgres.ops,
         "respond",
-        lambda connection: suspend.lift(connection, tenant, customer, who),
+        lambda connection: suspend.lift(connection, settings.run_id, (tenant, customer), who),
         settings.names.usage_schema,
     )
     if not lifted:

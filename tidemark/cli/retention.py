@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tidemark.archive.retention.plan import Plan, planned
+from tidemark.cli.by import By
 from tidemark.cli.output import Json, Table, emit
 from tidemark.core.settings import load
 from udfs.values import rfc3339
@@ -21,13 +22,14 @@ def register(app: typer.Typer) -> None:
 
 def retention(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    by: By = "",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
     """Execute the steps that the settings of `retention` define; exit code 1 if a step is refused."""
     with planned(load(run_id=run_id)) as plan:
         if not dry_run:
-            plan.act()
+            plan.act(by)
         document = {"at": rfc3339(plan.at), "dry_run": dry_run, "steps": [step.document() for step in plan.steps]}
         emit(document, _text(plan, dry_run=dry_run), as_json=as_json)
         plan.raise_if_refused()

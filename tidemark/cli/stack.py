@@ -79,6 +79,7 @@ def settings_of(stack: Stack) -> Settings:
 
 def bring_up(stack: Stack, *, flink_metrics: bool = False, secure: bool = False) -> Settings:
     """Start services, then give rights and make tables, then start what needs them: `tidemark serve`."""
+    stack.open_http()
     stack.up(flink_metrics=flink_metrics, secure=secure)
     settings = settings_of(stack)
     if stack.paths.secured:
@@ -108,9 +109,11 @@ def up(
             _apply_topics(settings)
             submit_all(settings)
     text = (
-        f"the stack is up\n  Flink UI  {settings.flink.rest_url}\n  Kafka     {settings.kafka.bootstrap}\n"
+        f"the stack is up\n  API       http://{settings.api.listen}\n  pages     http://{settings.web.listen}\n"
+        f"  Flink UI  {settings.flink.rest_url}\n  Kafka     {settings.kafka.bootstrap}\n"
         f"  Postgres  PGPASSFILE={settings.postgres.passfile} psql {settings.postgres.url}\n"
-        f"  Redis     {settings.redis.url}\n  settings  {stack.paths.settings}\nstop it: tidemark down"
+        f"  Redis     {settings.redis.url}\n  settings  {stack.paths.settings}\n"
+        "your first meter: tidemark quickstart; stop it: tidemark down"
     )
     emit({"services": [asdict(line) for line in stack.status()], "settings": str(stack.paths.settings)}, text,
          as_json=as_json)  # fmt: skip

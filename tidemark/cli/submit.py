@@ -10,6 +10,7 @@ import typer
 from jobs.flink import submit as flink_submit
 from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest
+from tidemark.cli.by import By
 from tidemark.cli.output import Json, emit, say
 from tidemark.core.settings import load
 
@@ -40,12 +41,13 @@ def submit(
     accept: Annotated[
         list[str] | None, typer.Option(help="Setting that may differ from the one the state was made with; repeatable.")
     ] = None,
+    by: By = "",
     as_json: Json = False,
 ) -> None:
     """Submit a job to the cluster, restoring its newest state; a running job is left alone."""
     settings = load(run_id=run_id)
     say(f"submitting {job.value} …")
-    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or ())
+    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or (), by)
     if not done.already_running:
         FlinkRest(settings.flink).wait_running(done.job_id)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
@@ -61,10 +63,10 @@ def submit(
     )
 
 
-def stop(job: JobName, run_id: RunId = None, as_json: Json = False) -> None:
+def stop(job: JobName, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
     """Stop a job with a savepoint; `submit` continues from it."""
     settings = load(run_id=run_id)
     say(f"stopping {job.value} with a savepoint …")
-    savepoint = flink_submit.stop(settings, job.value)
+    savepoint = flink_submit.stop(settings, job.value, by=by)
     text = f"{job.value} stopped; savepoint {savepoint}" if savepoint else f"{job.value} was not running"
     emit({"job": job.value, "savepoint": savepoint}, text, as_json=as_json)

@@ -31,7 +31,7 @@ _OF_OTHERS = """
 SELECT EXISTS (
     SELECT FROM pg_namespace
     WHERE nspowner = (SELECT oid FROM pg_roles WHERE rolname = session_user)
-      AND nspname ~ '^(catalog|api|usage|billing|report)(_|$)'
+      AND nspname ~ '^(audit|catalog|api|usage|billing|report)(_|$)'
 )
 """
 _JIT_OFF = """
@@ -111,7 +111,7 @@ def grant(connection: psycopg.Connection, schemas: Mapping[str, str]) -> list[Ri
 
 def schemas_of(names: Names, *, ledger: bool) -> dict[str, str]:
     """Schemas of a run by kind; without `ledger`, of a replay."""
-    own = {"catalog": "catalog", "api": "api", "usage": names.usage_schema}
+    own = {"audit": "audit", "catalog": "catalog", "api": "api", "usage": names.usage_schema}
     return {**own, "billing": names.billing_schema, "report": names.report_schema} if ledger else own
 
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from schemas import SqlFile, sql_files
-from tidemark.core import access, rollup_views
+from tidemark.core import access, audit, rollup_views
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
@@ -23,7 +23,7 @@ _LOCK_ID = 8_462_001
 VALUES_FILE = "0002_values.sql"
 _COMMENTS = {
     "catalog": "Catalog", "usage": "Rollups of usage", "billing": "Ledger, replays and current usage",
-    "report": "Views for finance", "api": "Keys of the HTTP API",
+    "report": "Views for finance", "api": "Keys of the HTTP API", "audit": "Audit",
 }  # fmt: skip
 
 _LEDGER = """
@@ -67,7 +67,8 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
         if access.make_roles(connection):
             access.act_as_owner(connection)
         names = settings.names
-        for kind, schema in (("catalog", "catalog"), ("api", "api"), ("usage", names.usage_schema)):
+        shared = ((kind, kind) for kind in ("audit", "catalog", "api"))
+        for kind, schema in (*shared, ("usage", names.usage_schema)):
             _create_schema(connection, schema, kind)
             done += _migrate_schema(connection, schema, sql_files(kind))
         if ledger:
@@ -78,6 +79,9 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
             _create_schema(connection, names.report_schema, "report")
             done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
         access.grant(connection, access.schemas_of(names, ledger=ledger))
+        if done:
+            files = [f"{one.schema}: {one.name}" for one in done]
+            audit.record(connection, settings.run_id, "database.migrate", names.usage_schema, files=files)
         connection.execute("RESET ROLE")
         access.without_jit(connection)
         access.analyze(connection, names if ledger else None)
@@ -94,8 +98,7 @@ def missing(connection: psycopg.Connection, settings: Settings) -> list[str]:
     """
     names = settings.names
     wanted = {
-        "catalog": sql_files("catalog"),
-        "api": sql_files("api"),
+        **{kind: sql_files(kind) for kind in ("audit", "catalog", "api")},
         names.usage_schema: sql_files("usage"),
         names.billing_schema: [*values_files(), *sql_files("billing")],
         names.report_schema: sql_files("report"),

@@ -11,3 +11,8 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+def stated(by: str | None) -> str:
+    """The name that somebody gave, or else `user`."""
+    return (by or "").strip() or user()

@@ -9,6 +9,7 @@ import msgspec
 
 from tidemark.core.kafka import Record, dump, read_one
 from tidemark.core.settings import Settings
+from tidemark.dead_letters.fixes import Edit
 from tidemark.dead_letters.part import WHOLE, Part, envelope_of, part_of
 from tidemark.dead_letters.records import DeadLetter, Position, position_of, read_dead_letters
 from tidemark.dead_letters.validate import read_event
@@ -39,6 +40,11 @@ class Marker(msgspec.Struct, frozen=True):
         The dead letter itself: topic and position.
     redriven_at:
         Time of the redrive, RFC 3339 UTC; the record's timestamp is the original arrival.
+    redriven_by, audit_entry:
+        Name that was stated, and the number of the entry of the audit, which has the login; empty and 0 in headers
+        of before there was one.
+    edits:
+        What the fixes changed of the event.
     """
 
     topic: str
@@ -47,6 +53,9 @@ class Marker(msgspec.Struct, frozen=True):
     origin: Source
     dead_letter: Source
     redriven_at: str
+    redriven_by: str = ""
+    audit_entry: int = 0
+    edits: tuple[Edit, ...] = ()
 
 
 _decode_marker = msgspec.json.Decoder(Marker).decode

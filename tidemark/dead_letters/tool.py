@@ -13,14 +13,18 @@ key of its own: the same three hold for it.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
+from tidemark.core import audit
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
+from tidemark.core.user import stated
 from tidemark.dead_letters.fixes import Fixes
 from tidemark.dead_letters.log import (
     HEADER,
@@ -51,6 +55,8 @@ from udfs.events.envelope import part_key
 from udfs.values import rfc3339
 
 Clock = Callable[[], int]
+# Dead letters, and different edits, that an entry of the audit lists.
+MOST_LISTED = 1_000
 
 
 def wall_clock_ms() -> int:
@@ -115,17 +121,18 @@ class Sent:
     expired: int
 
 
-def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
+def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms, *, by: str) -> Sent:
     """Send the items of the plan; returns when the brokers have all of them.
 
-    Safe to interrupt: the next plan leaves out what was sent.
+    Safe to interrupt: the next plan leaves out what was sent. The audit has it before the first is sent.
 
     Raises
     ------
     UnavailableError
-        The brokers did not accept a record.
+        The brokers did not accept a record, or the audit cannot be written.
     """
-    expired = 0
+    expired, who = 0, stated(by)
+    entry = audit.record_before(settings, "dlq.redrive", settings.topics.redrive, by=who, **_summary(plan))
     with Sender(settings.kafka) as sender:
         for item in plan.sends:
             # A plan may have waited long for its confirmation.
@@ -134,7 +141,7 @@ def send(settings: Settings, plan: Plan, clock: Clock = wall_clock_ms) -> Sent:
                 continue
             sender.send(
                 settings.topics.redrive, item.record_value, key=item.key, timestamp_ms=item.arrival_ms,
-                headers=[(HEADER, msgspec.json.encode(_marker(item, plan.log, settings, now_ms)))],
+                headers=[(HEADER, msgspec.json.encode(_marker(item, plan.log, settings, now_ms, who, entry)))],
             )  # fmt: skip
     return Sent(len(plan.sends) - expired, expired)
 
@@ -199,7 +206,21 @@ def _key(dead_letter: DeadLetter, part: Part, settings: Settings) -> bytes | Non
     return part_key(part.meter, key_of(event)) if part.meter else key_of(event)
 
 
-def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Marker:
+def _summary(plan: Plan) -> dict[str, Any]:
+    """The plan for the audit: what is sent, and every edit of it once; each record has its own in its header."""
+    edits = Counter((edit.path, edit.before, edit.after) for item in plan.sends for edit in item.edits)
+    return {
+        "events": len(plan.sends),
+        "dead_letters": [str(position_of(item.dead_letter["at"])) for item in plan.sends[:MOST_LISTED]],
+        "edits": [
+            {"path": path, "before": before, "after": after, "events": count}
+            for (path, before, after), count in edits.most_common(MOST_LISTED)
+        ],
+        "different_edits": len(edits),
+    }
+
+
+def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int, by: str, entry: int) -> Marker:
     source = source_of(item.dead_letter)
     return Marker(
         topic=source.topic,
@@ -208,4 +229,7 @@ def _marker(item: Item, log: RedriveLog, settings: Settings, now_ms: int) -> Mar
         origin=log.origin_of(source),
         dead_letter=source_of_dead_letter(item.dead_letter, settings),
         redriven_at=rfc3339(now_ms) or "",
+        redriven_by=by,
+        audit_entry=entry,
+        edits=tuple(item.edits),
     )

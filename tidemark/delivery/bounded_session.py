@@ -16,7 +16,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.poolmanager import PoolManager, ProxyManager
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.poolmanager import PoolManager
+from urllib3.util.connection import create_connection
+
+from tidemark.delivery.reach import Reach
 
 
 class Sockets:
@@ -54,9 +58,10 @@ class Sockets:
 
 
 class _Opening(threading.local):
-    """Sockets of the session of this thread."""
+    """Sockets of the session of this thread, and where they may go."""
 
-    sockets: Sockets | None = None
+    sockets: Sockets
+    reach: Reach
 
 
 _OPENING = _Opening()
@@ -64,12 +69,12 @@ _OPENING = _Opening()
 
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _added(super()._new_conn())
+        return _opened(self)
 
 
 class _TlsConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _added(super()._new_conn())
+        return _opened(self)
 
 
 class _Pool(HTTPConnectionPool):
@@ -89,22 +94,46 @@ class _Adapter(HTTPAdapter):
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = _POOLS
 
-    def proxy_manager_for(self, *arguments: Any, **more: Any) -> ProxyManager:
-        manager: ProxyManager = super().proxy_manager_for(*arguments, **more)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
 
-
-def session(sockets: Sockets) -> requests.Session:
-    """A session for the calling thread alone, whose connections are in `sockets`."""
-    _OPENING.sockets = sockets
+def session(sockets: Sockets, reach: Reach) -> requests.Session:
+    """A session for the calling thread alone, whose connections are in `sockets` and go where they may."""
+    _OPENING.sockets, _OPENING.reach = sockets, reach
     made = requests.Session()
+    # Nothing of the environment: a proxy connects where nobody checks, and .netrc replaces the header of a secret.
+    made.trust_env = False
+    made.verify = True if reach.ca_file is None else str(reach.ca_file)
     for scheme in _POOLS:
         made.mount(f"{scheme}://", _Adapter())
     return made
 
 
-def _added(opened: socket.socket) -> socket.socket:
-    if _OPENING.sockets is not None:
-        _OPENING.sockets.add(opened)
+def _opened(connection: HTTPConnection) -> socket.socket:
+    """A connection to one of the addresses that are allowed, the same that was checked.
+
+    Raises
+    ------
+    ReachError
+        None is allowed.
+    ConnectTimeoutError, NewConnectionError
+        None answers.
+    """
+    try:
+        opened = _connected(connection)
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "no connection in time") from error
+    except OSError as error:
+        raise NewConnectionError(connection, str(error)) from error
+    _OPENING.sockets.add(opened)
     return opened
+
+
+def _connected(connection: HTTPConnection) -> socket.socket:
+    failure = OSError("the name has no address")
+    for address in _OPENING.reach.addresses(connection.host, connection.port):
+        try:
+            return create_connection(
+                (address, connection.port), connection.timeout, socket_options=connection.socket_options
+            )
+        except OSError as error:
+            failure = error
+    raise failure

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from tidemark.delivery.bounded_session import Sockets, session
 from tidemark.delivery.message import Message
+from tidemark.delivery.reach import Reach, ReachError
 
 # Of a body that says what is wrong, enough to see it.
 EXCERPT_BYTES = 400
@@ -30,24 +31,26 @@ class Response:
     excerpt: str = ""
 
 
-def post(message: Message, secret: str, timeout_s: float) -> Response:
+def post(message: Message, secrets: tuple[str, ...], timeout_s: float, reach: Reach) -> Response:
     """Send a message once, over a connection of its own; redirects are not followed.
 
     Parameters
     ----------
     message:
         What is sent.
-    secret:
-        Masked where the receiver repeats it.
+    secrets:
+        Masked where the receiver repeats them.
     timeout_s:
         Longest time of everything together: the look-up of the name, all addresses, the request and the response.
+    reach:
+        Where it may go.
 
     Raises
     ------
     SendError
-        There was no response.
+        It may not go there, or there was no response.
     """
-    attempt = _Attempt(message, secret, timeout_s)
+    attempt = _Attempt(message, secrets, timeout_s, reach)
     thread = threading.Thread(target=copy_context().run, args=(attempt.run,), name="post", daemon=True)
     thread.start()
     thread.join(timeout_s)
@@ -57,9 +60,10 @@ def post(message: Message, secret: str, timeout_s: float) -> Response:
 class _Attempt:
     """What a thread of its own does, because nothing else can leave the look-up of a name."""
 
-    def __init__(self, message: Message, secret: str, timeout_s: float) -> None:
+    def __init__(self, message: Message, secrets: tuple[str, ...], timeout_s: float, reach: Reach) -> None:
         self._message = message
-        self._secret = secret
+        self._secrets = secrets
+        self._reach = reach
         self._timeout_s = timeout_s
         self._sockets = Sockets()
         self._result: Response | BaseException | None = None
@@ -81,6 +85,8 @@ class _Attempt:
             raise SendError(f"{self._message.host}: no response within {self._timeout_s:g} s")
         if isinstance(result, Response):
             return result
+        if isinstance(result, ReachError):
+            raise SendError(f"{self._message.host}: {result}")
         if isinstance(result, requests.RequestException | HTTPError | ValueError | OSError):
             # The text of these errors holds the address, and with it the secret of some receivers.
             raise SendError(f"{self._message.host}: {type(result).__name__}") from None
@@ -88,8 +94,9 @@ class _Attempt:
 
     def _post(self) -> Response:
         message = self._message
+        self._reach.check_url(message.url)
         with (
-            closing(session(self._sockets)) as made,
+            closing(session(self._sockets, self._reach)) as made,
             # By itself each address ends after this long, and each read: a thread that was left ends too.
             made.post(
                 message.url, data=message.body, headers=dict(message.headers), timeout=self._timeout_s,
@@ -98,11 +105,12 @@ class _Attempt:
         ):  # fmt: skip
             excerpt = b"" if response.ok else response.raw.read(EXCERPT_BYTES, decode_content=True)
             return Response(
-                response.status_code, response.headers.get("Retry-After", ""), _shown(excerpt, self._secret)
+                response.status_code, response.headers.get("Retry-After", ""), _shown(excerpt, self._secrets)
             )
 
 
-def _shown(excerpt: bytes, secret: str) -> str:
+def _shown(excerpt: bytes, secrets: tuple[str, ...]) -> str:
     text = excerpt.decode("utf-8", "replace").replace("\x00", "")
-    masked = text.replace(secret, "***") if secret else text
-    return " ".join(masked.split())
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return " ".join(text.split())

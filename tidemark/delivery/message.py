@@ -29,14 +29,14 @@ class Receiver:
         Name in the policy, and its protocol.
     url:
         Where it listens.
-    secret_env:
-        Name of the environment variable with its secret; empty for none.
+    secret_file:
+        Name of the file with its secret, below `delivery.secrets_dir`; empty for none.
     """
 
     name: str
     kind: Kind
     url: str
-    secret_env: str = ""
+    secret_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +66,12 @@ def receiver_of(name: str, body: Mapping[str, Any]) -> Receiver:
         raise ReceiverError(
             f"receiver {name} has kind {kind!r} and needs one of {', '.join(get_args(Kind))}, and a url."
         )
-    return Receiver(name, cast("Kind", kind), str(url), str(body.get("secret_env") or ""))
+    return Receiver(name, cast("Kind", kind), str(url), str(body.get("secret_file") or ""))
 
 
-def secret_of(receiver: Receiver, environment: Mapping[str, str]) -> str:
-    """The secret of a receiver, from the environment variable that it names; empty where it needs no secret.
-
-    Raises
-    ------
-    ReceiverError
-        The variable is missing or empty, or the kind needs a secret and no variable is named.
-    """
-    if not receiver.secret_env:
-        if receiver.kind in NEEDS_SECRET:
-            raise ReceiverError(f"receiver {receiver.name} ({receiver.kind}) names no secret_env.")
-        return ""
-    secret = environment.get(receiver.secret_env, "").strip()
-    if not secret:
-        raise ReceiverError(f"environment variable {receiver.secret_env} of receiver {receiver.name} is not set.")
-    return secret
-
-
-def message_of(receiver: Receiver, notification: Notification, secret: str, at_s: int) -> Message:
-    """The request to `receiver`; `at_s` is the time of its signature, unix seconds."""
+def message_of(receiver: Receiver, notification: Notification, keys: tuple[str, ...], at_s: int) -> Message:
+    """The request to `receiver`; a webhook is signed with each key, at `at_s` in unix seconds."""
+    secret = keys[0] if keys else ""
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "tidemark",
@@ -104,7 +87,7 @@ def message_of(receiver: Receiver, notification: Notification, secret: str, at_s
         return Message(secret or receiver.url, headers, encoded(slack.message(notification)))
     body = encoded(signed_webhook.document(notification))
     return Message(
-        receiver.url, headers | {signed_webhook.SIGNATURE_HEADER: signed_webhook.signature(secret, body, at_s)}, body
+        receiver.url, headers | {signed_webhook.SIGNATURE_HEADER: signed_webhook.signature(keys, body, at_s)}, body
     )
 
 

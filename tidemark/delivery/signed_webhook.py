@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from tidemark.delivery.document import Notification
@@ -14,7 +15,7 @@ KEY_HEADER = "Idempotency-Key"
 # A captured request cannot be sent again later than this; a retry is signed anew.
 TOLERANCE_S = 300
 
-_PART = re.compile(r"(t|v1)=([0-9a-f]+)")
+_PART = re.compile(r"(?:(t)=([0-9]{1,12})|(v1)=([0-9a-f]{1,128}))")
 
 
 class SignatureError(ValueError):
@@ -34,9 +35,9 @@ def document(notification: Notification) -> dict[str, Any]:
     }
 
 
-def signature(secret: str, body: bytes, at_s: int) -> str:
-    """Value of the signature header: `t=<unix seconds>,v1=<hex of HMAC-SHA256 over "t.body">`."""
-    return f"t={at_s},v1={_digest(secret, body, at_s)}"
+def signature(keys: Iterable[str], body: bytes, at_s: int) -> str:
+    """Value of the signature header: `t=<unix seconds>`, and `,v1=<hex of HMAC-SHA256 over "t.body">` for each key."""
+    return f"t={at_s}" + "".join(f",v1={_digest(key, body, at_s)}" for key in keys)
 
 
 def verify(secret: str, header: str, body: bytes, *, now_s: int, tolerance_s: int = TOLERANCE_S) -> None:
@@ -55,8 +56,8 @@ def verify(secret: str, header: str, body: bytes, *, now_s: int, tolerance_s: in
         The header is malformed, no signature in it fits, or it is too old or too new.
     """
     parts = [_PART.fullmatch(part.strip()) for part in header.split(",")]
-    given = [(part[1], part[2]) for part in parts if part]
-    times = [value for name, value in given if name == "t" and value.isdecimal()]
+    given = [(part[1] or part[3], part[2] or part[4]) for part in parts if part]
+    times = [value for name, value in given if name == "t"]
     if len(times) != 1:
         raise SignatureError(f"{SIGNATURE_HEADER} has {len(times)} times (t=) and must have one.")
     expected = _digest(secret, body, int(times[0]))

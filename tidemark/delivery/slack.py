@@ -26,8 +26,9 @@ def message(notification: Notification) -> dict[str, Any]:
     kind = "digest, " if notification.digest else ""
     heading = escaped(f"[{kind}{state}] {notification.summary}", _HEADING_LENGTH)
     lines = _single(notification.alerts[0]) if len(notification.alerts) == 1 else _many(notification.alerts)
-    texts = [f"*{heading}*", *_packed(lines)]
-    return {"text": heading, "blocks": [_section(text) for text in texts]}
+    texts = [heading, *_packed(lines)]
+    # Unformatted, what a phone shows too: no id becomes bold, code, a link or a call of people.
+    return {"text": heading, "mrkdwn": False, "blocks": [_section(text) for text in texts]}
 
 
 def escaped(text: str, length: int) -> str:
@@ -76,5 +77,4 @@ def _packed(lines: list[str]) -> list[str]:
 
 
 def _section(text: str) -> dict[str, Any]:
-    # verbatim: names of customers must not become links or call people.
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+    return {"type": "section", "text": {"type": "plain_text", "text": text, "emoji": False}}

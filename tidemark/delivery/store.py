@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from tidemark.alerts.notification import LISTED
 from tidemark.alerts.stored_events import events_of
+from tidemark.core import audit
 from tidemark.delivery.outcome import Dead, Delivered, Outcome
 
 _WAITING: LiteralString = "delivered_at IS NULL AND dead_at IS NULL"
@@ -142,9 +143,13 @@ def dead(connection: psycopg.Connection, receiver: str | None, limit: int) -> li
         return cursor.execute(_LIST_DEAD, {"receiver": receiver, "limit": limit}).fetchall()
 
 
-def revive(connection: psycopg.Connection, ids: Sequence[str]) -> list[str]:
+def revive(connection: psycopg.Connection, run_id: str, ids: Sequence[str], by: str = "") -> list[str]:
     """Make dead notifications due now, with all their attempts before them; returns those that were dead."""
-    return [row[0] for row in connection.execute(_REVIVE, [list(ids)])]
+    with connection.transaction():
+        revived = [row[0] for row in connection.execute(_REVIVE, [list(ids)])]
+        for notification in revived:
+            audit.record(connection, run_id, "deliver.retry", notification, by=by)
+    return revived
 
 
 def _next(connection: psycopg.Connection, schema: str, receiver: str) -> Due | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +16,10 @@ from tidemark.core.settings import Settings
 from tidemark.delivery import store
 from tidemark.delivery.document import of_body
 from tidemark.delivery.http import SendError, post
-from tidemark.delivery.message import Message, Receiver, ReceiverError, message_of, receiver_of, secret_of
+from tidemark.delivery.message import Message, Receiver, ReceiverError, message_of, receiver_of
 from tidemark.delivery.outcome import Attempt, Dead, Delivered, Outcome, of_failure, of_response
+from tidemark.delivery.reach import reach_of
+from tidemark.delivery.receiver_keys import keys_of
 
 log = logger("deliver")
 
@@ -50,14 +51,12 @@ class DeliveryWorker:
     Parameters
     ----------
     settings:
-        Postgres, the run, attempts and time-outs.
-    environment:
-        Where secrets are looked up.
+        Postgres, the run, attempts and time-outs, the folder of secrets and where notifications may go.
     """
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._environment = os.environ if environment is None else environment
+        self._reach = reach_of(settings.delivery)
         self._database = Database(settings.postgres.ops, "deliver", settings.names.usage_schema)
         # What became of an attempt and could not be recorded.
         self._unrecorded: tuple[store.Due, Outcome] | None = None
@@ -110,18 +109,18 @@ class DeliveryWorker:
         now = datetime.now(UTC)
         try:
             receiver = _receiver(due.receiver, policy_body)
-            secret = secret_of(receiver, self._environment)
+            keys = keys_of(receiver, self._settings.delivery.secrets_dir)
         except ReceiverError as error:
             return of_failure(attempt, str(error))
         try:
-            message = message_of(receiver, of_body(due.notification_id, due.body), secret, int(now.timestamp()))
+            message = message_of(receiver, of_body(due.notification_id, due.body), keys, int(now.timestamp()))
         except (ValueError, TypeError, KeyError) as error:
             return Dead(f"cannot be sent as {receiver.kind}: {error}"[:300])
-        return self._sent(message, secret, attempt)
+        return self._sent(message, keys, attempt)
 
-    def _sent(self, message: Message, secret: str, attempt: Attempt) -> Outcome:
+    def _sent(self, message: Message, keys: tuple[str, ...], attempt: Attempt) -> Outcome:
         try:
-            response = post(message, secret, self._settings.delivery.timeout_ms / 1_000)
+            response = post(message, keys, self._settings.delivery.timeout_ms / 1_000, self._reach)
         except SendError as error:
             return of_failure(attempt, str(error))
         return of_response(attempt, response.status, response.retry_after, response.excerpt, datetime.now(UTC))

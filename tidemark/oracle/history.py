@@ -21,7 +21,7 @@ _TABLES = """
 CREATE TABLE steps     (step INTEGER, from_ms BIGINT, to_ms BIGINT);
 CREATE TABLE calendars (step INTEGER, calendar_id VARCHAR, definition VARCHAR, anchor TIMESTAMP, interval VARCHAR,
                         timezone VARCHAR, listed TIMESTAMP[]);
-CREATE TABLE tenants   (step INTEGER, tenant_id VARCHAR, calendar_id VARCHAR);
+CREATE TABLE tenants   (step INTEGER, tenant_id VARCHAR, calendar_id VARCHAR, sources VARCHAR[]);
 CREATE TABLE customers (step INTEGER, tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR, plan VARCHAR);
 CREATE TABLE limits    (step INTEGER, tenant_id VARCHAR, scope VARCHAR, scope_id VARCHAR, meter VARCHAR,
                         cap DECIMAL(38, 9), mode VARCHAR, thresholds VARCHAR[]);
@@ -31,7 +31,7 @@ CREATE TABLE meters    (step INTEGER, tenant_id VARCHAR, meter VARCHAR, event_ty
 _BEGINNING_MS, _FOREVER_MS = -9_000_000_000_000_000, 9_000_000_000_000_000
 _MINUTE_MS = 60_000
 _PARTS = {"calendars", "tenants", "meters", "valid_from"}
-_TENANT_KEYS = {"calendar", "customers", "meters", "limits", "plans"}
+_TENANT_KEYS = {"calendar", "sources", "customers", "meters", "limits", "plans"}
 _CUSTOMER_KEYS = {"calendar", "plan", "limits", "revenue_weight"}
 _LIMIT_KEYS = {"cap", "mode", "thresholds", "when_unknown"}
 _CALENDAR_KEYS = {"anchor", "interval", "boundaries", "timezone"}
@@ -91,7 +91,7 @@ def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
     tenants = {name: tenant or {} for name, tenant in (catalog.get("tenants") or {}).items()}
     for name, tenant in tenants.items():
         _known(f"tenant {name}", tenant, _TENANT_KEYS)
-        rows["tenants"].append((step, name, tenant.get("calendar")))
+        rows["tenants"].append((step, name, tenant.get("calendar"), tenant.get("sources")))
         for customer, entry in (tenant.get("customers") or {}).items():
             known = entry or {}
             _known(f"customer {customer}", known, _CUSTOMER_KEYS)

@@ -44,7 +44,7 @@ def _catalog(stored: Stored, at_ms: int, only: str | None) -> dict[str, Any]:
     """One catalog document: the versions that are valid at an event time."""
     valid = {table: dict(_valid(stored[table], TABLES[table][1], at_ms)) for table in _COUNTING}
     tenants: dict[str, dict[str, Any]] = {
-        str(name): {"calendar": row["calendar_id"], "customers": {}, "meters": {}}
+        str(name): {"calendar": row["calendar_id"], "sources": row["sources"], "customers": {}, "meters": {}}
         for (name,), row in valid["tenant"].items()
         if only in (None, name)
     }

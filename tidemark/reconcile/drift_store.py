@@ -13,11 +13,13 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tidemark.billing.drift import Drift
+from tidemark.core import audit
 from tidemark.core.errors import StandbyError, TidemarkError, UsageError
 from tidemark.core.names import Names
 from tidemark.core.postgres import try_lock
 from tidemark.reconcile.findings import Finding, Outcome, Subject
 from tidemark.reconcile.sample import Wanted
+from udfs.values import rfc3339
 
 _RUN = """
 INSERT INTO {schema}.reconcile_run (started_at, checks, checked, tenant_id, share, compared_from, offsets, outcome)
@@ -43,8 +45,9 @@ ON CONFLICT (reconcile_id, check_name, subject) DO NOTHING
 """
 _EXPLAIN = """
 UPDATE {schema}.drift SET explained_at = clock_timestamp(), explained_by = %(by)s, explanation = %(because)s
-WHERE id = %(id)s
+WHERE id = %(id)s AND explained_at IS NULL
 """
+_EXPLAINED = "SELECT explained_by, explained_at, explanation FROM {schema}.drift WHERE id = %s"
 _COUNTS = "SELECT check_name, count(*) FROM {schema}.drift_open GROUP BY check_name ORDER BY check_name"
 _LAST = """
 SELECT DISTINCT ON (name) name, id, finished_at, (outcome -> name ->> 'compared')::bigint
@@ -153,18 +156,30 @@ def record(connection: psycopg.Connection, names: Names, done: Done) -> tuple[in
 
 
 def explain(connection: psycopg.Connection, names: Names, number: int, because: str, by: str) -> None:
-    """Mark a difference as explained.
+    """Mark a difference as explained, in a transaction of the caller; an explanation is never replaced.
 
     Raises
     ------
     UsageError
-        There is no such difference, or the explanation or name is empty.
+        There is no such difference, it is explained already, or the explanation or name is empty.
     """
     if not because.strip() or not by.strip():
         raise UsageError("an explanation needs a text and a name.", "give --because and --by.")
     given = {"id": number, "because": because, "by": by}
     if connection.execute(_sql(_EXPLAIN, names), given).rowcount != 1:
-        raise UsageError(f"there is no drift {number}.", "take a number of `tidemark reconcile drift`.")
+        raise _not_open(connection, names, number)
+    audit.record(connection, names.run_id, "reconcile.explain_drift", str(number), by=by, because=because)
+
+
+def _not_open(connection: psycopg.Connection, names: Names, number: int) -> UsageError:
+    row = connection.execute(_sql(_EXPLAINED, names), [number]).fetchone()
+    if row is None:
+        return UsageError(f"there is no drift {number}.", "take a number of `tidemark reconcile drift`.")
+    by, at, explanation = row
+    return UsageError(
+        f"drift {number} was explained by {by} at {rfc3339(at)}: {explanation}",
+        "an explanation is not replaced; what differs otherwise is a drift of its own in the next run.",
+    )
 
 
 def kept(before: Iterable[Drift], check: str, unseen: Callable[[Subject], bool]) -> list[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tidemark.core import audit
 from tidemark.core.names import Names
 from tidemark.reconcile.files import Column, decimal, instant, read_rows, text
 from tidemark.reconcile.findings import Finding, Outcome, outcome_of, row_finding
@@ -53,7 +54,7 @@ FULL JOIN (SELECT *, coalesce(dims, '*') AS line FROM closed) c
 """
 
 
-def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
+def load(connection: psycopg.Connection, names: Names, path: Path, by: str = "") -> int:
     """Import lines of invoices, all or nothing; the same line of the same invoice is replaced. Returns how many.
 
     Raises
@@ -75,6 +76,7 @@ def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
     statement = sql.SQL(_IMPORT).format(sql.Identifier(names.billing_schema, "invoiced"))
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(statement, rows)
+        audit.record(connection, names.run_id, "reconcile.import_invoices", path.name, by=by, lines=len(rows))
     return len(rows)
 
 

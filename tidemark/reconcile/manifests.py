@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tidemark.core import audit
 from tidemark.core.names import Names
 from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile.files import Column, count, decimal, hour, read_rows, text
@@ -47,7 +48,7 @@ SET events = EXCLUDED.events, quantity_sum = EXCLUDED.quantity_sum, hash = EXCLU
 """
 
 
-def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
+def load(connection: psycopg.Connection, names: Names, path: Path, by: str = "") -> int:
     """Import a file of manifests, all or nothing; a manifest of the same hour is replaced. Returns how many.
 
     Raises
@@ -67,6 +68,7 @@ def load(connection: psycopg.Connection, names: Names, path: Path) -> int:
     statement = sql.SQL(_IMPORT).format(sql.Identifier(names.billing_schema, "producer_manifest"))
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(statement, rows)
+        audit.record(connection, names.run_id, "reconcile.import_manifests", path.name, by=by, lines=len(rows))
     return len(rows)
 
 

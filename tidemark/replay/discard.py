@@ -10,14 +10,14 @@ from kafka.errors import UnknownTopicOrPartitionError
 from psycopg import sql
 
 from jobs.flink.rest import FlinkRest, wait_until
-from jobs.flink.restore import checkpoint_dir, savepoint_dir
-from jobs.flink.state_store import Folder, UnlistedError
+from jobs.flink.restore import checkpoint_dir, place, savepoint_dir
 from jobs.flink.submit import JOBS
 from tidemark.billing import store
 from tidemark.catalog import history
-from tidemark.core import postgres, redis
+from tidemark.core import audit, postgres, redis
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import clients
+from tidemark.core.places import UnlistedError
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay, run_settings
@@ -55,6 +55,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
             history.drop(connection, run.catalog.schema_name)
         record.update(connection, settings.names, replay_id, state="discarded")
         record.decide(connection, settings.names, replay_id, "discard", by, (0, 0))
+        audit.record(connection, settings.run_id, "replay.discard", replay_id, by=by)
     return True
 
 
@@ -94,4 +95,4 @@ def _drop_state(run: Settings) -> None:
         name = run.names.job(job)
         for uri in (checkpoint_dir(run.flink, name), savepoint_dir(run.flink, name)):
             with suppress(UnlistedError):
-                Folder(uri).remove()
+                place(run, uri).remove_all()

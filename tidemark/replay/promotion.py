@@ -16,7 +16,7 @@ from tidemark.billing.messages import Context
 from tidemark.billing.sources import run_of
 from tidemark.billing.true_up import Cause, TrueUp, current_periods, true_up
 from tidemark.billing.watermark import as_text, committed
-from tidemark.core import postgres, rollup_views
+from tidemark.core import audit, postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
@@ -142,6 +142,9 @@ def _attempt(
         record.decide(connection, names, replay.replay_id, "promote" if cause == "replay" else "revert", by, counts)
         state = "promoted" if cause == "replay" else "reverted"
         record.update(connection, names, replay.replay_id, state=state)
+        decision: audit.Action = "replay.promote" if cause == "replay" else "replay.revert"
+        made = {"closes": counts[0], "corrections": counts[1]}
+        audit.record(connection, names.run_id, decision, replay.replay_id, by=by, **made)
     return PromotionResult(True, *counts)
 
 

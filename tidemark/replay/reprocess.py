@@ -97,7 +97,7 @@ def start(settings: Settings, file: Path, request: Request) -> Replay:
         The file has faults; or the catalog is applied and its replay could not be started, with what starts it.
     """
     run.check(settings, request)
-    catalog_tool.apply(settings, file, backdate=True)
+    catalog_tool.apply(settings, file, backdate=True, by=request.by)
     try:
         return run.start(settings, request)
     except TidemarkError as error:

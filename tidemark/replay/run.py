@@ -13,7 +13,7 @@ from tidemark.archive.publish import publish
 from tidemark.billing import store
 from tidemark.billing.watermark import Watermark, as_text, drain, reached
 from tidemark.catalog import history
-from tidemark.core import access, migrate, postgres, topics
+from tidemark.core import access, audit, migrate, postgres, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record, committed_offsets, last_records, offsets_at
 from tidemark.core.service import logger
@@ -95,6 +95,11 @@ def start(settings: Settings, request: Request) -> Replay:
     with postgres.connect(settings.postgres.owner) as connection, connection.transaction():
         store.lock_ledger(connection, settings.names)
         record.insert(connection, settings.names, replay)
+        scope = {"from": rfc3339(request.start), "to": rfc3339(request.end) if request.end else None}
+        audit.record(
+            connection, settings.run_id, "replay.start", request.replay_id, by=request.by, **scope,
+            tenants=[*request.tenants], from_archive=request.from_archive,
+        )  # fmt: skip
     return resume(settings, replay)
 
 

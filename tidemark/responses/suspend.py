@@ -10,10 +10,12 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import class_row
 
+from tidemark.core import audit
 from tidemark.responses import store
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Start
 from udfs.alerts.event import Alert
+from udfs.catalog.model import Pair
 from udfs.values import instant
 
 NAME = "suspend"
@@ -106,14 +108,16 @@ class Suspend:
         self._flags.close()
 
 
-def lift(connection: psycopg.Connection, tenant: str, customer: str, by: str) -> Sequence[str]:
+def lift(connection: psycopg.Connection, run_id: str, customer: Pair, by: str) -> Sequence[str]:
     """Lift all open suspensions of a customer by hand; returns their conditions.
 
     The same condition suspends no second time: only another one does, as that of the next period.
     """
     with connection.transaction():
-        lifted = [row[0] for row in connection.execute(_LIFT_ALL, [by, tenant, customer])]
+        lifted = [row[0] for row in connection.execute(_LIFT_ALL, [by, *customer])]
         store.end_by_hand(connection, NAME, lifted, by)
+        if lifted:
+            audit.record(connection, run_id, "respond.undo", "/".join(customer), by=by, conditions=lifted)
     return lifted
 
 

@@ -17,7 +17,7 @@ from tidemark.api.answers import refusal
 from tidemark.api.problem import Problem
 from tidemark.core.service import logger
 from tidemark.core.settings.web import WebSettings
-from tidemark.web import customer, operations, sign_in
+from tidemark.web import customer, operations, redrive, sign_in
 from tidemark.web.context import WebContext, web_context_of
 from tidemark.web.render import page
 from tidemark.web.viewer import SignInNeededError
@@ -62,6 +62,8 @@ def _routes() -> list[Route]:
         Route("/embed/periods.csv", customer.embedded_periods_csv),
         Route("/operations", operations.overview),
         Route("/operations/dead-letters", operations.dead_letters),
+        Route("/operations/dead-letters/redrive", redrive.plan),
+        Route("/operations/dead-letters/redrive", redrive.redrive, methods=["POST"]),
         Route("/operations/periods", operations.periods),
         Route("/operations/pipeline", operations.pipeline),
         Route("/static/{name}", _static),

@@ -13,6 +13,7 @@ from tidemark.api.problem import Problem
 from tidemark.api.reading import read_as
 from tidemark.core.csv_text import csv_of
 from tidemark.web import charts, usage_reads
+from tidemark.web.context import web_context_of
 from tidemark.web.meter_cards import Card, cards
 from tidemark.web.render import page
 from tidemark.web.usage_reads import Chosen
@@ -86,6 +87,8 @@ async def _usage(request: Request, viewer: Viewer, customer: str, base: str) -> 
 
 
 async def _periods_csv(request: Request, viewer: Viewer, customer: str) -> Response:
+    if "periods" in web_context_of(request).settings.web.brand_of(viewer.tenant).hidden:
+        raise Problem(404, "not_found", "the pages of this tenant have no periods.")
     found = await read_as(
         request, viewer.key, lambda of: usage_reads.periods(of, customer, _MOST_CSV), lambda made: len(made.rows)
     )

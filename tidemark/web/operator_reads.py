@@ -10,6 +10,11 @@ from psycopg.rows import dict_row
 
 from tidemark.api.reading import Asked, shown
 from tidemark.api.usage_rows import LISTINGS, Page, listed
+from tidemark.billing.decide import CloseRequest
+from tidemark.billing.preview import preview
+from tidemark.billing.scope import Scope
+from tidemark.core.errors import TidemarkError
+from tidemark.core.settings import Settings
 from tidemark.web.shown import percent
 
 Rows = Sequence[Mapping[str, Any]]
@@ -101,6 +106,25 @@ def periods(of: Asked, *, every_tenant: bool) -> Periods:
     corrections = listed(of.db, LISTINGS["corrections"], who, [], MOST_LISTED)
     waiting = _rows(of, _WAITING, {}) if every_tenant else []
     return Periods(_rows(of, _DUE, who), waiting[0] if waiting else None, corrections)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why periods of a tenant that are due stay open, as `tidemark close --dry-run` says; or why nobody knows."""
+
+    rows: Rows
+    unknown: str = ""
+
+
+def refused(settings: Settings, tenant: str) -> Refused:
+    """Decide as a close of the tenant would, and change nothing; takes seconds."""
+    try:
+        shown_now = preview(settings, CloseRequest(Scope(tenant)))
+    except TidemarkError as error:
+        return Refused((), str(error))
+    return Refused([
+        {"cause": one.cause, "detail": one.detail, "periods": len(one.periods)} for one in shown_now.refused
+    ])  # fmt: skip
 
 
 def _rows(of: Asked, text: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:

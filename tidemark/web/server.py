@@ -31,9 +31,11 @@ class Server:
         log("listening", address=self._http.address)
 
     def step(self) -> None:
-        """Raise RuntimeError when it answers no more, so that it is made again."""
+        """Raise RuntimeError when it answers no more, and is made again; UnavailableError while Postgres is away."""
         self._http.check()
         self._context.keys.write_used()
+        with self._context.reads.using() as db:
+            db.execute("SELECT 1")
 
     def close(self) -> None:
         """Take no more requests, and answer those that are here."""

@@ -42,7 +42,7 @@ async def form(request: Request) -> Response:
 
 async def sign_in(request: Request) -> Response:
     """A session for a key with the scope `read`."""
-    given = await _fields(request)
+    given = await fields(request)
     wanted = own_path(given.get("next"))
     try:
         key = await _checked(request, given.get("key", "").strip())
@@ -57,7 +57,7 @@ async def sign_in(request: Request) -> Response:
 
 async def sign_out(request: Request) -> Response:
     """No session any more."""
-    await _fields(request)
+    await fields(request)
     response = RedirectResponse("/sign-in", _SEE_OTHER)
     response.delete_cookie(COOKIE, httponly=True, samesite="lax")
     return response
@@ -72,7 +72,7 @@ async def zone_form(request: Request) -> Response:
 async def choose_zone(request: Request) -> Response:
     """The same session, in another time zone."""
     await viewer_of(request)
-    given = await _fields(request)
+    given = await fields(request)
     context = web_context_of(request)
     claims = verified(context.secret, "session", request.cookies[COOKIE], time.time())
     assert claims is not None  # noqa: S101  it was just verified
@@ -83,7 +83,7 @@ async def choose_zone(request: Request) -> Response:
 async def make_token(request: Request) -> Response:
     """`POST /embed-tokens`: a token for the page of one customer in an iframe, for a key with the scope `read`."""
     key = await authorized(request, "read")
-    customer = (await _fields(request)).get("customer", "")
+    customer = (await fields(request)).get("customer", "")
     if not customer or "\0" in customer:
         raise Problem(422, "invalid_parameter", "customer: name the customer whose page it is.")
     context = web_context_of(request)
@@ -112,7 +112,7 @@ async def _checked(request: Request, text: str) -> StoredKey:
     return keys.checked(entry, text, "read")
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def fields(request: Request) -> dict[str, str]:
     """Fields of a form that a page of this site has sent; raises Problem for those of others."""
     if request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
         raise Problem(403, "forbidden", "this form was sent from another site.")

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-Purpose = Literal["session", "embed"]
+Purpose = Literal["session", "embed", "redrive"]
 
 
 class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,6 +31,8 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
         The one customer whose usage may be seen; empty: all of the tenant.
     zone:
         Time zone of the viewer; empty where it is not known.
+    about:
+        What alone it is good for; empty: everything of its purpose.
     """
 
     key_id: str
@@ -38,6 +40,7 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_s: int
     customer: str = ""
     zone: str = ""
+    about: str = ""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -97,10 +97,12 @@ async def embedded_viewer_of(request: Request) -> Viewer:
     return replace(_viewer(request, key, claims), customer=claims.customer, token=token)
 
 
-def require_admin(viewer: Viewer) -> None:
-    """Raise Problem unless pages of operation may be seen."""
+async def admin_of(request: Request) -> Viewer:
+    """Who is signed in, if pages of operation may be seen; else as `viewer_of`, and Problem."""
+    viewer = await viewer_of(request)
     if not viewer.is_admin:
         raise Problem(403, "forbidden", "this page is for keys with the scope admin.")
+    return viewer
 
 
 def known_zone(name: str) -> str:

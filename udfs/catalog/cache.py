@@ -112,6 +112,16 @@ class Catalog:
         # As `_index` does, without a call: each event asks.
         return (self._snapshot or self._index()).meters_at(tenant_id, event_type, ms)
 
+    @property
+    def restricted(self) -> frozenset[str]:
+        """Tenants whose events `takes_source` has to be asked about."""
+        return (self._snapshot or self._index()).restricted
+
+    def takes_source(self, tenant_id: str, source: str, ms: int) -> bool:
+        """Whether a tenant takes events of a source at an event time; '' stands for no source."""
+        tenant, _ = self._index().tenant_at(tenant_id, ms)
+        return tenant is None or tenant.sources is None or source in tenant.sources
+
     def prefetch(self, pairs: Iterable[Pair]) -> None:
         """Make sure that `account` knows these customers; one look-up for all that are missing.
 

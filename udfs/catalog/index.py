@@ -29,6 +29,8 @@ class CatalogIndex:
         self._tenants: dict[str, list[Tenant]] = {}
         for tenant in snapshot.tenants:
             self._tenants.setdefault(tenant.tenant_id, []).append(tenant)
+        # Tenants that take events of some sources alone, at some time.
+        self.restricted = frozenset(one.tenant_id for one in snapshot.tenants if one.sources is not None)
         self._calendars: dict[str, list[CalendarDef]] = {}
         for one in snapshot.calendars:
             self._calendars.setdefault(one.calendar_id, []).append(one)

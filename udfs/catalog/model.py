@@ -17,12 +17,16 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One version of a tenant, for event times in [valid_from_ms, valid_to_ms); default calendar None = UTC month."""
+    """One version of a tenant, for event times in [valid_from_ms, valid_to_ms); default calendar None = UTC month.
+
+    Of its events those of `sources` are counted, '' for those without one; None: of any.
+    """
 
     tenant_id: str
     calendar_id: str | None = None
     valid_from_ms: int = BEGINNING_MS
     valid_to_ms: int = FOREVER_MS
+    sources: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

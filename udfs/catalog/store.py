@@ -24,7 +24,7 @@ _BOUNDS = (
 )
 # In each, `{schema}` is that of the catalog.
 _REVISION = "SELECT revision FROM {schema}.revision"
-_TENANTS = f"SELECT tenant_id, calendar_id, {_BOUNDS} FROM {{schema}}.tenant"
+_TENANTS = f"SELECT tenant_id, calendar_id, {_BOUNDS}, sources FROM {{schema}}.tenant"
 _CALENDARS = f"""
 SELECT calendar_id, anchor, "interval", timezone, coalesce(boundaries, ARRAY[]::text[]) AS boundaries, {_BOUNDS}
 FROM {{schema}}.calendar
@@ -121,7 +121,7 @@ def _read_snapshot(connection: psycopg.Connection, schema: str) -> CatalogSnapsh
         # One view of the data for the four statements: rows of a later revision must not slip in.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         revision = _read_revision(connection, schema)
-        tenants = [Tenant(*row) for row in _rows(connection, _TENANTS, schema)]
+        tenants = [_tenant(row) for row in _rows(connection, _TENANTS, schema)]
         calendars = [_calendar(row) for row in _records(connection, _CALENDARS, schema)]
         meters = [_meter(row) for row in _records(connection, _METERS, schema)]
     return CatalogSnapshot(revision, tenants, meters, calendars)
@@ -136,6 +136,11 @@ def _read_customers(
         customer = Customer(*row)
         found.setdefault((customer.tenant_id, customer.customer_id), []).append(customer)
     return dict(found)
+
+
+def _tenant(row: Sequence[Any]) -> Tenant:
+    tenant_id, calendar_id, valid_from_ms, valid_to_ms, sources = row
+    return Tenant(tenant_id, calendar_id, valid_from_ms, valid_to_ms, None if sources is None else tuple(sources))
 
 
 def _calendar(row: dict[str, Any]) -> CalendarDef:

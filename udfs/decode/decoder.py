@@ -195,9 +195,11 @@ class Decoder:
         if arrival_ms is not None and not self._earliest_ms <= arrival_ms - event_ms <= self._latest_ms:
             self._check_lateness(event_ms, arrival_ms)
         meters = self._catalog.meters_at(tenant, event_type, event_ms)
+        if meters is None:
+            raise Rejected(Reason.UNKNOWN_TENANT, f"tenant {shown(tenant)} is not in the catalog.")
+        if tenant in self._catalog.restricted:
+            self._check_source(event, event_ms)
         if not meters:
-            if meters is None:
-                raise Rejected(Reason.UNKNOWN_TENANT, f"tenant {shown(tenant)} is not in the catalog.")
             detail = f"no meter of tenant {shown(tenant)} takes event type {shown(event_type)}."
             raise Rejected(Reason.UNKNOWN_EVENT_TYPE, detail)
         if envelope is None:
@@ -219,11 +221,19 @@ class Decoder:
                 raw = envelope.original
                 event = parse(raw, self._policy.default_tenant, arrival_ms)
                 event_ms = event_time_ms(event)
+            self._check_source(event, event_ms)
             meters = self._catalog.meters_at(event.tenant_id, event.event_type, event_ms) or ()
             void = isinstance(event.voids, str)
             return any(measure(event, meter, event_ms, void, raw) for meter in meters if meter.meter == envelope.meter)
         except Exception:  # noqa: BLE001  refused, as in the run that wrote the dead letter
             return False
+
+    def _check_source(self, event: Event, event_ms: int) -> None:
+        source = event.source or ""
+        if not self._catalog.takes_source(event.tenant_id, source, event_ms):
+            what = f"source {shown(source)}" if source else "events without a source"
+            detail = f"tenant {shown(event.tenant_id)} does not take {what}."
+            raise Rejected(Reason.SOURCE_NOT_ALLOWED, detail)
 
     def _check_lateness(self, event_ms: int, arrival_ms: int) -> None:
         late_ms = arrival_ms - event_ms

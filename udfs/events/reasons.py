@@ -34,6 +34,7 @@ class Reason(StrEnum):
     INVALID_ID = "invalid_id", "An id is empty or holds control characters, line separators or marks of text direction."
     ID_TOO_LONG = "id_too_long", "An id is over the length limit."
     UNKNOWN_TENANT = "unknown_tenant", "The catalog has no such tenant at the event time."
+    SOURCE_NOT_ALLOWED = "source_not_allowed", "The tenant does not take events of this source at the event time."
     UNKNOWN_EVENT_TYPE = "unknown_event_type", "No meter of the tenant accepts this event type at the event time."
     UNSUPPORTED_SCHEMA_VERSION = "unsupported_schema_version", "The schema version is unknown."
     INVALID_TIMESTAMP = "invalid_timestamp", "The timestamp is null, not RFC 3339, or outside 1970 to 2100."

@@ -7,7 +7,6 @@ end its counters are the oracle's, its day is closed once, each alert was sent t
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -23,7 +22,7 @@ from tests.addresses import port_of, postgres_by, redis_at, redis_by
 from tests.conftest import STATE_DIR
 from tests.integration.alerts.test_alerting import put_policy, rows
 from tests.integration.own_kafka import ProxiedKafka
-from tests.integration.receivers import LocalReceiver, local_receiver
+from tests.integration.receivers import LocalReceiver, delivering, local_receiver
 from tests.integration.responses.test_responses import exceeded
 from tests.integration.serve.test_serve import Serving, serving
 from tests.integration.storage import OwnRedis
@@ -281,16 +280,15 @@ def world(stack: Any, folder: Path) -> Iterator[World]:
         made = stack_of.enter_context(pipeline(stack.settings, "rolefaults", catalog(), folder, **changes))
         made.start()
         run = made.settings
-        hook = {"kind": "webhook", "url": f"http://127.0.0.1:{ways['receiver'].port}/hook", "secret_env": "HOOK_KEY",
+        hook = {"kind": "webhook", "url": f"http://127.0.0.1:{ways['receiver'].port}/hook", "secret_file": "hook",
                 "daily_budget": 10_000}  # fmt: skip
         put_policy(run, "receiver", "", hook)
         put_policy(run, "route", "", {"types": ["limit.*"], "receivers": [run.run_id]})
-        proxied = run.with_changes({
+        proxied = delivering(run, folder, hook=HOOK_KEY).with_changes({
             "kafka.bootstrap": kafka.proxied,
             **redis_by(run, ways["redis"].port),
             **postgres_by(run, ways["postgres"].port),
         })  # fmt: skip
-        os.environ["HOOK_KEY"] = HOOK_KEY
         yield World(made, proxied, ways, receiver, folder)
 
 

@@ -6,11 +6,12 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from jobs.flink.rest import wait_until
 from tests.integration.alerts.test_alerting import put_policy, readable, rows, run_until, send
-from tests.integration.receivers import LocalReceiver, local_receiver
+from tests.integration.receivers import LocalReceiver, delivering, local_receiver
 from tests.integration.storage import own_run
 from tests.unit.alerts.alerting import an_alert
 from tidemark.alerts.intake import Intake
@@ -30,7 +31,7 @@ def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
         connection.execute(
             f"UPDATE {run.names.usage_schema}.notification SET due_at = now() WHERE attempts = 0".encode()
         )
-    with closing(DeliveryWorker(run, {"HOOK_KEY": KEY})) as worker:
+    with closing(DeliveryWorker(run)) as worker:
         assert worker.step() is not None
     (request,) = receiver.requests[before:]
     now_s = int(datetime.now(UTC).timestamp())
@@ -39,12 +40,12 @@ def deliver(run: Settings, receiver: LocalReceiver) -> dict[str, Any]:
     return document
 
 
-def test_a_cap_that_is_reached_and_raised_notifies_the_receiver_of_its_route(stack: Any) -> None:
+def test_a_cap_that_is_reached_and_raised_notifies_the_receiver_of_its_route(stack: Any, tmp_path: Path) -> None:
     with own_run(stack.settings) as made, local_receiver() as receiver:
-        run = made.with_changes({"topics.events": f"test.{made.run_id}"})
+        run = delivering(made.with_changes({"topics.events": f"test.{made.run_id}"}), tmp_path, hook=KEY)
         topics.apply(run)
         wait_until(lambda: readable(run), 60, "the broker to know the topic")
-        hook = {"kind": "webhook", "url": f"{receiver.url}/hook", "secret_env": "HOOK_KEY", "daily_budget": 20}
+        hook = {"kind": "webhook", "url": f"{receiver.url}/hook", "secret_file": "hook", "daily_budget": 20}
         try:
             put_policy(run, "receiver", "", hook)
             put_policy(run, "route", "", {"types": ["limit.*"], "tenants": [run.run_id], "receivers": [run.run_id]})

@@ -35,7 +35,7 @@ from tidemark.core.settings import Settings
 from udfs.alerts.event import Alert, from_event, to_json
 
 COMMAND = "from tidemark.cli.main import main; main()"
-PAGER = {"kind": "pagerduty", "url": "https://events.example/v2", "secret_env": "PD_KEY", "daily_budget": 20}
+PAGER = {"kind": "pagerduty", "url": "https://events.example/v2", "secret_file": "PD_KEY", "daily_budget": 20}
 SECOND = 1_000
 
 

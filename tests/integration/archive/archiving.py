@@ -12,7 +12,9 @@ from pathlib import Path
 
 from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
+from tests.object_store import BUCKET
 from tidemark.archive import verify
+from tidemark.archive.layout import Folder
 from tidemark.archive.reader import records
 from tidemark.core import topics
 from tidemark.core.kafka import Record, Sender, dump
@@ -22,13 +24,15 @@ COMMAND = "from tidemark.cli.main import main; main()"
 # 2024-02-28T23:59:59.000Z
 BEGIN_MS = 1_709_164_799_000
 WITHIN_S = 60.0
+DISK, OBJECTS = "disk", "s3"
 
 
 @contextmanager
-def archived_run(settings: Settings, folder: Path) -> Iterator[Settings]:
-    """A run with topics of its own, whose arrivals are what is sent, and a folder for its archive."""
+def archived_run(settings: Settings, folder: Path, where: str = DISK) -> Iterator[Settings]:
+    """A run with topics of its own, whose arrivals are what is sent, and a folder or a bucket for its archive."""
     with own_run(settings) as base:
-        archive = {"archive.dir": (folder / "archive").as_uri(), "archive.file_rows": 50}
+        place = (folder / "archive").as_uri() if where == DISK else f"s3://{BUCKET}/archive/{base.run_id}"
+        archive = {"archive.dir": place, "archive.file_rows": 50}
         made = base.with_changes({"topics.events": f"test.{base.run_id}", **archive})
         topics.apply(made, create_time=True)
         yield made
@@ -71,5 +75,6 @@ def killed_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -
     return process.wait(10) == -signal.SIGKILL
 
 
-def archived_files(run: Settings, pattern: str = "*.parquet") -> list[Path]:
-    return [*Path(run.archive.dir.removeprefix("file://")).rglob(pattern)]
+def archived_files(run: Settings, ending: str = ".parquet") -> list[str]:
+    """Names of the files of the archive."""
+    return [file.name for file in Folder.of(run).place.files() if file.name.endswith(ending)]

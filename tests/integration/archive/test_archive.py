@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from jobs.flink.rest import wait_until
 from tests.integration.archive.archiving import (
     BEGIN_MS,
+    DISK,
+    OBJECTS,
     WITHIN_S,
     archived_files,
     archived_run,
@@ -29,6 +31,7 @@ from tests.integration.archive.archiving import (
 from tests.integration.storage import own_run
 from tidemark.archive import archiver, verify
 from tidemark.archive.index import opened
+from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import read
 from tidemark.archive.publish import OFFSET_HEADER, publish
 from tidemark.archive.reader import lost, records
@@ -46,14 +49,15 @@ DAY_MS = 86_400_000
 
 
 @pytest.fixture
-def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
-    with archived_run(stack.settings, tmp_path) as settings:
+def run(stack: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    with archived_run(stack.settings, tmp_path, getattr(request, "param", DISK)) as settings:
         yield settings
 
 
 # --- each record once -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("run", [DISK, OBJECTS], indirect=True)
 def test_each_record_is_archived_once_with_all_that_kafka_has_of_it(run: Settings) -> None:
     send(run, 230)
     send(run, 20, topic=run.topics.redrive)
@@ -104,9 +108,9 @@ def test_a_run_that_is_killed_again_and_again_leaves_no_record_out_and_none_twic
     send(run, 4_000)
     small = run.with_changes({"archive.file_rows": 20})
     moments: list[Callable[[], bool]] = [
-        lambda: bool(archived_files(run, "*.unfinished")),
+        lambda: bool(archived_files(run, ".unfinished")),
         lambda: len(archived_files(run)) >= 30,
-        lambda: len(archived_files(run)) >= 80 and bool(archived_files(run, "*.unfinished")),
+        lambda: len(archived_files(run)) >= 80 and bool(archived_files(run, ".unfinished")),
     ]
     kills = 0
     for moment in moments:
@@ -165,6 +169,7 @@ def test_what_kafka_had_removed_is_reported_as_lost(run: Settings) -> None:
     assert [(gap.first, gap.last) for gap in lost(run)] == [(0, 4), (20, 22)]
 
 
+@pytest.mark.parametrize("run", [DISK, OBJECTS], indirect=True)
 def test_a_finished_file_without_a_row_is_quarantined_when_kafka_no_longer_has_its_records(run: Settings) -> None:
     send(run, 40)
     archiver.run(run)
@@ -177,8 +182,8 @@ def test_a_finished_file_without_a_row_is_quarantined_when_kafka_no_longer_has_i
     done = archiver.run(run)
     assert done.quarantined == [f"quarantine/{file.path}"]
     assert done.lost == 9
-    root = Path(run.archive.dir.removeprefix("file://"))
-    assert len(list(read(root / done.quarantined[0], file.partition))) == 9
+    with Folder.of(run).place.open(done.quarantined[0]) as quarantined:
+        assert len(list(read(quarantined, file.partition))) == 9
 
 
 def test_a_topic_that_was_made_again_is_refused(run: Settings) -> None:
@@ -196,12 +201,12 @@ def test_a_topic_that_was_made_again_is_refused(run: Settings) -> None:
 def test_the_archive_of_another_database_is_left_alone(run: Settings, stack: Any) -> None:
     send(run, 8)
     archiver.run(run)
-    before = sorted(archived_files(run, "*"))
+    before = archived_files(run, "")
     with own_run(stack.settings) as other:
         stranger = other.with_changes({"topics.events": run.topics.events, "archive.dir": run.archive.dir})
         with pytest.raises(TidemarkError, match="the archive of this database"):
             archiver.run(stranger)
-    assert sorted(archived_files(run, "*")) == before
+    assert archived_files(run, "") == before
 
 
 def test_verify_names_every_file_that_is_not_as_it_was_written(run: Settings) -> None:

@@ -10,14 +10,26 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.integration.archive.archiving import BEGIN_MS, archived_files, archived_run, killed_when, send, started
+from tests.integration.archive.archiving import (
+    BEGIN_MS,
+    DISK,
+    OBJECTS,
+    archived_files,
+    archived_run,
+    killed_when,
+    send,
+    started,
+)
+from tests.integration.audited import entries
 from tests.pipeline import Pipeline
 from tests.streams import CATALOG, StreamRecord, generate
 from tidemark.archive import archiver, erase, verify
 from tidemark.archive.index import opened
+from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import read
 from tidemark.archive.reader import raw_records
 from tidemark.archive.retention.plan import planned
+from tidemark.core import grants
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
@@ -32,8 +44,8 @@ RELATIONS = (
 
 
 @pytest.fixture
-def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
-    with archived_run(stack.settings, tmp_path) as settings:
+def run(stack: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    with archived_run(stack.settings, tmp_path, getattr(request, "param", DISK)) as settings:
         yield settings
 
 
@@ -53,6 +65,20 @@ def recomputed(run: Settings) -> tuple[dict[str, list[tuple[Any, ...]]], dict[tu
     with Oracle(CATALOG, raw_records(run)) as oracle:
         oracle.build_values()
         return {name: oracle.rows(name) for name in RELATIONS}, oracle.outcomes()
+
+
+def secrets_in(run: Settings) -> list[str]:
+    """Files of the archive with something of what was to be erased."""
+    place, found = Folder.of(run).place, []
+    for path in archived_files(run):
+        with place.open(path) as file:
+            content = [file.read()]
+            stored = list(read(file, 0))
+        for record in stored:
+            content += [record.key or b"", record.value or b"", *(value for _, value in record.headers)]
+        if any(secret.encode() in part for secret in SECRETS for part in content):
+            found.append(path)
+    return found
 
 
 def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_erased(
@@ -76,7 +102,7 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
     expected = erase.erase(run, "acme", "alice", by="dpo", dry_run=True)
     assert set(archived_files(run)) == before
     # ... when it is killed on its way, the archive is whole, with all or nothing of it; ...
-    killed_when(started(run, "erase", "acme", "alice", "--by", "dpo"), lambda: bool(archived_files(run, "*.1.parquet")))
+    killed_when(started(run, "erase", "acme", "alice", "--by", "dpo"), lambda: bool(archived_files(run, ".1.parquet")))
     assert verify.verify(run).faults == []
     # ... and when it is done, ...
     done = erase.erase(run, "acme", "alice", by="dpo")
@@ -90,17 +116,16 @@ def test_an_erased_customer_leaves_totals_as_they_were_and_no_trace_of_what_was_
     assert all(outcomes_after[at] == "missing_field" for at in changed)
     # ... and no byte of it is in the archive.
     assert verify.verify(run).faults == []
-    for path in archived_files(run):
-        content = [path.read_bytes()]
-        for record in read(path, 0):
-            content += [record.key or b"", record.value or b"", *(value for _, value in record.headers)]
-        assert not any(secret.encode() in part for secret in SECRETS for part in content), path
+    assert secrets_in(run) == []
     with opened(run.postgres, run.names) as index:
         rows = index.connection.execute(
             "SELECT tenant_id, customer_id, erased_by, files, events FROM erasure"
         ).fetchall()
         assert all(row[:3] == ("acme", "alice", "dpo") for row in rows)
         assert max(row[4] for row in rows) == expected.events >= 33
+        acts = entries(run, "archive.erase", "acme/alice")
+        assert {(entry.login, entry.stated_by) for entry in acts} == {(grants.OPS, "dpo")}
+        assert [entry.detail["events"] for entry in acts] == [row[4] for row in rows]
         schema = f"usage_{run.run_id}"
         evidence = index.connection.execute(
             f"""
@@ -134,6 +159,20 @@ def _store_alert(connection: Any, run: Settings) -> None:
         """,
         [json.dumps({"alerts": [copied]})],
     )
+
+
+@pytest.mark.parametrize("run", [OBJECTS], indirect=True)
+def test_a_customer_is_erased_in_s3_too(run: Settings, tmp_path: Path) -> None:
+    pipeline = Pipeline(run, CATALOG)
+    pipeline.prepare(tmp_path)
+    pipeline.send(personal(place) for place in range(8))
+    archiver.run(run)
+    before = archived_files(run)
+    assert secrets_in(run) == before != []
+    assert erase.erase(run, "acme", "alice", by="dpo").events == 8
+    assert secrets_in(run) == []
+    assert archived_files(run) == [name.replace(".parquet", ".1.parquet") for name in before]
+    assert verify.verify(run).faults == []
 
 
 def test_the_account_of_erasures_never_changes(run: Settings) -> None:

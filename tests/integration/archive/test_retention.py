@@ -15,7 +15,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from psycopg import sql
 from typer.testing import CliRunner
 
+from tests.integration.archive.archiving import DISK, OBJECTS
+from tests.integration.audited import entries
 from tests.integration.storage import own_run
+from tests.object_store import BUCKET
 from tidemark.archive import archiver, verify
 from tidemark.archive.index import opened
 from tidemark.archive.reader import records
@@ -34,11 +37,11 @@ TENANT = "retention"
 
 
 @pytest.fixture
-def run(stack: Any, tmp_path: Path) -> Iterator[Settings]:
+def run(stack: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
-        made = settings.with_changes(
-            {"topics.events": f"test.{settings.run_id}", "archive.dir": str(tmp_path / "archive")}
-        )
+        where = getattr(request, "param", DISK)
+        place = str(tmp_path / "archive") if where == DISK else f"s3://{BUCKET}/archive/{settings.run_id}"
+        made = settings.with_changes({"topics.events": f"test.{settings.run_id}", "archive.dir": place})
         topics.apply(made, create_time=True)
         yield made
 
@@ -110,7 +113,10 @@ def test_old_minutes_hours_and_windows_go_days_and_periods_never(run: Settings) 
     assert days_in(run, "usage_minute", "minute_start") == [1, 150, 300]
     # ... when it is acted on, whole chunks go, and again nothing is due.
     with planned(wanted, NOW) as plan:
-        assert len(plan.act()) == 3
+        assert len(plan.act("ann")) == 3
+    done = {entry.subject.rpartition(".")[2]: entry for entry in entries(run, "retention")}
+    assert sorted(done) == ["usage_hour", "usage_minute", "usage_sliding"]
+    assert (done["usage_minute"].stated_by, done["usage_minute"].detail["count"]) == ("ann", 2)
     assert days_in(run, "usage_minute", "minute_start") == [1]
     assert days_in(run, "usage_hour", "hour_start") == [1, 150]
     assert days_in(run, "usage_sliding", "window_end") == [1]
@@ -220,6 +226,7 @@ def test_no_topic_gets_shorter_than_what_still_reads_it(run: Settings) -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("run", [DISK, OBJECTS], indirect=True)
 def test_archived_files_go_when_kafka_and_open_periods_no_longer_need_them(run: Settings) -> None:
     keep_for_ever(run)
     send(run, 200, 100, 1)

@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 
 from jobs.flink.rest import wait_until
+from tests.integration.audited import entries
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.billing import close as ledger_close
@@ -29,11 +30,11 @@ from tidemark.billing.moments import moment
 from tidemark.billing.preview import preview
 from tidemark.billing.scope import Scope
 from tidemark.billing.watermark import committed, drain, reached
-from tidemark.core import postgres
+from tidemark.core import grants, postgres
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings
-from udfs.values import epoch_ms
+from udfs.values import epoch_ms, rfc3339
 
 DAY = timedelta(days=1)
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -201,6 +202,9 @@ def test_periods_close_as_the_watermark_passes(run: Pipeline, connection: psycop
     accepted = CloseRequest(accept=[("acme", "bob")])
     assert ledger_close.close(settings, "test", accepted).closes == 1
     assert ledger_close.close(settings, "test", accepted).closes == 0
+    (entry,) = entries(settings, "close.accept_dead_letters")
+    assert (entry.login, entry.stated_by, entry.subject) == (grants.LEDGER, "test", "acme/bob")
+    assert (entry.detail["period_start"], entry.detail["open"]) == (rfc3339(keys("bob", 0)[0].start), 1)
 
 
 def test_a_close_that_is_killed_leaves_no_half_state(run: Pipeline, connection: psycopg.Connection) -> None:

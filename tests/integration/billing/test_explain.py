@@ -297,7 +297,7 @@ def test_what_one_meter_refused_is_traced_and_explained_before_and_after_it_is_r
     assert {one.meter for one in before.counted.contributions} == {"calls", "bytes", "storage"}
     now_ms = epoch_ms(START + timedelta(minutes=EVENTS + 10))
     plan = redrive.load_plan(settings, {"meter": "users"}, parse_fixes(['properties.user="u9"']), clock=lambda: now_ms)
-    assert redrive.send(settings, plan, clock=lambda: now_ms).sent == 1
+    assert redrive.send(settings, plan, clock=lambda: now_ms, by="tests").sent == 1
     wait_redriven(settings)
     (after,) = trace(settings, name)
     assert after.summary == f"{name} of acme was counted once. Rejected at first, redriven and counted by users."

@@ -75,6 +75,7 @@ def document(calendar: str = "quarter", **more: Any) -> dict[str, Any]:
         "tenants": {
             "acme": {
                 "calendar": "month",
+                "sources": ["gateway", ""],
                 "customers": {"ua": {"calendar": calendar}, "aa": {}},
                 "meters": {"seats": {"event_types": "seat", "aggregation": "count", "unit": "seats"}},
             }
@@ -121,7 +122,7 @@ def test_a_first_file_is_applied_once_and_read_back(
 
     snapshot = source.snapshot()
     assert snapshot.revision == source.revision() == 1
-    assert snapshot.tenants == [Tenant("acme", "month", BEGINNING_MS, FOREVER_MS)]
+    assert snapshot.tenants == [Tenant("acme", "month", BEGINNING_MS, FOREVER_MS, ("", "gateway"))]
     assert sorted(snapshot.calendars, key=lambda one: one.calendar_id) == [
         CalendarDef("month", "2013-01-01T00:00:00", "P1M", "America/New_York"),
         CalendarDef("quarter", None, "P3M", "Etc/UTC"),
@@ -605,7 +606,7 @@ def test_the_table_refuses_overlapping_versions(settings: Settings, tmp_path: Pa
 
 # --- limits and alert policy ------------------------------------------------------------------------------------------
 
-ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_env": "PD_KEY"}
+ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_file": "PD_KEY"}
 STORED_ONCALL = {**ONCALL, "daily_budget": 20}
 
 

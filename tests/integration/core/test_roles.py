@@ -24,8 +24,9 @@ Refused = psycopg.errors.InsufficientPrivilege
 APPEND_ONLY = (
     "billing.period_close", "billing.period_close_line", "billing.correction", "billing.correction_line",
     "billing.outbox", "billing.replay_decision", "billing.erasure", "catalog.change", "api.read_audit",
+    "audit.entry",
 )  # fmt: skip
-SCHEMAS = ["catalog", "api", "usage", "billing", "report"]
+SCHEMAS = ["audit", "catalog", "api", "usage", "billing", "report"]
 OWN_VIEWS = (
     "own_invoice_line", "own_unmatched_void", "own_usage_by_dimension", "own_usage_current_period", "own_usage_daily",
 )  # fmt: skip
@@ -94,9 +95,8 @@ def test_what_only_grows_is_changed_by_no_role(settings: Settings, role: str) ->
 
 
 def column_of(table: str) -> str:
-    return {"billing.outbox": "body", "billing.replay_decision": "by", "catalog.change": "changed_at"}.get(
-        table, "tenant_id"
-    )
+    return {"billing.outbox": "body", "billing.replay_decision": "by", "catalog.change": "changed_at",
+            "audit.entry": "login"}.get(table, "tenant_id")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,13 @@ from typer.testing import CliRunner
 
 from jobs.flink.bounds import Bounds
 from jobs.flink.rest import wait_until
+from tests.integration.audited import entries
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import StreamRecord
 from tidemark.catalog import tool as catalog_tool
 from tidemark.catalog.workers import settle_in_s
 from tidemark.cli import dlq as dlq_commands
-from tidemark.core import topics
+from tidemark.core import grants, topics
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings
@@ -100,7 +101,7 @@ class Run:
         return redrive.load_plan(self.settings, chosen, fixes or Fixes(), force=force, clock=lambda: now_ms)
 
     def send(self, plan: Plan, now_ms: int = NOW_MS) -> int:
-        return redrive.send(self.settings, plan, lambda: now_ms).sent
+        return redrive.send(self.settings, plan, lambda: now_ms, by="tests").sent
 
     def await_catalog(self) -> None:
         time.sleep(settle_in_s(self.settings))
@@ -370,12 +371,22 @@ def test_the_commands_list_show_plan_and_send_by_the_real_clock(run: Run) -> Non
     tried = command(run, *fix, "--dry-run")
     assert (tried["outcomes"]["send"], tried["counted_by"], tried["sent"]) == (1, {"scans": 1}, 0)
     before = run.pages()
-    assert command(run, *fix, "--yes")["sent"] == 1
+    assert command(run, *fix, "--yes", "--by", "ann")["sent"] == 1
     # Then it is counted, and shown as redriven.
     again = command(run, *fix, "--yes")
     assert (again["outcomes"]["already_redriven"], again["sent"]) == (1, 0)
     run.settle("command")
     assert run.pages() == before + 7
     shown = command(run, "show", dead_letter["at"])
-    assert shown["redriven"]["header"]["offset"] == dead_letter["offset"]
+    header = shown["redriven"]["header"]
+    assert header["offset"] == dead_letter["offset"]
+    entry = entries(run.pipeline.settings, "dlq.redrive")[-1]
+    assert (header["redriven_by"], header["audit_entry"]) == ("ann", entry.entry_id)
+    assert header["edits"] == [
+        {"path": "customer", "before": '"bob"', "after": None},
+        {"path": "customer_id", "before": None, "after": '"bob"'},
+    ]
+    assert (entry.login, entry.stated_by, entry.detail["events"]) == (grants.OPS, "ann", 1)
+    assert entry.detail["dead_letters"] == [dead_letter["at"]]
+    assert entry.detail["edits"] == [{**edit, "events": 1} for edit in header["edits"]]
     assert json.loads(shown["text"]) == spoiled

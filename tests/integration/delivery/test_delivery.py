@@ -19,7 +19,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from jobs.flink.rest import wait_until
-from tests.integration.receivers import LocalReceiver, Script, local_receiver
+from tests.integration.receivers import LocalReceiver, Script, delivering, local_receiver
 from tests.integration.storage import own_run
 from tests.role_log import role_lines
 from tidemark.core import postgres
@@ -31,21 +31,21 @@ from tidemark.delivery.worker import DeliveryWorker, Sent
 
 COMMAND = "from tidemark.cli.main import main; main()"
 HOOK_KEY = "s3cret-of-the-hook"
-ENVIRONMENT = {"HOOK_KEY": HOOK_KEY}
 BODIES = Path(__file__).parents[2] / "unit" / "delivery" / "data" / "bodies"
 
 
 class World:
     """A run, a receiver that listens, and the policy that names it."""
 
-    def __init__(self, run: Settings, receiver: LocalReceiver) -> None:
+    def __init__(self, run: Settings, receiver: LocalReceiver, secrets: Path) -> None:
         self.run = run
         self.receiver = receiver
+        self.secrets = secrets
 
     def policy(self, name: str, kind: str = "webhook", path: str = "/hook", **body: Any) -> str:
         """Put a receiver into the alert policy; its name is of this run alone, because the catalog is shared."""
         receiver = f"{self.run.run_id}-{name}"
-        entry = {"kind": kind, "url": self.receiver.url + path, "secret_env": "HOOK_KEY", **body}
+        entry = {"kind": kind, "url": self.receiver.url + path, "secret_file": "hook", **body}
         self.sql(
             """INSERT INTO catalog.alert_policy (kind, name, body) VALUES ('receiver', %s, %s)
                ON CONFLICT (kind, name, valid_from) DO UPDATE SET body = EXCLUDED.body""",
@@ -72,7 +72,7 @@ class World:
         return dict(zip(("attempts", "error", "delivered", "dead", "due_at"), row, strict=True))
 
     def step(self, **change: Any) -> Sent | None:
-        with closing(DeliveryWorker(self.run.with_changes(change), ENVIRONMENT)) as worker:
+        with closing(DeliveryWorker(self.run.with_changes(change))) as worker:
             return worker.step()
 
     def sql(self, query: Any, given: Any = None) -> list[tuple[Any, ...]]:
@@ -84,9 +84,11 @@ class World:
 
 
 @pytest.fixture
-def world(stack: Any) -> Iterator[World]:
+def world(stack: Any, tmp_path: Path) -> Iterator[World]:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
     with own_run(stack.settings) as run, local_receiver() as receiver:
-        made = World(run, receiver)
+        made = World(delivering(run, secrets, hook=HOOK_KEY), receiver, secrets)
         try:
             yield made
         finally:
@@ -118,8 +120,8 @@ def test_a_webhook_is_sent_signed_once_and_not_again(world: World) -> None:
     ],
 )
 def test_every_kind_is_sent_its_own_format(world: World, kind: str, path: str, expected: str) -> None:
-    secret_env = None if kind == "slack" else "HOOK_KEY"
-    world.notify("n-1", world.policy("one", kind, path, secret_env=secret_env))
+    secret_file = None if kind == "slack" else "hook"
+    world.notify("n-1", world.policy("one", kind, path, secret_file=secret_file))
     sent = world.step()
     assert sent is not None
     assert sent.outcome == Delivered()
@@ -208,13 +210,37 @@ def test_nobody_there_is_tried_again_until_the_attempts_are_used_up(world: World
 def test_a_secret_that_is_not_set_is_named_and_waited_for(world: World) -> None:
     name = world.policy("hook")
     world.notify("n-1", name)
-    with closing(DeliveryWorker(world.run, {})) as worker:
-        worker.step()
-    assert world.row("n-1")["error"] == f"environment variable HOOK_KEY of receiver {name} is not set."
+    key = world.secrets / "hook"
+    key.rename(world.secrets / "later")
+    world.step()
+    assert world.row("n-1")["error"] == f"secret_file hook of receiver {name} cannot be read: FileNotFoundError."
     assert world.receiver.requests == []
+    (world.secrets / "later").rename(key)
     world.due()
     world.step()
     assert world.row("n-1")["delivered"]
+
+
+def test_a_receiver_where_nothing_may_go_is_not_connected_to_and_says_which_setting_decides(world: World) -> None:
+    world.notify("n-1", world.policy("hook", path=f"/x?token={HOOK_KEY}"))
+    for setting in ("allow_local", "allow_http"):
+        world.due()
+        world.step(**{f"delivery.{setting}": False})
+        error = world.row("n-1")["error"]
+        assert f"delivery.{setting}" in error
+        assert HOOK_KEY not in error
+    assert world.receiver.requests == []
+
+
+def test_while_a_key_changes_requests_are_signed_with_both(world: World) -> None:
+    (world.secrets / "hook").write_text(f"n3w-key\n{HOOK_KEY}\n")
+    world.notify("n-1", world.policy("hook"))
+    world.step()
+    (request,) = world.receiver.requests
+    for key in ("n3w-key", HOOK_KEY):
+        signed_webhook.verify(
+            key, request.headers["Tidemark-Signature"], request.body, now_s=int(datetime.now(UTC).timestamp())
+        )
 
 
 def test_a_receiver_that_left_the_policy_is_waited_for(world: World) -> None:
@@ -254,7 +280,7 @@ def end_leases(world: World) -> None:
 def test_an_outcome_that_could_not_be_recorded_is_recorded_later_and_not_sent_again(world: World) -> None:
     world.notify("n-1", world.policy("hook"))
     refuse_outcomes(world)
-    with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
+    with closing(DeliveryWorker(world.run)) as worker:
         with pytest.raises(UnavailableError, match="gone"):
             worker.step()
         world.sql("DROP FUNCTION fail CASCADE")
@@ -401,7 +427,7 @@ def test_many_couriers_send_each_notification_once(world: World) -> None:
         world.notify(f"n-{number}", names[number % 4], group_key=f"g{number:02}")
 
     def drain() -> None:
-        with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
+        with closing(DeliveryWorker(world.run)) as worker:
             while world.sql("SELECT count(*) FROM notification WHERE delivered_at IS NULL")[0][0]:
                 worker.step()
 
@@ -414,8 +440,9 @@ def test_many_couriers_send_each_notification_once(world: World) -> None:
 
 
 def environment(run: Settings) -> dict[str, str]:
+    delivery = {name: value for name, value in run.environment().items() if name.startswith("TIDEMARK_DELIVERY__")}
     given = {"TIDEMARK_RUN_ID": run.run_id, "TIDEMARK_DELIVERY__TIMEOUT_MS": "2000"}
-    return {**os.environ, **ENVIRONMENT, **given}
+    return {**os.environ, **delivery, **given}
 
 
 def command(run: Settings, *words: str) -> subprocess.CompletedProcess[str]:
@@ -438,7 +465,7 @@ def test_dead_letters_are_listed_and_retried_by_hand(world: World) -> None:
     }  # fmt: skip
     with postgres.connect(world.run.postgres) as connection:
         connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(world.run.names.usage_schema)))
-        assert store.revive(connection, ["n-1"]) == [], "what was delivered is not sent again"
+        assert store.revive(connection, "", ["n-1"]) == [], "what was delivered is not sent again"
 
 
 def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, tmp_path: Path) -> None:
@@ -460,7 +487,7 @@ def test_the_running_worker_delivers_and_ends_cleanly_on_sigterm(world: World, t
 
 
 def test_a_delivery_worker_survives_a_database_session_that_is_dropped(world: World) -> None:
-    with closing(DeliveryWorker(world.run, ENVIRONMENT)) as worker:
+    with closing(DeliveryWorker(world.run)) as worker:
         assert worker.step() is None
         world.notify("n-1", world.policy("hook"))
         world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark deliver'")

@@ -26,6 +26,7 @@ from tidemark.core import postgres, topics
 from tidemark.core.kafka import Sender, dump
 from tidemark.core.settings import Settings
 from tidemark.health import reports
+from tidemark.health.copies import Copies, copies
 from tidemark.health.lag import LagReader, sources
 from tidemark.health.state import Lag, RoleReport
 from tidemark.latency.sample import Sample
@@ -177,6 +178,15 @@ def test_flink_counts_dead_letters_by_reason(counting: Pipeline) -> None:
         return {match[1]: value for name, value in found.items() if (match := pattern.search(name))}
 
     wait_until(lambda: counted().items() >= wanted.items(), WITHIN_S, "the counters of the workers")
+
+
+def test_flink_knows_how_many_events_were_copies(counting: Pipeline) -> None:
+    with counting.oracle() as oracle:
+        counts = oracle.counts()
+    assert counts.duplicates > 0
+    known = Copies(counts.counted + counts.duplicates, counts.duplicates)
+    wait_until(lambda: copies(counting.settings) == known, WITHIN_S, "the counters of the operator")
+    assert copies(counting.settings.with_changes({"run_id": "nobody"})) is None
 
 
 def test_records_that_nobody_reads_are_a_lag_in_records_and_in_seconds(stack: Any) -> None:

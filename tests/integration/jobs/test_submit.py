@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from jobs.flink.restore import checkpoint_dir, place
 from jobs.flink.submit import stop, submit
+from tests.integration.audited import entries
+from tests.object_store import BUCKET
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG
 from tidemark.core.errors import UnavailableError, UsageError
@@ -24,11 +27,15 @@ def resubmitted(run: Pipeline, accepted: tuple[str, ...] = (), **changes: Any) -
 
 def test_state_is_restored_with_the_settings_it_was_made_with_and_no_others(stack: Any, tmp_path: Path) -> None:
     made_with = {"rollup.customer_windows": False, "rollup.sliding_disorder_s": 1_200}
-    with pipeline(stack.settings, "submitted", CATALOG, tmp_path, **made_with) as run:
-        # Given a job that was stopped behind a savepoint ...
+    in_s3 = {"flink.state_dir": f"s3://{BUCKET}/state"}
+    with pipeline(stack.settings, "submitted", CATALOG, tmp_path, **made_with, **in_s3) as run:
+        # Given a job with its checkpoints in S3 that was stopped behind a savepoint ...
         run.submit("rollup")
+        name = run.settings.names.job("rollup")
+        assert place(run.settings, checkpoint_dir(run.settings.flink, name)).files()
         savepoint = stop(run.settings, "rollup")
         assert savepoint
+        assert savepoint.startswith(f"s3://{BUCKET}/state/savepoints/{name}/")
         # ... when it is submitted with the settings of somebody else, then what differs is named with both values ...
         with pytest.raises(UsageError, match=r"rollup\.customer_windows was false and is true now") as refused:
             resubmitted(run, **{"rollup.customer_windows": True, "rollup.sliding_disorder_s": 600})
@@ -37,13 +44,17 @@ def test_state_is_restored_with_the_settings_it_was_made_with_and_no_others(stac
             resubmitted(run, ("rollup.customer_windows",), **{"rollup.customer_windows": True})
         assert run.rest.active(run.settings.names.job("rollup")) is None
         # ... with its own it goes on, and with a change that was accepted, which is what is compared from then on.
-        assert resubmitted(run) == savepoint.removeprefix("file:")
+        assert resubmitted(run) == savepoint
         assert stop(run.settings, "rollup")
         with pytest.raises(UsageError, match=r"--accept rollup\.sliding_disorder_s"):
             resubmitted(run, **{"rollup.sliding_disorder_s": 600})
         assert resubmitted(run, ("rollup.sliding_disorder_s",), **{"rollup.sliding_disorder_s": 600})
         assert stop(run.settings, "rollup")
         assert resubmitted(run, **{"rollup.sliding_disorder_s": 600})
+        done = entries(run.settings, "job", "rollup")
+        assert [entry.action for entry in done] == ["job.submit", "job.stop"] * 3 + ["job.submit"]
+        assert done[2].detail["restored_from"] == savepoint.removeprefix("file:")
+        assert done[4].detail["accepted"] == ["rollup.sliding_disorder_s"]
 
 
 def test_two_submits_at_once_start_one_job(stack: Any, tmp_path: Path) -> None:

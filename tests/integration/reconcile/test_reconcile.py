@@ -25,12 +25,13 @@ from typer.testing import CliRunner
 
 import schemas
 from jobs.flink.rest import wait_until
+from tests.integration.audited import entries
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import BEGIN_MS, GRACE_MS, HISTORY, StreamRecord, generate
 from tidemark.billing.drift import open_drift
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli.main import app
-from tidemark.core import migrate, postgres, rollup_views, topics
+from tidemark.core import grants, migrate, postgres, rollup_views, topics
 from tidemark.core.errors import DifferenceError, TidemarkError, UsageError
 from tidemark.core.kafka import Record, Sender, dump, end_offsets
 from tidemark.core.settings import Settings
@@ -516,6 +517,11 @@ def test_drift_is_reported_once_and_its_end_once_and_an_explanation_ends_it_too(
             settings, monkeypatch, "explain-drift", str(drift["id"]), "--because", "a test changed it", "--by", "me"
         )
         assert explained.exit_code == 0
+        again = command(settings, monkeypatch, "explain-drift", str(drift["id"]), "--because", "no", "--by", "other")
+        assert "was explained by me" in str(again.exception)
+        (entry,) = entries(settings, "reconcile.explain_drift")
+        assert (entry.login, entry.stated_by, entry.subject) == (grants.OPS, "me", str(drift["id"]))
+        assert entry.detail == {"because": "a test changed it"}
         assert [status for status, _ in alerts(settings)[before:]] == ["firing", "resolved"]
         # The same difference again is explained already; another one is not.
         assert command(settings, monkeypatch, "run", "--check", "grains", "--no-wait").exit_code == 0
@@ -536,8 +542,14 @@ def test_a_close_sees_what_is_open_for_its_tenant_and_for_everybody(settings: Se
         assert [(one.customer_id, one.text[:6]) for one in own] == [(row["customer_id"], "drift ")]
         assert open_drift(connection, settings.names, "somebody else") == []
         connection.execute(
-            sql.SQL("UPDATE {} SET tenant_id = NULL").format(sql.Identifier(settings.names.billing_schema, "drift"))
+            sql.SQL(
+                "INSERT INTO {drift} (reconcile_id, check_name, subject)"
+                " SELECT max(reconcile_id), 'grains', 'everybody' FROM {drift}"
+            ).format(drift=sql.Identifier(settings.names.billing_schema, "drift"))
         )
+        for change in ("UPDATE {} SET explanation = 'other'", "UPDATE {} SET delta = 0", "DELETE FROM {}"):
+            with pytest.raises(psycopg.errors.IntegrityError, match="refused"):
+                connection.execute(sql.SQL(change).format(sql.Identifier(settings.names.billing_schema, "drift")))
         assert len(open_drift(connection, settings.names, "somebody else")) == 1
 
 

@@ -20,6 +20,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from jobs.flink.rest import wait_until
+from tests.integration.audited import entries
 from tests.ledger_lines import ask, closed_lines, current_differences, current_periods, final_periods, oracle_lines
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
@@ -205,6 +206,8 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
     with oracle_of(live, later_catalog(), lenient=True) as oracle:
         assert_reads_as(oracle, settings)
     assert not promote(settings, "again", "test").changed
+    (entry,) = entries(settings, "replay.promote", "again")
+    assert (entry.login, entry.stated_by, entry.detail["corrections"]) == ("tidemark", "test", promoted.corrections)
     with pytest.raises(TidemarkError, match="its rollups are in use"):
         discard(settings, "again", "test")
     # The live run is not touched by it.
@@ -300,6 +303,9 @@ def test_discarding_a_replay_leaves_only_its_row(live: Pipeline, rebuilt: Replay
     run = replay_run.run_settings(settings, rebuilt)
     assert discard(settings, "again", "test")
     assert not discard(settings, "again", "test")
+    done = [entry.action for entry in entries(settings, "replay", "again")]
+    assert (done[0], done[-1], done.count("replay.discard")) == ("replay.start", "replay.discard", 1)
+    assert done.count("replay.promote") == done.count("replay.revert") > 1
     assert ask(settings, "SELECT state FROM {billing}.replay WHERE replay_id = 'again'") == [("discarded",)]
     assert ask(settings, f"SELECT to_regnamespace('{run.names.usage_schema}')") == [(None,)]
     password = settings.redis.secret

@@ -324,7 +324,7 @@ def test_the_running_responder_suspends_heals_and_is_overruled_by_hand(run: Sett
 @pytest.fixture
 def billing(run: Settings) -> Iterator[str]:
     name = f"{run.run_id}-billing"
-    entry = Jsonb({"kind": "webhook", "url": "http://127.0.0.1:9/", "secret_env": "BILLING_KEY"})
+    entry = Jsonb({"kind": "webhook", "url": "http://127.0.0.1:9/", "secret_file": "BILLING_KEY"})
     query(run, "INSERT INTO catalog.alert_policy (kind, name, body) VALUES ('receiver', %s, %s)", [name, entry])
     yield name
     query(run, "DELETE FROM catalog.alert_policy WHERE name = %s", [name])

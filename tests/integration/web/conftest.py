@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,11 @@ from tests.integration.serve.test_serve import WITHIN_S, Serving, serving
 from tests.integration.storage import own_run
 from tidemark.api import key_store
 from tidemark.catalog import tool as catalog_tool
-from tidemark.core import postgres
+from tidemark.core import postgres, topics
+from tidemark.core.kafka import Sender, end_offsets
 from tidemark.core.settings import Settings
 from tidemark.core.settings.web import Brand
+from udfs.values import rfc3339
 
 REGIONS = {"eu-west": 700, "us-east": 500}
 HOST = "http://127.0.0.1:*"
@@ -88,8 +91,10 @@ def site(stack: Any, submitted_warm: None, tmp_path_factory: pytest.TempPathFact
             "web.operators": (tenant,), "web.secret_file": secret, "serve.listen": "off", "live.refresh_s": 1,
             "api.key_cache_s": 1,
         })  # fmt: skip
+        plain = Brand(tenant=f"{tenant}-b", hidden=("projection", "alerts", "periods"))
         # A list of models is passed to the process as JSON.
-        run = run.with_changes({"web.brands": (brand,)})
+        run = run.with_changes({"web.brands": (brand, plain), "topics.events": f"test.{own.run_id}"})
+        topics.apply(run)
         start, end = _apply(run, tenant, folder)
         with postgres.connect(run.postgres) as db:
             _insert_usage(db, run, tenant, start, end)
@@ -170,3 +175,23 @@ def alert(db: psycopg.Connection, run: Settings, tenant: str, alert_id: str, sum
     severity = {"severity": "warning", "impact_severity": "warning"}
     who = {"tenant_id": tenant, "customer_id": "alice", "meter": "calls", "at": datetime.now(UTC)}
     insert(db, run.names.usage_schema, "alert", alert_id=alert_id, **about, **severity, **who, event=json.dumps(event))
+
+
+def dead_letter(site: Site, event_id: str) -> str:
+    """A dead letter of alice, in its topic and in the index, of an event that would be counted by now; its position."""
+    run, now = site.run, rfc3339(datetime.now(UTC))
+    offset = end_offsets(run.kafka, run.names.dlq)[0]
+    who = {"tenant_id": site.tenant, "customer_id": "alice"}
+    event = {**who, "event_id": event_id, "event_type": "call", "timestamp": now, "quantity": 1}
+    raw = b64encode(json.dumps(event).encode()).decode()
+    source = {"topic": run.topics.events, "partition": 0, "offset": offset, "arrival": now}
+    about = {**who, **source, "event_id": event_id, "reason": "unknown_event_type", "detail": "call", "raw": raw,
+             "meter": None, "partial": False}  # fmt: skip
+    with Sender(run.kafka) as sender:
+        sender.send(run.names.dlq, json.dumps(about).encode(), partition=0)
+    place = {"topic": run.names.dlq, "partition": 0, "record_offset": offset, "source_topic": run.topics.events,
+             "source_partition": 0, "source_offset": offset, "reason": about["reason"]}  # fmt: skip
+    with postgres.connect(run.postgres) as db:
+        insert(db, run.names.billing_schema, "dead_letter", **who, **place, is_partial=False, event_at=now,
+               arrived_at=now, part_meter="", part_run="", rejected_again=False)  # fmt: skip
+    return f"0:{offset}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 import requests
 
 from jobs.flink.rest import wait_until
-from tests.integration.web.conftest import Site
+from tests.integration.web.conftest import Site, dead_letter
 from tidemark.api.keys import id_of
+from tidemark.core.kafka import dump
+from tidemark.dead_letters.log import HEADER
 
 WITHIN_S = 30.0
 
@@ -83,8 +87,7 @@ def test_operators_see_tenants_and_what_was_not_counted(site: Site) -> None:
     assert {value for (value,) in top} <= set(overview.values)
     assert "too_late" in overview.text
     dead = session.get(f"{site.url}/operations/dead-letters", timeout=30).text
-    assert "0:7" in dead
-    assert "tidemark dlq redrive" in dead
+    assert 'name="at" value="0:7"' in dead
     periods = Page(session.get(f"{site.url}/operations/periods", timeout=30).text)
     assert "bob" in periods.text
     assert "late_events" in periods.text
@@ -97,7 +100,7 @@ def test_operators_see_tenants_and_what_was_not_counted(site: Site) -> None:
 
 def test_nobody_sees_what_is_another_s(site: Site) -> None:
     own = site.signed_in(site.key("admin", tenant=site.other))
-    assert "There is no period yet" in own.get(f"{site.url}/usage", params={"customer": "alice"}, timeout=30).text
+    assert "Nothing was used yet" in own.get(f"{site.url}/usage", params={"customer": "alice"}, timeout=30).text
     for path in ("/customers", "/operations", "/usage"):
         answer = own.get(f"{site.url}{path}", params={"tenant": site.tenant, "customer": "alice"}, timeout=30)
         assert answer.status_code == 403
@@ -158,3 +161,56 @@ def test_names_of_others_are_shown_as_text(site: Site) -> None:
     assert "<b>eve" not in shown
     assert "Acme &amp; Sons" in shown
     assert datetime.now(UTC) < site.end
+
+
+def test_dead_letters_are_sent_again_by_who_has_seen_what_becomes_of_them(site: Site) -> None:
+    one, other = dead_letter(site, "redrive-1"), dead_letter(site, "redrive-2")
+    key = site.key("admin")
+    session, url = site.signed_in(key), f"{site.url}/operations/dead-letters/redrive"
+    # Given a plan, which sends nothing ...
+    plan = session.get(url, params={"at": one}, timeout=30)
+    assert "is sent again" in plan.text, plan.text
+    found = re.search(r'name="confirm" value="([^"]+)"', plan.text)
+    assert found
+    # ... when somebody agrees who has not seen it, or to another one, or on another site, then nothing is sent either.
+    by_other = site.signed_in(site.key("admin"))
+    for who, confirm, at, site_of in (
+        (session, "", one, "same-origin"), (session, f"{found[1]}x", one, "same-origin"),
+        (session, found[1], other, "same-origin"), (by_other, found[1], one, "same-origin"),
+        (session, found[1], one, "cross-site"),
+    ):  # fmt: skip
+        headers = {"Sec-Fetch-Site": site_of}
+        refused = who.post(url, {"confirm": confirm}, params={"at": at}, headers=headers, timeout=30)
+        assert refused.status_code == 403
+    for who, at, status in ((site.signed_in(site.key("admin", tenant=site.other)), one, 422), (session, "x", 422),
+                            (site.signed_in(site.key("read")), one, 403)):  # fmt: skip
+        assert who.get(url, params={"at": at}, timeout=30).status_code == status
+    assert list(dump(site.run.kafka, site.run.topics.redrive)) == []
+    # When who has seen it agrees, then it is sent once, and both the record and the audit say who did it.
+    done = session.post(url, {"confirm": found[1]}, params={"at": one}, timeout=30)
+    assert "1 sent again" in done.text, done.text
+    again = session.post(url, {"confirm": found[1]}, params={"at": one}, timeout=30)
+    assert "0 sent again" in again.text
+    (record,) = dump(site.run.kafka, site.run.topics.redrive)
+    assert json.loads(record.value or b"")["event_id"] == "redrive-1"
+    assert json.loads(dict(record.headers)[HEADER])["by"] == f"key {id_of(key)}"
+    asked = "SELECT count(*) FROM api.read_audit WHERE key_id = %s AND asked LIKE '/operations/dead-letters/redrive%%'"
+    assert site.sql(asked, id_of(key)) == [(3,)]
+    assert "was sent again already" in session.get(url, params={"at": one}, timeout=30).text
+
+
+def test_a_page_says_what_due_periods_wait_for(site: Site) -> None:
+    session = site.signed_in(site.key("admin"))
+    page = Page(session.get(f"{site.url}/operations/periods", params={"why": 1}, timeout=60).text)
+    # The jobs of this run were never submitted.
+    assert "What due periods wait for" in page.text
+    assert "jobs" in page.text
+
+
+def test_a_tenant_without_a_part_of_the_page_does_not_have_it(site: Site) -> None:
+    session = site.signed_in(site.key("read", tenant=site.other))
+    shown = session.get(f"{site.url}/usage", params={"customer": "dave"}, timeout=30).text
+    assert "Usage of dave" in shown
+    assert not [part for part in ('id="alerts"', "periods-title", "At the end of the period") if part in shown]
+    csv_page = session.get(f"{site.url}/usage/periods.csv", params={"customer": "dave"}, timeout=30)
+    assert csv_page.status_code == 404

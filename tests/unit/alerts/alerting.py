@@ -20,7 +20,7 @@ VERSION_MS = given_ms("2126-06-01T00:00:00Z")
 ONCALL: dict[str, Any] = {
     "kind": "pagerduty",
     "url": "https://events.example/v2",
-    "secret_env": "PD",
+    "secret_file": "PD",
     "daily_budget": 20,
 }
 EVERYTHING: dict[str, Any] = {"types": [], "severities": [], "tenants": [], "receivers": ["oncall"]}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.s3_server import S3Server
 from tidemark.archive import layout, parquet
 from tidemark.archive.layout import Folder
 from tidemark.archive.verify import uneven
@@ -77,23 +78,27 @@ def test_names_say_topic_day_partition_offsets_and_version() -> None:
 
 
 def test_what_is_unfinished_has_no_place(tmp_path: Path) -> None:
-    path = Folder(tmp_path).unfinished("t", DAY, 0, 5)
+    path = local(tmp_path).unfinished("t", DAY, 0, 5)
     assert layout.place_of(path.relative_to(tmp_path).as_posix()) is None
+
+
+def local(path: Path) -> Folder:
+    return Folder.of(Settings(archive={"dir": str(path)}))
 
 
 @pytest.mark.parametrize("text", ["{}", "file://{}", "file://localhost{}"])
 def test_a_folder_is_named_by_path_or_uri(tmp_path: Path, text: str) -> None:
-    assert Folder.of(Settings(archive={"dir": text.format(tmp_path)}).archive).root == tmp_path
+    assert Folder.of(Settings(archive={"dir": text.format(tmp_path)})).place.path == str(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "s3://bucket/archive", "file://elsewhere/archive"])
+@pytest.mark.parametrize("text", ["", "gs://bucket/archive", "file://elsewhere/archive"])
 def test_what_is_no_folder_here_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"archive\.dir"):
-        Folder.of(Settings(archive={"dir": text}).archive)
+        Folder.of(Settings(archive={"dir": text}))
 
 
 def test_a_folder_belongs_to_the_index_that_claimed_it(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "new")
+    folder = local(tmp_path / "new")
     folder.claim("one", known_files=0)
     folder.claim("one", known_files=9)
     with pytest.raises(TidemarkError, match="is archive one, not two"):
@@ -102,19 +107,51 @@ def test_a_folder_belongs_to_the_index_that_claimed_it(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_refused_when_the_index_knows_files(tmp_path: Path) -> None:
     with pytest.raises(TidemarkError, match="has 3 files"):
-        Folder(tmp_path).claim("one", known_files=3)
+        local(tmp_path).claim("one", known_files=3)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_quarantined_file_is_not_lost(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = local(tmp_path)
     name = layout.file_name("t", DAY, 0, 0, 1)
     folder.unfinished("t", DAY, 0, 0).write_bytes(b"only copy")
     folder.finish(folder.unfinished("t", DAY, 0, 0), name)
     assert list(folder.files("t")) == [name]
     quarantined = folder.quarantine(name)
-    assert folder.path(quarantined).read_bytes() == b"only copy"
+    assert (tmp_path / quarantined).read_bytes() == b"only copy"
     assert list(folder.files("t")) == []
+
+
+def test_in_s3_a_file_is_uploaded_whole_once_and_never_replaced(s3: S3Server, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("[default]\naws_access_key_id = of-the-file\naws_secret_access_key = x%y\n")
+    reached = {"endpoint": s3.url, "credentials_file": str(keys)}
+    folder, other = (Folder.of(Settings(archive={"dir": "s3://bucket/deep/archive"}, s3=reached)) for _ in range(2))
+    folder.claim("one", known_files=0)
+    with pytest.raises(TidemarkError, match="is archive one, not two"):
+        other.claim("two", known_files=0)
+    name = layout.file_name("t", DAY, 0, 0, 1)
+    for writer, content in ((folder, b"first"), (other, b"second")):
+        writer.unfinished("t", DAY, 0, 0).write_bytes(content)
+    # Given two that write the same file, when one has, then the other cannot replace it.
+    folder.finish(folder.unfinished("t", DAY, 0, 0), name)
+    with pytest.raises(TidemarkError, match=r"0-1\.parquet exists already: another process writes here"):
+        other.finish(other.unfinished("t", DAY, 0, 0), name)
+    assert s3.objects == {
+        "bucket/deep/archive/archive.json": b'{"archive_id": "one"}\n', f"bucket/deep/archive/{name}": b"first",
+    }  # fmt: skip
+    assert s3.signed_by == {"of-the-file"}
+    assert list(folder.files("t")) == [name]
+    assert (folder.place.size(name), folder.place.size("nothing")) == (5, None)
+
+
+@pytest.mark.parametrize("content", ["", "aws_access_key_id = x", "[default]\naws_access_key_id = secret-one\n", None])
+def test_a_file_of_credentials_that_lacks_a_key_is_named_and_not_shown(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "keys").write_text(content)
+    with pytest.raises(UsageError, match=r"s3\.credentials_file .*/keys") as refused:
+        Folder.of(Settings(archive={"dir": "s3://bucket/a"}, s3={"credentials_file": str(tmp_path / "keys")}))
+    assert "secret-one" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

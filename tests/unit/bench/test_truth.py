@@ -55,6 +55,13 @@ def as_rows(totals, file) -> None:
     file.write_text("\n".join(lines) + "\n")
 
 
+def test_a_replay_counts_what_was_late(answer):
+    replayed = truth.recompute(answer.file, END_MS, replayed=True)
+    assert replayed.events == answer.events
+    assert answer.counted < replayed.counted < replayed.events
+    assert truth.recompute(answer.file, END_MS).counted == answer.counted
+
+
 def test_it_counts_what_sums_by_hand_count(answer):
     totals = by_hand(answer)
     assert answer.events == COUNT

@@ -141,7 +141,7 @@ def test_cuts_are_those_that_usage_is_counted_by(name: str, calendar: str | None
             CatalogSnapshot(
                 1,
                 [
-                    Tenant(*key, *v.values, v.valid_from_ms, v.valid_to_ms)
+                    Tenant(*key, v.values[0], v.valid_from_ms, v.valid_to_ms)
                     for key, one in tables["tenant"].items()
                     for v in one
                 ],

@@ -49,7 +49,7 @@ def test_the_catalog_of_the_seeded_stream_has_no_faults(tmp_path: Path) -> None:
 
 def test_the_example_becomes_rows(tmp_path: Path) -> None:
     found = rows(parsed(tmp_path, GOOD))
-    assert found["tenant"] == [Row(("acme",), ("utc-month",))]
+    assert found["tenant"] == [Row(("acme",), ("utc-month", None))]
     assert found["customer"] == [
         Row(("acme", "alice"), ("new-york-31st", "pro", "0.25")),
         Row(("acme", "bob"), (None, "free", None)),

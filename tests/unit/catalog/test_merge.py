@@ -56,7 +56,7 @@ FULL: dict[str, Any] = {
     },
     "alerts": {
         "receivers": {
-            "oncall": {"kind": "pagerduty", "url": "https://e.example", "secret_env": "KEY", "daily_budget": 5}
+            "oncall": {"kind": "pagerduty", "url": "https://e.example", "secret_file": "KEY", "daily_budget": 5}
         },
         "routes": {"all": {"receivers": ["oncall"], "severities": ["critical"], "tenants": ["acme"]}},
         "suppressions": {"quiet": {"types": ["limit.*"], "customers": ["hooli"], "reason": "asked"}},
@@ -217,7 +217,7 @@ def test_what_is_merged_is_checked_whole() -> None:
     for content, word in (
         ({"meters": {"tokens": {"per": "day"}}}, "only a weighted_sum"),
         ({"calendars": {"listed": {"anchor": "2026-01-01"}}}, "leave out anchor"),
-        ({"alerts": {"receivers": {"oncall": {"secret_env": None}}}}, "pagerduty needs one"),
+        ({"alerts": {"receivers": {"oncall": {"secret_file": None}}}}, "pagerduty needs one"),
         ({"tenants": {"acme": {"limits": {"tokens": {"cap": None}}}}}, "`{cap: 5000}`"),
         ({"meters": {"new": {"unit": "u"}}}, "event_types: api_call"),
         ({"meters": {"disk": {"aggregation": "max"}}}, "only a weighted_sum"),
@@ -251,7 +251,7 @@ CLEARED: dict[str, Any] = {
         }
     },
     "alerts": {
-        "receivers": {"r": {"kind": "slack", "url": "https://e.example", "secret_env": None, "daily_budget": None}},
+        "receivers": {"r": {"kind": "slack", "url": "https://e.example", "secret_file": None, "daily_budget": None}},
         "routes": {"r": {"receivers": ["r"], "types": None, "severities": None, "tenants": None}},
         "suppressions": {
             "s": {"reason": "x", "types": ["limit.*"], "tenants": None, "customers": None, "meters": None}

@@ -21,7 +21,7 @@ from udfs.meters.meter import BEGINNING_MS
 MARCH_MS = 1_772_323_200_000  # 2026-03-01T00:00:00Z
 TERMS = Terms(now_ms=MARCH_MS + 12_345)
 EARLIEST_MS = MARCH_MS + MINUTE_MS
-ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_env": "PD_KEY"}
+ONCALL = {"kind": "pagerduty", "url": "https://events.example/v2/enqueue", "secret_file": "pagerduty-key"}
 ALERTS: dict[str, dict[str, Any]] = {
     "receivers": {"oncall": ONCALL},
     "routes": {"critical": {"types": ["limit.*"], "severities": ["critical"], "receivers": ["oncall"]}},
@@ -72,7 +72,7 @@ def test_equal_entries_have_equal_text() -> None:
     spelled = {"daily_budget": 20, "url": "http://a.example", "kind": "alertmanager", "valid_from": "beginning"}
     assert policy_body("receiver", written) == policy_body("receiver", spelled)
     assert policy_body("receiver", written) == (
-        '{"daily_budget":20,"kind":"alertmanager","secret_env":null,"url":"http://a.example"}'
+        '{"daily_budget":20,"kind":"alertmanager","secret_file":null,"url":"http://a.example"}'
     )
 
 
@@ -86,8 +86,8 @@ def test_an_entry_has_its_own_valid_from_or_that_of_the_file() -> None:
     ("group", "parts", "path", "word"),
     [
         ("receivers", {"kind": "pager"}, ".kind", "pager"),
-        ("receivers", {"secret_env": None}, ".secret_env", "pagerduty needs one"),
-        ("receivers", {"kind": "webhook", "secret_env": None}, ".secret_env", "webhook needs one"),
+        ("receivers", {"secret_file": None}, ".secret_file", "pagerduty needs one"),
+        ("receivers", {"kind": "webhook", "secret_file": None}, ".secret_file", "webhook needs one"),
         ("receivers", {"daily_budget": 0}, ".daily_budget", "the least is 1"),
         ("receivers", {"daily_budget": 1.5}, ".daily_budget", "whole number"),
         ("receivers", {"url": None}, ".url", "missing"),
@@ -100,7 +100,7 @@ def test_an_entry_has_its_own_valid_from_or_that_of_the_file() -> None:
         ("receivers", {"url": "https://user:pass@e.example/"}, ".url", "credentials"),
         ("receivers", {"url": "https://e.example/hook?x=1&access_token=abc"}, ".url", "credentials"),
         ("receivers", {"valid_from": "2026-01-31T00:00:30Z"}, ".valid_from", "whole minute"),
-        ("receivers", {"secret": "abc"}, ".secret", "Did you mean `secret_env`?"),
+        ("receivers", {"secret": "abc"}, ".secret", "Did you mean `secret_file`?"),
         ("routes", {"receivers": None}, ".receivers", "missing"),
         ("routes", {"receivers": []}, ".receivers", "needs 1 at least"),
         ("routes", {"receivers": ["oncall", "nobody"]}, ".receivers.1", "no receiver 'nobody'"),
@@ -125,12 +125,27 @@ def test_an_entry_is_checked_for_its_meaning(group: str, parts: dict[str, Any], 
     assert any(one in found[path] for one in word.split("|"))
 
 
-@pytest.mark.parametrize("secret", ["R02ABCabc", "0123456789abcdef0123456789abcdef", "", "A B", ["SECRET"], "9KEY"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "https://hooks/T0",
+        "0123456789abcdef0123456789abcdef",
+        "",
+        "A B",
+        ["SECRET"],
+        "../pgpass",
+        "/etc/x",
+        ".pgpass",
+        "a..b",
+        "a/b",
+        "a\n",
+    ],
+)
 def test_a_secret_itself_is_refused_and_not_repeated(secret: Any) -> None:
-    found = entry_faults("receivers", secret_env=secret)
-    assert list(found) == [".secret_env"]
-    assert "no name of an environment variable" in found[".secret_env"]
-    assert not secret or str(secret) not in found[".secret_env"]
+    found = entry_faults("receivers", secret_file=secret)
+    assert list(found) == [".secret_file"]
+    assert "no name of a file" in found[".secret_file"]
+    assert not secret or str(secret) not in found[".secret_file"]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +158,8 @@ def test_a_url_that_is_refused_is_not_repeated(url: str) -> None:
 @pytest.mark.parametrize(
     ("group", "parts"),
     [
-        ("receivers", {"kind": "slack", "secret_env": None}),
-        ("receivers", {"kind": "alertmanager", "url": "http://127.0.0.1:9093", "secret_env": None}),
+        ("receivers", {"kind": "slack", "secret_file": None}),
+        ("receivers", {"kind": "alertmanager", "url": "http://127.0.0.1:9093", "secret_file": None}),
         ("receivers", {"url": "https://e.example/hook?team=usage&monkey=1"}),
         ("routes", {"types": None, "severities": None}),
         ("routes", {"types": ["limit.exceeded", "pipeline.*", "anomaly.drop"], "severities": ["info", "warning"]}),
@@ -172,7 +187,7 @@ def test_faults_of_all_kinds_are_reported_at_once() -> None:
         }
     )
     assert found.keys() == {
-        "alerts.windows", "alerts.receivers.r.budget", "alerts.receivers.r.url", "alerts.receivers.r.secret_env",
+        "alerts.windows", "alerts.receivers.r.budget", "alerts.receivers.r.url", "alerts.receivers.r.secret_file",
         "alerts.routes.r.type", "alerts.routes.r.receivers.0", "alerts.suppressions.s", "alerts.suppressions.s.reason",
         "alerts.maintenance.m.reason", "alerts.maintenance.m.from", "alerts.maintenance.m.until",
     }  # fmt: skip

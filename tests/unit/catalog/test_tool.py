@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,7 +38,7 @@ def wants(**tables: list[Row]) -> dict[str, list[Row]]:
 
 def tenant(calendar: str | None, valid_from_ms: int | None = None) -> dict[str, list[Row]]:
     """A file that names tenant `t` alone."""
-    return wants(tenant=[Row(("t",), (calendar,), valid_from_ms=valid_from_ms, path="tenants.t")])
+    return wants(tenant=[Row(("t",), (calendar, None), valid_from_ms=valid_from_ms, path="tenants.t")])
 
 
 def after(made: Plan, stored: dict[str, dict[Key, Timeline]], table: str, key: Key) -> Timeline:
@@ -54,10 +55,10 @@ def messages(made: Plan) -> dict[str, str]:
 
 
 CALENDARS = {("m",): (Version(MONTH),), ("w",): (Version(WEEK),)}
-OPEN_T = of(calendar=CALENDARS, tenant={("t",): (Version(("m",)),)})
+OPEN_T = of(calendar=CALENDARS, tenant={("t",): (Version(("m", None)),)})
 #   beginning ---- m ----| later |---- w ---- open
 PLANNED_T = of(
-    calendar=CALENDARS, tenant={("t",): (Version(("m",), BEGINNING_MS, LATER_MS), Version(("w",), LATER_MS))}
+    calendar=CALENDARS, tenant={("t",): (Version(("m", None), BEGINNING_MS, LATER_MS), Version(("w", None), LATER_MS))}
 )
 
 
@@ -66,8 +67,8 @@ def test_a_change_that_names_no_begin_holds_from_the_first_minute_that_all_worke
     (change,) = made.changes
     assert (change.kind, change.valid_from_ms, change.fields) == ("changed", EARLIEST_MS, (("calendar_id", "m", "w"),))
     assert after(made, OPEN_T, "tenant", ("t",)) == (
-        Version(("m",), BEGINNING_MS, EARLIEST_MS),
-        Version(("w",), EARLIEST_MS),
+        Version(("m", None), BEGINNING_MS, EARLIEST_MS),
+        Version(("w", None), EARLIEST_MS),
     )
     assert (made.faults, made.replay_needed) == ((), False)
 
@@ -97,10 +98,10 @@ def test_the_first_apply_holds_from_the_beginning() -> None:
 
 
 def test_everything_below_a_new_tenant_and_a_new_calendar_hold_from_the_beginning_and_the_rest_later() -> None:
-    stored = of(calendar=CALENDARS, tenant={("old",): (Version((None,)),)})
+    stored = of(calendar=CALENDARS, tenant={("old",): (Version((None, None)),)})
     wanted = wants(
         calendar=[Row(("n",), MONTH)],
-        tenant=[Row(("t",), ("n",)), Row(("old",), (None,))],
+        tenant=[Row(("t",), ("n", None)), Row(("old",), (None, None))],
         customer=[Row(("t", "a"), ("n",)), Row(("old", "a"), ("n",))],
         meter=[Row(("t", "m"), SUM), Row(("old", "m"), SUM), Row((None, "m"), SUM)],
     )
@@ -138,8 +139,8 @@ def test_a_begin_before_the_earliest_needs_leave_and_then_a_replay(from_ms: int)
     allowed = plan(tenant("w", from_ms), OPEN_T, replace(TERMS, backdate=True))
     assert (allowed.faults, allowed.replay_needed) == ((), True)
     assert any("replay" in note for note in allowed.notes)
-    kept = () if from_ms == BEGINNING_MS else (Version(("m",), BEGINNING_MS, from_ms),)
-    assert after(allowed, OPEN_T, "tenant", ("t",)) == (*kept, Version(("w",), from_ms))
+    kept = () if from_ms == BEGINNING_MS else (Version(("m", None), BEGINNING_MS, from_ms),)
+    assert after(allowed, OPEN_T, "tenant", ("t",)) == (*kept, Version(("w", None), from_ms))
 
 
 def test_a_planned_version_is_taken_back_or_replaced_without_leave() -> None:
@@ -153,7 +154,7 @@ def test_a_planned_version_is_taken_back_or_replaced_without_leave() -> None:
 
 def test_taking_a_planned_change_back_leaves_one_version() -> None:
     made = plan(tenant("m"), PLANNED_T, TERMS)
-    assert after(made, PLANNED_T, "tenant", ("t",)) == (Version(("m",)),)
+    assert after(made, PLANNED_T, "tenant", ("t",)) == (Version(("m", None)),)
     assert made.changes[0].fields == (("calendar_id", "w", "m"),)
 
 
@@ -167,15 +168,15 @@ def test_a_planned_change_can_be_brought_forward() -> None:
     made = plan(tenant("w", EARLIEST_MS), PLANNED_T, TERMS)
     assert made.faults == ()
     assert after(made, PLANNED_T, "tenant", ("t",)) == (
-        Version(("m",), BEGINNING_MS, EARLIEST_MS),
-        Version(("w",), EARLIEST_MS),
+        Version(("m", None), BEGINNING_MS, EARLIEST_MS),
+        Version(("w", None), EARLIEST_MS),
     )
 
 
 def test_rows_a_file_does_not_name_stay_and_are_closed_when_pruned() -> None:
     plain = (None, None, None)
     stored = of(
-        calendar=CALENDARS, tenant={("t",): (Version(("m",)),), ("other",): (Version(("w",)),)},
+        calendar=CALENDARS, tenant={("t",): (Version(("m", None)),), ("other",): (Version(("w", None)),)},
         customer={("t", "a"): (Version(plain),), ("t", "b"): (Version(plain),), ("other", "a"): (Version(plain),)},
         meter={(None, "m"): (Version(SUM),), ("t", "m"): (Version(SUM),), ("other", "m"): (Version(SUM),)},
     )  # fmt: skip
@@ -217,7 +218,7 @@ def test_another_catalog_backdated_to_the_beginning_leaves_nothing_of_the_first(
     assert left == {
         ("calendar", ("m",)): (),
         ("calendar", ("w",)): (),
-        ("tenant", ("t",)): (Version((None,)),),
+        ("tenant", ("t",)): (Version((None, None)),),
         ("meter", (None, "m")): (Version(MAX),),
     }
 
@@ -227,7 +228,7 @@ def test_another_catalog_backdated_to_the_beginning_leaves_nothing_of_the_first(
 )
 def test_the_aggregation_of_a_meter_never_changes(stored: Key, wanted: Key) -> None:
     # Closed, but what it counted is still read by its name.
-    before = of(tenant={("t",): (Version((None,)),)}, meter={stored: (Version(SUM, BEGINNING_MS, MARCH_MS),)})
+    before = of(tenant={("t",): (Version((None, None)),)}, meter={stored: (Version(SUM, BEGINNING_MS, MARCH_MS),)})
     made = plan(wants(meter=[Row(wanted, MAX, path="meters.m")]), before, replace(TERMS, backdate=True))
     assert "max differs from sum" in messages(made)["meters.m.aggregation"]
 
@@ -275,7 +276,9 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
     ("known", "named"), [((), (COMPOSED, DECOMPOSED)), ((DECOMPOSED,), (COMPOSED,)), ((COMPOSED,), (DECOMPOSED,))]
 )
 def test_customers_that_differ_only_by_normalisation_are_named(known: tuple[str, ...], named: tuple[str, ...]) -> None:
-    stored = of(tenant={("t",): (Version((None,)),)}, customer={("t", one): (Version((None,) * 3),) for one in known})
+    stored = of(
+        tenant={("t",): (Version((None, None)),)}, customer={("t", one): (Version((None, None) * 3),) for one in known}
+    )
     warnings = plan(customers(*named), stored, TERMS).warnings
     assert len(warnings) == len(named)
     assert "U+00E9" in warnings[0]
@@ -284,14 +287,14 @@ def test_customers_that_differ_only_by_normalisation_are_named(known: tuple[str,
 
 
 def test_other_customers_are_not_named() -> None:
-    stored = of(tenant={("t",): (Version((None,)),)}, customer={("t", COMPOSED): (Version((None,) * 3),)})
+    stored = of(tenant={("t",): (Version((None, None)),)}, customer={("t", COMPOSED): (Version((None, None) * 3),)})
     assert plan(customers(COMPOSED, "cafe", "caf\u00e8"), stored, TERMS).warnings == ()
 
 
 # --- properties -------------------------------------------------------------------------------------------------------
 
 INSTANTS = st.sampled_from([BEGINNING_MS, *(MARCH_MS + minute * MINUTE_MS for minute in range(-3, 6))])
-VALUES = st.sampled_from([("a",), ("b",), ("c",)])
+VALUES = st.sampled_from([("a", None), ("b", None), ("c", None)])
 
 
 @st.composite
@@ -307,7 +310,7 @@ def value_at(timeline: Timeline, ms: int) -> tuple[object, ...] | None:
 
 @given(timelines(), VALUES, INSTANTS, st.integers(-4, 8))
 def test_a_row_has_its_new_values_from_its_start_and_the_old_ones_before(
-    timeline: Timeline, values: tuple[str], from_ms: int, minute: int
+    timeline: Timeline, values: tuple[Any, ...], from_ms: int, minute: int
 ) -> None:
     stored = of(calendar={(name,): (Version(MONTH),) for name in "abc"}, tenant={("t",): timeline} if timeline else {})
     made = plan(tenant(values[0], from_ms), stored, replace(TERMS, backdate=True))
@@ -323,7 +326,7 @@ def test_a_row_has_its_new_values_from_its_start_and_the_old_ones_before(
 
 @given(timelines(), st.none() | VALUES, INSTANTS)
 def test_the_first_difference_is_one_and_nothing_differs_before(
-    timeline: Timeline, values: tuple[str] | None, from_ms: int
+    timeline: Timeline, values: tuple[Any, ...] | None, from_ms: int
 ) -> None:
     at_ms = first_difference(timeline, from_ms, values)
     assert at_ms == FOREVER_MS or value_at(timeline, at_ms) != values

@@ -234,6 +234,38 @@ def test_versions_are_chosen_by_event_time_in_any_order_of_asking() -> None:
     assert rejected(after, ARRIVAL_MS + own.DAY_MS, decoder(source)).reason == Reason.UNKNOWN_TENANT
 
 
+def test_a_tenant_takes_events_and_voids_of_its_sources_alone_by_event_time() -> None:
+    # ── any source ──┤ EVENT_MS: gateway alone, or none ├──
+    tenants = [
+        Tenant("acme", valid_to_ms=EVENT_MS),
+        Tenant("acme", valid_from_ms=EVENT_MS, sources=("", "gateway")),
+        Tenant("globex"),
+    ]
+    by = decoder(replace(meters_of(Meter("m", ("call",), "sum")), tenants=tenants))
+    other: dict[str, Any] = {"schema_version": 2, "source": "crawler"}
+    for taken in (
+        raw_event(),
+        raw_event(schema_version=2),
+        raw_event(schema_version=2, source=None),
+        raw_event(schema_version=2, source="gateway"),
+        raw_event(voids="e-0", schema_version=2, source="gateway"),
+        # Version 1 has no source.
+        raw_event(source="crawler"),
+        raw_event(**other, timestamp="2024-03-05T10:17:42.249Z"),
+        raw_event(**other, tenant_id="globex"),
+        cloud_event(source="gateway"),
+    ):
+        assert accepted(taken, by=by)
+    for refused_event in (raw_event(**other), raw_event(**other, voids="e-0"), cloud_event(source="crawler")):
+        record = rejected(refused_event, by=by)
+        assert record.reason == Reason.SOURCE_NOT_ALLOWED
+        assert record.detail == "tenant acme does not take source crawler."
+
+
+def test_an_event_without_a_source_needs_a_list_that_has_none_in_it() -> None:
+    assert rejected(raw_event(tenant_id="umbrella")).detail == "tenant umbrella does not take events without a source."
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_calendar_is_chosen_by_event_time_in_any_order_of_asking(reverse: bool) -> None:
     # no calendar yet ──┤ Mar 3: UTC days ├──┤ Mar 5: weeks, cut to 4 days ├── Mar 9: none again
@@ -297,6 +329,7 @@ BAD: dict[Reason, bytes | None] = {
     Reason.ID_TOO_LONG: raw_event(customer_id="é" * 129),
     Reason.UNKNOWN_TENANT: raw_event(tenant_id="nobody"),
     Reason.UNKNOWN_EVENT_TYPE: raw_event(event_type="dream"),
+    Reason.SOURCE_NOT_ALLOWED: raw_event(tenant_id="umbrella", schema_version=2, source="elsewhere"),
     Reason.UNSUPPORTED_SCHEMA_VERSION: raw_event(schema_version=3),
     Reason.INVALID_TIMESTAMP: raw_event(timestamp=None),
     Reason.TIMESTAMP_WITHOUT_ZONE: raw_event(timestamp="2024-03-05T10:17:42"),

@@ -8,10 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
+from tests.unit.docs.commands import assert_is_command
 from tidemark.cli import figures
-from tidemark.cli.main import app
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -41,15 +40,20 @@ def test_the_paths_that_a_page_names_are_there(page):
 
 def test_the_commands_of_the_readme_exist_with_their_options():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    root = typer.main.get_command(app)
     for line in re.findall(r"^tidemark (.+?)(?:  +#.*)?$", text, re.MULTILINE):
-        group, words = root, line.split()
-        while words and words[0] in getattr(group, "commands", {}):
-            group = group.commands[words.pop(0)]
-            group = group.load() if hasattr(group, "load") else group
-        options = {option for parameter in group.params for option in parameter.opts}
-        assert not hasattr(group, "commands"), line
-        assert {word for word in words if word.startswith("-") and word != "-"} <= options, line
+        assert_is_command(line)
+
+
+def test_whatever_a_shell_runs_of_the_readme_is_run_by_a_test_that_it_names():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    every = re.findall(r"(?:<!-- ([^>]*?) -->\n)?^```(\w*)\n.*?^```$", text, re.MULTILINE | re.DOTALL)
+    # Blocks with a language (JSON, Python, SQL) are no shell; tests of their own read them.
+    blocks = [about for about, language in every if not language]
+    assert all(blocks), "a block of shell has no comment that says what runs it, or that it is printed"
+    named = [name for about in blocks if about.startswith("run by") for name in re.findall(r"[\w./]+/[\w.]+", about)]
+    assert {*named} >= {".ci/run", "tests/integration/infra/test_first_meter.py"}
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+    assert all(about.startswith(("run by", "what ")) for about in blocks)
 
 
 @pytest.mark.parametrize(("about", "folder"), CHANGES.values(), ids=CHANGES)

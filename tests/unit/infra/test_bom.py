@@ -9,7 +9,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from infra.local import checksums, provision
-from infra.supply import bom, lock
+from infra.supply import bom
 
 _ROW = re.compile(r"(?m)^\| (\S+) \| (\S+) \| (.+) \|$")
 
@@ -23,7 +23,7 @@ def rows() -> dict[str, list[tuple[str, str, str]]]:
 
 def test_the_page_has_what_is_locked(rows: dict[str, list[tuple[str, str, str]]]) -> None:
     named = {canonicalize_name(name): version for name, version, _licence in rows["python"]}
-    assert named == lock.versions(lock.PRODUCT.read_text())
+    assert named == bom.shipped()
 
 
 @pytest.mark.parametrize("profile", provision.PROFILES)

@@ -61,7 +61,7 @@ def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], d
     expected = f"timescale/timescaledb:{versions.TIMESCALEDB}-pg{versions.POSTGRES_MAJOR}"
     assert images["postgres"] == expected
     assert images["redis"] == f"redis:{versions.REDIS_IMAGE}"
-    assert f"FROM flink:{versions.FLINK}-java{versions.JAVA_MAJOR} AS flink" in dockerfile
+    assert f"FROM flink:{versions.FLINK}-java{versions.JAVA_MAJOR} AS distribution" in dockerfile
     assert f"FROM python:{versions.PYTHON}-slim-bookworm" in dockerfile
     assert f"openjdk-{versions.JAVA_MAJOR}-jre-headless" in dockerfile
 
@@ -160,6 +160,7 @@ def test_the_pom_fetches_the_versions_of_the_local_stack() -> None:
     properties = {node.tag.partition("}")[2]: node.text for node in pom.iterfind(".//m:properties/*", space)}
     assert properties == {
         "flink.kafka.version": versions.FLINK_KAFKA_CONNECTOR,
+        "flink.s3.version": versions.FLINK_S3,
         "flink.jdbc.version": versions.FLINK_JDBC_CONNECTOR,
         "postgres.jdbc.version": versions.POSTGRES_JDBC,
         "kafka.version": versions.KAFKA,
@@ -191,6 +192,8 @@ def test_each_container_has_the_passwords_of_its_roles_alone(services: dict[str,
     assert held["taskmanager"] == {"tidemark_writer", "redis_tidemark_meter"}
     assert held["tables"] == {service_settings.ROLE}
     assert held["topics"] == held["kafka"] == set()
+    mounted = {name for name, service in services.items() if "receivers" in str(service.get("volumes"))}
+    assert mounted == {"serve"}
     admins = {name for name, secrets in held.items() if "postgres_admin" in secrets}
     assert admins == {"postgres"}
     assert {name for name, secrets in held.items() if service_settings.ROLE in secrets} == {"postgres", "tables"}
@@ -212,7 +215,8 @@ def test_secrets_are_made_for_all_logins_and_for_their_owner_alone(tmp_path: Pat
     shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns("*.py"))
     for _ in range(2):
         subprocess.run(["sh", tmp_path / "infra/make_secrets.sh"], check=True)
-    made = {file.name: file for file in (tmp_path / ".secrets").iterdir()}
+    made = {file.name: file for file in (tmp_path / ".secrets").iterdir() if file.is_file()}
+    assert [*(tmp_path / ".secrets/receivers").iterdir()] == []
     assert made.keys() == yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].keys()
     # The folder keeps others out; a container's user, who is another, reads what is mounted to it.
     assert (tmp_path / ".secrets").stat().st_mode & 0o777 == 0o700
@@ -258,7 +262,8 @@ def test_no_container_has_root_a_capability_or_a_place_to_write_that_is_not_name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"} & service.keys(), name
-    assert re.findall(r"(?m)^USER (.*)$", dockerfile) == [services["serve"]["user"]]
+    assert {*re.findall(r"(?m)^USER (.*)$", dockerfile)} == {services["serve"]["user"]}
+    assert dockerfile.count("\nUSER ") == dockerfile.count("\nENTRYPOINT ") == 2
 
 
 def test_who_has_nothing_to_say_to_a_service_does_not_reach_it(services: dict[str, Any]) -> None:
@@ -333,5 +338,5 @@ def test_images_are_pinned_by_the_digest_that_docker_names(tmp_path: Path) -> No
     own = {"tidemark"}
     assert all((service["image"] in own) != service["image"].endswith(pinned) for service in made.values())
     bases = re.findall(r"(?m)^FROM (\S+)", (tmp_path / "infra/Dockerfile").read_text())
-    assert len(bases) == 3
+    assert len(bases) == 4
     assert all(base.endswith(pinned) and base.count("@") == 1 for base in bases)

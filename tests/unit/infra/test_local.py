@@ -47,7 +47,7 @@ def parts(tmp_path: Path) -> Provisioned:
     jars = tmp_path / "jars"
     jars.mkdir()
     (jars / "connector-1.jar").touch()
-    return Provisioned(tmp_path / "rootfs", jars, jars)
+    return Provisioned(tmp_path / "rootfs", jars, jars, jars)
 
 
 @pytest.fixture
@@ -202,6 +202,25 @@ def test_flink_answers_prometheus_only_where_that_was_asked_for(paths: Paths, pa
     assert added == {"metrics.reporters", "metrics.reporter.prom.factory.class", "metrics.reporter.prom.port"}
 
 
+def test_flink_reaches_s3_as_the_settings_of_the_stack_say_and_keys_stay_in_their_file(
+    paths: Paths, parts: Provisioned
+) -> None:
+    keys = paths.root / "s3-keys"
+    keys.write_text("[default]\naws_access_key_id = AKIA-1\naws_secret_access_key = a-secret\n")
+    s3 = {"endpoint": "http://127.0.0.1:9000", "region": "eu-west-1", "credentials_file": str(keys)}
+    paths.settings.write_text(yaml.safe_dump({"s3": s3}))
+    write_configuration(paths, parts, STANDARD_PORTS)
+    text = (paths.conf / "flink/config.yaml").read_text()
+    flink = yaml.safe_load(text)
+    assert (flink["s3.endpoint"], flink["s3.endpoint.region"]) == (s3["endpoint"], s3["region"])
+    assert (paths.conf / "flink-plugins/s3-fs-hadoop").readlink() == parts.flink_s3
+    assert (paths.conf / "flink-plugins/metrics-prometheus").is_dir()
+    by_name = {program.name: program for program in programs(paths, parts)}
+    for name in ("jobmanager", "taskmanager"):
+        assert by_name[name].environment["AWS_CREDENTIAL_PROFILES_FILE"] == str(keys)
+    assert not any(secret in text + paths.supervisor_conf.read_text() for secret in ("AKIA-1", "a-secret"))
+
+
 def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
     paths: Paths, parts: Provisioned
 ) -> None:
@@ -227,15 +246,15 @@ def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Pat
     assert every["serve"].stop_wait_s > STOP_WITHIN_S
 
 
-def test_pages_are_served_where_the_stack_has_an_address_for_them_which_stays(paths: Paths, parts: Provisioned) -> None:
+def test_http_is_answered_where_the_stack_has_an_address_for_it_which_stays(paths: Paths, parts: Provisioned) -> None:
     stack = Stack(paths)
-    stack.add_pages()
+    stack.open_http()
     kept = paths.settings.read_text()
-    stack.add_pages()
+    stack.open_http()
     assert paths.settings.read_text() == kept
     assert "secure_cookie: false" in kept
     (serve,) = (program for program in programs(paths, parts) if program.name == "serve")
-    assert serve.command[-1].split(",")[-2:] == ["health", "web"]
+    assert serve.command[-1].split(",")[-3:] == ["health", "api", "web"]
 
 
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra.supply import lock
-from infra.supply.closure import BUILDERS, SHIPPED, closure
+from infra.supply.closure import BUILDERS, FLINK, SERVICES, closure
 
 ROOT = lock.ROOT
-FILES = (lock.PRODUCT, lock.DEVELOPMENT, lock.TOOLS)
+OURS = (lock.PRODUCT, lock.JOBS, lock.DEVELOPMENT, lock.EXTRA)
+FILES = (*OURS, lock.TOOLS)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -41,16 +42,18 @@ def test_a_requirement_without_a_hash_is_refused(text: str, message: str) -> Non
 
 
 def test_the_image_has_what_the_product_needs_and_nothing_of_the_tests() -> None:
-    product, development = (lock.versions(file.read_text()).keys() for file in (lock.PRODUCT, lock.DEVELOPMENT))
-    assert product == closure(SHIPPED) | set(BUILDERS)
+    product, jobs, development, extra = (set(lock.versions(file.read_text())) for file in OURS)
+    assert product == closure(SERVICES) | set(BUILDERS)
+    assert product | jobs == closure(FLINK) | set(BUILDERS)
+    assert "apache-flink" in jobs
     assert {"pytest", "mypy", "playwright"} <= development
-    assert not product & development
+    assert len(product | jobs | development | extra) == sum(map(len, (product, jobs, development, extra)))
 
 
 @pytest.mark.parametrize("folder", [".", "sdk/python"])
 def test_each_dependency_that_is_declared_is_locked_at_a_version_that_it_allows(folder: str) -> None:
     about = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
-    locked = lock.versions(lock.PRODUCT.read_text()) | lock.versions(lock.DEVELOPMENT.read_text())
+    locked = {name: version for file in OURS for name, version in lock.versions(file.read_text()).items()}
     declared = [*about["dependencies"], *(one for extra in about["optional-dependencies"].values() for one in extra)]
     for requirement in map(Requirement, declared):
         name = canonicalize_name(requirement.name)

@@ -15,7 +15,6 @@ from tests.unit.infra.metrics import LABELS
 from tidemark.core.settings import HealthSettings, Settings
 from tidemark.health.rules import MAX_FAILED_CHECKPOINTS
 from tidemark.health.status import MAX_HEARTBEAT_AGE_S
-from udfs.alerts.pipeline import _RUNBOOKS
 
 ROOT = Path(service_settings.__file__).parents[1]
 FOLDER = ROOT / "infra" / "prometheus"
@@ -58,11 +57,6 @@ def test_the_bounds_are_those_of_the_settings() -> None:
     assert BY_NAME["TidemarkRoleFailing"]["for"] == f"{health.role_failing_s // 60}m"
     assert BY_NAME["TidemarkDisk"]["expr"].endswith(f"< {health.min_disk_free_percent / 100}")
     assert BY_NAME["TidemarkHeartbeatOld"]["expr"].endswith(f"> {MAX_HEARTBEAT_AGE_S:.0f}")
-
-
-def test_each_alert_about_the_pipeline_has_its_rule() -> None:
-    runbooks = {rule["annotations"]["runbook"] for rule in RULES}
-    assert set(_RUNBOOKS.values()) <= runbooks
 
 
 def test_prometheus_scrapes_where_serve_and_flink_listen() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,28 +11,16 @@ import pytest
 
 from jobs.flink import submit as flink_submit
 from jobs.flink.bounds import Bounds
-from jobs.flink.restore import latest
-from jobs.flink.state_store import Folder, UnlistedError
+from jobs.flink.restore import latest, place
 from jobs.flink.submit import rest_options
 from jobs.flink.submitted import record, recorded, values
-from tests.unit.jobs.s3_server import S3Server, s3_server
+from tests.unit.s3_server import S3Server
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.places import UnlistedError
 from tidemark.core.settings import Settings
 
 JOB_ID = "0123456789abcdef0123456789abcdef"
 JOB = "tidemark-meter"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with s3_server() as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
-        yield server
 
 
 def at(state_dir: str) -> Settings:
@@ -48,14 +34,14 @@ def test_the_newest_complete_state_of_s3_is_found_under_the_uri_that_flink_takes
     savepoint = f"bucket/state/savepoints/{JOB}/savepoint-012345-a1/_metadata"
     s3.objects[savepoint] = b"m"
     s3.written[savepoint] = "2025-01-02T03:04:05.000Z"
-    point = latest(at(f"{scheme}://bucket/state").flink, JOB)
+    point = latest(at(f"{scheme}://bucket/state"), JOB)
     assert point is not None
     assert point.path == f"{scheme}://bucket/state/checkpoints/{JOB}/{JOB_ID}/chk-7"
     assert point.taken_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
 
 def test_a_folder_of_s3_in_which_nothing_is_has_no_state(s3: S3Server) -> None:  # noqa: ARG001
-    assert latest(at("s3://bucket/state").flink, JOB) is None
+    assert latest(at("s3://bucket/state"), JOB) is None
 
 
 def test_what_a_job_was_submitted_with_is_kept_beside_its_state_in_s3(s3: S3Server) -> None:
@@ -70,13 +56,13 @@ def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
 ) -> None:
     s3.server.shutdown()
     s3.server.server_close()
-    monkeypatch.setattr("jobs.flink.state_store._ATTEMPTS", 1)
+    monkeypatch.setattr("tidemark.core.places._ATTEMPTS", 1)
     with pytest.raises(UnavailableError, match=r"s3://bucket/state/checkpoints/tidemark-meter cannot be listed"):
-        latest(at("s3://bucket/state").flink, JOB)
+        latest(at("s3://bucket/state"), JOB)
 
 
 def test_a_local_file_is_its_owners_alone(tmp_path: Path) -> None:
-    Folder(tmp_path.as_uri()).write("job.settings.json", "{}")
+    place(Settings(), tmp_path.as_uri()).write("job.settings.json", "{}")
     assert stat.S_IMODE((tmp_path / "job.settings.json").stat().st_mode) == 0o600
 
 
@@ -87,18 +73,18 @@ def test_local_state_has_plain_paths(tmp_path: Path) -> None:
         file.write_text("x")
     expected = str(tmp_path / "checkpoints" / JOB / JOB_ID / "chk-1")
     for state_dir in (str(tmp_path), tmp_path.as_uri(), f"{tmp_path.as_uri()}/"):
-        point = latest(at(state_dir).flink, JOB)
+        point = latest(at(state_dir), JOB)
         assert point is not None
         assert point.path == expected
-    Folder(f"{tmp_path.as_uri()}/checkpoints").remove()
-    Folder(f"{tmp_path.as_uri()}/checkpoints").remove()
-    assert latest(at(str(tmp_path)).flink, JOB) is None
+    place(Settings(), f"{tmp_path.as_uri()}/checkpoints").remove_all()
+    place(Settings(), f"{tmp_path.as_uri()}/checkpoints").remove_all()
+    assert latest(at(str(tmp_path)), JOB) is None
 
 
 @pytest.mark.parametrize("uri", ["oss://bucket/state", "abfss://c@account.dfs.core.windows.net/state"])
 def test_a_file_system_that_cannot_be_read_from_here_is_named_with_the_way_out(uri: str) -> None:
     with pytest.raises(UnlistedError, match="cannot be read from here") as refused:
-        latest(at(uri).flink, JOB)
+        latest(at(uri), JOB)
     assert "--from-savepoint URI" in refused.value.fix
 
 

@@ -201,7 +201,9 @@ def test_the_catalog_schema_is_json_schema_and_the_example_fits() -> None:
     Draft202012Validator(schemas.catalog_schema()).validate(example)
 
 
-@pytest.mark.parametrize(("kind", "first"), [("usage", 1), ("catalog", 1), ("billing", 101), ("report", 1), ("api", 1)])
+@pytest.mark.parametrize(
+    ("kind", "first"), [("usage", 1), ("catalog", 1), ("billing", 101), ("report", 1), ("api", 1), ("audit", 1)]
+)
 def test_migrations_are_numbered_without_gaps(kind: str, first: int) -> None:
     names = [file.name for file in schemas.sql_files(kind)]
     assert names

@@ -32,7 +32,7 @@ def steps(
     days = settings.retention.archive_days
     if not days:
         return
-    folder = Folder.of(settings.archive)
+    folder = Folder.of(settings)
     for topic in topics_of(settings.topics):
         if topic in index.topics():
             before = now - timedelta(days=days)

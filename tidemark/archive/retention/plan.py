@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+
+import psycopg
 
 from tidemark.archive.index import writing
 from tidemark.archive.retention import files, tables, topics
 from tidemark.archive.retention.steps import Step
 from tidemark.archive.source import reading
+from tidemark.core import audit
 from tidemark.core.errors import TidemarkError
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings
@@ -24,12 +27,17 @@ class Plan:
 
     at: datetime
     steps: tuple[Step, ...]
+    connection: psycopg.Connection
+    run_id: str
 
-    def act(self) -> list[Step]:
-        """Execute the steps that are due and not refused; returns them."""
+    def act(self, by: str = "") -> list[Step]:
+        """Execute the steps that are due and not refused, each with its entry in the audit; returns them."""
         due = [step for step in self.steps if step.is_due]
         for step in due:
-            step.act()
+            with self.connection.transaction() if step.atomic else nullcontext():
+                document = {name: value for name, value in step.document().items() if name != "target"}
+                audit.record(self.connection, self.run_id, "retention.act", step.target, by=by, **document)
+                step.act()
         return due
 
     def raise_if_refused(self) -> None:
@@ -63,6 +71,8 @@ def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
                 *topics.steps(settings, source, index, now),
                 *files.steps(connection, settings, source, index, now),
             ),
+            connection,
+            settings.run_id,
         )
 
 
@@ -73,7 +83,7 @@ def service(settings: Settings) -> Service[Stateless, Plan]:
 
 def _act(settings: Settings) -> Plan:
     with planned(settings) as plan:
-        plan.act()
+        plan.act("serve retention")
     return plan
 
 

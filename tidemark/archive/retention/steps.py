@@ -34,6 +34,8 @@ class Step:
         Why it does nothing although it is due; empty otherwise.
     act:
         Executes the step.
+    atomic:
+        Whether `act` is statements of the connection alone, which one transaction holds.
     """
 
     target: str
@@ -45,6 +47,7 @@ class Step:
     limited: str = ""
     refused: str = ""
     act: Callable[[], None] = field(default=NOTHING, repr=False, compare=False)
+    atomic: bool = False
 
     @property
     def is_due(self) -> bool:

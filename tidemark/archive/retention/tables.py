@@ -101,6 +101,7 @@ def _step(
         size=size,
         limited=limited,
         act=partial(_drop, connection, schema, table, cut) if count else NOTHING,
+        atomic=True,
     )
 
 

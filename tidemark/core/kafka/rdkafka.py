@@ -131,10 +131,10 @@ class AckProducer:
         if self._fatal or not self._thread.is_alive():
             raise RuntimeError(f"the producer has ended: {self._fatal or 'its thread is gone'}")
 
-    def require_topic(self) -> None:
+    def require_topic(self, within_s: float = _FIRST_ANSWER_S) -> None:
         """Raise UnavailableError unless a broker answers and has the topic."""
         try:
-            found = self._producer.list_topics(self._topic, timeout=_FIRST_ANSWER_S).topics[self._topic]
+            found = self._producer.list_topics(self._topic, timeout=within_s).topics[self._topic]
         except KafkaException as error:
             raise UnavailableError(f"Kafka at {self._kafka.bootstrap}: {error}.", "check kafka.bootstrap.") from error
         if found.error is not None:

@@ -27,6 +27,7 @@ from tidemark.core.settings.services import (
     KafkaSettings,
     PostgresSettings,
     RedisSettings,
+    S3Settings,
     TopicSettings,
 )
 from tidemark.core.settings.serving import (
@@ -66,6 +67,7 @@ __all__ = [
     "ResponseSettings",
     "RetentionSettings",
     "RollupSettings",
+    "S3Settings",
     "ServeSettings",
     "Settings",
     "TopicSettings",

@@ -59,7 +59,9 @@ class ReconcileSettings(Section):
 class ArchiveSettings(Section):
     """Where raw records are archived, and in files of which size."""
 
-    dir: str = Field("", description="Folder, or file: URI, of the archive of raw records; empty: nothing is archived.")
+    dir: str = Field(
+        "", description="Folder, or file: or s3: URI, of the archive of raw records; empty: nothing is archived."
+    )
     file_rows: int = Field(
         1_000_000, ge=1, le=100_000_000, description="Most records of an archive file; 256 MiB of them end it too."
     )

@@ -31,6 +31,7 @@ from tidemark.core.settings.services import (
     KafkaSettings,
     PostgresSettings,
     RedisSettings,
+    S3Settings,
     TopicSettings,
 )
 from tidemark.core.settings.serving import (
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
     """Settings of jobs and tools, a section for each component; times carry their unit in the name.
 
     What needs one or two sections takes those. Passwords come from files: `postgres.passfile`,
-    `redis.password_file`, `kafka.sasl_password_file`.
+    `redis.password_file`, `kafka.sasl_password_file`, `s3.credentials_file`.
     """
 
     model_config = SettingsConfigDict(
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     flink: FlinkSettings = FlinkSettings()
+    s3: S3Settings = S3Settings()
     meter: MeterSettings = MeterSettings()
     rollup: RollupSettings = RollupSettings()
     anomaly: AnomalySettings = AnomalySettings()

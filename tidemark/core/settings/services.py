@@ -1,4 +1,4 @@
-"""Options of the services: Kafka and its topics, Postgres, Redis, Flink."""
+"""Options of the services: Kafka and its topics, Postgres, Redis, Flink, S3."""
 
 from __future__ import annotations
 
@@ -238,3 +238,17 @@ class FlinkSettings(Section):
         if self.rest_ca_file is not None and not self.rest_url.startswith("https:"):
             raise ValueError("rest_ca_file without effect: rest_url is not https")
         return self
+
+
+class S3Settings(Section):
+    """How S3 is reached, where state or the archive are there."""
+
+    endpoint: HttpUrl | None = Field(
+        None, description="Address of a store that is not Amazon's; AWS_ENDPOINT_URL_S3 of the environment when empty."
+    )
+    region: str = Field("", description="Region of the buckets; AWS_REGION of the environment when empty.")
+    credentials_file: PlainPath | None = Field(
+        None,
+        description="File with the keys, as Amazon's tools have it: profile `default`. When empty, the environment, "
+        "the profile or the role of the machine.",
+    )

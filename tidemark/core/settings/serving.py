@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tidemark.core.settings.addresses import HttpUrl
+from tidemark.core.settings.addresses import HttpUrl, PlainPath
 from tidemark.core.settings.listening import ADDRESS, Listening
 from tidemark.core.settings.section import Section
 
@@ -42,6 +42,19 @@ class DeliverySettings(Section):
         description="Longest time of an attempt: the name, all addresses, the request and the response together.",
     )
     threads: int = Field(4, ge=1, le=64, description="Receivers that are notified at the same time.")
+    secrets_dir: PlainPath | None = Field(
+        None, description="Folder with the secrets of receivers, a file each, which `secret_file` of a receiver names."
+    )
+    hosts: tuple[str, ...] = Field(
+        (), description="Globs of the hosts that receivers may have, a list; empty: any that is not local."
+    )
+    allow_http: bool = Field(False, description="Whether receivers may be reached without TLS.")
+    allow_local: bool = Field(
+        False, description="Whether receivers may have loopback, link-local and metadata addresses."
+    )
+    ca_file: PlainPath | None = Field(
+        None, description="PEM file of the authorities that receivers are checked against; certifi's when empty."
+    )
 
 
 class WebhookResponse(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -15,6 +15,9 @@ _COLOUR = r"^#[0-9a-fA-F]{6}$"
 Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.*-]+(:([0-9]{1,5}|[*]))?$")]
 
 
+Module = Literal["projection", "days", "dimensions", "alerts", "periods"]
+
+
 class Brand(Section):
     """How the pages of a tenant look; what is not given is that of Tidemark."""
 
@@ -23,6 +26,7 @@ class Brand(Section):
     logo_url: str = Field("", pattern=r"^(https://[^\s\"'<>;,]+)?$", description="Picture beside the name.")
     accent: str = Field("", pattern=rf"^$|{_COLOUR}", description="Colour of bars and buttons, as #rrggbb.")
     accent_dark: str = Field("", pattern=rf"^$|{_COLOUR}", description="The same in the dark.")
+    hidden: tuple[Module, ...] = Field((), description="Parts of a customer's page that it does not have.")
 
 
 _PLAIN = Brand(tenant="*")
@@ -51,7 +55,9 @@ class WebSettings(Listening):
         (), description="Tenants whose `admin` keys see the pages of all tenants and the pipeline, not only their own."
     )
     brands: tuple[Brand, ...] = Field(
-        (), description="How the pages of a tenant look, each {tenant, name, logo_url, accent, accent_dark}."
+        (),
+        description="How the pages of a tenant look, each {tenant, name, logo_url, accent, accent_dark, hidden}; "
+        f"`hidden` has some of {', '.join(get_args(Module))}.",
     )
 
     @field_validator("brands")

@@ -1,5 +1,5 @@
--- Outcome of the checks of tenant, lateness (arrival compared with event time, both in the log), type and quantity; the
--- exact quantity. The catalog is valid by event time: each event has the step of the history in which it happened.
+-- Outcome of the checks of tenant, lateness (arrival compared with event time, both in the log), source, type and quantity;
+-- the exact quantity. The catalog is valid by event time: each event has the step of the history in which it happened.
 CREATE TABLE amounted AS
 WITH stepped AS (
     SELECT
@@ -15,6 +15,7 @@ classified AS (
     SELECT
         s.*,
         t.tenant_id IS NOT NULL                                              AS known_tenant,
+        t.sources IS NULL OR list_contains(t.sources, coalesce(s.source, ''))  AS known_source,
         o.only_meter,
         -- If the event was redriven for one meter alone, the other meters do not matter.
         m.event_type IS NOT NULL AND (o.only_meter IS NULL OR list_contains(m.meters, o.only_meter)) AS known_type,
@@ -40,6 +41,7 @@ SELECT
         WHEN NOT known_tenant                                                THEN 'unknown_tenant'
         WHEN arrival_ms - event_ms > $grace_ms AND arrival_ms >= $late_until_ms THEN 'too_late'
         WHEN event_ms - arrival_ms > $future_tolerance_ms                    THEN 'in_future'
+        WHEN NOT known_source                                                THEN 'source_not_allowed'
         WHEN NOT known_type                                                  THEN 'unknown_event_type'
         ELSE refusal
     END                                                                      AS outcome

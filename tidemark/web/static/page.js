@@ -37,6 +37,7 @@ function moved(limit) {
 
 function alerted(alert) {
   const list = document.getElementById("alerts");
+  if (!list) return;
   const line = document.createElement("li");
   const data = alert.data || {};
   line.className = data.severity || "info";

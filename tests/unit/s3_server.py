@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,7 +35,12 @@ class _Handler(BaseHTTPRequestHandler):
         if "x-amz-decoded-content-length" in self.headers:
             size, _, rest = body.partition(b"\r\n")
             body = rest[: int(size.split(b";")[0], 16)]
-        self.store.objects[unquote(urlsplit(self.path).path.strip("/"))] = body
+        name = unquote(urlsplit(self.path).path.strip("/"))
+        if self.headers.get("If-None-Match") == "*" and name in self.store.objects:
+            self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            return
+        self.store.objects[name] = body
+        self.store.signed_by.add(re.findall(r"Credential=([^/]*)/", self.headers.get("Authorization", ""))[0])
         self._answer(200, b"")
 
     def do_POST(self) -> None:
@@ -64,11 +70,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class S3Server:
-    """Objects by `bucket/key`; `url` is the endpoint."""
+    """Objects by `bucket/key`; `url` is the endpoint, `signed_by` whose keys signed what was written."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.written: dict[str, str] = {}
+        self.signed_by: set[str] = set()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
