@@ -82,11 +82,11 @@ def _is_nobody(number: int) -> bool:
 
 
 def tree(path: Path) -> Iterator[Path]:
-    """A file, or a folder and all that is in it; nothing where it is not there."""
+    """A file, or a folder and all that is in it; nothing where it is not there, or has gone meanwhile."""
     if path.exists():
         yield path
-    if path.is_dir():
-        yield from path.rglob("*")
+    for folder, folders, files in os.walk(path):
+        yield from (Path(folder, name) for name in (*folders, *files))
 
 
 def _in(folder: Path) -> Iterator[Path]:

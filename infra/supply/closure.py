@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 SERVICES = ("tidemark-metering[api,s3,trace]", "tidemark-client[kafka]")
 FLINK = (*SERVICES, "tidemark-metering[jobs]")
 DEVELOPED = (*FLINK, "tidemark-metering[dev]")
-BUILDERS = ("pip", "setuptools", "wheel")
+BUILDERS = ("pip", "setuptools")
 
 
 def closure(roots: Iterable[str]) -> set[str]:

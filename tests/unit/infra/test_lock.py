@@ -50,6 +50,14 @@ def test_the_image_has_what_the_product_needs_and_nothing_of_the_tests() -> None
     assert len(product | jobs | development | extra) == sum(map(len, (product, jobs, development, extra)))
 
 
+def test_each_image_has_all_that_its_packages_need() -> None:
+    """pip takes nothing in that a lock file does not have."""
+    services = set(lock.versions(lock.PRODUCT.read_text()))
+    flink = services | set(lock.versions(lock.JOBS.read_text()))
+    assert closure(services) <= services
+    assert closure(flink) <= flink
+
+
 @pytest.mark.parametrize("folder", [".", "sdk/python"])
 def test_each_dependency_that_is_declared_is_locked_at_a_version_that_it_allows(folder: str) -> None:
     about = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
