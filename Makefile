@@ -16,7 +16,7 @@ WORKERS ?= 3
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
 
-.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos bench bench-quick lint types docs docs-check reference diagrams dashboards ci
+.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos kube-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,6 +96,9 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 chaos: setup provision $(VENV)/.installed-extra ## All fault drills, and the site of the documentation
 	$(PYTEST) tests/chaos -v
 	$(PYTEST) tests/integration -m drill -v
+
+kube-test: setup ## The chart on a real Kubernetes API; builds its programs by Go first (half an hour, once a machine)
+	$(PYTEST) tests/kube -v
 
 bench: setup provision ## All benchmarks with long sizes and killed contestants, some hours; writes results and their pages
 	code=0; $(BIN)/python -m tests.bench || code=$$?; $(MAKE) reference; exit $$code

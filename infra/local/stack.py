@@ -249,8 +249,12 @@ class Stack:
 
 
 def _free_from(port: int) -> int:
+    """The first of the ports from this one on that is free; raises UnavailableError where none of those tried is."""
     tried = range(port, port + _PORT_STEP * _PORTS_TRIED, _PORT_STEP)
-    return next(one for one in tried if is_free(one))
+    free = next((one for one in tried if is_free(one)), None)
+    if free is None:
+        raise UnavailableError(f"ports {tried[0]}, {tried[1]}, … {tried[-1]} are taken.", "free one of them.")
+    return free
 
 
 def _tail(log: Path) -> str:

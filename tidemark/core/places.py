@@ -79,6 +79,24 @@ class Place:
         except (OSError, pa.ArrowException) as error:
             raise UnlistedError(f"{self.uri} cannot be read from here: {_line(error)}.", self._unlisted) from error
 
+    def reach(self) -> None:
+        """Ask the store for the bucket; nothing on a file system.
+
+        Raises
+        ------
+        UsageError
+            There is no such bucket.
+        UnavailableError
+            The store does not answer, or refuses.
+        """
+        if urlsplit(self.uri).scheme not in S3:
+            return
+        bucket = self.path.partition("/")[0]
+        with self._translated("reached"):
+            found = self._system.get_file_info(bucket)
+        if found.type == fs.FileType.NotFound:
+            raise UsageError(f"{self.setting}: there is no bucket {bucket}.", "make it, or correct the setting.")
+
     def files(self, below: str = "") -> list[StoredFile]:
         """All files below a folder of the place, by name; none where it is not there. Raises UnavailableError."""
         selector = fs.FileSelector(self._at(below), allow_not_found=True, recursive=True)
@@ -128,7 +146,7 @@ class Place:
         Raises
         ------
         TidemarkError
-            There is one, or the place is not S3.
+            There is one.
         UnavailableError
             S3 does not answer.
         """

@@ -139,6 +139,21 @@ def test_no_password_stands_in_the_compose_file(services: dict[str, Any]) -> Non
     assert not {name for name in names if "PASSWORD" in name and not name.endswith("_FILE")}
 
 
+def test_one_image_has_flink_and_the_other_has_not(services: dict[str, Any]) -> None:
+    stages = re.split(r"^FROM ", (INFRA / "Dockerfile").read_text(), flags=re.MULTILINE)
+    locked = {
+        stage.split()[2]: re.findall(r"install_locked.sh pip (.*) \\", stage)
+        for stage in stages
+        if "pip install" in stage
+    }
+    assert locked == {"services": ["constraints.txt"], "flink": ["constraints.txt constraints-jobs.txt"]}
+    taken = (INFRA / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {"!constraints.txt", "!constraints-jobs.txt", "!setup.py", "!LICENSE"} <= {*taken}
+    # Compose names no target: it gets the last.
+    assert stages[-1].split()[2] == "flink"
+    assert "target" not in services["jobmanager"]["build"]
+
+
 def test_tables_and_topics_are_made_by_the_same_tools(services: dict[str, Any]) -> None:
     assert services["topics"]["command"] == "tidemark topics apply"
     assert services["tables"]["command"] == "tidemark db migrate"

@@ -1,6 +1,6 @@
 """Settings: a small typed class for each component, and a class with all of them."""
 
-from tidemark.core.settings.api import ApiSettings
+from tidemark.core.settings.api import ApiSettings, EnrichRule
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -52,6 +52,7 @@ __all__ = [
     "CatalogSettings",
     "CloseSettings",
     "DeliverySettings",
+    "EnrichRule",
     "EventSettings",
     "FlinkSettings",
     "HealthSettings",
