@@ -53,7 +53,8 @@ class Confinement:
         # Who is not root has to be alone in a space of users to mount something.
         users = ["--user", "--map-current-user", "--keep-caps"] if os.geteuid() else []
         unshared = ["unshare", *users, "--mount", "--propagation", "private"]
-        return [*unshared, sys.executable, "-m", "infra.local.confined", json.dumps(asdict(self)), *program]
+        # As a script, for which nothing of this environment is loaded: it runs at each `up`.
+        return [*unshared, sys.executable, "-I", "-S", __file__, json.dumps(asdict(self)), *program]
 
     def enter(self, program: list[str]) -> None:
         """Mount, change the user, and become the program."""
