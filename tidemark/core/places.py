@@ -155,7 +155,7 @@ class Place:
             from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
             from obstore.store import S3Store  # noqa: PLC0415
         except ImportError as error:
-            raise UsageError("writing to S3 needs obstore.", "pip install 'tidemark-metering[s3]'.") from error
+            raise UsageError("writing to S3 needs obstore.", "pip install '.[s3]' in a checkout.") from error
         bucket, _, prefix = self.path.partition("/")
         options: Any = {**({"endpoint": self._endpoint} if self._endpoint else {}), **self._credentials(1)}
         client: Any = {"allow_http": True, "timeout": "300s", "connect_timeout": f"{_CONNECT_S}s"}
