@@ -17,8 +17,8 @@ from pathlib import Path
 
 # Where Postgres sees its data, inside the tree.
 POSTGRES_DATA = "/srv/tidemark"
-# Users as the tree sees them: initdb asks for the name of its own.
-USERS_FILE = "users"
+# Users as the tree and everything else see them: initdb and Hadoop's classes ask for the name of their own.
+USERS_FILE, OUTER_USERS_FILE = "users", "outer-users"
 _MS_BIND, _MS_REC = 4096, 16384
 _ONE_RIGHT = "-all,+sys_chroot"
 # What a program is started with that has no need of that right.
@@ -38,7 +38,7 @@ class Confinement:
     rootfs:
         The Debian tree.
     data, beside:
-        Folders that the tree gets as `POSTGRES_DATA` and /tmp; the second has `USERS_FILE`.
+        Folders that the tree gets as `POSTGRES_DATA` and /tmp; the second has both files of users.
     """
 
     uid: int
@@ -71,6 +71,7 @@ class Confinement:
         _bind(self.beside, tree / "tmp")
         _bind("/dev", tree / "dev")
         _bind(Path(self.beside) / USERS_FILE, tree / "etc/passwd")
+        _bind(Path(self.beside) / OUTER_USERS_FILE, Path("/etc/passwd"))
 
 
 def make_reachable(paths: list[Path]) -> None:

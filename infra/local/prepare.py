@@ -15,7 +15,7 @@ from psycopg import sql
 from infra import redis_users
 from infra.local import secured
 from infra.local.account import Account
-from infra.local.confined import POSTGRES_DATA, USERS_FILE
+from infra.local.confined import OUTER_USERS_FILE, POSTGRES_DATA, USERS_FILE
 from infra.local.paths import Paths, write_private
 from infra.local.programs import base_environment, confined, kafka_tool_command, postgres_command
 from infra.local.provision import Provisioned
@@ -96,11 +96,12 @@ def give(source: Path, target: Path, account: Account) -> None:
 
 
 def _write_tree_files(paths: Paths, parts: Provisioned) -> None:
-    """Write what the Debian tree gets: its users, and the one that everything runs as."""
+    """Write what the Debian tree gets: users of it and of this machine, with the one that everything runs as."""
     paths.tree.mkdir(exist_ok=True)
     account = Account.of(paths.root)
-    users = (parts.rootfs / "etc/passwd").read_text()
-    write_private(paths.tree / USERS_FILE, f"{users}tidemark:x:{account.uid}:{account.gid}::/tmp:/bin/false\n")
+    for name, root, home in ((USERS_FILE, parts.rootfs, "/tmp"), (OUTER_USERS_FILE, Path("/"), paths.work)):  # noqa: S108
+        users = (root / "etc/passwd").read_text()
+        write_private(paths.tree / name, f"{users}tidemark:x:{account.uid}:{account.gid}::{home}:/bin/false\n")
     account.show(paths.tree)
 
 

@@ -55,6 +55,8 @@ def test_no_process_of_the_stack_is_root_or_another_user_of_this_machine_and_non
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
         assert set(status["Uid"].split() + status["Gid"].split()) == {str(account.uid)}, process
         assert (status["NoNewPrivs"], status["Groups"].strip()) == ("1", ""), process
+        # A program may ask for the name of its user.
+        assert f"tidemark:x:{account.uid}:" in Path(f"/proc/{process.pid}/root/etc/passwd").read_text(), process
         # One right is left to the supervisor: to enter Debian's tree, in which Postgres runs without it.
         rights = 1 << CAP_SYS_CHROOT if process.program == "supervisord" else 0
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapAmb"], 16) == rights, process
