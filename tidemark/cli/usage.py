@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -13,6 +11,7 @@ import typer
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, draw, emit, say
 from tidemark.core import audit
+from tidemark.core.csv_text import csv_of
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_ms
@@ -139,11 +138,7 @@ def _print(document: dict[str, Any], rows: Sequence[dict[str, Any]], *, as_csv: 
 
 
 def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["meter"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    draw(out.getvalue().removesuffix("\n"))
+    draw(csv_of(rows, () if rows else ("meter",), "\n").removesuffix("\n"))
 
 
 def _flat(result: live_usage.Usage) -> list[dict[str, Any]]:

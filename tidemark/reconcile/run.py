@@ -166,6 +166,8 @@ def write_metrics(connection: psycopg.Connection, settings: Settings, path: Path
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
+        # Prometheus' node exporter is another user, and no customer is named in it.
+        part.chmod(0o644)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
