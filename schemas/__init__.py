@@ -80,6 +80,17 @@ def sql_files(kind: str) -> list[SqlFile]:
     return sorted(found, key=lambda file: file.name)
 
 
+def value_columns() -> str:
+    """Columns `samples` and `value` of any set of rows of a rollup `u` with its `meter_kind` `k`, grouped as one likes.
+
+    As the view `usage_day_total` has them: there is one text that says what parts come to.
+    """
+    (text,) = (file.text for file in sql_files("usage") if "CREATE VIEW usage_day_total" in file.text)
+    view = text.partition("CREATE VIEW usage_day_total")[2]
+    begin, end = view.index("coalesce(sum(samples)"), view.index(" AS value,") + len(" AS value")
+    return view[begin:end]
+
+
 def _json_files(*path: str) -> dict[str, dict[str, Any]]:
     entries = sorted(files(__name__).joinpath(*path).iterdir(), key=lambda entry: entry.name)
     return {entry.name: json.loads(entry.read_text("utf-8")) for entry in entries if entry.name.endswith(".json")}

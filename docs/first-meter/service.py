@@ -1,6 +1,6 @@
 """A service that records what its customers use; the catalog beside it measures it.
 
-TIDEMARK_URL, TIDEMARK_KEY and TIDEMARK_SPOOL say where to, with which key, and where events wait on their way.
+USAGE_URL, USAGE_KEY and USAGE_SPOOL say where to, with which key, and where events wait on their way.
 """
 
 import os
@@ -8,10 +8,10 @@ import os
 from tidemark_client import Client
 
 client = Client(
-    os.environ["TIDEMARK_URL"],
-    api_key=os.environ["TIDEMARK_KEY"],
+    os.environ["USAGE_URL"],
+    api_key=os.environ["USAGE_KEY"],
     tenant="acme",
-    spool=os.environ["TIDEMARK_SPOOL"],
+    spool=os.environ["USAGE_SPOOL"],
     source="first-meter",
 )
 
@@ -28,6 +28,6 @@ if __name__ == "__main__":
     complete("c-7", "small", "and now")
     # A service that goes on needs no flush: a second later the events are sent.
     if not client.flush(timeout_s=10):
-        raise SystemExit(f"not sent yet, and kept in {os.environ['TIDEMARK_SPOOL']}: {client.stats().error}")
+        raise SystemExit(f"not sent yet, and kept in {os.environ['USAGE_SPOOL']}: {client.stats().error}")
     for event in client.rejected():
         print(f"{event.id} was rejected, {event.reason}: {event.detail}")  # noqa: T201  a script

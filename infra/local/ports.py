@@ -53,12 +53,13 @@ def choose_ports(path: Path, *, prefer_standard: bool) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for name, standard in STANDARD_PORTS.items():
         preferred = prefer_standard and is_free(standard)
-        chosen[name] = standard if preferred else _other_port(set(chosen.values()))
+        chosen[name] = standard if preferred else other_port(set(chosen.values()))
     write_private(path, yaml.safe_dump(chosen, sort_keys=False))
     return chosen
 
 
-def _other_port(taken: set[int]) -> int:
+def other_port(taken: set[int]) -> int:
+    """A free port that is not among those taken."""
     for _ in range(_TRIES):
         port = random.randint(_FIRST, _LAST)  # noqa: S311 - not a secret
         if port not in taken and is_free(port):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.bench.questions import QUESTIONS
 from tests.bench.report.measure import Measure
 from tests.bench.report.targets import Target
+from tests.bench.runs.http_events import FAST, OPEN
 
 # Why targets were missed, as far as it is known.
 BACKLOG = "the job fell behind before it was compiled, and a backlog is counted in longer ticks"
@@ -65,6 +66,10 @@ MEASURES = (
     ),
     Measure("replay", "Replay against live", (Target("replay to live", "ratio", at_least=2),)),
     Measure("sdk", "A check by the SDK"),
+    Measure(
+        "http", "Events over HTTP",
+        (Target(OPEN, "p99_ms", at_most=100), Target(FAST, "core_events_per_s", at_least=10_000)),
+    ),
     Measure("linear", "CPU at two sizes", (Target("CPU", "slope", at_least=0.95, at_most=1.05),)),
     Measure(
         "ids", "Dedupe keys",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.bench.events import Load
 from tests.bench.pace import Stage
 from tests.bench.report.results import Found
-from tests.bench.runs import again, alone, drain, headers, installation, live, sizes, versus, whole
+from tests.bench.runs import again, alone, drain, headers, http_events, installation, live, sizes, versus, whole
 from tests.bench.world import World
 
 
@@ -75,6 +75,10 @@ def _linear(world: World) -> dict[str, Found]:
     return {"linear": sizes.linear(world, small, large)}
 
 
+def _http(world: World) -> dict[str, Found]:
+    return {"http": http_events.run(world, 3 if world.small else 20 if world.quick else 60, world.rounds(1, 3))}
+
+
 def _installation(world: World) -> dict[str, Found]:
     customers = world.sized(20_000, 1_000_000)
     return {"installation": installation.run(world, customers, customers)}
@@ -91,6 +95,7 @@ RUNS = (
     Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 55),
     Run(("replay",), _replay, 50),
     Run(("sdk",), lambda w: {"sdk": alone.sdk(w.sized(1_000, 5_000), w.rounds(2, 4))}, 10),
+    Run(("http",), _http, full_only=True),
     Run(("linear",), _linear, full_only=True),
     Run(("ids",), lambda w: {"ids": sizes.ids(w, w.sized(200_000, 10_000_000))}, full_only=True),
     Run(("dashboards",), lambda w: {"dashboards": alone.dashboards(w, w.sized(1_000, 5_000))}, full_only=True),

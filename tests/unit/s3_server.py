@@ -51,6 +51,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, f"<{kind}><UploadId>u</UploadId><ETag>e</ETag></{kind}>".encode())
 
     def _object(self, name: str) -> None:
+        if "/" not in name:
+            self._answer(200 if name in self.store.buckets else 404, b"")
+            return
         if name in self.store.objects:
             self._answer(200, self.store.objects[name])
         else:
@@ -76,6 +79,7 @@ class S3Server:
         self.objects: dict[str, bytes] = {}
         self.written: dict[str, str] = {}
         self.signed_by: set[str] = set()
+        self.buckets = {"bucket"}
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 

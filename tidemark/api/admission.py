@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from tidemark.api.enrichment import Addition, enriched
 from udfs.events.cloudevents import is_cloudevent
 from udfs.events.parse import BYTE_ORDER_MARK, MAX_ID_BYTES, Event, checked_id, event_time_ms, parse
 from udfs.events.reasons import Reason, Rejected, shown
@@ -75,7 +76,9 @@ class Admitted:
         return {"accepted": len(self.records), "rejected": self.rejected, "events": self.outcomes}
 
 
-def admit(events: Sequence[bytes], tenant: str, now_ms: int, future_tolerance_ms: int) -> Admitted:
+def admit(
+    events: Sequence[bytes], tenant: str, now_ms: int, future_tolerance_ms: int, added: Sequence[Addition] = ()
+) -> Admitted:
     """Check each event as `meter` will, but for what only the catalog knows.
 
     Parameters
@@ -88,6 +91,8 @@ def admit(events: Sequence[bytes], tenant: str, now_ms: int, future_tolerance_ms
         When the request was received, UTC epoch ms.
     future_tolerance_ms:
         How far ahead of that an event time may be.
+    added:
+        Properties for those that do not state them.
     """
     outcomes, records = [], []
     for index, sent in enumerate(events):
@@ -95,6 +100,10 @@ def admit(events: Sequence[bytes], tenant: str, now_ms: int, future_tolerance_ms
         try:
             event = parse(value, tenant, now_ms)
             _check(event, tenant, now_ms, future_tolerance_ms)
+            if added:
+                value = enriched(value, added)
+                # It may have come to be too large.
+                parse(value, tenant, now_ms)
         except Rejected as rejected:
             outcomes.append(_rejected(index, rejected))
         else:

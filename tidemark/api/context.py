@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from tidemark.api.answer_cache import AnswerCache
 from tidemark.api.connections import Connections
 from tidemark.api.key_ring import KeyRing
 from tidemark.api.rate import RateLimit
@@ -25,16 +26,19 @@ class Counts:
         By outcome: accepted, rejected, refused (the request was), unacknowledged.
     requests:
         By route and status.
+    answers:
+        Of reads that may be cached, by outcome.
     pending:
         Events that the brokers have not acknowledged.
     streams, stopping:
-        Open streams, and whether they are to end.
+        Open streams by key, and whether they are to end.
     """
 
     events: Counter[str] = field(default_factory=Counter)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
     pending: int = 0
-    streams: int = 0
+    streams: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
 
 
@@ -46,12 +50,14 @@ class ReadContext:
     keys: KeyRing
     reads: Connections
     limits: AsyncLimitReader
+    answers: AnswerCache
     counts: Counts = field(default_factory=Counts)
 
     def close(self) -> None:
-        """Give the connections to Postgres back."""
+        """Give the connections of reads back."""
         self.keys.close()
         self.reads.close()
+        self.answers.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from tidemark.api.admission import Admitted, Record, admit
 from tidemark.api.answers import answer
 from tidemark.api.body import Inflater, events_of
 from tidemark.api.context import Context, context_of
+from tidemark.api.enrichment import additions
+from tidemark.api.keys import StoredKey
 from tidemark.api.problem import Problem
 from tidemark.core.kafka.rdkafka import FullError
 from tidemark.core.service import logger
@@ -34,19 +36,21 @@ async def post_events(request: Request) -> Response:
     were not kept. After 429, 503 or no answer at all, send the same bytes again.
     """
     key = await authorized(request, "ingest")
-    admitted = await taken(request, key.tenant)
+    admitted = await taken(request, key)
     if not admitted.records:
         raise _all_rejected(admitted)
     return answer(admitted.document(), status=202)
 
 
-async def taken(request: Request, tenant: str) -> Admitted:
+async def taken(request: Request, key: StoredKey) -> Admitted:
     """The events of a request, of which those that are accepted are acknowledged; raises Problem."""
     context = context_of(request)
-    events = events_of({name.lower(): value for name, value in request.headers.items()}, await read_body(request))
-    await context.rates.take(tenant, len(events))
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    events = events_of(headers, await read_body(request))
+    await context.rates.take(key.tenant, len(events))
     tolerance_ms = context.settings.events.future_tolerance_s * 1_000
-    admitted = admit(events, tenant, time.time_ns() // 1_000_000, tolerance_ms)
+    added = additions(context.settings.api.enrich, headers, key)
+    admitted = admit(events, key.tenant, time.time_ns() // 1_000_000, tolerance_ms, added)
     context.counts.events["rejected"] += admitted.rejected
     if admitted.records:
         await _acknowledged(context, list(admitted.records))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -87,13 +88,25 @@ async def get_stream(request: Request, customer: Customer, meter: SomeMeter = No
     """Server-sent events: `limit` when what a customer has used, or may use, changes, and `alert` for each alert.
 
     The first events say how it stands. `id` of an alert is when it was received: send it as Last-Event-ID to go on from
-    there.
+    there. The last one is `end`, when the key is revoked or expires.
     """
-    return await stream_of(request, await authorized(request, "read"), customer, meter)
+
+    def check() -> Awaitable[StoredKey]:
+        return authorized(request, "read")
+
+    return await stream_of(request, await check(), customer, check, meter)
 
 
-async def stream_of(request: Request, key: StoredKey, customer: str, meter: str | None = None) -> Response:
-    """The stream of a customer of the tenant of a key, as `get_stream` answers it; raises Problem."""
+async def stream_of(
+    request: Request, key: StoredKey, customer: str, check: Callable[[], Awaitable[object]], meter: str | None = None
+) -> Response:
+    """The stream of a customer of the tenant of a key, as `get_stream` answers it, until `check` raises Problem.
+
+    Raises
+    ------
+    Problem
+        There is no such meter, or there are too many streams, of all or of the key.
+    """
     context = read_context_of(request)
     since = _since(request)
 
@@ -105,10 +118,10 @@ async def stream_of(request: Request, key: StoredKey, customer: str, meter: str 
     names, after = await read_as(request, key, work)
     if not names:
         raise Problem(404, "not_found", f"there is no meter {meter!r}.")
-    if context.counts.streams >= MOST_STREAMS:
-        raise Problem(503, "too_many_streams", f"there are {MOST_STREAMS} streams already.", retry_after_s=10)
+    _check_room(context, key)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = _events(context, Watched(context, key.tenant, customer, meter, names, after))
+    watched = Watched(context, key.tenant, customer, meter, names, after)
+    events = _counted(context.counts.streams, key.key_id, _events(context, watched, check))
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
@@ -160,27 +173,48 @@ class Watched:
         return [Received(*row) for row in rows]
 
 
-async def _events(context: ReadContext, watched: Watched) -> AsyncIterator[bytes]:
-    """What a stream sends until its client or the server ends it."""
-    context.counts.streams += 1
-    quiet_since = alerts_at = time.monotonic()
+def _check_room(context: ReadContext, key: StoredKey) -> None:
+    streams, most = context.counts.streams, context.settings.api.key_streams
+    if streams.total() >= MOST_STREAMS:
+        raise Problem(503, "too_many_streams", f"there are {MOST_STREAMS} streams already.", retry_after_s=10)
+    if streams[key.key_id] >= most:
+        detail = f"key {key.key_id} has {most} streams already (api.key_streams); end one first."
+        raise Problem(429, "too_many_streams", detail, retry_after_s=10)
+
+
+async def _counted(streams: Counter[str], key_id: str, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    streams[key_id] += 1
     try:
-        yield b"retry: 2000\n\n"
-        while not context.counts.stopping:
-            new = await watched.limits()
-            if time.monotonic() >= alerts_at:
-                alerts_at = time.monotonic() + _ALERTS_EVERY_S
-                new += await watched.alerts()
-            for one in new:
-                yield one
-            if new:
-                quiet_since = time.monotonic()
-            elif time.monotonic() - quiet_since > KEEP_ALIVE_S:
-                quiet_since = time.monotonic()
-                yield b": alive\n\n"
-            await asyncio.sleep(EVERY_S)
+        async for one in events:
+            yield one
     finally:
-        context.counts.streams -= 1
+        streams[key_id] -= 1
+
+
+async def _events(
+    context: ReadContext, watched: Watched, check: Callable[[], Awaitable[object]]
+) -> AsyncIterator[bytes]:
+    """What a stream sends until its client, its key or the server ends it."""
+    quiet_since = read_at = time.monotonic()
+    yield b"retry: 2000\n\n"
+    while not context.counts.stopping:
+        new = await watched.limits()
+        if time.monotonic() >= read_at:
+            read_at = time.monotonic() + _ALERTS_EVERY_S
+            try:
+                await check()
+            except Problem as problem:
+                yield event("end", json.dumps(problem.document(), ensure_ascii=False))
+                return
+            new += await watched.alerts()
+        for one in new:
+            yield one
+        if new:
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since > KEEP_ALIVE_S:
+            quiet_since = time.monotonic()
+            yield b": alive\n\n"
+        await asyncio.sleep(EVERY_S)
 
 
 def event(name: str, data: str, event_id: str = "") -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidemark.api.access import authorized
-from tidemark.api.answers import answer, encoded
+from tidemark.api.answers import encoded
 from tidemark.api.connections import CONNECTIONS
 from tidemark.api.context import read_context_of
+from tidemark.api.forms import JSON, MEDIA_TYPES, Body
 from tidemark.api.key_store import SCHEMA
 from tidemark.api.keys import StoredKey
 from tidemark.api.problem import Problem
@@ -102,32 +101,21 @@ def _asked(request: Request) -> str:
 
 
 def versioned(
-    request: Request, document: Mapping[str, Any], *, as_csv: Sequence[Mapping[str, Any]] | None = None
+    request: Request, document: Mapping[str, Any], form: Callable[[Mapping[str, Any]], Body] | None = None
 ) -> Response:
-    """A document with the ETag of its content, which has the version `n` of every row; 304 where it is known.
+    """A document (as JSON, or in another form) with the ETag of its content, which has the version `n` of every row.
 
-    `next` of the document is a link to the page after it, in a header too.
+    304 where that is known. `next` of the document is a link to the page after it, in a header too.
     """
-    body = encoded(document) if as_csv is None else csv_of(as_csv).encode()
+    body, media_type = form(document) if form else Body(encoded(document), MEDIA_TYPES[JSON])
     tag = f'"{sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     if document.get("next"):
         following = request.url.include_query_params(cursor=document["next"])
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     if tag in request.headers.get("if-none-match", "").replace("W/", "").split(", "):
         return Response(status_code=304, headers=headers)
-    if as_csv is None:
-        return answer(document, headers=headers)
-    return Response(body, headers=headers, media_type="text/csv; charset=utf-8")
-
-
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with a header; nothing for no rows. A text that a spreadsheet would take for a formula gets a quote."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
+    return Response(body, headers=headers, media_type=media_type)
 
 
 def shown(value: Any) -> Any:
@@ -137,9 +125,3 @@ def shown(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return plain(value) if isinstance(value, Decimal) else value
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in {"=", "+", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value

@@ -9,17 +9,21 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidemark.api.arrow import stream_of
+from tidemark.api.cached_usage import cached
+from tidemark.api.context import read_context_of
+from tidemark.api.forms import Body, as_csv, chosen
 from tidemark.api.reading import Asked, read, versioned
-from tidemark.api.usage_query import Grain, UsageAsked, filters_of, place_of
+from tidemark.api.usage_query import Grain, MeterAsked, UsageAsked, filters_of, place_of
 from tidemark.api.usage_rows import Listing, Page, buckets, listed, meters, the_meter
 from tidemark.billing.explain import explain
 from tidemark.billing.explained import document_of
 from tidemark.billing.moments import moment
 
 MOST_ROWS = 10_000
+Forms = dict[str, Callable[[Mapping[str, Any]], Body]]
 # No id is longer, and Postgres stores no NUL.
 _ID = r"^[^\x00]{1,256}$"
-Format = Literal["json", "csv"]
 Customer = Annotated[str, Query(pattern=_ID, description="The customer.")]
 SomeCustomer = Annotated[str | None, Query(pattern=_ID, description="Only this customer.")]
 Customers = Annotated[
@@ -47,13 +51,20 @@ Filters = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows of a page.")]
 Cursor = Annotated[str, Query(max_length=4_000, description="`next` of the page before.")]
-Form = Annotated[Format, Query(alias="format", description="JSON or CSV; the next page is in the header Link.")]
+Form = Annotated[
+    Literal["json", "csv"] | None,
+    Query(alias="format", description="Absent: by `Accept`. Of a CSV the next page is in the header Link."),
+]
+UsageForm = Annotated[
+    Literal["json", "csv", "arrow"] | None,
+    Query(alias="format", description="Absent: by `Accept`. Of CSV and Arrow the next page is in the header Link."),
+]
 
 
 async def get_usage(
     request: Request, meter: Meter, grain: Grain = "period", customer: Customers = None, start: From = "", to: To = "",
     zone: Zone = "", group_by: Names = None, filter_: Annotated[Filters, Query(alias="filter")] = None,
-    limit: Limit = 1_000, cursor: Cursor = "", form: Form = "json",
+    limit: Limit = 1_000, cursor: Cursor = "", form: UsageForm = None,
 ) -> Response:  # fmt: skip
     """Usage of a meter in buckets, from the rollups: so far, where a bucket is not over.
 
@@ -65,12 +76,19 @@ async def get_usage(
 
     def work(of: Asked) -> dict[str, Any]:
         found = the_meter(of.db, of.tenant, meter)
-        page = buckets(of.db, of.tenant, asked, found)
+        return cached(of, asked, found, read_context_of(request).answers, lambda: made(of, found))
+
+    def made(of: Asked, found: MeterAsked) -> dict[str, Any]:
+        page = buckets(of, asked, found)
         about = {"meter": found.name, "aggregation": found.aggregation, "unit": found.unit, "grain": grain}
         return {**about, "zone": zone or None, "rows": page.rows, "next": page.next}
 
     document = await read(request, work, _rows_of)
-    return versioned(request, document, as_csv=_flat(document["rows"]) if form == "csv" else None)
+    forms: Forms = {
+        "csv": lambda found: as_csv(_flat(found["rows"])),
+        "arrow": lambda found: stream_of(found, groups, dates=asked.has_dates),
+    }
+    return versioned(request, document, _form(request, form, forms))
 
 
 async def get_meters(request: Request) -> Response:
@@ -110,7 +128,7 @@ def reader_of(listing: Listing) -> Callable[..., Coroutine[Any, Any, Response]]:
 
     async def get_listing(
         request: Request, customer: SomeCustomer = None, meter: SomeMeter = None, limit: Limit = 1_000,
-        cursor: Cursor = "", form: Form = "json",
+        cursor: Cursor = "", form: Form = None,
     ) -> Response:  # fmt: skip
         after = place_of(cursor, len(listing.keys))
 
@@ -120,10 +138,15 @@ def reader_of(listing: Listing) -> Callable[..., Coroutine[Any, Any, Response]]:
             return {"rows": page.rows, "next": page.next}
 
         document = await read(request, work, _rows_of)
-        return versioned(request, document, as_csv=document["rows"] if form == "csv" else None)
+        forms: Forms = {"csv": lambda found: as_csv(found["rows"])}
+        return versioned(request, document, _form(request, form, forms))
 
     get_listing.__doc__ = listing.meaning
     return get_listing
+
+
+def _form(request: Request, asked: str | None, forms: Forms) -> Callable[[Mapping[str, Any]], Body] | None:
+    return forms.get(chosen(request.headers.get("accept", ""), asked, forms))
 
 
 def _rows_of(document: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidemark.api.answer_cache import AnswerCache
 from tidemark.api.app import build
 from tidemark.api.connections import Connections
 from tidemark.api.context import Context, Counts
@@ -86,7 +87,8 @@ def _context(settings: Settings, counts: Counts) -> Context:
     counts.stopping = False
     return Context(
         settings=settings, keys=KeyRing(settings.postgres.ops, api.key_cache_s), rates=RateLimit(settings),
-        producer=producer, reads=Connections(settings), limits=limits_of(settings), counts=counts,
+        producer=producer, reads=Connections(settings), limits=limits_of(settings),
+        answers=AnswerCache(settings, counts.answers), counts=counts,
     )  # fmt: skip
 
 

@@ -183,6 +183,7 @@ class Window(BaseModel):
     windowStart: str  # noqa: N815  OpenMeter's names
     windowEnd: str  # noqa: N815
     subject: str | None
+    customerId: str | None  # noqa: N815
     groupBy: dict[str, str]  # noqa: N815
 
 
@@ -192,6 +193,27 @@ class QueryAnswer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     data: list[Window]
+
+
+class ConditionAsked(BaseModel):
+    """What the value of a dimension must meet, as OpenMeter has it: all that is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    eq: str | None = Field(None, alias="$eq")
+    ne: str | None = Field(None, alias="$ne")
+    gt: str | None = Field(None, alias="$gt")
+    gte: str | None = Field(None, alias="$gte")
+    lt: str | None = Field(None, alias="$lt")
+    lte: str | None = Field(None, alias="$lte")
+    like: str | None = Field(None, alias="$like")
+    nlike: str | None = Field(None, alias="$nlike")
+    ilike: str | None = Field(None, alias="$ilike")
+    nilike: str | None = Field(None, alias="$nilike")
+    in_: list[str] | None = Field(None, alias="$in")
+    nin: list[str] | None = Field(None, alias="$nin")
+    and_: list[dict[str, Any]] | None = Field(None, alias="$and", description="The same, all of which it must meet.")
+    or_: list[dict[str, Any]] | None = Field(None, alias="$or", description="The same, one of which it must meet.")
 
 
 class QueryAsked(BaseModel):
@@ -205,7 +227,9 @@ class QueryAsked(BaseModel):
     windowSize: Literal["MINUTE", "HOUR", "DAY", "MONTH"] | None = None  # noqa: N815
     windowTimeZone: str = "Etc/UTC"  # noqa: N815
     subject: list[str] = []
+    filterCustomerId: list[str] = []  # noqa: N815
     filterGroupBy: dict[str, list[str]] = {}  # noqa: N815
+    advancedMeterGroupByFilters: dict[str, ConditionAsked] = {}  # noqa: N815
     groupBy: list[str] = []  # noqa: N815
 
 
@@ -224,7 +248,7 @@ _MEANING = {
     413: "It is too large.",
     415: "Its type, charset or encoding is not known.",
     422: "It can be read, and is not valid.",
-    429: "The tenant sends too much; Retry-After says when to send again.",
+    429: "It is too much for the tenant or the key; Retry-After says when to send again.",
     503: "Send it again, as it is, after Retry-After.",
 }
 
@@ -265,5 +289,5 @@ CLOUDEVENTS_BODY: dict[str, Any] = {
 }
 # Models that operations name by reference alone.
 REFERRED: tuple[type[BaseModel], ...] = (
-    ProblemAnswer, AllRejected, EventOutcome, NativeEvent, CloudEventSent, QueryAsked,
+    ProblemAnswer, AllRejected, EventOutcome, NativeEvent, CloudEventSent, QueryAsked, ConditionAsked,
 )  # fmt: skip

@@ -10,11 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
+import schemas
+from tidemark.api.conditions import Condition, literal, sql_of
 from tidemark.api.problem import Problem
 from tidemark.core.errors import UsageError
 from tidemark.core.times import given_instant
@@ -39,21 +42,9 @@ _BUCKETS = """
 SELECT *
 FROM (
     SELECT {bucket} AS start, {groups}
-           meter_value(
-               k.aggregation,
-               sum(samples) FILTER (WHERE part = ''),
-               sum(total) FILTER (WHERE part = ''),
-               min(lo) FILTER (WHERE part = ''),
-               max(hi) FILTER (WHERE part = ''),
-               max(latest COLLATE "C"),
-               count(DISTINCT part) FILTER (WHERE part LIKE 'u%%' AND samples > 0),
-               histogram_percentile(
-                   array_agg((part, samples, lo, hi)::histogram_bin) FILTER (WHERE part LIKE 'b%%'), 0.5
-               )
-           ) AS value,
-           coalesce(sum(samples) FILTER (WHERE part NOT IN ('m', 'v')), 0)::bigint AS samples,
+           {values},
            sum(n)::bigint AS n
-    FROM {relation} u
+    FROM {source} u
     JOIN meter_kind k USING (tenant_id, meter)
     WHERE u.tenant_id = %(tenant)s AND u.meter = %(meter)s
       AND (%(customers)s::text[] IS NULL OR u.customer_id = ANY (%(customers)s))
@@ -63,6 +54,23 @@ FROM (
 WHERE value IS NOT NULL AND {after}
 ORDER BY {keys}
 LIMIT %(limit)s
+"""
+
+# A percent sign of the text stands for itself.
+_VALUES = sql.SQL(schemas.value_columns().replace("%", "%%"))
+# What a table has, and what of the archive stands in for what it has no longer.
+_TIERS = """
+(
+    SELECT tenant_id, customer_id, meter, dims, part, {column}, n, samples, total, lo, hi, latest
+    FROM {relation}
+    WHERE {column} >= %(kept_from)s
+    UNION ALL
+    SELECT %(tenant)s, customer_id, %(meter)s, dims, part, start, n, samples, total, lo, hi, latest
+    FROM jsonb_to_recordset(%(archived)s) AS archived (
+        customer_id text, dims text, part text, start timestamptz, n bigint, samples bigint, total numeric, lo numeric,
+        hi numeric, latest text
+    )
+)
 """
 
 
@@ -98,6 +106,8 @@ class UsageAsked:
         Where the page before ended; empty for the first.
     limit:
         Most buckets of a page.
+    conditions:
+        What a dimension must meet, by its name.
     """
 
     meter: str
@@ -110,6 +120,31 @@ class UsageAsked:
     where: Mapping[str, tuple[str, ...]] | None = None
     cursor: str = ""
     limit: int = 1_000
+    conditions: Mapping[str, Condition] | None = None
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether buckets start with dates: the local days of each customer."""
+        return self.grain == "day" and not self.zone
+
+
+class Source(NamedTuple):
+    """Where buckets come from.
+
+    Parameters
+    ----------
+    relation, column:
+        A table of rollups, and its column of time.
+    bucket:
+        Expression of the start of a bucket.
+    bounds:
+        Half-open range of that column.
+    """
+
+    relation: str
+    column: str
+    bucket: sql.Composable
+    bounds: tuple[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +167,21 @@ def filters_of(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return where
 
 
-def statement_of(asked: UsageAsked, tenant: str, meter: MeterAsked) -> Statement:
-    """The statement that answers a question; raises Problem where it cannot be answered exactly."""
-    _check(asked, meter)
-    relation, column, bucket, bounds = _source(asked)
+def statement_of(
+    asked: UsageAsked, tenant: str, source: Source, archived: tuple[datetime, Sequence[Mapping[str, Any]]] | None = None
+) -> Statement:
+    """The statement that answers a question.
+
+    Parameters
+    ----------
+    asked, tenant:
+        What is asked, and of whose usage.
+    source:
+        As `source_of` has it.
+    archived:
+        Where the table begins, and the rows before that, of `tidemark.api.tiers.as_document`; None for a whole table.
+    """
+    relation, column, bucket, bounds = source
     after = place_of(asked.cursor, 1 + len(asked.group_by))
     expressions = [_group(name) for name in asked.group_by]
     labels = [sql.Identifier(f"g{place}") for place in range(len(expressions))]
@@ -146,9 +192,13 @@ def statement_of(asked: UsageAsked, tenant: str, meter: MeterAsked) -> Statement
         "to": bounds[1], "limit": asked.limit + 1, **{f"a{place}": value for place, value in enumerate(after)},
         **{f"f{place}": list(one) for place, one in enumerate((asked.where or {}).values())},
     }  # fmt: skip
+    table: sql.Composable = sql.Identifier(relation)
+    if archived is not None:
+        table = sql.SQL(_TIERS).format(relation=table, column=sql.Identifier(column))
+        values |= {"kept_from": archived[0], "archived": Jsonb(archived[1])}
     text = sql.SQL(_BUCKETS).format(
-        bucket=bucket, groups=sql.SQL(" ").join(groups), relation=sql.Identifier(relation),
-        column=sql.Identifier(column), filters=_filters(asked), keys=keys, after=_after(keys, len(after)),
+        bucket=bucket, groups=sql.SQL(" ").join(groups), values=_VALUES, source=table, keys=keys,
+        column=sql.Identifier(column), filters=_filters(asked), after=_after(keys, len(after)),
     )  # fmt: skip
     return Statement(text, {**values, "zone": asked.zone or "Etc/UTC"}, asked.group_by)
 
@@ -186,7 +236,7 @@ def has_whole_hours(zone: ZoneInfo, start: datetime, end: datetime) -> bool:
 
 def _check(asked: UsageAsked, meter: MeterAsked) -> None:
     known = {CUSTOMER, *meter.group_by}
-    unknown = sorted({*asked.group_by, *(asked.where or {})} - known)
+    unknown = sorted({*asked.group_by, *(asked.where or {}), *(asked.conditions or {})} - known)
     if unknown:
         detail = f"meter {meter.name} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         raise invalid("group_by" if set(unknown) & set(asked.group_by) else "filter", detail)
@@ -197,19 +247,20 @@ def _check(asked: UsageAsked, meter: MeterAsked) -> None:
         raise invalid("grain", detail)
 
 
-def _source(asked: UsageAsked) -> tuple[str, str, sql.Composable, tuple[Any, Any]]:
-    """Relation, column of time, expression of the bucket, and bounds."""
-    if asked.grain == "day" and not asked.zone:
-        return *_RELATIONS["day"], sql.SQL("u.day"), _days(asked)
+def source_of(asked: UsageAsked, meter: MeterAsked) -> Source:
+    """The coarsest rollup that answers a question exactly; raises Problem where none does."""
+    _check(asked, meter)
+    if asked.has_dates:
+        return Source(*_RELATIONS["day"], sql.SQL("u.day"), _days(asked))
     start, end = instants_of(asked)
     if asked.grain in {"minute", "hour", "period"}:
         relation, column = _RELATIONS[asked.grain]
-        return relation, column, sql.SQL("u.{}").format(sql.Identifier(column)), (start, end)
+        return Source(relation, column, sql.SQL("u.{}").format(sql.Identifier(column)), (start, end))
     relation, column = _RELATIONS["hour" if _hours_do(asked, start, end) else "minute"]
     if asked.grain == "total":
-        return relation, column, sql.SQL("%(from)s::timestamptz"), (start, end)
+        return Source(relation, column, sql.SQL("%(from)s::timestamptz"), (start, end))
     bucket = sql.SQL("date_trunc({}, u.{}, %(zone)s)").format(sql.Literal(asked.grain), sql.Identifier(column))
-    return relation, column, bucket, (start, end)
+    return Source(relation, column, bucket, (start, end))
 
 
 def _hours_do(asked: UsageAsked, start: datetime, end: datetime) -> bool:
@@ -256,7 +307,7 @@ def _instant(name: str, text: str, zone: str) -> datetime | None:
 def _group(name: str) -> sql.Composable:
     if name == CUSTOMER:
         return sql.SQL("u.customer_id")
-    return sql.SQL("coalesce(nullif(u.dims, '')::jsonb ->> {}, '')").format(sql.Literal(name))
+    return sql.SQL("coalesce(nullif(u.dims, '')::jsonb ->> {}, '')").format(literal(name))
 
 
 def _filters(asked: UsageAsked) -> sql.Composable:
@@ -264,6 +315,7 @@ def _filters(asked: UsageAsked) -> sql.Composable:
         sql.SQL("AND {} = ANY ({})").format(_group(name), sql.Placeholder(f"f{place}"))
         for place, name in enumerate(asked.where or {})
     ]
+    parts += [sql.SQL("AND {}").format(sql_of(one, _group(name))) for name, one in (asked.conditions or {}).items()]
     return sql.SQL(" ").join(parts)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
+from tidemark.api.archived import archived_rows
 from tidemark.api.problem import Problem
-from tidemark.api.reading import shown
-from tidemark.api.usage_query import CUSTOMER, MeterAsked, UsageAsked, cursor_of, statement_of
+from tidemark.api.reading import Asked, shown
+from tidemark.api.tiers import as_document, missing_of
+from tidemark.api.usage_query import CUSTOMER, MeterAsked, UsageAsked, cursor_of, source_of, statement_of
 
 _METER = """
 SELECT k.meter, k.aggregation, k.unit, coalesce(array_agg(DISTINCT g.name) FILTER (WHERE g.name IS NOT NULL), '{}')
@@ -46,20 +49,28 @@ def the_meter(db: psycopg.Connection, tenant: str, name: str) -> MeterAsked:
     return found[0]
 
 
-def buckets(db: psycopg.Connection, tenant: str, asked: UsageAsked, meter: MeterAsked) -> Page:
+def buckets(of: Asked, asked: UsageAsked, meter: MeterAsked) -> Page:
     """Buckets of a meter with their version `n`: start, groups, value as text, samples; raises Problem."""
-    statement = statement_of(asked, tenant, meter)
-    found = db.execute(statement.text, statement.values).fetchall()
+    source = source_of(asked, meter)
+    missing = missing_of(source.relation, source.bounds, _kept_from(of.db, source.relation))
+    archived = None if missing is None else (missing.kept_from, as_document(archived_rows(of, asked, missing)))
+    statement = statement_of(asked, of.tenant, source, archived)
+    found = of.db.execute(statement.text, statement.values).fetchall()
     size = len(statement.groups)
     following = cursor_of(found[asked.limit - 1][: 1 + size]) if len(found) > asked.limit else None
     return Page([_bucket(row, statement.groups) for row in found[: asked.limit]], following)
+
+
+def _kept_from(db: psycopg.Connection, relation: str) -> datetime | None:
+    row = db.execute("SELECT kept_from FROM rollup_kept WHERE relation = %s", [relation]).fetchone()
+    return None if row is None else row[0]
 
 
 def _bucket(row: Sequence[Any], groups: Sequence[str]) -> dict[str, Any]:
     start, *rest = map(shown, row)
     by = dict(zip(groups, rest, strict=False))
     customer = {CUSTOMER: by.pop(CUSTOMER)} if CUSTOMER in by else {}
-    value, samples, n = rest[len(groups) :]
+    samples, value, n = rest[len(groups) :]
     return {"start": start, **customer, "dims": by, "value": value, "samples": samples, "n": n}
 
 
@@ -94,6 +105,15 @@ LISTINGS: Mapping[str, Listing] = {
         ("period_start", "customer_id", "meter"),
         "What every period comes to now: closed ones as corrected, open ones as an estimate that says when it is "
         "final.",
+    ),
+    "invoice-lines": Listing(
+        f"""
+        SELECT customer_id, meter, period_start, period_end, first_day, last_day, time_zone, value, unit, aggregation,
+               final, status, final_at, corrections, correction_amount, changed_at
+        FROM usage_current WHERE {_METERED} AND (final OR period_end <= now())
+        """,
+        ("period_start", "customer_id", "meter"),
+        "Periods that have ended, a line per customer and meter: what an invoice has. Take those that are final.",
     ),
     "closes": Listing(
         f"""

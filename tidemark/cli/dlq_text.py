@@ -72,7 +72,7 @@ def drawn_status(status: Status, settings: Settings) -> Group:
 def _redriven(status: Status, topic: str) -> str:
     if status.already_redriven is None:
         return "no"
-    by = f" by {shown(status.marker.by)}" if status.marker and status.marker.by else ""
+    by = f" by {shown(status.marker.redriven_by)}" if status.marker and status.marker.redriven_by else ""
     when = f" at {status.marker.redriven_at}{by}" if status.marker else ""
     return f"yes{when}, to {topic} {status.already_redriven}"
 

@@ -79,6 +79,24 @@ class Place:
         except (OSError, pa.ArrowException) as error:
             raise UnlistedError(f"{self.uri} cannot be read from here: {_line(error)}.", self._unlisted) from error
 
+    def reach(self) -> None:
+        """Ask the store for the bucket; nothing on a file system.
+
+        Raises
+        ------
+        UsageError
+            There is no such bucket.
+        UnavailableError
+            The store does not answer, or refuses.
+        """
+        if urlsplit(self.uri).scheme not in S3:
+            return
+        bucket = self.path.partition("/")[0]
+        with self._translated("reached"):
+            found = self._system.get_file_info(bucket)
+        if found.type == fs.FileType.NotFound:
+            raise UsageError(f"{self.setting}: there is no bucket {bucket}.", "make it, or correct the setting.")
+
     def files(self, below: str = "") -> list[StoredFile]:
         """All files below a folder of the place, by name; none where it is not there. Raises UnavailableError."""
         selector = fs.FileSelector(self._at(below), allow_not_found=True, recursive=True)
@@ -115,12 +133,12 @@ class Place:
         with self._translated("written"):
             # The others make what is missing above a file.
             if self.is_local:
-                self._system.create_dir(self.path, recursive=True)
+                _make_folder(Path(self.path))
             with self._system.open_output_stream(self._at(name)) as stream:
                 stream.write(text.encode())
             # Other file systems have rights of their own.
             if self.is_local:
-                Path(self.path, name).chmod(0o600)
+                _keep_private(Path(self.path, name), 0o600)
 
     def put_new(self, content: Path | bytes, name: str) -> None:
         """Write a whole file to S3, unless there is one of that name: who lost the right to write cannot replace it.
@@ -128,7 +146,7 @@ class Place:
         Raises
         ------
         TidemarkError
-            There is one, or the place is not S3.
+            There is one.
         UnavailableError
             S3 does not answer.
         """
@@ -137,7 +155,7 @@ class Place:
             from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
             from obstore.store import S3Store  # noqa: PLC0415
         except ImportError as error:
-            raise UsageError("writing to S3 needs obstore.", "pip install 'tidemark-metering[s3]'.") from error
+            raise UsageError("writing to S3 needs obstore.", "pip install '.[s3]' in a checkout.") from error
         bucket, _, prefix = self.path.partition("/")
         options: Any = {**({"endpoint": self._endpoint} if self._endpoint else {}), **self._credentials(1)}
         client: Any = {"allow_http": True, "timeout": "300s", "connect_timeout": f"{_CONNECT_S}s"}
@@ -267,3 +285,18 @@ _CREDENTIALS = "it has a section [default] with aws_access_key_id and aws_secret
 
 def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:300].rstrip(".")
+
+
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _keep_private(path, 0o700)
+
+
+def _keep_private(path: Path, mode: int) -> None:
+    """Keep others out of what was made; what root makes in a folder of Flink's user, Flink has to change."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        above = path.parent.stat()
+        os.chown(path, above.st_uid, above.st_gid)

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import requests
@@ -15,6 +17,7 @@ from tidemark.core import migrate, redis, topics
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.flink_tls import request_options
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
+from tidemark.core.places import S3, Place
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import ENV_PREFIX, FlinkSettings, Settings, misspelt
 
@@ -48,6 +51,7 @@ def examine(settings: Settings) -> list[Finding]:
         checked("Kafka topics", lambda: _topics(settings)),
         checked("Postgres", lambda: _postgres(settings)),
         checked("Redis", lambda: _redis(settings)),
+        *stores(settings),
         jvm_zone(settings.flink),
         serve(settings),
     ]
@@ -88,6 +92,21 @@ def jvm_zone(flink: FlinkSettings) -> Finding:
     ok = "-Duser.timezone=UTC" in options
     found = "UTC" if ok else "-Duser.timezone=UTC is missing"
     return Finding(what, ok, found, "set it in env.java.opts.all of Flink, then restart Flink")
+
+
+def stores(settings: Settings) -> list[Finding]:
+    """Whether the object stores of state and archive answer, with their buckets; nothing for folders."""
+    given = {"flink.state_dir": settings.flink.state_dir, "archive.dir": settings.archive.dir}
+    return [
+        checked(name, partial(_reached, settings, name, uri))
+        for name, uri in given.items()
+        if uri and urlsplit(uri).scheme in S3
+    ]
+
+
+def _reached(settings: Settings, name: str, uri: str) -> Finding:
+    Place(uri, settings.s3, name).reach()
+    return Finding(name, ok=True, found=f"{uri} answers")
 
 
 def serve(settings: Settings) -> Finding:

@@ -100,15 +100,25 @@ def recompute(
     if not wanted.everything:
         ids = _ids(settings, wanted)
         records = (record for record in records if _identity(settings, record[3]) in ids)
-    rules = Rules(
+    oracle = Oracle(history, records, rules_of(settings))
+    source.finish(time.time_ns() // 1_000_000)
+    return oracle, source.known_from_ms
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The limits that a run counts by, for the oracle."""
+    return Rules(
         grace_ms=settings.events.grace_s * 1_000,
         future_tolerance_ms=settings.events.future_tolerance_s * 1_000,
         default_tenant=settings.events.default_tenant,
         late_until_ms=epoch_ms(datetime.fromisoformat(settings.replay.late_until)) if settings.replay.late_until else 0,
     )
-    oracle = Oracle(history, records, rules)
-    source.finish(time.time_ns() // 1_000_000)
-    return oracle, source.known_from_ms
+
+
+def tenant_of(settings: Settings, value: bytes | None) -> str | None:
+    """The tenant that a record names; None for one that cannot be read, which counts nowhere."""
+    head = _head(value)
+    return None if head is None else _owner(settings, head)[0]
 
 
 def _registered(records: Iterator[RawRecord], source: Source) -> Iterator[RawRecord]:

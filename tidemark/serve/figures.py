@@ -105,6 +105,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("tidemark_api_events", ("outcome",), "api", "Events sent to the API: accepted, rejected, refused for want of"
            " room, or not acknowledged.", "counter", counted=True),
     Family("tidemark_api_requests", ("route", "status"), "api", "Answers of the API.", "counter", counted=True),
+    Family("tidemark_api_answers", ("outcome",), "api", "Reads of one customer and meter: hit or miss of the cache,"
+           " unkept where it was not exact, and unversioned for want of a counter.", "counter", counted=True),
     Family("tidemark_api_pending_events", (), "api", "Events that wait for the brokers.", counted=True),
     *(replace(family, role="health", counted=True) for family in _OF_HEALTH),
 )  # fmt: skip

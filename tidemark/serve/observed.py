@@ -60,6 +60,7 @@ def of_api(counts: Any) -> dict[str, Values]:
     return {
         "tidemark_api_events": {(outcome,): number for outcome, number in dict(counts.events).items()},
         "tidemark_api_requests": dict(counts.requests),
+        "tidemark_api_answers": {(outcome,): number for outcome, number in dict(counts.answers).items()},
         "tidemark_api_pending_events": {(): counts.pending},
     }
 

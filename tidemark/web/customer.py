@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from tidemark.api.live import current_of, stream_of
 from tidemark.api.problem import Problem
-from tidemark.api.reading import csv_of, read_as
+from tidemark.api.reading import read_as
+from tidemark.core.csv_text import csv_of
 from tidemark.web import charts, usage_reads
 from tidemark.web.context import web_context_of
 from tidemark.web.meter_cards import Card, cards
 from tidemark.web.render import page
 from tidemark.web.usage_reads import Chosen
-from tidemark.web.viewer import Viewer, embedded_viewer_of, viewer_of
+from tidemark.web.viewer import Viewer, embedded_viewer_of, still_signed_in, viewer_of
 
 _MOST_CSV = 10_000
 _LONGEST_ID = 256
@@ -46,13 +47,13 @@ async def embedded(request: Request) -> Response:
 async def stream(request: Request) -> Response:
     """What changes of it, as server-sent events."""
     viewer = await viewer_of(request)
-    return await stream_of(request, viewer.key, _customer(request))
+    return await stream_of(request, viewer.key, _customer(request), lambda: still_signed_in(request))
 
 
 async def embedded_stream(request: Request) -> Response:
     """The same for an iframe."""
     viewer = await embedded_viewer_of(request)
-    return await stream_of(request, viewer.key, viewer.customer)
+    return await stream_of(request, viewer.key, viewer.customer, lambda: embedded_viewer_of(request))
 
 
 async def periods_csv(request: Request) -> Response:

@@ -58,6 +58,8 @@ WHERE d.tenant_id = %(tenant)s AND isfinite(d.next_end) AND d.next_end <= now()
 ORDER BY d.next_end, d.customer_id
 LIMIT 200
 """
+# The index of due periods is made anew: the next close looks.
+_NOT_KNOWN = "SELECT count(*) AS customers FROM period_due WHERE tenant_id = %(tenant)s AND next_end = '-infinity'"
 _WAITING = "SELECT since, evidence FROM close_alarm WHERE resolved_at IS NULL"
 
 
@@ -72,9 +74,13 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Periods of a tenant that have ended and are not closed, why closing waits, and what was corrected."""
+    """Periods of a tenant that have ended and are not closed, why closing waits, and what was corrected.
+
+    `not_known` is of how many customers nobody has looked yet when their periods end.
+    """
 
     due: Rows
+    not_known: int
     waiting: Mapping[str, Any] | None
     corrections: Page
 
@@ -105,7 +111,8 @@ def periods(of: Asked, *, every_tenant: bool) -> Periods:
     who = {"tenant": of.tenant, "customer": None, "meter": None}
     corrections = listed(of.db, LISTINGS["corrections"], who, [], MOST_LISTED)
     waiting = _rows(of, _WAITING, {}) if every_tenant else []
-    return Periods(_rows(of, _DUE, who), waiting[0] if waiting else None, corrections)
+    (not_known,) = _rows(of, _NOT_KNOWN, who)
+    return Periods(_rows(of, _DUE, who), not_known["customers"], waiting[0] if waiting else None, corrections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Dead letters sent again from the page: a plan to look at, and a confirmation that is good for that plan alone.
 
-What is planned and sent is what `tidemark dlq redrive` plans and sends, without repairs; the header of each record and
-the audit of reads say by which key.
+What is planned and sent is what `tidemark dlq redrive` plans and sends, without repairs; the audit and the header of
+each record say by which key.
 """
 
 from __future__ import annotations
@@ -103,10 +103,11 @@ def _claims(viewer: Viewer, chosen: Sequence[Position]) -> Claims:
 
 
 def _send(settings: Settings, made: Plan, by: str) -> tool.Sent:
+    if not made.sends:
+        return tool.Sent(0, 0)
     try:
-        if made.sends:
-            # Workers that count by an older catalog would reject the events once more.
-            time.sleep(settle_in_s(settings))
+        # Workers that count by an older catalog would reject the events once more.
+        time.sleep(settle_in_s(settings))
         return tool.send(settings, made, by=by)
     except TidemarkError as error:
         log("redrive failed", level="error", error=str(error))

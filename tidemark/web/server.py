@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidemark.api.answer_cache import AnswerCache
 from tidemark.api.connections import Connections
 from tidemark.api.context import Counts
 from tidemark.api.http_thread import HttpThread, bound
@@ -23,9 +24,11 @@ class Server:
     def __init__(self, settings: Settings, address: tuple[str, int]) -> None:
         secret = secret_of(settings.web)
         taken = bound(address, "web.listen")
+        counts = Counts()
         self._context = WebContext(
             settings=settings, keys=KeyRing(settings.postgres.ops, settings.api.key_cache_s),
-            reads=Connections(settings), limits=limits_of(settings), counts=Counts(), secret=secret,
+            reads=Connections(settings), limits=limits_of(settings), answers=AnswerCache(settings, counts.answers),
+            counts=counts, secret=secret,
         )  # fmt: skip
         self._http = HttpThread("web", build(self._context), taken, self._context.limits.aclose)
         log("listening", address=self._http.address)

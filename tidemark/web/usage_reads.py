@@ -119,7 +119,7 @@ def _days(of: Asked, meter: MeterAsked, chosen: Chosen) -> list[tuple[str, str]]
     asked = UsageAsked(
         meter.name, "day", (chosen.customer,), first.isoformat(), (last + timedelta(days=1)).isoformat(), zone
     )
-    rows = buckets(of.db, of.tenant, asked, meter).rows
+    rows = buckets(of, asked, meter).rows
     return charts.every_day(first, last, {day(row["start"], chosen.zone): row["value"] for row in rows})
 
 
@@ -135,7 +135,7 @@ def _dimension(of: Asked, meter: MeterAsked, chosen: Chosen, name: str) -> Dimen
     asked = UsageAsked(meter.name, "period", (chosen.customer,), chosen.start, end, group_by=(name,), limit=10_000)
     if meter.aggregation == "weighted_sum":
         return DimensionUsage(name, [], 0)
-    found = sorted(buckets(of.db, of.tenant, asked, meter).rows, key=lambda row: Decimal(row["value"]), reverse=True)
+    found = sorted(buckets(of, asked, meter).rows, key=lambda row: Decimal(row["value"]), reverse=True)
     rows = [{"name": row["dims"][name], "value": row["value"]} for row in found]
     return DimensionUsage(name, rows[:MOST_PARTS], max(len(rows) - MOST_PARTS, 0))
 

@@ -86,6 +86,14 @@ async def viewer_of(request: Request) -> Viewer:
     return _of_tenant(_viewer(request, key, claims), request, context.settings.web)
 
 
+async def still_signed_in(request: Request) -> Viewer:
+    """As `viewer_of`, for what has begun: it can be ended, and nobody can be sent to sign in; raises Problem."""
+    try:
+        return await viewer_of(request)
+    except SignInNeededError:
+        raise unauthorized("the session has ended.") from None
+
+
 async def embedded_viewer_of(request: Request) -> Viewer:
     """Who has the token of an embedded page; raises Problem where it is not valid."""
     context = web_context_of(request)

@@ -31,6 +31,11 @@ def reservations_key(prefix: str, tenant: str, customer: str, meter: str) -> str
     return f"{prefix}{{{encoded(tenant)}/{encoded(customer)}}}::reserved:{encoded(meter)}"
 
 
+def answer_key(prefix: str, tenant: str, customer: str, digest: str) -> str:
+    """Key of an answer of the API that belongs to a version of a counter; no meter is named `:answer:…`."""
+    return f"{prefix}{{{encoded(tenant)}/{encoded(customer)}}}::answer:{digest}"
+
+
 def limits_key(prefix: str, tenant: str) -> str:
     """Key of the limits that hold for customers of a tenant without a counter: a field for each meter, as it is."""
     return f"{prefix}{{{encoded(tenant)}}}::limits"

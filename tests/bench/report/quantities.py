@@ -19,6 +19,7 @@ QUANTITIES = {
     "ratio": Quantity("ratio", 2),
     "own_cpu_us": Quantity("own CPU, us/event", 1),
     "all_cpu_us": Quantity("CPU with services, us/event", 1),
+    "core_events_per_s": Quantity("events per CPU second of it"),
     "cpu_us": Quantity("CPU, us/event", 2),
     "event_bytes": Quantity("bytes/event"),
     "p50_ms": Quantity("p50, ms"),

@@ -17,7 +17,7 @@ from tests.integration.storage import own_run
 from tidemark.api import key_store
 from tidemark.core import postgres, topics
 from tidemark.core.kafka import Record, dump
-from tidemark.core.settings import Settings
+from tidemark.core.settings import EnrichRule, Settings
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def opened(run: Settings, tenant: str, log: Path) -> Iterator[Door]:
 def run(stack: Any) -> Iterator[Settings]:
     with own_run(stack.settings) as settings:
         changes = {"topics.events": f"test.{settings.run_id}", "api.key_cache_s": 1, "api.tenant_burst_events": 2_000,
-                   "api.tenant_events_per_s": 100}  # fmt: skip
+                   "api.tenant_events_per_s": 100, "api.key_streams": 2,
+                   "api.enrich": (EnrichRule(property="edge", header="X-Edge"),)}  # fmt: skip
         made = settings.with_changes(changes)
         topics.apply(made)
         yield made

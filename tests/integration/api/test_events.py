@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import signal
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +16,12 @@ from jobs.flink.rest import wait_until
 from tests.integration.api.conftest import Door
 from tests.integration.serve.test_serve import STOP_S, WITHIN_S
 from tidemark.api import key_store
+from tidemark.api.key_ring import USED_EVERY_S, KeyRing
 from tidemark.api.keys import id_of
+from tidemark.api.problem import Problem
+from tidemark.api.rate import RateLimit
 from tidemark.core import postgres
+from tidemark.core.settings import Settings
 
 
 def event(event_id: str, **changes: Any) -> dict[str, Any]:
@@ -65,6 +72,14 @@ def test_cloudevents_and_lines_are_taken(door: Door) -> None:
     assert next(value for value in values if value.get("id") == "c-4")["data"] == {"quantity": 3}
 
 
+def test_a_declared_rule_adds_what_an_event_does_not_state(door: Door) -> None:
+    batch = [event("n-1"), event("n-2", properties={"edge": "stated"})]
+    assert door.send(door.key("ingest"), json.dumps(batch), **{"X-Edge": "fra-1"}).json()["accepted"] == 2
+    assert door.send(door.key("ingest"), json.dumps(event("n-3"))).json()["accepted"] == 1
+    values = {value.get("event_id"): value for one in door.records() if (value := json.loads(one.value or b""))}
+    assert [values[f"n-{n}"].get("properties") for n in (1, 2, 3)] == [{"edge": "fra-1"}, {"edge": "stated"}, None]
+
+
 def test_requests_are_refused_with_problems(door: Door) -> None:
     ingest, read = door.key("ingest"), door.key("read")
 
@@ -108,6 +123,67 @@ def test_a_revoked_key_is_refused_and_a_rotated_one_goes_on(door: Door) -> None:
         assert door.send(old, json.dumps(event("k-4"))).status_code == 202
 
 
+def test_processes_share_the_rate_of_a_tenant(run: Settings) -> None:
+    async def taken() -> list[bool]:
+        both = [RateLimit(run), RateLimit(run)]
+        try:
+            return [await _passes(both[turn % 2], f"{run.run_id}-shared", 500) for turn in range(6)]
+        finally:
+            for one in both:
+                await one.close()
+
+    # A burst is 2 000 events, and 100 come back in a second.
+    assert asyncio.run(taken()) == [True, True, True, True, False, False]
+
+
+async def _passes(rates: RateLimit, tenant: str, events: int) -> bool:
+    try:
+        await rates.take(tenant, events)
+    except Problem:
+        return False
+    return True
+
+
+def test_the_last_use_of_a_key_is_stored(door: Door) -> None:
+    now_s = [0.0]
+    ring = KeyRing(door.run.postgres, 1, clock=lambda: now_s[0])
+    key = door.key("read")
+    ring.checked(ring.read(key), key, "read")
+    now_s[0] = USED_EVERY_S
+    ring.write_used()
+    ring.close()
+    with postgres.connect(door.run.postgres) as connection:
+        postgres.use_schema(connection, key_store.SCHEMA)
+        listed = {one.key_id: one.last_used_at for one in key_store.listed(connection, door.tenant, everything=False)}
+    used_at = listed[id_of(key) or ""]
+    assert used_at is not None
+    assert datetime.now(UTC) - used_at < timedelta(minutes=1)
+
+
 def test_a_stop_answers_what_is_here_first(door: Door) -> None:
-    assert door.served.stop() < STOP_S
+    """A request whose body is still to come when the process is asked to end, and takes no more connections."""
+    address = (door.url.rpartition("/")[2].partition(":")[0], int(door.url.rpartition(":")[2]))
+    body = json.dumps(event("last")).encode()
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {door.key('ingest')}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(address, WITHIN_S) as connection:
+        connection.sendall(head.encode())
+        # It reads the body now.
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100")
+        door.served.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: _is_refused(address), WITHIN_S, "the end of new connections", every_s=0.01)
+        connection.sendall(body)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 202")
+    assert door.served.process.wait(STOP_S) == 0
     assert door.served.lines("drained", "api")[0]["unacknowledged"] == 0
+    assert "last" in {json.loads(one.value or b"").get("event_id") for one in door.records()}
+
+
+def _is_refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 import requests
 import yaml
@@ -131,12 +133,20 @@ def test_pages_follow_each_other_and_a_known_version_is_not_sent_again(used: Doo
     rows = list(csv.DictReader(io.StringIO(lines.text)))
     assert len(rows) == 8
     assert (rows[0]["dims.region"], rows[0]["value"]) == ("eu", "5")
+    stream = get(used, "usage", key, {"Accept": "application/vnd.apache.arrow.stream"}, **{**asked, "limit": 100})
+    assert stream.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    arrow = pa.ipc.open_stream(stream.content).read_all().to_pylist()
+    assert [(row["dims.region"], row["customer_id"], str(row["n"]), row["value"]) for row in arrow] == [
+        (row["dims.region"], row["customer_id"], row["n"], Decimal(row["value"])) for row in rows
+    ]
 
 
 def test_what_was_closed_corrected_and_refused_is_listed(used: Door) -> None:
     key = used.key("admin")
     (period,) = get(used, "periods", key, customer="alice").json()["rows"]
     assert (period["value"], period["status"], period["correction_amount"]) == ("36", "final, corrected", "6")
+    (invoiced,) = get(used, "invoice-lines", key, customer="alice", meter="calls").json()["rows"]
+    assert (invoiced["value"], invoiced["final"], invoiced["period_end"]) == ("36", True, "2024-04-01T00:00:00Z")
     (close,) = get(used, "closes", key).json()["rows"]
     assert (close["corrections"], close["period_end"]) == (1, "2024-04-01T00:00:00Z")
     (correction,) = get(used, "corrections", key, customer="alice", meter="calls").json()["rows"]
@@ -177,12 +187,30 @@ def test_a_stream_says_how_it_stands_and_then_each_alert(used: Door) -> None:
         assert json.loads(next(lines).removeprefix("data: "))["id"] == "a"
 
 
+def test_a_stream_ends_with_its_key_and_a_key_has_so_many(used: Door) -> None:
+    key = used.key("read")
+    url, headers = f"{used.url}/v1/stream?customer=alice", {"Authorization": f"Bearer {key}"}
+    with (
+        requests.get(url, headers=headers, stream=True, timeout=30) as first,
+        requests.get(url, headers=headers, stream=True, timeout=30) as second,
+    ):
+        streams = [answer.iter_lines(decode_unicode=True) for answer in (first, second)]
+        assert [next(line for line in lines if line.startswith("event:")) for lines in streams] == ["event: limit"] * 2
+        third = requests.get(url, headers=headers, timeout=30)
+        assert (third.status_code, third.json()["code"]) == (429, "too_many_streams")
+        keys("revoke", id_of(key) or "")
+        ends = [[line for line in lines if line][-2:] for lines in streams]
+        assert [(name, json.loads(data.removeprefix("data: "))["status"]) for name, data in ends] == [
+            ("event: end", 401), ("event: end", 401),
+        ]  # fmt: skip
+
+
 def test_a_key_reads_its_own_tenant_and_every_read_is_in_the_audit(used: Door) -> None:
     other = replace(used, tenant=f"{used.tenant}-b")
     key = other.key("read")
     assert buckets(get(used, "usage", key, meter="calls", grain="total")) == []
-    listings = ["periods", "closes", "corrections", "dead-letters"]
-    assert [get(used, name, key).json()["rows"] for name in listings] == [[], [], [], []]
+    listings = ["periods", "invoice-lines", "closes", "corrections", "dead-letters"]
+    assert [get(used, name, key).json()["rows"] for name in listings] == [[], [], [], [], []]
     assert get(used, "usage/current", key, customer="alice").json()["meters"] == []
     assert get(used, "explain", key, customer="alice", meter="calls", period="2024-03").json()["versions"] == []
     assert get(used, "usage", used.key("ingest"), meter="calls").status_code == 403
@@ -198,6 +226,8 @@ def test_a_key_reads_its_own_tenant_and_every_read_is_in_the_audit(used: Door) -
     [
         ("usage", {"meter": "nothing"}, 404),
         ("usage", {}, 422),
+        ("usage", {"meter": "calls", "custommer": "alice"}, 422),
+        ("meters", {"meter": "calls"}, 422),
         ("usage", {"meter": "seats", "grain": "hour"}, 422),
         ("usage", {"meter": "calls", "group_by": "colour"}, 422),
         ("usage", {"meter": "calls", "grain": "day", "zone": "Mars/Base"}, 422),

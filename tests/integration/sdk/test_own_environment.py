@@ -93,7 +93,7 @@ def test_the_examples_of_the_readme_of_the_sdk_run(python: Path, own_redis: OwnR
 
 def test_the_service_of_the_first_meter_records(python: Path, tmp_path: Path) -> None:
     with event_server() as server:
-        environment = {"TIDEMARK_URL": server.url, "TIDEMARK_KEY": KEY, "TIDEMARK_SPOOL": str(tmp_path)}
+        environment = {"USAGE_URL": server.url, "USAGE_KEY": KEY, "USAGE_SPOOL": str(tmp_path)}
         assert run(python, str(ROOT / "docs" / "first-meter" / "service.py"), **environment) == ""
         events = [json.loads(event) for batch in server.batches for event in batch]
     assert [(event["event_type"], event["quantity"]) for event in events] == [("completion", 12), ("completion", 4)]

@@ -193,7 +193,7 @@ def test_dead_letters_are_sent_again_by_who_has_seen_what_becomes_of_them(site: 
     assert "0 sent again" in again.text
     (record,) = dump(site.run.kafka, site.run.topics.redrive)
     assert json.loads(record.value or b"")["event_id"] == "redrive-1"
-    assert json.loads(dict(record.headers)[HEADER])["by"] == f"key {id_of(key)}"
+    assert json.loads(dict(record.headers)[HEADER])["redriven_by"] == f"key {id_of(key)}"
     asked = "SELECT count(*) FROM api.read_audit WHERE key_id = %s AND asked LIKE '/operations/dead-letters/redrive%%'"
     assert site.sql(asked, id_of(key)) == [(3,)]
     assert "was sent again already" in session.get(url, params={"at": one}, timeout=30).text
@@ -205,6 +205,14 @@ def test_a_page_says_what_due_periods_wait_for(site: Site) -> None:
     # The jobs of this run were never submitted.
     assert "What due periods wait for" in page.text
     assert "jobs" in page.text
+    # Looking began the index of due periods anew, and no close could go on with it: that is not "none".
+    ((unknown,),) = site.sql(
+        "SELECT count(*) FROM period_due WHERE tenant_id = %s AND next_end = '-infinity'", site.tenant
+    )
+    again = Page(session.get(f"{site.url}/operations/periods", timeout=30).text)
+    assert unknown > 0
+    assert f"Of {unknown} customers it is not known yet" in again.text
+    assert "is closed" not in again.text
 
 
 def test_a_tenant_without_a_part_of_the_page_does_not_have_it(site: Site) -> None:

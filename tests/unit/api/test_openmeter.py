@@ -7,17 +7,25 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
 
-from tidemark.api.openmeter import MeterQuery, window_end
+from tidemark.api.conditions import Condition
+from tidemark.api.openmeter import MeterQuery, filters_of, window_end
+from tidemark.api.problem import Problem
 from tidemark.api.usage_query import UsageAsked
 
 
 def test_a_query_is_a_question_of_ours():
-    asked = MeterQuery("2024-03-01T00:00:00Z", "", "DAY", "Asia/Tokyo", ["a"], {"m": ["x", "y"]}, ["subject", "m", "m"])
+    asked = MeterQuery(
+        "2024-03-01T00:00:00Z", "", "DAY", "Asia/Tokyo", ["a", "b"], ["a", "c"], {"m": ["x", "y"]},
+        {"subject": Condition(ne="z")}, ["subject", "m", "m"],
+    )  # fmt: skip
     assert asked.asked("calls") == UsageAsked(
         "calls", "day", ("a",), "2024-03-01T00:00:00Z", "", "Asia/Tokyo", ("customer_id", "m"), {"m": ("x", "y")},
-        limit=10_000,
+        limit=10_000, conditions={"customer_id": Condition(ne="z")},
     )  # fmt: skip
+    assert MeterQuery(subject=["a"], filter_customer_id=["b"]).is_empty
+    assert MeterQuery(filter_customer_id=["b"]).customers == ["b"]
     assert MeterQuery().asked("calls").grain == "total"
     # A zone is of days and months alone.
     assert MeterQuery(window_size="HOUR", window_time_zone="Asia/Tokyo").asked("calls").zone == ""
@@ -45,3 +53,23 @@ def test_a_window_ends_where_the_next_begins(window, zone, start, end):
 def test_the_only_window_ends_where_it_was_asked_to(at):
     minute = at.replace(second=0, microsecond=0, tzinfo=UTC)
     assert window_end(MeterQuery(to=minute.isoformat()), minute) == minute
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        # As their clients for JavaScript, for Python, and a person write it.
+        ("filterGroupBy[region]=us&filterGroupBy[region]=eu", {"region": ["us", "eu"]}),
+        ("filterGroupBy={'region': 'us'}", {"region": ["us"]}),
+        ('filterGroupBy={"region": ["us", "eu"], "tier": "pro"}', {"region": ["us", "eu"], "tier": ["pro"]}),
+        ("from=2024-03-01", {}),
+    ],
+)
+def test_filters_are_read_as_clients_send_them(sent, read):
+    assert filters_of(QueryParams(sent)) == read
+
+
+@pytest.mark.parametrize("sent", ["us", "{'region': 1}", "[1]", "{" * 5_000, "__import__('os')", "{'a': 'b'", "\0"])
+def test_a_filter_that_cannot_be_read_is_refused(sent):
+    with pytest.raises(Problem):
+        filters_of(QueryParams({"filterGroupBy": sent}))

@@ -92,3 +92,10 @@ def test_a_full_run_goes_before_a_quick_one(tmp_path):
         row = {"subject": "s", "quantity": "q", "values": values}
         (tmp_path / f"{mode}.json").write_text(json.dumps({"measures": {"m": {"figures": [row]}}}))
     assert figures.medians(tmp_path) == {("m", "s", "q"): 4.0}
+
+
+def test_every_page_is_in_the_contents_of_the_site():
+    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    named = {line for block in re.findall(r"```\{toctree\}\n(.*?)```", contents, re.DOTALL) for line in block.split()}
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md") if "orphan: true" not in page.read_text("utf-8")[:40]}
+    assert sorted(pages - named - {"index"}) == []

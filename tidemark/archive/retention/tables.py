@@ -21,6 +21,14 @@ _CHUNKS: LiteralString = """
 SELECT count(*), coalesce(sum(pg_total_relation_size(chunk)), 0) FROM show_chunks({table}, older_than => {before}) chunk
 """
 _DROP: LiteralString = "SELECT count(*) FROM drop_chunks({table}, older_than => {before})"
+# Of chunks that are dropped, the end of the last one; a shorter retention of another version does not turn it back.
+_KEPT: LiteralString = """
+INSERT INTO {ledger}.rollup_kept (relation, kept_from)
+SELECT {relation}, max(range_end) FROM timescaledb_information.chunks
+WHERE hypertable_schema = {schema} AND hypertable_name = {relation} AND range_end <= {before}
+HAVING max(range_end) IS NOT NULL
+ON CONFLICT (relation) DO UPDATE SET kept_from = greatest(rollup_kept.kept_from, excluded.kept_from)
+"""
 _OPEN: LiteralString = """
 SELECT tenant_id, customer_id, period_start FROM {schema}.usage_period p
 WHERE period_start < %s AND NOT EXISTS (
@@ -50,7 +58,7 @@ def steps(connection: psycopg.Connection, names: Names, retention: RetentionSett
         for schema in schemas if days else ():
             before = now - timedelta(days=days)
             bounds = [] if table in _SLIDING else _Bounds(connection, names, schema).of(table, before)
-            yield _step(connection, schema, table, days, before, bounds)
+            yield _step(connection, names, schema, table, days, before, bounds)
 
 
 def open_period(connection: psycopg.Connection, names: Names, before: datetime) -> tuple[datetime, str] | None:
@@ -83,7 +91,7 @@ class _Bounds:
 
 
 def _step(
-    connection: psycopg.Connection, schema: str, table: str, days: int, before: datetime,
+    connection: psycopg.Connection, names: Names, schema: str, table: str, days: int, before: datetime,
     bounds: Sequence[tuple[datetime, str]],
 ) -> Step:  # fmt: skip
     """The step for one table; the earliest bound decides."""
@@ -100,7 +108,7 @@ def _step(
         count=count,
         size=size,
         limited=limited,
-        act=partial(_drop, connection, schema, table, cut) if count else NOTHING,
+        act=partial(_drop, connection, names, schema, table, cut) if count else NOTHING,
         atomic=True,
     )
 
@@ -110,7 +118,13 @@ def _chunks(connection: psycopg.Connection, schema: str, table: str, before: dat
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
-def _drop(connection: psycopg.Connection, schema: str, table: str, before: datetime) -> None:
+def _drop(connection: psycopg.Connection, names: Names, schema: str, table: str, before: datetime) -> None:
+    if table not in _SLIDING:
+        kept = sql.SQL(_KEPT).format(
+            ledger=sql.Identifier(names.billing_schema), relation=sql.Literal(table), schema=sql.Literal(schema),
+            before=sql.Literal(before),
+        )  # fmt: skip
+        connection.execute(kept)
     connection.execute(_named(_DROP, schema, table, before))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 try:
@@ -18,6 +19,8 @@ from tidemark_client.events.spool import Pending
 
 TOPIC = "usage.events"
 TIMEOUT_S = 30.0
+# For a producer to give up what is under way.
+_END_S = 5.0
 
 
 class KafkaTransport:
@@ -77,14 +80,25 @@ class KafkaTransport:
 
     def close(self) -> None:
         """As `Transport.close`."""
-        if self._producer is not None:
-            self._producer.close(0)
-            self._producer = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            _end(producer)
 
     def _connected(self) -> Any:
         if self._producer is None:
             self._producer = KafkaProducer(**self._options)
         return self._producer
+
+
+def _end(producer: Any) -> None:
+    """End a producer with its thread, whatever is under way: it is on disk, and sent by the next one."""
+    try:
+        producer.close(0)
+    except KafkaError:
+        # `close` gives up where records are under way, and its thread would go on sending them.
+        producer._sender.force_close()  # noqa: SLF001  there is no other way to make it give them up
+        with suppress(KafkaError):
+            producer.close(_END_S)
 
 
 def _outcome(futures: Sequence[Any]) -> Outcome:
