@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import JOBS, submit, submit_all
 from tests.streams import StreamRecord
-from tests.unit.fuzz.records import corpus, good
+from tests.unit.fuzz.records import corpus, foreign_deltas
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender, committed_offsets, dump, end_offsets
@@ -99,12 +98,10 @@ class Pipeline:
 
     def send_foreign(self) -> None:
         """What another program may write to internal topics: it must end nothing, and add nothing."""
-        names, delta = self.settings.names, good("usage.deltas")[0]
-        unread = {"lo", "hi", "latest", "events", "source_topic", "source_partition", "first_offset", "last_offset"}
-        spoiled = [json.dumps(delta | {name: odd}).encode() for name in delta.keys() - unread for odd in (None, "\0")]
+        names = self.settings.names
         with Sender(self.settings.kafka) as sender:
             for topic in (names.deltas, names.dlq, names.reevaluations):
-                for value in (*corpus(), *(spoiled if topic != names.reevaluations else ())):
+                for value in (*corpus(), *(foreign_deltas() if topic != names.reevaluations else ())):
                     sender.send(topic, value, key=b"foreign")
 
     def committed(self) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from tidemark.oracle.oracle import Oracle, statement_named
 from tidemark.oracle.relations import load, schema_of
 
 _BIGINT = 2**63 - 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OFFSETS = [
     ("events", pa.int64()),
     ("source_topic", pa.string()),
@@ -99,10 +101,13 @@ def _row(d: Any) -> tuple[Any, ...]:
     """A delta as a row; raises one of several errors for any other record."""
     texts = [_is(str, d[name]) for name in ("tenant_id", "customer_id", "meter", "dims", "part")]
     lo, hi = (None if d[name] is None else Decimal(d[name]) for name in ("lo", "hi"))
-    minute = datetime.fromisoformat(d["minute"])
+    minute, start, end = (datetime.fromisoformat(d[name]) for name in ("minute", "period_start", "period_end"))
     place = (_is(int, d["events"]), _is(str, d["source_topic"]), _is(int, d["source_partition"]))
     totals = (_is(int, d["n"]), _is(int, d["samples"]), Decimal(d["total"]), lo, hi, d["latest"] or None)
-    if d["n"] < 1 or minute.second or minute.microsecond:
+    date.fromisoformat(d["day"])
+    if d["n"] < 1 or minute.second or minute.microsecond or start >= end or _CONTROL.search("".join(texts[:3])):
+        raise ValueError("no delta")
+    if "\0" in "".join(texts[3:]):
         raise ValueError("no delta")
     return *texts, minute, *totals, *place, _is(int, d["first_offset"])
 

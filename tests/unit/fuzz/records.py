@@ -36,6 +36,13 @@ def good(topic: str) -> list[dict[str, Any]]:
     return [one["value"] for one in documents if one["valid"] and isinstance(one["value"], dict)]
 
 
+def foreign_deltas() -> list[bytes]:
+    """Deltas but for one field that every reader reads."""
+    delta = good("usage.deltas")[0]
+    unread = {"lo", "hi", "latest", "events", "source_topic", "source_partition", "first_offset", "last_offset"}
+    return [json.dumps(delta | {name: odd}).encode() for name in delta if name not in unread for odd in (None, "\0")]
+
+
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths of all values of a document, itself among them."""
     yield path

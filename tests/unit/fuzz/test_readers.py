@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.unit.fuzz.records import CORPUS, ODD, corpus, good, hostile, hostile_of
+from tests.unit.fuzz.records import CORPUS, ODD, corpus, foreign_deltas, good, hostile, hostile_of
 from tests.unit.strategies import ARRIVAL_MS, decoder
 from tidemark.alerts import topic as alert_topic
 from tidemark.billing.dead_letter_index import dead_letter_row, redriven_row
@@ -124,6 +124,12 @@ def test_every_valid_delta_is_one() -> None:
         assert deltas.read(value) is not None
         assert len([*read_rows([value], foreign)]) == 1
         assert foreign == []
+
+
+def test_a_record_that_the_jobs_leave_out_is_no_delta_to_the_oracle_either() -> None:
+    foreign: list[bytes] = []
+    assert [*read_rows(foreign_deltas(), foreign)] == []
+    assert foreign == foreign_deltas()
 
 
 @pytest.mark.parametrize("field", deltas.Delta.__struct_fields__)
