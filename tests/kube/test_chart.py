@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from infra.kubernetes.cluster import Cluster
 from infra.kubernetes.tools import tool
 from infra.local.progress import Lines
 from infra.service_settings import STANDARD_PORTS
+from jobs.flink.rest import wait_until
 from tests.kube.conftest import CHART, parsed, values
 from tidemark.core.settings import Settings
 
@@ -26,6 +29,12 @@ WAYS = {
     "default": [], "small": values("small"), "large": values("large"), "operator": OPERATOR, "everything": EVERYTHING
 }  # fmt: skip
 QUERY_SERVICE = 6125
+# Ready pods by Deployment.
+SMALL = {"t-all": 1, "t-jobmanager": 1, "t-taskmanager": 1, "t-web": 1}
+LARGE = {
+    "t-api": 3, "t-archive": 2, "t-billing": 2, "t-jobmanager": 2, "t-pipeline": 3, "t-reconcile": 1,
+    "t-taskmanager": 4, "t-web": 2,
+}  # fmt: skip
 ways = pytest.mark.parametrize("way", WAYS)
 
 
@@ -83,16 +92,17 @@ def test_it_is_installed_upgraded_and_rolled_back(cluster: Cluster) -> None:
     upgrade = ["upgrade", "--install", "t", str(CHART), "--namespace", "one", "--wait", "--timeout", "3m"]
     # ... when it is installed, ...
     cluster.helm(*upgrade, *values("small"))
-    assert ready(cluster, "one") == {"t-all": 1, "t-jobmanager": 1, "t-taskmanager": 1, "t-web": 1}
+    becomes(cluster, SMALL)
+    # ... its jobs submitted once more by hand, ...
+    cluster.kubectl("--namespace", "one", "create", "job", "--from=cronjob/t-submit", "by-hand")
+    cluster.kubectl("--namespace", "one", "wait", "--for=condition=Complete", "--timeout=60s", "job/by-hand")
+    cluster.kubectl("--namespace", "one", "delete", "job/by-hand")
     # ... upgraded to many processes of another image, ...
     cluster.helm(*upgrade, *values("large"), "--set", "flink.taskManager.scratch.storageClassName=")
-    many = ready(cluster, "one")
-    assert many["t-taskmanager"] == 4
-    assert many["t-api"] == 3
-    assert "t-all" not in many
+    becomes(cluster, LARGE)
     # ... and rolled back, then every pod is there again, and hooks have left no Job.
     cluster.helm("rollback", "t", "1", "--namespace", "one", "--wait", "--timeout", "3m")
-    assert ready(cluster, "one") == {"t-all": 1, "t-jobmanager": 1, "t-taskmanager": 1, "t-web": 1}
+    becomes(cluster, SMALL)
     assert cluster.kubectl("--namespace", "one", "get", "jobs", "--output", "name") == ""
     cluster.helm("uninstall", "t", "--namespace", "one", "--wait", "--timeout", "2m")
     left = cluster.kubectl("--namespace", "one", "get", "deployments,services,poddisruptionbudgets", "--output", "name")
@@ -114,32 +124,49 @@ def claim(namespace: str, name: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def becomes(cluster: Cluster, pods: dict[str, int]) -> None:
+    # Helm does not wait for pods that are too many.
+    wait_until(lambda: ready(cluster, "one") == pods, 60, f"pods to be {pods}")
+
+
 def ready(cluster: Cluster, namespace: str) -> dict[str, int]:
     """Ready pods by Deployment."""
     document = yaml.safe_load(cluster.kubectl("--namespace", namespace, "get", "deployments", "--output", "yaml"))
     return {one["metadata"]["name"]: one["status"].get("readyReplicas", 0) for one in document["items"]}
 
 
-def test_passwords_of_all_logins_are_in_one_file_that_nobody_else_reads(cluster: Cluster, tmp_path: Path) -> None:
-    found = {one["metadata"]["name"]: one for one in parsed(rendered(cluster)) if one["kind"] == "Deployment"}
-    pod = found["t-billing"]["spec"]["template"]["spec"]
-    assert {one["name"] for one in pod["volumes"] if "secret" in one} == {
-        "postgres-ops", "postgres-ledger", "redis-services",
-    }  # fmt: skip
-    (container,) = pod["initContainers"]
-    command = [
-        one.replace("/etc", f"{tmp_path}/etc").replace("/run/", f"{tmp_path}/run/") for one in container["command"]
-    ]
-    (tmp_path / "run/tidemark").mkdir(parents=True)
-    for login in ("ops", "ledger"):
-        folder = tmp_path / f"etc/tidemark/postgres-{login}"
-        folder.mkdir(parents=True)
+def test_passwords_are_where_the_settings_say_and_nobody_else_reads_them(cluster: Cluster, tmp_path: Path) -> None:
+    found = {
+        one["metadata"]["name"]: one
+        for one in parsed(rendered(cluster, *values("large")))
+        if one["kind"] == "Deployment"
+    }
+    secrets = {"postgres-ops/pgpass", "postgres-ledger/pgpass", "kafka-operator/password", "kafka-meter/password"}
+    for secret in secrets:
+        file = tmp_path / "etc/tidemark" / secret
+        file.parent.mkdir(parents=True)
         # Without an end of its line, as `kubectl create secret` takes a file.
-        (folder / "pgpass").write_text(f"*:*:*:{login}:secret")
+        file.write_text(f"*:*:*:of-{secret.partition('/')[0]}:secret")
+    made = {name: passwords(found[f"t-{name}"], tmp_path) for name in ("billing", "taskmanager")}
+    assert made["billing"] == {
+        "pgpass": "*:*:*:of-postgres-ledger:secret\n*:*:*:of-postgres-ops:secret\n",
+        "operator.properties": "password=*:*:*:of-kafka-operator:secret\n",
+    }
+    assert made["taskmanager"]["meter.properties"] == (
+        "username=tidemark-meter\npassword=*:*:*:of-kafka-meter:secret\n"
+    )
+
+
+def passwords(deployment: dict[str, Any], folder: Path) -> dict[str, str]:
+    """What the init container of a Deployment writes, its folders being below one here."""
+    (container,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    run = folder / "run/tidemark"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir(parents=True)
+    command = [re.sub(r"/(etc|run)/tidemark", rf"{folder}/\1/tidemark", one) for one in container["command"]]
     subprocess.run(command, check=True)
-    made = tmp_path / "run/tidemark/pgpass"
-    assert sorted(made.read_text().split()) == ["*:*:*:ledger:secret", "*:*:*:ops:secret"]
-    assert made.stat().st_mode & 0o077 == 0
+    assert all(one.stat().st_mode & 0o077 == 0 for one in run.iterdir())
+    return {one.name: one.read_text() for one in run.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -166,6 +193,19 @@ def test_no_port_of_a_task_manager_is_open_but_those_of_flink(cluster: Cluster, 
     ports = {port["port"] for one in policies for rule in one["spec"]["ingress"] for port in rule["ports"]}
     flink = {STANDARD_PORTS[name] for name in ("flink_rpc", "flink_blob", "flink_task_rpc", "flink_task_data")}
     assert ports == {"metrics", QUERY_SERVICE, *flink}
+
+
+def test_a_process_gets_requests_while_what_answers_them_is_ready(cluster: Cluster) -> None:
+    found = parsed(rendered(cluster, *values("small"))) + parsed(rendered(cluster))
+    asked = {
+        one["metadata"]["name"]: container["readinessProbe"]["httpGet"]["path"]
+        for one in found
+        if one["kind"] == "Deployment"
+        for container in one["spec"]["template"]["spec"]["containers"]
+        if container["name"] == "serve"
+    }
+    assert (asked["t-all"], asked["t-api"], asked["t-web"]) == ("/readyz/api", "/readyz/api", "/readyz/web")
+    assert asked["t-pipeline"] == "/readyz"
 
 
 def test_flink_listens_where_it_may_be_reached(cluster: Cluster) -> None:

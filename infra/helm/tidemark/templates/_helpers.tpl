@@ -53,8 +53,8 @@ capabilities: {drop: [ALL]}
   "web" (dict "listen" "0.0.0.0:8090") -}}
 {{- with .Values.secrets.kafka }}
 {{- $kafka := dict }}
-{{- if .operator }}{{- $_ := set $kafka "sasl_password_file" "/etc/tidemark/kafka-operator/operator.properties" }}{{- end }}
-{{- if .jobs }}{{- $_ := set $kafka "jobs_dir" "/etc/tidemark/kafka-jobs" }}{{- end }}
+{{- if .operator }}{{- $_ := set $kafka "sasl_password_file" "/run/tidemark/operator.properties" }}{{- end }}
+{{- if .meter }}{{- $_ := set $kafka "jobs_dir" "/run/tidemark" }}{{- end }}
 {{- if .ca }}{{- $_ := set $kafka "ssl_ca_file" "/etc/tidemark/kafka-ca/ca.crt" }}{{- end }}
 {{- $_ := set $own "kafka" $kafka }}
 {{- end }}
@@ -98,12 +98,23 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{- /* libpq takes only a password file that nobody else may read, which a mounted Secret with an fsGroup is not. */ -}}
+{{- /* libpq takes only a password file that nobody else may read, which a mounted Secret with an fsGroup is not; Java takes a
+       password of Kafka from a properties file. (list $ logins image) */ -}}
 {{- define "tidemark.initPasswords" -}}
+{{- $root := index . 0 }}
 - name: passwords
-  image: {{ include "tidemark.image" (list (index . 0) (index . 2)) }}
-  imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
-  command: [/bin/sh, -euc, "umask 077; for file in /etc/tidemark/postgres-*/pgpass; do [ ! -r $file ] || { cat $file; echo; }; done > /run/tidemark/pgpass"]
+  image: {{ include "tidemark.image" (list $root (index . 2)) }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  command:
+    - /bin/sh
+    - -euc
+    - |
+      umask 077
+      for file in /etc/tidemark/postgres-*/pgpass; do [ ! -r $file ] || { cat $file; echo; }; done > /run/tidemark/pgpass
+      kafka() { [ ! -r /etc/tidemark/kafka-$1/password ] || printf "$2password=%s\n" "$(cat /etc/tidemark/kafka-$1/password)" > /run/tidemark/$1.properties; }
+      {{- range $login := index (index . 1) "kafka" }}
+      kafka {{ $login }} '{{ if has $login (list "meter" "rollup" "anomaly") }}username={{ index $root.Values.kafkaUsers $login | default (printf "tidemark-%s" $login) }}\n{{ end }}'
+      {{- end }}
   securityContext: {{- include "tidemark.containerSecurity" . | nindent 4 }}
   resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 64Mi}}
   volumeMounts: {{- include "tidemark.mounts" . | nindent 4 }}
