@@ -7,32 +7,52 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest
+LOCKS := constraints.txt constraints-jobs.txt constraints-dev.txt
+# Tools that are not needed for anything else.
+SUPPLY := .tidemark/supply
 DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
 WORKERS ?= 3
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
 
-.PHONY: help setup provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos kube-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
+.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos kube-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.installed ## Create .venv with the pinned dependencies
 
-$(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml constraints.txt
-	@echo "== making $(VENV) with the pinned dependencies (about 700 MB, a few minutes on a new machine)"
+$(VENV)/.installed: pyproject.toml setup.py sdk/python/pyproject.toml $(LOCKS) infra/install_locked.sh
+	@echo "== making $(VENV) with the locked dependencies (about 700 MB, a few minutes on a new machine)"
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (apt-get update -qq && apt-get install -y -qq python3-venv)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --progress-bar on --constraint constraints.txt --upgrade pip setuptools wheel
-	$(BIN)/pip install --progress-bar on --constraint constraints.txt --editable ./sdk/python --editable '.[dev,jobs,api,s3,trace]'
+	infra/install_locked.sh $(BIN)/pip $(LOCKS)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable ./sdk/python --editable .
+	$(BIN)/pip check
 	$(BIN)/python -c 'import pyflink, jobs, tidemark_client, pytest'
 	@touch $@
 
-# What is needed for one thing alone: an extra of pyproject.toml each.
-$(VENV)/.extra-%: $(VENV)/.installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+# What is needed for one thing alone: the site of the documentation, and drills.
+$(VENV)/.installed-extra: $(VENV)/.installed constraints-extra.txt
+	infra/install_locked.sh $(BIN)/pip $(LOCKS) constraints-extra.txt
 	@touch $@
+
+$(SUPPLY)/.installed: infra/supply/tools.txt
+	@echo "== making $(SUPPLY) with tools for lock files and bills of materials"
+	$(PYTHON) -m venv $(SUPPLY)
+	infra/install_locked.sh $(SUPPLY)/bin/pip infra/supply/tools.txt
+	@touch $@
+
+lock: $(SUPPLY)/.installed ## Write the hashes of the versions in the lock files, and those of the jars
+	$(BIN)/python -m infra.supply.lock $(SUPPLY)/bin/pip-compile
+	$(BIN)/python -m infra.local.checksums
+
+audit: $(SUPPLY)/.installed ## Known vulnerabilities of what is locked; needs PyPI's own JSON or, with AUDIT='--vulnerability-service osv', osv.dev
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes $(AUDIT) $(addprefix --requirement ,$(LOCKS) constraints-extra.txt)
+
+sbom: setup provision $(SUPPLY)/.installed ## Bills of materials (CycloneDX) into build/sbom, and docs/licences.md
+	$(BIN)/python -m infra.supply.bom $(SUPPLY)/bin/cyclonedx-py
 
 provision: setup ## Fetch what the services need (Debian packages, jars), once a machine
 	@$(BIN)/python -m infra.local
@@ -73,9 +93,10 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 	$(PYTEST) tests/integration tests/chaos -m "not drill" -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --durations=20
 
-chaos: setup provision $(VENV)/.extra-docs $(VENV)/.extra-drills ## All fault drills, and the site of the documentation
+chaos: setup provision $(VENV)/.installed-extra ## All fault drills, the site of the documentation, ten minutes of hostile records
 	$(PYTEST) tests/chaos -v
 	$(PYTEST) tests/integration -m drill -v
+	$(BIN)/python -m tests.unit.fuzz
 
 kube-test: setup ## The chart on a real Kubernetes API; builds its programs by Go first (half an hour, once a machine)
 	$(PYTEST) tests/kube -v
@@ -105,7 +126,7 @@ reference: setup ## Write docs/reference.md, figures of README, tables of the be
 	$(BIN)/python -m tests.bench.report.pages
 	$(BIN)/python -m tidemark.api.openapi
 
-docs: $(VENV)/.extra-docs ## Make the site of the documentation in build/site; a link that leads nowhere ends it
+docs: $(VENV)/.installed-extra ## Make the site of the documentation in build/site; a link that leads nowhere ends it
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs/site docs build/site
 	@echo "open build/site/index.html"
 

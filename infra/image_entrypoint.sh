@@ -1,19 +1,26 @@
 #!/bin/sh
-# Entry point of the image: copies the secrets that this container has to where its user alone reads them, those of Postgres
-# as a libpq password file, then starts Flink or a tool.
+# Entry point of the image: writes the passwords of Postgres that this container has as a libpq password file, each for the
+# addresses and the database of its settings alone, then starts Flink or a tool. The rest reads its secrets where they are.
 set -eu
-install -d -m 0700 -o flink -g flink "$HOME/secrets"
-for secret in /run/secrets/redis_*; do
-    [ ! -r "$secret" ] || install -m 0400 -o flink -g flink "$secret" "$HOME/secrets/"
-done
-install -d -m 0700 -o flink -g flink "$HOME/receivers"
-for secret in /run/receivers/*; do
-    [ ! -r "$secret" ] || install -m 0400 -o flink -g flink "$secret" "$HOME/receivers/"
-done
-for secret in /run/secrets/tidemark*; do
-    [ ! -r "$secret" ] || printf '*:*:*:%s:%s\n' "$(basename "$secret")" "$(cat "$secret")"
-done | install -m 0600 -o flink -g flink /dev/stdin "$HOME/.pgpass"
+secrets=${SECRETS:-/run/secrets}
+lines_of() {
+    place=${TIDEMARK_POSTGRES__URL#*://*@}
+    database=${place#*/}
+    for host in $(echo "${place%%/*}" | tr , ' '); do
+        printf '%s:%s:%s:%s\n' "$host" "${database%%\?*}" "$(basename "$1")" "$(sed 's/[\\:]/\\&/g' "$1")"
+    done
+}
+if [ -n "${PGPASSFILE:-}" ]; then
+    umask 077
+    for secret in "$secrets"/tidemark*; do
+        [ ! -r "$secret" ] || lines_of "$secret"
+    done > "$PGPASSFILE"
+    umask 027
+fi
 case "${1:-}" in
-    tidemark) exec gosu flink "$@" ;;
-    *) exec /docker-entrypoint.sh "$@" ;;
+    jobmanager | taskmanager)
+        LD_PRELOAD=$(find /usr/lib -name 'libjemalloc.so.2' | head -n 1)
+        export LD_PRELOAD
+        exec "$FLINK_HOME/bin/$1.sh" start-foreground ;;
+    *) exec "$@" ;;
 esac

@@ -12,10 +12,4 @@ while read -r kind user state rest; do
         echo "user $user on #$hash $rest"
     fi
 done < "$rights" > "$made"
-# As the image's own entry point does.
-if [ "$(id -u)" = 0 ] && id redis >/dev/null 2>&1 && command -v gosu >/dev/null 2>&1; then
-    chown redis "$made"
-    chown -R redis .
-    exec gosu redis "$@" --aclfile "$made"
-fi
 exec "$@" --aclfile "$made"

@@ -70,6 +70,8 @@ POSTGRES: dict[str, str] = {
     "timescaledb.telemetry_level": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    # Who ran a statement that is logged, and from where (docs/security.md).
+    "log_line_prefix": "%m [%p] user=%u db=%d client=%h ",
     "max_connections": "100",
     "password_encryption": "scram-sha-256",
     "shared_buffers": "256MB",

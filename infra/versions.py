@@ -13,6 +13,8 @@ POSTGRES_MAJOR = 17
 TIMESCALEDB = "2.19.3"
 DEBIAN_OF_POSTGRES = "trixie"
 REDIS_MAJOR = 7
+# Of the image: 7.4 is no free software any more.
+REDIS_IMAGE = "7.2"
 JAVA_MAJOR = 17
 # Of the fault drills alone.
 TOXIPROXY = "2.5.0"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from hypothesis import settings as hypothesis_settings
 
-from infra.local.paths import Paths, locked
+from infra.local.paths import Paths, locked, write_private
 from infra.local.ports import read_ports
 from infra.local.prepare import connect_admin
 from infra.local.stack import Stack
@@ -134,7 +134,7 @@ def stack() -> Iterator[RunningStack]:
             # A fixed port is shared by all stacks of a machine.
             addresses = own.postgres.model_dump(mode="json", exclude={"passfile"})
             changes = {**{f"postgres.{key}": url for key, url in addresses.items()}, "serve.listen": "127.0.0.1:0"}
-            file.write_text(yaml.safe_dump(nested(flat(content) | changes)))
+            write_private(file, yaml.safe_dump(nested(flat(content) | changes)))
             with _settings_from(file) as loaded:
                 yield RunningStack(local, loaded)
 

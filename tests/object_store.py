@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from infra.local.account import Account
+from infra.local.paths import write_private
 from jobs.flink.rest import wait_until
 from tidemark.core.settings import S3Settings
 
@@ -36,11 +38,13 @@ class ObjectStore:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self._keys.parent.mkdir(parents=True, exist_ok=True)
-        self._keys.write_text("[default]\naws_access_key_id = tests\naws_secret_access_key = tests\n")
+        write_private(self._keys, "[default]\naws_access_key_id = tests\naws_secret_access_key = tests\n")
+        # Flink of the stack reads it too.
+        Account.of(self._keys.parent).own(self._keys)
         command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen(command, start_new_session=True, **quiet)
-        self._pid.write_text(str(process.pid))
+        write_private(self._pid, str(process.pid))
         # It outlives this object, and this process.
         process.returncode = 0
         wait_until(lambda: _answers(port), _STARTS_WITHIN_S, "the object store to answer")

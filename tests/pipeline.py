@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import JOBS, submit, submit_all
 from tests.streams import StreamRecord
+from tests.unit.fuzz.records import corpus, good
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import migrate, topics
 from tidemark.core.kafka import Sender, committed_offsets, dump, end_offsets
@@ -94,6 +96,16 @@ class Pipeline:
                     partition=record.partition,
                     timestamp_ms=record.timestamp_ms,
                 )
+
+    def send_foreign(self) -> None:
+        """What another program may write to internal topics: it must end nothing, and add nothing."""
+        names, delta = self.settings.names, good("usage.deltas")[0]
+        unread = {"lo", "hi", "latest", "events", "source_topic", "source_partition", "first_offset", "last_offset"}
+        spoiled = [json.dumps(delta | {name: odd}).encode() for name in delta.keys() - unread for odd in (None, "\0")]
+        with Sender(self.settings.kafka) as sender:
+            for topic in (names.deltas, names.dlq, names.reevaluations):
+                for value in (*corpus(), *(spoiled if topic != names.reevaluations else ())):
+                    sender.send(topic, value, key=b"foreign")
 
     def committed(self) -> int:
         """Source records that a completed checkpoint of `meter` covers."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.local.paths import private
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import ALL_JOBS, flink_environment
 from tidemark.core.errors import TidemarkError
@@ -81,7 +82,7 @@ class WarmClient:
 
     def _start(self, environment: dict[str, str]) -> subprocess.Popen[str]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("w") as log:
+        with private(), self._log.open("w") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "tests.warm_server"], cwd=Path(__file__).parents[1], text=True,
                 env={**environment, "JVM_ARGS": _MEMORY}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.local.account import Account
 from infra.local.paths import Paths
 from infra.local.programs import flink_state
 from infra.local.tls import TOOLS
@@ -21,6 +22,7 @@ def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
         "flink.conf_dir": str(paths.conf / "flink"),
         "flink.lib_dir": str(paths.conf / "flink-lib"),
         "flink.state_dir": flink_state(paths).as_uri(),
+        "flink.state_user": str(Account.of(paths.root).uid),
         "archive.dir": (paths.data / "archive").as_uri(),
     }
 

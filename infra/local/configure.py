@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
@@ -121,7 +120,6 @@ logfile_backups=1
 childlogdir={paths.logs}
 umask=077
 directory={paths.root}
-{"user=root" if os.geteuid() == 0 else ""}
 
 [unix_http_server]
 file={paths.supervisor_socket}

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -75,7 +75,7 @@ class Paths:
 
     @property
     def work(self) -> Path:
-        """Scratch space of Flink; of no use after it has stopped."""
+        """Scratch space of Flink and of supervisord; of no use after they have stopped."""
         return self.root / "work"
 
     @property
@@ -124,15 +124,27 @@ class Paths:
     @property
     def supervisor_pid(self) -> Path:
         """Pid file of supervisord."""
-        return self.root / "supervisord.pid"
+        return self.work / "supervisord.pid"
 
     @property
     def supervisor_socket(self) -> Path:
         """Unix socket of supervisord; beside /tmp when the state directory is too deep for one."""
-        inside = self.root / "supervisord.sock"
+        inside = self.work / "supervisord.sock"
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET:
             return inside
         return Path("/tmp") / f"tidemark-{short_hash(str(self.root))}.sock"  # noqa: S108 - mode 0700, see supervisord.conf
+
+    @property
+    def tree(self) -> Path:
+        """What the Debian tree gets beside the data of Postgres."""
+        return self.conf / "tree"
+
+    @property
+    def secrets(self) -> list[Path]:
+        """Files with passwords and keys that services read; that of Postgres' superuser is not one."""
+        named = [*self.root.glob("redis-*"), *self.root.glob("kafka-*.properties"), *self.kafka_jobs.glob("*")]
+        every = [self.passfile, self.flink_passfile, *named, *self.certificates.folder.glob("*")]
+        return [path for path in every if path.is_file()]
 
     @property
     def lock(self) -> Path:
@@ -170,10 +182,19 @@ def locked(lock: Path, *, wait: bool, what: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def private() -> Iterator[None]:
+def private() -> AbstractContextManager[None]:
     """Whatever is made meanwhile, its owner alone may read."""
-    before = os.umask(0o077)
+    return _masked(0o077)
+
+
+def shared() -> AbstractContextManager[None]:
+    """Whatever is made meanwhile, everybody may read, whatever the caller's own mask is."""
+    return _masked(0o022)
+
+
+@contextmanager
+def _masked(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
     try:
         yield
     finally:

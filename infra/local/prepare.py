@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -13,8 +14,10 @@ from psycopg import sql
 
 from infra import redis_users
 from infra.local import secured
+from infra.local.account import Account
+from infra.local.confined import OUTER_USERS_FILE, POSTGRES_DATA, USERS_FILE
 from infra.local.paths import Paths, write_private
-from infra.local.programs import base_environment, kafka_tool_command, postgres_command
+from infra.local.programs import base_environment, confined, kafka_tool_command, postgres_command
 from infra.local.provision import Provisioned
 from infra.local.tls import SERVER
 from infra.service_settings import (
@@ -38,26 +41,42 @@ _CLUSTER_ID = "tidemarkAAAAAAAAAAAAAA"  # 16 bytes in base64; a node alone needs
 
 
 def prepare_kafka(paths: Paths, parts: Provisioned) -> None:
-    """Format Kafka's storage, once."""
+    """Format Kafka's storage, once; after Postgres, whose folders every program of a stack gets."""
     data = paths.data / "kafka"
     if (data / _DONE).exists():
         return
     _empty(data)
-    configuration = str(paths.conf / "kafka.properties")
-    users = secured.kafka_users(kafka_passwords(paths)) if paths.secured else []
-    _run(kafka_tool_command(paths, parts, "format", "-t", _CLUSTER_ID, "-c", configuration, *users))
+    Account.of(paths.root).own(data)
+    form = ["format", "-t", _CLUSTER_ID, "-c", str(paths.conf / "kafka.properties")]
+    with _kafka_users(paths) as users:
+        _run(confined(paths, parts, kafka_tool_command(paths, parts, *form, *users)))
     (data / _DONE).touch()
+
+
+@contextmanager
+def _kafka_users(paths: Paths) -> Iterator[list[str]]:
+    """Arguments that make the users: no password stands in one, where everybody on the machine would read it."""
+    if not paths.secured:
+        yield []
+        return
+    file = paths.conf / "kafka-users"
+    argument = secured.write_kafka_users(file, kafka_passwords(paths))
+    try:
+        Account.of(paths.root).own(file)
+        yield [argument]
+    finally:
+        file.unlink()
 
 
 def prepare_postgres(paths: Paths, parts: Provisioned) -> None:
     """Make Postgres's cluster, once, and give it the current configuration."""
+    _write_tree_files(paths, parts)
     data = paths.data / "postgres"
-    user = _postgres_user(parts.rootfs)
+    account = Account.of(paths.root)
     if not (paths.data / f"postgres{_DONE}").exists():
         _empty(data)
-        os.chown(data, *user)
-        data.chmod(0o700)
-        _initdb(paths, parts, user)
+        account.own(data)
+        _initdb(paths, parts, account)
         (paths.data / f"postgres{_DONE}").touch()
     files = {paths.conf / "postgres.conf": "tidemark.conf"}
     if paths.secured:
@@ -66,35 +85,36 @@ def prepare_postgres(paths: Paths, parts: Provisioned) -> None:
         files |= {made.certificate(SERVER): secured.SERVER_CERTIFICATE, made.key(SERVER): secured.SERVER_KEY,
                   made.authority: secured.AUTHORITY, paths.conf / secured.HBA: secured.HBA}  # fmt: skip
     for source, name in files.items():
-        give(source, data / name, user)
+        give(source, data / name, account)
 
 
-def give(source: Path, target: Path, user: tuple[int, int]) -> None:
-    """Copy a file for another user, and nobody else."""
+def give(source: Path, target: Path, account: Account) -> None:
+    """Copy a file for the user of the stack, and nobody else."""
     target.unlink(missing_ok=True)
     write_private(target, source.read_text())
-    os.chown(target, *user)
+    account.own(target)
 
 
-def _initdb(paths: Paths, parts: Provisioned, user: tuple[int, int]) -> None:
-    # The password goes in by a file inside the (private) mount's parent: initdb wants an empty data directory.
-    password_file = parts.rootfs / "tmp" / f"pw-{secrets.token_hex(8)}"
+def _write_tree_files(paths: Paths, parts: Provisioned) -> None:
+    """Write what the Debian tree gets: users of it and of this machine, with the one that everything runs as."""
+    paths.tree.mkdir(exist_ok=True)
+    account = Account.of(paths.root)
+    for name, root, home in ((USERS_FILE, parts.rootfs, "/tmp"), (OUTER_USERS_FILE, Path("/"), paths.work)):  # noqa: S108
+        users = (root / "etc/passwd").read_text()
+        write_private(paths.tree / name, f"{users}tidemark:x:{account.uid}:{account.gid}::{home}:/bin/false\n")
+    account.show(paths.tree)
+
+
+def _initdb(paths: Paths, parts: Provisioned, account: Account) -> None:
+    # initdb wants an empty data directory.
+    password_file = paths.tree / f"pw-{secrets.token_hex(8)}"
     write_private(password_file, passwords(paths.admin_passfile)[_ADMIN])
     try:
-        os.chown(password_file, *user)
+        account.own(password_file)
         options = [*POSTGRES_INITDB, f"--username={_ADMIN}", f"--pwfile=/tmp/{password_file.name}"]
-        _run(postgres_command(paths, parts, "initdb", "-D", "/srv/tidemark", *options))
+        _run(confined(paths, parts, postgres_command(parts, "initdb", "-D", POSTGRES_DATA, *options)))
     finally:
         password_file.unlink(missing_ok=True)
-
-
-def _postgres_user(rootfs: Path) -> tuple[int, int]:
-    """User and group id of `postgres` inside the tree; outside they may belong to any user, or to none."""
-    for line in (rootfs / "etc/passwd").read_text().splitlines():
-        name, _, uid, gid, *_ = line.split(":")
-        if name == _ADMIN:
-            return int(uid), int(gid)
-    raise TidemarkError(f"{rootfs} has no user {_ADMIN}.", f"delete {rootfs}; `tidemark up` builds it again.")
 
 
 def write_passfiles(paths: Paths) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import pyflink
 import yaml
 
-from infra.local.paths import Paths
+from infra.local.account import Account
+from infra.local.confined import BARE, POSTGRES_DATA, Confinement
+from infra.local.paths import Paths, cache_dir
 from infra.local.provision import Provisioned
 from infra.service_settings import KAFKA_JAVA_OPTIONS
 from infra.versions import POSTGRES_MAJOR
@@ -22,13 +25,14 @@ from tidemark.core.settings import S3Settings
 HERE = Path(__file__).parent
 FLINK_HOME = Path(pyflink.__file__).parent
 POSTGRES_BIN = f"/usr/lib/postgresql/{POSTGRES_MAJOR}/bin"
-_POSTGRES_ARGUMENTS = ("-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf")
+POSTGRES_ARGUMENTS = ("-D", POSTGRES_DATA, "-c", f"config_file={POSTGRES_DATA}/tidemark.conf")
 SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 # Runs beside the jobs. Nothing is closed, compared or dropped on a machine where people try things out.
 DAEMONS = ("serve",)
 ROLES = ("live", "quotas", "alerts", "deliver", "health")
 # Answer HTTP, where the settings of the stack have an address for them.
 HTTP_ROLES = ("api", "web")
+_ENTERED = stat.S_IROTH | stat.S_IXOTH
 # Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
@@ -52,16 +56,18 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
     reap = f"{sys.executable} -m infra.local.reap {paths.root} taskmanager"
     tidemark = str(Path(sys.prefix) / "bin/tidemark")
     return [
-        Program("kafka", _kafka_command(paths, parts, "kafka.Kafka")),
+        Program("kafka", [*BARE, *_kafka_command(paths, parts, "kafka.Kafka")]),
         # INT is Postgres's fast shutdown, and only its first process may get it.
-        Program("postgres", postgres_command(paths, parts, "postgres", *_POSTGRES_ARGUMENTS),
+        Program("postgres", postgres_command(parts, "postgres", *POSTGRES_ARGUMENTS),
                 stop_signal="INT", stop_wait_s=60, stop_group=False),
-        Program("redis", ["redis-server", str(paths.conf / "redis.conf")]),
-        Program("jobmanager", [str(FLINK_HOME / "bin/jobmanager.sh"), "start-foreground"], flink_environment(paths)),
-        # Python workers outlive a killed TaskManager: they are removed before the next one starts.
-        Program("taskmanager", ["/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
+        Program("redis", [*BARE, "redis-server", str(paths.conf / "redis.conf")]),
+        Program("jobmanager", [*BARE, str(FLINK_HOME / "bin/jobmanager.sh"), "start-foreground"],
                 flink_environment(paths)),
-        Program("serve", [tidemark, "serve", "--roles", ",".join(roles_of(paths))], client_environment(paths),
+        # Python workers outlive a killed TaskManager: they are removed before the next one starts.
+        Program("taskmanager",
+                [*BARE, "/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
+                flink_environment(paths)),
+        Program("serve", [*BARE, tidemark, "serve", "--roles", ",".join(roles_of(paths))], client_environment(paths),
                 autostart=False),
     ]  # fmt: skip
 
@@ -87,11 +93,35 @@ def _keys_of(s3: S3Settings) -> dict[str, str]:
     return {"AWS_CREDENTIAL_PROFILES_FILE": str(s3.credentials_file)} if s3.credentials_file else {}
 
 
-def postgres_command(paths: Paths, parts: Provisioned, program: str, *arguments: str) -> list[str]:
-    """Compose the call of a Postgres program inside the Debian tree, in a mount namespace of its own."""
-    data = paths.data / "postgres"
-    return ["unshare", "--mount", "--propagation", "private", str(HERE / "in_rootfs.sh"), str(parts.rootfs), str(data),
-            f"{POSTGRES_BIN}/{program}", *arguments]  # fmt: skip
+def postgres_command(parts: Provisioned, program: str, *arguments: str) -> list[str]:
+    """Compose the call of a Postgres program inside the Debian tree; to be run confined."""
+    return ["chroot", str(parts.rootfs), *BARE, f"{POSTGRES_BIN}/{program}", *arguments]
+
+
+def confined(paths: Paths, parts: Provisioned, program: list[str]) -> list[str]:
+    """Compose the call of a program as the user of the stack.
+
+    Raises
+    ------
+    UsageError
+        Something that it needs is closed to all but its owner.
+    """
+    account = Account.of(paths.root)
+    java_home = Path(java()).resolve().parents[1]
+    installed = [Path(sys.prefix), Path(sys.base_prefix), FLINK_HOME, java_home, HERE.parents[1], cache_dir()]
+    if account.is_other:
+        _refuse_closed(installed)
+    reach = tuple(map(str, (*installed, paths.root)))
+    rootfs, data, beside = map(str, (parts.rootfs, paths.data / "postgres", paths.tree))
+    return Confinement(account.uid, account.gid, reach, rootfs, data, beside).command(program)
+
+
+def _refuse_closed(needed: list[Path]) -> None:
+    for path in needed:
+        if path.stat().st_mode & _ENTERED != _ENTERED:
+            raise UsageError(
+                f"services run as a user of their own, who cannot read {path}.", f"chmod -R go+rX {path}, then repeat."
+            )
 
 
 def kafka_tool_command(paths: Paths, parts: Provisioned, *arguments: str) -> list[str]:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.paths import cache_dir, locked, short_hash
+from infra.local import checksums
+from infra.local.paths import cache_dir, locked, shared, short_hash
 from infra.local.progress import Progress
 from infra.versions import DEBIAN_OF_POSTGRES, POSTGRES_MAJOR
 from tidemark.core.errors import TidemarkError, UnavailableError
@@ -25,6 +26,8 @@ PACKAGES = {
     "java": "openjdk-17-jre-headless",
 }
 _ROOTFS_PACKAGES = f"postgresql-{POSTGRES_MAJOR}-timescaledb,postgresql-{POSTGRES_MAJOR}"
+# Of pom.xml.
+PROFILES = ("flink", "flink-s3", "kafka")
 _TRIES = 3
 
 
@@ -40,10 +43,10 @@ class Provisioned:
 
 def locations() -> Provisioned:
     """Paths of the parts, present or not; a change of versions changes the names, so no stale part is used."""
-    pom = short_hash(POM.read_bytes())
+    pom = short_hash(POM.read_bytes() + checksums.LIST.read_bytes())
     rootfs = short_hash(f"{DEBIAN_OF_POSTGRES} {_ROOTFS_PACKAGES}")
     cache = cache_dir()
-    jars = (cache / f"jars-{profile}-{pom}" for profile in ("flink", "flink-s3", "kafka"))
+    jars = (cache / f"jars-{profile}-{pom}" for profile in PROFILES)
     return Provisioned(cache / f"rootfs-{rootfs}", *jars)
 
 
@@ -57,7 +60,8 @@ def provision(progress: Progress) -> Provisioned:
 
     """
     parts = locations()
-    with locked(cache_dir() / ".lock", wait=True, what="the cache"):
+    # Services read it as another user than who fetched it.
+    with shared(), locked(cache_dir() / ".lock", wait=True, what="the cache"):
         _remove_half_made(cache_dir())
         install_packages(progress)
         once(parts.flink_jars, progress, "fetching Flink's connector jars by Maven", _jars("flink"))
@@ -140,11 +144,26 @@ def remove_tree(path: Path) -> None:
 
 def _jars(profile: str) -> Callable[[Path], None]:
     def fetch(target: Path) -> None:
-        # -C: a checksum that is missing or differs fails the build.
-        command = ["mvn", "-q", "-B", "-C", "-f", str(POM), "-P", profile, "dependency:copy-dependencies"]
-        run_program([*command, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])
+        _copy_jars(profile, target)
+        checksums.verify(target, profile)
 
     return fetch
+
+
+def _copy_jars(profile: str, target: Path) -> None:
+    # -C: a checksum of the repository that is missing or differs fails the build.
+    command = ["mvn", "-q", "-B", "-C", "-f", str(POM), "-P", profile, "dependency:copy-dependencies"]
+    run_program([*command, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])
+
+
+@contextmanager
+def unverified_jars() -> Iterator[dict[str, Path]]:
+    """Jars of each profile as the repository has them now, for as long as it takes to write their list."""
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {profile: Path(folder) / profile for profile in PROFILES}
+        for profile, target in folders.items():
+            _copy_jars(profile, target)
+        yield folders
 
 
 def _make_rootfs(target: Path) -> None:

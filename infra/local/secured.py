@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from infra.local.confined import POSTGRES_DATA
+from infra.local.paths import write_private
 from infra.local.tls import Certificates
 from infra.service_settings import KAFKA_ADMIN, KAFKA_MECHANISM
 
 _LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required"
-# Postgres sees its data here, inside the tree.
-_POSTGRES_DATA = "/srv/tidemark"
 SERVER_CERTIFICATE, SERVER_KEY, AUTHORITY, HBA = "server.crt", "server.key", "ca.pem", "tidemark_hba.conf"
 
 
@@ -37,21 +38,22 @@ def kafka(certificates: Certificates, port: int, controller: int, admin_password
     }  # fmt: skip
 
 
-def kafka_users(passwords: Mapping[str, str]) -> list[str]:
-    """Arguments of Kafka's StorageTool that make the users, once."""
+def write_kafka_users(file: Path, passwords: Mapping[str, str]) -> str:
+    """Write arguments of Kafka's StorageTool that make the users, once; returns the argument that names the file."""
     users = (f"{KAFKA_MECHANISM}=[name={user},password={secret}]" for user, secret in passwords.items())
-    return [word for user in users for word in ("--add-scram", user)]
+    write_private(file, "".join(f"--add-scram\n{user}\n" for user in users))
+    return f"@{file}"
 
 
 def postgres() -> dict[str, str]:
     """Options of Postgres; its files are copied to where it sees its data."""
     return {
         "ssl": "on",
-        "ssl_cert_file": f"{_POSTGRES_DATA}/{SERVER_CERTIFICATE}",
-        "ssl_key_file": f"{_POSTGRES_DATA}/{SERVER_KEY}",
-        "ssl_ca_file": f"{_POSTGRES_DATA}/{AUTHORITY}",
+        "ssl_cert_file": f"{POSTGRES_DATA}/{SERVER_CERTIFICATE}",
+        "ssl_key_file": f"{POSTGRES_DATA}/{SERVER_KEY}",
+        "ssl_ca_file": f"{POSTGRES_DATA}/{AUTHORITY}",
         "ssl_min_protocol_version": "TLSv1.2",
-        "hba_file": f"{_POSTGRES_DATA}/{HBA}",
+        "hba_file": f"{POSTGRES_DATA}/{HBA}",
     }
 
 

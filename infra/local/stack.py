@@ -13,6 +13,7 @@ import psycopg
 import yaml
 
 from infra.local import prepare, probes
+from infra.local.account import Account
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
@@ -62,6 +63,11 @@ class Stack:
         """The stack's supervisord."""
         return Supervisor(self.paths)
 
+    @property
+    def _account(self) -> Account:
+        """Who the services run as."""
+        return Account.of(self.paths.root)
+
     def up(self, *, flink_metrics: bool = False, secure: bool = False) -> None:
         """Provision, configure, start, and wait until every service is ready; `flink_metrics` as `write_configuration`.
 
@@ -101,15 +107,16 @@ class Stack:
             prepare.write_kafka_logins(self.paths)
         self._write_settings(settings(self.paths, ports))
         write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
+        self._account.settle(self.paths)
         with self.progress.step("preparing data directories"):
-            prepare.prepare_kafka(self.paths, parts)
             prepare.prepare_postgres(self.paths, parts)
+            prepare.prepare_kafka(self.paths, parts)
         return ports
 
     def _make_root(self) -> None:
-        """Make the folder of the stack, into which nobody else looks."""
+        """Make the folder of the stack, into which nobody looks but its own user."""
         self.paths.root.mkdir(parents=True, exist_ok=True)
-        self.paths.root.chmod(0o700)
+        self._account.admit(self.paths.root)
 
     def _secure(self) -> None:
         if not self.paths.secured and self.paths.data.exists():
@@ -135,6 +142,7 @@ class Stack:
         file = self.paths.settings
         there = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
         write_private(file, yaml.safe_dump(nested({**flat(there or {}), **changed}), sort_keys=False))
+        self._account.show(file)
 
     def _start(self, *, running: bool) -> None:
         if not running:

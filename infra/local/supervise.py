@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.paths import Paths
-from infra.local.programs import base_environment
+from infra.local.programs import base_environment, confined
+from infra.local.provision import locations
 from tidemark.core.errors import UnavailableError
 
 _POLL_S = 0.1
@@ -51,8 +52,10 @@ class Supervisor:
         daemon = Path(sys.prefix) / "bin/supervisord"
         self._paths.supervisor_socket.unlink(missing_ok=True)
         command = [sys.executable, str(daemon), "-c", str(self._paths.supervisor_conf)]
-        # Its own log is opened before its configuration sets the umask.
-        done = subprocess.run(command, env=base_environment(), check=False, text=True, capture_output=True, umask=0o077)
+        environment = {**base_environment(), "HOME": str(self._paths.work)}
+        done = subprocess.run(
+            confined(self._paths, locations(), command), env=environment, check=False, text=True, capture_output=True
+        )
         if done.returncode != 0:
             raise UnavailableError(f"supervisord did not start: {(done.stdout + done.stderr).strip()}")
         _until(self.answers, _START_S, f"supervisord did not answer within {_START_S:.0f} s.", self._paths.logs)

@@ -1,6 +1,7 @@
 -- Dead letters by the time they arrived: their event time is often what is wrong with them. A producer's clock may claim
 -- any arrival; one from after the dead letter was written, or none, is taken to be long ago, so that it moves no watermark.
 CREATE TEMPORARY TABLE dead_letters (
+    reason    STRING,
     tenant_id STRING,
     arrival   TIMESTAMP_LTZ(3),
     written   TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL,
@@ -15,5 +16,6 @@ CREATE TEMPORARY TABLE dead_letters (
     'scan.watermark.idle-timeout' = '$source_idle_s s',
     'format' = 'json',
     'json.timestamp-format.standard' = 'ISO-8601',
+    'json.ignore-parse-errors' = 'true',
     $dlq_range
 )

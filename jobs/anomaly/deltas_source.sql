@@ -19,5 +19,6 @@ CREATE TEMPORARY TABLE deltas (
     'scan.watermark.idle-timeout' = '$source_idle_s s',
     'format' = 'json',
     'json.timestamp-format.standard' = 'ISO-8601',
+    'json.ignore-parse-errors' = 'true',
     $range
 )

@@ -95,7 +95,7 @@ def _check_own(flink: FlinkSettings) -> None:
     address = urlsplit(_state_dir(flink))
     if address.scheme in {"", "file"}:
         for folder in ("", "checkpoints", "savepoints"):
-            refuse_foreign(Path(address.path) / folder, "the folder of state")
+            refuse_foreign(Path(address.path) / folder, "the folder of state", flink.state_user)
 
 
 def check_age(events: EventSettings, point: RestorePoint, now: float | None = None) -> None:

@@ -8,7 +8,7 @@ SELECT
     part,
     CAST(`minute` AS TIMESTAMP(3))              AS minute_start,
     FLOOR(CAST(`minute` AS TIMESTAMP(3)) TO HOUR) AS hour_start,
-    CAST(`day` AS DATE)                         AS local_day,
+    TRY_CAST(`day` AS DATE)                     AS local_day,
     CAST(period_start AS TIMESTAMP(3))          AS period_starts,
     CAST(period_end AS TIMESTAMP(3))            AS period_ends,
     n,
@@ -18,3 +18,4 @@ SELECT
     hi,
     latest
 FROM deltas_for_totals
+WHERE $valid

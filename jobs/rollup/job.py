@@ -64,8 +64,9 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         )
     keys = CUSTOMER_KEYS if settings.rollup.customer_windows else TENANT_KEYS
     recent = _within(settings, "`minute`", LONGEST_WINDOW_S)
+    valid = statement("flink", "valid_delta")
     for view in ("changes", "recent_deltas", "minutes", *(table for table in tables(settings) if table not in GRAINS)):
-        env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys, recent=recent)))
+        env.create_temporary_view(view, env.sql_query(statement("rollup", view, keys=keys, recent=recent, valid=valid)))
     for table in tables(settings):
         env.execute_sql(
             statement(

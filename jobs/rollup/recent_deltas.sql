@@ -3,3 +3,4 @@
 SELECT tenant_id, customer_id, meter, `minute`, n, total
 FROM deltas_for_sliding
 WHERE part = '' AND $recent
+    AND $valid

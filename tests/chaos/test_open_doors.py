@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +18,13 @@ import yaml
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
-from infra.local import prepare
+from infra.local import exposure, prepare
+from infra.local.account import Account, tree
 from infra.local.addresses import sections
 from infra.local.listening import listeners
 from infra.local.paths import Paths
 from infra.local.ports import read_ports
+from infra.local.programs import SERVICES
 from infra.local.reap import marked
 from infra.local.stack import Stack
 from jobs.flink.rest import FlinkRest
@@ -102,14 +103,16 @@ def test_nothing_listens_beyond_this_machine(secured: Stack, stack: Settings) ->
 def test_nobody_else_reads_a_file_of_the_stack(secured: Stack, stack: Settings) -> None:
     assert stack
     root = secured.paths.root
-    open_to_others = [
-        str(path.relative_to(root))
-        for path in (root, *root.rglob("*"))
-        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077 and not path.is_socket()
-    ]
-    # The folder itself keeps others out; Kafka and Postgres make what is below as they do everywhere.
-    assert stat.S_IMODE(root.stat().st_mode) == 0o700
-    assert open_to_others == []
+    assert len(list(tree(root))) > 1_000
+    assert [str(path.relative_to(root)) for path in exposure.files(root)] == []
+
+
+@pytest.mark.drill
+def test_no_process_runs_as_root(secured: Stack, stack: Settings) -> None:
+    assert stack
+    found = exposure.processes(secured.paths)
+    assert {process.uid for process in found} == {Account.of(secured.paths.root).uid}
+    assert {"supervisord", *SERVICES} <= {process.program for process in found}
 
 
 @pytest.mark.drill
@@ -125,7 +128,7 @@ def test_no_process_shows_a_secret(secured: Stack, secrets: list[str]) -> None:
 @pytest.mark.drill
 def test_no_log_configuration_or_checkpoint_has_a_secret(secured: Stack, secrets: list[str]) -> None:
     root, read = secured.paths.root, 0
-    for path in root.rglob("*"):
+    for path in tree(root):
         name = str(path.relative_to(root))
         if path.is_file() and not path.is_symlink() and not KEEPERS.match(name):
             content = _read(path)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from infra.local import programs, provision
+from infra.local.paths import private, write_private
 from infra.local.ports import is_free
 from infra.service_settings import KAFKA, KAFKA_JAVA_OPTIONS
 from tests.ports import free_port
@@ -42,14 +43,15 @@ class OwnKafka:
         self._properties = folder / "kafka.properties"
         quorum = {"controller.quorum.voters": f"1@127.0.0.1:{controller}", "log.dirs": str(folder / "data")}
         made = {**KAFKA, **quorum, **own}
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in made.items()))
+        write_private(self._properties, "".join(f"{name}={value}\n" for name, value in made.items()))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         form = ["format", "-t", "TidemarkOwnTestBroker0", "-c", str(self._properties), *self._format_options]
-        subprocess.run(self._command("kafka.tools.StorageTool", *form), check=True, capture_output=True)
-        with (self._folder / "broker.log").open("wb") as log:
+        with private():
+            subprocess.run(self._command("kafka.tools.StorageTool", *form), check=True, capture_output=True)
+        with private(), (self._folder / "broker.log").open("wb") as log:
             broker = self._command("kafka.Kafka", str(self._properties))
             self._process = subprocess.Popen(broker, stdout=log, stderr=log)
         deadline = time.monotonic() + _STARTS_WITHIN_S

@@ -10,9 +10,10 @@ from pathlib import Path
 import psycopg
 
 from infra.local import configure, prepare, secured
+from infra.local.account import Account
 from infra.local.addresses import postgres_urls
 from infra.local.paths import Paths
-from infra.local.programs import postgres_command
+from infra.local.programs import POSTGRES_ARGUMENTS, confined, postgres_command
 from infra.local.provision import locations
 from infra.service_settings import DATABASE, STANDARD_PORTS
 from tests.ports import free_port
@@ -34,6 +35,7 @@ class SecuredPostgres:
 
     def __init__(self, folder: Path) -> None:
         self.paths, self._parts, self.port = Paths.of(folder), locations(), free_port()
+        Account.of(folder).admit(folder)
         self.certificates = self.paths.certificates.make(self.paths.certificates.folder)
         for made in (self.paths.conf, self.paths.data):
             made.mkdir(parents=True, exist_ok=True)
@@ -47,10 +49,9 @@ class SecuredPostgres:
         prepare.prepare_postgres(self.paths, self._parts)
         rules = self.paths.conf / secured.HBA
         rules.write_text(secured.postgres_hba([CERTIFIED]))
-        prepare.give(rules, self.paths.data / "postgres" / secured.HBA, prepare._postgres_user(self._parts.rootfs))
-        arguments = ["-D", "/srv/tidemark", "-c", "config_file=/srv/tidemark/tidemark.conf"]
+        prepare.give(rules, self.paths.data / "postgres" / secured.HBA, Account.of(self.paths.root))
         with (self.paths.root / "postgres.log").open("wb") as log:
-            command = postgres_command(self.paths, self._parts, "postgres", *arguments)
+            command = confined(self.paths, self._parts, postgres_command(self._parts, "postgres", *POSTGRES_ARGUMENTS))
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while not self._is_ready():

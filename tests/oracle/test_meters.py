@@ -428,3 +428,10 @@ def test_a_meter_that_the_oracle_does_not_know_in_full_is_refused(meter):
 def test_a_catalog_without_meters_takes_no_event():
     with oracle_of(catalog_of(), event("1", NOON)) as oracle:
         assert oracle.counts().rejected == {"unknown_event_type": 1}
+
+
+@pytest.mark.parametrize("text", ["$grace_ms", "$max_dims_bytes", "$none", "'$grace_ms", "{x}", "?"])
+def test_a_text_of_a_catalog_is_never_a_parameter_of_a_statement(text):
+    meter = {"aggregation": "count", "filter": {"property": "plan", "eq": text}}
+    with oracle_of(catalog_of(m=meter), event("1", properties={"plan": text}), event("2")) as oracle:
+        assert [row[6] for row in oracle.rows("usage_day") if row[2] == "m"] == [1]

@@ -13,6 +13,7 @@ from tidemark.core.errors import UnavailableError
 from tidemark.core.kafka import clients, ends_of, position
 from tidemark.core.settings import KafkaSettings
 from udfs.alerts.event import Alert, AlertError, parse, to_json
+from udfs.events.shape import MAX_DEPTH, shape_of
 
 # Taken in one transaction, which delays a critical alert behind them: about 2 s.
 POLL_RECORDS = 500
@@ -132,6 +133,8 @@ def read(payload: bytes) -> Alert:
         It is not a valid alert, or one that no table can hold.
 
     """
+    if (depth := shape_of(payload).depth) > MAX_DEPTH:
+        raise AlertError(f"no alert: {depth} objects and lists within each other; {MAX_DEPTH} are read")
     # Postgres has no NUL in texts.
     alert = parse(payload.replace(b"\\u0000", b"\\ufffd"))
     if _SURROGATE.search(payload):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from tidemark.core.csv_text import csv_of
 
 JSON = "json"
 MEDIA_TYPES = {JSON: "application/json", "csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
@@ -31,21 +31,6 @@ def chosen(accept: str, asked: str | None, known: Collection[str]) -> str:
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> Body:
     """Rows as CSV."""
     return Body(csv_of(rows).encode(), f"{MEDIA_TYPES['csv']}; charset=utf-8")
-
-
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with a header; nothing for no rows. A text that a spreadsheet would take for a formula gets a quote."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in {"=", "+", "@", "\t", "\r"}:
-        return f"'{value}"
-    return value
 
 
 def _weight(part: str) -> float:

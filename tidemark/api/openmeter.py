@@ -21,12 +21,12 @@ from starlette.responses import Response
 from tidemark.api.access import authorized
 from tidemark.api.conditions import Condition, fault_of
 from tidemark.api.conditions import decode as conditions_of
-from tidemark.api.forms import csv_of
 from tidemark.api.ingest import read_body, taken
 from tidemark.api.problem import Problem
 from tidemark.api.reading import Asked, read
 from tidemark.api.usage_query import CUSTOMER, Grain, UsageAsked, instants_of, invalid, zone_of
 from tidemark.api.usage_rows import buckets, the_meter
+from tidemark.core.csv_text import csv_of
 from udfs.values import parse_rfc3339, rfc3339
 
 Window = Literal["MINUTE", "HOUR", "DAY", "MONTH"]

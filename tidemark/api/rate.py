@@ -98,7 +98,9 @@ class RateLimit:
         try:
             taken, wait_ms = await self._redis.evalsha(SCRIPT.sha, *arguments)  # type: ignore[misc, arg-type]
         except redis.exceptions.NoScriptError:
-            taken, wait_ms = await self._redis.eval(SCRIPT.text, *arguments)  # type: ignore[misc, arg-type]
+            # EVAL is no right of the services' user.
+            await self._redis.script_load(SCRIPT.text)
+            taken, wait_ms = await self._redis.evalsha(SCRIPT.sha, *arguments)  # type: ignore[misc, arg-type]
         return int(taken), int(wait_ms)
 
     def _local(self, tenant: str, events: int) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Any
+
 import psycopg
 
 from tidemark.billing.lines import PeriodKey
@@ -13,21 +16,17 @@ from udfs.values import rfc3339
 
 
 def record(connection: psycopg.Connection, names: Names, by: str, due: TrueUp, dead_letters: DeadLetterCounts) -> None:
-    """An entry for the batch, and one for each period that is closed in spite of its dead letters."""
+    """An entry for the batch, and one for each customer with periods that are closed in spite of their dead letters."""
     if not (due.closes or due.corrections):
         return
     counts = {"closes": len(due.closes), "corrections": len(due.corrections)}
     audit.record(connection, names.run_id, "close.close", names.billing_schema, by=by, **counts)
-    for close in due.closes:
-        if close.key in dead_letters.accepted:
-            _accepted(connection, names, by, close.key, dead_letters)
+    accepted = sorted(close.key for close in due.closes if close.key in dead_letters.accepted)
+    for pair, keys in groupby(accepted, lambda key: key[:2]):
+        periods = [_period(key, dead_letters) for key in keys]
+        audit.record(connection, names.run_id, "close.accept_dead_letters", "/".join(pair), by=by, periods=periods)
 
 
-def _accepted(
-    connection: psycopg.Connection, names: Names, by: str, key: PeriodKey, dead_letters: DeadLetterCounts
-) -> None:
-    period = {"period_start": rfc3339(key.start), "period_end": rfc3339(key.end)}
+def _period(key: PeriodKey, dead_letters: DeadLetterCounts) -> dict[str, Any]:
     figures = {"dead_letters": dead_letters.counts.get(key, 0), "open": dead_letters.open.get(key, 0)}
-    audit.record(
-        connection, names.run_id, "close.accept_dead_letters", "/".join(key[:2]), by=by, **period, **figures
-    )  # fmt: skip
+    return {"period_start": rfc3339(key.start), "period_end": rfc3339(key.end), **figures}

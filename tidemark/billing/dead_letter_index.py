@@ -28,6 +28,7 @@ from udfs.values import instant
 
 # Records of one transaction, and periods of one question.
 BATCH = 10_000
+_INT, _BIGINT = 2**31 - 1, 2**63 - 1
 
 _POSITIONS = "SELECT partition, next_offset, topic_id FROM {schema}.dead_letter_position WHERE topic = %s"
 _SET_POSITION = """
@@ -98,7 +99,7 @@ def counts(
 def dead_letter_row(settings: Settings, record: Record) -> tuple[Any, ...] | None:
     """A dead letter as a row of its table; None for another record, whoever wrote it."""
     dead_letter = parsed(record)
-    if dead_letter is None:
+    if dead_letter is None or (dead_letter.get("partial") and dead_letter.get("meter") is None):
         return None
     redrive, partial = settings.topics.redrive, bool(dead_letter.get("partial"))
     part = part_of(envelope_of(dead_letter, redrive, settings.run_id))
@@ -107,6 +108,8 @@ def dead_letter_row(settings: Settings, record: Record) -> tuple[Any, ...] | Non
     source = dead_letter["topic"], dead_letter["partition"], dead_letter["offset"]
     again = dead_letter["topic"] == redrive and not partial
     place = settings.names.dlq, record.partition, record.offset
+    if not (_is_place(*source) and _are_texts(dead_letter["reason"], *part)):
+        return None
     return (*place, *ids, dead_letter["reason"], partial, *times, *source, *part, again)
 
 
@@ -115,9 +118,11 @@ def redriven_row(settings: Settings, record: Record) -> tuple[Any, ...] | None:
     marker = marker_of(record)
     if marker is None:
         return None
-    origin = marker.origin
-    place = settings.topics.redrive, record.partition, record.offset
-    return (*place, origin.topic, origin.partition, origin.offset, *part_of(unwrap(record.value)))
+    origin = marker.origin.topic, marker.origin.partition, marker.origin.offset
+    place, part = (settings.topics.redrive, record.partition, record.offset), part_of(unwrap(record.value))
+    if not (_is_place(*origin) and _are_texts(*part)):
+        return None
+    return (*place, *origin, *part)
 
 
 def _index(
@@ -163,6 +168,15 @@ def _at(ms: int | None) -> datetime | None:
         return None if ms is None else instant(ms).astimezone(UTC)
     except OverflowError:
         return None
+
+
+def _is_place(topic: str, partition: int, offset: int) -> bool:
+    """Whether columns take a position that a record names."""
+    return _are_texts(topic) and -_INT <= partition <= _INT and -_BIGINT <= offset <= _BIGINT
+
+
+def _are_texts(*values: str) -> bool:
+    return all(_id(value) == value for value in values)
 
 
 def _id(value: Any) -> str | None:

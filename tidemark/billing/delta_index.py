@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg import sql
 
@@ -15,6 +14,7 @@ from tidemark.archive.source import reading
 from tidemark.billing.index_positions import next_offsets
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
+from tidemark.core.deltas import Delta, read
 from tidemark.core.kafka import Record, dump
 from tidemark.core.names import Names
 from tidemark.core.postgres import connect, lock, try_lock
@@ -34,10 +34,14 @@ _POSITIONS = "SELECT partition, next_offset, topic_id FROM {schema}.delta_positi
 _DELETE = (
     "DELETE FROM {schema}.delta_range WHERE deltas_topic = %s",
     "DELETE FROM {schema}.delta_position WHERE deltas_topic = %s",
+    "DELETE FROM {schema}.delta_foreign WHERE deltas_topic = %s",
 )
 _SET_POSITION = """
 INSERT INTO {schema}.delta_position (deltas_topic, topic_id, partition, next_offset) VALUES (%s, %s, %s, %s)
 ON CONFLICT (deltas_topic, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset
+"""
+_FOREIGN = """
+INSERT INTO {schema}.delta_foreign (deltas_topic, partition, record_offset) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
 """
 _COLUMNS = (
     "tenant_id, customer_id, meter, period_start, dims, source_topic, source_partition, stretch, first_offset, "
@@ -68,25 +72,6 @@ ORDER BY dims, source_topic, source_partition, first_offset
 """
 
 
-class Delta(msgspec.Struct):
-    """The fields of a delta that the index uses."""
-
-    tenant_id: str
-    customer_id: str
-    meter: str
-    dims: str
-    part: str
-    period_start: str
-    n: int
-    samples: int
-    total: str
-    source_topic: str
-    source_partition: int
-    first_offset: int
-    last_offset: int
-
-
-_decode = msgspec.json.Decoder(Delta).decode
 _Key = tuple[Any, ...]
 
 
@@ -187,13 +172,17 @@ def summed(deltas: Iterable[Delta]) -> dict[_Key, list[Any]]:
 
 
 def _store(connection: psycopg.Connection, names: Names, topic: str, topic_id: str, records: Sequence[Record]) -> None:
-    rows = summed(_decode(record.value) for record in records if record.value is not None)
+    read_deltas = [(record, read(record.value)) for record in records if record.value is not None]
+    rows = summed(delta for _, delta in read_deltas if delta is not None)
+    foreign = [(topic, record.partition, record.offset) for record, delta in read_deltas if delta is None]
     ends = {record.partition: record.offset + 1 for record in records}
     with connection.transaction(), connection.cursor() as cursor:
         with cursor.copy(f"COPY delta_stage ({_COLUMNS}) FROM STDIN".encode()) as copy:
             for key, row in rows.items():
                 copy.write_row((*key, *row))
         cursor.execute(_sql(_MERGE, names), [topic])
+        if foreign:
+            cursor.executemany(_sql(_FOREIGN, names), foreign)
         cursor.executemany(
             _sql(_SET_POSITION, names), [(topic, topic_id, part, end) for part, end in sorted(ends.items())]
         )

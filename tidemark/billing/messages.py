@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from tidemark.billing.chain import Link
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash
 from tidemark.billing.true_up import Cause, Close, Correction, Entry
 from udfs.values import plain, rfc3339
@@ -51,7 +52,7 @@ def key_of(key: PeriodKey) -> str:
     return json.dumps([key.tenant_id, key.customer_id], ensure_ascii=False, separators=(",", ":"))
 
 
-def close_message(close: Close, context: Context, dead_letters: int = 0) -> str:
+def close_message(close: Close, context: Context, dead_letters: int = 0, link: Link | None = None) -> str:
     """Value of a record of `usage.closes`, JSON; decimals are text."""
     return _text(
         {
@@ -61,15 +62,18 @@ def close_message(close: Close, context: Context, dead_letters: int = 0) -> str:
             "run_id": context.run_id,
             "catalog_revision": context.catalog_revision,
             "watermark": rfc3339(context.watermark),
-            "rests_on": context.rests_on,
+            "rests_on": _sorted(context.rests_on),
             "dead_letters": dead_letters,
             "lines": [{**_line_key(at), **_line(line)} for at, line in sorted(close.lines.items())],
             "content_hash": content_hash(close.key, close.lines),
+            **_chained(link),
         }
     )
 
 
-def correction_message(correction: Correction, context: Context, cause: Cause, replay_id: str | None) -> str:
+def correction_message(
+    correction: Correction, context: Context, cause: Cause, replay_id: str | None, link: Link | None = None
+) -> str:
     """Value of a record of `usage.corrections`, JSON; decimals are text."""
     changes = [
         {
@@ -90,9 +94,10 @@ def correction_message(correction: Correction, context: Context, cause: Cause, r
             "made_at": rfc3339(context.at),
             "made_by": context.by,
             "run_id": context.run_id,
-            "rests_on": context.rests_on,
+            "rests_on": _sorted(context.rests_on),
             "lines": changes,
             "content_hash": content_hash(correction.key, correction.lines),
+            **_chained(link),
         }
     )
 
@@ -154,6 +159,15 @@ class LedgerReader:
                 lines[at] = _read_line(after)
         _check(key, lines, record["content_hash"])
         self.entries[key] = Entry(lines, entry.corrections + 1, record["stands"])
+
+
+def _chained(link: Link | None) -> dict[str, Any]:
+    return {} if link is None else {"chain_no": link.number, "previous_hash": link.previous}
+
+
+def _sorted(offsets: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """In an order that a table does not lose: the hash of a record is made again from its row."""
+    return {topic: dict(sorted(offsets[topic].items())) for topic in sorted(offsets)}
 
 
 def _check(key: PeriodKey, lines: Lines, stated: str) -> None:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from tidemark.billing import chain
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash
 from tidemark.billing.messages import Context, close_message, correction_message, key_of
 from tidemark.billing.true_up import Cause, Change, Entry, TrueUp, cause_of
@@ -154,28 +155,33 @@ def append(
     """
     counts = dead_letters or {}
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in _TABLES}
+    keys = [*(close.key for close in due.closes), *(correction.key for correction in due.corrections)]
+    links = chain.read(connection, names, {key.tenant_id for key in keys})
     for close in due.closes:
-        count = counts.get(close.key, 0)
+        tenant, count = close.key.tenant_id, counts.get(close.key, 0)
+        body = close_message(close, context, count, links.link(tenant))
         row = {
             **_columns(close.key),
             "closed_at": context.at, "closed_by": context.by, "catalog_revision": context.catalog_revision,
             "watermark": context.watermark, "dead_letters": count, "lines": len(close.lines),
-            **_shared(close.key, close.lines, context),
+            **_shared(close.key, close.lines, context), **links.add(tenant, body),
         }  # fmt: skip
         rows["period_close"].append(row)
         rows["period_close_line"] += _close_lines(close.key, close.lines)
-        rows["outbox"].append(_outbox_row("closes", close.key, close_message(close, context, count)))
+        rows["outbox"].append(_outbox_row("closes", close.key, body))
     for correction in due.corrections:
         key, changes = correction.key, correction.changes
         why = cause or ("catalog_change" if not correction.is_current else cause_of(changes))
         number = {"correction_no": correction.number}
+        body = correction_message(correction, context, why, replay_id, links.link(key.tenant_id))
         row = {
             **_columns(key), **number, "cause": why, "replay_id": replay_id, "is_current": correction.is_current,
             "made_at": context.at, "made_by": context.by, **_shared(key, correction.lines, context),
+            **links.add(key.tenant_id, body),
         }  # fmt: skip
         rows["correction"].append(row)
         rows["correction_line"] += [{**_columns(key), **number, **_change(*change)} for change in changes.items()]
-        rows["outbox"].append(_outbox_row("corrections", key, correction_message(correction, context, why, replay_id)))
+        rows["outbox"].append(_outbox_row("corrections", key, body))
     for table, table_rows in rows.items():
         _insert(connection, names, table, table_rows)
 

@@ -13,6 +13,7 @@ from tidemark.cli.catalog_wait import await_workers
 from tidemark.cli.dlq_text import drawn_dead_letters, drawn_plan, drawn_status, plan_document, status_document
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, draw, emit, say
+from tidemark.core import audit
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 from tidemark.core.times import given_ms
@@ -57,6 +58,7 @@ def list_(
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     settings = load(run_id=run_id)
     say(f"reading what is new in {settings.names.dlq} …")
+    audit.record_before(settings, "read.dead_letters", settings.names.dlq, asked={**wanted, "limit": limit})
     matching, unreadable = listed(settings, limit, **wanted)
     if not matching.by_reason and tenant is not None:
         known(settings, tenant, customer)
@@ -76,6 +78,7 @@ def show(
 ) -> None:
     """Show one dead letter in full, whether it was redriven, and whether it can be."""
     settings = load(run_id=run_id)
+    audit.record_before(settings, "read.dead_letters", f"{settings.names.dlq} {position}")
     status = tool.status(settings, position_of(position))
     emit(status_document(status), drawn_status(status, settings), as_json=as_json)
 

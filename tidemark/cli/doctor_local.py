@@ -10,6 +10,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from infra import versions
+from infra.local import exposure
+from infra.local.account import Account
 from infra.local.addresses import sections
 from infra.local.flink_conf import metrics_ports
 from infra.local.listening import listeners
@@ -56,7 +58,7 @@ def examine(paths: Paths) -> list[Finding]:
         findings.append(checks.jvm_zone(stack.flink))
         findings.append(checks.transactions(load().model_copy(update={"kafka": stack.kafka})))
         findings.append(checks.serve(load()))
-        findings.append(_listening(paths))
+        findings += [_listening(paths), _user(paths), _files(paths)]
     return findings
 
 
@@ -143,3 +145,22 @@ def _listening(paths: Paths) -> Finding:
     found = "; ".join(f"{door.program} ({door.pid}) on {door.address}:{door.port}" for door in doors)
     fix = "`tidemark down`, then `tidemark up`; elsewhere docs/security.md"
     return Finding("listening", not doors, found or f"{len(every)} ports, on loopback alone", fix)
+
+
+def _user(paths: Paths) -> Finding:
+    """Check that no process of the stack has the rights of root, or of another user of this machine."""
+    own = Account.of(paths.root).uid
+    others = [process for process in exposure.processes(paths) if process.uid != own]
+    found = "; ".join(f"{process.program} ({process.pid}) as user {process.uid}" for process in others)
+    return Finding(
+        "user", not others, found or f"all services run as user {own}", "`tidemark down`, then `tidemark up`"
+    )
+
+
+def _files(paths: Paths) -> Finding:
+    """Check that nobody but root and the stack's own user reads a file of it."""
+    exposed = exposure.files(paths.root)
+    found = ", ".join(map(str, exposed[:3])) + (f" and {len(exposed) - 3} more" if len(exposed) > 3 else "")  # noqa: PLR2004
+    return Finding(
+        "files", not exposed, found or "nobody else reads them", f"chmod -R go-rwx {paths.root}, if they are yours"
+    )

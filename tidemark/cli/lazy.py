@@ -83,6 +83,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "retention",
         "Execute the steps that the settings of `retention` define; exit code 1 if a step is refused.",
     ),
+    "approve": ("approve", "Approve what another login is about to do, once, within a day."),
     "audit": ("audit", "Print who changed what: the newest entries of the audit."),
     "dry-run": (
         "dry_run",

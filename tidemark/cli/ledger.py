@@ -18,6 +18,7 @@ from tidemark.billing.moments import moment
 from tidemark.billing.true_up import Change
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
+from tidemark.core import audit
 from tidemark.core.settings import load
 from tidemark.core.times import given_ms
 from udfs.values import instant, plain, rfc3339
@@ -44,6 +45,9 @@ def show(
 ) -> None:
     """Show the newest closes and corrections."""
     settings = load(run_id=run_id)
+    audit.record_before(
+        settings, "read.ledger", "/".join(filter(None, (tenant, customer))) or "all", asked={"limit": limit}
+    )
     rows = history.newest(settings, tenant, customer, limit)
     if not rows and tenant is not None:
         known(settings, tenant, customer)
@@ -97,6 +101,8 @@ def explain(
     settings = load(run_id=run_id)
     at = None if period is None else moment(period)
     known(settings, tenant, customer, meter)
+    asked = {"meter": meter, "period": period, "events": events or copies}
+    audit.record_before(settings, "read.explain", f"{tenant}/{customer}", asked=asked)
     explained = billing_explain.explain(
         settings, tenant, customer, meter, at, events=events or copies, copies=copies,
         progress=lambda count: say(f"indexed {count:,} deltas"),

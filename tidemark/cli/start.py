@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -9,6 +10,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Import the command line and run it; Ctrl-C ends it without a traceback."""
+    # Archive, exports and state name customers: what is written is nothing to users outside the group.
+    os.umask(os.umask(0o077) | 0o027)
     try:
         from tidemark.cli.main import main as run  # noqa: PLC0415  an import takes long enough to be interrupted
 

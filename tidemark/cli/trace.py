@@ -13,6 +13,7 @@ from tidemark.billing.trace import trace as trace_event
 from tidemark.cli.close import RunId
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
+from tidemark.core import audit
 from tidemark.core.settings import load
 from tidemark.core.times import arrival_text
 from udfs.values import plain, rfc3339
@@ -38,6 +39,7 @@ def trace(
     bounds = {name: None if text is None else _at(text) for name, text in (("since", since), ("until", until))}
     if tenant is not None:
         known(settings, tenant)
+    audit.record_before(settings, "read.event", event_id, asked={"tenant": tenant})
     events = trace_event(settings, event_id, tenant=tenant, **bounds, progress=say)
     summary = (
         " ".join(traced.summary for traced in events) or f"no record with the id {event_id} arrived in these bounds."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -12,6 +10,8 @@ import typer
 
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, draw, emit, say
+from tidemark.core import audit
+from tidemark.core.csv_text import csv_of
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_ms
@@ -56,6 +56,8 @@ def usage(
     if as_csv and as_json:
         raise UsageError("--csv and --json are two forms of one result.", "give one of them.")
     known(settings, tenant, customer, meter)
+    asked = {"meter": meter, "period": period, "since": from_, "to": to}
+    audit.record_before(settings, "read.usage", f"{tenant}/{customer}", asked=asked)
     query = UsageQuery(tenant, customer, meter, None if period is None else _at(settings, tenant, customer, period))
     if days is not None or by_dims:
         rows = (
@@ -80,6 +82,7 @@ def usage(
 def top(tenant: str, meter: str, run_id: RunId = None, as_json: Json = False) -> None:
     """Print the customers with the greatest totals of a meter in the latest complete hour, from the leaderboard."""
     settings = load(run_id=run_id)
+    audit.record_before(settings, "read.usage", tenant, asked={"meter": meter, "top": True})
     leaderboard_of = leaderboard.top(settings, tenant, meter)
     if leaderboard_of is None:
         known(settings, tenant, meter=meter)
@@ -135,11 +138,7 @@ def _print(document: dict[str, Any], rows: Sequence[dict[str, Any]], *, as_csv: 
 
 
 def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["meter"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    draw(out.getvalue().removesuffix("\n"))
+    draw(csv_of(rows, () if rows else ("meter",), "\n").removesuffix("\n"))
 
 
 def _flat(result: live_usage.Usage) -> list[dict[str, Any]]:

@@ -11,14 +11,18 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import Settings
 from tidemark.core.user import stated
+from udfs.postgres import first_line
 
 SCHEMA = "audit"
 Action = Literal[
     "alerts.acknowledge",
     "archive.erase",
+    "audit.approve",
+    "audit.two_person",
     "catalog.apply",
     "close.accept_dead_letters",
     "close.approve",
@@ -32,6 +36,11 @@ Action = Literal[
     "keys.revoke",
     "keys.rotate",
     "live.refresh",
+    "read.dead_letters",
+    "read.event",
+    "read.explain",
+    "read.ledger",
+    "read.usage",
     "reconcile.explain_drift",
     "reconcile.import_invoices",
     "reconcile.import_manifests",
@@ -78,15 +87,23 @@ def record(
         Name that was stated; empty: the user of this machine.
     detail:
         Options, edits and counts, as JSON values.
+
+    Raises
+    ------
+    TidemarkError
+        The two-person rule holds for the action, and no other login has approved it (`tidemark.core.two_person`).
     """
     values: Mapping[str, Any] = {
         "by": stated(by), "run_id": run_id, "action": action, "subject": subject, "detail": Jsonb(detail),
     }  # fmt: skip
-    return int(connection.execute(_RECORD, values).fetchall()[0][0])
+    try:
+        return int(connection.execute(_RECORD, values).fetchall()[0][0])
+    except psycopg.errors.RaiseException as error:
+        raise TidemarkError(first_line(error), f"{error.diag.message_hint}.") from error
 
 
 def record_before(settings: Settings, action: Action, subject: str, *, by: str = "", **detail: Any) -> int:
-    """Write and commit an entry about a change outside Postgres, before it is made: none is made without an entry.
+    """Write and commit an entry before a read, or a change outside Postgres: there is none without an entry.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from schemas import SqlFile, sql_files
-from tidemark.core import access, audit, rollup_views
+from tidemark.core import access, audit, rollup_views, two_person
 from tidemark.core.errors import TidemarkError
 from tidemark.core.postgres import connect
 from tidemark.core.settings import Settings
@@ -82,6 +82,8 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
         if done:
             files = [f"{one.schema}: {one.name}" for one in done]
             audit.record(connection, settings.run_id, "database.migrate", names.usage_schema, files=files)
+        if ledger:
+            two_person.store(connection, settings.audit.two_person)
         connection.execute("RESET ROLE")
         access.without_jit(connection)
         access.analyze(connection, names if ledger else None)

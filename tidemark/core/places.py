@@ -133,12 +133,12 @@ class Place:
         with self._translated("written"):
             # The others make what is missing above a file.
             if self.is_local:
-                self._system.create_dir(self.path, recursive=True)
+                _make_folder(Path(self.path))
             with self._system.open_output_stream(self._at(name)) as stream:
                 stream.write(text.encode())
             # Other file systems have rights of their own.
             if self.is_local:
-                Path(self.path, name).chmod(0o600)
+                _keep_private(Path(self.path, name), 0o600)
 
     def put_new(self, content: Path | bytes, name: str) -> None:
         """Write a whole file to S3, unless there is one of that name: who lost the right to write cannot replace it.
@@ -285,3 +285,18 @@ _CREDENTIALS = "it has a section [default] with aws_access_key_id and aws_secret
 
 def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:300].rstrip(".")
+
+
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _keep_private(path, 0o700)
+
+
+def _keep_private(path: Path, mode: int) -> None:
+    """Keep others out of what was made; what root makes in a folder of Flink's user, Flink has to change."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        above = path.parent.stat()
+        os.chown(path, above.st_uid, above.st_gid)

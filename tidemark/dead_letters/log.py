@@ -67,7 +67,7 @@ def marker_of(record: Record) -> Marker | None:
         if name == HEADER:
             try:
                 return _decode_marker(value)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return None
     return None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tidemark.core import deltas
 from udfs.values import epoch_ms, parse_rfc3339
 
 # Of each partition of the deltas, in one step.
@@ -83,23 +83,19 @@ class Sample:
 
 def delta_of(partition: int, offset: int, written_ms: int, value: bytes | None) -> Delta | None:
     """A delta from its record; None for one that is not valid or that no counter shows as it is (a part of a meter)."""
-    try:
-        fields: dict[str, Any] = json.loads(value or b"null")
-        if fields["part"]:
-            return None
-        return Delta(
-            Key(fields["tenant_id"], fields["customer_id"], fields["meter"]), fields["dims"],
-            epoch_ms(parse_rfc3339(fields["minute"])), partition, offset, written_ms,
-            fields["source_topic"], int(fields["source_partition"]), int(fields["last_offset"]),
-        )  # fmt: skip
-    except (ValueError, KeyError, TypeError):
+    read = deltas.read(value)
+    if read is None or read.part:
         return None
+    return Delta(
+        Key(read.tenant_id, read.customer_id, read.meter), read.dims, epoch_ms(parse_rfc3339(read.minute)), partition,
+        offset, written_ms, read.source_topic, read.source_partition, read.last_offset,
+    )  # fmt: skip
 
 
-def candidates(deltas: Iterable[Delta]) -> dict[Key, list[Delta]]:
+def candidates(sampled: Iterable[Delta]) -> dict[Key, list[Delta]]:
     """The keys to look at, each with its deltas in order: those that have been quiet for longest, so Redis has them."""
     of_key: dict[Key, list[Delta]] = {}
-    for delta in deltas:
+    for delta in sampled:
         of_key.setdefault(delta.key, []).append(delta)
     quiet = sorted(of_key, key=lambda key: of_key[key][-1].written_ms)
     taken: dict[Key, list[Delta]] = {}

@@ -17,6 +17,7 @@ from tidemark.oracle.compare import Difference, compare_relations
 from tidemark.oracle.oracle import Oracle, statement_named
 from tidemark.oracle.relations import load, schema_of
 
+_BIGINT = 2**63 - 1
 _OFFSETS = [
     ("events", pa.int64()),
     ("source_topic", pa.string()),
@@ -39,6 +40,8 @@ class DeltaCheck:
         Events the oracle counted.
     repeated:
         Deltas that occur more than once.
+    foreign:
+        Records that are no deltas; they add nothing.
     differences:
         Parts of minutes whose sums differ.
 
@@ -49,6 +52,7 @@ class DeltaCheck:
     counted: int
     repeated: int
     differences: list[Difference]
+    foreign: int = 0
 
     @property
     def equal(self) -> bool:
@@ -66,7 +70,8 @@ def check_deltas(oracle: Oracle, values: Iterable[bytes | None]) -> DeltaCheck:
     schema = schema_of("delta_minutes")
     for name, kind in _OFFSETS:
         schema = schema.append(pa.field(name, kind))
-    load(oracle, "deltas", schema, _rows(values))
+    foreign: list[bytes] = []
+    load(oracle, "deltas", schema, read_rows(values, foreign))
     for view in ("delta_totals", "delta_repeats"):
         oracle.db.execute(statement_named(view))
     return DeltaCheck(
@@ -75,16 +80,34 @@ def check_deltas(oracle: Oracle, values: Iterable[bytes | None]) -> DeltaCheck:
         counted=oracle.counts().counted,
         repeated=oracle.number("SELECT count(*) FROM delta_repeats"),
         differences=compare_relations(oracle, "delta_minutes", "delta_totals"),
+        foreign=len(foreign),
     )
 
 
-def _rows(values: Iterable[bytes | None]) -> Iterator[tuple[Any, ...]]:
+def read_rows(values: Iterable[bytes | None], foreign: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Deltas as rows of `deltas`; of records that are none, the values are added to `foreign`."""
     for value in values:
         if value is None:
             continue
-        d = json.loads(value)
-        series = (d["tenant_id"], d["customer_id"], d["meter"], d["dims"], d["part"])
-        lo, hi = (None if d[name] is None else Decimal(d[name]) for name in ("lo", "hi"))
-        totals = (d["n"], d["samples"], Decimal(d["total"]), lo, hi, d["latest"] or None)
-        place = (d["events"], d["source_topic"], d["source_partition"], d["first_offset"])
-        yield *series, datetime.fromisoformat(d["minute"]), *totals, *place
+        try:
+            yield _row(json.loads(value))
+        except (ValueError, ArithmeticError, LookupError, TypeError, RecursionError):
+            foreign.append(value)
+
+
+def _row(d: Any) -> tuple[Any, ...]:
+    """A delta as a row; raises one of several errors for any other record."""
+    texts = [_is(str, d[name]) for name in ("tenant_id", "customer_id", "meter", "dims", "part")]
+    lo, hi = (None if d[name] is None else Decimal(d[name]) for name in ("lo", "hi"))
+    minute = datetime.fromisoformat(d["minute"])
+    place = (_is(int, d["events"]), _is(str, d["source_topic"]), _is(int, d["source_partition"]))
+    totals = (_is(int, d["n"]), _is(int, d["samples"]), Decimal(d["total"]), lo, hi, d["latest"] or None)
+    if d["n"] < 1 or minute.second or minute.microsecond:
+        raise ValueError("no delta")
+    return *texts, minute, *totals, *place, _is(int, d["first_offset"])
+
+
+def _is(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, int) and not -_BIGINT <= value <= _BIGINT):
+        raise TypeError
+    return value

@@ -166,10 +166,10 @@ class Oracle:
         self.close()
 
     def _run(self, statements: Iterable[str]) -> None:
-        """Execute statements in order, each with the parameters it names."""
-        for statement in statements:
-            named = {name: value for name, value in self._parameters.items() if f"${name}" in statement}
-            self.db.execute(statement, named)
+        """Execute statements in order, each with the parameters that it has: a text in it may look like one."""
+        for text in statements:
+            for statement in self.db.extract_statements(text):
+                self.db.execute(statement, {name: self._parameters[name] for name in statement.named_parameters})
 
     def _refuse_doubts(self) -> None:
         doubts = self.db.execute("FROM doubts LIMIT 5").fetchall()

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from udfs.values import EXACT as WIDE
 from udfs.values import plain, rfc3339
 
-Check = Literal["offsets", "grains", "live", "rollups", "manifests", "voids", "invoices"]
+Check = Literal["offsets", "grains", "live", "rollups", "manifests", "voids", "invoices", "ledger"]
 CHECKS: tuple[Check, ...] = get_args(Check)
 # Differences stored for one check; a system that is wrong everywhere must not fill the database.
 MOST_FINDINGS = 1_000

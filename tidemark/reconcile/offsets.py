@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
+from tidemark.core.deltas import read
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle
@@ -78,14 +79,6 @@ JOIN first AS f ON f.partition = p.partition AND f."offset" = p."offset"
 """
 
 
-class _Delta(msgspec.Struct):
-    events: int
-    source_topic: str
-    source_partition: int
-    first_offset: int
-    last_offset: int
-
-
 class _DeadLetter(msgspec.Struct):
     topic: str
     partition: int
@@ -93,20 +86,22 @@ class _DeadLetter(msgspec.Struct):
     partial: bool = False
 
 
-_DELTAS, _DEAD_LETTERS = msgspec.json.Decoder(_Delta), msgspec.json.Decoder(_DeadLetter)
+_DEAD_LETTERS = msgspec.json.Decoder(_DeadLetter)
 
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
     """What the jobs counted: events in the deltas and whole dead letters, by source partition; partial dead letters.
 
-    `across`: events of deltas that have some before the start and some behind it, of those counted.
+    `across`: events of deltas that have some before the start and some behind it, of those counted. `foreign`: records
+    of the topic of deltas that are none.
     """
 
     counted: Mapping[Place, int]
     dead: Mapping[Place, int]
     partial: int = 0
     across: Mapping[Place, int] = field(default_factory=dict)
+    foreign: int = 0
 
 
 def read_counts(settings: Settings, edges: Mapping[int, int], starts: Mapping[int, int]) -> JobCounts:
@@ -117,10 +112,11 @@ def read_counts(settings: Settings, edges: Mapping[int, int], starts: Mapping[in
     counted: Counter[Place] = Counter()
     across: Counter[Place] = Counter()
     dead: Counter[Place] = Counter()
-    partial = 0
+    partial = foreign = 0
     for record in dump(settings.kafka, settings.names.deltas):
-        if record.value is not None:
-            delta = _DELTAS.decode(record.value)
+        delta = read(record.value)
+        foreign += delta is None and record.value is not None
+        if delta is not None:
             place = Place(delta.source_topic, delta.source_partition)
             start = starts.get(_number(settings, *place), 0)
             if delta.last_offset >= start:
@@ -136,7 +132,7 @@ def read_counts(settings: Settings, edges: Mapping[int, int], starts: Mapping[in
                 partial += 1
             elif dead_letter.offset < edges.get(number, 0):
                 dead[Place(dead_letter.topic, dead_letter.partition)] += 1
-    return JobCounts(counted, dead, partial, +across)
+    return JobCounts(counted, dead, partial, +across, foreign)
 
 
 def _dead_letter(value: bytes | None) -> _DeadLetter | None:
@@ -170,6 +166,11 @@ def check(
         *_partial(oracle, counts.partial),
     ]
     outcome = outcome_of(findings, len(recomputed), moving=most - least)
+    if counts.foreign:
+        note = (
+            f"{counts.foreign} record(s) of {settings.names.deltas} are no deltas, and not counted: see delta_foreign"
+        )
+        outcome = replace(outcome, notes=[*outcome.notes, note])
     if not starts:
         return outcome
     note = "records before those that an earlier run had compared are left out: retention has removed some"

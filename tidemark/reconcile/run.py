@@ -28,6 +28,7 @@ from tidemark.reconcile import (
     drift_store,
     grains,
     invoices,
+    ledger,
     live,
     manifests,
     offsets,
@@ -165,6 +166,8 @@ def write_metrics(connection: psycopg.Connection, settings: Settings, path: Path
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
+        # Prometheus' node exporter is another user, and no customer is named in it.
+        part.chmod(0o644)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -216,6 +219,9 @@ class _Comparison:
             connection.execute(_SNAPSHOT)
             if "invoices" in self.request.checks:
                 found["invoices"] = invoices.check(connection, self.settings.names, self.request.wanted, self.tolerance)
+            if "ledger" in self.request.checks:
+                self.say("comparing the ledger with what was published …")
+                found["ledger"] = ledger.check(self.settings, connection, self.request.wanted)
             if _RECOMPUTED & {*self.request.checks}:
                 recomputed, since = self._recomputed(connection, counts)
                 found |= recomputed

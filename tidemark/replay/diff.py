@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.core import postgres, rollup_views
+from tidemark.core.csv_text import csv_of
 from tidemark.core.errors import TidemarkError
 from tidemark.core.migrate import values_files
 from tidemark.core.settings import Settings
@@ -117,10 +117,8 @@ def by_meter(lines: Iterable[Line]) -> list[tuple[str, str, int, Decimal]]:
 
 def write_csv(lines: Sequence[Line], file: Path) -> None:
     """All lines as CSV with a header; values are exact decimals."""
-    with file.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.DictWriter(out, fieldnames=[*Line.__slots__, "delta"])
-        writer.writeheader()
-        writer.writerows(line.document() for line in lines)
+    text = csv_of([line.document() for line in lines], [*Line.__slots__, "delta"])
+    file.write_text(text, encoding="utf-8", newline="")
 
 
 def _preview(connection: psycopg.Connection, settings: Settings, replay: Replay) -> None:

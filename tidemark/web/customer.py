@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidemark.api.forms import csv_of
 from tidemark.api.live import current_of, stream_of
 from tidemark.api.problem import Problem
 from tidemark.api.reading import read_as
+from tidemark.core.csv_text import csv_of
 from tidemark.web import charts, usage_reads
 from tidemark.web.context import web_context_of
 from tidemark.web.meter_cards import Card, cards

@@ -127,7 +127,7 @@ def parse(text: str | bytes) -> Alert:
     """
     try:
         event = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AlertError(f"no alert: {type(error).__name__}: {error}"[:300]) from error
     return from_event(event)
 

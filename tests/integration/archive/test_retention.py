@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import typer
 from kafka import KafkaAdminClient
@@ -19,6 +20,7 @@ from tests.integration.archive.archiving import DISK, OBJECTS
 from tests.integration.audited import entries
 from tests.integration.storage import own_run
 from tests.object_store import BUCKET
+from tidemark.api.keys import new_key
 from tidemark.archive import archiver, verify
 from tidemark.archive.index import opened
 from tidemark.archive.reader import records
@@ -26,7 +28,7 @@ from tidemark.archive.retention.plan import Plan, planned
 from tidemark.archive.retention.steps import Step
 from tidemark.archive.source import reading
 from tidemark.cli import retention as retention_command
-from tidemark.core import topics
+from tidemark.core import postgres, topics
 from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
@@ -125,6 +127,28 @@ def test_old_minutes_hours_and_windows_go_days_and_periods_never(run: Settings) 
     with planned(wanted, NOW) as plan:
         assert plan.act() == []
         assert {step.does for step in plan.steps} == {"nothing is due"}
+
+
+def test_records_of_reads_go_by_their_age_and_are_not_changed(run: Settings) -> None:
+    key = new_key().key_id
+    with postgres.connect(run.postgres.owner) as connection:
+        connection.execute(
+            "INSERT INTO api.api_key (key_id, tenant_id, name, scopes, secret_hash, created_by)"
+            " VALUES (%s, %s, '', '{read}', sha256(''), 'test')", [key, TENANT]
+        )  # fmt: skip
+        for run_id, days in ((run.run_id, 500), (run.run_id, 399), ("other", 500)):
+            row = [NOW - timedelta(days=days), TENANT, key, run_id, str(days)]
+            connection.execute(
+                "INSERT INTO api.read_audit (at, tenant_id, key_id, run_id, route, asked, rows)"
+                " VALUES (%s, %s, %s, %s, '/v1/usage', %s, 1)", row
+            )  # fmt: skip
+        with planned(set_days(run, reads=400), NOW) as plan:
+            assert [(step.target, step.count) for step in plan.act()] == [("api.read_audit", 1)]
+        left = connection.execute("SELECT run_id, asked FROM api.read_audit WHERE key_id = %s ORDER BY 2", [key])
+        assert left.fetchall() == [(run.run_id, "399"), ("other", "500")]
+        assert entries(run, "retention", "api.read_audit")[0].detail["days"] == 400
+        with pytest.raises(psycopg.errors.IntegrityError, match="stays recorded"):
+            connection.execute("UPDATE api.read_audit SET rows = 0")
 
 
 def test_minutes_of_periods_that_are_not_closed_stay(run: Settings) -> None:

@@ -204,7 +204,8 @@ def test_periods_close_as_the_watermark_passes(run: Pipeline, connection: psycop
     assert ledger_close.close(settings, "test", accepted).closes == 0
     (entry,) = entries(settings, "close.accept_dead_letters")
     assert (entry.login, entry.stated_by, entry.subject) == (grants.LEDGER, "test", "acme/bob")
-    assert (entry.detail["period_start"], entry.detail["open"]) == (rfc3339(keys("bob", 0)[0].start), 1)
+    (period,) = entry.detail["periods"]
+    assert (period["period_start"], period["open"]) == (rfc3339(keys("bob", 0)[0].start), 1)
 
 
 def test_a_close_that_is_killed_leaves_no_half_state(run: Pipeline, connection: psycopg.Connection) -> None:

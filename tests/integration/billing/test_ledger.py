@@ -37,6 +37,7 @@ from tidemark.core.kafka import dump, end_offsets
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
 from tidemark.reconcile import drift_store as reconcile_store
+from tidemark.reconcile import ledger as ledger_check
 from tidemark.reconcile.drift_store import Done
 from tidemark.reconcile.findings import Finding, Outcome
 from tidemark.reconcile.sample import Wanted
@@ -281,6 +282,10 @@ def test_close_and_corrections_are_the_recomputed_totals_whatever_happens(run: S
         for key, entry in entries.items():
             assert same(reader.entries[key].lines, entry.lines)
             assert reader.entries[key].corrections == entry.corrections
+        # The chain and what was published are those of the tables, whatever crashed.
+        with connection.transaction():
+            checked = ledger_check.check(run, connection, Wanted())
+        assert (checked.compared, checked.findings) == (len(ALL) + sum(e.corrections for e in entries.values()), [])
         # What was known at an instant is known of it for ever.
         for at, rows in machine.known[:: max(1, len(machine.known) // 8)]:
             assert machine.rows(connection, "usage_known_at", at) == rows

@@ -6,19 +6,25 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import yaml
+from psycopg import sql
 from typer.testing import CliRunner
 
+from infra.local.prepare import connect_admin
 from tests.integration.audited import entries
 from tests.integration.catalog.own_database import own_database
 from tidemark.alerts.acknowledgement import acknowledge
 from tidemark.api import key_store
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli import audit as audit_command
+from tidemark.cli import ledger as ledger_command
+from tidemark.cli import usage as usage_command
 from tidemark.cli.main import app
 from tidemark.core import audit, grants, postgres
 from tidemark.core.errors import TidemarkError, UsageError
@@ -30,7 +36,7 @@ CALENDAR = {"anchor": "2024-01-01T00:00:00", "interval": "P1M", "timezone": "Etc
 METER = {"event_types": ["call"], "aggregation": "count", "unit": "calls"}
 CATALOG = {
     "valid_from": "beginning", "calendars": {"utc": CALENDAR},
-    "tenants": {"acme": {"calendar": "utc", "meters": {"calls": METER}}},
+    "tenants": {"acme": {"calendar": "utc", "customers": {"bob": {"calendar": "utc"}}, "meters": {"calls": METER}}},
 }  # fmt: skip
 
 
@@ -74,7 +80,7 @@ def test_nobody_writes_another_login_address_or_time(settings: Settings) -> None
     assert (entry.login, entry.client == "203.0.113.9", entry.at.year > 2001) == (grants.LEDGER, False, True)
 
 
-@pytest.mark.parametrize("statement", ["UPDATE {} SET login = ''", "DELETE FROM {}", "TRUNCATE {}"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET login = ''", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_the_audit_refuses_its_owner_too(settings: Settings, statement: str) -> None:
     with (
         postgres.connect(settings.postgres.owner) as connection,
@@ -119,6 +125,43 @@ def test_a_change_outside_postgres_is_recorded_first(settings: Settings) -> None
     number = audit.record_before(settings, "live.refresh", "redis", by="ann", counters=3)
     (entry,) = entries(settings, "live")
     assert (entry.entry_id, entry.detail) == (number, {"counters": 3})
+
+
+def test_a_read_by_a_command_leaves_an_entry(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (usage_command, ledger_command):
+        monkeypatch.setattr(module, "load", lambda **_: settings)
+    for words in ("usage acme bob", "ledger show --tenant acme"):
+        assert CliRunner().invoke(app, words.split(), catch_exceptions=False).exit_code == 0
+    # Whatever comes of the read: this run has no topics.
+    CliRunner().invoke(app, ["explain", "acme", "bob", "calls"])
+    done = [(entry.action, entry.subject, entry.login) for entry in entries(settings, "read")]
+    assert done == [
+        ("read.usage", "acme/bob", grants.OPS), ("read.ledger", "acme", grants.OPS),
+        ("read.explain", "acme/bob", grants.OPS),
+    ]  # fmt: skip
+    assert entries(settings, "read.explain")[0].detail["asked"]["meter"] == "calls"
+
+
+def test_sql_of_finance_is_in_the_log_with_login_and_address(stack: Any, settings: Settings) -> None:
+    url, login, password = urlsplit(settings.postgres.url), f"fin_{token_hex(4)}", token_hex(16)
+    with connect_admin(stack.local.paths, url.port or 0, url.path[1:]) as admin:
+        role = sql.Identifier(login)
+        made = "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}; ALTER ROLE {} SET log_statement = 'all'"
+        admin.execute(sql.SQL(made).format(role, sql.Literal(password), sql.Identifier(grants.READER), role))
+        with psycopg.connect(
+            host="127.0.0.1", port=url.port, dbname=url.path[1:], user=login, password=password, autocommit=True
+        ) as finance:
+            # By both protocols; and who reads cannot turn it off.
+            finance.execute("SELECT count(*) FROM report.invoice_line")
+            finance.execute("SELECT meter FROM report.invoice_line WHERE tenant_id = %s", ["acme"])
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                finance.execute("SET log_statement = 'none'")
+        admin.execute(sql.SQL("DROP ROLE {}").format(role))
+    log = (stack.local.paths.logs / "postgres.log").read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in log.splitlines() if f"user={login} " in line]
+    assert all("client=127.0.0.1" in line for line in lines)
+    assert any("SELECT count(*) FROM report.invoice_line" in line for line in lines)
+    assert any("WHERE tenant_id = $1" in line for line in lines)
 
 
 def test_the_command_filters(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ Refused = psycopg.errors.InsufficientPrivilege
 APPEND_ONLY = (
     "billing.period_close", "billing.period_close_line", "billing.correction", "billing.correction_line",
     "billing.outbox", "billing.replay_decision", "billing.erasure", "catalog.change", "api.read_audit",
-    "audit.entry",
+    "audit.entry", "audit.approval_use",
 )  # fmt: skip
 SCHEMAS = ["audit", "catalog", "api", "usage", "billing", "report"]
 OWN_VIEWS = (
@@ -96,7 +96,7 @@ def test_what_only_grows_is_changed_by_no_role(settings: Settings, role: str) ->
 
 def column_of(table: str) -> str:
     return {"billing.outbox": "body", "billing.replay_decision": "by", "catalog.change": "changed_at",
-            "audit.entry": "login"}.get(table, "tenant_id")  # fmt: skip
+            "audit.entry": "login", "audit.approval_use": "used_by"}.get(table, "tenant_id")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from infra.local.account import Account
 from jobs.flink.submit import JOBS, submit
 from tests.integration.secured_kafka import ADMIN, SecuredKafka
 from tests.pipeline import HASTY, Pipeline
@@ -25,9 +28,11 @@ ROLES = ("meter", "rollup", "services", "producer", "reader")
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+def broker(stack: Any) -> Iterator[SecuredKafka]:
     users = {f"{acls.USER_PREFIX}{role}": f"secret-of-{role}" for role in (*ROLES, "stranger")}
-    kafka = SecuredKafka(tmp_path_factory.mktemp("kafka"), users)
+    # Where the user of the stack, as whom Flink runs, reads the passwords of the jobs.
+    root = stack.local.paths.root
+    kafka = SecuredKafka(Path(tempfile.mkdtemp(prefix="kafka.", dir=root)), users, Account.of(root))
     try:
         kafka.start()
         yield kafka

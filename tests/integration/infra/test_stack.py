@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,15 +16,19 @@ import pytest
 import requests
 from psycopg import conninfo
 
+from infra.local import exposure
+from infra.local.account import Account, tree
 from infra.local.ports import read_ports
 from infra.local.prepare import connect_admin
-from infra.local.programs import DAEMONS
+from infra.local.programs import DAEMONS, SERVICES
 from tests.integration.storage import own_run
 from tidemark.cli.doctor_local import examine
 from tidemark.core import postgres, topics
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.settings import Settings
 from tidemark.health import checks
+
+CAP_SYS_CHROOT = 18
 
 
 def test_up_on_a_running_stack_restarts_nothing(stack: Any) -> None:
@@ -38,6 +45,32 @@ def test_doctor_finds_nothing_wrong_with_a_running_stack(stack: Any) -> None:
     assert [finding for finding in findings if not finding.ok and finding.check != "serve"] == []
     services = {"kafka", "postgres", "redis", "jobmanager", "taskmanager"}
     assert {*services, "JVM time zone", "Kafka transactions", "serve"} <= {f.check for f in findings}
+
+
+def test_no_process_of_the_stack_is_root_or_another_user_of_this_machine_and_none_can_become_one(stack: Any) -> None:
+    account, found = Account.of(stack.local.paths.root), exposure.processes(stack.local.paths)
+    assert {"supervisord", *SERVICES} <= {process.program for process in found}
+    assert account.uid not in {0, *(user.pw_uid for user in pwd.getpwall())}
+    for process in found:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+        assert set(status["Uid"].split() + status["Gid"].split()) == {str(account.uid)}, process
+        assert (status["NoNewPrivs"], status["Groups"].strip()) == ("1", ""), process
+        # A program may ask for the name of its user.
+        assert f"tidemark:x:{account.uid}:" in Path(f"/proc/{process.pid}/root/etc/passwd").read_text(), process
+        # One right is left to the supervisor: to enter Debian's tree, in which Postgres runs without it.
+        rights = 1 << CAP_SYS_CHROOT if process.program == "supervisord" else 0
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapAmb"], 16) == rights, process
+
+
+def test_nobody_else_reads_a_file_of_the_stack_and_services_do_not_change_their_configuration(stack: Any) -> None:
+    root = stack.local.paths.root
+    assert exposure.files(root) == []
+    (open_file := root / "data" / "open").touch(mode=0o644)
+    assert exposure.files(root) == [open_file]
+    open_file.unlink()
+    configuration = [root, stack.local.paths.settings, *tree(stack.local.paths.conf)]
+    assert {path.lstat().st_uid for path in configuration if not path.is_symlink()} == {os.geteuid()}
+    assert not [path for path in configuration if not path.is_symlink() and path.stat().st_mode & stat.S_IWGRP]
 
 
 def test_doctor_of_a_deployment_goes_by_its_settings(stack: Any) -> None:

@@ -32,6 +32,7 @@ def counted(stack: Any, records: list[StreamRecord], tmp_path_factory: pytest.Te
     with pipeline(stack.settings, "exact", CATALOG, folder, hasty=False) as run:
         with by_flink_run():
             run.start()
+        run.send_foreign()
         run.send(records)
         run.wait_drained()
         yield run

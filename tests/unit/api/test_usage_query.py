@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.api.forms import csv_of
 from tidemark.api.problem import Problem
 from tidemark.api.projection import projected
 from tidemark.api.usage_query import (
@@ -126,8 +125,3 @@ def test_counts_and_sums_go_on_as_they_did():
     assert projected(meter_of("weighted_sum", "10", "25"), third) == "25"
     assert projected(meter_of("sum", "10"), datetime(2024, 4, 1, tzinfo=UTC)) is None
     assert projected({"aggregation": "sum", "live": None, "stored": None}, third) is None
-
-
-def test_a_spreadsheet_takes_no_id_for_a_formula():
-    assert csv_of([{"a": "=1+1", "b": "-2", "c": date(2024, 3, 1)}]) == "a,b,c\r\n'=1+1,-2,2024-03-01\r\n"
-    assert csv_of([]).strip() == ""

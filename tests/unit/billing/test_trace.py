@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.billing.delta_index import STRETCH, WIDE, Delta, summed
+from tidemark.billing.delta_index import STRETCH, WIDE, summed
 from tidemark.billing.events import may_hold, texts_of
 from tidemark.billing.trace import Hit, Refused, grouped, record_outcomes
+from tidemark.core.deltas import Delta
 from udfs.events.envelope import Envelope, wrap
 from udfs.events.parse import parse
 
@@ -128,7 +129,8 @@ def test_a_moment_is_no_amount(part: str) -> None:
 
 
 def delta(first: int, last: int, total: str = "1", part: str = "") -> Delta:
-    return Delta("acme", "c", "calls", "", part, "2026-01-01T00:00:00Z", 1, 1, total, TOPIC, 0, first, last)
+    start, end = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+    return Delta("acme", "c", "calls", "", part, start, start, end, 1, 1, total, TOPIC, 0, first, last, 1)
 
 
 offsets = st.integers(0, 5 * STRETCH)

@@ -28,6 +28,7 @@ def dead_letter(offset: int, **changed: Any) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch):
     monkeypatch.setattr("tidemark.cli.dlq.load", lambda **_: Settings())
+    monkeypatch.setattr("tidemark.cli.dlq.audit.record_before", lambda *_, **__: 1)
 
 
 def test_the_list_says_whose_events_they_were_and_how_late(monkeypatch):

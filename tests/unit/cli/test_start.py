@@ -155,3 +155,17 @@ start.main()
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
     assert "ReferenceError" not in done.stderr
+
+
+@pytest.mark.parametrize(("mask", "mode"), [("022", "640"), ("077", "600")])
+def test_what_a_command_writes_is_nothing_to_other_users(mask, mode, tmp_path):
+    script = """
+import os, sys
+from pathlib import Path
+from tidemark.cli import main, start
+os.umask(int(sys.argv[2], 8))
+main.app = lambda: Path(sys.argv[1]).write_text("c-7")
+start.main()
+"""
+    assert python(script, str(tmp_path / "export"), mask).returncode == 0
+    assert f"{(tmp_path / 'export').stat().st_mode & 0o777:o}" == mode

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.flink.restore import checkpoint_dir, latest
+from jobs.flink.restore import checkpoint_dir, latest, place
 from tidemark.core.errors import UsageError
 from tidemark.core.own_files import refuse_foreign
 from tidemark.core.settings import FILE_ENV, Settings, load
@@ -49,6 +49,28 @@ def test_state_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(os, "geteuid", lambda: 12_345)
     with pytest.raises(UsageError, match="belongs to user"):
         refuse_foreign(tmp_path, "the folder of state")
+
+
+def test_state_of_the_user_of_flink_is_taken_where_the_settings_name_it(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    os.chown(tmp_path / "checkpoints", 12_345, -1)
+    with pytest.raises(UsageError, match="belongs to user 12345"):
+        latest(at(tmp_path), "job")
+    assert latest(at(tmp_path).with_changes({"flink.state_user": "12345"}), "job") is None
+    with pytest.raises(UsageError, match="belongs to user 12345"):
+        latest(at(tmp_path).with_changes({"flink.state_user": "root"}), "job")
+    with pytest.raises(UsageError, match="no user 'nobody-here'"):
+        latest(at(tmp_path).with_changes({"flink.state_user": "nobody-here"}), "job")
+
+
+def test_what_root_writes_into_the_state_of_flinks_user_that_user_may_change(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    os.chown(tmp_path / "state", 12_345, 12_345)
+    place(at(tmp_path), f"{(tmp_path / 'state').as_uri()}/checkpoints/job").write("submitted.json", "{}")
+    made = [path.stat() for path in sorted((tmp_path / "state").rglob("*"))]
+    assert [(found.st_uid, found.st_gid, found.st_mode & 0o777) for found in made] == [
+        (12_345, 12_345, 0o700), (12_345, 12_345, 0o700), (12_345, 12_345, 0o600)
+    ]  # fmt: skip
 
 
 def test_what_is_not_there_is_nobodys(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from psycopg import pq
 
 import schemas
 from infra import redis_users, service_settings, versions
@@ -55,10 +56,11 @@ def test_all_roles_but_retention_are_configured_in_the_containers(services: dict
 
 
 def test_images_have_the_versions_of_the_local_stack(services: dict[str, Any], dockerfile: str) -> None:
-    assert services["kafka"]["image"] == f"apache/kafka:{versions.KAFKA}"
+    images = {name: service["image"].partition("@")[0] for name, service in services.items()}
+    assert images["kafka"] == f"apache/kafka:{versions.KAFKA}"
     expected = f"timescale/timescaledb:{versions.TIMESCALEDB}-pg{versions.POSTGRES_MAJOR}"
-    assert services["postgres"]["image"] == expected
-    assert services["redis"]["image"] == f"redis:{versions.REDIS_MAJOR}"
+    assert images["postgres"] == expected
+    assert images["redis"] == f"redis:{versions.REDIS_IMAGE}"
     assert f"FROM flink:{versions.FLINK}-java{versions.JAVA_MAJOR} AS distribution" in dockerfile
     assert f"FROM python:{versions.PYTHON}-slim-bookworm" in dockerfile
     assert f"openjdk-{versions.JAVA_MAJOR}-jre-headless" in dockerfile
@@ -139,10 +141,14 @@ def test_no_password_stands_in_the_compose_file(services: dict[str, Any]) -> Non
 
 def test_one_image_has_flink_and_the_other_has_not(services: dict[str, Any]) -> None:
     stages = re.split(r"^FROM ", (INFRA / "Dockerfile").read_text(), flags=re.MULTILINE)
-    extras = {
-        stage.split()[2]: re.findall(r"/src\[([a-z0-9,]+)\]", stage) for stage in stages if "pip install" in stage
+    locked = {
+        stage.split()[2]: re.findall(r"install_locked.sh pip (.*) \\", stage)
+        for stage in stages
+        if "pip install" in stage
     }
-    assert extras == {"services": ["api,s3,trace"], "flink": ["api,jobs,s3,trace"]}
+    assert locked == {"services": ["constraints.txt"], "flink": ["constraints.txt constraints-jobs.txt"]}
+    taken = (INFRA / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {"!constraints.txt", "!constraints-jobs.txt", "!setup.py", "!LICENSE"} <= {*taken}
     # Compose names no target: it gets the last.
     assert stages[-1].split()[2] == "flink"
     assert "target" not in services["jobmanager"]["build"]
@@ -227,7 +233,9 @@ def test_secrets_are_made_for_all_logins_and_for_their_owner_alone(tmp_path: Pat
     made = {file.name: file for file in (tmp_path / ".secrets").iterdir() if file.is_file()}
     assert [*(tmp_path / ".secrets/receivers").iterdir()] == []
     assert made.keys() == yaml.safe_load((INFRA / "compose.yaml").read_text())["secrets"].keys()
-    assert {file.stat().st_mode & 0o777 for file in made.values()} == {0o600}
+    # The folder keeps others out; a container's user, who is another, reads what is mounted to it.
+    assert (tmp_path / ".secrets").stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in made.values()} == {0o444}
     assert len({file.read_text() for file in made.values()}) == len(made)
 
 
@@ -254,5 +262,96 @@ def test_no_password_goes_into_the_image_or_the_repository() -> None:
         line.removeprefix("!") for line in (INFRA / "Dockerfile.dockerignore").read_text().splitlines() if "!" in line
     ]
     assert not [file for file in files for top in taken if file.is_relative_to(top)]
+    copied = re.findall(r"(?m)^COPY (?!--from=)(.*) \S+$", (INFRA / "Dockerfile").read_text())
+    assert copied == ["infra/local/pom.xml infra/local/jars.sha256"]
     ignored = (INFRA.parent / ".gitignore").read_text().splitlines()
     assert not [file for file in files if f"{file.parts[0]}/" not in ignored]
+
+
+def test_no_container_has_root_a_capability_or_a_place_to_write_that_is_not_named(
+    services: dict[str, Any], dockerfile: str
+) -> None:
+    for name, service in services.items():
+        assert service["user"].split(":")[0] not in {"", "0", "root"}, name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"} & service.keys(), name
+    assert {*re.findall(r"(?m)^USER (.*)$", dockerfile)} == {services["serve"]["user"]}
+    assert dockerfile.count("\nUSER ") == dockerfile.count("\nENTRYPOINT ") == 2
+
+
+def test_who_has_nothing_to_say_to_a_service_does_not_reach_it(services: dict[str, Any]) -> None:
+    joined = {name: set(service["networks"]) for name, service in services.items()}
+    for server in ("kafka", "postgres", "redis"):
+        assert joined[server] == {server}
+    assert joined["topics"] == {"kafka"}
+    assert joined["tables"] == {"postgres"}
+    # Receivers of alerts are elsewhere.
+    assert [name for name, networks in joined.items() if "outside" in networks] == ["serve"]
+    assert set.union(*joined.values()) == yaml.safe_load((INFRA / "compose.yaml").read_text())["networks"].keys()
+
+
+def test_a_container_has_the_folder_of_state_and_archive_only_where_it_reads_or_writes_it(
+    services: dict[str, Any],
+) -> None:
+    mounted = {
+        name for name, service in services.items() if any("flink-state" in one for one in service.get("volumes", []))
+    }
+    assert mounted == {"jobmanager", "taskmanager", "serve"}
+
+
+def test_the_image_starts_with_passwords_for_its_own_addresses_alone(services: dict[str, Any], tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "tidemark_ops").write_text("pa:ss\\word\n")
+    (secrets / "redis_tidemark_services").write_text("not of Postgres\n")
+    passfile = tmp_path / "pgpass"
+    for url, hosts in (
+        (services["serve"]["environment"]["TIDEMARK_POSTGRES__URL"], ["postgres:5432"]),
+        ("postgresql://tidemark_ops@one:5432,two:5433/tidemark?sslmode=verify-full", ["one:5432", "two:5433"]),
+    ):
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "SECRETS": str(secrets),
+            "PGPASSFILE": str(passfile),
+            "TIDEMARK_POSTGRES__URL": url,
+        }
+        command = ["sh", INFRA / "image_entrypoint.sh", "echo", "tidemark", "serve"]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        assert done.stdout == "tidemark serve\n"
+        lines = [rf"{host}:tidemark:tidemark_ops:pa\:ss\\word" for host in hosts]
+        assert passfile.read_text().splitlines() == lines
+        assert passfile.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_written_password_file_is_one_that_libpq_reads(tmp_path: Path) -> None:
+    (tmp_path / "tidemark_ops").write_text("pa:ss\\word\n")
+    passfile, url = tmp_path / "pgpass", "postgresql://tidemark_ops@localhost:1/tidemark"
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "SECRETS": str(tmp_path),
+        "PGPASSFILE": str(passfile),
+        "TIDEMARK_POSTGRES__URL": url,
+    }
+    subprocess.run(["sh", INFRA / "image_entrypoint.sh", "true"], env=environment, check=True)
+    connection = pq.PGconn.connect_start(f"{url}?passfile={passfile}".encode())
+    assert connection.password == b"pa:ss\\word"
+    connection.finish()
+
+
+def test_images_are_pinned_by_the_digest_that_docker_names(tmp_path: Path) -> None:
+    shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns("*.py"))
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho sha256:{'a' * 64}\n")
+    docker.chmod(0o755)
+    for _ in range(2):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        subprocess.run(["sh", tmp_path / "infra/pin_images.sh"], env=environment, check=True, capture_output=True)
+    pinned = f"@sha256:{'a' * 64}"
+    made = yaml.safe_load((tmp_path / "infra/compose.yaml").read_text())["services"]
+    own = {"tidemark"}
+    assert all((service["image"] in own) != service["image"].endswith(pinned) for service in made.values())
+    bases = re.findall(r"(?m)^FROM (\S+)", (tmp_path / "infra/Dockerfile").read_text())
+    assert len(bases) == 4
+    assert all(base.endswith(pinned) and base.count("@") == 1 for base in bases)

@@ -64,7 +64,7 @@ def test_a_state_directory_with_a_space_is_refused(tmp_path: Path) -> None:
 def test_the_supervisor_socket_fits_into_an_address_however_deep_the_state_directory_is(tmp_path: Path) -> None:
     deep = Paths.of(tmp_path.joinpath(*["directory"] * 20))
     assert len(str(deep.supervisor_socket)) < 100
-    assert Paths.of("/short").supervisor_socket == Path("/short/supervisord.sock")
+    assert Paths.of("/short").supervisor_socket == Path("/short/work/supervisord.sock")
 
 
 def test_ports_are_kept(paths: Paths) -> None:

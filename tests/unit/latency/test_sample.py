@@ -26,7 +26,8 @@ TICK_MS = 250
 ALICE = Key("acme", "alice", "calls")
 VALUE = {
     "tenant_id": "acme", "customer_id": "alice", "meter": "calls", "dims": "", "part": "",
-    "minute": "2026-11-29T16:10:00Z", "n": 3, "source_topic": "usage.events", "source_partition": 1,
+    "minute": "2026-11-29T16:10:00Z", "period_start": "2026-11-01T00:00:00Z", "period_end": "2026-12-01T00:00:00Z",
+    "n": 3, "samples": 3, "total": "3", "events": 3, "source_topic": "usage.events", "source_partition": 1,
     "first_offset": 5, "last_offset": 9,
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.oracle.support import ARRIVAL, catalog_of, event, millis
+from tests.unit.fuzz.records import good
 from tidemark.core.kafka import Record
 from tidemark.core.settings import Settings
 from tidemark.oracle.oracle import Oracle
@@ -104,19 +105,19 @@ def test_of_a_delta_across_the_start_any_number_of_events_may_lie_behind_it(late
 
 def test_what_the_jobs_wrote_is_taken_apart_by_the_offsets_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def delta(events: int, first: int, last: int) -> bytes:
-        place = {"source_topic": EVENTS.topic, "source_partition": 0}
-        return json.dumps({"events": events, **place, "first_offset": first, "last_offset": last}).encode()
+        delta = good("usage.deltas")[0] | {"source_topic": EVENTS.topic, "source_partition": 0}
+        return json.dumps(delta | {"events": events, "first_offset": first, "last_offset": last}).encode()
 
     def dead(offset: int, *, partial: bool = False) -> bytes:
         return json.dumps({"topic": EVENTS.topic, "partition": 0, "offset": offset, "partial": partial}).encode()
 
     written = {
-        SETTINGS.names.deltas: [delta(1, 0, 1), delta(2, 1, 3), delta(4, 2, 9)],
+        SETTINGS.names.deltas: [delta(1, 0, 1), delta(2, 1, 3), b"forged", delta(4, 2, 9), b"{}"],
         SETTINGS.names.dlq: [dead(1), dead(2), dead(8), dead(1, partial=True), dead(3, partial=True)],
     }
     monkeypatch.setattr(
         "tidemark.reconcile.offsets.dump",
         lambda _, topic: [Record(0, at, 0, None, value) for at, value in enumerate(written[topic])],
     )
-    assert read_counts(SETTINGS, {0: 6}, STARTS) == JobCounts({EVENTS: 6}, {EVENTS: 1}, 1, {EVENTS: 2})
-    assert read_counts(SETTINGS, {0: 6}, {}) == JobCounts({EVENTS: 7}, {EVENTS: 2}, 2, {})
+    assert read_counts(SETTINGS, {0: 6}, STARTS) == JobCounts({EVENTS: 6}, {EVENTS: 1}, 1, {EVENTS: 2}, foreign=2)
+    assert read_counts(SETTINGS, {0: 6}, {}) == JobCounts({EVENTS: 7}, {EVENTS: 2}, 2, {}, foreign=2)

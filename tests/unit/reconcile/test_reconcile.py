@@ -186,6 +186,7 @@ def test_metrics_have_every_check_and_the_last_run_of_those_that_were_made() -> 
         'tidemark_reconcile_drift{check="manifests"} 0\n'
         'tidemark_reconcile_drift{check="voids"} 0\n'
         'tidemark_reconcile_drift{check="invoices"} 0\n'
+        'tidemark_reconcile_drift{check="ledger"} 0\n'
         "# HELP tidemark_reconcile_last_run_timestamp_seconds "
         "End of the last run of a check that had a result.\n"
         "# TYPE tidemark_reconcile_last_run_timestamp_seconds gauge\n"

@@ -177,9 +177,10 @@ def test_differences_are_added_up_by_meter() -> None:
 
 def test_all_lines_are_written_as_csv(tmp_path: Path) -> None:
     file = tmp_path / "lines.csv"
-    write_csv([line(dims='{"region":"a,b"}')], file)
+    write_csv([line("=1+1", dims='{"region":"a,b"}')], file)
     with file.open(newline="") as read:
         (row,) = csv.DictReader(read)
     assert row["dims"] == '{"region":"a,b"}'
+    assert row["meter"] == "'=1+1"
     assert row["delta"] == "1"
     assert timedelta(0) < MARGIN

@@ -10,7 +10,7 @@ from datetime import datetime
 import psycopg
 
 from tidemark.archive.index import writing
-from tidemark.archive.retention import files, tables, topics
+from tidemark.archive.retention import files, reads, tables, topics
 from tidemark.archive.retention.steps import Step
 from tidemark.archive.source import reading
 from tidemark.core import audit
@@ -68,6 +68,7 @@ def planned(settings: Settings, now: datetime | None = None) -> Iterator[Plan]:
             now,
             (
                 *tables.steps(connection, settings.names, settings.retention, now),
+                *reads.steps(connection, settings.names, settings.retention, now),
                 *topics.steps(settings, source, index, now),
                 *files.steps(connection, settings, source, index, now),
             ),

@@ -1,6 +1,7 @@
 """Settings: a small typed class for each component, and a class with all of them."""
 
 from tidemark.core.settings.api import ApiSettings, EnrichRule
+from tidemark.core.settings.audit import AuditSettings, TwoPerson
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -49,6 +50,7 @@ __all__ = [
     "AnomalySettings",
     "ApiSettings",
     "ArchiveSettings",
+    "AuditSettings",
     "CatalogSettings",
     "CloseSettings",
     "DeliverySettings",
@@ -73,6 +75,7 @@ __all__ = [
     "Settings",
     "TopicSettings",
     "TraceSettings",
+    "TwoPerson",
     "WebhookResponse",
     "check_environment",
     "every_setting",

@@ -80,10 +80,13 @@ class RetentionSettings(Section):
     deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: unchanged.")
     dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: unchanged.")
     archive_days: int = Field(0, ge=0, description="Age at which archived records are removed; 0: never.")
+    reads_days: int = Field(
+        0, ge=0, description="Age at which records of reads over the HTTP API (api.read_audit) are removed; 0: never."
+    )
     interval_s: int = Field(86_400, ge=1, description="How often the role `retention` takes the steps that are due.")
 
     @property
     def is_set(self) -> bool:
         """Whether anything is to be dropped at all."""
         days = (self.minute_days, self.hour_days, self.sliding_days, self.events_days, self.deltas_days, self.dlq_days)
-        return any((*days, self.archive_days))
+        return any((*days, self.archive_days, self.reads_days))

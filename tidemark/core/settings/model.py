@@ -16,6 +16,7 @@ from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.core.own_files import refuse_foreign
 from tidemark.core.settings.api import ApiSettings
+from tidemark.core.settings.audit import AuditSettings
 from tidemark.core.settings.billing import (
     ArchiveSettings,
     CloseSettings,
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
     reconcile: ReconcileSettings = ReconcileSettings()
     archive: ArchiveSettings = ArchiveSettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
     serve: ServeSettings = ServeSettings()
     trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()

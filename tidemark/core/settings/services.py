@@ -222,6 +222,10 @@ class FlinkSettings(Section):
     conf_dir: Path | None = Field(None, description="Configuration `flink run` uses; FLINK_CONF_DIR when empty.")
     lib_dir: Path | None = Field(None, description="Flink and connector jars of the client; FLINK_LIB_DIR when empty.")
     state_dir: str = Field("", description="URI below which checkpoints and savepoints live; needed by jobs.")
+    state_user: str = Field(
+        "",
+        description="Name or number of the user of Flink's processes, where another one submits: state may be theirs.",
+    )
     state_ttl_days: int = Field(
         400, ge=32, description="Life of period totals; longer than the longest billing period."
     )

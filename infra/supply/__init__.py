@@ -1,0 +1,1 @@
+"""What is installed and shipped: versions with hashes, bills of materials, licences."""
