@@ -146,7 +146,9 @@ def read_object(raw: bytes | None) -> Document:
         `no_value` or `no_json_object`; `duplicate_key` where readers would interpret the object differently.
     """
     if raw is None:
-        raise Unfixable("no_value", "the Kafka value is null, so there is no event to send.")
+        raise Unfixable(
+            "no_value", "the Kafka value is null, or too large for a dead letter, so there is no event to send."
+        )
     try:
         document = _load(raw.removeprefix(BYTE_ORDER_MARK).decode())
     except (ValueError, RecursionError) as error:

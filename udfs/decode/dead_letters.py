@@ -16,6 +16,9 @@ from udfs.events.reasons import Reason, Rejected, shown
 
 log = logging.getLogger(__name__)
 
+# Longest value that goes into a dead letter: in base64, with ids and details, it fits the 3 MiB of a record. A longer
+# one stays where it is; the record says where.
+MAX_RAW_BYTES = 2 * 1_024 * 1_024
 # Meters that a detail names.
 _METERS_NAMED = 5
 
@@ -86,7 +89,7 @@ class DeadLetterWriter:
         return DlqRecord(
             reason="",
             detail="",
-            raw=read.value,
+            raw=read.value if read.value is None or len(read.value) <= MAX_RAW_BYTES else None,
             topic=topic,
             partition=partition,
             offset=read.offset,

@@ -18,7 +18,7 @@ class DlqRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason, detail:
         Reason code (see `udfs.events.reasons`), and what was wrong in words.
     raw:
-        Bytes of the Kafka value, exactly; base64 in JSON; None when the value was null.
+        Bytes of the Kafka value, exactly; base64 in JSON; None when the value was null, or has over 2 MiB.
     topic, partition, offset:
         Source position.
     arrival:

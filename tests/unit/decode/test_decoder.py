@@ -26,8 +26,10 @@ from tests.unit.strategies import (
     rejected,
     with_literal,
 )
+from tidemark.core.topics import MAX_RECORD_BYTES
 from udfs.catalog.cache import Catalog
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant
+from udfs.decode.dead_letters import MAX_RAW_BYTES
 from udfs.decode.decoder import KEY_BYTES, DecodedBatch, dedupe_key
 from udfs.decode.scope import Scope
 from udfs.events.dead_letter import from_json
@@ -345,6 +347,21 @@ BAD: dict[Reason, bytes | None] = {
     Reason.TOO_MANY_PROPERTIES: raw_event(properties=dict.fromkeys(map(str, range(257)), 1)),
     Reason.DIMENSION_TOO_LONG: raw_event(event_type="tour", properties={"dest": "x" * 1_025}),
 }
+
+
+def test_a_value_too_large_for_a_dead_letter_stays_where_it_is_and_is_named() -> None:
+    for size, kept in ((MAX_RAW_BYTES, True), (MAX_RAW_BYTES + 1, False)):
+        raw = b"\0" * size
+        batch = decoded([raw])
+        assert batch.rejects[0] is not None
+        # What the sink takes, and the topic.
+        assert len(batch.rejects[0].encode()) < MAX_RECORD_BYTES - 64 * 1_024
+        record = from_json(batch.rejects[0])
+        assert record.raw == (raw if kept else None)
+        assert (record.reason, record.topic, record.partition, record.offset) == (
+            Reason.EVENT_TOO_LARGE, "usage.events", 3, 100,
+        )  # fmt: skip
+        assert f"{size} bytes" in record.detail
 
 
 def test_there_is_an_example_of_every_reason_that_data_can_cause() -> None:
