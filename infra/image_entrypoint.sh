@@ -19,6 +19,8 @@ if [ -n "${PGPASSFILE:-}" ]; then
 fi
 case "${1:-}" in
     jobmanager | taskmanager)
+        # Flink makes the last folder of its scratch space, and not those above it.
+        mkdir -p /tmp/tidemark/tmp
         LD_PRELOAD=$(find /usr/lib -name 'libjemalloc.so.2' | head -n 1)
         export LD_PRELOAD
         exec "$FLINK_HOME/bin/$1.sh" start-foreground ;;

@@ -216,8 +216,8 @@ def test_flink_listens_where_it_may_be_reached(cluster: Cluster) -> None:
     ]
     (container,) = manager["spec"]["template"]["spec"]["containers"]
     # Both are any free port where nothing is said.
-    assert f"-Dhigh-availability.jobmanager.port={STANDARD_PORTS['flink_rpc']}" in container["args"]
-    assert f"-Dmetrics.internal.query-service.port={QUERY_SERVICE}" in container["args"]
+    assert f"high-availability.jobmanager.port={STANDARD_PORTS['flink_rpc']}" in container["args"]
+    assert f"metrics.internal.query-service.port={QUERY_SERVICE}" in container["args"]
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:

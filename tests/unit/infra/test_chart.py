@@ -18,6 +18,7 @@ from jsonschema import Draft7Validator
 from infra import versions
 from infra.kubernetes.schemas import write
 from infra.kubernetes.tools import CONTROL_PLANE, go_mod
+from infra.local import flink_conf
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
 from tidemark.serve.roles import ROLES
@@ -98,6 +99,13 @@ def test_topics_of_rights_are_the_names_of_the_live_run() -> None:
     given, settings = dict(zip(words[::2], words[1::2], strict=True)), Settings()
     own = {"events": settings.topics.events, "redrive": settings.topics.redrive}
     assert given == own | {name: getattr(Names(""), name) for name in given.keys() - own}
+
+
+def test_scratch_space_of_flink_is_made_before_it_starts_in_an_empty_folder() -> None:
+    work = flink_conf.image_values()["work_dir"]
+    made = f"mkdir -p {work}/tmp"  # noqa: S108 - inside a container
+    assert made in (CHART / "templates/flink.yaml").read_text()
+    assert made in (ROOT / "infra/image_entrypoint.sh").read_text()
 
 
 def test_no_value_is_a_secret() -> None:
