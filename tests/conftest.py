@@ -31,7 +31,7 @@ from tidemark.core.settings import FILE_ENV, Settings, flat, load, nested
 
 # Logs and data of the last run stay here, to be looked into after a failure; the next run begins with none. A second
 # run at the same time needs a folder of its own.
-STATE_DIR = Path(os.environ.get("TIDEMARK_TEST_STATE") or Path(__file__).parents[1] / ".tidemark" / "test")
+STATE_DIR = Path(os.environ.get("TIDEMARK_TEST_STATE") or Path(__file__).parents[1] / ".tidemark" / "test").absolute()
 # Says which test run started the stack; beside the folder, which is removed at the begin of a run.
 STARTED_BY = STATE_DIR.with_name(f".{STATE_DIR.name}.run")
 # Held by those who use the stack, and by one alone who disturbs it.

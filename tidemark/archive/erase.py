@@ -23,6 +23,7 @@ from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import Writer
 from tidemark.archive.reader import read_file
 from tidemark.archive.redact import RedactionError, Subject, paths_of
+from tidemark.archive.remaining import Copy, copies
 from tidemark.archive.source import reading
 from tidemark.core import audit
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
@@ -87,7 +88,9 @@ class Erased:
     kept:
         Paths of properties that meters of the tenant read.
     kafka:
-        When each topic will have removed its present records; None for never. Nothing can be erased there.
+        When each topic with events will have removed its present records; None for never. Nothing can be erased there.
+    remaining:
+        All places that this does not reach, `tidemark.archive.remaining`.
     erasure_id, erased_at:
         The row that records the erasure; None for a dry run.
     """
@@ -98,6 +101,7 @@ class Erased:
     alerts: int
     kept: tuple[str, ...]
     kafka: Mapping[str, datetime | None]
+    remaining: tuple[Copy, ...] = ()
     erasure_id: int | None = None
     erased_at: datetime | None = None
 
@@ -157,7 +161,7 @@ class _Erasure:
         """Count what there is to erase."""
         files = [file.path for file in self._files() if self._concerns(file)]
         row = self._index.connection.execute(sql.SQL(_COUNT).format(alert=self._alert), self._values()).fetchone()
-        return self._erased(files, int(row[0]) if row else 0)
+        return replace(self._erased(files, int(row[0]) if row else 0), remaining=self._remaining())
 
     def done(self, by: str) -> Erased:
         """Erase."""
@@ -178,7 +182,13 @@ class _Erasure:
         # Step 4
         for old, _ in pairs:
             self._folder.remove(old.path)
+        erased = replace(erased, remaining=self._remaining())
         return replace(erased, erasure_id=row[0], erased_at=row[1]) if row else erased
+
+    def _remaining(self) -> tuple[Copy, ...]:
+        customer = self._subject.tenant_id, self._subject.customer_id
+        with reading(self._settings.kafka) as source:
+            return copies(self._index.connection, source, self._settings, customer)
 
     def _files(self) -> list[File]:
         return [file for topic in topics_of(self._settings.topics) for file in self._index.files(topic)]

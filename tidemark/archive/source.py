@@ -39,6 +39,10 @@ class Source:
             raise UnavailableError(f"topic {topic} does not exist.", "`tidemark topics apply`.")
         return str(self._admin.describe_topics([topic])[0]["topic_id"])
 
+    def topics(self) -> list[str]:
+        """Names of all topics, in order."""
+        return sorted(self._admin.list_topics())
+
     def refuse_compacted(self, topic: str) -> None:
         """Raise `UsageError` for a compacted topic: its offsets without a record would mean nothing."""
         policy = self.configs(topic)["cleanup.policy"]

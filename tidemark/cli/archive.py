@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from tidemark.archive import archiver
 from tidemark.archive import erase as archive_erase
 from tidemark.archive import verify as archive_verify
 from tidemark.archive.index import Gap, as_json
+from tidemark.archive.remaining import Copy
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core.settings import load
@@ -103,6 +105,7 @@ def _erased_document(done: archive_erase.Erased, *, dry_run: bool) -> dict[str, 
         "dry_run": dry_run, "erasure_id": done.erasure_id, "erased_at": _shown(done.erased_at),
         "files": [*done.files], "events": done.events, "unreadable": done.unreadable, "alerts": done.alerts,
         "kept": [*done.kept], "kafka": kafka,
+        "remaining": [asdict(place) | {"until": _shown(place.until)} for place in done.remaining],
     }  # fmt: skip
 
 
@@ -112,9 +115,15 @@ def _erased_text(done: archive_erase.Erased, *, dry_run: bool) -> Table:
     table.add_row("events that lose data", f"{done.events:,} ({done.unreadable:,} were not valid events)")
     table.add_row("alerts that lose values of events", f"{done.alerts:,}")
     table.add_row("properties that meters read, kept", ", ".join(done.kept) or "none")
-    for topic, until in done.kafka.items():
-        table.add_row(f"not erased: {topic}", f"Kafka keeps its records until {_shown(until) or 'for ever'}")
+    for place in done.remaining:
+        table.add_row(f"not erased: {place.kind} {place.name}", _remaining_text(place))
     return table
+
+
+def _remaining_text(place: Copy) -> str:
+    count = "" if place.count is None else f", {place.count:,} of them"
+    until = f"; until {_shown(place.until) or 'for ever'}" if place.kind == "topic" else ""
+    return f"{place.holds}{count}{until}"
 
 
 def _shown(moment: Any) -> str | None:
