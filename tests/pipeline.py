@@ -196,11 +196,13 @@ def pipeline(
     changes:
         Settings of the run.
     """
-    # Redis may answer late on a busy machine: a total that is dropped waits for the sync, which does not run here.
+    # Redis and Postgres may answer late on a busy machine: what is not written, or has unknown limits, waits for the
+    # sync, which does not run here.
     own = {
         "run_id": name,
         "topics.events": f"test.{name}",
         "redis.timeout_ms": 5_000,
+        "meter.limits_wait_ms": 5_000,
         **(HASTY if hasty else {}),
         **changes,
     }

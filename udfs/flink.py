@@ -29,9 +29,8 @@ from udfs.live.publisher import LivePublisher, LiveSettings, unpack_change
 # The Redis password reaches the workers by a file, or by their environment, never by the job graph.
 REDIS_PASSWORD_ENV = "TIDEMARK_REDIS__PASSWORD"  # noqa: S105 the name of a variable
 
-# A thread of its own waits for the first; a batch waits for the second, once in a while and while it is bad.
+# A thread of its own waits for it.
 LIMIT_REFRESH_TIMEOUT_MS = 10_000
-LIMIT_LOOKUP_TIMEOUT_MS = 500
 
 DECODED = DataTypes.ROW(
     [
@@ -57,6 +56,8 @@ class CatalogOptions:
         Customers kept.
     schema:
         Schema of the catalog; that of a replay may be one as known at an earlier instant.
+    limits_wait_ms:
+        Longest wait of a batch for limits of customers that are seen first, and of a look-up for the database.
     """
 
     postgres_url: str
@@ -64,6 +65,7 @@ class CatalogOptions:
     max_age_s: int
     cache_size: int
     schema: str = "catalog"
+    limits_wait_ms: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,10 @@ def limit_cache(options: CatalogOptions) -> LimitCache:
     """The limits of a catalog, refreshed twice as often as it may change: half the time for each of two."""
     return LimitCache(
         PostgresLimitSource(options.postgres_url, LIMIT_REFRESH_TIMEOUT_MS, options.schema),
-        PostgresLimitSource(options.postgres_url, LIMIT_LOOKUP_TIMEOUT_MS, options.schema),
+        PostgresLimitSource(options.postgres_url, options.limits_wait_ms, options.schema),
         refresh_s=options.refresh_s / 2,
         cache_size=options.cache_size,
+        wait_s=options.limits_wait_ms / 1_000,
     )
 
 

@@ -84,6 +84,7 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
         settings.catalog.max_age_s,
         settings.catalog.customer_cache_size,
         settings.catalog.schema_name,
+        settings.meter.limits_wait_ms,
     )
     decoder = DecodeEvents(policy_of(settings), catalog, batches(settings, bounds))
     env.create_temporary_function("decode_events", decode_events(decoder))

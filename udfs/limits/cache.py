@@ -19,8 +19,6 @@ log = logging.getLogger(__name__)
 
 # A look-up that failed is not tried again for this long, and one that takes too long not waited for again.
 RETRY_S = 5.0
-# Longest wait of a batch for customers that are seen first; a look-up takes milliseconds.
-WAIT_S = 0.5
 
 
 class _Known:
@@ -39,7 +37,7 @@ class LimitCache:
     """Answers by event time from memory.
 
     Two threads of its own ask the source: one looks for changes, one looks customers up, by batch when first seen. A
-    batch waits for the second for WAIT_S at most, and not at all for as long as it has been found slow; nobody waits
+    batch waits for the second for `wait_s` at most, and not at all for as long as it has been found slow; nobody waits
     for customers that are known by an earlier revision, which answers until the newer one is there. While a customer
     is not known its limits are unknown, which is not the same as none.
 
@@ -52,6 +50,8 @@ class LimitCache:
         answer by nothing but the newest revision (tests, tools).
     cache_size:
         Customers kept, those used last.
+    wait_s:
+        Longest wait of a batch for customers that are seen first; a look-up takes milliseconds.
     clock:
         Seconds that only grow.
     """
@@ -63,10 +63,12 @@ class LimitCache:
         *,
         refresh_s: float,
         cache_size: int = 100_000,
+        wait_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._cache_size = cache_size
+        self._wait_s = wait_s
         self._clock = clock
         self._read: SharedLimits | None = None
         self._shared: SharedLimits | None = None
@@ -128,9 +130,9 @@ class LimitCache:
         self._lookups.ask(behind, revision)
         if not self._refresh_s:
             self._lookups.run_once()
-        elif None in known and not self._lookups.wait(WAIT_S):
+        elif None in known and not self._lookups.wait(self._wait_s):
             self._retry_at = self._clock() + RETRY_S
-            log.warning("limits of %d customers not looked up within %.1f s", known.count(None), WAIT_S)
+            log.warning("limits of %d customers not looked up within %.1f s", known.count(None), self._wait_s)
         self._take_over()
         self._make_room(len(wanted))
 

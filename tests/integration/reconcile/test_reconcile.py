@@ -210,10 +210,10 @@ class StoredRow:
 
 
 @contextmanager
-def changed(settings: Settings, table: str, change: str) -> Iterator[dict[str, Any]]:
-    """One row of a rollup, changed; yields it as it was."""
+def changed(settings: Settings, table: str, change: str, order: str = "n DESC") -> Iterator[dict[str, Any]]:
+    """One row of a rollup, the first in an order, changed; yields it as it was."""
     with postgres.connect(settings.postgres) as connection:
-        stored = StoredRow(connection, settings, table)
+        stored = StoredRow(connection, settings, table, order)
         stored.write(change)
         try:
             yield stored.row
@@ -589,17 +589,18 @@ def replayed(settings: Settings) -> Iterator[Settings]:
 def test_what_a_promoted_replay_shows_is_compared_by_its_own_rules(settings: Settings, replayed: Settings) -> None:
     report = look(settings, "grains", "rollups")
     assert (differing(report), report.outcomes["rollups"].compared > 1_000) == ({}, True)
-    # A row that it shows; and one of the live run that nobody sees any more.
-    with changed(replayed, "usage_period", "total = total + 1"):
+    # A row that it shows; and one of the live run that nobody sees any more. Periods across its edge are not its own.
+    whole = "period_start < '2024-01-01' OR period_end > '2025-01-01', n DESC"
+    with changed(replayed, "usage_period", "total = total + 1", whole):
         assert differing(look(settings, "grains", "rollups")) == {"grains": 1, "rollups": 1}
-    with changed(settings, "usage_period", "total = total + 1"):
+    with changed(settings, "usage_period", "total = total + 1", whole):
         assert differing(look(settings, "grains", "rollups")) == {"grains": 1}
     # By its rules nothing was too late: what was is missing from its rollups.
     with connected(settings) as connection:
         connection.execute("UPDATE replay SET late_until = '2100-01-01'")
     report = look(settings, "rollups")
     assert report.outcomes["rollups"].differing > 10
-    assert any('"customer_id":"peter"' in drift.subject and "gigabytes" in drift.subject for drift in report.open)
+    assert any("gigabytes" in drift.subject for drift in report.open)
 
 
 def test_the_role_reconciles_until_it_is_stopped(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:

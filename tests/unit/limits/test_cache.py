@@ -11,7 +11,7 @@ import pytest
 from jobs.flink.rest import wait_until
 from tests.unit.limits.limit_parts import CUSTOMER, METER, PAIR, TENANT, Clock, Limits, limit
 from udfs.catalog.model import Pair
-from udfs.limits.cache import RETRY_S, WAIT_S, LimitCache
+from udfs.limits.cache import RETRY_S, LimitCache
 from udfs.limits.rule import Limit
 from udfs.limits.source import SharedLimits
 from udfs.limits.store import PostgresLimitSource
@@ -232,11 +232,11 @@ def test_a_look_up_that_hangs_is_waited_for_once_and_taken_over_when_it_is_there
     for _ in range(100):
         ends(lambda: book.prefetch([PAIR]))
         clock.now += RETRY_S / 101
-    assert waits == [WAIT_S]
+    assert waits == [0.5]
     assert held(book) is None
     clock.now += RETRY_S
     ends(lambda: book.prefetch([PAIR]))
-    assert waits == [WAIT_S, WAIT_S]
+    assert waits == [0.5, 0.5]
     # When it answers after all, then the limits are known without another question.
     source.go.set()
     until(lambda: book.prefetch([]) or held(book) == [limit()])

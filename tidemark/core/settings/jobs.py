@@ -44,6 +44,9 @@ class MeterSettings(Section):
     backlog_tick_ms: int = Field(
         2_000, ge=50, le=60_000, description="How often `meter` emits deltas of a backlog, and writes its counters."
     )
+    limits_wait_ms: int = Field(
+        500, ge=1, le=10_000, description="Longest wait of `meter` for limits of customers that it sees first."
+    )
     backlog_after_ms: int = Field(
         3_000, ge=100, description="Time since arrival from which events that come in numbers are a backlog."
     )
