@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.own_files import refuse_foreign
-from tidemark.core.places import Place, UnlistedError
+from tidemark.core.places import Place, StoredFile, UnlistedError
 from tidemark.core.settings import EventSettings, FlinkSettings, Settings
 
 _LAST_WRITTEN = "/_metadata"
+# A file of metadata begins with this, a version of 4 bytes, and the number of the checkpoint in 8.
+_MAGIC = bytes.fromhex("4960672d")
 
 
 def checkpoint_dir(flink: FlinkSettings, job: str) -> str:
@@ -79,15 +81,25 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
     """
     flink = settings.flink
     _check_own(flink)
-    folders = (checkpoint_dir(flink, job), savepoint_dir(flink, job))
-    files = [file for uri in folders for file in place(settings, uri).files()]
+    folders = [place(settings, uri) for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job))]
     # Flink writes _metadata last: a folder that has it is complete.
-    points = [
-        RestorePoint(file.uri.removesuffix(_LAST_WRITTEN), file.written_at)
-        for file in files
-        if file.uri.endswith(_LAST_WRITTEN)
-    ]
-    return max(points, key=lambda point: point.taken_at, default=None)
+    files = [(folder, file) for folder in folders for file in folder.files() if file.uri.endswith(_LAST_WRITTEN)]
+    # S3 knows the time of a file to the second. Within one the number decides: a job that was stopped leaves its last
+    # checkpoints beside its savepoint, and removes them a little later.
+    last_s = max((int(file.written_at) for _, file in files), default=0)
+    newest = [(_number(folder, file), file) for folder, file in files if int(file.written_at) == last_s]
+    _, found = max(newest, key=lambda one: (one[0], one[1].written_at), default=(0, None))
+    return None if found is None else RestorePoint(found.uri.removesuffix(_LAST_WRITTEN), found.written_at)
+
+
+def _number(folder: Place, file: StoredFile) -> int:
+    """The number of a checkpoint or savepoint, which grows over both; -1 for one that has gone meanwhile."""
+    try:
+        with folder.open(file.name) as metadata:
+            begin: bytes = metadata.read(16)
+    except OSError:
+        return -1
+    return int.from_bytes(begin[8:16], "big") if begin.startswith(_MAGIC) else 0
 
 
 def _check_own(flink: FlinkSettings) -> None:

@@ -55,7 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200 if name in self.store.buckets else 404, b"")
             return
         if name in self.store.objects:
-            self._answer(200, self.store.objects[name])
+            body = self.store.objects[name]
+            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            first, last = map(int, asked.groups()) if asked else (0, len(body))
+            self._answer(206 if asked else 200, body[first : last + 1])
         else:
             self._answer(404, b"")
 

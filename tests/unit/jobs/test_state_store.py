@@ -40,6 +40,16 @@ def test_the_newest_complete_state_of_s3_is_found_under_the_uri_that_flink_takes
     assert point.taken_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 
 
+def test_of_one_second_the_highest_number_is_the_newest(s3: S3Server) -> None:
+    # A stop leaves its savepoint beside the checkpoint before it, which Flink removes a little later.
+    savepoint = f"bucket/state/savepoints/{JOB}/savepoint-012345-a1"
+    for folder, number in ((savepoint, 9), (f"bucket/state/checkpoints/{JOB}/{JOB_ID}/chk-8", 8)):
+        s3.objects[f"{folder}/_metadata"] = bytes.fromhex("4960672d00000006") + number.to_bytes(8, "big") + b"more"
+    point = latest(at("s3://bucket/state"), JOB)
+    assert point is not None
+    assert point.path == f"s3://{savepoint}"
+
+
 def test_a_folder_of_s3_in_which_nothing_is_has_no_state(s3: S3Server) -> None:  # noqa: ARG001
     assert latest(at("s3://bucket/state"), JOB) is None
 
