@@ -28,7 +28,7 @@ def news(env: TableEnvironment, file: Path, alerts: list[str]) -> list[tuple[str
 
 
 def ids(env: TableEnvironment, rows: list[tuple[str, str, str, int]]) -> list[str]:
-    """Ids of alerts, given fingerprint, tenant, time and transition of each, in this order."""
+    """Ids of alerts by tenant and time, given fingerprint, tenant, time and transition of each."""
     env.get_config().set("parallelism.default", "1")
     values = ", ".join(
         f'(\'{fingerprint}\', \'{tenant}\', \'"specversion":"1.0","time":"{at}"}}\', CAST({transition} AS BIGINT))'
@@ -39,8 +39,10 @@ def ids(env: TableEnvironment, rows: list[tuple[str, str, str, int]]) -> list[st
         f"SELECT * FROM (VALUES {values}) AS v (fingerprint, tenant_id, body, transition)"
     )
     select = statement("meter", "insert_alerts").partition("INSERT INTO alerts_sink")[2]
+    # Rows of VALUES come in any order.
     with env.execute_sql(select).collect() as found:
-        return [json.loads(row[1])["id"] for row in found]
+        made = sorted((row[0], (alert := json.loads(row[1]))["time"], alert["id"]) for row in found)
+    return [alert_id for _, _, alert_id in made]
 
 
 def test_ids_are_those_of_the_transition_and_of_a_condition_without_a_period_of_its_begin_too(
