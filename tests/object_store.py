@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from infra.local.account import Account
 from infra.local.paths import write_private
 from jobs.flink.rest import wait_until
+from tests.ports import free_port
 from tidemark.core.settings import S3Settings
 
 BUCKET = "tidemark-test"
@@ -34,9 +35,7 @@ class ObjectStore:
 
     def start(self) -> S3Settings:
         """Start it with an empty bucket; how it is reached."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self._keys.parent.mkdir(parents=True, exist_ok=True)
         write_private(self._keys, "[default]\naws_access_key_id = tests\naws_secret_access_key = tests\n")
         # Flink of the stack reads it too.

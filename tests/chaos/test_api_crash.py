@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,13 +15,12 @@ import requests
 from infra.local import probes
 from infra.local.ports import read_ports
 from jobs.flink.rest import wait_until
+from tests.api_keys import key_of
 from tests.integration.serve.test_serve import WITHIN_S, serving
 from tests.pipeline import pipeline
+from tests.ports import free_port
 from tests.streams import CATALOG
-from tidemark.api import key_store
-from tidemark.core import postgres
 from tidemark.core.kafka import dump
-from tidemark.core.settings import Settings
 
 KILLS, BATCHES, SIZE = 8, 120, 25
 TENANT = "acme"
@@ -67,24 +65,12 @@ def event(event_id: str, place: int) -> dict[str, Any]:
     return {"event_id": event_id, "customer_id": ("alice", "bob")[place % 2], "event_type": "call", "timestamp": at}
 
 
-def key_of(run: Settings) -> str:
-    with postgres.connect(run.postgres) as connection:
-        postgres.use_schema(connection, key_store.SCHEMA)
-        return key_store.create(connection, TENANT, ["ingest"], "drill", "tests").text
-
-
 def restart_broker(stack: Any) -> None:
     ports = read_ports(stack.local.paths.ports)
     assert ports is not None
     stack.local.supervisor.stop_program("kafka")
     stack.local.supervisor.start_program("kafka")
     wait_until(lambda: probes.ask("kafka", ports, stack.local.paths).ready, 90, "Kafka to come back")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.drill
@@ -95,7 +81,7 @@ def test_what_was_acknowledged_is_counted_once_whatever_is_killed(stack: Any, tm
         api = run.settings.with_changes(
             {"api.listen": listen, "serve.listen": "off", "api.tenant_events_per_s": 100_000}
         )
-        client = Client(f"http://{listen}", key_of(run.settings))
+        client = Client(f"http://{listen}", key_of(run.settings, TENANT, "ingest"))
         client.start()
 
         def sent(batches: int) -> Callable[[], bool]:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,12 +20,13 @@ from typing import Any
 import pytest
 
 from jobs.flink.rest import wait_until
+from tests.api_keys import key_of
 from tests.chaos.test_crashes import kill_broker
 from tests.integration.sdk.recording import transport
 from tests.integration.serve.test_serve import WITHIN_S, Serving, serving
 from tests.integration.storage import own_run
-from tidemark.api import key_store
-from tidemark.core import postgres, topics
+from tests.ports import free_port
+from tidemark.core import topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 from tidemark.demo.report import recompute
@@ -87,9 +87,7 @@ class Door:
     """The API on one port, to be killed, frozen and started again."""
 
     def __init__(self, run: Settings, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{self._address}"
         self._run = run.with_changes({"api.listen": self._address, "serve.listen": "off"})
         self._folder, self._open, self._starts = folder, ExitStack(), 0
@@ -110,9 +108,7 @@ class Door:
         self.served.process.send_signal(signal.SIGCONT)
 
     def key(self) -> str:
-        with postgres.connect(self._run.postgres) as connection:
-            postgres.use_schema(connection, key_store.SCHEMA)
-            return key_store.create(connection, TENANT, ("ingest",), "drill", "tests").text
+        return key_of(self._run, TENANT, "ingest")
 
 
 @contextmanager

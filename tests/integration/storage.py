@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from psycopg import sql
 
 from infra.service_settings import REDIS_READER
 from tests.addresses import redis_as, redis_at
+from tests.ports import free_port
 from tidemark.core import migrate, postgres
 from tidemark.core.settings import Settings
 
@@ -47,9 +47,7 @@ class OwnRedis:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self.client = redis.Redis.from_url(self.url, decode_responses=True)
         self._process: subprocess.Popen[bytes] | None = None

@@ -23,11 +23,10 @@ from typing import Any
 import requests
 
 from jobs.flink.rest import wait_until
+from tests.api_keys import key_of
 from tests.bench.report.results import Found
 from tests.bench.report.stats import percentile
 from tests.bench.world import NotEqual, NotFinished, World
-from tidemark.api import key_store
-from tidemark.core import postgres
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import Settings
 
@@ -52,7 +51,7 @@ def run(world: World, seconds: float, rounds: int) -> Found:
         "api.tenant_events_per_s": 1_000_000, "api.tenant_burst_events": 1_000_000,
     })  # fmt: skip
     world.prepare(settings)
-    key = _key(settings)
+    key = key_of(settings, TENANT, "ingest")
     with served(settings, world.folder / "api.log") as (url, pid), ThreadPoolExecutor(THREADS) as pool:
         sender, batches = Sender(url, key), iter(range(0, 10**9, _APART))
         _open_loop(sender, WARM_UP_S, pool, next(batches))
@@ -174,9 +173,3 @@ def _line(log: Path) -> dict[str, Any]:
 
 def _listening(log: Path) -> Callable[[], bool]:
     return lambda: bool(_line(log))
-
-
-def _key(settings: Settings) -> str:
-    with postgres.connect(settings.postgres) as connection:
-        postgres.use_schema(connection, key_store.SCHEMA)
-        return key_store.create(connection, TENANT, ["ingest"], "bench", "bench").text

@@ -18,10 +18,10 @@ import pytest
 import requests
 
 from jobs.flink.rest import wait_until
+from tests.api_keys import key_of
 from tests.chaos.roles.world import Serve, World, note
 from tests.toxics import Fault
-from tidemark.api import key_store
-from tidemark.core import postgres, topics
+from tidemark.core import topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
 
@@ -108,9 +108,7 @@ def doors(here: World) -> Iterator[Doors]:
     }  # fmt: skip
     topics.apply(here.run.with_changes(own))
     case = here.case()
-    with postgres.connect(here.run.postgres) as db:
-        postgres.use_schema(db, key_store.SCHEMA)
-        key = key_store.create(db, case.tenant, ["ingest", "read"], "drill", "tests").text
+    key = key_of(here.run, case.tenant, "ingest", "read")
     changed = replace(here, proxied=here.proxied.with_changes(own))
     with changed.serving(",".join(ROLES)) as serve:
         wait_until(lambda: all(serve.served.lines("listening", role) for role in ROLES), WITHIN_S, "api and web")

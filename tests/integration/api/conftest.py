@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from jobs.flink.rest import wait_until
+from tests.api_keys import key_of
 from tests.integration.serve.test_serve import WITHIN_S, Serving, serving
 from tests.integration.storage import own_run
-from tidemark.api import key_store
-from tidemark.core import postgres, topics
+from tidemark.core import topics
 from tidemark.core.kafka import Record, dump
 from tidemark.core.settings import EnrichRule, Settings
 
@@ -30,9 +30,7 @@ class Door:
     tenant: str
 
     def key(self, *scopes: str, tenant: str = "") -> str:
-        with postgres.connect(self.run.postgres) as connection:
-            postgres.use_schema(connection, key_store.SCHEMA)
-            return key_store.create(connection, tenant or self.tenant, scopes, "test", "tests").text
+        return key_of(self.run, tenant or self.tenant, *scopes)
 
     def send(self, key: str, data: Any, content: str = "application/json", **headers: str) -> requests.Response:
         sent = {"Authorization": f"Bearer {key}", "Content-Type": content, **headers}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import requests
 
+from tests.ports import free_port
 from tidemark.core.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -38,9 +38,7 @@ def code_block(page: str, language: str) -> str:
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @dataclass(frozen=True)

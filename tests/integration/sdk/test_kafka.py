@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.flink.rest import wait_until
+from tests.ports import free_port
 from tidemark.core import topics
 from tidemark.core.kafka import dump
 from tidemark.core.settings import Settings
@@ -46,9 +46,7 @@ def test_each_use_is_a_record_of_its_customer(settings: Settings, tmp_path: Path
 
 
 def test_while_no_broker_answers_events_wait_on_disk(settings: Settings, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nowhere = f"127.0.0.1:{probe.getsockname()[1]}"
+    nowhere = f"127.0.0.1:{free_port()}"
     gone = KafkaTransport(nowhere, "acme", settings.topics.events, timeout_s=1.0, bootstrap_timeout_ms=200)
     client = Client(gone, tenant="acme", spool=tmp_path, linger_s=0.05)
     one = client.record("call", customer="c", durable=True)

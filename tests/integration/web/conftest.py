@@ -16,10 +16,10 @@ import requests
 import yaml
 
 from jobs.flink.rest import wait_until
+from tests.api_keys import key_of
 from tests.integration.api.test_reads import insert
 from tests.integration.serve.test_serve import WITHIN_S, Serving, serving
 from tests.integration.storage import own_run
-from tidemark.api import key_store
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres, topics
 from tidemark.core.kafka import Sender, end_offsets
@@ -48,9 +48,7 @@ class Site:
         return f"{self.tenant}-b"
 
     def key(self, *scopes: str, tenant: str = "") -> str:
-        with postgres.connect(self.run.postgres) as db:
-            postgres.use_schema(db, key_store.SCHEMA)
-            return key_store.create(db, tenant or self.tenant, scopes, "test", "tests").text
+        return key_of(self.run, tenant or self.tenant, *scopes)
 
     def signed_in(self, key: str) -> requests.Session:
         session = requests.Session()

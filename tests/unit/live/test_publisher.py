@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
 from tests.unit.limits.limit_parts import FEB, JAN, NOW_MS, Clock, Limits, Reported, limit
 from udfs.alerts.event import Alert
 from udfs.limits.watch import LimitWatch
@@ -36,12 +37,6 @@ def change(n: int, *, customer: str = "UA", value: int = 1, added: int = 1, at_m
 
 def beat(at_ms: int) -> Change:
     return Change(LiveTotal("", "", HEARTBEAT, 0, FEB, 0, 0, "0"), Decimal(0), at_ms, "")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

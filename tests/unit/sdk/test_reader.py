@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import subprocess
 import sys
 from decimal import Decimal
@@ -16,6 +15,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.ports import free_port
 from tests.unit.sdk.reader_parts import judge
 from tidemark_client import AsyncLimitReader, Decision, LimitReader, Reason
 from tidemark_client.decision import ALLOWS
@@ -76,9 +76,7 @@ def test_what_is_counted_is_read_of_another_version_and_what_people_decided_is_n
 
 
 def test_a_refused_connection_is_answered_by_both_readers() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
+    url = f"redis://127.0.0.1:{free_port()}/0"
 
     async def ask() -> Decision:
         async with AsyncLimitReader(url, on_unknown="fail_closed", timeout_s=5) as reader:
