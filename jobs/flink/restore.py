@@ -46,10 +46,13 @@ class RestorePoint:
         What `flink run -s` takes.
     taken_at:
         Unix time in seconds.
+    is_savepoint:
+        Whether it is one, as a job leaves that is stopped.
     """
 
     path: str
     taken_at: float
+    is_savepoint: bool = False
 
 
 def place(settings: Settings, uri: str) -> Place:
@@ -87,9 +90,11 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
     # S3 knows the time of a file to the second. Within one the number decides: a job that was stopped leaves its last
     # checkpoints beside its savepoint, and removes them a little later.
     last_s = max((int(file.written_at) for _, file in files), default=0)
-    newest = [(_number(folder, file), file) for folder, file in files if int(file.written_at) == last_s]
-    _, found = max(newest, key=lambda one: (one[0], one[1].written_at), default=(0, None))
-    return None if found is None else RestorePoint(found.uri.removesuffix(_LAST_WRITTEN), found.written_at)
+    newest = [(_number(folder, file), file, folder) for folder, file in files if int(file.written_at) == last_s]
+    if not newest:
+        return None
+    _, found, where = max(newest, key=lambda one: (one[0], one[1].written_at))
+    return RestorePoint(found.uri.removesuffix(_LAST_WRITTEN), found.written_at, where is folders[1])
 
 
 def _number(folder: Place, file: StoredFile) -> int:
