@@ -149,7 +149,15 @@ class FlinkRest:
             The savepoint failed, or took longer than `timeout_s`; the job may still be running.
         """
         body = {"targetDirectory": directory, "drain": False}
-        request = self._call("POST", f"/jobs/{job_id}/stop", json=body)["request-id"]
+        return self._saved(job_id, f"/jobs/{job_id}/stop", body, timeout_s)
+
+    def savepoint(self, job_id: str, directory: str, timeout_s: float = 120) -> str:
+        """Take a savepoint of a job that goes on, and return its path; raises as `stop_with_savepoint`."""
+        body = {"target-directory": directory, "cancel-job": False}
+        return self._saved(job_id, f"/jobs/{job_id}/savepoints", body, timeout_s)
+
+    def _saved(self, job_id: str, path: str, body: dict[str, Any], timeout_s: float) -> str:
+        request = self._call("POST", path, json=body)["request-id"]
         answer: dict[str, Any] = {}
 
         def ended() -> bool:

@@ -92,6 +92,15 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
     return None if found is None else RestorePoint(found.uri.removesuffix(_LAST_WRITTEN), found.written_at)
 
 
+def taken_at(settings: Settings, path: str) -> float | None:
+    """Unix time in seconds at which a checkpoint or savepoint was complete; None where that cannot be read."""
+    try:
+        files = place(settings, path).files()
+    except UnlistedError:
+        return None
+    return next((file.written_at for file in files if file.uri.endswith(_LAST_WRITTEN)), None)
+
+
 def _number(folder: Place, file: StoredFile) -> int:
     """The number of a checkpoint or savepoint, which grows over both; -1 for one that has gone meanwhile."""
     try:

@@ -21,6 +21,7 @@ from jobs.flink.rest import FlinkRest, short_cause
 from jobs.flink.restore import check_age, latest, savepoint_dir
 from jobs.flink.shape import changes, refuse
 from jobs.flink.submitted import record, recorded, values
+from jobs.flink.surroundings import DATABASE, check, check_whole, surroundings
 from tidemark.core import audit, postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, was_written
@@ -65,14 +66,18 @@ def submit(
     from_savepoint: str = "",
     accepted: Collection[str] = (),
     by: str = "",
+    *,
+    from_beginning: bool = False,
 ) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
     1. A job of that name that has not ended is left alone.
     2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised. Where state cannot
        be listed, it must be named, unless the job has never completed a checkpoint.
-    3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
-    4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+    3. The settings that shape it must be those it was made with, but for those whose change is `accepted`; its topics
+       must be the same, and the tables of `rollup` must have what it wrote.
+    4. Without one, or `from_beginning`, `meter` starts only if it never wrote: its deltas would be added a second time.
+       `rollup` starts only if its topic is whole.
 
     The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
     the second finds the job of the first: both would write with the same transactional ids.
@@ -92,11 +97,26 @@ def submit(
             "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
         )
     with _taking_turns(settings, job) as connection:
-        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by)
+        state = Wanted(from_savepoint, from_beginning)
+        return _submit(connection, settings, job, bounds, state, accepted, by)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The state that was asked for: a checkpoint or savepoint by name, or none; otherwise the newest."""
+
+    savepoint: str = ""
+    none: bool = False
+
+    def found(self, settings: Settings, job: str) -> str:
+        """Path of the state to restore; empty for a start without."""
+        if self.savepoint and self.none:
+            raise UsageError("a savepoint is named, and the start is to be without one.", "give one of the two.")
+        return "" if self.none else self.savepoint or _newest_state(settings, job)
 
 
 def _submit(
-    connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
+    connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, wanted: Wanted,
     accepted: Collection[str], by: str,
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
@@ -107,27 +127,32 @@ def _submit(
         return Submission(running.id, already_running=True)
     check_transactions(settings)
     # Step 2
-    restore = from_savepoint or _newest_state(settings, job)
+    restore = wanted.found(settings, job)
     # Step 3
-    then = recorded(settings, job, restore) if restore else None
-    refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
+    then = (recorded(settings, job, restore) if restore else None) or {}
+    refuse(job, changes(job, then, values(settings, job, bounds)), {*accepted} - {DATABASE})
+    around = surroundings(connection, settings, job)
+    if restore:
+        check(connection, settings, restore, then, around, accepted)
     # Step 4
     if not restore and job == "meter" and was_written(settings.kafka, settings.names.deltas):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
-            "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
+            "name the state with --from-savepoint, or replay: docs/operations.md#state-is-lost.",
         )
+    if not restore and job == "rollup" and not bounds.start:
+        check_whole(settings)
     if job == "meter" and not bounds.bounded:
         # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
         rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
-    asked = {"from_savepoint": from_savepoint, "restored_from": restore, "accepted": [*accepted]}
+    asked = {"from_savepoint": wanted.savepoint, "restored_from": restore, "accepted": [*accepted]}
     audit.record(
         connection, settings.run_id, "job.submit", job, by=by, **asked, start=bounds.start, end=bounds.end
     )  # fmt: skip
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).parents[1] / job / "job.py"
     job_id = flink_run(settings, script, arguments, restore)
-    record(settings, job, job_id, bounds)
+    record(settings, job, job_id, bounds, around)
     return Submission(job_id, restored_from=restore)
 
 

@@ -38,6 +38,9 @@ def submit(
     start: Annotated[str, typer.Option("--from", help="Instant (RFC 3339) or partition:offset;…")] = "",
     end: Annotated[str, typer.Option("--to", help="Instant, partition:offset;… or `latest`: a bounded run.")] = "",
     from_savepoint: Annotated[str, typer.Option(help="Checkpoint or savepoint to restore; default: the newest.")] = "",
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Without state, from the first record of its topic.")
+    ] = False,
     accept: Annotated[
         list[str] | None, typer.Option(help="Setting that may differ from the one the state was made with; repeatable.")
     ] = None,
@@ -47,7 +50,9 @@ def submit(
     """Submit a job to the cluster, restoring its newest state; a running job is left alone."""
     settings = load(run_id=run_id)
     say(f"submitting {job.value} …")
-    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or (), by)
+    done = flink_submit.submit(
+        settings, job.value, Bounds(start, end), from_savepoint, accept or (), by, from_beginning=from_beginning
+    )
     if not done.already_running:
         FlinkRest(settings.flink).wait_running(done.job_id)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
