@@ -18,6 +18,13 @@ ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
 # Flink answers from memory; a longer wait means that it is not there.
 _TIMEOUT_S = 10
 _NO_PLACE = "Cannot map checkpoint/savepoint state"
+# Where Flink reads metadata, and where a task reads its state.
+_READS_STATE = re.compile(
+    r"loadCheckpointMetadata|loadAndValidateCheckpoint|BackendBuildingException|CheckpointStateOutputStream"
+    r"|Exception while creating StreamOperatorStateContext|Could not restore keyed state backend"
+)
+_CAUSE = re.compile(r"^(?:Caused by: )?(\S*(?:Exception|Error)\b[^\n]*)", re.MULTILINE)
+STATE_UNREAD = "its state cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Job:
 class Progress:
     """The latest completed checkpoint of a job, its last restore, and whether a later checkpoint failed; epoch ms.
 
-    `failed_since` counts the checkpoints that failed after it, of the latest ten.
+    `failed_since` counts the checkpoints that failed after it, of the latest ten; `completed` is its number.
     """
 
     triggered_ms: int | None
@@ -42,6 +49,7 @@ class Progress:
     restored_ms: int | None
     last_failed: bool
     failed_since: int = 0
+    completed: int | None = None
 
 
 class FlinkRest:
@@ -113,6 +121,7 @@ class FlinkRest:
             failed_since=sum(
                 row["status"] == "FAILED" and row["id"] > completed.get("id", 0) for row in answer.get("history", ())
             ),
+            completed=completed.get("id"),
         )
 
     def restarts(self, job_id: str) -> int | None:
@@ -191,9 +200,17 @@ class FlinkRest:
 
 def short_cause(trace: str) -> str:
     """What a stack trace of Flink comes to where a person can act on it; otherwise its first 2,000 characters."""
+    return known_cause(trace) or trace[:2_000]
+
+
+def known_cause(trace: str) -> str:
+    """What a stack trace of Flink comes to where a person can act on it; otherwise an empty text."""
     if _NO_PLACE in trace:
         return "the state is of a job with other operators: another version of the package made it, or other settings."
-    return trace[:2_000]
+    if _READS_STATE.search(trace):
+        causes = _CAUSE.findall(trace)
+        return f"{STATE_UNREAD}: {causes[-1][:300] if causes else 'see the log of Flink'}"
+    return ""
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.25) -> None:

@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 import psycopg
 
 from jobs.flink.bounds import Bounds
-from jobs.flink.rest import FlinkRest, short_cause
-from jobs.flink.restore import check_age, latest, savepoint_dir
+from jobs.flink.damaged import await_restored, explained, refuse_damaged
+from jobs.flink.output import check_output, refuse_running
+from jobs.flink.rest import FlinkRest, known_cause
+from jobs.flink.restore import check_age, latest, named, savepoint_dir, unseen
 from jobs.flink.shape import changes, refuse
 from jobs.flink.submitted import record, recorded, values
 from tidemark.core import audit, postgres, rollup_views
@@ -33,6 +35,8 @@ from tidemark.core.terminal import say
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
 ALL_JOBS = (*JOBS, "anomaly")
+# Characters of what `flink run` printed.
+_SHOWN = 2_000
 _PORTS = {"http": 80, "https": 443}
 # `flink run` takes half a minute, and longer on a busy machine.
 TURN_S = 300
@@ -71,8 +75,10 @@ def submit(
     1. A job of that name that has not ended is left alone.
     2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised. Where state cannot
        be listed, it must be named, unless the job has never completed a checkpoint.
-    3. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
-    4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+    3. Nothing that was written after it may be committed, and nothing that it counts as written aborted; no other
+       cluster may run the job.
+    4. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
+    5. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
 
     The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
     the second finds the job of the first: both would write with the same transactional ids.
@@ -80,10 +86,11 @@ def submit(
     Raises
     ------
     UsageError
-        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; or the run is a
-        replay, which `tidemark replay` starts.
+        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; the state is not
+        the last one, or the job runs elsewhere; or the run is a replay, which `tidemark replay` starts.
     TidemarkError
-        The state is too old, the brokers refuse such long transactions, or Flink refused.
+        The state is too old or damaged, or Kafka has aborted its transactions; the brokers refuse such long ones, or
+        Flink refused.
     """
     bounds = bounds or Bounds()
     if settings.names.is_replay and not settings.replay.late_until:
@@ -109,9 +116,12 @@ def _submit(
     # Step 2
     restore = from_savepoint or _newest_state(settings, job)
     # Step 3
+    if restore:
+        _check_state(settings, job, restore)
+    # Step 4
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
-    # Step 4
+    # Step 5
     if not restore and job == "meter" and was_written(settings.kafka, settings.names.deltas):
         raise UsageError(
             f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
@@ -126,7 +136,10 @@ def _submit(
     )  # fmt: skip
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
     script = Path(__file__).parents[1] / job / "job.py"
-    job_id = flink_run(settings, script, arguments, restore)
+    try:
+        job_id = flink_run(settings, script, arguments, restore)
+    except TidemarkError as error:
+        raise explained(settings, job, restore, error) from error
     record(settings, job, job_id, bounds)
     return Submission(job_id, restored_from=restore)
 
@@ -158,6 +171,18 @@ def _newest_state(settings: Settings, job: str) -> str:
         return ""
     check_age(settings.events, point)
     return point.path
+
+
+def _check_state(settings: Settings, job: str, path: str) -> None:
+    """Refuse state from which the job would not go on exactly; what cannot be listed from here is Flink's to judge."""
+    try:
+        point = named(settings, path)
+    except UnlistedError:
+        point = unseen(path)
+    else:
+        refuse_damaged(settings, job, point)
+        refuse_running(settings, job, getattr(settings, job).checkpoint_interval_ms)
+    check_output(settings, job, point)
 
 
 def check_transactions(settings: Settings) -> None:
@@ -199,9 +224,8 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
     ranges = bounds or {}
     with ThreadPoolExecutor(len(JOBS)) as pool:
         submissions = dict(zip(JOBS, pool.map(lambda job: submit(settings, job, ranges.get(job)), JOBS), strict=True))
-    rest = FlinkRest(settings.flink)
-    for submission in submissions.values():
-        rest.wait_running(submission.job_id)
+    for job, submission in submissions.items():
+        await_restored(settings, job, submission.job_id, submission.restored_from)
     return submissions
 
 
@@ -254,7 +278,8 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _SUBMITTED.search(done.stdout)
     if done.returncode or not found:
-        cause = short_cause(_tail(done.stdout + done.stderr))
+        printed = done.stdout + done.stderr
+        cause = known_cause(printed) or _tail(printed)[:_SHOWN]
         raise TidemarkError(
             f"`flink run` of {script.parent.name}/{script.name} failed:\n{cause}",
             "see the Flink UI.",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from jobs.flink.output import TRANSACTIONAL
 from jobs.flink.rest import ENDED, FlinkRest, Job
 from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka.transactions import ABORTED, transactions
 from tidemark.core.settings import Settings
 from tidemark.health.lag import LagReader
 from tidemark.health.state import Disk, JobHealth, Lag
@@ -45,8 +48,24 @@ def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings, now: f
     age_s = max(now - max(since_ms) / 1_000, 0.0)
     return JobHealth(
         job, latest.state, started_at, age_s, took_s, failed_checkpoints=progress.failed_since,
-        restarts=rest.restarts(latest.id),
+        restarts=rest.restarts(latest.id), checkpoint=progress.completed,
     )  # fmt: skip
+
+
+def with_aborted(settings: Settings, jobs: tuple[JobHealth, ...]) -> tuple[JobHealth, ...]:
+    """The jobs with what Kafka has aborted of their output, which Flink itself only logs; raises UnavailableError.
+
+    Jobs that were read before Kafka is asked: a transaction that a restart has aborted is begun again under its id, and
+    only then ended by a later checkpoint.
+    """
+    return tuple(replace(job, aborted=_aborted(settings, job)) if job.job in TRANSACTIONAL else job for job in jobs)
+
+
+def _aborted(settings: Settings, job: JobHealth) -> tuple[str, ...]:
+    if job.checkpoint is None:
+        return ()
+    found = transactions(settings.kafka, settings.names.job(job.job), ABORTED)
+    return tuple(one.id for one in found if one.number <= job.checkpoint)
 
 
 def disks_of(settings: Settings) -> tuple[Disk, ...]:
