@@ -29,12 +29,13 @@ STATE_UNREAD = "its state cannot be read"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of Flink's job list."""
+    """One row of Flink's job list; `now_ms`, by the clock of the JobManager, is of a job that has not ended."""
 
     id: str
     name: str
     state: str
     start_ms: int
+    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class FlinkRest:
     def jobs(self) -> list[Job]:
         """All jobs this JobManager knows, ended ones too, newest first."""
         rows = self._call("GET", "/jobs/overview")["jobs"]
-        found = [Job(row["jid"], row["name"], row["state"], row["start-time"]) for row in rows]
+        found = [
+            Job(row["jid"], row["name"], row["state"], row["start-time"], row["start-time"] + row["duration"])
+            for row in rows
+        ]
         return sorted(found, key=lambda job: -job.start_ms)
 
     def active(self, name: str) -> Job | None:

@@ -14,7 +14,7 @@ from tidemark.core.service import Service, logger
 from tidemark.core.settings import Settings
 from tidemark.health import alarm_store, reports
 from tidemark.health.alarm_store import ALARMS
-from tidemark.health.reading import Kafka, clock, disks_of, jobs_of, with_aborted
+from tidemark.health.reading import Kafka, clock, disks_of, jobs_of
 from tidemark.health.rules import Key, expected, findings, patient
 from tidemark.health.state import RoleReport, Snapshot
 from tidemark.health.transitions import Decision, decide
@@ -98,10 +98,10 @@ def snapshot_of(settings: Settings, kafka: Kafka, roles: tuple[RoleReport, ...] 
         lags, counted = kafka.read()
     except TidemarkError as error:
         unknown["kafka"] = error.what
-    jobs = jobs_of(settings, clock())
+    jobs = jobs_of(settings)
     try:
         # Without brokers each question would take as long as the first.
-        jobs = jobs if "kafka" in unknown else with_aborted(settings, jobs)
+        jobs = jobs if "kafka" in unknown else kafka.with_aborted(jobs)
     except TidemarkError as error:
         unknown["transactions"] = error.what
     return Snapshot(jobs, lags, roles, disks_of(settings), counted, unknown)
