@@ -176,12 +176,13 @@ def _newest_state(settings: Settings, job: str) -> str:
 def _check_state(settings: Settings, job: str, path: str) -> None:
     """Refuse state from which the job would not go on exactly; what cannot be listed from here is Flink's to judge."""
     try:
+        # First: a job that runs elsewhere removes the checkpoint that was its newest.
+        refuse_running(settings, job, getattr(settings, job).checkpoint_interval_ms)
         point = named(settings, path)
     except UnlistedError:
         point = unseen(path)
     else:
         refuse_damaged(settings, job, point)
-        refuse_running(settings, job, getattr(settings, job).checkpoint_interval_ms)
     check_output(settings, job, point)
 
 

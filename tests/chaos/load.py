@@ -12,7 +12,8 @@ from tests.pipeline import Pipeline
 from tests.streams import StreamRecord
 from tidemark.core.errors import UnavailableError
 
-_PIECES, _PACE_S = 400, 0.25
+# Longer than any fault lasts: what is left of it is sent at once.
+_PIECES, _PACE_S, _RETRY_S = 1_000, 0.4, 0.25
 
 
 class Load(threading.Thread):
@@ -39,7 +40,7 @@ class Load(threading.Thread):
             try:
                 return self._run.send(records)
             except UnavailableError:
-                self._hurry.wait(_PACE_S)
+                self._hurry.wait(_RETRY_S)
 
     def finish(self) -> None:
         """Send the rest at once, and wait for the end."""
@@ -51,7 +52,7 @@ class Load(threading.Thread):
 
 @contextmanager
 def under_load(run: Pipeline, records: list[StreamRecord]) -> Iterator[Load]:
-    """Records arrive while the block lasts, and all of them when it ends."""
+    """Records arrive while the block lasts, a piece every 0.4 s, and all of them when it ends."""
     load = Load(run, records)
     load.start()
     try:

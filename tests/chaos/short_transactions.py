@@ -7,10 +7,11 @@ from unittest.mock import patch
 from jobs.flink.entry import run
 from jobs.meter.job import plan
 from tidemark.core.settings import counting
+from tidemark.core.settings.counting import EventSettings
 
 TIMEOUT_S = 10
 
 if __name__ == "__main__":
-    # The shortest outage that the settings take is a minute.
-    with patch.object(counting, "_TRANSACTION_MARGIN_S", TIMEOUT_S - 60):
+    # They live for the longest outage, and this.
+    with patch.object(counting, "_TRANSACTION_MARGIN_S", TIMEOUT_S - EventSettings().outage_s):
         run(plan)
