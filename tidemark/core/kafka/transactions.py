@@ -47,7 +47,7 @@ def transactions(
     # Flink's sinks call a transaction PREFIX-SUBTASK-NUMBER, and the prefix is the job with the name of the sink.
     pattern = f"{re.escape(job)}-[a-z]+-[0-9]+-(?:{numbers})"
     with clients.admin(kafka) as admin:
-        listed = _listed(admin, sorted(states), pattern)
+        listed = clients.when_ready(lambda: _listed(admin, sorted(states), pattern))
     named = re.compile(pattern)
     found = [
         Transaction(one.transactional_id, int(one.transactional_id.rpartition("-")[2]), one.state.value)
