@@ -190,6 +190,8 @@ class FlinkRest:
                 raise TidemarkError(
                     f"job {details['name']} is {details['state']}: {short_cause(self.root_cause(job_id))}"
                 )
+            if details["state"] == "INITIALIZING":
+                return False  # it has no tasks yet, and nobody who could be asked for its checkpoints
             tasks = [count for vertex in details["vertices"] for count in vertex["tasks"].items()]
             busy = all(state in {"RUNNING", "FINISHED"} for state, count in tasks if count)
             return bool(details["state"] == "FINISHED" or (busy and self.checkpoints(job_id)["completed"] > 0))

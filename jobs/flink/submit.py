@@ -69,6 +69,8 @@ def submit(
     from_savepoint: str = "",
     accepted: Collection[str] = (),
     by: str = "",
+    *,
+    needs_state: bool = False,
 ) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
@@ -78,7 +80,8 @@ def submit(
     3. Nothing that was written after it may be committed, and nothing that it counts as written aborted; no other
        cluster may run the job.
     4. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
-    5. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+    5. Without one, a job that `needs_state` does not start, and `meter` starts from the beginning only if it never
+       wrote: its deltas would be added a second time.
 
     The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
     the second finds the job of the first: both would write with the same transactional ids.
@@ -99,12 +102,12 @@ def submit(
             "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
         )
     with _taking_turns(settings, job) as connection:
-        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by)
+        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by, needs_state)
 
 
 def _submit(
     connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
-    accepted: Collection[str], by: str,
+    accepted: Collection[str], by: str, needs_state: bool,
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
@@ -122,11 +125,8 @@ def _submit(
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
     # Step 5
-    if not restore and job == "meter" and was_written(settings.kafka, settings.names.deltas):
-        raise UsageError(
-            f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
-            "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
-        )
+    if not restore:
+        _check_may_begin(settings, job, needs_state)
     if job == "meter" and not bounds.bounded:
         # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
         rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
@@ -142,6 +142,21 @@ def _submit(
         raise explained(settings, job, restore, error) from error
     record(settings, job, job_id, bounds)
     return Submission(job_id, restored_from=restore)
+
+
+def _check_may_begin(settings: Settings, job: str, needs_state: bool) -> None:
+    """Refuse to start a job without state that must go on, or that would add what it has added before."""
+    name, deltas = settings.names.job(job), settings.names.deltas
+    if needs_state:
+        raise UsageError(
+            f"{name} has run, and below {settings.flink.state_dir} there is no state of it to go on from.",
+            f"look for it, and name it: `tidemark submit {job} --from-savepoint URI`. Nothing begins anew by itself.",
+        )
+    if job == "meter" and was_written(settings.kafka, deltas):
+        raise UsageError(
+            f"{deltas} has records, but {name} has no state to go on from: it would add them again.",
+            "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
+        )
 
 
 @contextmanager
@@ -234,16 +249,17 @@ def stop(settings: Settings, job: str, timeout_s: float = 120, by: str = "") -> 
     """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running.
 
     It stops also while Postgres is down, and then says that the audit does not have it: a stopped job loses nothing.
+    One that was not running is in the audit too: the role `resubmit` must not bring it back.
     """
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
     running = rest.active(name)
-    if running is None:
-        return None
     try:
-        audit.record_before(settings, "job.stop", job, by=by, job_id=running.id)
+        audit.record_before(settings, "job.stop", job, by=by, job_id=running.id if running else "")
     except TidemarkError as error:
         say(f"stopping {name} is not in the audit: {error.what}")
+    if running is None:
+        return None
     return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s)
 
 
