@@ -9,6 +9,7 @@ import typer
 
 from jobs.flink import submit as flink_submit
 from jobs.flink.bounds import Bounds
+from jobs.flink.damaged import await_restored
 from jobs.flink.rest import FlinkRest
 from jobs.flink.warm_up import warm_up as run_warm_up
 from tidemark.cli.by import By
@@ -57,7 +58,7 @@ def submit(
     say(f"submitting {job.value} …")
     done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or (), by)
     if not done.already_running:
-        FlinkRest(settings.flink).wait_running(done.job_id)
+        await_restored(settings, job.value, done.job_id, done.restored_from)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
     emit(
         {
