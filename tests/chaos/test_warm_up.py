@@ -35,8 +35,7 @@ def test_it_ends_and_writes_nothing(stack: Any, tmp_path: Path, longest_s: float
         warm_up(run.settings, longest_s)
         assert written(run) == before
         name = run.settings.names.job(NAME)
-        (job,) = [job for job in run.rest.jobs() if job.name == name]
-        assert job.state in {"FINISHED", "CANCELED"}
+        assert {job.state for job in run.rest.jobs() if job.name == name} <= {"FINISHED", "CANCELED"}
         assert not list(place(run.settings, checkpoint_dir(run.settings.flink, name)).files())
         # The job itself starts as ever.
         run.submit("meter")
