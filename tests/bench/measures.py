@@ -53,6 +53,7 @@ MEASURES = (
         plot="events_per_s",
     ),
     Measure("contest_kill", "To rows, after a kill -9"),
+    Measure("storage", "What is stored"),
     Measure("minute_row", "Event to minute row", (Target("2 000/s", "p99_ms", at_most=5_000),)),
     Measure(
         "sustained", "The whole stack, sustained", (Target("read in the second half", "events_per_s", at_least=20_000),)

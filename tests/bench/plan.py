@@ -94,7 +94,7 @@ RUNS = (
     Run(("decode",), lambda w: {"decode": alone.decode(w, w.sized(100_000, 400_000), w.rounds(3, 9))}, 20),
     Run(("drain_keyed", "cpu_processes", "cpu_threads"), _drain_keyed, 120),
     Run(("live", "limits"), _live, 80),
-    Run(("contest", "contest_kill"), _contest, 140),
+    Run(("contest", "contest_kill", "storage"), _contest, 150),
     Run(("minute_row", "sustained", "memory_load"), _whole, 80),
     Run(("drain_round_robin",), _drain_round_robin, 30),
     Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 55),
