@@ -4,6 +4,10 @@ FLINK = "2.2.1"
 KAFKA = "4.1.0"
 SCALA_OF_KAFKA = "2.13"
 LOG4J_OF_KAFKA = "2.24.3"
+# Of a stack with two JobManagers. Its server needs the other two.
+ZOOKEEPER = "3.9.5"
+METRICS_OF_ZOOKEEPER = "4.2.30"
+SNAPPY_OF_ZOOKEEPER = "1.1.10.7"
 FLINK_KAFKA_CONNECTOR = "5.0.0-2.2"
 FLINK_JDBC_CONNECTOR = "4.0.0-2.0"
 # 2.2.1 is not on Maven Central.
