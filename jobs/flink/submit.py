@@ -17,9 +17,11 @@ from urllib.parse import urlsplit
 import psycopg
 
 from jobs.flink.bounds import Bounds
+from jobs.flink.damaged import await_restored, explained, refuse_damaged
+from jobs.flink.output import check_output, refuse_running
 from jobs.flink.positions import REMOVED, check_positions
-from jobs.flink.rest import FlinkRest, short_cause
-from jobs.flink.restore import check_age, latest, savepoint_dir
+from jobs.flink.rest import FlinkRest, known_cause
+from jobs.flink.restore import check_age, latest, named, savepoint_dir, unseen
 from jobs.flink.shape import changes, refuse
 from jobs.flink.submitted import of_job, record, recorded, values
 from tidemark.core import audit, postgres, rollup_views
@@ -34,6 +36,8 @@ from tidemark.core.terminal import say
 JOBS = ("meter", "rollup")
 # Jobs that count, and those that look on: whoever wants them submits them.
 ALL_JOBS = (*JOBS, "anomaly")
+# Characters of what `flink run` printed.
+_SHOWN = 2_000
 _PORTS = {"http": 80, "https": 443}
 # `flink run` takes half a minute, and longer on a busy machine.
 TURN_S = 300
@@ -69,15 +73,20 @@ def submit(
     from_savepoint: str = "",
     accepted: Collection[str] = (),
     by: str = "",
+    *,
+    needs_state: bool = False,
 ) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
     1. A job of that name that has not ended is left alone.
     2. The newest checkpoint or savepoint is restored, unless it is older than the outage promised. Where state cannot
        be listed, it must be named, unless the job has never completed a checkpoint.
-    3. The settings that shape it must be those it was made with, but for those whose change is `accepted`; and Kafka
-       must have all that the job has not read, unless `removed_records` are accepted.
-    4. Without one, `meter` starts from the beginning only if it never wrote: its deltas would be added a second time.
+    3. Nothing that was written after it may be committed, and nothing that it counts as written aborted; no other
+       cluster may run the job.
+    4. The settings that shape it must be those it was made with, but for those whose change is `accepted`;
+       and Kafka must have all that the job has not read, unless `removed_records` are accepted.
+    5. Without one, a job that `needs_state` does not start, and `meter` starts from the beginning only if it never
+       wrote: its deltas would be added a second time.
 
     The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
     the second finds the job of the first: both would write with the same transactional ids.
@@ -85,16 +94,16 @@ def submit(
     Raises
     ------
     UsageError
-        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; or the run is a
-        replay, which `tidemark replay` starts.
+        A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; the state is not
+        the last one, or the job runs elsewhere; or the run is a replay, which `tidemark replay` starts.
     TidemarkError
-        The state is too old, records that were not read are gone, the brokers refuse such long transactions, or Flink
-        refused.
+        The state is too old or damaged, records that were not read are gone, or Kafka has aborted its transactions; the
+        brokers refuse such long ones, or Flink refused.
     """
     bounds = bounds or Bounds()
     _refuse_replay(settings)
     with _taking_turns(settings, job) as connection:
-        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by)
+        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by, needs_state)
 
 
 def check_restorable(settings: Settings, job: str, job_id: str) -> None:
@@ -119,7 +128,7 @@ def _refuse_replay(settings: Settings) -> None:
 
 def _submit(
     connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
-    accepted: Collection[str], by: str,
+    accepted: Collection[str], by: str, needs_state: bool,
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
@@ -131,16 +140,16 @@ def _submit(
     # Step 2
     restore = from_savepoint or _newest_state(settings, job)
     # Step 3
+    if restore:
+        _check_state(settings, job, restore)
+    # Step 4
     then = recorded(settings, job, restore) if restore else None
     refuse(job, changes(job, then or {}, values(settings, job, bounds)), [name for name in accepted if name != REMOVED])
     if restore and not from_savepoint and REMOVED not in accepted:
         check_positions(settings, job)
-    # Step 4
-    if not restore and job == "meter" and was_written(settings.kafka, settings.names.deltas):
-        raise UsageError(
-            f"{settings.names.deltas} has records, but {name} has no state to go on from: it would add them again.",
-            "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
-        )
+    # Step 5
+    if not restore:
+        _check_may_begin(settings, job, needs_state)
     if job == "meter" and not bounds.bounded:
         # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
         rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
@@ -152,9 +161,27 @@ def _submit(
     guarded = bool(restore) and REMOVED not in accepted
     arguments += ["--restored"] if guarded else []
     script = Path(__file__).parents[1] / job / "job.py"
-    job_id = flink_run(settings, script, arguments, restore)
+    try:
+        job_id = flink_run(settings, script, arguments, restore)
+    except TidemarkError as error:
+        raise explained(settings, job, restore, error) from error
     record(settings, job, job_id, bounds)
     return Submission(job_id, restored_from=restore, guarded=guarded)
+
+
+def _check_may_begin(settings: Settings, job: str, needs_state: bool) -> None:
+    """Refuse to start a job without state that must go on, or that would add what it has added before."""
+    name, deltas = settings.names.job(job), settings.names.deltas
+    if needs_state:
+        raise UsageError(
+            f"{name} has run, and below {settings.flink.state_dir} there is no state of it to go on from.",
+            f"look for it, and name it: `tidemark submit {job} --from-savepoint URI`. Nothing begins anew by itself.",
+        )
+    if job == "meter" and was_written(settings.kafka, deltas):
+        raise UsageError(
+            f"{deltas} has records, but {name} has no state to go on from: it would add them again.",
+            "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
+        )
 
 
 @contextmanager
@@ -184,6 +211,19 @@ def _newest_state(settings: Settings, job: str) -> str:
         return ""
     check_age(settings.events, point)
     return point.path
+
+
+def _check_state(settings: Settings, job: str, path: str) -> None:
+    """Refuse state from which the job would not go on exactly; what cannot be listed from here is Flink's to judge."""
+    try:
+        # First: a job that runs elsewhere removes the checkpoint that was its newest.
+        refuse_running(settings, job, getattr(settings, job).checkpoint_interval_ms)
+        point = named(settings, path)
+    except UnlistedError:
+        point = unseen(path)
+    else:
+        refuse_damaged(settings, job, point)
+    check_output(settings, job, point)
 
 
 def check_transactions(settings: Settings) -> None:
@@ -235,9 +275,8 @@ def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -
     ranges = bounds or {}
     with ThreadPoolExecutor(len(JOBS)) as pool:
         submissions = dict(zip(JOBS, pool.map(lambda job: submit(settings, job, ranges.get(job)), JOBS), strict=True))
-    rest = FlinkRest(settings.flink)
-    for submission in submissions.values():
-        rest.wait_running(submission.job_id)
+    for job, submission in submissions.items():
+        await_restored(settings, job, submission.job_id, submission.restored_from)
     return submissions
 
 
@@ -245,16 +284,17 @@ def stop(settings: Settings, job: str, timeout_s: float = 120, by: str = "") -> 
     """Stop a job behind a savepoint; the savepoint's path, or None when the job was not running.
 
     It stops also while Postgres is down, and then says that the audit does not have it: a stopped job loses nothing.
+    One that was not running is in the audit too: the role `resubmit` must not bring it back.
     """
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
     running = rest.active(name)
-    if running is None:
-        return None
     try:
-        audit.record_before(settings, "job.stop", job, by=by, job_id=running.id)
+        audit.record_before(settings, "job.stop", job, by=by, job_id=running.id if running else "")
     except TidemarkError as error:
         say(f"stopping {name} is not in the audit: {error.what}")
+    if running is None:
+        return None
     return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s)
 
 
@@ -290,7 +330,8 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _SUBMITTED.search(done.stdout)
     if done.returncode or not found:
-        cause = short_cause(_tail(done.stdout + done.stderr))
+        printed = done.stdout + done.stderr
+        cause = known_cause(printed) or _tail(printed)[:_SHOWN]
         raise TidemarkError(
             f"`flink run` of {script.parent.name}/{script.name} failed:\n{cause}",
             "see the Flink UI.",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from infra.local.paths import Paths
 from infra.local.stack import Stack
 from jobs.flink.bounds import Bounds
-from jobs.flink.rest import short_cause
+from jobs.flink.rest import STATE_UNREAD, short_cause
 from jobs.flink.shape import BOUNDED, SHAPING, changes, max_parallelism, refuse
 from jobs.flink.submit import ALL_JOBS
 from jobs.flink.submitted import of_job, record, recorded, values
@@ -147,6 +147,14 @@ def test_state_of_other_operators_is_said_in_a_line():
     assert short_cause(trace).count("\n") == 0
     assert "other operators" in short_cause(trace)
     assert short_cause("something else") == "something else"
+
+
+def test_state_that_cannot_be_read_is_said_in_a_line_with_its_innermost_cause():
+    trace = (
+        "java.lang.Exception: Could not start the JobMaster.\n\tat X\nCaused by: java.io.EOFException: too short\n"
+        "\tat org.apache.flink.runtime.checkpoint.Checkpoints.loadAndValidateCheckpoint(Checkpoints.java:150)\n"
+    )
+    assert short_cause(trace) == f"{STATE_UNREAD}: java.io.EOFException: too short"
 
 
 def test_settings_that_were_added_to_a_stack_stay(tmp_path, monkeypatch):
