@@ -41,7 +41,11 @@ def submit(
     end: Annotated[str, typer.Option("--to", help="Instant, partition:offset;… or `latest`: a bounded run.")] = "",
     from_savepoint: Annotated[str, typer.Option(help="Checkpoint or savepoint to restore; default: the newest.")] = "",
     accept: Annotated[
-        list[str] | None, typer.Option(help="Setting that may differ from the one the state was made with; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Setting that may differ from the one the state was made with, or `removed_records`: go on without "
+            "what Kafka removed before it was read; repeatable."
+        ),
     ] = None,
     warm_up: Annotated[
         bool,
@@ -58,6 +62,10 @@ def submit(
     say(f"submitting {job.value} …")
     done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or (), by)
     if not done.already_running:
+        await_restored(settings, job.value, done.job_id, done.restored_from)
+    if not (done.already_running or done.guarded or end):
+        say(f"{job.value} runs; starting it again from its first savepoint, so that it passes over no removed record …")
+        done = flink_submit.start_again(settings, job.value, by)
         await_restored(settings, job.value, done.job_id, done.restored_from)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
     emit(
