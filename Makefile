@@ -15,8 +15,11 @@ DEMO ?= quarter
 WORKERS ?= 3
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
+SEED ?= 1
+HOLD_S ?= 0
+REPORT ?= .tidemark/game-day.md
 
-.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos kube-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
+.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos game-day kube-test ha-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,7 +71,7 @@ down: setup ## Stop the local stack; its data stays
 
 clean: ## Stop the local stack and those of tests and benchmarks, and remove their data and .venv
 	@if [ -x $(BIN)/tidemark ]; then \
-	  for stack in local secured test bench dashboards; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
+	  for stack in local secured test test-ha bench dashboards; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
 	rm -rf $(VENV) .tidemark build ./*.egg-info sdk/python/*.egg-info sdk/python/build
 
 test: setup provision test-unit test-oracle test-flink test-services ## All tiers and a chaos smoke
@@ -98,8 +101,14 @@ chaos: setup provision $(VENV)/.installed-extra ## All fault drills, the site of
 	$(PYTEST) tests/integration -m drill -v
 	$(BIN)/python -m tests.unit.fuzz
 
+game-day: setup provision ## Faults in the order of SEED under load, each with its alert and runbook; writes REPORT
+	GAME_DAY_SEED=$(SEED) GAME_DAY_HOLD_S=$(HOLD_S) GAME_DAY_REPORT=$(abspath $(REPORT)) $(PYTEST) tests/chaos/game_day -q -s
+
 kube-test: setup ## The chart on a real Kubernetes API; builds its programs by Go first (half an hour, once a machine)
 	$(PYTEST) tests/kube -v
+
+ha-test: setup provision ## Two JobManagers, elected by ZooKeeper and by Kubernetes: the leader killed, frozen and woken under load
+	$(PYTEST) tests/ha -v -s
 
 bench: setup provision ## All benchmarks with long sizes and killed contestants, some hours; writes results and their pages
 	code=0; $(BIN)/python -m tests.bench || code=$$?; $(MAKE) reference; exit $$code

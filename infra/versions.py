@@ -4,6 +4,10 @@ FLINK = "2.2.1"
 KAFKA = "4.1.0"
 SCALA_OF_KAFKA = "2.13"
 LOG4J_OF_KAFKA = "2.24.3"
+# Of a stack with two JobManagers. Its server needs the other two.
+ZOOKEEPER = "3.9.5"
+METRICS_OF_ZOOKEEPER = "4.2.30"
+SNAPPY_OF_ZOOKEEPER = "1.1.10.7"
 FLINK_KAFKA_CONNECTOR = "5.0.0-2.2"
 FLINK_JDBC_CONNECTOR = "4.0.0-2.0"
 # 2.2.1 is not on Maven Central.
@@ -18,6 +22,7 @@ REDIS_IMAGE = "7.2"
 JAVA_MAJOR = 17
 # Of the fault drills alone.
 TOXIPROXY = "2.5.0"
+APICURIO = "3.0.9"
 PYTHON = "3.11"
 # Of `make kube-test` alone; the API of Kubernetes is the newest that the chart is tested with.
 KUBERNETES = "1.37.2"

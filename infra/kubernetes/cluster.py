@@ -36,10 +36,13 @@ class Cluster:
         For data, logs and credentials of this cluster alone.
     progress:
         Where builds are reported.
+    runs_pods:
+        Whether there is a node and what runs pods on it; false: the API alone.
     """
 
     folder: Path
     progress: Progress
+    runs_pods: bool = True
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,6 +131,10 @@ class Cluster:
             "endpoint-reconciler-type": "none",
         })  # fmt: skip
         self._await("the API server", lambda: self.kubectl("get", "--raw", "/readyz") == "ok")
+        if self.runs_pods:
+            self._start_node(key)
+
+    def _start_node(self, key: str) -> None:
         own = {"kubeconfig": str(self.kubeconfig), "leader-elect": "false", "secure-port": "0"}
         self._start("kube-controller-manager", {**own, "service-account-private-key-file": key})
         self._start("kube-scheduler", own)

@@ -18,7 +18,7 @@ def settings(paths: Paths, ports: dict[str, int]) -> dict[str, str]:
         **{f"postgres.{name}": url for name, url in postgres_urls(paths, ports["postgres"], DATABASE).items()},
         "postgres.passfile": str(paths.passfile),
         **_redis(paths, ports["redis"]),
-        **_flink_rest(paths, ports["flink_rest"]),
+        **flink_rest(paths, ports["flink_rest"]),
         "flink.conf_dir": str(paths.conf / "flink"),
         "flink.lib_dir": str(paths.conf / "flink-lib"),
         "flink.state_dir": flink_state(paths).as_uri(),
@@ -71,7 +71,8 @@ def _redis(paths: Paths, port: int) -> dict[str, str]:
     return found
 
 
-def _flink_rest(paths: Paths, port: int) -> dict[str, str]:
+def flink_rest(paths: Paths, port: int) -> dict[str, str]:
+    """Settings by which a JobManager is asked."""
     if not paths.secured:
         return {"flink.rest_url": f"http://127.0.0.1:{port}"}
     made = paths.certificates

@@ -7,10 +7,19 @@ import shutil
 import sys
 from pathlib import Path
 
-from infra.local import beam_loopback, flink_conf, secured
+from infra.local import beam_loopback, flink_conf, secured, standby
 from infra.local.paths import Paths, short_hash, write_private
 from infra.local.prepare import kafka_passwords, write_redis_passwords
-from infra.local.programs import FLINK_HOME, PROGRAM_MARK, STACK_MARK, Program, flink_state, object_store_of, programs
+from infra.local.programs import (
+    FLINK_HOME,
+    PROGRAM_MARK,
+    STACK_MARK,
+    Program,
+    flink_state,
+    high_availability_of,
+    object_store_of,
+    programs,
+)
 from infra.local.provision import Provisioned
 from infra.redis_users import acl_file
 from infra.service_settings import KAFKA, KAFKA_ADMIN, POSTGRES, REDIS
@@ -27,8 +36,9 @@ def write_configuration(
     (paths.conf / "postgres.conf").write_text(_postgres_conf(paths, ports))
     (paths.conf / "redis.conf").write_text(_redis_conf(paths, ports))
     write_private(paths.conf / "redis.acl", acl_file(write_redis_passwords(paths)))
+    _write_election(paths, ports)
     _write_flink(paths, parts, ports, flink_conf.reporter(flink_conf.METRICS_PORTS) if flink_metrics else "")
-    paths.supervisor_conf.write_text(_supervisor_conf(paths, programs(paths, parts)))
+    paths.supervisor_conf.write_text(_supervisor_conf(paths, programs(paths, parts, ports)))
 
 
 def _kafka_properties(paths: Paths, ports: dict[str, int]) -> str:
@@ -61,19 +71,31 @@ def _lines(values: dict[str, str], form: str) -> str:
     return "".join(form.format(key, value) + "\n" for key, value in values.items())
 
 
+def _write_election(paths: Paths, ports: dict[str, int]) -> None:
+    """What elects the JobManager that leads needs a file: ZooKeeper, or the way to a Kubernetes API."""
+    ha = high_availability_of(paths)
+    if ha.starts_zookeeper:
+        (paths.data / standby.ZOOKEEPER).mkdir(exist_ok=True)
+        (paths.conf / "zookeeper.cfg").write_text(standby.zookeeper_properties(paths, ports, ha))
+    if ha.kubeconfig is not None:
+        write_private(paths.kubeconfig, standby.kubeconfig(ha.kubeconfig))
+
+
 def _write_flink(paths: Paths, parts: Provisioned, ports: dict[str, int], metrics: str) -> None:
+    state = flink_state(paths).as_uri()
     values: dict[str, str | int] = {
         **ports,
         "bind_host": "127.0.0.1",
         "jobmanager_host": "127.0.0.1",
         "taskmanager_host": "taskmanager.host: 127.0.0.1",
-        "state_uri": flink_state(paths).as_uri(),
+        "state_uri": state,
         "work_dir": str(paths.work),
         "python": sys.executable,
         "metrics": metrics,
         "security": secured.flink(paths.certificates) if paths.secured else "",
         "rest_scheme": "https" if paths.secured else "http",
         "s3": flink_conf.object_store(object_store_of(paths)),
+        "ha": standby.configuration(paths, ports, high_availability_of(paths), state),
     }
     shipped = FLINK_HOME / "conf"
     write_private(paths.conf / "flink/config.yaml", flink_conf.render(shipped / "config.yaml", values))
@@ -172,6 +194,8 @@ def _fingerprint(paths: Paths, program: Program) -> str:
         "postgres": ["postgres.conf"],
         "redis": ["redis.conf", "redis.acl"],
         "jobmanager": ["flink/config.yaml"],
+        standby.SECOND: ["flink/config.yaml"],
+        standby.ZOOKEEPER: ["zookeeper.cfg"],
         "taskmanager": ["flink/config.yaml"],
     }.get(program.name, [])
     jars = sorted(jar.name for jar in (paths.conf / "flink-lib").iterdir()) if "flink/config.yaml" in files else []

@@ -33,7 +33,7 @@ def render(shipped: Path, values: dict[str, str | int]) -> str:
     values:
         Ports by name, `bind_host`, `jobmanager_host`, `taskmanager_host` (a line or empty), `state_uri`, `work_dir`,
         `python`, `metrics` (lines of `reporter`, or empty), `security` (lines of TLS, or empty), `rest_scheme`,
-        `s3` (lines of `object_store`, or empty).
+        `s3` (lines of `object_store`, or empty), `ha` (lines of a standby JobManager, or empty).
 
     """
     return Template(TEMPLATE.read_text()).substitute(values, java_opens=shipped_java_opens(shipped))
@@ -89,6 +89,8 @@ def image_values() -> dict[str, str | int]:
         "rest_scheme": "http",
         # Where state is in S3, the environment of the containers says more.
         "s3": object_store(S3Settings()),
+        # As said by what runs the containers: the chart does.
+        "ha": "",
     }
 
 

@@ -117,6 +117,11 @@ class Paths:
         return self.root / "kafka-jobs"
 
     @property
+    def kubeconfig(self) -> Path:
+        """Credentials by which two JobManagers reach the Kubernetes API that elects one of them."""
+        return self.root / "kubeconfig"
+
+    @property
     def supervisor_conf(self) -> Path:
         """Configuration of supervisord."""
         return self.conf / "supervisord.conf"
@@ -143,7 +148,7 @@ class Paths:
     def secrets(self) -> list[Path]:
         """Files with passwords and keys that services read; that of Postgres' superuser is not one."""
         named = [*self.root.glob("redis-*"), *self.root.glob("kafka-*.properties"), *self.kafka_jobs.glob("*")]
-        every = [self.passfile, self.flink_passfile, *named, *self.certificates.folder.glob("*")]
+        every = [self.passfile, self.flink_passfile, self.kubeconfig, *named, *self.certificates.folder.glob("*")]
         return [path for path in every if path.is_file()]
 
     @property

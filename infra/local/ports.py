@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -33,10 +34,10 @@ def read_ports(path: Path) -> dict[str, int] | None:
     if not path.is_file():
         return None
     kept = yaml.safe_load(path.read_text())
-    return {name: int(kept[name]) for name in STANDARD_PORTS} if set(STANDARD_PORTS) <= set(kept or ()) else None
+    return {name: int(port) for name, port in kept.items()} if set(STANDARD_PORTS) <= set(kept or ()) else None
 
 
-def choose_ports(path: Path, *, prefer_standard: bool) -> dict[str, int]:
+def choose_ports(path: Path, *, prefer_standard: bool, more: Mapping[str, int] | None = None) -> dict[str, int]:
     """Kept ports, or free ones that are kept from now on.
 
     Parameters
@@ -45,16 +46,17 @@ def choose_ports(path: Path, *, prefer_standard: bool) -> dict[str, int]:
         File of the state directory that keeps them.
     prefer_standard:
         Take 9092, 5432, 6379, 8081 ... where they are free (the default stack).
+    more:
+        Standard ports of what not every stack has.
 
     """
-    kept = read_ports(path)
-    if kept is not None:
-        return kept
-    chosen: dict[str, int] = {}
-    for name, standard in STANDARD_PORTS.items():
+    chosen = read_ports(path) or {}
+    lacking = {name: port for name, port in {**STANDARD_PORTS, **(more or {})}.items() if name not in chosen}
+    for name, standard in lacking.items():
         preferred = prefer_standard and is_free(standard)
         chosen[name] = standard if preferred else other_port(set(chosen.values()))
-    write_private(path, yaml.safe_dump(chosen, sort_keys=False))
+    if lacking:
+        write_private(path, yaml.safe_dump(chosen, sort_keys=False))
     return chosen
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import psycopg
 import requests
 
-from infra.local.addresses import sections
+from infra.local import standby
+from infra.local.addresses import flink_rest, sections
 from infra.local.paths import Paths
 from tidemark.core import redis as core_redis
 from tidemark.core.flink_tls import request_options
 from tidemark.core.kafka import clients
-from tidemark.core.settings import FlinkSettings, KafkaSettings, PostgresSettings, RedisSettings, Settings
+from tidemark.core.settings import FlinkSettings, KafkaSettings, PostgresSettings, RedisSettings, Settings, nested
 
 _TIMEOUT_S = 3.0
 
@@ -80,6 +81,22 @@ def taskmanager(server: FlinkSettings) -> Answer:
     )
 
 
+def second_jobmanager(paths: Paths, ports: dict[str, int]) -> Answer:
+    """Query the REST interface of the second, which answers as the one that leads does."""
+    values = nested(flink_rest(paths, ports["flink_rest_2"]))
+    return jobmanager(FlinkSettings(**values["flink"]))
+
+
+def zookeeper(port: int) -> Answer:
+    """Ask for its mode, as its own tools do; it answers once it serves."""
+    with socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S) as connection:
+        connection.sendall(b"srvr")
+        text = b"".join(iter(lambda: connection.recv(4_096), b"")).decode()
+    found = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    version = found.get("Zookeeper version", "").partition("-")[0]
+    return Answer(ready="Mode" in found, version=version, detail=f"{found.get('Node count', 'no')} nodes")
+
+
 def _overview(server: FlinkSettings) -> dict[str, Any]:
     answer = requests.get(f"{server.rest_url}/overview", timeout=_TIMEOUT_S, **request_options(server))
     answer.raise_for_status()
@@ -95,6 +112,8 @@ def ask(service: str, ports: dict[str, int], paths: Paths) -> Answer:
         "redis": lambda stack: redis_server(stack.redis),
         "jobmanager": lambda stack: jobmanager(stack.flink),
         "taskmanager": lambda stack: taskmanager(stack.flink),
+        standby.SECOND: lambda _: second_jobmanager(paths, ports),
+        standby.ZOOKEEPER: lambda _: zookeeper(ports["zookeeper"]),
     }
     try:
         return probes[service](sections(paths, ports))

@@ -13,6 +13,7 @@ from typing import Any
 import pyflink
 import yaml
 
+from infra.local import standby
 from infra.local.account import Account
 from infra.local.confined import BARE, POSTGRES_DATA, Confinement
 from infra.local.paths import Paths, cache_dir
@@ -20,7 +21,7 @@ from infra.local.provision import Provisioned
 from infra.service_settings import KAFKA_JAVA_OPTIONS
 from infra.versions import POSTGRES_MAJOR
 from tidemark.core.errors import UsageError
-from tidemark.core.settings import S3Settings
+from tidemark.core.settings import HighAvailabilitySettings, S3Settings
 
 HERE = Path(__file__).parent
 FLINK_HOME = Path(pyflink.__file__).parent
@@ -33,6 +34,8 @@ ROLES = ("live", "quotas", "alerts", "deliver", "health")
 # Answer HTTP, where the settings of the stack have an address for them.
 HTTP_ROLES = ("api", "web")
 _ENTERED = stat.S_IROTH | stat.S_IXOTH
+# Kafka and ZooKeeper log to standard output, which supervisord keeps.
+_LOGGING = f"-Dlog4j2.configurationFile={HERE.parent / 'kafka/log4j2.properties'}"
 # Marks every process of a stack, to find those that a killed supervisor or TaskManager left behind.
 STACK_MARK = "TIDEMARK_STACK"
 PROGRAM_MARK = "TIDEMARK_PROGRAM"
@@ -51,7 +54,7 @@ class Program:
     autostart: bool = True
 
 
-def programs(paths: Paths, parts: Provisioned) -> list[Program]:
+def programs(paths: Paths, parts: Provisioned, ports: dict[str, int]) -> list[Program]:
     """Every program of a stack; DAEMONS are started later, because they need the migrated database."""
     reap = f"{sys.executable} -m infra.local.reap {paths.root} taskmanager"
     tidemark = str(Path(sys.prefix) / "bin/tidemark")
@@ -61,8 +64,7 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         Program("postgres", postgres_command(parts, "postgres", *POSTGRES_ARGUMENTS),
                 stop_signal="INT", stop_wait_s=60, stop_group=False),
         Program("redis", [*BARE, "redis-server", str(paths.conf / "redis.conf")]),
-        Program("jobmanager", [*BARE, str(FLINK_HOME / "bin/jobmanager.sh"), "start-foreground"],
-                flink_environment(paths)),
+        *_job_managers(paths, parts, ports),
         # Python workers outlive a killed TaskManager: they are removed before the next one starts.
         Program("taskmanager",
                 [*BARE, "/bin/sh", "-c", f"{reap}; exec {FLINK_HOME}/bin/taskmanager.sh start-foreground"],
@@ -70,6 +72,25 @@ def programs(paths: Paths, parts: Provisioned) -> list[Program]:
         Program("serve", [*BARE, tidemark, "serve", "--roles", ",".join(roles_of(paths))], client_environment(paths),
                 autostart=False),
     ]  # fmt: skip
+
+
+def _job_managers(paths: Paths, parts: Provisioned, ports: dict[str, int]) -> list[Program]:
+    """The JobManager, or two and who elects one of them."""
+    command = [*BARE, str(FLINK_HOME / "bin/jobmanager.sh"), "start-foreground"]
+    ha = high_availability_of(paths)
+    if ha.mode == "none":
+        return [Program("jobmanager", command, flink_environment(paths))]
+    both = [
+        Program(name, [*command, *standby.options(ports, number)], flink_environment(paths))
+        for number, name in enumerate(("jobmanager", standby.SECOND), 1)
+    ]
+    zookeeper = [Program(standby.ZOOKEEPER, [*BARE, *_zookeeper_command(paths, parts)])] if ha.starts_zookeeper else []
+    return [*zookeeper, *both]
+
+
+def services_of(paths: Paths) -> tuple[str, ...]:
+    """Programs that a stack is not ready without."""
+    return (*SERVICES, *standby.services(high_availability_of(paths)))
 
 
 def roles_of(paths: Paths) -> list[str]:
@@ -80,6 +101,11 @@ def roles_of(paths: Paths) -> list[str]:
 def object_store_of(paths: Paths) -> S3Settings:
     """How S3 is reached, as the settings of the stack say."""
     return S3Settings(**_section_of(paths, "s3"))
+
+
+def high_availability_of(paths: Paths) -> HighAvailabilitySettings:
+    """Whether a second JobManager stands by, as the settings of the stack say."""
+    return HighAvailabilitySettings(**_section_of(paths, "ha"))
 
 
 def _section_of(paths: Paths, name: str) -> dict[str, Any]:
@@ -130,9 +156,13 @@ def kafka_tool_command(paths: Paths, parts: Provisioned, *arguments: str) -> lis
 
 
 def _kafka_command(paths: Paths, parts: Provisioned, main: str, *, with_file: bool = True) -> list[str]:
-    logging = f"-Dlog4j2.configurationFile={HERE.parent / 'kafka/log4j2.properties'}"
-    command = [java(), *KAFKA_JAVA_OPTIONS, logging, "-cp", f"{parts.kafka_jars}/*", main]
+    command = [java(), *KAFKA_JAVA_OPTIONS, _LOGGING, "-cp", f"{parts.kafka_jars}/*", main]
     return [*command, str(paths.conf / "kafka.properties")] if with_file else command
+
+
+def _zookeeper_command(paths: Paths, parts: Provisioned) -> list[str]:
+    main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+    return [java(), "-Xmx128m", _LOGGING, "-cp", f"{parts.zookeeper_jars}/*", main, str(paths.conf / "zookeeper.cfg")]
 
 
 def java() -> str:

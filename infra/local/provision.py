@@ -27,7 +27,7 @@ PACKAGES = {
 }
 _ROOTFS_PACKAGES = f"postgresql-{POSTGRES_MAJOR}-timescaledb,postgresql-{POSTGRES_MAJOR}"
 # Of pom.xml.
-PROFILES = ("flink", "flink-s3", "kafka")
+PROFILES = ("flink", "flink-s3", "kafka", "zookeeper")
 _TRIES = 3
 
 
@@ -39,6 +39,7 @@ class Provisioned:
     flink_jars: Path
     flink_s3: Path
     kafka_jars: Path
+    zookeeper_jars: Path
 
 
 def locations() -> Provisioned:
@@ -50,8 +51,8 @@ def locations() -> Provisioned:
     return Provisioned(cache / f"rootfs-{rootfs}", *jars)
 
 
-def provision(progress: Progress) -> Provisioned:
-    """Fetch whatever is missing; a second call does nothing.
+def provision(progress: Progress, *, zookeeper: bool = False) -> Provisioned:
+    """Fetch whatever is missing, `zookeeper` where it is wanted; a second call does nothing.
 
     Raises
     ------
@@ -67,6 +68,8 @@ def provision(progress: Progress) -> Provisioned:
         once(parts.flink_jars, progress, "fetching Flink's connector jars by Maven", _jars("flink"))
         once(parts.flink_s3, progress, "fetching Flink's plugin for S3 by Maven", _jars("flink-s3"))
         once(parts.kafka_jars, progress, "fetching Kafka's jars by Maven", _jars("kafka"))
+        if zookeeper:
+            once(parts.zookeeper_jars, progress, "fetching ZooKeeper's jars by Maven", _jars("zookeeper"))
         once(parts.rootfs, progress, "building the Debian tree with TimescaleDB", _make_rootfs)
     return parts
 

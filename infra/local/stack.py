@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 import yaml
 
-from infra.local import prepare, probes
+from infra.local import prepare, probes, standby
 from infra.local.account import Account
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
 from infra.local.ports import choose_ports, is_free, read_ports, refuse_taken
-from infra.local.programs import DAEMONS, SERVICES, roles_of
+from infra.local.programs import DAEMONS, high_availability_of, roles_of, services_of
 from infra.local.progress import Progress, Silent
 from infra.local.provision import Provisioned, provision, remove_tree
 from infra.local.reap import marked, reap
@@ -30,6 +30,9 @@ from tidemark.core.settings import flat, nested
 # Where API and pages are. Where that is taken every twentieth above it is tried, so that neither takes the other's.
 HTTP_PORTS = {"api": 8_080, "web": 8_090}
 _PORT_STEP, _PORTS_TRIED = 20, 50
+
+# The port that a service is known by, where it has another name.
+_PORT_OF = {"jobmanager": "flink_rest", standby.SECOND: "flink_rest_2", "taskmanager": "flink_task_rpc"}
 
 _POLL_S = 0.25
 # A cold 2-core machine that runs other things needs about 30 s for the slowest (Flink).
@@ -81,7 +84,7 @@ class Stack:
         """
         with self._locked():
             # Step 1: what the machine needs, shared by all stacks.
-            parts = provision(self.progress)
+            parts = provision(self.progress, zookeeper=high_availability_of(self.paths).starts_zookeeper)
             # Step 2: what this stack is made of.
             running = self.supervisor.pid() is not None
             if not running:
@@ -99,7 +102,9 @@ class Stack:
         self._make_root()
         if secure:
             self._secure()
-        ports = choose_ports(self.paths.ports, prefer_standard=self.paths.root == DEFAULT_STATE_DIR.absolute())
+        more = standby.ports(high_availability_of(self.paths))
+        standard = self.paths.root == DEFAULT_STATE_DIR.absolute()
+        ports = choose_ports(self.paths.ports, prefer_standard=standard, more=more)
         if not running:
             refuse_taken(ports, self.paths.ports)
         prepare.write_passfiles(self.paths)
@@ -148,7 +153,7 @@ class Stack:
         if not running:
             return self.supervisor.start()
         self.supervisor.update()
-        for service in SERVICES:
+        for service in services_of(self.paths):
             self.supervisor.start_program(service)
         return None
 
@@ -161,9 +166,15 @@ class Stack:
     def _await_ready(self, ports: dict[str, int]) -> None:
         with self.progress.step("waiting for Postgres"):
             self._await("postgres", lambda: self._make_database(ports))
-        for service in ("kafka", "redis", "jobmanager", "taskmanager"):
+        for service in self._to_wait_for():
             with self.progress.step(f"waiting for {service}"):
                 self._await(service, lambda service=service: probes.ask(service, ports, self.paths))  # type: ignore[misc]
+
+    def _to_wait_for(self) -> list[str]:
+        """Services but for Postgres, those first that others need."""
+        elects = standby.ZOOKEEPER
+        rest = [service for service in services_of(self.paths) if service not in {"postgres", elects}]
+        return [elects, *rest] if elects in services_of(self.paths) else rest
 
     def _make_database(self, ports: dict[str, int]) -> probes.Answer:
         try:
@@ -221,9 +232,10 @@ class Stack:
         ports = read_ports(self.paths.ports)
         if ports is None or self.supervisor.pid() is None:
             return []
-        with ThreadPoolExecutor(len(SERVICES)) as pool:
-            answers = list(pool.map(lambda service: probes.ask(service, ports, self.paths), SERVICES))
-        lines = [self._line(service, ports, answer) for service, answer in zip(SERVICES, answers, strict=True)]
+        services = services_of(self.paths)
+        with ThreadPoolExecutor(len(services)) as pool:
+            answers = list(pool.map(lambda service: probes.ask(service, ports, self.paths), services))
+        lines = [self._line(service, ports, answer) for service, answer in zip(services, answers, strict=True)]
         for daemon in DAEMONS:
             ready = self.supervisor.state(daemon)["statename"] == "RUNNING"
             lines.append(self._line(daemon, ports, probes.Answer(ready=ready)))
@@ -232,7 +244,7 @@ class Stack:
     def _line(self, service: str, ports: dict[str, int], answer: probes.Answer) -> ServiceStatus:
         info: dict[str, Any] = self.supervisor.state(service)
         running = info["statename"] == "RUNNING"
-        port = {"jobmanager": "flink_rest", "taskmanager": "flink_task_rpc"}.get(service, service)
+        port = _PORT_OF.get(service, service)
         return ServiceStatus(
             service=service,
             state=info["statename"].lower(),

@@ -25,6 +25,7 @@ _PARTS = {
     "jars-flink": "Jars that Flink gets beside its own (in the image, and in the local stack)",
     "jars-flink-s3": "Flink's plugin for S3 (in the local stack; the image has Flink's own)",
     "jars-kafka": "Jars of Kafka, of the local stack alone",
+    "jars-zookeeper": "Jars of ZooKeeper, of a local stack with two JobManagers",
 }
 # Their metadata has a text or nothing; read in their sources.
 _READ = {

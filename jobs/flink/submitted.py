@@ -64,6 +64,15 @@ def recorded(settings: Settings, job: str, state: str) -> dict[str, Any] | None:
     return read
 
 
+def of_job(settings: Settings, job: str, job_id: str) -> dict[str, Any]:
+    """What a job was submitted with; empty when that is not known."""
+    folder, name = _folder(settings, job), f"{job_id}{_SUFFIX}"
+    if folder is None or folder.size(name) is None:
+        return {}
+    read: dict[str, Any] = json.loads(folder.read(name))
+    return read
+
+
 def _folder(settings: Settings, job: str) -> Place | None:
     try:
         return place(settings, checkpoint_dir(settings.flink, settings.names.job(job)))

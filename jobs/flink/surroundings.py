@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from jobs.flink.restore import taken_at
+from jobs.flink.restore import named
 from tidemark.core import topics
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import offsets_at
@@ -138,7 +138,7 @@ def refuse_older_tables(settings: Settings, state: str, restored: Restored, *, m
     """
     if _path(state) == _path(restored.savepoint or ""):
         return
-    at = taken_at(settings, state)
+    at = _taken_at(settings, state)
     if at is not None and (at <= restored.made_at.timestamp() or (at >= restored.at.timestamp() and not moved)):
         return
     raise UsageError(
@@ -146,6 +146,14 @@ def refuse_older_tables(settings: Settings, state: str, restored: Restored, *, m
         "between and does not change again would be missing.",
         "name the savepoint of that backup with --from-savepoint, or count anew with --from-beginning.",
     )
+
+
+def _taken_at(settings: Settings, state: str) -> float | None:
+    """Unix time in seconds; None where the state is not there, or cannot be listed from here."""
+    try:
+        return named(settings, state).taken_at
+    except UsageError:
+        return None
 
 
 def _path(state: str) -> str:

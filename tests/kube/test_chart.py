@@ -30,7 +30,7 @@ WAYS = {
 }  # fmt: skip
 QUERY_SERVICE = 6125
 # Ready pods by Deployment.
-SMALL = {"t-all": 1, "t-jobmanager": 1, "t-taskmanager": 1, "t-web": 1}
+SMALL = {"t-all": 1, "t-jobmanager": 1, "t-resubmit": 1, "t-taskmanager": 1, "t-web": 1}
 LARGE = {
     "t-api": 3, "t-archive": 2, "t-billing": 2, "t-jobmanager": 2, "t-pipeline": 3, "t-reconcile": 1,
     "t-taskmanager": 4, "t-web": 2,
@@ -206,6 +206,27 @@ def test_a_process_gets_requests_while_what_answers_them_is_ready(cluster: Clust
     }
     assert (asked["t-all"], asked["t-api"], asked["t-web"]) == ("/readyz/api", "/readyz/api", "/readyz/web")
     assert asked["t-pipeline"] == "/readyz"
+
+
+def test_zookeeper_elects_where_it_is_named(cluster: Cluster) -> None:
+    found = parsed(rendered(cluster, "--set", "flink.zookeeper=zk-1:2181\\,zk-2:2181", "--set", "flink.failoverS=6"))
+    for component in ("jobmanager", "taskmanager"):
+        (pod,) = [one for one in found if one["kind"] == "Deployment" and one["metadata"]["name"] == f"t-{component}"]
+        given = pod["spec"]["template"]["spec"]["containers"][0]["args"]
+        prefix = "high-availability.zookeeper"
+        assert {f"{prefix}.quorum=zk-1:2181,zk-2:2181", f"{prefix}.client.session-timeout=6s"} <= set(given)
+        assert not any("kubernetes" in one for one in given)
+
+
+def test_what_submits_jobs_again_has_the_client_of_flink(cluster: Cluster) -> None:
+    found = {
+        one["metadata"]["name"]: one
+        for one in parsed(rendered(cluster, *values("small")))
+        if one["kind"] == "Deployment"
+    }
+    (container,) = found["t-resubmit"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == found["t-jobmanager"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert "FLINK_LOG_DIR" in {one["name"] for one in container["env"]}
 
 
 def test_flink_listens_where_it_may_be_reached(cluster: Cluster) -> None:

@@ -18,7 +18,7 @@ from infra.local.listening import listeners
 from infra.local.paths import Paths
 from infra.local.ports import is_free, read_ports
 from infra.local.probes import ask
-from infra.local.programs import SERVICES, java
+from infra.local.programs import java, services_of
 from infra.local.provision import locations
 from infra.local.reap import marked
 from infra.local.supervise import Supervisor
@@ -53,7 +53,7 @@ def examine(paths: Paths) -> list[Finding]:
         return findings
     findings += _ports(ports, running=running)
     if running:
-        findings += [_service(service, ports, paths) for service in SERVICES]
+        findings += [_service(service, ports, paths) for service in services_of(paths)]
         stack = sections(paths, ports)
         findings.append(checks.jvm_zone(stack.flink))
         findings.append(checks.transactions(load().model_copy(update={"kafka": stack.kafka})))

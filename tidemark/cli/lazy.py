@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),
+    "schemas": ("schemas", "Contracts of the topics in a schema registry."),
     "db": ("db", "The database."),
     "catalog": ("catalog", "Tenants, customers, calendars, meters, limits and alert policy."),
     "submit": ("submit", "Submit a job to the cluster, restoring its newest state; a running job is left alone."),

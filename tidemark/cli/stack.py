@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from jobs.flink.rest import ENDED, FlinkRest
 from jobs.flink.submit import ALL_JOBS, stop, submit_all
 from tidemark.cli.output import Json, emit, one_line, progress, say
 from tidemark.core import acls, migrate, topics
-from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.settings import FILE_ENV, SECURE_ENV, Settings, check_environment, load
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
@@ -34,6 +35,24 @@ Secure = Annotated[
 ]  # fmt: skip
 FlinkMetrics = Annotated[
     bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+]
+
+
+class Election(StrEnum):
+    """Who elects the JobManager that leads."""
+
+    NONE = "none"
+    ZOOKEEPER = "zookeeper"
+    KUBERNETES = "kubernetes"
+
+
+Ha = Annotated[
+    Election | None,
+    typer.Option("--ha", help="Two JobManagers, one of which leads, by whose election; stays until another is named."),
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(envvar="KUBECONFIG", help="Credentials of the Kubernetes API of `--ha kubernetes`."),
 ]
 _JOB_NAME = re.compile(rf"tidemark-({'|'.join(ALL_JOBS)})(?:-(.+))?")
 # The end of a step shorter than this gets no line.
@@ -99,10 +118,14 @@ def up(
     ] = False,
     flink_metrics: FlinkMetrics = False,
     secure: Secure = False,
+    ha: Ha = None,
+    kubeconfig: Kubeconfig = None,
     as_json: Json = False,
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir, secure=secure)
+    if ha is not None:
+        stack.add_settings(_election(ha, kubeconfig))
     settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
@@ -117,6 +140,14 @@ def up(
     )
     emit({"services": [asdict(line) for line in stack.status()], "settings": str(stack.paths.settings)}, text,
          as_json=as_json)  # fmt: skip
+
+
+def _election(ha: Election, kubeconfig: Path | None) -> dict[str, str | None]:
+    """Settings of a stack with that election."""
+    file = kubeconfig if ha is Election.KUBERNETES else None
+    if ha is Election.KUBERNETES and (file is None or not file.is_file()):
+        raise UsageError(f"there is no file of credentials at {file}.", "name one by --kubeconfig.")
+    return {"ha.mode": ha.value, "ha.kubeconfig": str(file.absolute()) if file else None}
 
 
 def _apply_topics(settings: Settings) -> None:

@@ -67,7 +67,11 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
     kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
     configs = configs_of(settings, kind, ledger=ledger)
     with _admin(settings.kafka) as admin:
-        applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
+        there = set(admin.list_topics())
+        applied = [
+            Applied(topic, topic not in there and _create(admin, settings, topic, config))
+            for topic, config in configs.items()
+        ]
         _check_timestamps(
             admin, settings.topics.events, kind, "or call `tidemark topics apply` with (or without) --create-time."
         )
@@ -92,8 +96,6 @@ def configs_of(settings: Settings, kind: TimestampType, *, ledger: bool) -> dict
 
 
 def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) -> bool:
-    if topic in admin.list_topics():
-        return False
     ordered = topic in {settings.names.closes, settings.names.corrections}
     partitions = 1 if ordered else settings.topics.partitions
     new = NewTopic(topic, partitions, settings.topics.replication, topic_configs=config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from tidemark.alerts import intake
@@ -29,6 +30,7 @@ from tidemark.responses import suspend, webhook
 from tidemark.responses import worker as responses
 from tidemark.responses.flags import Flags
 from tidemark.responses.handler import Handler
+from tidemark.resubmit import resubmitter
 
 Services = Sequence[Service[Any, Any]]
 
@@ -71,6 +73,15 @@ def _health(settings: Settings) -> Services:
     if unknown:
         raise UsageError(f"health.roles names {', '.join(unknown)}.", f"name some of {', '.join(ROLES)}.")
     return [monitor.service(settings)]
+
+
+def _resubmit(settings: Settings) -> Services:
+    if find_spec("pyflink") is None:
+        raise UsageError(
+            "the role resubmit needs Flink's client: this Python has no apache-flink, nor has the image `services`.",
+            "run it in the image `flink`, `tidemark serve --roles resubmit`; or install the extra `jobs`.",
+        )
+    return [resubmitter.service(settings)]
 
 
 def _api(settings: Settings) -> Services:
@@ -126,6 +137,11 @@ ROLES: Mapping[str, Role] = {
         lambda s: "" if s.retention.is_set else "a setting of `retention`",
     ),
     "health": Role("watches jobs, lag, checkpoints, roles and disks, and raises `pipeline.*` alerts", _health),
+    "resubmit": Role(
+        "submits jobs again, from their newest state, that a JobManager has forgotten",
+        _resubmit,
+        lambda s: "" if s.resubmit.jobs else "resubmit.jobs",
+    ),
     "api": Role(
         "takes events over HTTP, and answers what a tenant has used",
         _api,

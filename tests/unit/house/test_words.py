@@ -16,7 +16,7 @@ WORDS = {
     r"nudge[sd]?": "reevaluation request",
     r"courier": "delivery worker",
     r"desk": "alert router",
-    r"keeper": "Redis sync",
+    r"(?<!zoo )keeper": "Redis sync",
     r"fate": "outcome",
     r"verdicts?": "outcome, result",
     r"standing": "status, active version, rank",

@@ -66,5 +66,5 @@ def test_each_profile_of_the_pom_has_its_list(profile: str) -> None:
 
 def test_the_list_is_one_that_sha256sum_reads_and_has_no_other_profile() -> None:
     lines = checksums.LIST.read_text().splitlines()
-    assert all(re.fullmatch(r"[0-9a-f]{64}  (flink|flink-s3|kafka)/[\w.-]+\.jar", line) for line in lines)
+    assert all(re.fullmatch(r"[0-9a-f]{64}  (flink|flink-s3|kafka|zookeeper)/[\w.-]+\.jar", line) for line in lines)
     assert {*re.findall("<id>(.*?)</id>", provision.POM.read_text())} == {*provision.PROFILES}

@@ -44,13 +44,13 @@ def test_compose_has_every_service_of_the_local_stack(services: dict[str, Any]) 
     assert {"kafka", "postgres", "redis", "jobmanager", "taskmanager", *DAEMONS} <= set(services)
 
 
-def test_all_roles_but_retention_are_configured_in_the_containers(services: dict[str, Any]) -> None:
+def test_all_roles_but_two_that_are_asked_for_are_configured_in_the_containers(services: dict[str, Any]) -> None:
     service = services["serve"]
     given = {name: text for name, text in service["environment"].items() if name.startswith(ENV_PREFIX)}
     with pytest.MonkeyPatch.context() as patch:
         for name, text in given.items():
             patch.setenv(name, text)
-        assert list(not_configured(load())) == ["retention"]
+        assert list(not_configured(load())) == ["retention", "resubmit"]
     assert service["command"] == "tidemark serve"
     assert int(service["stop_grace_period"].removesuffix("s")) > STOP_WITHIN_S
 
@@ -181,6 +181,9 @@ def test_the_pom_fetches_the_versions_of_the_local_stack() -> None:
         "kafka.version": versions.KAFKA,
         "scala.version": versions.SCALA_OF_KAFKA,
         "log4j.version": versions.LOG4J_OF_KAFKA,
+        "zookeeper.version": versions.ZOOKEEPER,
+        "metrics.version": versions.METRICS_OF_ZOOKEEPER,
+        "snappy.version": versions.SNAPPY_OF_ZOOKEEPER,
     }
     fetched = {node.text for node in pom.iterfind(".//m:dependency/m:version", space)}
     assert all(re.fullmatch(r"\$\{[a-z.0-9]+\}", version or "") for version in fetched)

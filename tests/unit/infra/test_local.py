@@ -47,7 +47,7 @@ def parts(tmp_path: Path) -> Provisioned:
     jars = tmp_path / "jars"
     jars.mkdir()
     (jars / "connector-1.jar").touch()
-    return Provisioned(tmp_path / "rootfs", jars, jars, jars)
+    return Provisioned(tmp_path / "rootfs", jars, jars, jars, jars)
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_flink_reaches_s3_as_the_settings_of_the_stack_say_and_keys_stay_in_thei
     assert (flink["s3.endpoint"], flink["s3.endpoint.region"]) == (s3["endpoint"], s3["region"])
     assert (paths.conf / "flink-plugins/s3-fs-hadoop").readlink() == parts.flink_s3
     assert (paths.conf / "flink-plugins/metrics-prometheus").is_dir()
-    by_name = {program.name: program for program in programs(paths, parts)}
+    by_name = {program.name: program for program in programs(paths, parts, STANDARD_PORTS)}
     for name in ("jobmanager", "taskmanager"):
         assert by_name[name].environment["AWS_CREDENTIAL_PROFILES_FILE"] == str(keys)
     assert not any(secret in text + paths.supervisor_conf.read_text() for secret in ("AKIA-1", "a-secret"))
@@ -237,7 +237,7 @@ def test_supervisord_restarts_a_program_exactly_when_its_configuration_changes(
 
 
 def test_every_service_is_restarted_and_the_roles_wait_for_the_tables(paths: Paths, parts: Provisioned) -> None:
-    every = {program.name: program for program in programs(paths, parts)}
+    every = {program.name: program for program in programs(paths, parts, STANDARD_PORTS)}
     assert set(every) == {*SERVICES, *DAEMONS}
     assert {name for name, program in every.items() if not program.autostart} == set(DAEMONS)
     assert every["postgres"].stop_signal == "INT"
@@ -253,7 +253,7 @@ def test_http_is_answered_where_the_stack_has_an_address_for_it_which_stays(path
     stack.open_http()
     assert paths.settings.read_text() == kept
     assert "secure_cookie: false" in kept
-    (serve,) = (program for program in programs(paths, parts) if program.name == "serve")
+    (serve,) = (program for program in programs(paths, parts, STANDARD_PORTS) if program.name == "serve")
     assert serve.command[-1].split(",")[-3:] == ["health", "api", "web"]
 
 

@@ -24,7 +24,7 @@ def settings(**changes: Any) -> Settings:
 def test_the_roles_are_those_that_the_documentation_names() -> None:
     assert list(ROLES) == [
         "live", "quotas", "alerts", "deliver", "respond", "close", "reconcile", "archive", "retention",
-        "health", "api", "web",
+        "health", "resubmit", "api", "web",
     ]  # fmt: skip
     page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
     assert all(f"| `{name}` |" in page for name in ROLES)
@@ -34,13 +34,14 @@ def test_a_role_runs_by_default_when_it_is_configured() -> None:
     assert chosen(PLAIN, None) == ["live", "quotas", "alerts", "deliver", "close", "reconcile", "health"]
     assert not_configured(PLAIN) == {
         "respond": "responses.suspend or responses.webhooks", "archive": "archive.dir",
-        "retention": "a setting of `retention`", "api": "api.listen",
+        "retention": "a setting of `retention`", "resubmit": "resubmit.jobs", "api": "api.listen",
         "web": "web.listen",
     }  # fmt: skip
     every = settings(
         responses__suspend=True,
         archive__dir="archive",
         retention__hour_days=40,
+        resubmit__jobs=("meter",),
         api__listen="127.0.0.1:0",
         web__listen="127.0.0.1:0",
     )
@@ -67,6 +68,7 @@ def test_a_role_that_cannot_run_is_refused(names: list[str], message: str) -> No
 
 def test_each_role_is_made_of_services_at_their_intervals() -> None:
     changes = {"responses__suspend": True, "archive__dir": "archive", "retention__hour_days": 40}
+    changes |= {"resubmit__jobs": ("meter",), "resubmit__interval_s": 3}
     every = settings(
         **changes, api__listen="127.0.0.1:0", web__listen="127.0.0.1:0", delivery__threads=2, reconcile__interval_s=7
     )
@@ -75,7 +77,7 @@ def test_each_role_is_made_of_services_at_their_intervals() -> None:
         "live": ["counters", "leaderboard", "limits", "heartbeat"], "quotas": ["quotas"], "alerts": ["intake"],
         "deliver": ["delivery-1", "delivery-2"], "respond": ["suspend"], "close": ["close"],
         "reconcile": ["reconcile"], "archive": ["archive"], "retention": ["retention"],
-        "health": ["health"], "api": ["api"], "web": ["web"],
+        "health": ["health"], "resubmit": ["resubmit"], "api": ["api"], "web": ["web"],
     }  # fmt: skip
     assert made["reconcile"][0].every_s == 7
     assert {one.every_s for one in made["live"]} == {PLAIN.live.refresh_s}
@@ -129,3 +131,9 @@ def test_the_commands_that_were_services_are_gone() -> None:
         ["close", "--watch"], ["reconcile", "watch"], ["archive", "run", "--watch"],
     ):  # fmt: skip
         assert CliRunner().invoke(app, words).exit_code == 2, words
+
+
+def test_jobs_are_not_submitted_where_there_is_no_flink(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemark.serve.roles.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"needs Flink's client.*run it in the image `flink`"):
+        services_of(settings(resubmit__jobs=("meter",)), ["resubmit"])

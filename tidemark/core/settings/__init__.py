@@ -10,6 +10,7 @@ from tidemark.core.settings.billing import (
     RetentionSettings,
 )
 from tidemark.core.settings.counting import CatalogSettings, EventSettings, QuotaSettings
+from tidemark.core.settings.high_availability import HighAvailabilitySettings
 from tidemark.core.settings.jobs import AnomalySettings, MeterSettings, ReplaySettings, RollupSettings
 from tidemark.core.settings.loading import check_environment, load, misspelt
 from tidemark.core.settings.model import (
@@ -37,6 +38,7 @@ from tidemark.core.settings.serving import (
     HealthSettings,
     LiveTotalSettings,
     ResponseSettings,
+    ResubmitSettings,
     ServeSettings,
     TraceSettings,
     WebhookResponse,
@@ -59,6 +61,7 @@ __all__ = [
     "FlinkSettings",
     "HealthSettings",
     "HeartbeatSettings",
+    "HighAvailabilitySettings",
     "KafkaSettings",
     "LiveTotalSettings",
     "MeterSettings",
@@ -68,6 +71,7 @@ __all__ = [
     "RedisSettings",
     "ReplaySettings",
     "ResponseSettings",
+    "ResubmitSettings",
     "RetentionSettings",
     "RollupSettings",
     "S3Settings",

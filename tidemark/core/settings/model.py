@@ -25,6 +25,7 @@ from tidemark.core.settings.billing import (
     RetentionSettings,
 )
 from tidemark.core.settings.counting import CatalogSettings, EventSettings, QuotaSettings
+from tidemark.core.settings.high_availability import HighAvailabilitySettings
 from tidemark.core.settings.jobs import AnomalySettings, MeterSettings, ReplaySettings, RollupSettings
 from tidemark.core.settings.section import Section
 from tidemark.core.settings.services import (
@@ -41,6 +42,7 @@ from tidemark.core.settings.serving import (
     HealthSettings,
     LiveTotalSettings,
     ResponseSettings,
+    ResubmitSettings,
     ServeSettings,
     TraceSettings,
 )
@@ -72,6 +74,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     flink: FlinkSettings = FlinkSettings()
+    ha: HighAvailabilitySettings = HighAvailabilitySettings()
     s3: S3Settings = S3Settings()
     meter: MeterSettings = MeterSettings()
     rollup: RollupSettings = RollupSettings()
@@ -93,6 +96,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = ServeSettings()
     trace: TraceSettings = TraceSettings()
     health: HealthSettings = HealthSettings()
+    resubmit: ResubmitSettings = ResubmitSettings()
     api: ApiSettings = ApiSettings()
     web: WebSettings = WebSettings()
 

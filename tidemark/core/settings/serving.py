@@ -126,6 +126,15 @@ class TraceSettings(Section):
 Job = Literal["meter", "rollup", "anomaly"]
 
 
+class ResubmitSettings(Section):
+    """Jobs that the role `resubmit` brings back where no standby JobManager does."""
+
+    jobs: tuple[Job, ...] = Field(
+        (), description="Jobs that are submitted again, from their newest state, when Flink has forgotten them."
+    )
+    interval_s: int = Field(5, ge=1, le=300, description="How often the role `resubmit` asks Flink for them.")
+
+
 class HealthSettings(Section):
     """What the role `health` expects to run, and from when on it raises an alert."""
 

@@ -160,12 +160,27 @@ capabilities: {drop: [ALL]}
 {{- with .region }}{{- $_ := set $own "s3.endpoint.region" . }}{{- end }}
 {{- end }}
 {{- if .Values.flink.highAvailability }}
-{{- $_ := set $own "high-availability.type" "kubernetes" }}
 {{- /* Any free port else, which the NetworkPolicy closes. */}}
 {{- $_ := set $own "high-availability.jobmanager.port" "6123" }}
 {{- $_ := set $own "high-availability.storageDir" (printf "%s/ha" $state) }}
+{{- $s := int .Values.flink.failoverS }}
+{{- if .Values.flink.zookeeper }}
+{{- $client := "high-availability.zookeeper.client" }}
+{{- $_ := set $own "high-availability.type" "zookeeper" }}
+{{- $_ := set $own "high-availability.zookeeper.quorum" .Values.flink.zookeeper }}
+{{- $_ := set $own "high-availability.cluster-id" (printf "/%s/%s" .Release.Namespace $name) }}
+{{- $_ := set $own (printf "%s.session-timeout" $client) (printf "%ds" $s) }}
+{{- $_ := set $own (printf "%s.connection-timeout" $client) (printf "%ds" $s) }}
+{{- $_ := set $own (printf "%s.tolerate-suspended-connections" $client) "true" }}
+{{- else }}
+{{- $election := "high-availability.kubernetes.leader-election" }}
+{{- $_ := set $own "high-availability.type" "kubernetes" }}
 {{- $_ := set $own "kubernetes.cluster-id" $name }}
 {{- $_ := set $own "kubernetes.namespace" .Release.Namespace }}
+{{- $_ := set $own (printf "%s.lease-duration" $election) (printf "%ds" $s) }}
+{{- $_ := set $own (printf "%s.renew-deadline" $election) (printf "%dms" (mul $s 800)) }}
+{{- $_ := set $own (printf "%s.retry-period" $election) (printf "%dms" (mul $s 150)) }}
+{{- end }}
 {{- end }}
 {{- toYaml (mergeOverwrite $own (deepCopy .Values.flink.config)) }}
 {{- end }}
