@@ -16,6 +16,7 @@ from tidemark.core.errors import DifferenceError
 from tidemark.core.places import Place
 
 _BLOCK = 1024 * 1024
+_DAMAGED = "it was changed or damaged since: take another backup."
 
 
 class Hashed:
@@ -72,7 +73,7 @@ def load(connection: psycopg.Connection, table: Table, place: Place) -> None:
     with place.reading(table.file) as stream:
         hashed = Hashed(stream)
         with connection.cursor().copy(_copy_in(table)) as copy:
-            for block in _blocks(hashed):
+            for block in _blocks(hashed, f"{place.uri}/{table.file}"):
                 rows += block.count(b"\n")
                 copy.write(block)
         # What is after the last frame is part of the file too.
@@ -82,14 +83,17 @@ def load(connection: psycopg.Connection, table: Table, place: Place) -> None:
         raise DifferenceError(
             f"{place.uri}/{table.file} has {rows:,} rows and sha256 {hashed.sha256[:12]}, not {table.rows:,} and "
             f"{table.sha256[:12]}.",
-            "it was changed or damaged since: take another backup.",
+            _DAMAGED,
         )
 
 
-def _blocks(hashed: Hashed) -> Iterator[bytes]:
+def _blocks(hashed: Hashed, file: str) -> Iterator[bytes]:
     reader = zstandard.ZstdDecompressor().stream_reader(hashed)  # type: ignore[arg-type]
-    while block := reader.read(_BLOCK):
-        yield block
+    try:
+        while block := reader.read(_BLOCK):
+            yield block
+    except zstandard.ZstdError as error:
+        raise DifferenceError(f"{file} cannot be read: {error}.", _DAMAGED) from error
 
 
 def _compressed(hashed: Hashed) -> Any:
