@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from jobs.flink.output import REPLAY, TRANSACTIONAL, refuse_later, written_later
 from jobs.flink.rest import ENDED, STATE_UNREAD, FlinkRest, wait_until
 from jobs.flink.restore import RestorePoint, is_readable, restore_points
@@ -63,7 +65,9 @@ def instead(settings: Settings, job: str, path: str) -> str:
 
 def _before(settings: Settings, job: str, path: str) -> RestorePoint | None:
     points = restore_points(settings, settings.names.job(job))
-    place = next((place for place, one in enumerate(points) if one.path == path.removeprefix("file:").rstrip("/")), -1)
+    split = urlsplit(path)
+    named = (split.path if split.scheme == "file" else path).rstrip("/")
+    place = next((place for place, one in enumerate(points) if one.path == named), -1)
     return next(iter(points[place + 1 :]), None)
 
 

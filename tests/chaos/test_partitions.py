@@ -79,10 +79,8 @@ def dropped(*ports: int) -> Iterator[None]:
     """Packets of loopback from and to these ports are dropped in the block."""
     table = f"tidemark_{ports[0]}"
     every = ", ".join(map(str, ports))
-    rules = (
-        f"table inet {table} {{ chain cut {{ type filter hook input priority 0; "
-        f"iif lo tcp dport {{ {every} }} drop; iif lo tcp sport {{ {every} }} drop; }} }}"
-    )
+    drops = "\n".join(f"iif lo tcp {end} {{ {every} }} drop" for end in ("dport", "sport"))
+    rules = f"table inet {table} {{\nchain cut {{\ntype filter hook input priority 0;\n{drops}\n}}\n}}\n"
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     try:
         yield

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 
+from jobs.flink.damaged import instead, refuse_damaged
 from jobs.flink.output import refuse_aborted, refuse_later
-from jobs.flink.restore import RestorePoint, newest_first, unseen
+from jobs.flink.restore import RestorePoint, named, newest_first, unseen
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka.transactions import ABORTED, Transaction
+from tidemark.core.settings import Settings
 
 JOB = "tidemark-meter"
 POINT = RestorePoint("/state/0a/chk-57", 1_000.0, 57)
@@ -59,3 +62,16 @@ def test_a_damaged_savepoint_that_is_the_last_one_is_not_passed_over() -> None:
 def test_where_nothing_can_be_listed_the_path_of_a_checkpoint_has_its_number() -> None:
     assert unseen("hdfs:///state/0a/chk-57/").number == 57
     assert unseen("hdfs:///state/savepoint-0a-1").number == -1
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "file:{}", "{}/"])
+def test_what_is_before_a_damaged_state_is_found_however_it_is_named(tmp_path: Path, form: str) -> None:
+    for number in (7, 8):
+        folder = tmp_path / f"checkpoints/tidemark-rollup/0a/chk-{number}"
+        folder.mkdir(parents=True)
+        (folder / "_metadata").write_bytes(b"damaged")
+    settings, newest = Settings(flink={"state_dir": tmp_path.as_uri()}), str(folder)
+    fix = instead(settings, "rollup", form.format(newest))
+    assert f"`tidemark submit rollup --from-savepoint {newest.replace('chk-8', 'chk-7')}`" in fix
+    with pytest.raises(TidemarkError, match="chk-8 is damaged"):
+        refuse_damaged(settings, "rollup", named(settings, form.format(newest)))
