@@ -15,8 +15,11 @@ DEMO ?= quarter
 WORKERS ?= 3
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
+SEED ?= 1
+HOLD_S ?= 0
+REPORT ?= .tidemark/game-day.md
 
-.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos kube-test ha-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
+.PHONY: help setup lock audit sbom provision demo up down clean test test-unit fuzz test-oracle test-flink test-services chaos game-day kube-test ha-test bench bench-quick lint types docs docs-check reference diagrams dashboards ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -94,9 +97,12 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 	  --durations=20
 
 chaos: setup provision $(VENV)/.installed-extra ## All fault drills, the site of the documentation, ten minutes of hostile records
-	$(PYTEST) tests/chaos -v
+	$(PYTEST) tests/chaos -v --capture=tee-sys
 	$(PYTEST) tests/integration -m drill -v
 	$(BIN)/python -m tests.unit.fuzz
+
+game-day: setup provision ## Faults in the order of SEED under load, each with its alert and runbook; writes REPORT
+	GAME_DAY_SEED=$(SEED) GAME_DAY_HOLD_S=$(HOLD_S) GAME_DAY_REPORT=$(abspath $(REPORT)) $(PYTEST) tests/chaos/game_day -q -s
 
 kube-test: setup ## The chart on a real Kubernetes API; builds its programs by Go first (half an hour, once a machine)
 	$(PYTEST) tests/kube -v

@@ -22,6 +22,7 @@ REDIS_IMAGE = "7.2"
 JAVA_MAJOR = 17
 # Of the fault drills alone.
 TOXIPROXY = "2.5.0"
+APICURIO = "3.0.9"
 PYTHON = "3.11"
 # Of `make kube-test` alone; the API of Kubernetes is the newest that the chart is tested with.
 KUBERNETES = "1.37.2"

@@ -17,6 +17,7 @@ from typing import Any
 from infra.local.paths import private
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import ALL_JOBS, flink_environment
+from jobs.flink.warm_up import NAME as WARM_UP
 from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings
 
@@ -59,7 +60,8 @@ class WarmClient:
             error = self._ask(request)
         if error:
             raise TidemarkError(f"`flink run` of {script.name} failed:\n{error}", f"see {self._log}.")
-        name = named_as or next(name for name in ALL_JOBS if name in {script.stem, script.parent.name})
+        names = {script.stem.replace("_", "-"), script.parent.name}
+        name = named_as or next(name for name in (WARM_UP, *ALL_JOBS) if name in names)
         rest, job_name = FlinkRest(settings.flink), settings.names.job(name)
         wait_until(lambda: rest.active(job_name) is not None, 10, f"{job_name} to be listed")
         job = rest.active(job_name)

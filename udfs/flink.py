@@ -15,6 +15,7 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
 from udfs.catalog.cache import Catalog
+from udfs.catalog.model import CatalogSource
 from udfs.catalog.store import PostgresCatalogSource
 from udfs.decode.backlog import Backlog
 from udfs.decode.decoder import DecodePolicy, Decoder
@@ -31,6 +32,9 @@ REDIS_PASSWORD_ENV = "TIDEMARK_REDIS__PASSWORD"  # noqa: S105 the name of a vari
 
 # A thread of its own waits for it.
 LIMIT_REFRESH_TIMEOUT_MS = 10_000
+
+# Of a warm-up: longer than it lasts, and more than it makes up.
+_LONG_S, _CUSTOMERS = 3_600, 100_000
 
 DECODED = DataTypes.ROW(
     [
@@ -104,9 +108,7 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
 
     def open(self, function_context: FunctionContext) -> None:
         """Load the catalog; waits, and logs that, while the database is down."""
-        options = self._options
-        source = PostgresCatalogSource(options.postgres_url, options.schema)
-        catalog = Catalog(source, options.refresh_s, options.cache_size, max_age_s=options.max_age_s)
+        catalog = self._catalog()
         self._decoder = Decoder(catalog, self._policy)
         self._pace = Pace(self._batches.events_per_s)
         self._backlog = Backlog(self._batches.backlog_after_ms)
@@ -118,6 +120,11 @@ class DecodeEvents(ScalarFunction):  # type: ignore[misc]
         self._dead_letters = {
             reason.value: metrics.add_group("reason", reason.value).counter("deadLetters") for reason in Reason
         }
+
+    def _catalog(self) -> Catalog:
+        options = self._options
+        source = PostgresCatalogSource(options.postgres_url, options.schema)
+        return Catalog(source, options.refresh_s, options.cache_size, max_age_s=options.max_age_s)
 
     def eval(self, payload: pd.Series, arrival: pd.Series, partition: pd.Series, offset: pd.Series) -> pd.DataFrame:
         """Columns (payload, arrival as UTC timestamp, partition, offset) to the columns of DECODED."""
@@ -200,6 +207,37 @@ class PublishLive(ScalarFunction):  # type: ignore[misc]
         return pd.Series([packed_candidates(alerts) for alerts in outcome.alerts], dtype=object)
 
 
+class MadeUpCatalog(DecodeEvents):
+    """Decodes by a catalog that is part of the job, for a warm-up.
+
+    Parameters
+    ----------
+    policy, batches:
+        As of `DecodeEvents`.
+    source:
+        The catalog.
+    """
+
+    def __init__(self, policy: DecodePolicy, source: CatalogSource, batches: BatchOptions) -> None:
+        super().__init__(policy, CatalogOptions("", _LONG_S, _LONG_S, _CUSTOMERS), batches)
+        self._source = source
+
+    def _catalog(self) -> Catalog:
+        return Catalog(self._source, _LONG_S, _CUSTOMERS)
+
+
+class SwallowLive(ScalarFunction):  # type: ignore[misc]
+    """Takes what would be published, for a warm-up: nothing is written, and no alert is due."""
+
+    def is_deterministic(self) -> bool:
+        """As `PublishLive`, in whose place it is."""
+        return False
+
+    def eval(self, packed: pd.Series) -> pd.Series:
+        """A column of nulls."""
+        return pd.Series([None] * len(packed), dtype=object)
+
+
 def limit_cache(options: CatalogOptions) -> LimitCache:
     """The limits of a catalog, refreshed twice as often as it may change: half the time for each of two."""
     return LimitCache(
@@ -216,6 +254,6 @@ def decode_events(function: DecodeEvents) -> Any:
     return udf(function, result_type=DECODED, func_type="pandas")
 
 
-def publish_live(function: PublishLive) -> Any:
+def publish_live(function: PublishLive | SwallowLive) -> Any:
     """The publishing UDF; see `PublishLive.is_deterministic`."""
     return udf(function, result_type=DataTypes.STRING(), func_type="pandas", deterministic=False)

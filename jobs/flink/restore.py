@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,8 +15,10 @@ from tidemark.core.places import Place, StoredFile, UnlistedError
 from tidemark.core.settings import EventSettings, FlinkSettings, Settings
 
 _LAST_WRITTEN = "/_metadata"
+_CHECKPOINT = re.compile(r"/chk-([0-9]+)/?$")
 # A file of metadata begins with this, a version of 4 bytes, and the number of the checkpoint in 8.
 _MAGIC = bytes.fromhex("4960672d")
+_HEADER = 16
 
 
 def checkpoint_dir(flink: FlinkSettings, job: str) -> str:
@@ -46,13 +50,18 @@ class RestorePoint:
         What `flink run -s` takes.
     taken_at:
         Unix time in seconds.
-    is_savepoint:
-        Whether it is one, as a job leaves that is stopped.
+    number:
+        Grows over the checkpoints and savepoints of a job, whatever a clock says; -1 where it cannot be read.
     """
 
     path: str
     taken_at: float
-    is_savepoint: bool = False
+    number: int = -1
+
+    @property
+    def of_running(self) -> bool:
+        """Whether it is a checkpoint, behind which the job may go on; a savepoint stops it."""
+        return bool(_CHECKPOINT.search(self.path))
 
 
 def place(settings: Settings, uri: str) -> Place:
@@ -70,8 +79,8 @@ def place(settings: Settings, uri: str) -> Place:
         raise UnlistedError(error.what, fix) from error
 
 
-def latest(settings: Settings, job: str) -> RestorePoint | None:
-    """The newest complete restore point of a job, or None.
+def restore_points(settings: Settings, job: str) -> list[RestorePoint]:
+    """The complete restore points of a job, the newest first.
 
     Raises
     ------
@@ -87,24 +96,65 @@ def latest(settings: Settings, job: str) -> RestorePoint | None:
     folders = [place(settings, uri) for uri in (checkpoint_dir(flink, job), savepoint_dir(flink, job))]
     # Flink writes _metadata last: a folder that has it is complete.
     files = [(folder, file) for folder in folders for file in folder.files() if file.uri.endswith(_LAST_WRITTEN)]
-    # S3 knows the time of a file to the second. Within one the number decides: a job that was stopped leaves its last
-    # checkpoints beside its savepoint, and removes them a little later.
-    last_s = max((int(file.written_at) for _, file in files), default=0)
-    newest = [(_number(folder, file), file, folder) for folder, file in files if int(file.written_at) == last_s]
-    if not newest:
-        return None
-    _, found, where = max(newest, key=lambda one: (one[0], one[1].written_at))
-    return RestorePoint(found.uri.removesuffix(_LAST_WRITTEN), found.written_at, where is folders[1])
+    return newest_first([_point(folder, file) for folder, file in files])
+
+
+def newest_first(points: Sequence[RestorePoint]) -> list[RestorePoint]:
+    """Order restore points by their numbers: the clocks of two machines, or of one that was set back, may differ.
+
+    One whose number cannot be read, because the file is damaged, is where its time puts it.
+    """
+    known = sorted((one for one in points if one.number >= 0), key=lambda one: (one.number, one.taken_at), reverse=True)
+    for damaged in sorted((one for one in points if one.number < 0), key=lambda one: one.taken_at):
+        older = (place for place, one in enumerate(known) if one.taken_at <= damaged.taken_at)
+        known.insert(next(older, len(known)), damaged)
+    return known
+
+
+def latest(settings: Settings, job: str) -> RestorePoint | None:
+    """The newest complete restore point of a job, or None; raises as `restore_points` does."""
+    return next(iter(restore_points(settings, job)), None)
+
+
+def named(settings: Settings, path: str) -> RestorePoint:
+    """The restore point of a path; raises as `restore_points` does, and UsageError where there is none."""
+    folder = place(settings, path)
+    files = {file.name: file for file in folder.files()}
+    if _LAST_WRITTEN[1:] not in files:
+        raise UsageError(f"{path} is no complete checkpoint or savepoint.", "name a folder with a file _metadata.")
+    return _point(folder, files[_LAST_WRITTEN[1:]])
+
+
+def unseen(path: str) -> RestorePoint:
+    """The restore point of a path that cannot be listed from here: of a checkpoint the path has the number."""
+    checkpoint = _CHECKPOINT.search(path)
+    return RestorePoint(path, 0, int(checkpoint[1]) if checkpoint else -1)
+
+
+def is_readable(settings: Settings, point: RestorePoint) -> bool:
+    """Whether its metadata begin as Flink's do."""
+    return _header(place(settings, point.path), _LAST_WRITTEN[1:]).startswith(_MAGIC)
+
+
+def _point(folder: Place, file: StoredFile) -> RestorePoint:
+    path = file.uri.removesuffix(_LAST_WRITTEN)
+    checkpoint = _CHECKPOINT.search(path)
+    return RestorePoint(path, file.written_at, int(checkpoint[1]) if checkpoint else _number(folder, file))
 
 
 def _number(folder: Place, file: StoredFile) -> int:
-    """The number of a checkpoint or savepoint, which grows over both; -1 for one that has gone meanwhile."""
+    """The number of a savepoint; -1 of one that is damaged, or has gone meanwhile."""
+    begin = _header(folder, file.name)
+    return int.from_bytes(begin[8:16], "big") if begin.startswith(_MAGIC) and len(begin) == _HEADER else -1
+
+
+def _header(folder: Place, name: str) -> bytes:
     try:
-        with folder.open(file.name) as metadata:
-            begin: bytes = metadata.read(16)
+        with folder.open(name) as metadata:
+            begin: bytes = metadata.read(_HEADER)
     except OSError:
-        return -1
-    return int.from_bytes(begin[8:16], "big") if begin.startswith(_MAGIC) else 0
+        return b""
+    return begin
 
 
 def _check_own(flink: FlinkSettings) -> None:

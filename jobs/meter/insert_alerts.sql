@@ -1,6 +1,6 @@
 -- The number of a transition is state, and begins anew when the state has expired. The fingerprint of a limit names the
 -- period, which is over by then; a condition of the pipeline has no period, so its id names the instant as well.
-INSERT INTO alerts_sink
+INSERT INTO ${into}alerts_sink
 SELECT
     tenant_id,
     CONCAT(

@@ -1,4 +1,4 @@
-INSERT INTO deltas_sink
+INSERT INTO ${into}deltas_sink
 SELECT
     tenant_id, customer_id, meter, dims, part,
     TO_TIMESTAMP_LTZ(minute_ms, 3),

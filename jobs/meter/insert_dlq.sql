@@ -1,1 +1,1 @@
-INSERT INTO dlq_sink SELECT record FROM dead_letters
+INSERT INTO ${into}dlq_sink SELECT record FROM dead_letters

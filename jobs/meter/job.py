@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pyflink.table import TableEnvironment
@@ -18,7 +19,7 @@ from udfs.live.publisher import LiveSettings
 from udfs.values import MAX_RFC3339_MS, MIN_RFC3339_MS
 from udfs.wire import CANDIDATE, HEADS, LIVE_CHANGE, MEASUREMENT, PARTIAL_REJECTS, SERIES, rows
 
-INSERTS = ("insert_dlq", "insert_deltas", "insert_alerts")
+SINKS = ("dlq", "deltas", "alerts")
 VIEWS = (
     "decoded", "first_seen", "dead_letters", "measurements", "live_measurements", "backlog_measurements",
     "live_ticks", "backlog_ticks", "ticks", "deltas", "first_values", "counted", "backlog_changes", "live_changes",
@@ -47,8 +48,8 @@ LAYOUTS = {
 }
 
 
-def configure(env: TableEnvironment, settings: Settings) -> None:
-    """Options of the job, beside those of the cluster."""
+def configure(env: TableEnvironment, settings: Settings, name: str = "meter") -> None:
+    """Options of the job, beside those of the cluster; `name` is another one where it is not `meter` itself."""
     own = {
         "python.fn-execution.bundle.time": settings.meter.bundle_ms,
         # Several batches a bundle: the source goes on while Python works, and waits for it less often.
@@ -57,7 +58,7 @@ def configure(env: TableEnvironment, settings: Settings) -> None:
         "execution.buffer-timeout.interval": f"{settings.meter.buffer_timeout_ms} ms",
     }
     parallelism, checkpoint_ms = settings.meter.parallelism, settings.meter.checkpoint_interval_ms
-    options.configure(env, settings, "meter", parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
+    options.configure(env, settings, name, parallelism=parallelism, checkpoint_ms=checkpoint_ms, own=own)
 
 
 def source_topics(settings: Settings, bounds: Bounds) -> str:
@@ -67,12 +68,23 @@ def source_topics(settings: Settings, bounds: Bounds) -> str:
 
 
 def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
-    """Functions, source, views and sinks, in the order the data flows."""
-    names = settings.names
+    """Functions, sources, views and sinks, in the order the data flows."""
+    declare_functions(env, settings, bounds)
+    values = template_values(settings, bounds)
+    env.execute_sql(statement("meter", "raw_events", **values))
+    if not bounds.bounded:
+        group = settings.names.group("meter-reevaluations")
+        env.execute_sql(statement("meter", "reevaluations", **{**values, "group": group}))
+    declare_views(env, values)
+    declare_sinks(env, settings)
+
+
+def declare_functions(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
+    """What runs in Python."""
     redis_url, password_file = settings.redis.of_meter
     live = LiveSettings(
         redis_url=redis_url,
-        prefix=names.redis_prefix,
+        prefix=settings.names.redis_prefix,
         grace_ms=settings.events.grace_s * 1_000,
         timeout_ms=settings.redis.timeout_ms,
         retry_ms=settings.redis.retry_ms,
@@ -89,35 +101,47 @@ def declare(env: TableEnvironment, settings: Settings, bounds: Bounds) -> None:
     decoder = DecodeEvents(policy_of(settings), catalog, batches(settings, bounds))
     env.create_temporary_function("decode_events", decode_events(decoder))
     env.create_temporary_function("publish_live", publish_live(PublishLive(live, catalog)))
-    values: dict[str, Any] = {
+
+
+def template_values(settings: Settings, bounds: Bounds) -> dict[str, Any]:
+    """What the statements of sources and views are filled in with."""
+    return {
         "events_topic": settings.topics.events,
         "redrive_topic": settings.topics.redrive,
         "source_topics": source_topics(settings, bounds),
         "kafka": options.kafka(settings.kafka, "meter"),
-        "group": names.group("meter"),
+        "group": settings.names.group("meter"),
         "range": bounds.options(),
         "bounded_disorder": interval(settings.meter.bounded_disorder_s),
         **ticks(settings, bounds),
-        "reevaluations_topic": names.reevaluations,
+        "reevaluations_topic": settings.names.reevaluations,
         "reevaluation_rows": "" if bounds.bounded else reevaluation_rows(settings),
         **LAYOUTS,
     }
-    env.execute_sql(statement("meter", "raw_events", **values))
-    if not bounds.bounded:
-        env.execute_sql(statement("meter", "reevaluations", **{**values, "group": names.group("meter-reevaluations")}))
+
+
+def declare_views(env: TableEnvironment, values: Mapping[str, Any]) -> None:
+    """Everything between the sources and the sinks.
+
+    A view made of a Table is one object to the planner, so what two sinks share is planned once; a view made by CREATE
+    VIEW is expanded anew for each sink.
+    """
     for view in VIEWS:
-        # A view made of a Table is one object to the planner, so what two sinks share is planned once; a view made by
-        # CREATE VIEW is expanded anew for each sink.
         env.create_temporary_view(view, env.sql_query(view_statement(view, **values)))
-    for sink, topic in (("dlq", names.dlq), ("deltas", names.deltas), ("alerts", names.alerts)):
-        env.execute_sql(
-            statement(
-                "meter",
-                f"{sink}_sink",
-                topic=topic,
-                exactly_once=options.exactly_once(settings, "meter", names.transactions(sink)),
-            ),
-        )
+
+
+def declare_sinks(env: TableEnvironment, settings: Settings) -> None:
+    """The three topics that are written."""
+    names = settings.names
+    for sink, topic in zip(SINKS, (names.dlq, names.deltas, names.alerts), strict=True):
+        exactly_once = options.exactly_once(settings, "meter", names.transactions(sink))
+        env.execute_sql(statement("meter", f"{sink}_sink", topic=topic, exactly_once=exactly_once))
+
+
+def inserts(settings: Settings, into: str = "") -> list[str]:
+    """The statements of the job, into its sinks; `into` is put before their names."""
+    topics = {"events_topic": settings.topics.events, "redrive_topic": settings.topics.redrive}
+    return [statement("meter", f"insert_{sink}", into=into, **topics) for sink in SINKS]
 
 
 def batches(settings: Settings, bounds: Bounds) -> BatchOptions:
@@ -158,8 +182,7 @@ def plan(env: TableEnvironment, settings: Settings, bounds: Bounds) -> dict[str,
     """The whole job as a compiled plan."""
     configure(env, settings)
     declare(env, settings, bounds)
-    topics = {"events_topic": settings.topics.events, "redrive_topic": settings.topics.redrive}
-    compiled = compile_plan(env, [statement("meter", name, **topics) for name in INSERTS])
+    compiled = compile_plan(env, inserts(settings))
 
     def dedupe(node: dict[str, Any]) -> int | None:
         # The other one keeps the values of unique meters, which live as long as the totals of their period.

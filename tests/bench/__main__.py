@@ -5,6 +5,7 @@ make bench           everything, long sizes and contestants killed; writes tests
 
 python -m tests.bench --quick --only live --only limits     some measures, added to the results of the same commit
 python -m tests.bench --smoke --to DIR                      the smallest sizes, results elsewhere: to try the harness
+python -m tests.bench --only drain_keyed --rounds 2             long sizes, fewer runs of each
 python -m tests.bench --tools                               make the environments of the contestants
 """
 
@@ -40,6 +41,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="in ten minutes on two cores")
     parser.add_argument("--smoke", action="store_true", help="all measures with the smallest sizes, to try the harness")
     parser.add_argument("--only", action="append", choices=list(BY_NAME), default=[], help="a measure; may be repeated")
+    parser.add_argument("--rounds", type=int, default=0, help="at most so many runs of each subject")
     parser.add_argument("--to", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--tools", action="store_true", help="make the tools and end")
     return parser.parse_args(argv)
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     limited = quick and not asked.only and not asked.smoke
     deadline = time.monotonic() + (session.QUICK_S if limited else float("inf"))
     asked.to.mkdir(parents=True, exist_ok=True)
-    with running(quick=quick, small=asked.smoke) as world:
+    with running(quick=quick, small=asked.smoke, most_rounds=asked.rounds) as world:
         wrong = session.measure_all(world, wanted, results, asked.to, lambda: deadline - time.monotonic())
     sys.stderr.write(f"results: {asked.to}/{results.head['mode']}.json, {results.head['seconds']:.0f} s\n")
     if wrong:

@@ -11,6 +11,7 @@ from tests.bench.runs.http_events import FAST, OPEN
 BACKLOG = "the job fell behind before it was compiled, and a backlog is counted in longer ticks"
 COMPILING = "200 000 events are few: the JVM still compiles"
 METER, PLAIN, OURS = "meter", "plain Flink SQL", "meter + rollup"
+THROUGHPUT = "meter, profile throughput"
 RATIO = f"{METER} to {PLAIN}"
 MEASURES = (
     Measure(
@@ -32,6 +33,7 @@ MEASURES = (
             Target("5 000/s, first 10 s", "p99_ms", at_most=1_000, why_missed=BACKLOG),
         ),
     ),
+    Measure("live_cold", "Event to Redis, without a warm-up"),
     Measure(
         "limits", "Cap crossed to the alert",
         (Target("5 000/s: alert", "p99_ms", at_most=1_000, why_missed=BACKLOG),),
@@ -51,6 +53,7 @@ MEASURES = (
         plot="events_per_s",
     ),
     Measure("contest_kill", "To rows, after a kill -9"),
+    Measure("storage", "What is stored"),
     Measure("minute_row", "Event to minute row", (Target("2 000/s", "p99_ms", at_most=5_000),)),
     Measure(
         "sustained", "The whole stack, sustained", (Target("read in the second half", "events_per_s", at_least=20_000),)

@@ -61,6 +61,11 @@ def _live(world: World) -> dict[str, Found]:
     return live.run(world, tuple(Stage(rate, for_s) for rate, for_s in zip(rates, seconds, strict=True)))
 
 
+def _live_cold(world: World) -> dict[str, Found]:
+    found = live.run(world, (Stage(5_000, 8 if world.small else 30),), warmed=False)
+    return {"live_cold": found["live"]}
+
+
 def _whole(world: World) -> dict[str, Found]:
     slow, fast = (8, 8) if world.small else (15, 30) if world.quick else (60, 600)
     return whole.run(world, Stage(2_000, slow), Stage(21_000, fast))
@@ -89,12 +94,13 @@ RUNS = (
     Run(("decode",), lambda w: {"decode": alone.decode(w, w.sized(100_000, 400_000), w.rounds(3, 9))}, 20),
     Run(("drain_keyed", "cpu_processes", "cpu_threads"), _drain_keyed, 120),
     Run(("live", "limits"), _live, 80),
-    Run(("contest", "contest_kill"), _contest, 140),
+    Run(("contest", "contest_kill", "storage"), _contest, 150),
     Run(("minute_row", "sustained", "memory_load"), _whole, 80),
     Run(("drain_round_robin",), _drain_round_robin, 30),
     Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 55),
     Run(("replay",), _replay, 50),
     Run(("sdk",), lambda w: {"sdk": alone.sdk(w.sized(1_000, 5_000), w.rounds(2, 4))}, 10),
+    Run(("live_cold",), _live_cold, full_only=True),
     Run(("http",), _http, full_only=True),
     Run(("linear",), _linear, full_only=True),
     Run(("ids",), lambda w: {"ids": sizes.ids(w, w.sized(200_000, 10_000_000))}, full_only=True),

@@ -65,7 +65,7 @@ class Client(WarmClient):
 
     def flink_run(self, settings: Settings, script: Path, arguments: Sequence[str], restore: str = "") -> str:
         """Submit a job; a contestant's has the name that the `meter` of its run would have."""
-        named_as = submit.JOBS[0] if script.parent.name == "flink_sql" else script.parent.name
+        named_as = submit.JOBS[0] if script.parent.name == "flink_sql" else ""
         return super().flink_run(settings, script, arguments, restore, named_as)
 
 
@@ -81,11 +81,14 @@ class World:
         Whether measures take their small sizes.
     small:
         Whether they take the smallest: to try the harness.
+    most_rounds:
+        Most runs of each subject; 0: as many as the session has.
     """
 
     stack: Stack
     quick: bool
     small: bool = False
+    most_rounds: int = 0
     _files: dict[tuple[Any, ...], tuple[Path, int]] = field(default_factory=dict)
     _backlogs: dict[tuple[Any, ...], Backlog] = field(default_factory=dict)
     number: int = 0
@@ -108,7 +111,8 @@ class World:
 
     def rounds(self, quick: int, full: int) -> int:
         """How often A and B are run in turn."""
-        return 1 if self.small else quick if self.quick else full
+        asked = 1 if self.small else quick if self.quick else full
+        return min(asked, self.most_rounds) if self.most_rounds else asked
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -221,7 +225,7 @@ def apply_catalog(settings: Settings, *, caps: bool = False) -> None:
 
 
 @contextmanager
-def running(*, quick: bool, small: bool = False) -> Iterator[World]:
+def running(*, quick: bool, small: bool = False, most_rounds: int = 0) -> Iterator[World]:
     """A stack that nothing else runs on; stopped at the end, its data removed.
 
     Raises
@@ -230,10 +234,10 @@ def running(*, quick: bool, small: bool = False) -> Iterator[World]:
         Another session uses the folder.
     """
     with locked(STATE_DIR.with_name(f".{STATE_DIR.name}.session"), wait=False, what=f"a benchmark in {STATE_DIR}"):
-        yield from _running(quick=quick, small=small)
+        yield from _running(quick=quick, small=small, most_rounds=most_rounds)
 
 
-def _running(*, quick: bool, small: bool) -> Iterator[World]:
+def _running(*, quick: bool, small: bool, most_rounds: int) -> Iterator[World]:
     stack = Stack(Paths.of(STATE_DIR))
     stack.clean()
     before = os.environ.get(FILE_ENV)
@@ -244,7 +248,7 @@ def _running(*, quick: bool, small: bool) -> Iterator[World]:
         migrate.migrate(load())
         apply_catalog(load())
         with patch.object(submit, "flink_run", client.flink_run):
-            yield World(stack, quick, small)
+            yield World(stack, quick, small, most_rounds)
     finally:
         client.close()
         os.environ.pop(FILE_ENV, None)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,29 +9,26 @@ from typing import Any
 
 import pytest
 
-from infra.local.confined import BARE
-from infra.local.programs import FLINK_HOME, base_environment, confined, flink_environment
-from infra.local.provision import locations
 from jobs.flink.rest import FlinkRest, wait_until
-from jobs.flink.submit import JOBS, stop, submit
+from jobs.flink.submit import JOBS
+from tests.chaos.flink_processes import STARTS_WITHIN_S, taskmanager
+from tests.chaos.load import under_load
 from tests.pipeline import Pipeline, pipeline
-from tests.streams import CATALOG, StreamRecord, generate
+from tests.streams import CATALOG, generate
+from tidemark.core.errors import UsageError
+from tidemark.scale.reading import advised
+from tidemark.scale.rescale import scale
 
 pytestmark = pytest.mark.drill
 
 PARTITIONS = 8
-STARTS_WITHIN_S = 120.0
+SLOTS = 4
 
 
 @contextmanager
 def taskmanagers(stack: Any, slots: int) -> Iterator[None]:
     """Two TaskManagers with so many slots each, on ports that they choose, instead of that of the stack."""
-    paths, rest, supervisor = stack.local.paths, FlinkRest(stack.settings.flink), stack.local.supervisor
-    options = ["taskmanager.rpc.port=0", "taskmanager.data.port=0", f"taskmanager.numberOfTaskSlots={slots}",
-               "taskmanager.memory.process.size=4g"]  # fmt: skip
-    taskmanager = [f"{FLINK_HOME}/bin/taskmanager.sh", "start-foreground", *(f"-D{option}" for option in options)]
-    command = confined(paths, locations(), [*BARE, *taskmanager])
-    environment = {**base_environment(), **flink_environment(paths)}
+    rest, supervisor = FlinkRest(stack.settings.flink), stack.local.supervisor
 
     def are_there(number: int, each: int) -> None:
         wanted = (number, number * each)
@@ -46,20 +39,11 @@ def taskmanagers(stack: Any, slots: int) -> Iterator[None]:
 
     usual = rest.overview()["slots-total"]
     supervisor.stop_program("taskmanager")
-    started: list[subprocess.Popen[bytes]] = []
     try:
         are_there(0, 0)
-        for number in range(2):
-            with (paths.logs / f"taskmanager-{number}.log").open("wb") as log:
-                started.append(
-                    subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-                )
-        are_there(2, slots)
-        yield
+        with taskmanager(stack, "taskmanager-0", slots), taskmanager(stack, "taskmanager-1", slots):
+            yield
     finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         supervisor.start_program("taskmanager")
         are_there(1, usual)
 
@@ -86,25 +70,13 @@ def of(run: Pipeline, number: int) -> Pipeline:
 
 
 def rescale(run: Pipeline, number: int) -> Pipeline:
-    """Both jobs stopped behind a savepoint and started again from it with another parallelism."""
-    for job in JOBS:
-        assert stop(run.settings, job)
+    """Both jobs with another parallelism, as `tidemark scale` gives it to them."""
     changed = of(run, number)
     for job in JOBS:
-        submitted = submit(changed.settings, job)
-        assert submitted.restored_from, f"{job} began without its state"
-        changed.rest.wait_running(submitted.job_id)
-        assert parallelism(changed, job) == number
+        done = scale(run.settings, job, number)
+        assert done.savepoint, f"{job} began without its state"
+        assert parallelism(changed, job) == number == done.after
     return changed
-
-
-def paced(run: Pipeline, records: list[StreamRecord], go_on: threading.Event) -> None:
-    """Send in small pieces, so that there is load as long as the jobs are rescaled; the rest at once."""
-    pieces = 400
-    size = len(records) // pieces + 1
-    for begin in range(0, len(records), size):
-        run.send(records[begin : begin + size])
-        go_on.wait(0.25)
 
 
 def test_parallelism_4_over_two_taskmanagers_is_exact(stack: Any, tmp_path: Path) -> None:
@@ -121,22 +93,27 @@ def test_parallelism_4_over_two_taskmanagers_is_exact(stack: Any, tmp_path: Path
 
 
 def test_rescaled_under_load_it_is_exact(stack: Any, tmp_path: Path) -> None:
-    records = list(generate(events=40_000, partitions=PARTITIONS, seed=22))
+    records = list(generate(events=20_000, partitions=PARTITIONS, seed=22))
     changes: dict[str, Any] = {"topics.partitions": PARTITIONS}
-    with taskmanagers(stack, slots=4), pipeline(stack.settings, "rescale", CATALOG, tmp_path, **changes) as made:
+    with taskmanagers(stack, slots=SLOTS), pipeline(stack.settings, "rescale", CATALOG, tmp_path, **changes) as made:
         run = of(made, 1)
         run.start()
-        go_on = threading.Event()
-        load = threading.Thread(target=paced, args=(run, records, go_on))
-        load.start()
-        try:
+        with under_load(run, records) as load:
             run.wait_committed(len(records) // 20)
+            with pytest.raises(UsageError, match="needs 9 slots: it has 1, and 6 are free"):
+                scale(run.settings, "meter", 9)
+            with pytest.raises(UsageError, match="129 of rollup is more than 128"):
+                scale(run.settings, "rollup", 129)
+            for job in JOBS:
+                measured = advised(run.settings, job, over_s=5)
+                assert measured is not None
+                assert (measured.parallelism, measured.load.partitions) == (1, PARTITIONS)
+                assert measured.load.in_per_s > 0
+                assert 0 < measured.load.busy <= measured.load.busiest <= 1
+                assert 1 <= measured.advice.parallelism <= 2 * SLOTS
             for number in (2, 4, 1):
                 run = rescale(run, number)
                 assert load.is_alive(), "all was sent before the jobs were rescaled"
-        finally:
-            go_on.set()
-            load.join()
         run.wait_drained()
         with run.oracle() as oracle:
             run.assert_exact(oracle)

@@ -38,7 +38,7 @@ def ids(env: TableEnvironment, rows: list[tuple[str, str, str, int]]) -> list[st
         "CREATE TEMPORARY VIEW alert_news AS "
         f"SELECT * FROM (VALUES {values}) AS v (fingerprint, tenant_id, body, transition)"
     )
-    select = statement("meter", "insert_alerts").partition("INSERT INTO alerts_sink")[2]
+    select = statement("meter", "insert_alerts", into="").partition("INSERT INTO alerts_sink")[2]
     # Rows of VALUES come in any order.
     with env.execute_sql(select).collect() as found:
         made = sorted((row[0], (alert := json.loads(row[1]))["time"], alert["id"]) for row in found)

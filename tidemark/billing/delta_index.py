@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from tidemark.archive.source import reading
+from tidemark.billing import delta_volume
 from tidemark.billing.index_positions import next_offsets
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
@@ -35,6 +36,7 @@ _DELETE = (
     "DELETE FROM {schema}.delta_range WHERE deltas_topic = %s",
     "DELETE FROM {schema}.delta_position WHERE deltas_topic = %s",
     "DELETE FROM {schema}.delta_foreign WHERE deltas_topic = %s",
+    delta_volume.FORGET,
 )
 _SET_POSITION = """
 INSERT INTO {schema}.delta_position (deltas_topic, topic_id, partition, next_offset) VALUES (%s, %s, %s, %s)
@@ -128,7 +130,7 @@ def catch_up(
         forget = [_sql(statement, names) for statement in _DELETE]
         starts = next_offsets(connection, topic, topic_id, _sql(_POSITIONS, names), forget)
         for batch in batches(_limited(dump(settings.kafka, topic, starts=starts), limit), BATCH):
-            _store(connection, names, topic, topic_id, batch)
+            _store(connection, names, topic, topic_id, batch, volumes=not settings.names.is_replay)
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -171,9 +173,12 @@ def summed(deltas: Iterable[Delta]) -> dict[_Key, list[Any]]:
     return rows
 
 
-def _store(connection: psycopg.Connection, names: Names, topic: str, topic_id: str, records: Sequence[Record]) -> None:
+def _store(
+    connection: psycopg.Connection, names: Names, topic: str, topic_id: str, records: Sequence[Record], *, volumes: bool
+) -> None:
     read_deltas = [(record, read(record.value)) for record in records if record.value is not None]
-    rows = summed(delta for _, delta in read_deltas if delta is not None)
+    deltas = [delta for _, delta in read_deltas if delta is not None]
+    rows = summed(deltas)
     foreign = [(topic, record.partition, record.offset) for record, delta in read_deltas if delta is None]
     ends = {record.partition: record.offset + 1 for record in records}
     with connection.transaction(), connection.cursor() as cursor:
@@ -183,6 +188,9 @@ def _store(connection: psycopg.Connection, names: Names, topic: str, topic_id: s
         cursor.execute(_sql(_MERGE, names), [topic])
         if foreign:
             cursor.executemany(_sql(_FOREIGN, names), foreign)
+        if volumes:
+            added = [(topic, *key, *counts) for key, counts in sorted(delta_volume.volumes(deltas).items())]
+            cursor.executemany(_sql(delta_volume.ADD, names), added)
         cursor.executemany(
             _sql(_SET_POSITION, names), [(topic, topic_id, part, end) for part, end in sorted(ends.items())]
         )

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "settings": ("settings_cmd", "Show every setting, its value (secrets masked) and its meaning."),
     "topics": ("topics", "Kafka topics."),
+    "schemas": ("schemas", "Contracts of the topics in a schema registry."),
     "db": ("db", "The database."),
     "catalog": ("catalog", "Tenants, customers, calendars, meters, limits and alert policy."),
     "submit": ("submit", "Submit a job to the cluster, restoring its newest state; a running job is left alone."),
@@ -74,7 +75,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "reconcile": ("reconcile", "Compare numbers with their sources."),
     "replay": ("replay", "Rebuild usage as a second version, compare, promote, revert."),
+    "scale": ("scale", "Parallelism of running jobs."),
     "archive": ("archive", "Raw records in Parquet, beyond the retention of Kafka."),
+    "backup": ("backup", "What is in Postgres alone: saved, tried, restored."),
     "erase": (
         "archive",
         "Erase the parts of a customer's events that metering does not read from the archive; totals stay as they are.",

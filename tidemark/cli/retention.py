@@ -9,9 +9,14 @@ import typer
 from tidemark.archive.retention.plan import Plan, planned
 from tidemark.cli.by import By
 from tidemark.cli.output import Json, Table, emit
+from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
+from tidemark.core.settings.billing import RetentionPolicy
 from udfs.values import rfc3339
 
+Policy = Annotated[
+    RetentionPolicy | None, typer.Option("--policy", help="With --dry-run: the plan if `retention.policy` were this.")
+]
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with tables and topics of its own.")]
 
 
@@ -22,15 +27,19 @@ def register(app: typer.Typer) -> None:
 
 def retention(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    policy: Policy = None,
     by: By = "",
     run_id: RunId = None,
     as_json: Json = False,
 ) -> None:
     """Execute the steps that the settings of `retention` define; exit code 1 if a step is refused."""
-    with planned(load(run_id=run_id)) as plan:
+    if policy is not None and not dry_run:
+        raise UsageError("--policy only shows what a policy would do.", "add --dry-run, or set `retention.policy`.")
+    with planned(load(**{"run_id": run_id, "retention.policy": policy})) as plan:
         if not dry_run:
             plan.act(by)
-        document = {"at": rfc3339(plan.at), "dry_run": dry_run, "steps": [step.document() for step in plan.steps]}
+        document = {"at": rfc3339(plan.at), "dry_run": dry_run, "bytes": plan.size,
+                    "steps": [step.document() for step in plan.steps]}  # fmt: skip
         emit(document, _text(plan, dry_run=dry_run), as_json=as_json)
         plan.raise_if_refused()
 
@@ -44,4 +53,5 @@ def _text(plan: Plan, *, dry_run: bool) -> str | Table:
         counts = (f"{step.count:,}", f"{step.size:,}") if step.before is not None else ("", "")
         but = f"refused: {step.refused}" if step.refused else f"limited: {step.limited}" if step.limited else ""
         table.add_row(step.target, step.does, *counts, before, but)
+    table.add_row("in all", "", "", f"{plan.size:,}", "", "")
     return table

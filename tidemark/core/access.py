@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
 from typing import LiteralString
 
 import psycopg
@@ -101,10 +102,8 @@ def grant(connection: psycopg.Connection, schemas: Mapping[str, str]) -> list[Ri
     with connection.transaction():
         for schema in there:
             _let_use(connection, schema.name, grants.users(file, schema.kind))
-        for right in sorted(wanted - granted):
-            _change(connection, "GRANT {} ON {} TO {}", right)
-        for right in sorted(granted - wanted):
-            _change(connection, "REVOKE {} ON {} FROM {}", right)
+        _change(connection, "GRANT {} ON {} TO {}", wanted - granted)
+        _change(connection, "REVOKE {} ON {} FROM {}", granted - wanted)
     _close_database(connection)
     return sorted(wanted ^ granted)
 
@@ -143,11 +142,12 @@ def _let_use(connection: psycopg.Connection, schema: str, roles: Iterable[str]) 
     connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), users))
 
 
-def _change(connection: psycopg.Connection, statement: LiteralString, right: Right) -> None:
-    relation = sql.Identifier(right.schema, right.relation)
-    # A word of our file, or of Postgres.
-    privilege = sql.SQL(right.privilege)
-    connection.execute(sql.SQL(statement).format(privilege, relation, sql.Identifier(right.role)))
+def _change(connection: psycopg.Connection, statement: LiteralString, rights: Iterable[Right]) -> None:
+    """A statement for each role and privilege, on all relations: there are hundreds of rights."""
+    for (role, privilege), group in groupby(sorted(rights), lambda right: (right.role, right.privilege)):
+        relations = sql.SQL(", ").join(sql.Identifier(right.schema, right.relation) for right in group)
+        # A privilege is a word of our file, or of Postgres.
+        connection.execute(sql.SQL(statement).format(sql.SQL(privilege), relations, sql.Identifier(role)))
 
 
 def _close_database(connection: psycopg.Connection) -> None:

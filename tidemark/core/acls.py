@@ -63,6 +63,8 @@ def _of_role(settings: Settings, role: str, grants: Mapping[str, Any]) -> Iterat
         yield Right(role, "READ", "GROUP", group)
     for group in grants.get("offsets_of", ()):
         yield Right(role, "DESCRIBE", "GROUP", group)
+    for transaction in grants.get("transactions_of", ()):
+        yield Right(role, "DESCRIBE", "TRANSACTIONAL_ID", transaction)
     for transaction in grants.get("transactions", ()):
         yield Right(role, "WRITE", "TRANSACTIONAL_ID", transaction)
     if grants.get("topics"):

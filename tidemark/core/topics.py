@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,7 +67,11 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
     kind: TimestampType = "CreateTime" if create_time else "LogAppendTime"
     configs = configs_of(settings, kind, ledger=ledger)
     with _admin(settings.kafka) as admin:
-        applied = [Applied(topic, _create(admin, settings, topic, config)) for topic, config in configs.items()]
+        there = set(admin.list_topics())
+        applied = [
+            Applied(topic, topic not in there and _create(admin, settings, topic, config))
+            for topic, config in configs.items()
+        ]
         _check_timestamps(
             admin, settings.topics.events, kind, "or call `tidemark topics apply` with (or without) --create-time."
         )
@@ -91,8 +96,6 @@ def configs_of(settings: Settings, kind: TimestampType, *, ledger: bool) -> dict
 
 
 def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) -> bool:
-    if topic in admin.list_topics():
-        return False
     ordered = topic in {settings.names.closes, settings.names.corrections}
     partitions = 1 if ordered else settings.topics.partitions
     new = NewTopic(topic, partitions, settings.topics.replication, topic_configs=config)
@@ -101,6 +104,13 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     except TopicAlreadyExistsError:
         return False
     return True
+
+
+def ids(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, str]:
+    """What Kafka tells topics of one name apart by, of those that there are; raises UnavailableError."""
+    with _admin(kafka) as admin:
+        there = sorted({*topics} & {*admin.list_topics()})
+        return {str(one["name"]): str(one["topic_id"]) for one in admin.describe_topics(there)} if there else {}
 
 
 def exists(kafka: KafkaSettings, topic: str) -> bool:

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from jobs.flink.output import TRANSACTIONAL
 from jobs.flink.rest import ENDED, FlinkRest, Job
 from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka.transactions import ABORTED, transactions
 from tidemark.core.settings import Settings
 from tidemark.health.lag import LagReader
 from tidemark.health.state import Disk, JobHealth, Lag
 
 RETRY_S = 15.0
+# How often Kafka is asked for transactions: over a connection of its own.
+ABORTED_EVERY_S = 30.0
 NOT_SUBMITTED = "not submitted"
 UNREACHABLE = "unreachable: Flink does not answer"
 
 
-def jobs_of(settings: Settings, now: float) -> tuple[JobHealth, ...]:
+def jobs_of(settings: Settings) -> tuple[JobHealth, ...]:
     """The jobs that must run, as Flink sees them; when it does not answer, none of them is known to run."""
     rest = FlinkRest(settings.flink)
     try:
         known = rest.jobs()
-        return tuple(_job(rest, job, known, settings, now) for job in settings.health.jobs)
+        return tuple(_job(rest, job, known, settings) for job in settings.health.jobs)
     except TidemarkError:
         return tuple(JobHealth(job, UNREACHABLE) for job in settings.health.jobs)
 
 
-def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings, now: float) -> JobHealth:
+def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings) -> JobHealth:
     # The newest first; one that has not ended counts before those that have.
     named = sorted((one for one in known if one.name == settings.names.job(job)), key=lambda one: one.state in ENDED)
     if not named:
@@ -42,11 +47,19 @@ def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings, now: f
     took_s = None
     if progress.ended_ms is not None and progress.triggered_ms is not None:
         took_s = (progress.ended_ms - progress.triggered_ms) / 1_000
-    age_s = max(now - max(since_ms) / 1_000, 0.0)
+    # All by one clock, that of the JobManager: this machine's may differ.
+    age_s = max(latest.now_ms - max(since_ms), 0) / 1_000
     return JobHealth(
         job, latest.state, started_at, age_s, took_s, failed_checkpoints=progress.failed_since,
-        restarts=rest.restarts(latest.id),
+        restarts=rest.restarts(latest.id), checkpoint=progress.completed,
     )  # fmt: skip
+
+
+def _aborted(settings: Settings, job: JobHealth) -> tuple[str, ...]:
+    if job.checkpoint is None or job.job not in TRANSACTIONAL:
+        return ()
+    found = transactions(settings.kafka, settings.names.job(job.job), ABORTED)
+    return tuple(one.id for one in found if one.number <= job.checkpoint)
 
 
 def disks_of(settings: Settings) -> tuple[Disk, ...]:
@@ -87,6 +100,7 @@ class Kafka:
         self._failed: tuple[float, TidemarkError] | None = None
         self._reader: LagReader | None = None
         self._counted_before: bool | None = None
+        self._aborted: tuple[float, Mapping[str, tuple[str, ...]]] | None = None
 
     def read(self) -> tuple[tuple[Lag, ...], bool]:
         """Lags, and whether `meter` has ever written a delta; raises UnavailableError, again until it is time."""
@@ -103,6 +117,17 @@ class Kafka:
         self._failed = None
         self._counted_before = counted or bool(self._counted_before)
         return lags, self._counted_before
+
+    def with_aborted(self, jobs: tuple[JobHealth, ...]) -> tuple[JobHealth, ...]:
+        """The jobs with what Kafka has aborted of their output, which Flink itself only logs; raises UnavailableError.
+
+        They are read before Kafka is asked: a transaction that a restart has aborted is begun again under its id, and
+        only then ended by a later checkpoint.
+        """
+        if self._aborted is None or self._now() >= self._aborted[0] + ABORTED_EVERY_S:
+            self._aborted = self._now(), {one.job: _aborted(self._settings, one) for one in jobs}
+        known = self._aborted[1]
+        return tuple(replace(one, aborted=known.get(one.job, ())) for one in jobs)
 
     @property
     def counted_before(self) -> bool | None:

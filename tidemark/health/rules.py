@@ -111,8 +111,13 @@ def _jobs(snapshot: Snapshot, settings: HealthSettings) -> Iterator[Finding]:
 def _checkpoints(job: JobHealth, age_s: float, settings: HealthSettings) -> Finding:
     bound_s, failed = settings.max_checkpoint_age_s, job.failed_checkpoints
     what = f"the last checkpoint of {job.job} is {age_s:.0f} s old (bound {bound_s} s), {failed} failed since it"
-    bad = age_s > bound_s or failed >= MAX_FAILED_CHECKPOINTS
-    shown = {"age_s": round(age_s), "failed": failed, "restarts": job.restarts}
+    bad = age_s > bound_s or failed >= MAX_FAILED_CHECKPOINTS or bool(job.aborted)
+    if job.aborted:
+        what = (
+            f"{job.job} goes on, but Kafka has aborted {len(job.aborted)} transaction(s) that its checkpoints count as "
+            f"written, the first {job.aborted[0]}: what was in them is missing"
+        )
+    shown = {"age_s": round(age_s), "failed": failed, "restarts": job.restarts, "aborted": len(job.aborted)}
     return Finding("checkpoints", job.job, bad, what, age_s, bound_s, hold_s=0, evidence=shown)
 
 

@@ -26,6 +26,10 @@ class JobHealth:
         Checkpoints that failed since the last that completed.
     restarts:
         How often Flink has restarted it since it was submitted; None where Flink does not say.
+    checkpoint:
+        Number of its last checkpoint; None without one.
+    aborted:
+        Transactions that its checkpoints count as written, and that Kafka has aborted.
     """
 
     job: str
@@ -35,6 +39,8 @@ class JobHealth:
     checkpoint_duration_s: float | None = None
     failed_checkpoints: int = 0
     restarts: int | None = None
+    checkpoint: int | None = None
+    aborted: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:

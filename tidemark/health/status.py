@@ -88,7 +88,7 @@ def read(settings: Settings) -> Status:
         else None
     )
     heartbeat = attempt("Redis", lambda: _heartbeat_age_s(settings))
-    jobs = jobs_of(settings, time.time())
+    jobs = jobs_of(settings)
     if any(job.state == UNREACHABLE for job in jobs):
         unreachable["Flink"] = f"Flink does not answer at {settings.flink.rest_url}."
     counted = None if lags is None else lags[1]

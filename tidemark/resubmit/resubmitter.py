@@ -97,7 +97,7 @@ def _newest(connection: psycopg.Connection, settings: Settings, job: str) -> aud
 
 def _stopped_at(settings: Settings, job: str) -> float | None:
     point = latest(settings, settings.names.job(job))
-    return point.taken_at if point is not None and point.is_savepoint else None
+    return point.taken_at if point is not None and not point.of_running else None
 
 
 def submit_lost(settings: Settings, jobs: list[str]) -> dict[str, Submission]:

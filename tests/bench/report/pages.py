@@ -1,4 +1,4 @@
-"""Writes the generated blocks and pictures of docs/benchmarks.md and docs/scaling.md; `--check` fails on drift.
+"""Writes what is generated of docs/benchmarks.md, docs/scaling.md and docs/cost.md; `--check` fails on drift.
 
 python -m tests.bench.report.pages [--check]
 """
@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.measures import MEASURES
-from tests.bench.report import plots, sizing, tables
+from tests.bench.report import cost, plots, sizing, tables
 from tests.bench.report.measure import Measure
 from tests.bench.report.results import Results, newest, stored
 
 ROOT = Path(__file__).parents[3]
-BENCHMARKS, SCALING = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "scaling.md"
+BENCHMARKS, SCALING, COST = (ROOT / "docs" / f"{name}.md" for name in ("benchmarks", "scaling", "cost"))
 PICTURES = ROOT / "docs" / "benchmarks"
 _BLOCK = re.compile(r"<!-- bench: (?P<name>\w+) -->\n(?P<content>.*?)<!-- end of bench -->\n", re.DOTALL)
 # What only a measurement can say: a number with the unit of one. Rates that are offered are settings.
@@ -87,6 +87,7 @@ def wanted(results: Sequence[Results]) -> dict[Path, str]:
     return {
         BENCHMARKS: filled(BENCHMARKS.read_text(encoding="utf-8"), blocks(results)),
         SCALING: filled(SCALING.read_text(encoding="utf-8"), sizing.blocks(results)),
+        COST: filled(COST.read_text(encoding="utf-8"), cost.blocks(results)),
         **{file: text for file, text in pictures.items() if text},
     }
 
@@ -98,7 +99,7 @@ def faults(files: Mapping[Path, str]) -> Iterator[str]:
             yield f"{file.relative_to(ROOT)} is not what the results say. Fix: run `make reference`"
     for file in sorted(set(PICTURES.glob("*.svg")) - set(files)):
         yield f"{file.relative_to(ROOT)} has no results. Fix: remove it"
-    for page in (BENCHMARKS, SCALING):
+    for page in (BENCHMARKS, SCALING, COST):
         for line in stray_figures(files[page]):
             yield f"{page.relative_to(ROOT)} has a figure outside the generated blocks: {line.strip()!r}"
 

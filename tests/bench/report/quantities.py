@@ -31,6 +31,8 @@ QUANTITIES = {
     "p99_us": Quantity("p99, us"),
     "lag_events": Quantity("lag at the end, events"),
     "rows_per_event": Quantity("rows/event", 3),
+    "row_bytes": Quantity("bytes/row"),
+    "counter_bytes": Quantity("bytes/counter"),
     "wal_bytes": Quantity("WAL, bytes/event"),
     "gib": Quantity("GiB", 2),
     "state_bytes": Quantity("bytes/id", 1),

@@ -71,6 +71,11 @@ class Found:
         for quantity, value in values.items():
             self.figures.setdefault((subject, quantity), []).append(round(value, 4))
 
+    def add_all(self, other: Found) -> None:
+        """All runs of another."""
+        for key, values in other.figures.items():
+            self.figures.setdefault(key, []).extend(values)
+
     def spread(self, subject: str, quantity: str) -> Spread | None:
         """The runs of a figure, or None."""
         values = self.figures.get((subject, quantity))

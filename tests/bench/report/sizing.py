@@ -91,10 +91,10 @@ def size(rate: int, figures: Mapping[str, float]) -> Size:
     )
 
 
-def measured(results: Sequence[Results]) -> dict[str, float]:
+def measured(results: Sequence[Results], sources: Mapping[str, Source] = SOURCES) -> dict[str, float]:
     """Medians by name, of those that were measured."""
     found = {}
-    for name, source in SOURCES.items():
+    for name, source in sources.items():
         there = newest(results, source.measure)
         spread = there[1].spread(source.subject, source.quantity) if there else None
         if spread is not None:
@@ -112,7 +112,7 @@ def _figures(figures: Mapping[str, float]) -> Iterator[str]:
     yield "| what | measured (median) | unit |"
     yield "|---|---|---|"
     for name, (what, unit) in _WORDS.items():
-        value = _number(figures[name]) if name in figures else "not measured yet"
+        value = number(figures[name]) if name in figures else "not measured yet"
         yield f"| {what} | {value} | {unit} |"
 
 
@@ -124,13 +124,14 @@ def _sizes(figures: Mapping[str, float]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for rate in RATES:
         found = size(rate, figures)
-        dedupe = "not measured yet" if found.dedupe_gib is None else _number(found.dedupe_gib)
+        dedupe = "not measured yet" if found.dedupe_gib is None else number(found.dedupe_gib)
         yield (
-            f"| {_number(rate)} | {found.cores} | {found.slots} | {found.partitions} | {dedupe} |"
-            f" {_number(found.upserts_per_s)} | {_number(found.wal_mib_per_s)} |"
+            f"| {number(rate)} | {found.cores} | {found.slots} | {found.partitions} | {dedupe} |"
+            f" {number(found.upserts_per_s)} | {number(found.wal_mib_per_s)} |"
         )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure with as many decimals as are worth it, thousands apart."""
     decimals = 0 if value >= 100 else 1 if value >= 1 else 3
     return f"{value:,.{decimals}f}".replace(",", " ")

@@ -12,7 +12,7 @@ from jobs.flink import submit
 from jobs.flink.rest import FlinkRest
 from tests.bench.contestants import flink_sql
 from tests.bench.cpu import OWN, Sampler
-from tests.bench.measures import METER, PLAIN, RATIO
+from tests.bench.measures import METER, PLAIN, RATIO, THROUGHPUT
 from tests.bench.report.results import Found
 from tests.bench.report.stats import agree, warm_after
 from tests.bench.truth import Written
@@ -26,6 +26,8 @@ LIMIT_S = 300.0
 WINDOW_MS = 500
 # Most runs that are thrown away until two agree.
 WARM_UPS = {True: 2, False: 4}
+# What a job is besides its defaults, for the full size alone.
+PROFILES = {THROUGHPUT: {"meter.profile": "throughput"}}
 SCRIPTS = {METER: Path("jobs/meter/job.py"), PLAIN: Path(flink_sql.__file__).with_name("meter.py")}
 
 
@@ -93,7 +95,7 @@ def warm_rate(times: Sequence[tuple[int, int]], window_ms: int = WINDOW_MS) -> f
 
 def start(settings: Settings, job: str) -> str:
     """Submit `meter`, or its yardstick."""
-    if job == METER:
+    if job != PLAIN:
         return submit.submit(settings, "meter").job_id
     return submit.flink_run(settings, SCRIPTS[job].absolute(), ["--run-id", settings.run_id])
 
@@ -106,7 +108,7 @@ def run(world: World, job: str, backlog: Backlog, **changes: Any) -> Drained:
     NotEqual, NotFinished
         What was written is not what the oracle says, or not within LIMIT_S.
     """
-    settings = world.settings("drain", **{"topics.events": backlog.topic, **changes})
+    settings = world.settings("drain", **{"topics.events": backlog.topic, **PROFILES.get(job, {}), **changes})
     world.prepare(settings)
     sampler = Sampler(world.root)
     sampler.start()
@@ -171,7 +173,7 @@ def warm_up(world: World, job: str, backlog: Backlog) -> bool:
 
 
 def against(world: World, backlog: Backlog, rounds: int, *, warm: bool) -> dict[str, Found]:
-    """`meter` and plain SQL in turn, with CPU by program and by thread."""
+    """`meter` and plain SQL in turn, with CPU by program and by thread; long sessions have the other profile too."""
     drain, processes, threads = Found(), Found(), Found()
     if warm:
         agreed = {job: warm_up(world, job, backlog) for job in (PLAIN, METER)}
@@ -179,7 +181,7 @@ def against(world: World, backlog: Backlog, rounds: int, *, warm: bool) -> dict[
         drain.detail = f"Warm-up runs of {' and '.join(cold)} did not agree within 10 %." if cold else ""
     for _ in range(rounds):
         rates = {}
-        for job in (PLAIN, METER):
+        for job in (PLAIN, METER, *([] if world.quick else PROFILES)):
             found = run(world, job, backlog)
             rates[job] = found.events_per_s
             drain.add(job, events_per_s=found.events_per_s, own_cpu_us=found.own_cpu_us,
@@ -190,6 +192,8 @@ def against(world: World, backlog: Backlog, rounds: int, *, warm: bool) -> dict[
             add_cpu(processes, job, found.processes, found.events)
             add_cpu(threads, job, found.threads, found.events)
         drain.add(RATIO, ratio=rates[METER] / rates[PLAIN])
+        for job in rates.keys() & PROFILES:
+            drain.add(f"{job} to {PLAIN}", ratio=rates[job] / rates[PLAIN])
     return {"drain": drain, "processes": processes, "threads": threads}
 
 

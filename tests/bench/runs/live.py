@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobs.flink import submit
 from jobs.flink.rest import wait_until
+from jobs.flink.warm_up import warm_up
 from tests.bench.events import CUSTOMERS, TENANT
 from tests.bench.pace import METER, Stage, Stream
 from tests.bench.report.results import Found
@@ -136,8 +137,8 @@ def watching(world: World, settings: Settings, topic: str, file: Path) -> Iterat
         process.wait()
 
 
-def run(world: World, rates: tuple[Stage, ...]) -> dict[str, Found]:
-    """Latencies of one job at some rates, the first one with caps.
+def run(world: World, rates: tuple[Stage, ...], *, warmed: bool = True) -> dict[str, Found]:
+    """Latencies of one job at some rates, the first one with caps; on a fresh TaskManager, after a warm-up or without.
 
     Raises
     ------
@@ -148,6 +149,8 @@ def run(world: World, rates: tuple[Stage, ...]) -> dict[str, Found]:
     settings = world.settings("live", **{"topics.events": f"bench.live.{world.number}"})
     world.prepare(settings)
     apply_catalog(settings, caps=True)
+    if warmed:
+        world.say(f"  warmed up for {warm_up(settings):.0f} s")
     job = submit.submit(settings, "meter").job_id
     world.rest().wait_running(job)
     file = world.folder / "alerts.tsv"

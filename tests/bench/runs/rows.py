@@ -88,6 +88,7 @@ class Rows:
     """One run that equalled the oracle: epoch seconds, CPU seconds by program, WAL bytes.
 
     `written_s` is when our tables say that the last row was written; `end_s` when it was seen, as for everyone else.
+    `settings` are those of a run of ours, whose tables and topics stay.
     """
 
     begin_s: float
@@ -97,6 +98,7 @@ class Rows:
     wal_bytes: int
     stored_rows: int = 0
     written_s: float = 0.0
+    settings: Settings | None = None
 
     @property
     def events_per_s(self) -> float:
@@ -167,7 +169,7 @@ def ours(world: World, backlog: Backlog, *, kill_after_s: float | None = None) -
     with connected() as connection:
         wal, stored = wal_position(connection) - before, stored_rows(connection, settings)
         written_s = last_written_s(connection, settings)
-    return Rows(begin_s, end_s, backlog.events, sampler.spent(begin_s, end_s), wal, stored, written_s)
+    return Rows(begin_s, end_s, backlog.events, sampler.spent(begin_s, end_s), wal, stored, written_s, settings)
 
 
 def last_written_s(connection: psycopg.Connection, settings: Settings) -> float:

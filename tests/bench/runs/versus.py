@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tests.bench.measures import OURS, PLAIN
 from tests.bench.report.results import Found
+from tests.bench.runs import storage
 from tests.bench.runs.contestant import CONTESTANTS, contest
 from tests.bench.runs.rows import Rows, ours, plain
 from tests.bench.world import Backlog, NotEqual, NotFinished, World
@@ -27,7 +28,7 @@ def runners() -> dict[str, Runner]:
 
 def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[str, Found]:
     """All in turn, `rounds` times; then each once with a kill. Who fails is reported and left out, the rest go on."""
-    found, killed, faults = Found(), Found(), {}
+    found, killed, stored, faults = Found(), Found(), Found(), {}
     seconds: dict[str, float] = {}
     for _ in range(rounds):
         ours_rate = 0.0
@@ -43,15 +44,16 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
             if title == OURS:
                 ours_rate = outcome.events_per_s
                 add_storage(found, outcome)
+                _add_stored(world, stored, outcome)
             elif ours_rate:
                 found.add(f"{OURS} to {title}", ratio=ours_rate / outcome.events_per_s)
     found.detail = " ".join(f"{title}: {fault}." for title, fault in faults.items())
     if kill:
         _after_kills(world, backlog, seconds, killed)
-    for made in (found, killed) if kill else (found,):
+    for made in (found, stored, killed) if kill else (found, stored):
         if not made.figures:
             made.status = "did not finish"
-    return {"contest": found, "contest_kill": killed}
+    return {"contest": found, "contest_kill": killed, "storage": stored}
 
 
 def warm_up(world: World, backlog: Backlog) -> None:
@@ -65,6 +67,15 @@ def add_storage(found: Found, outcome: Rows) -> None:
     """What our rows cost Postgres."""
     found.add(f"{OURS}, storage", wal_bytes=outcome.wal_bytes / outcome.events,
               rows_per_event=outcome.stored_rows / outcome.events)  # fmt: skip
+
+
+def _add_stored(world: World, stored: Found, outcome: Rows) -> None:
+    """What is left in every store; where it cannot be measured, the rates stay."""
+    assert outcome.settings is not None
+    try:
+        stored.add_all(storage.stored(world.folder, outcome.settings, outcome.events))
+    except Exception as error:  # noqa: BLE001 - one measure must not take the others with it
+        stored.detail = f"{type(error).__name__}: {error}"[:500]
 
 
 def _after_kills(world: World, backlog: Backlog, seconds: Mapping[str, float], killed: Found) -> None:

@@ -40,10 +40,12 @@ from udfs.alerts.event import Alert, to_json
 
 ROLES = ("live", "quotas", "alerts", "deliver", "respond", "close", "reconcile", "archive", "retention", "health")
 HOOK_KEY = "s3cret-of-the-hook"
-CASES = 40
+CASES = 200
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 CLOCK = "clock"
+# Load beside the cases, of a game day.
+BULK = "bulk"
 # Measurements of a case, in one hour; above the quota, as those of the clock are not.
 EVENTS, QUOTA = 24, 30
 ALERTS = 3
@@ -58,14 +60,14 @@ CHANGES: dict[str, Any] = {
 
 
 def tenant_of(case: int) -> str:
-    return f"t{case:02}"
+    return f"t{case:03}"
 
 
 def catalog() -> dict[str, Any]:
     tenant = {"calendar": "days", "customers": {"a": None, "b": None}}
     return {
         "calendars": {"days": {"anchor": "2024-01-01T00:00:00", "interval": "P1D", "timezone": "Etc/UTC"}},
-        "tenants": dict.fromkeys((CLOCK, *map(tenant_of, range(CASES))), tenant),
+        "tenants": dict.fromkeys((CLOCK, BULK, *map(tenant_of, range(CASES))), tenant),
         "meters": {
             "calls": {"event_types": ["call"], "aggregation": "count", "unit": "calls"},
             "bytes": {"event_types": ["call"], "aggregation": "sum", "unit": "B"},
@@ -152,13 +154,17 @@ class World:
         with serving(self.proxied, roles, self.folder / f"serve-{self.started}.log") as served:
             yield Serve(served)
 
-    def missing(self, case: Case) -> str:
-        """What of a case is not done yet, the first; raises AssertionError for what was done twice."""
+    def missing(self, case: Case, *, under_load: bool = False) -> str:
+        """What of a case is not done yet, the first; raises AssertionError for what was done twice.
+
+        Under load something is always under way: then what is compared as a whole is left out.
+        """
         checks: dict[str, Callable[[], bool]] = {
             "a close": lambda: self._closed(case), "a notification": lambda: self._notified(case),
             "a suspension": lambda: self._suspended(case), "an alarm": lambda: self._alarmed(case),
-            "archived records": self._archived, "a counter": self._counters,
         }  # fmt: skip
+        if not under_load:
+            checks |= {"archived records": self._archived, "a counter": self._counters}
         return next((name for name, is_done in checks.items() if not is_done()), "")
 
     def wait_done(self, case: Case, timeout_s: float) -> None:
@@ -189,8 +195,11 @@ class World:
         return [error for (error,) in rows(self.run, query, f"%{case.tenant}/%")]
 
     def _closed(self, case: Case) -> bool:
-        query = "SELECT customer_id FROM {billing}.period_close WHERE tenant_id = "
-        return ask(self.run, f"{query}'{case.tenant}' ORDER BY 1") == [("a",), ("b",)]
+        # The days after it are closed too, as time goes on.
+        query = f"""
+        SELECT customer_id FROM {{billing}}.period_close
+        WHERE tenant_id = '{case.tenant}' AND period_start = '{case.day.isoformat()}' ORDER BY 1"""
+        return ask(self.run, query) == [("a",), ("b",)]
 
     def _notified(self, case: Case) -> bool:
         columns = "notification_id, delivered_at IS NOT NULL, alert_ids"

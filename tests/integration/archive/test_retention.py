@@ -29,7 +29,7 @@ from tidemark.archive.retention.steps import Step
 from tidemark.archive.source import reading
 from tidemark.cli import retention as retention_command
 from tidemark.core import postgres, topics
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import Sender
 from tidemark.core.settings import Settings
 
@@ -291,3 +291,28 @@ def test_a_dry_run_prints_the_plan_that_a_run_acts_on(run: Settings) -> None:
     assert shown[0] == shown[1]
     assert shown[0][0]["count"] == 1
     assert days_in(run, "usage_minute", "minute_start") == []
+
+
+def test_a_dry_run_says_what_another_policy_would_drop(run: Settings) -> None:
+    # Given usage of before and within two years, by the clock of the command; the policy keeps everything.
+    since = (datetime.now(UTC) - NOW).days
+    store(run, 900 - since)
+    store(run, 300 - since)
+    app = typer.Typer()
+    retention_command.register(app)
+    given = {name: text for name, text in run.environment().items() if "RETENTION" not in name}
+
+    def printed(*words: str) -> Any:
+        return CliRunner().invoke(app, [*words, "--json"], env=given, catch_exceptions=False)
+
+    assert json.loads(printed("--dry-run").stdout)["steps"] == []
+    found = json.loads(printed("--dry-run", "--policy", "tiered").stdout)
+    steps = {step["target"].rpartition(".")[2]: step for step in found["steps"]}
+    assert [(steps[name]["count"], steps[name]["days"]) for name in ("usage_minute", "usage_hour")] == [
+        (2, 90),
+        (1, 760),
+    ]
+    assert found["bytes"] == sum(step["bytes"] for step in found["steps"] if step["due"]) > 0
+    with pytest.raises(UsageError, match="only shows"):
+        printed("--policy", "tiered")
+    assert days_in(run, "usage_hour", "hour_start") == days_in(run, "usage_minute", "minute_start")

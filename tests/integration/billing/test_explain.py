@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
 from jobs.flink.rest import wait_until
 from tests.pipeline import Pipeline, pipeline
+from tests.pulse import pulse
 from tests.streams import StreamRecord
 from tidemark.billing import close as ledger_close
 from tidemark.billing import delta_index, explain, heartbeat
@@ -25,7 +27,9 @@ from tidemark.billing.lines import PeriodKey
 from tidemark.billing.moments import moment
 from tidemark.billing.trace import trace
 from tidemark.billing.watermark import committed, reached
+from tidemark.cli.main import app
 from tidemark.core import postgres
+from tidemark.core.errors import TidemarkError
 from tidemark.core.kafka import Sender, dump, end_offsets
 from tidemark.core.settings import Settings, flat, variable_of
 from tidemark.dead_letters import tool as redrive
@@ -53,6 +57,8 @@ CATALOG: dict[str, Any] = {
     },
 }
 EVENTS = 600
+# After everything that is sent.
+LAST = START + timedelta(minutes=EVENTS + 7)
 MARCH = PeriodKey("acme", "alice", START, datetime(2024, 4, 1, tzinfo=UTC))
 
 
@@ -98,9 +104,10 @@ def run(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeli
     with pipeline(stack.settings, "explaining", CATALOG, tmp_path_factory.mktemp("explaining"), **changes) as made:
         made.start()
         made.send(stream())
-        made.wait_offsets()
-        # Everything is in the rollups; March is not over.
-        ledger_close.close(made.settings, "test")
+        with pulse(made.settings, LAST):
+            made.wait_offsets()
+            # Everything is in the rollups; March is not over.
+            ledger_close.close(made.settings, "test")
         yield made
 
 
@@ -110,10 +117,10 @@ def invoke(settings: Settings, *arguments: str) -> tuple[int, str]:
     named = (
         "run_id", "topics.events", "events.grace_s", "meter.bounded_disorder_s", "heartbeat.tenant", "close.settle_s",
     )  # fmt: skip
-    env = {**os.environ, **{variable_of(name): str(own[name]) for name in named}}
-    command = [sys.executable, "-m", "tidemark.cli.main", *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, timeout=120, check=False)
-    return done.returncode, (done.stdout or done.stderr).decode()
+    done = CliRunner().invoke(app, arguments, env={variable_of(name): str(own[name]) for name in named})
+    if isinstance(done.exception, TidemarkError):
+        return done.exception.exit_code, str(done.exception)
+    return done.exit_code, done.stdout
 
 
 def rows(settings: Settings, table: str, columns: str) -> list[tuple[Any, ...]]:
@@ -148,6 +155,17 @@ def indexed(settings: Settings) -> dict[tuple[Any, ...], tuple[int, int, Decimal
     return found
 
 
+def volumes(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Events and deltas by tenant and month, of the topic itself."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in dump(settings.kafka, settings.names.deltas):
+        row = json.loads(one.value or b"")
+        place = f"{row['tenant_id']} {row['minute'][:7]}-01"
+        events, deltas = found.get(place, (0, 0))
+        found[place] = events + row["events"], deltas + 1
+    return found
+
+
 def test_the_index_takes_each_delta_once_however_often_it_is_killed(run: Pipeline) -> None:
     settings = run.settings
     script = (
@@ -169,6 +187,8 @@ def test_the_index_takes_each_delta_once_however_often_it_is_killed(run: Pipelin
         process.wait(30)
     delta_index.catch_up(settings, settings.names)
     assert indexed(settings) == recounted(settings)
+    by_month = rows(settings, "delta_volume", "tenant_id, month::text, events, deltas")
+    assert {f"{tenant} {month}": (events, deltas) for tenant, month, events, deltas in by_month} == volumes(settings)
     assert delta_index.catch_up(settings, settings.names) == 0
     assert delta_index.catch_up(settings, settings.names, limit=10) == 0
 
@@ -260,7 +280,8 @@ def test_one_event_is_traced_through_copies_voids_and_other_events_of_its_id(run
 
 def wait_redriven(settings: Settings) -> None:
     ends = {settings.topics.redrive: end_offsets(settings.kafka, settings.topics.redrive)}
-    wait_until(lambda: reached(settings, committed(settings), ends), 60, "what was redriven to be counted")
+    with pulse(settings, LAST):
+        wait_until(lambda: reached(settings, committed(settings), ends), 60, "what was redriven to be counted")
 
 
 def stored(settings: Settings, customer: str, meter: str) -> int:

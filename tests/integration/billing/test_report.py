@@ -70,7 +70,8 @@ def connection(settings: Settings) -> Iterator[psycopg.Connection]:
 def insert(
     connection: psycopg.Connection, customer: str, meter: str, bounds: Any, table: str = "usage_period", **columns: Any
 ) -> None:
-    bucket = {"day": bounds} if table == "usage_day" else {"period_start": bounds[0], "period_end": bounds[1]}
+    buckets = {"usage_day": "day", "usage_hour": "hour_start", "usage_minute": "minute_start"}
+    bucket = {buckets[table]: bounds} if table in buckets else {"period_start": bounds[0], "period_end": bounds[1]}
     row = {
         "tenant_id": "acme", "customer_id": customer, "meter": meter, "dims": "", "part": "", "n": 1, "samples": 1,
         "total": 0, **bucket, **columns,
@@ -234,11 +235,35 @@ def test_the_first_instant_of_a_day_is_the_customers(settings: Settings) -> None
     assert usage_rows.instant_of(settings, "beta", "anybody", date(2013, 11, 1)) == datetime(2013, 11, 1, tzinfo=UTC)
 
 
+def test_the_volume_of_a_tenant_is_its_share_of_a_month(connection: psycopg.Connection) -> None:
+    # Given 30 and 10 measurements in a month, of which only the first tenant's deltas were indexed; the moment of a
+    # level is a row of its own, and no measurement.
+    noon = datetime(2009, 7, 4, 12, tzinfo=UTC)
+    for tenant, n in (("big", 30), ("small", 10)):
+        insert(connection, "c", "calls", noon.date(), "usage_day", tenant_id=tenant, n=n)
+    insert(connection, "c", "storage", noon.date(), "usage_day", tenant_id="big", n=99, part="m")
+    for table in ("usage_minute", "usage_hour"):
+        insert(connection, "c", "calls", noon, table, tenant_id="big", n=30)
+    insert(connection, "c", "calls", (noon, noon + HOUR), tenant_id="big", n=30)
+    connection.execute("INSERT INTO billing.delta_volume VALUES ('d', 'big', '2009-07-01', 28, 5)")
+    with connection.cursor(row_factory=dict_row) as cursor:
+        query = "SELECT * FROM report.tenant_volume WHERE month = '2009-07-01' ORDER BY tenant_id"
+        big, small = cursor.execute(query).fetchall()
+    assert (big["events"], big["deltas"], big["measurements"], big["rows"]) == (28, 5, 30, 5)
+    assert (small["events"], small["deltas"], small["measurements"], small["rows"]) == (None, None, 10, 1)
+    assert (big["measurement_share"], small["measurement_share"]) == (Decimal("0.75"), Decimal("0.25"))
+    assert 4 * small["bytes"] < big["bytes"] < 6 * small["bytes"]
+    assert big["byte_share"] + small["byte_share"] == 1
+
+
 def test_finance_reads_the_report_and_nothing_else(stack: Any, settings: Settings) -> None:
     url = urlsplit(settings.postgres.url)
     with connect_admin(stack.local.paths, url.port or 0, url.path[1:]) as admin:
         admin.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(grants.READER)))
-        for view in ("invoice_line", "unmatched_void", "usage_by_dimension", "usage_current_period", "usage_daily"):
+        for view in (
+            "invoice_line", "tenant_volume", "unmatched_void", "usage_by_dimension", "usage_current_period",
+            "usage_daily",
+        ):  # fmt: skip
             admin.execute(sql.SQL("SELECT * FROM report.{}").format(sql.Identifier(view))).fetchall()
         for relation in ("billing.usage_current", "billing.period_close", "usage.usage_period", "catalog.tenant"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):

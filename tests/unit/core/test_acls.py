@@ -34,6 +34,12 @@ def test_topics_of_a_run_are_given_with_their_prefix_and_those_of_events_alone()
     assert granted("producer", "WRITE", run) == {"usage.events"}
 
 
+def test_who_submits_a_job_may_see_its_transactions_and_not_end_them() -> None:
+    for role in ("services", "operator"):
+        assert {"tidemark-meter", "tidemark-anomaly"} <= granted(role, "DESCRIBE")
+        assert not {"tidemark-meter", "tidemark-anomaly"} & granted(role, "WRITE")
+
+
 @pytest.mark.parametrize("role", ["meter", "rollup", "anomaly", "services", "producer", "reader"])
 def test_none_but_the_operator_changes_topics(role: str) -> None:
     operations = {right.operation for right in rights(LIVE) if right.role == role}

@@ -133,3 +133,16 @@ def test_every_setting_has_a_variable_and_a_meaning() -> None:
     assert {*flat(Settings().model_dump())} == {*names}
     assert nested(flat(Settings().model_dump())) == Settings().model_dump()
     assert [name for name, about in every_setting() if not about.description] == []
+
+
+def test_a_retention_policy_sets_what_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not load().retention.is_set
+    written(monkeypatch, "retention: {policy: tiered, hour_days: 0, deltas_days: 30}\n")
+    found = load().retention
+    assert (found.minute_days, found.hour_days, found.events_days, found.deltas_days) == (90, 0, 14, 30)
+    # A process that is started with these settings has the same.
+    for name, value in load().environment().items():
+        if name.startswith("TIDEMARK_RETENTION__"):
+            monkeypatch.setenv(name, value)
+    assert load().retention == found
+    assert load(**{"retention.policy": "keep"}).retention.hour_days == 0

@@ -18,12 +18,12 @@ from tidemark.health import reading
 from tidemark.health.lag import sources
 from tidemark.health.reading import NOT_SUBMITTED, RETRY_S, UNREACHABLE, Kafka, disks_of, jobs_of
 
-NOW = 1_000.0
+NOW_MS = 1_000_000
 DONE = {"id": 7, "trigger_timestamp": 990_000, "end_to_end_duration": 1_500}
 
 
 def row(jid: str, name: str, state: str, start: int) -> dict[str, Any]:
-    return {"jid": jid, "name": name, "state": state, "start-time": start}
+    return {"jid": jid, "name": name, "state": state, "start-time": start, "duration": NOW_MS - start}
 
 
 class Flink:
@@ -67,7 +67,7 @@ def test_a_running_job_has_the_age_of_its_checkpoint_and_those_that_failed_since
     flink.answers["/jobs/overview"] = {"jobs": [row("a", "tidemark-rollup", "RUNNING", 100_000)]}
     flink.answers["/jobs/a/checkpoints"] = checkpoints(DONE, failed_ids=(5, 8, 9))
     flink.answers["/jobs/a/metrics"] = [{"id": "numRestarts", "value": "4"}]
-    (job,) = jobs_of(flink.settings(), NOW)
+    (job,) = jobs_of(flink.settings())
     assert (job.running, job.started_at, job.restarts) == (True, 100.0, 4)
     assert (job.checkpoint_age_s, job.checkpoint_duration_s, job.failed_checkpoints) == (8.5, 1.5, 2)
 
@@ -75,10 +75,10 @@ def test_a_running_job_has_the_age_of_its_checkpoint_and_those_that_failed_since
 def test_without_a_checkpoint_its_age_counts_from_start_or_restore(flink: Flink) -> None:
     flink.answers["/jobs/overview"] = {"jobs": [row("a", "tidemark-rollup", "RUNNING", 900_000)]}
     flink.answers["/jobs/a/checkpoints"] = checkpoints(None)
-    (job,) = jobs_of(flink.settings(), NOW)
+    (job,) = jobs_of(flink.settings())
     assert (job.checkpoint_age_s, job.checkpoint_duration_s, job.restarts) == (100.0, None, None)
     flink.answers["/jobs/a/checkpoints"] = checkpoints(None, restored={"restore_timestamp": 940_000})
-    assert jobs_of(flink.settings(), NOW)[0].checkpoint_age_s == 60.0
+    assert jobs_of(flink.settings())[0].checkpoint_age_s == 60.0
 
 
 def test_an_active_job_counts_before_those_that_ended_and_only_one_of_the_run(flink: Flink) -> None:
@@ -90,18 +90,18 @@ def test_an_active_job_counts_before_those_that_ended_and_only_one_of_the_run(fl
         ]
     }
     flink.answers["/jobs/a/checkpoints"] = checkpoints(DONE)
-    (job,) = jobs_of(flink.settings(), NOW)
+    (job,) = jobs_of(flink.settings())
     assert (job.state, job.running) == ("RESTARTING", False)
     flink.answers["/jobs/overview"]["jobs"].pop(0)
-    assert jobs_of(flink.settings(), NOW)[0].state == "FAILED"
-    assert jobs_of(flink.settings(run_id="r3"), NOW)[0].state == NOT_SUBMITTED
+    assert jobs_of(flink.settings())[0].state == "FAILED"
+    assert jobs_of(flink.settings(run_id="r3"))[0].state == NOT_SUBMITTED
 
 
 def test_no_job_is_known_to_run_when_flink_does_not_answer(flink: Flink) -> None:
     settings = flink.settings()
     flink.server.shutdown()
     flink.server.server_close()
-    (job,) = jobs_of(settings, NOW)
+    (job,) = jobs_of(settings)
     assert (job.state, job.running) == (UNREACHABLE, False)
 
 

@@ -63,6 +63,15 @@ def test_checkpoints_are_bad_when_old_or_when_several_failed_in_a_row(age_s: flo
     assert only(Snapshot((job,)), "checkpoints").bad is bad
 
 
+def test_transactions_that_kafka_has_aborted_are_bad_although_checkpoints_are_completed() -> None:
+    finding = only(
+        Snapshot((replace(WELL, aborted=("tidemark-meter-deltas-0-7", "tidemark-meter-dlq-0-7")),)), "checkpoints"
+    )
+    assert finding.bad
+    assert "has aborted 2 transaction(s)" in finding.detail
+    assert "the first tidemark-meter-deltas-0-7" in finding.detail
+
+
 def test_checkpoints_of_a_job_that_is_down_are_no_second_trouble() -> None:
     job = replace(WELL, state="RESTARTING", checkpoint_age_s=9_999.0)
     assert [one.trouble for one in findings(Snapshot((job,)), SETTINGS)] == ["job_down"]

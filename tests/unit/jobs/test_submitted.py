@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from infra.local.paths import Paths
 from infra.local.stack import Stack
 from jobs.flink.bounds import Bounds
-from jobs.flink.rest import short_cause
+from jobs.flink.rest import STATE_UNREAD, short_cause
 from jobs.flink.shape import BOUNDED, SHAPING, changes, max_parallelism, refuse
 from jobs.flink.submit import ALL_JOBS
-from jobs.flink.submitted import record, recorded, values
+from jobs.flink.submitted import of_job, record, recorded, values
 from tidemark.cli.demo import DEMO_SETTINGS
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings, every_setting, load, variable_of
@@ -119,6 +119,8 @@ def test_the_record_of_the_job_that_made_the_state_is_found(settings, state):
     record(demo, "rollup", JOB_ID, Bounds())
     found = recorded(settings, "rollup", f"/anywhere/{state}")
     assert found == values(demo, "rollup", Bounds())
+    assert of_job(settings, "rollup", JOB_ID) == found
+    assert of_job(settings, "rollup", "0" * 32) == {}
 
 
 @pytest.mark.parametrize("state", [f"{OTHER_ID}/chk-17", "savepoint-fedcba-a1b2c3d4e5f6", "chk-17", "named-by-hand"])
@@ -145,6 +147,14 @@ def test_state_of_other_operators_is_said_in_a_line():
     assert short_cause(trace).count("\n") == 0
     assert "other operators" in short_cause(trace)
     assert short_cause("something else") == "something else"
+
+
+def test_state_that_cannot_be_read_is_said_in_a_line_with_its_innermost_cause():
+    trace = (
+        "java.lang.Exception: Could not start the JobMaster.\n\tat X\nCaused by: java.io.EOFException: too short\n"
+        "\tat org.apache.flink.runtime.checkpoint.Checkpoints.loadAndValidateCheckpoint(Checkpoints.java:150)\n"
+    )
+    assert short_cause(trace) == f"{STATE_UNREAD}: java.io.EOFException: too short"
 
 
 def test_settings_that_were_added_to_a_stack_stay(tmp_path, monkeypatch):

@@ -40,6 +40,11 @@ class Plan:
                 step.act()
         return due
 
+    @property
+    def size(self) -> int:
+        """Bytes of tables and files that the steps remove; what Kafka then removes by age is not among them."""
+        return sum(step.size for step in self.steps if step.is_due)
+
     def raise_if_refused(self) -> None:
         """Raise TidemarkError if a step was refused, after the others were executed."""
         refused = [f"{step.target}: {step.refused}" for step in self.steps if step.refused]

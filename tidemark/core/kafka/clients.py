@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, RetriableError
 
 from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka.security import client_options
@@ -62,6 +63,21 @@ def admin(kafka: KafkaSettings, **options: Any) -> Iterator[Any]:
             yield made
         finally:
             made.close()
+
+
+def when_ready(ask: Callable[[], Any]) -> Any:
+    """The answer of brokers; asked again while they say that they will have one, until `STALL_S` have passed.
+
+    A coordinator is missing for a moment on a new cluster and while a broker restarts. Raises KafkaError.
+    """
+    deadline = time.monotonic() + STALL_S
+    while True:
+        try:
+            return ask()
+        except RetriableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
 
 
 def partitions(consumer: Any, topic: str) -> list[TopicPartition]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
-from kafka.errors import RetriableError
-
 from tidemark.core.kafka import clients
-from tidemark.core.kafka.clients import RETRY_S, STALL_S, translated
+from tidemark.core.kafka.clients import translated
 from tidemark.core.settings import KafkaSettings
 
 
@@ -24,21 +20,9 @@ class GroupOffsets:
         return self.by_topic().get(self._topic, {})
 
     def by_topic(self) -> dict[str, dict[int, int]]:
-        """Next offset to read of all topics of the group, by topic and partition.
-
-        The group coordinator is missing for a moment on a new cluster and while a broker restarts: asked again until
-        `STALL_S` have passed.
-        """
-        deadline = time.monotonic() + STALL_S
+        """Next offset to read of all topics of the group, by topic and partition; waits for their coordinator."""
         with translated(self._kafka):
-            while True:
-                try:
-                    offsets = self._admin.list_group_offsets({self._group: None})[self._group]
-                    break
-                except RetriableError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(RETRY_S)
+            offsets = clients.when_ready(lambda: self._admin.list_group_offsets({self._group: None})[self._group])
         found: dict[str, dict[int, int]] = {}
         for part, offset in offsets.items():
             if offset.offset >= 0:

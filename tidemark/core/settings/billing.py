@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tidemark.core.settings.section import Section
+
+RetentionPolicy = Literal["keep", "tiered"]
+# Ages in days that each policy sets where nothing else is said; what is not named is kept for ever, or left as it is.
+# Minutes for a quarter, so that a bill can be looked into; hours for a year beside the one before; then the archive.
+POLICIES: Mapping[RetentionPolicy, Mapping[str, int]] = {
+    "keep": {},
+    "tiered": {"minute_days": 90, "hour_days": 760, "sliding_days": 14, "events_days": 14},
+}
 
 
 class CloseSettings(Section):
@@ -70,13 +80,26 @@ class ArchiveSettings(Section):
     )
 
 
+def _of_policy(name: str, meaning: str, zero: str = "never") -> str:
+    """The description of an age that a policy sets."""
+    return f"{meaning[:-1]}; 0: {zero}. With the policy `tiered`: {POLICIES['tiered'][name]}."
+
+
 class RetentionSettings(Section):
     """How long what is stored is kept, and how often the role `retention` looks."""
 
-    minute_days: int = Field(0, ge=0, description="Age at which usage_minute is dropped; 0: never.")
-    hour_days: int = Field(0, ge=0, description="Age at which usage_hour is dropped; 0: never.")
-    sliding_days: int = Field(0, ge=0, description="Age at which sliding windows are dropped; 0: never.")
-    events_days: int = Field(0, ge=0, description="Retention of the events topic in Kafka; 0: unchanged.")
+    policy: RetentionPolicy = Field(
+        "keep",
+        description="Ages that are not given: `keep` drops nothing; `tiered` keeps minutes, then hours, then days.",
+    )
+    minute_days: int = Field(0, ge=0, description=_of_policy("minute_days", "Age at which usage_minute is dropped."))
+    hour_days: int = Field(0, ge=0, description=_of_policy("hour_days", "Age at which usage_hour is dropped."))
+    sliding_days: int = Field(
+        0, ge=0, description=_of_policy("sliding_days", "Age at which sliding windows are dropped.")
+    )
+    events_days: int = Field(
+        0, ge=0, description=_of_policy("events_days", "Retention of the events topic in Kafka.", "unchanged")
+    )
     deltas_days: int = Field(0, ge=0, description="Retention of the deltas topic; 0: unchanged.")
     dlq_days: int = Field(0, ge=0, description="Retention of the dead-letter topic; 0: unchanged.")
     archive_days: int = Field(0, ge=0, description="Age at which archived records are removed; 0: never.")
@@ -84,6 +107,13 @@ class RetentionSettings(Section):
         0, ge=0, description="Age at which records of reads over the HTTP API (api.read_audit) are removed; 0: never."
     )
     interval_s: int = Field(86_400, ge=1, description="How often the role `retention` takes the steps that are due.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_policy(cls, values: Any) -> Any:
+        """What is not said is as the policy has it."""
+        policy: Any = values.get("policy", "keep") if isinstance(values, dict) else "keep"
+        return {**POLICIES[policy], **values} if policy in POLICIES and isinstance(values, dict) else values
 
     @property
     def is_set(self) -> bool:
