@@ -97,7 +97,7 @@ test-services: setup provision ## Integration tests and the chaos smoke, on real
 	  --durations=20
 
 chaos: setup provision $(VENV)/.installed-extra ## All fault drills, the site of the documentation, ten minutes of hostile records
-	$(PYTEST) tests/chaos -v
+	$(PYTEST) tests/chaos -v --capture=tee-sys
 	$(PYTEST) tests/integration -m drill -v
 	$(BIN)/python -m tests.unit.fuzz
 

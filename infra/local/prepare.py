@@ -180,6 +180,8 @@ def prepare_database(paths: Paths, port: int) -> None:
         for role in (ROLE, *ROLES):
             _make_role(connection, role)
         connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(OWNER), sql.Identifier(ROLE)))
+        # A backup is tried in a database that is made for it.
+        connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(ROLE)))
         for login, password in passwords(paths.passfile).items():
             statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
             connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pyflink.common import Types
 from pyflink.datastream import StreamExecutionEnvironment
@@ -59,7 +60,7 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
         "source_idle_s": settings.flink.source_idle_s,
         "range": bounds.options(),
         # Offsets name places of the deltas; all dead letters there are belong to the run.
-        "dlq_range": (Bounds(end="latest" if bounds.bounded else "") if bounds.by_offset else bounds).options(),
+        "dlq_range": _of_dead_letters(bounds).options(),
         "clock_rows": statement(JOB, "clock_rows") if clock else "",
         "schema": names.usage_schema,
         "jdbc": options.upserts(settings, JOB, flush_rows=500),
@@ -70,6 +71,10 @@ def declare(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> 
         env.execute_sql(statement(JOB, table, **values))
     env.create_temporary_view("happenings", env.sql_query(statement(JOB, "happenings", **values)))
     return env.sql_query(statement(JOB, "minutes", **SERIES))
+
+
+def _of_dead_letters(bounds: Bounds) -> Bounds:
+    return replace(bounds, start="", end="latest" if bounds.bounded else "") if bounds.by_offset else bounds
 
 
 def build(env: StreamTableEnvironment, settings: Settings, bounds: Bounds) -> StatementSet:

@@ -20,10 +20,14 @@ class Bounds:
         Empty start: the beginning; empty end: without end, the live mode. `latest` as an end: what is there when the
         job starts. Otherwise an RFC 3339 instant (compared with the Kafka timestamp), or `partition:offset` pairs with
         `;` between them, for example `0:100;1:250`.
+    restored:
+        Whether the run goes on from state, which has a position in each partition. A record that Kafka removed before
+        it was read then ends the job: with every other way to start, Kafka's client reads on after what is missing.
     """
 
     start: str = ""
     end: str = ""
+    restored: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -37,12 +41,18 @@ class Bounds:
 
     def options(self) -> str:
         """Kafka table options, each `'key' = 'value'`, with commas between them."""
-        pairs = {"scan.startup.mode": "earliest-offset"} if not self.start else _side("startup", self.start)
+        pairs = self._startup()
         if self.end == "latest":
             pairs |= {"scan.bounded.mode": "latest-offset"}
         elif self.end:
             pairs |= _side("bounded", self.end)
         return table_options(pairs)
+
+    def _startup(self) -> dict[str, str]:
+        if self.restored:
+            # The positions are those of the state; a partition that is new to it is read from its beginning.
+            return {"scan.startup.mode": "group-offsets", "properties.auto.offset.reset": "none"}
+        return _side("startup", self.start) if self.start else {"scan.startup.mode": "earliest-offset"}
 
 
 def table_options(pairs: Mapping[str, str]) -> str:

@@ -28,5 +28,6 @@ def parse(argv: Sequence[str] | None) -> tuple[Settings, Bounds]:
     parser.add_argument("--run-id", default=None)
     parser.add_argument("--from", dest="start", default="")
     parser.add_argument("--to", dest="end", default="")
+    parser.add_argument("--restored", action="store_true")
     arguments = parser.parse_args(argv)
-    return load(run_id=arguments.run_id), Bounds(arguments.start, arguments.end)
+    return load(run_id=arguments.run_id), Bounds(arguments.start, arguments.end, arguments.restored)

@@ -13,6 +13,9 @@ from jobs.flink.restore import checkpoint_dir
 from tidemark.core.kafka.security import table_properties
 from tidemark.core.settings import KafkaSettings, Settings
 
+# A topic may get more partitions while its job runs; Flink's own default is five minutes, in which their events wait.
+PARTITIONS_EVERY_S = 10
+
 
 def configure(
     env: TableEnvironment, settings: Settings, job: str, *, parallelism: int, checkpoint_ms: int, own: Mapping[str, Any]
@@ -41,7 +44,8 @@ def configure(
 
 def kafka(settings: KafkaSettings, job: str) -> str:
     """Brokers and security of a Kafka source of a job; those of a sink are among `exactly_once`."""
-    return table_options(table_properties(settings, job))
+    discovery = {"scan.topic-partition-discovery.interval": f"{PARTITIONS_EVERY_S} s"}
+    return table_options(table_properties(settings, job) | discovery)
 
 
 def exactly_once(settings: Settings, job: str, transactions: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -17,7 +18,13 @@ from tidemark.core.settings import FlinkSettings
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED"})
 # Flink answers from memory; a longer wait means that it is not there.
 _TIMEOUT_S = 10
-_NO_PLACE = "Cannot map checkpoint/savepoint state"
+# What a trace has, and what it comes to.
+_KNOWN = {
+    "Cannot map checkpoint/savepoint state": "the state is of a job with other operators: another version of the "
+    "package made it, or other settings; `tidemark upgrade plan` names the operators.",
+    "OffsetOutOfRangeException": "Kafka removed records that the job has not read, or its topic was made anew: "
+    "`tidemark submit` names them once the job is stopped or cancelled.",
+}
 # Where Flink reads metadata, and where a task reads its state.
 _READS_STATE = re.compile(
     r"loadCheckpointMetadata|loadAndValidateCheckpoint|BackendBuildingException|CheckpointStateOutputStream"
@@ -149,6 +156,14 @@ class FlinkRest:
                 totals[metric_id] = totals.get(metric_id, 0.0) + sum(row["sum"] for row in rows)
         return totals
 
+    def busy(self, job_id: str, vertex: str) -> tuple[float, float]:
+        """Part of the time that the subtasks of a vertex work, 0 to 1: on average, and the busiest; 0 while unknown."""
+        path = f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics"
+        rows = self._call("GET", path, params={"get": "busyTimeMsPerSecond", "agg": "avg,max"})
+        found = rows[0] if rows else {}
+        average, greatest = (_part(found.get(name)) for name in ("avg", "max"))
+        return average, greatest
+
     def cancel(self, job_id: str) -> None:
         """Ask the job to end without a savepoint."""
         self._call("PATCH", f"/jobs/{job_id}", params={"mode": "cancel"})
@@ -162,7 +177,15 @@ class FlinkRest:
             The savepoint failed, or took longer than `timeout_s`; the job may still be running.
         """
         body = {"targetDirectory": directory, "drain": False}
-        request = self._call("POST", f"/jobs/{job_id}/stop", json=body)["request-id"]
+        return self._saved(job_id, f"/jobs/{job_id}/stop", body, timeout_s)
+
+    def savepoint(self, job_id: str, directory: str, timeout_s: float = 120) -> str:
+        """Take a savepoint of a job that goes on, and return its path; raises as `stop_with_savepoint`."""
+        body = {"target-directory": directory, "cancel-job": False}
+        return self._saved(job_id, f"/jobs/{job_id}/savepoints", body, timeout_s)
+
+    def _saved(self, job_id: str, path: str, body: dict[str, Any], timeout_s: float) -> str:
+        request = self._call("POST", path, json=body)["request-id"]
         answer: dict[str, Any] = {}
 
         def ended() -> bool:
@@ -204,6 +227,12 @@ class FlinkRest:
             ) from error
 
 
+def _part(ms_per_s: Any) -> float:
+    """Milliseconds of a second as a part of it; 0 for none and for NaN, which a task that only begins has."""
+    value = float(ms_per_s or 0)
+    return min(value / 1_000, 1.0) if math.isfinite(value) else 0.0
+
+
 def short_cause(trace: str) -> str:
     """What a stack trace of Flink comes to where a person can act on it; otherwise its first 2,000 characters."""
     return known_cause(trace) or trace[:2_000]
@@ -211,8 +240,9 @@ def short_cause(trace: str) -> str:
 
 def known_cause(trace: str) -> str:
     """What a stack trace of Flink comes to where a person can act on it; otherwise an empty text."""
-    if _NO_PLACE in trace:
-        return "the state is of a job with other operators: another version of the package made it, or other settings."
+    for known, text in _KNOWN.items():
+        if known in trace:
+            return text
     if _READS_STATE.search(trace):
         causes = _CAUSE.findall(trace)
         return f"{STATE_UNREAD}: {causes[-1][:300] if causes else 'see the log of Flink'}"

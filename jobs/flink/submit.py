@@ -19,10 +19,12 @@ import psycopg
 from jobs.flink.bounds import Bounds
 from jobs.flink.damaged import await_restored, explained, refuse_damaged
 from jobs.flink.output import check_output, refuse_running
+from jobs.flink.positions import REMOVED, check_positions
 from jobs.flink.rest import FlinkRest, known_cause
 from jobs.flink.restore import check_age, latest, named, savepoint_dir, unseen
 from jobs.flink.shape import changes, refuse
-from jobs.flink.submitted import record, recorded, values
+from jobs.flink.submitted import of_job, record, recorded, values
+from jobs.flink.surroundings import DATABASE, check, check_whole, surroundings
 from tidemark.core import audit, postgres, rollup_views
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import committed_offsets, was_written
@@ -55,11 +57,14 @@ class Submission:
         Checkpoint or savepoint, empty for a start without state.
     already_running:
         Nothing was done, because the job was there.
+    guarded:
+        Whether it ends where Kafka has removed what it has not read.
     """
 
     job_id: str
     restored_from: str = ""
     already_running: bool = False
+    guarded: bool = False
 
 
 def submit(
@@ -71,6 +76,7 @@ def submit(
     by: str = "",
     *,
     needs_state: bool = False,
+    from_beginning: bool = False,
 ) -> Submission:
     """Submit `meter`, `rollup` or `anomaly`; safe to repeat.
 
@@ -79,9 +85,11 @@ def submit(
        be listed, it must be named, unless the job has never completed a checkpoint.
     3. Nothing that was written after it may be committed, and nothing that it counts as written aborted; no other
        cluster may run the job.
-    4. The settings that shape it must be those it was made with, but for those whose change is `accepted`.
-    5. Without one, a job that `needs_state` does not start, and `meter` starts from the beginning only if it never
-       wrote: its deltas would be added a second time.
+    4. The settings that shape it must be those it was made with, but for those whose change is `accepted`; its topics
+       must be the same, and the tables of `rollup` must have what it wrote; and Kafka must have all that the job has
+       not read, unless `removed_records` are accepted.
+    5. Without one, or `from_beginning`, a job that `needs_state` does not start, `meter` starts only if it never wrote:
+       its deltas would be added a second time, and `rollup` only if its topic is whole.
 
     The views say what is final by the grace that `meter` was submitted with. Two of the same job take turns, so that
     the second finds the job of the first: both would write with the same transactional ids.
@@ -92,22 +100,57 @@ def submit(
         A setting that shapes the state differs, or `meter` has written deltas, but its state is gone; the state is not
         the last one, or the job runs elsewhere; or the run is a replay, which `tidemark replay` starts.
     TidemarkError
-        The state is too old or damaged, or Kafka has aborted its transactions; the brokers refuse such long ones, or
-        Flink refused.
+        The state is too old or damaged, records that were not read are gone, or Kafka has aborted its transactions; the
+        brokers refuse such long ones, or Flink refused.
     """
     bounds = bounds or Bounds()
+    _refuse_replay(settings)
+    with _taking_turns(settings, job) as connection:
+        wanted = Wanted(from_savepoint, from_beginning, needs_state)
+        return _submit(connection, settings, job, bounds, wanted, accepted, by)
+
+
+def check_restorable(settings: Settings, job: str, job_id: str) -> None:
+    """Refuse what `submit` would refuse of the state that a running job leaves, while it still runs.
+
+    Raises
+    ------
+    UsageError
+        A setting that shapes the state differs from those the job was submitted with, or the run is a replay.
+    """
+    _refuse_replay(settings)
+    refuse(job, changes(job, of_job(settings, job, job_id), values(settings, job, Bounds())), ())
+
+
+def _refuse_replay(settings: Settings) -> None:
     if settings.names.is_replay and not settings.replay.late_until:
         raise UsageError(
             f"run {settings.run_id} is a replay, and what it measures is not in these settings.",
             "`tidemark replay resume ID` starts its jobs; a run of another kind has no `__` in its name.",
         )
-    with _taking_turns(settings, job) as connection:
-        return _submit(connection, settings, job, bounds, from_savepoint, accepted, by, needs_state)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The state that was asked for: a checkpoint or savepoint by name, or none; otherwise the newest.
+
+    Without any, a start that `needs` it is refused.
+    """
+
+    savepoint: str = ""
+    none: bool = False
+    needs: bool = False
+
+    def found(self, settings: Settings, job: str) -> str:
+        """Path of the state to restore; empty for a start without."""
+        if self.savepoint and self.none:
+            raise UsageError("a savepoint is named, and the start is to be without one.", "give one of the two.")
+        return "" if self.none else self.savepoint or _newest_state(settings, job)
 
 
 def _submit(
-    connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, from_savepoint: str,
-    accepted: Collection[str], by: str, needs_state: bool,
+    connection: psycopg.Connection, settings: Settings, job: str, bounds: Bounds, wanted: Wanted,
+    accepted: Collection[str], by: str,
 ) -> Submission:  # fmt: skip
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
@@ -117,34 +160,41 @@ def _submit(
         return Submission(running.id, already_running=True)
     check_transactions(settings)
     # Step 2
-    restore = from_savepoint or _newest_state(settings, job)
+    restore = wanted.found(settings, job)
     # Step 3
     if restore:
         _check_state(settings, job, restore)
     # Step 4
-    then = recorded(settings, job, restore) if restore else None
-    refuse(job, changes(job, then or {}, values(settings, job, bounds)), accepted)
+    then = (recorded(settings, job, restore) if restore else None) or {}
+    refuse(job, changes(job, then, values(settings, job, bounds)), {*accepted} - {REMOVED, DATABASE})
+    around = surroundings(connection, settings, job)
+    if restore:
+        check(connection, settings, restore, then, around, accepted)
+    if restore and not wanted.savepoint and REMOVED not in accepted:
+        check_positions(settings, job)
     # Step 5
     if not restore:
-        _check_may_begin(settings, job, needs_state)
+        _check_may_begin(settings, job, bounds, needs_state=wanted.needs)
     if job == "meter" and not bounds.bounded:
         # Before the job runs: nothing counts now, and a database that goes away must not leave a job with another one.
         rollup_views.count_by_grace(connection, settings.names, settings.events.grace_s)
-    asked = {"from_savepoint": from_savepoint, "restored_from": restore, "accepted": [*accepted]}
+    asked = {"from_savepoint": wanted.savepoint, "restored_from": restore, "accepted": [*accepted]}
     audit.record(
         connection, settings.run_id, "job.submit", job, by=by, **asked, start=bounds.start, end=bounds.end
     )  # fmt: skip
     arguments = ["--run-id", settings.run_id, "--from", bounds.start, "--to", bounds.end]
+    guarded = bool(restore) and REMOVED not in accepted
+    arguments += ["--restored"] if guarded else []
     script = Path(__file__).parents[1] / job / "job.py"
     try:
         job_id = flink_run(settings, script, arguments, restore)
     except TidemarkError as error:
         raise explained(settings, job, restore, error) from error
-    record(settings, job, job_id, bounds)
-    return Submission(job_id, restored_from=restore)
+    record(settings, job, job_id, bounds, around)
+    return Submission(job_id, restored_from=restore, guarded=guarded)
 
 
-def _check_may_begin(settings: Settings, job: str, needs_state: bool) -> None:
+def _check_may_begin(settings: Settings, job: str, bounds: Bounds, *, needs_state: bool) -> None:
     """Refuse to start a job without state that must go on, or that would add what it has added before."""
     name, deltas = settings.names.job(job), settings.names.deltas
     if needs_state:
@@ -155,8 +205,10 @@ def _check_may_begin(settings: Settings, job: str, needs_state: bool) -> None:
     if job == "meter" and was_written(settings.kafka, deltas):
         raise UsageError(
             f"{deltas} has records, but {name} has no state to go on from: it would add them again.",
-            "name the state with --from-savepoint, or rebuild with a run of its own: --run-id NAME.",
+            "name the state with --from-savepoint, or replay: docs/operations.md#state-is-lost.",
         )
+    if job == "rollup" and not bounds.start:
+        check_whole(settings)
 
 
 @contextmanager
@@ -220,6 +272,16 @@ def check_transactions(settings: Settings) -> None:
 
 def _read_by(settings: Settings, job: str) -> str:
     return settings.topics.events if job == "meter" else settings.names.deltas
+
+
+def start_again(settings: Settings, job: str, by: str = "") -> Submission:
+    """Stop a running job and submit it from its savepoint, so that it is guarded. Raises as `stop` and `submit` do.
+
+    Only a job that goes on from state ends where Kafka has removed what it has not read (`Bounds.restored`): one that
+    started without would pass over it, for as long as it runs.
+    """
+    stop(settings, job, by=by)
+    return submit(settings, job, by=by)
 
 
 def submit_all(settings: Settings, bounds: Mapping[str, Bounds] | None = None) -> dict[str, Submission]:

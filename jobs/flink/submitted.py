@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from jobs.flink.bounds import Bounds
@@ -15,6 +17,7 @@ from tidemark.core.places import Place, UnlistedError
 from tidemark.core.settings import Settings
 
 _SUFFIX = ".settings.json"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 # Flink puts checkpoints into a folder of the job's id, and savepoints into one that begins with its first six digits.
 _CHECKPOINT = re.compile(r"/([0-9a-f]{32})/chk-\d+/?$")
 _SAVEPOINT = re.compile(r"/savepoint-([0-9a-f]{6})-[0-9a-f]+/?$")
@@ -26,8 +29,10 @@ def values(settings: Settings, job: str, bounds: Bounds) -> dict[str, Any]:
     return {BOUNDED: bounds.bounded, **{name: attrgetter(name)(settings) for name in names}}
 
 
-def record(settings: Settings, job: str, job_id: str, bounds: Bounds) -> None:
-    """Keep what a job was submitted with; nothing on a file system that this machine cannot use.
+def record(settings: Settings, job: str, job_id: str, bounds: Bounds, around: Mapping[str, Any] = _NOTHING) -> None:
+    """Keep what a job was submitted with, and beside which topics and tables.
+
+    Nothing on a file system that this machine cannot use.
 
     Raises
     ------
@@ -38,7 +43,7 @@ def record(settings: Settings, job: str, job_id: str, bounds: Bounds) -> None:
     if folder is None:
         return
     try:
-        folder.write(f"{job_id}{_SUFFIX}", json.dumps(values(settings, job, bounds), indent=1) + "\n")
+        folder.write(f"{job_id}{_SUFFIX}", json.dumps({**values(settings, job, bounds), **around}, indent=1) + "\n")
     except UnavailableError as error:
         raise TidemarkError(
             f"job {job_id} runs, but what it was submitted with was not kept: {error.what}",
@@ -56,6 +61,15 @@ def recorded(settings: Settings, job: str, state: str) -> dict[str, Any] | None:
     if newest is None:
         return None
     read: dict[str, Any] = json.loads(folder.read(newest))
+    return read
+
+
+def of_job(settings: Settings, job: str, job_id: str) -> dict[str, Any]:
+    """What a job was submitted with; empty when that is not known."""
+    folder, name = _folder(settings, job), f"{job_id}{_SUFFIX}"
+    if folder is None or folder.size(name) is None:
+        return {}
+    read: dict[str, Any] = json.loads(folder.read(name))
     return read
 
 

@@ -49,7 +49,7 @@ def send_and_disturb(run: Pipeline, records: list[StreamRecord], disturb: Any) -
 
 
 def test_a_killed_taskmanager_costs_and_doubles_nothing(stack: Any, tmp_path: Path) -> None:
-    records = list(generate(events=20_000, seed=11))
+    records = list(generate(events=10_000, seed=11))
     with pipeline(stack.settings, "killtm", CATALOG, tmp_path) as run:
         send_and_disturb(run, records, lambda: kill_taskmanager(stack))
         with run.oracle() as oracle:

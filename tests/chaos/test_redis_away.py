@@ -13,8 +13,10 @@ import pytest
 from infra.local import probes
 from infra.local.ports import read_ports
 from jobs.flink.rest import wait_until
+from tests.chaos.losses import Clock
 from tests.pipeline import pipeline
 from tests.streams import CATALOG, generate
+from tidemark.core import redis
 from tidemark.core.settings import Settings
 from tidemark.core.supervisor import Supervisor
 from tidemark.live.counters import service
@@ -62,3 +64,27 @@ def test_redis_being_down_stops_nothing_and_costs_no_counter(stack: Any, tmp_pat
             )
             run.assert_exact(oracle)
         assert run.rest.root_cause(run.rest.active(run.settings.names.job("meter")).id) == ""  # type: ignore[union-attr]
+
+
+@pytest.mark.drill
+def test_counters_that_redis_lost_come_back_by_themselves_while_events_flow(stack: Any, tmp_path: Path) -> None:
+    records = list(generate(events=20_000, seed=22))
+    part = len(records) * 8 // 10
+    with pipeline(stack.settings, "redislost", CATALOG, tmp_path) as run, redis_sync(run.settings):
+        run.start()
+        run.send(records[:part])
+        run.wait_drained()
+        # Given all that this run has in Redis is gone, customers that stay idle among it, ...
+        assert redis.remove(run.settings.redis, f"{run.settings.names.redis_prefix}*")
+        clock = Clock("Redis lost")
+        with run.oracle() as oracle:
+            # ... then it is there again, without an event, ...
+            wait_until(
+                lambda: compare_redis(oracle, run.settings) == [], CONVERGED_WITHIN_S, "the counters to be right"
+            )
+            clock.print("nothing")
+        # ... and right with those that come.
+        run.send(records[part:])
+        run.wait_drained()
+        with run.oracle() as oracle:
+            run.assert_exact(oracle)

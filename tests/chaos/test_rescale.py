@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 
 from jobs.flink.rest import FlinkRest, wait_until
-from jobs.flink.submit import JOBS, stop, submit
+from jobs.flink.submit import JOBS
 from tests.chaos.flink_processes import STARTS_WITHIN_S, taskmanager
 from tests.chaos.load import under_load
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
+from tidemark.core.errors import UsageError
+from tidemark.scale.reading import advised
+from tidemark.scale.rescale import scale
 
 pytestmark = pytest.mark.drill
 
 PARTITIONS = 8
+SLOTS = 4
 
 
 @contextmanager
@@ -66,15 +70,12 @@ def of(run: Pipeline, number: int) -> Pipeline:
 
 
 def rescale(run: Pipeline, number: int) -> Pipeline:
-    """Both jobs stopped behind a savepoint and started again from it with another parallelism."""
-    for job in JOBS:
-        assert stop(run.settings, job)
+    """Both jobs with another parallelism, as `tidemark scale` gives it to them."""
     changed = of(run, number)
     for job in JOBS:
-        submitted = submit(changed.settings, job)
-        assert submitted.restored_from, f"{job} began without its state"
-        changed.rest.wait_running(submitted.job_id)
-        assert parallelism(changed, job) == number
+        done = scale(run.settings, job, number)
+        assert done.savepoint, f"{job} began without its state"
+        assert parallelism(changed, job) == number == done.after
     return changed
 
 
@@ -92,13 +93,24 @@ def test_parallelism_4_over_two_taskmanagers_is_exact(stack: Any, tmp_path: Path
 
 
 def test_rescaled_under_load_it_is_exact(stack: Any, tmp_path: Path) -> None:
-    records = list(generate(events=40_000, partitions=PARTITIONS, seed=22))
+    records = list(generate(events=20_000, partitions=PARTITIONS, seed=22))
     changes: dict[str, Any] = {"topics.partitions": PARTITIONS}
-    with taskmanagers(stack, slots=4), pipeline(stack.settings, "rescale", CATALOG, tmp_path, **changes) as made:
+    with taskmanagers(stack, slots=SLOTS), pipeline(stack.settings, "rescale", CATALOG, tmp_path, **changes) as made:
         run = of(made, 1)
         run.start()
         with under_load(run, records) as load:
             run.wait_committed(len(records) // 20)
+            with pytest.raises(UsageError, match="needs 9 slots: it has 1, and 6 are free"):
+                scale(run.settings, "meter", 9)
+            with pytest.raises(UsageError, match="129 of rollup is more than 128"):
+                scale(run.settings, "rollup", 129)
+            for job in JOBS:
+                measured = advised(run.settings, job, over_s=5)
+                assert measured is not None
+                assert (measured.parallelism, measured.load.partitions) == (1, PARTITIONS)
+                assert measured.load.in_per_s > 0
+                assert 0 < measured.load.busy <= measured.load.busiest <= 1
+                assert 1 <= measured.advice.parallelism <= 2 * SLOTS
             for number in (2, 4, 1):
                 run = rescale(run, number)
                 assert load.is_alive(), "all was sent before the jobs were rescaled"

@@ -86,7 +86,15 @@ class Pair:
         return False
 
     def restarts(self, name: str) -> dict[str, int | None]:
-        return {job.id: self.rest(name).restarts(job.id) for job in self.active(name)}
+        """Restarts of both jobs by their ids; Flink says them a while after a job has begun."""
+        rest, found = self.rest(name), {}
+
+        def is_known() -> bool:
+            found.update({job.id: rest.restarts(job.id) for job in self.active(name)})
+            return len(found) == len(JOBS) and None not in found.values()
+
+        wait_until(is_known, WITHIN_S, "the restarts of both jobs")
+        return found
 
     def kill(self, name: str) -> None:
         """kill -9; the supervisor of the stack starts it again."""

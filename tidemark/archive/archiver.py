@@ -179,7 +179,7 @@ class _Archiver:
             self._gaps.append(gap)
 
     def _add(self, record: Record) -> None:
-        day = _arrived(record.timestamp_ms).date()
+        day = arrived(record.timestamp_ms).date()
         if self._writer is not None and (
             # Records of an earlier day, possible only without the broker's clock, stay with those before them.
             day > self._day or self._writer.rows >= self._file_rows or self._writer.size >= FILE_BYTES
@@ -217,8 +217,8 @@ class _Archiver:
             rows=writer.rows,
             size=writer.path.stat().st_size,
             sha256=layout.digest_of(writer.path),
-            arrival_min=_arrived(writer.arrival_min_ms),
-            arrival_max=_arrived(writer.arrival_max_ms),
+            arrival_min=arrived(writer.arrival_min_ms),
+            arrival_max=arrived(writer.arrival_max_ms),
             path=layout.file_name(self._topic, self._day, partition, writer.first, writer.last),
         )
 
@@ -233,7 +233,7 @@ class _Archiver:
             writer.close()
 
 
-def _arrived(timestamp_ms: int) -> datetime:
+def arrived(timestamp_ms: int) -> datetime:
     """When a record arrived, which is not after now, whatever a producer said: retention must not wait for that day."""
     return min(arrival_of(timestamp_ms), datetime.now(UTC))
 

@@ -95,6 +95,10 @@ class Index:
         row = self.connection.execute("SELECT archive_id FROM archive").fetchone()
         return str(row[0]) if row else ""
 
+    def take_id(self, archive_id: str) -> None:
+        """Be the index of an archive that is there already; for an index without files."""
+        self.connection.execute("UPDATE archive SET archive_id = %s", [archive_id])
+
     def count(self) -> int:
         """Files of all topics."""
         row = self.connection.execute("SELECT count(*) FROM archive_file").fetchone()

@@ -68,7 +68,7 @@ class Folder:
         """
         where = self.place.uri
         if self.place.size(MARKER) is not None:
-            known_id = json.loads(self.place.read(MARKER))["archive_id"]
+            known_id = self.archive_id()
             if known_id != archive_id:
                 raise TidemarkError(
                     f"{where} is archive {known_id}, not {archive_id}, the archive of this database.",
@@ -84,6 +84,10 @@ class Folder:
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps({"archive_id": archive_id}) + "\n", "utf-8")
         self.finish(unfinished, MARKER)
+
+    def archive_id(self) -> str:
+        """Id of the archive that the folder has; it was claimed."""
+        return str(json.loads(self.place.read(MARKER))["archive_id"])
 
     def unfinished(self, topic: str, day: date, partition: int, first: int) -> Path:
         """Where to write a file whose last offset is not known yet; creates its folder."""

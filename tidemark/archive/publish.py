@@ -101,6 +101,17 @@ def publish(
     return Published(sent, existing, lost(settings, source))
 
 
+def take_over(settings: Settings, topic: str) -> None:
+    """Give a published topic the broker's clock: producers write to it from now on, behind what was published.
+
+    Its records stay for ever until `retention.events_days` says how long. To repeat it is safe; the redrive topic keeps
+    the timestamps of its producers, since those are arrivals. Raises UnavailableError.
+    """
+    with clients.admin(settings.kafka) as admin:
+        own = {**_KEPT, "message.timestamp.type": "LogAppendTime"}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=own)])
+
+
 @contextmanager
 def _locked(settings: Settings, topic: str) -> Iterator[None]:
     """Two calls at once would each send records that the other is about to send."""

@@ -94,7 +94,7 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
     UsageError
         The settings have another grace than the job that counts.
     TidemarkError
-        Another version of the rollups was promoted meanwhile; call again.
+        Another version of the rollups was promoted meanwhile; call again. Or the topics have what the ledger has not.
     """
     say, request = progress or (lambda _: None), request or CloseRequest()
     run_once(
@@ -110,6 +110,7 @@ def close(settings: Settings, by: str, request: CloseRequest | None = None, *, p
     # Step 2
     active, why = drained(settings, say)
     with connect(settings.postgres.ledger) as connection:
+        outbox.refuse_behind(connection, settings)
         # Step 3
         corrections = correct(connection, settings, active, by, request.scope) if active else 0
         # Step 4
@@ -176,16 +177,26 @@ def _close(
 def correct(
     connection: psycopg.Connection, settings: Settings, active: ActiveVersions, by: str, scope: Scope | None = None
 ) -> int:
-    """Correct the closed periods whose rollups were written since the last check."""
+    """Correct the closed periods whose rollups were written since the last check.
+
+    Those that the watermark has not passed wait: a run that counts its topics anew has a part of them so far.
+    """
     schema = sql.Identifier(settings.names.billing_schema)
     now = store.now(connection)
     done = 0
-    for run, run_keys in by_run(settings, active, changed(connection, settings, scope)).items():
+    written = changed(connection, settings, scope)
+    whole = [key for key in written if _is_whole(settings, key, active.at)]
+    for run, run_keys in by_run(settings, active, whole).items():
         for batch in store.batches(run_keys):
             done += update_ledger(connection, settings, active, run, by, batch, DeadLetterCounts({}, {}))[1]
-    if scope is None or scope.everybody:
+    if len(whole) == len(written) and (scope is None or scope.everybody):
         connection.execute(sql.SQL("UPDATE {}.close_progress SET upto = %s WHERE upto < %s").format(schema), [now, now])
     return done
+
+
+def _is_whole(settings: Settings, key: PeriodKey, watermark: datetime | None) -> bool:
+    """Whether all that can belong to a closed period is counted: it was when it was closed."""
+    return watermark is not None and key.end + timedelta(seconds=settings.events.grace_s) <= watermark
 
 
 def changed(connection: psycopg.Connection, settings: Settings, scope: Scope | None = None) -> list[PeriodKey]:

@@ -28,6 +28,11 @@ _DECIDED_S = 90.0
 
 Step = Callable[[int], None]
 
+_LAST = """
+SELECT coalesce((SELECT max(seq) FROM {schema}.outbox o WHERE o.topic = t.topic), 0), t.seq
+FROM {schema}.outbox_position t WHERE t.topic = %s
+"""
+
 
 class Row(NamedTuple):
     """One row of the outbox."""
@@ -37,8 +42,10 @@ class Row(NamedTuple):
     body: str
 
 
-def publish(settings: Settings, progress: Step | None = None) -> int:
+def publish(settings: Settings, progress: Step | None = None, *, again: bool = False) -> int:
     """Publish the rows of the outbox that the topics do not have yet; returns how many.
+
+    With `again` the stored position does not count: topics that were lost and made anew get all of them.
 
     1. Take the transactional id of the topic: any earlier publisher is fenced, and its open transaction aborted.
     2. Read the last committed record: its seq is the position of the topic. No row can be sent twice, whatever
@@ -50,39 +57,51 @@ def publish(settings: Settings, progress: Step | None = None) -> int:
     UnavailableError
         Kafka or Postgres does not answer.
     TidemarkError
-        Another publisher took over meanwhile; it sends the rest.
+        Another publisher took over meanwhile; it sends the rest. Or the topics have what the ledger has not.
     """
+    step = progress or (lambda _: None)
     with connect(settings.postgres.ledger) as connection:
-        return sum(_publish(connection, settings, topic, progress or (lambda _: None)) for topic in TOPICS)
+        return sum(_publish(connection, settings, topic, step, again=again) for topic in TOPICS)
 
 
-def pending(connection: psycopg.Connection, settings: Settings) -> int:
-    """Number of rows after the stored position."""
-    statement = (
-        "SELECT count(*) FROM {schema}.outbox JOIN {schema}.outbox_position t USING (topic) WHERE outbox.seq > t.seq"
-    )
-    return int(_query(connection, settings, statement)[0][0])
+def refuse_behind(connection: psycopg.Connection, settings: Settings) -> None:
+    """Refuse a ledger that lacks what was published: its next records would have numbers that the topics have already.
+
+    Raises
+    ------
+    TidemarkError
+        Names the first number that is missing.
+    """
+    for topic in TOPICS:
+        _refuse_behind(connection, settings, topic, _last_seq(settings, topic))
 
 
-def _publish(connection: psycopg.Connection, settings: Settings, topic: str, progress: Step) -> int:
-    stored, last = _query(
-        connection,
-        settings,
-        "SELECT t.seq, coalesce((SELECT max(seq) FROM {schema}.outbox o WHERE o.topic = t.topic), 0)"
-        " FROM {schema}.outbox_position t WHERE t.topic = %s",
-        [topic],
-    )[0]
-    if stored == last:
+def _refuse_behind(connection: psycopg.Connection, settings: Settings, topic: str, published: int) -> None:
+    # Asked after the topic: what another process has added and published meanwhile is in both.
+    last = _last(connection, settings, topic)[0]
+    if published > last:
+        raise TidemarkError(
+            f"{address(settings, topic)} has record {published}, and the ledger ends at {last}: its database is older, "
+            "as after a restore, and would give the numbers in between again.",
+            "`tidemark ledger recover` reads them back.",
+        )
+
+
+def _publish(connection: psycopg.Connection, settings: Settings, topic: str, progress: Step, *, again: bool) -> int:
+    last, stored = _last(connection, settings, topic)
+    if stored == last and not again:
         return 0
     sent = 0
     with _producer(settings, topic) as producer:
         # Step 1
         producer.init_transactions()
         # Step 2
-        position = max(stored, _committed(settings, topic))
+        committed = _committed(settings, topic)
+        _refuse_behind(connection, settings, topic, committed)
+        position = committed if again else max(stored, committed)
         # Step 3
         while rows := _rows(connection, settings, topic, position):
-            _send(producer, _address(settings, topic), rows)
+            _send(producer, address(settings, topic), rows)
             position = rows[-1].seq
             _store_position(connection, settings, topic, position)
             sent += len(rows)
@@ -93,7 +112,7 @@ def _publish(connection: psycopg.Connection, settings: Settings, topic: str, pro
 
 def _committed(settings: Settings, topic: str) -> int:
     """Seq of the last committed record of a topic, 0 without one."""
-    name = _address(settings, topic)
+    name = address(settings, topic)
     # The publisher has the only transactional id of the topic, and its last transaction just ended: until the marker
     # is written, records before the end may seem to be absent.
     wait_until(
@@ -101,7 +120,11 @@ def _committed(settings: Settings, topic: str) -> int:
         _DECIDED_S,
         f"the last transaction of {name} to be decided",
     )
-    found = last_records(settings.kafka, name, "read_committed").values()
+    return _last_seq(settings, topic)
+
+
+def _last_seq(settings: Settings, topic: str) -> int:
+    found = last_records(settings.kafka, address(settings, topic), "read_committed").values()
     return max((int(dict(record.headers)[HEADER]) for record in found), default=0)
 
 
@@ -124,6 +147,12 @@ def _rows(connection: psycopg.Connection, settings: Settings, topic: str, after:
     return [Row(*row) for row in _query(connection, settings, statement, [topic, after, BATCH])]
 
 
+def _last(connection: psycopg.Connection, settings: Settings, topic: str) -> tuple[int, int]:
+    """The last seq of a topic in the outbox, and the position that was stored."""
+    last, stored = _query(connection, settings, _LAST, [topic])[0]
+    return last, stored
+
+
 def _store_position(connection: psycopg.Connection, settings: Settings, topic: str, seq: int) -> None:
     statement = "UPDATE {schema}.outbox_position SET seq = %s WHERE topic = %s AND seq < %s"
     connection.execute(_statement(settings, statement), [seq, topic, seq])
@@ -137,7 +166,8 @@ def _statement(settings: Settings, text: str) -> sql.Composed:
     return sql.SQL(text).format(schema=sql.Identifier(settings.names.billing_schema))
 
 
-def _address(settings: Settings, topic: str) -> str:
+def address(settings: Settings, topic: str) -> str:
+    """Name of a topic of the outbox in Kafka."""
     return settings.names.closes if topic == "closes" else settings.names.corrections
 
 
@@ -156,10 +186,10 @@ def _producer(settings: Settings, topic: str) -> Iterator[Any]:
     except KafkaError as error:
         if type(error).__name__ in {"ProducerFencedError", "InvalidProducerEpochError"}:
             raise TidemarkError(
-                f"another publisher of {_address(settings, topic)} took over.",
+                f"another publisher of {address(settings, topic)} took over.",
                 "it sends the rest; or run `tidemark ledger publish`.",
             ) from error
         raise UnavailableError(
-            f"{_address(settings, topic)} cannot be written: {error!r}.",
+            f"{address(settings, topic)} cannot be written: {error!r}.",
             "run `tidemark status`, then `tidemark ledger publish`.",
         ) from error

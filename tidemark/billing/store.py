@@ -183,7 +183,7 @@ def append(
         rows["correction_line"] += [{**_columns(key), **number, **_change(*change)} for change in changes.items()]
         rows["outbox"].append(_outbox_row("corrections", key, body))
     for table, table_rows in rows.items():
-        _insert(connection, names, table, table_rows)
+        insert(connection, names, table, table_rows)
 
 
 def batches(items: Iterable[_Item], size: int = BATCH) -> Iterator[list[_Item]]:
@@ -204,11 +204,12 @@ def _query(
         yield from connection.execute(text, values).fetchall()
 
 
-def _insert(connection: psycopg.Connection, names: Names, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert(connection: psycopg.Connection, names: Names, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows to a table of the ledger; in a transaction of the caller, after `lock_ledger`."""
     if not rows:
         return
     columns = list(rows[0])
-    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+    statement = sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
         sql.Identifier(names.billing_schema, table),
         sql.SQL(", ").join(map(sql.Identifier, columns)),
         sql.SQL(", ").join(map(sql.Placeholder, columns)),

@@ -17,6 +17,7 @@ from tidemark.core.topics import has_create_time
 
 # A checkpoint of `rollup` may follow a mini-batch, a flush and a restart.
 TIMEOUT_S = 300.0
+_OWN_OFFSETS = 2
 
 Say = Callable[[str], None]
 # Next offset by topic, then partition.
@@ -157,10 +158,14 @@ def _await_rollup(settings: Settings, ends: Mapping[int, int], timeout_s: float)
     # Transaction markers are not records: no consumer commits an offset after them before a record follows.
     last = {part: record.offset for part, record in last_records(settings.kafka, topic, "read_committed", ends).items()}
 
+    rest = FlinkRest(settings.flink)
     with closing(GroupOffsets(settings.kafka, group, topic)) as offsets:
 
         def stored() -> bool:
-            running(settings, "rollup")
+            # A job that was submitted with older state, as after a restore of the tables, finds the offsets of the one
+            # before it: its own are committed when its second checkpoint is complete.
+            if rest.checkpoints(running(settings, "rollup").id)["completed"] < _OWN_OFFSETS:
+                return False
             done = offsets.committed()
             return all(done.get(part, 0) > offset for part, offset in last.items())
 

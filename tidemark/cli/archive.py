@@ -7,14 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from tidemark.archive import adopt as archive_adopt
 from tidemark.archive import archiver
 from tidemark.archive import erase as archive_erase
+from tidemark.archive import publish as archive_publish
 from tidemark.archive import verify as archive_verify
-from tidemark.archive.index import Gap, as_json
+from tidemark.archive.index import Gap
+from tidemark.archive.index import as_json as as_json_of
 from tidemark.archive.remaining import Copy
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core.settings import load
+from tidemark.core.settings.services import redrive_of
 from udfs.values import rfc3339
 
 RunId = Annotated[str | None, typer.Option("--run-id", help="A run with a ledger and an archive of its own.")]
@@ -25,6 +29,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Raw records in Parquet, beyond the retention of Kafka.", no_args_is_help=True)
     group.command("run")(run)
     group.command("verify")(verify)
+    group.command("publish")(publish)
+    group.command("adopt")(adopt)
     app.add_typer(group, name="archive")
     app.command("erase")(erase)
 
@@ -40,6 +46,33 @@ def verify(run_id: RunId = None, as_json: Json = False) -> None:
     verified = archive_verify.verify(load(run_id=run_id))
     emit(_verified_document(verified), _verified_text(verified), as_json=as_json)
     verified.raise_if_faulty()
+
+
+def publish(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="Archived topic of events, as it was called.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="New topic of events, which is made; its redrive topic too.")],
+    live: Annotated[
+        bool, typer.Option("--live", help="Then let producers write to it: arrivals by the broker's clock.")
+    ] = False,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
+    """Publish archived events and redriven events to new topics, with their arrivals; a killed call is continued."""
+    settings = load(run_id=run_id)
+    ways = {(source, to), (redrive_of(source), redrive_of(to))}
+    done = {name: archive_publish.publish(settings, old, name) for old, name in sorted(ways)}
+    if live:
+        archive_publish.take_over(settings, to)
+    emit(_published_document(done), _published_text(done), as_json=as_json)
+
+
+def adopt(run_id: RunId = None, as_json: Json = False) -> None:
+    """Add files to the index that its folder has and it lacks: the database is of an older backup, or a new one."""
+    done = archive_adopt.adopt(load(run_id=run_id), say)
+    text = [f"{done.files:,} files with {done.rows:,} records are in the index now", *map(_gap_text, done.gaps)]
+    emit(
+        {"files": done.files, "rows": done.rows, "gaps": [as_json_of(gap) for gap in done.gaps]}, text, as_json=as_json
+    )
 
 
 def erase(
@@ -60,8 +93,20 @@ def erase(
         known(settings, tenant, customer)
 
 
+def _published_document(done: dict[str, archive_publish.Published]) -> dict[str, Any]:
+    return {
+        name: {"sent": one.sent, "existing": one.existing, "lost": [as_json_of(gap) for gap in one.lost]}
+        for name, one in done.items()
+    }
+
+
+def _published_text(done: dict[str, archive_publish.Published]) -> list[str]:
+    lines = [f"{name}: {one.sent:,} records sent, {one.existing:,} were there" for name, one in done.items()]
+    return [*lines, *(_gap_text(gap) for one in done.values() for gap in one.lost)]
+
+
 def _archived_document(done: archiver.Archived) -> dict[str, Any]:
-    gaps = [as_json(gap) for gap in done.gaps]
+    gaps = [as_json_of(gap) for gap in done.gaps]
     return {
         "rows": done.rows, "files": done.files, "bytes": done.size, "lost": done.lost, "gaps": gaps,
         "removed": done.removed, "quarantined": done.quarantined,
@@ -77,7 +122,8 @@ def _archived_text(done: archiver.Archived) -> list[str]:
 
 def _gap_text(gap: Gap) -> str:
     size = gap.last - gap.first + 1
-    return f"LOST: {size:,} offsets of {gap.topic} {gap.partition}:{gap.first}; Kafka had removed them"
+    why = "the archive removed them by age" if gap.reason == "expired" else "Kafka had removed them"
+    return f"LOST: {size:,} offsets of {gap.topic} {gap.partition}:{gap.first}; {why}"
 
 
 def _verified_document(verified: archive_verify.Verified) -> dict[str, Any]:

@@ -75,7 +75,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "reconcile": ("reconcile", "Compare numbers with their sources."),
     "replay": ("replay", "Rebuild usage as a second version, compare, promote, revert."),
+    "scale": ("scale", "Parallelism of running jobs."),
     "archive": ("archive", "Raw records in Parquet, beyond the retention of Kafka."),
+    "backup": ("backup", "What is in Postgres alone: saved, tried, restored."),
     "erase": (
         "archive",
         "Erase the parts of a customer's events that metering does not read from the archive; totals stay as they are.",

@@ -11,11 +11,13 @@ import typer
 from tidemark.billing import explain as billing_explain
 from tidemark.billing import heartbeat as billing_heartbeat
 from tidemark.billing import history, outbox
+from tidemark.billing import recover as billing_recover
 from tidemark.billing.explain import Explained
 from tidemark.billing.explained import document_of, event_document
 from tidemark.billing.lines import Line
 from tidemark.billing.moments import moment
 from tidemark.billing.true_up import Change
+from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core import audit
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Closed periods and corrections.", no_args_is_help=True)
     group.command("show")(show)
     group.command("publish")(publish)
+    group.command("recover")(recover)
     group.command("heartbeat")(heartbeat)
     app.add_typer(group, name="ledger")
     app.command("explain")(explain)
@@ -59,10 +62,22 @@ def show(
     emit({"records": rows}, table if rows else "nothing was closed yet.", as_json=as_json)
 
 
-def publish(run_id: RunId = None, as_json: Json = False) -> None:
+def publish(
+    again: Annotated[
+        bool, typer.Option("--again", help="All that the topics lack, whatever was published: they were made anew.")
+    ] = False,
+    run_id: RunId = None,
+    as_json: Json = False,
+) -> None:
     """Publish closes and corrections that Kafka does not have yet; `close` also does it."""
-    sent = outbox.publish(load(run_id=run_id), lambda count: say(f"published {count:,}"))
+    sent = outbox.publish(load(run_id=run_id), lambda count: say(f"published {count:,}"), again=again)
     emit({"published": sent}, f"published {sent:,} records.", as_json=as_json)
+
+
+def recover(by: By = "", run_id: RunId = None, as_json: Json = False) -> None:
+    """Read back what was published and is not in the ledger: after a restore of an older backup, or of none."""
+    count = billing_recover.recover(load(run_id=run_id), by)
+    emit({"recovered": count}, f"recovered {count:,} records.", as_json=as_json)
 
 
 def heartbeat(

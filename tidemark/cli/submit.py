@@ -40,8 +40,15 @@ def submit(
     start: Annotated[str, typer.Option("--from", help="Instant (RFC 3339) or partition:offset;…")] = "",
     end: Annotated[str, typer.Option("--to", help="Instant, partition:offset;… or `latest`: a bounded run.")] = "",
     from_savepoint: Annotated[str, typer.Option(help="Checkpoint or savepoint to restore; default: the newest.")] = "",
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Without state, from the first record of its topic.")
+    ] = False,
     accept: Annotated[
-        list[str] | None, typer.Option(help="Setting that may differ from the one the state was made with; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Setting that may differ from the one the state was made with, or `removed_records`: go on without "
+            "what Kafka removed before it was read; repeatable."
+        ),
     ] = None,
     warm_up: Annotated[
         bool,
@@ -56,8 +63,14 @@ def submit(
         say("warming up …")
         say(f"warm after {run_warm_up(settings):.0f} s")
     say(f"submitting {job.value} …")
-    done = flink_submit.submit(settings, job.value, Bounds(start, end), from_savepoint, accept or (), by)
+    done = flink_submit.submit(
+        settings, job.value, Bounds(start, end), from_savepoint, accept or (), by, from_beginning=from_beginning
+    )
     if not done.already_running:
+        await_restored(settings, job.value, done.job_id, done.restored_from)
+    if not (done.already_running or done.guarded or end):
+        say(f"{job.value} runs; starting it again from its first savepoint, so that it passes over no removed record …")
+        done = flink_submit.start_again(settings, job.value, by)
         await_restored(settings, job.value, done.job_id, done.restored_from)
     state = "was already running" if done.already_running else f"runs from {done.restored_from or 'the start'}"
     emit(

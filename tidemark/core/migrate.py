@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -47,10 +47,13 @@ class Applied:
     name: str
 
 
-def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
+def migrate(
+    settings: Settings, *, ledger: bool = True, upto: Mapping[str, Mapping[str, str]] | None = None
+) -> list[Applied]:  # fmt: skip
     """Bring the schemas of catalog, rollups and ledger up to date; what is current is left alone.
 
-    Without `ledger` a run has rollups alone: a replay, which changes the ledger of the run it is promoted in.
+    Without `ledger` a run has rollups alone: a replay, which changes the ledger of the run it is promoted in. With
+    `upto`, checksums by schema and name of migration, each schema gets these alone: as it was when they were applied.
 
     Raises
     ------
@@ -70,18 +73,20 @@ def migrate(settings: Settings, *, ledger: bool = True) -> list[Applied]:
         shared = ((kind, kind) for kind in ("audit", "catalog", "api"))
         for kind, schema in (*shared, ("usage", names.usage_schema)):
             _create_schema(connection, schema, kind)
-            done += _migrate_schema(connection, schema, sql_files(kind))
+            done += _migrate_schema(connection, schema, chosen(sql_files(kind), schema, upto))
         if ledger:
             _create_schema(connection, names.billing_schema, "billing")
             rollup_views.apply(connection, names)
-            done += _migrate_schema(connection, names.billing_schema, [*values_files(), *sql_files("billing")])
+            files = chosen([*values_files(), *sql_files("billing")], names.billing_schema, upto)
+            done += _migrate_schema(connection, names.billing_schema, files)
             rollup_views.set_grace(connection, names, settings.events.grace_s)
             _create_schema(connection, names.report_schema, "report")
-            done += _migrate_schema(connection, names.report_schema, sql_files("report"), names.billing_schema)
+            files = chosen(sql_files("report"), names.report_schema, upto)
+            done += _migrate_schema(connection, names.report_schema, files, names.billing_schema)
         access.grant(connection, access.schemas_of(names, ledger=ledger))
         if done:
-            files = [f"{one.schema}: {one.name}" for one in done]
-            audit.record(connection, settings.run_id, "database.migrate", names.usage_schema, files=files)
+            made = [f"{one.schema}: {one.name}" for one in done]
+            audit.record(connection, settings.run_id, "database.migrate", names.usage_schema, files=made)
         if ledger:
             two_person.store(connection, settings.audit.two_person)
         connection.execute("RESET ROLE")
@@ -155,6 +160,23 @@ def pending(files: Sequence[SqlFile], ledger: dict[str, str], schema: str) -> li
             "give it the next free number.",
         )
     return todo
+
+
+def chosen(
+    files: Sequence[SqlFile], schema: str, upto: Mapping[str, Mapping[str, str]] | None
+) -> Sequence[SqlFile]:  # fmt: skip
+    """The files that a schema gets: all, or those that it had before, which must be as they were.
+
+    Raises
+    ------
+    TidemarkError
+        One that it had is not part of this version, or was changed since.
+    """
+    if upto is None:
+        return files
+    had = dict(upto.get(schema, {}))
+    pending(files, had, schema)
+    return [file for file in files if file.name in had]
 
 
 def _create_extension(connection: psycopg.Connection) -> None:

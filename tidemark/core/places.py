@@ -128,17 +128,35 @@ class Place:
                 digest.update(block)
         return digest.hexdigest()
 
-    def write(self, name: str, text: str) -> None:
-        """Write a small file, which a reader may see in part; raises UnavailableError."""
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Any]:
+        """A file to read from its begin on, as Arrow has it; raises UnavailableError."""
+        with self._translated("read"), self._system.open_input_stream(self._at(name), compression=None) as stream:
+            yield stream
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Any]:
+        """A new file to write from its begin on, as Arrow has it, in folders that are made; readers may see it in part.
+
+        Raises
+        ------
+        UnavailableError
+            It cannot be written.
+        """
         with self._translated("written"):
             # The others make what is missing above a file.
             if self.is_local:
-                _make_folder(Path(self.path))
-            with self._system.open_output_stream(self._at(name)) as stream:
-                stream.write(text.encode())
+                _make_folder(Path(self._at(name)).parent)
+            with self._system.open_output_stream(self._at(name), compression=None) as stream:
+                yield stream
             # Other file systems have rights of their own.
             if self.is_local:
-                _keep_private(Path(self.path, name), 0o600)
+                _keep_private(Path(self._at(name)), 0o600)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small file, which a reader may see in part; raises UnavailableError."""
+        with self.writing(name) as stream:
+            stream.write(text.encode())
 
     def put_new(self, content: Path | bytes, name: str) -> None:
         """Write a whole file to S3, unless there is one of that name: who lost the right to write cannot replace it.

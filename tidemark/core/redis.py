@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import redis
 import redis.asyncio
@@ -15,6 +16,8 @@ from udfs.live import counters
 from udfs.postgres import first_line
 
 TIMEOUT_S = 5.0
+_REMOVE_TIMEOUT_S = 10.0
+_KEYS_AT_ONCE = 1_000
 
 
 def client(server: RedisSettings, *, timeout_s: float = TIMEOUT_S) -> redis.Redis:
@@ -29,6 +32,17 @@ def async_client(server: RedisSettings, *, timeout_s: float) -> redis.asyncio.Re
         retry_on_timeout=False, decode_responses=True, **tls_of(server.url),
     )  # fmt: skip
     return made
+
+
+def remove(server: RedisSettings, pattern: str, but: str = "") -> int:
+    """Remove the keys that match a pattern, but for those that hold a text; how many. Raises UnavailableError."""
+    count = 0
+    with translated(server), client(server, timeout_s=_REMOVE_TIMEOUT_S) as connected:
+        found = connected.scan_iter(match=pattern, count=_KEYS_AT_ONCE)
+        keys = (key for key in found if not but or but not in key)
+        while batch := list(islice(keys, _KEYS_AT_ONCE)):
+            count += int(connected.unlink(*batch))
+    return count
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,6 +104,13 @@ def _create(admin: Any, settings: Settings, topic: str, config: dict[str, str]) 
     except TopicAlreadyExistsError:
         return False
     return True
+
+
+def ids(kafka: KafkaSettings, topics: Sequence[str]) -> dict[str, str]:
+    """What Kafka tells topics of one name apart by, of those that there are; raises UnavailableError."""
+    with _admin(kafka) as admin:
+        there = sorted({*topics} & {*admin.list_topics()})
+        return {str(one["name"]): str(one["topic_id"]) for one in admin.describe_topics(there)} if there else {}
 
 
 def exists(kafka: KafkaSettings, topic: str) -> bool:

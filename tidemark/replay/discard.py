@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 
 from kafka.errors import UnknownTopicOrPartitionError
 from psycopg import sql
@@ -21,8 +20,6 @@ from tidemark.core.places import UnlistedError
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay, run_settings
-
-_KEYS_AT_ONCE = 1_000
 
 
 def discard(settings: Settings, replay_id: str, by: str) -> bool:
@@ -44,7 +41,7 @@ def discard(settings: Settings, replay_id: str, by: str) -> bool:
     run = run_settings(settings, replay)
     _end_jobs(run)
     _drop_topics(run, _topics(run, replay))
-    _drop_keys(run)
+    redis.remove(run.redis, f"{run.names.redis_prefix}*")
     _drop_state(run)
     with postgres.connect(settings.postgres.owner) as connection, connection.transaction():
         store.lock_ledger(connection, settings.names)
@@ -80,13 +77,6 @@ def _drop_topics(run: Settings, topics: Sequence[str]) -> None:
             # Somebody else removed it meanwhile.
             with suppress(UnknownTopicOrPartitionError):
                 admin.delete_topics([topic])
-
-
-def _drop_keys(run: Settings) -> None:
-    with redis.translated(run.redis), redis.client(run.redis, timeout_s=10) as connected:
-        keys = connected.scan_iter(match=f"{run.names.redis_prefix}*", count=_KEYS_AT_ONCE)
-        while batch := list(islice(keys, _KEYS_AT_ONCE)):
-            connected.unlink(*batch)
 
 
 def _drop_state(run: Settings) -> None:

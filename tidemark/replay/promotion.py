@@ -10,7 +10,7 @@ from datetime import timedelta
 import psycopg
 from psycopg import sql
 
-from tidemark.billing import periods, store
+from tidemark.billing import outbox, periods, store
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Context
 from tidemark.billing.sources import run_of
@@ -76,6 +76,7 @@ def promote(settings: Settings, replay_id: str, by: str) -> PromotionResult:
     replay = _catch_up(settings, replay)
 
     def change(connection: psycopg.Connection) -> None:
+        outbox.refuse_behind(connection, settings)
         _refuse_across(connection, settings, replay)
         _add_overlay(connection, settings, replay)
         rollup_views.apply(connection, settings.names)

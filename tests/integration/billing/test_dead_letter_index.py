@@ -162,12 +162,13 @@ def test_the_list_of_the_index_is_that_of_the_topic(log: Log, run: Settings) -> 
     log.reject(dead_letter(event(), 9), arrival=None)
     with Sender(run.kafka) as sender:
         sender.send(run.names.dlq, b"of another program", partition=0)
-    for limit in (0, 3, 100):
-        for wanted in SELECTIONS:
-            unreadable: list[Position] = []
-            read = survey(read_dead_letters(run, unreadable), limit, **wanted)
-            assert listed(run, limit, **wanted) == (read, unreadable), (limit, wanted)
+    unreadable: list[Position] = []
+    rejected = list(read_dead_letters(run, unreadable))
     assert unreadable == [Position(0, 9)]
+    for limit in (0, 3, 100):
+        for wanted in SELECTIONS if limit else SELECTIONS[:1]:
+            read = survey(rejected, limit, **wanted)
+            assert listed(run, limit, **wanted) == (read, unreadable), (limit, wanted)
     # A replay has no ledger.
     replay = run.with_changes({"run_id": run.names.replay("r"), "topics.events": run.topics.events})
     topics.apply(replay)

@@ -200,7 +200,8 @@ class Machine:
         return set(connection.execute(statement.format(schema, sql.Identifier(relation), arguments), values))
 
     def _active(self, connection: Any) -> ActiveVersions:
-        watermark = Watermark(START + self.watermark * DAY, "", {"usage.events": {0: 7}}, {})
+        at = START + self.watermark * DAY + timedelta(seconds=self.settings.events.grace_s)
+        watermark = Watermark(at, "", {"usage.events": {0: 7}}, {})
         return ActiveVersions(rollup_views.overlays(connection, self.settings.names), {self.settings.run_id: watermark})
 
     def _close(self, connection: Any) -> None:

@@ -21,7 +21,7 @@ from tidemark.dry_run.model import Model
 from tidemark.dry_run.usage_rows import usage_rows
 from udfs.decode.decoder import DecodePolicy
 
-EVENTS = 25_000
+EVENTS = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKETS = {"minute": "minute_start", "hour": "hour_start", "day": "day", "period": "period_start"}
 # Postgres reckons the middle of a bin with less digits than the model.

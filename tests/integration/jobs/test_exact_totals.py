@@ -1,4 +1,4 @@
-"""Thirty thousand events, good and bad, through the real services: every number equals the oracle's."""
+"""Twenty thousand events, good and bad, through the real services: every number equals the oracle's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, expected_of, generate
 from tidemark.oracle.compare import compare_postgres
 
-EVENTS = 30_000
+EVENTS = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,7 @@ def test_no_event_restarts_a_job(counted: Pipeline) -> None:
         assert counted.rest.root_cause(job.id) == ""
 
 
+@pytest.mark.drill
 def test_a_bounded_run_over_the_same_topic_loses_nothing_at_its_end(
     counted: Pipeline, stack: Any, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from schemas import SqlFile
 from tidemark.core.errors import TidemarkError
-from tidemark.core.migrate import checksum, pending
+from tidemark.core.migrate import checksum, chosen, pending
 
 ONE, TWO, THREE = (SqlFile(f"000{number}_x.sql", f"SELECT {number}".encode()) for number in (1, 2, 3))
 
@@ -36,3 +36,17 @@ def test_a_database_of_a_later_version_is_refused() -> None:
 def test_a_new_file_before_an_applied_one_is_refused() -> None:
     with pytest.raises(TidemarkError, match="sorts before"):
         pending([ONE, TWO, THREE], ledger(ONE, THREE), "usage")
+
+
+def test_a_schema_is_made_as_far_as_it_was_when_a_backup_was_made() -> None:
+    upto = {"usage": ledger(ONE, TWO)}
+    assert chosen([ONE, TWO, THREE], "usage", upto) == [ONE, TWO]
+    assert chosen([ONE, TWO, THREE], "billing", upto) == []
+    assert chosen([ONE, TWO, THREE], "usage", None) == [ONE, TWO, THREE]
+
+
+def test_a_backup_that_other_files_made_is_refused() -> None:
+    with pytest.raises(TidemarkError, match="not part of this version"):
+        chosen([ONE], "usage", {"usage": ledger(ONE, TWO)})
+    with pytest.raises(TidemarkError, match="was changed"):
+        chosen([ONE], "usage", {"usage": {ONE.name: "0" * 64}})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemark.archive.archiver import _arrived
+from tidemark.archive.archiver import arrived
 from tidemark.billing.events import Event
 from tidemark.billing.explained import event_document
 from tidemark.core.times import arrival_of, arrival_text
@@ -26,7 +26,7 @@ def test_every_timestamp_has_an_arrival(timestamp_ms: int) -> None:
 @given(ANY_MS)
 def test_no_record_of_the_archive_arrived_after_now(timestamp_ms: int) -> None:
     # Retention removes a file when its last arrival is old enough.
-    assert _arrived(timestamp_ms) <= datetime.now(UTC)
+    assert arrived(timestamp_ms) <= datetime.now(UTC)
 
 
 def test_an_arrival_that_a_date_can_say_is_exact() -> None:

@@ -16,7 +16,7 @@ from jobs.flink.bounds import Bounds
 from jobs.flink.rest import STATE_UNREAD, short_cause
 from jobs.flink.shape import BOUNDED, SHAPING, changes, max_parallelism, refuse
 from jobs.flink.submit import ALL_JOBS
-from jobs.flink.submitted import record, recorded, values
+from jobs.flink.submitted import of_job, record, recorded, values
 from tidemark.cli.demo import DEMO_SETTINGS
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings, every_setting, load, variable_of
@@ -119,6 +119,8 @@ def test_the_record_of_the_job_that_made_the_state_is_found(settings, state):
     record(demo, "rollup", JOB_ID, Bounds())
     found = recorded(settings, "rollup", f"/anywhere/{state}")
     assert found == values(demo, "rollup", Bounds())
+    assert of_job(settings, "rollup", JOB_ID) == found
+    assert of_job(settings, "rollup", "0" * 32) == {}
 
 
 @pytest.mark.parametrize("state", [f"{OTHER_ID}/chk-17", "savepoint-fedcba-a1b2c3d4e5f6", "chk-17", "named-by-hand"])

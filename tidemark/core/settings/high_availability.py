@@ -25,7 +25,7 @@ class HighAvailabilitySettings(Section):
         description="Name of this cluster among those that share a store.",
     )
     failover_s: int = Field(
-        10, ge=4, le=120, description="A JobManager that leads and is silent for so long loses its place."
+        8, ge=4, le=120, description="A JobManager that leads and is silent for so long loses its place."
     )
     zookeeper: Brokers | None = Field(
         None, description="Servers of ZooKeeper, host:port[,host:port]; the stack starts one of its own when empty."

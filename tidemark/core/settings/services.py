@@ -105,7 +105,12 @@ class TopicSettings(Section):
     @property
     def redrive(self) -> str:
         """Topic of redriven dead letters, whose record timestamps are their original arrivals; `meter` reads it too."""
-        return f"{self.events}.redrive"
+        return redrive_of(self.events)
+
+
+def redrive_of(events: str) -> str:
+    """Topic of redriven dead letters beside a topic of events."""
+    return f"{events}.redrive"
 
 
 class PostgresSettings(Section):

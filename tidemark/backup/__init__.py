@@ -1,0 +1,1 @@
+"""Backups of what is in Postgres alone, and how they come back."""

@@ -1,0 +1,1 @@
+"""Parallelism of running jobs: what to change it to, and the change itself."""
