@@ -13,7 +13,6 @@ from jobs.flink.restore import RestorePoint, restore_points
 from jobs.flink.submit import submit
 from tests.chaos.flink_processes import other_cluster
 from tests.chaos.load import measured, under_load
-from tests.conftest import by_flink_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
 from tidemark.core.errors import TidemarkError, UsageError
@@ -94,29 +93,27 @@ def test_only_the_last_state_is_gone_on_from_and_damage_is_named(stack: Any, tmp
             run.assert_exact(oracle)
 
 
-@pytest.mark.parametrize("what", ["metadata", "state"])
-def test_state_that_flink_cannot_read_is_named_and_its_job_ended(stack: Any, tmp_path: Path, what: str) -> None:
+def test_state_that_flink_cannot_read_is_named_and_its_job_ended(stack: Any, tmp_path: Path) -> None:
     records = list(generate(events=20_000, seed=43))
-    with pipeline(stack.settings, f"torn{what}", CATALOG, tmp_path) as run:
+    with pipeline(stack.settings, "tornstate", CATALOG, tmp_path) as run:
         run.start()
         run.send(records[: len(records) // 2])
         run.wait_drained()
         cancelled(run)
         newest = points(run)[0]
-        metadata = Path(newest.path, "_metadata")
-        files = [metadata] if what == "metadata" else state_files(newest)
+        files = state_files(newest)
         assert files
         whole = {file: file.read_bytes() for file in files}
         for file, content in whole.items():
             file.write_bytes(content[: len(content) // 2])
-        with by_flink_run(), pytest.raises(TidemarkError, match=r"cannot be restored") as error:
+        with pytest.raises(TidemarkError, match=r"cannot be restored") as error:
             begun(run, "meter", 30)
         print(error.value)  # noqa: T201 - what an operator reads
         name = run.settings.names.job("meter")
         wait_until(lambda: run.rest.active(name) is None, 60, "the job to end")
         for file, content in whole.items():
             file.write_bytes(content)
-        with measured(f"truncated {what}: both jobs at work again"):
+        with measured("truncated state: both jobs at work again"):
             run.start()
         run.send(records[len(records) // 2 :])
         run.wait_drained()
