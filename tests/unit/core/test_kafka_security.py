@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from jobs.flink import options
+from jobs.flink.bounds import table_options
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka.security import client_options, password, rdkafka_options, table_properties
 from tidemark.core.settings import FILE_ENV, KafkaSettings, Settings, load
@@ -97,8 +98,10 @@ def test_each_client_knows_the_options(secret_file: Path, client: Any) -> None:
 def test_sources_and_sinks_have_the_same_security(secret_file: Path) -> None:
     settings = Settings(kafka=KafkaSettings(**SASL, sasl_password_file=secret_file))
     source, sink = options.kafka(settings.kafka, "meter"), options.exactly_once(settings, "meter", "t")
-    assert source in sink
-    assert SECRET not in sink
+    security = table_options(table_properties(settings.kafka, "meter"))
+    assert security in source
+    assert security in sink
+    assert SECRET not in source + sink
 
 
 @pytest.mark.parametrize(
