@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reconcile": ("reconcile", "Compare numbers with their sources."),
     "replay": ("replay", "Rebuild usage as a second version, compare, promote, revert."),
     "scale": ("scale", "Parallelism of running jobs."),
+    "upgrade": ("upgrade", "Another version of Tidemark for a deployment that runs."),
     "archive": ("archive", "Raw records in Parquet, beyond the retention of Kafka."),
     "backup": ("backup", "What is in Postgres alone: saved, tried, restored."),
     "erase": (

@@ -27,13 +27,9 @@ Users = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the `tidemark` app."""
     group = typer.Typer(help="Kafka topics.", no_args_is_help=True)
-    group.callback()(_group)
     group.command("apply")(apply)
+    group.command("grow")(grow)
     app.add_typer(group, name="topics")
-
-
-def _group() -> None:
-    """Keep `apply` a sub-command although it is the only one."""
 
 
 def apply(
@@ -56,6 +52,14 @@ def apply(
         document["rights"] = [asdict(right) for right in given]
         lines.append(f"{len(given)} rights of {len({right.role for right in given})} roles: given")
     emit(document, lines, as_json=as_json)
+
+
+def grow(run_id: RunId = None, as_json: Json = False) -> None:
+    """Give the topics of events and deltas as many partitions as `topics.partitions` says, while the jobs run."""
+    settings = load(run_id=run_id)
+    grown, wanted = topics.grow(settings), settings.topics.partitions
+    lines = [f"{topic}: {before} → {wanted} partitions" for topic, before in grown.items()]
+    emit({"partitions": wanted, "before": grown}, lines or f"all have {wanted} partitions", as_json=as_json)
 
 
 def _users(texts: list[str]) -> dict[str, str]:

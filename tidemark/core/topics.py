@@ -11,7 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from tidemark.core.errors import UsageError
-from tidemark.core.kafka import clients
+from tidemark.core.kafka import clients, end_offsets
 from tidemark.core.settings import KafkaSettings, Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
@@ -79,6 +79,33 @@ def apply(settings: Settings, *, create_time: bool = False, ledger: bool = True)
             admin, settings.topics.redrive, "CreateTime", "or set message.timestamp.type of this one to CreateTime."
         )
     return applied
+
+
+def grow(settings: Settings) -> dict[str, int]:
+    """Give the topics of events and deltas as many partitions as the settings say; those that had fewer, by topic.
+
+    Raises
+    ------
+    UsageError
+        One has more: Kafka takes none away.
+    UnavailableError
+        Kafka does not answer, or a topic does not exist.
+    """
+    wanted = settings.topics.partitions
+    before = {
+        topic: len(end_offsets(settings.kafka, topic)) for topic in (settings.topics.events, settings.names.deltas)
+    }
+    more = [f"{topic} has {count}" for topic, count in before.items() if count > wanted]
+    if more:
+        raise UsageError(
+            f"topics.partitions is {wanted}, and {', '.join(more)}: Kafka takes no partitions away.",
+            f"set topics.partitions to {max(before.values())} or more.",
+        )
+    fewer = {topic: count for topic, count in before.items() if count < wanted}
+    with _admin(settings.kafka) as admin:
+        if fewer:
+            admin.create_partitions(dict.fromkeys(fewer, wanted))
+    return fewer
 
 
 def configs_of(settings: Settings, kind: TimestampType, *, ledger: bool) -> dict[str, dict[str, str]]:
