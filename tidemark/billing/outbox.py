@@ -76,6 +76,14 @@ def refuse_behind(connection: psycopg.Connection, settings: Settings) -> None:
         _refuse_behind(connection, settings, topic, _last_seq(settings, topic))
 
 
+def pending(connection: psycopg.Connection, settings: Settings) -> int:
+    """Number of rows after the stored position."""
+    statement = (
+        "SELECT count(*) FROM {schema}.outbox JOIN {schema}.outbox_position t USING (topic) WHERE outbox.seq > t.seq"
+    )
+    return int(_query(connection, settings, statement)[0][0])
+
+
 def _refuse_behind(connection: psycopg.Connection, settings: Settings, topic: str, published: int) -> None:
     # Asked after the topic: what another process has added and published meanwhile is in both.
     last = _last(connection, settings, topic)[0]
