@@ -133,9 +133,10 @@ def declare_views(env: TableEnvironment, values: Mapping[str, Any]) -> None:
 def declare_sinks(env: TableEnvironment, settings: Settings) -> None:
     """The three topics that are written."""
     names = settings.names
-    for sink, topic in zip(SINKS, (names.dlq, names.deltas, names.alerts), strict=True):
+    topics = {"dlq": names.dlq, "deltas": names.deltas, "alerts": names.alerts}
+    for sink in SINKS:
         exactly_once = options.exactly_once(settings, "meter", names.transactions(sink))
-        env.execute_sql(statement("meter", f"{sink}_sink", topic=topic, exactly_once=exactly_once))
+        env.execute_sql(statement("meter", f"{sink}_sink", topic=topics[sink], exactly_once=exactly_once))
 
 
 def inserts(settings: Settings, into: str = "") -> list[str]:

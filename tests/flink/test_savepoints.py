@@ -41,7 +41,7 @@ def test_a_plan_with_other_operators_is_found_and_the_state_without_a_place_is_n
 
 
 def test_an_operator_more_moves_those_after_it_and_their_state_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "INSERTS", ("insert_deltas", "insert_dlq", "insert_alerts"))
+    monkeypatch.setattr(meter, "SINKS", ("deltas", "dlq", "alerts"))
     env = new_environment()
     planned = of_plan(env, meter.plan(env, Settings(), Bounds()))
     assert misfits(of_checkpoint(SAVEPOINTS / "meter" / "_metadata"), planned, 1) != []
