@@ -35,7 +35,7 @@ class Run:
 
 
 def _drain_keyed(world: World) -> dict[str, Found]:
-    backlog = world.backlog(Load(world.sized(400_000, 2_000_000)))
+    backlog = world.backlog(Load(world.sized(320_000, 2_000_000)))
     found = drain.against(world, backlog, world.rounds(2, 5), warm=True)
     return {"drain_keyed": found["drain"], "cpu_processes": found["processes"], "cpu_threads": found["threads"]}
 
@@ -56,7 +56,7 @@ def _contest(world: World) -> dict[str, Found]:
 
 
 def _live(world: World) -> dict[str, Found]:
-    seconds = (8, 5, 5) if world.small else (30, 12, 10) if world.quick else (90, 60, 60)
+    seconds = (8, 5, 5) if world.small else (25, 10, 8) if world.quick else (90, 60, 60)
     rates = (5_000, 1_000, 10_000)
     return live.run(world, tuple(Stage(rate, for_s) for rate, for_s in zip(rates, seconds, strict=True)))
 
@@ -92,10 +92,10 @@ def _installation(world: World) -> dict[str, Found]:
 RUNS = (
     Run(("memory_rest",), lambda world: {"memory_rest": alone.at_rest(world)}, 5),
     Run(("decode",), lambda w: {"decode": alone.decode(w, w.sized(100_000, 400_000), w.rounds(3, 9))}, 20),
-    Run(("drain_keyed", "cpu_processes", "cpu_threads"), _drain_keyed, 120),
-    Run(("live", "limits"), _live, 80),
-    Run(("contest", "contest_kill", "storage"), _contest, 150),
-    Run(("minute_row", "sustained", "memory_load"), _whole, 80),
+    Run(("drain_keyed", "cpu_processes", "cpu_threads"), _drain_keyed, 145),
+    Run(("live", "limits"), _live, 105),
+    Run(("contest", "contest_kill", "storage"), _contest, 120),
+    Run(("minute_row", "sustained", "memory_load"), _whole, 60),
     Run(("drain_round_robin",), _drain_round_robin, 30),
     Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 55),
     Run(("replay",), _replay, 50),

@@ -55,6 +55,13 @@ def test_what_fails_is_reported_and_the_rest_goes_on(tmp_path, error, status):
     assert str(error) in written.measures["drain_keyed"].detail
 
 
+def test_what_is_for_full_runs_alone_is_no_fault_of_a_quick_one(tmp_path):
+    left_out = Run(("contest_kill",), lambda _: {"contest_kill": Found("not run", "in full runs only")})
+    wrong, written = measured(tmp_path, left_out, Run(("live",), ok))
+    assert wrong == []
+    assert written.measures["contest_kill"].status == "not run"
+
+
 def test_results_are_written_after_each_run(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         measured(tmp_path, Run(("live",), ok), Run(("sdk",), raising(KeyboardInterrupt())))
