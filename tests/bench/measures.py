@@ -11,7 +11,7 @@ from tests.bench.runs.http_events import FAST, OPEN
 GENERATED = "a warm-up cannot compile the code that Flink generates for each job, and a backlog has longer ticks"
 CHECKPOINT = "an alert is visible with the next checkpoint, of which there is one a second"
 HAND_OVER = (
-    "Python is half of it, and with bundles of 10 ms the source waits for Python; see the profile for throughput"
+    "few events: the JVM still compiles; and with bundles of 10 ms the source waits for Python: profile for throughput"
 )
 SPARSE = "200 000 events of 10 000 customers, spread over an hour, leave little to sum up"
 MINIBATCH = "`rollup` collects for 5 s before it writes (`rollup.minibatch_ms`)"
