@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from jobs.flink.output import REPLAY, TRANSACTIONAL, refuse_later, written_later
-from jobs.flink.rest import ENDED, STATE_UNREAD, FlinkRest, wait_until
-from jobs.flink.restore import RestorePoint, is_readable, restore_points
+from jobs.flink.rest import STATE_UNREAD, FlinkRest
+from jobs.flink.restore import RestorePoint, is_readable, local_path, restore_points
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.settings import Settings
-
-_ENDS_WITHIN_S = 60
 
 
 def refuse_damaged(settings: Settings, job: str, point: RestorePoint) -> None:
@@ -43,7 +39,7 @@ def await_restored(settings: Settings, job: str, job_id: str, path: str, timeout
         better = explained(settings, job, path, error)
         if better is error:
             raise
-        _end(rest, job_id)
+        rest.end(job_id)
         raise better from error
 
 
@@ -65,8 +61,7 @@ def instead(settings: Settings, job: str, path: str) -> str:
 
 def _before(settings: Settings, job: str, path: str) -> RestorePoint | None:
     points = restore_points(settings, settings.names.job(job))
-    split = urlsplit(path)
-    named = (split.path if split.scheme == "file" else path).rstrip("/")
+    named = local_path(path)
     place = next((place for place, one in enumerate(points) if one.path == named), -1)
     return next(iter(points[place + 1 :]), None)
 
@@ -77,9 +72,3 @@ def _rebuilt(job: str) -> str:
     return (
         f"remove the folder of its checkpoints and savepoints, and `tidemark submit {job}`: it reads all deltas again."
     )
-
-
-def _end(rest: FlinkRest, job_id: str) -> None:
-    if rest.details(job_id)["state"] not in ENDED:
-        rest.cancel(job_id)
-        wait_until(lambda: rest.details(job_id)["state"] in ENDED, _ENDS_WITHIN_S, f"job {job_id} to end")

@@ -168,6 +168,22 @@ class FlinkRest:
         """Ask the job to end without a savepoint."""
         self._call("PATCH", f"/jobs/{job_id}", params={"mode": "cancel"})
 
+    def end(self, job_id: str, timeout_s: float = 60) -> None:
+        """Cancel the job unless it has ended, and wait for its end.
+
+        Raises
+        ------
+        UnavailableError
+            It did not end in time.
+        """
+        if self._has_ended(job_id):
+            return
+        self.cancel(job_id)
+        wait_until(lambda: self._has_ended(job_id), timeout_s, f"job {job_id} to end")
+
+    def _has_ended(self, job_id: str) -> bool:
+        return self.details(job_id)["state"] in ENDED
+
     def stop_with_savepoint(self, job_id: str, directory: str, timeout_s: float = 120) -> str:
         """End the job behind a savepoint and return the savepoint's path.
 

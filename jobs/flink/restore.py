@@ -125,6 +125,12 @@ def named(settings: Settings, path: str) -> RestorePoint:
     return _point(folder, files[_LAST_WRITTEN[1:]])
 
 
+def local_path(state: str) -> str:
+    """A path or URI of state in one form, so that two can be compared: of a file its path, else the URI."""
+    address = urlsplit(state)
+    return (address.path if address.scheme == "file" else state).rstrip("/")
+
+
 def unseen(path: str) -> RestorePoint:
     """The restore point of a path that cannot be listed from here: of a checkpoint the path has the number."""
     checkpoint = _CHECKPOINT.search(path)

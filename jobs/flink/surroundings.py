@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from jobs.flink.restore import named
+from jobs.flink.restore import local_path, named
 from tidemark.core import topics
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import offsets_at
@@ -136,7 +136,7 @@ def refuse_older_tables(settings: Settings, state: str, restored: Restored, *, m
     UsageError
         Names both.
     """
-    if _path(state) == _path(restored.savepoint or ""):
+    if local_path(state) == local_path(restored.savepoint or ""):
         return
     at = _taken_at(settings, state)
     if at is not None and (at <= restored.made_at.timestamp() or (at >= restored.at.timestamp() and not moved)):
@@ -154,7 +154,3 @@ def _taken_at(settings: Settings, state: str) -> float | None:
         return named(settings, state).taken_at
     except UsageError:
         return None
-
-
-def _path(state: str) -> str:
-    return state.removeprefix("file:").rstrip("/")

@@ -37,9 +37,7 @@ def warm_up(settings: Settings, longest_s: float = LONGEST_S) -> float:
     end = time.monotonic() + longest_s
     while state() not in ENDED and time.monotonic() < end:
         time.sleep(0.25)
-    if state() not in ENDED:
-        rest.cancel(job_id)
-        wait_until(lambda: state() in ENDED, _START_S, "the warm-up to end")
+    rest.end(job_id)
     if state() == "FAILED":
         raise TidemarkError(
             f"the warm-up of meter failed: {short_cause(rest.root_cause(job_id))}",

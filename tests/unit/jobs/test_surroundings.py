@@ -34,6 +34,7 @@ def test_state_from_before_the_backup_is_restored_beside_it(tmp_path: Path) -> N
 def test_state_of_the_backup_is_restored_whenever_it_was_complete(tmp_path: Path) -> None:
     own = state(tmp_path, MADE_AT + HOUR)
     refuse_older_tables(Settings(), own, Restored(MADE_AT, f"file:{own}/", AT), moved=True)
+    refuse_older_tables(Settings(), f"file://{own}", Restored(MADE_AT, own, AT), moved=True)
 
 
 def test_state_between_backup_and_restore_is_refused(tmp_path: Path) -> None:
