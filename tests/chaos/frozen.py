@@ -1,4 +1,4 @@
-"""Processes of the stack that are stopped where they are, and go on later as if nothing had happened."""
+"""Processes of the stack that are killed, or stopped where they are to go on later as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def send(pids: Iterable[int], what: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, what)
+
+
+def kill(stack: Any, program: str) -> None:
+    """kill -9 of a program, of a TaskManager with its Python workers; the supervisor of the stack starts it again."""
+    for pid in processes(stack, program):
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

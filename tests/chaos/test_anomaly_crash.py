@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.anomaly_stream import DISORDER_S, FAULT_MS, expected, send, usage
-from tests.chaos.test_crashes import kill_taskmanager
+from tests.chaos.frozen import kill
 from tests.integration.anomaly.test_anomaly import (
     PUBLISHED_WITHIN_S,
     alerts,
@@ -32,7 +32,7 @@ def test_a_killed_taskmanager_loses_and_doubles_no_anomaly(stack: Any) -> None:
         send(run, stream[:half])
         started(run)
         # ... when its TaskManager is killed, and the records that end them arrive while it is down ...
-        kill_taskmanager(stack)
+        kill(stack, "taskmanager")
         send(run, stream[half:])
         # ... then each start and each end is published once.
         wait_published(run, len(rows))

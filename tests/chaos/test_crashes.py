@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,9 @@ import pytest
 
 from infra.local import probes
 from infra.local.ports import read_ports
-from infra.local.reap import marked
 from jobs.flink.rest import wait_until
 from jobs.flink.submit import stop, submit
+from tests.chaos.frozen import kill
 from tests.conftest import by_flink_run
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, StreamRecord, generate
@@ -21,18 +19,9 @@ from tests.streams import CATALOG, StreamRecord, generate
 BACK_WITHIN_S = 120.0
 
 
-def kill_taskmanager(stack: Any) -> None:
-    """kill -9 of the TaskManager and its Python workers; the supervisor starts a new one."""
-    victims = marked(stack.local.paths.root, "taskmanager")
-    assert victims, "no TaskManager process was found"
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
-
-
 def kill_broker(stack: Any) -> None:
-    """kill -9 of the Kafka broker; the supervisor starts it again on the same log."""
-    for pid in marked(stack.local.paths.root, "kafka"):
-        os.kill(pid, signal.SIGKILL)
+    """kill -9 of the Kafka broker, which comes back on the same log."""
+    kill(stack, "kafka")
     ports = read_ports(stack.local.paths.ports)
     assert ports is not None
     wait_until(lambda: probes.ask("kafka", ports, stack.local.paths).ready, BACK_WITHIN_S, "the broker to come back")
@@ -51,7 +40,7 @@ def send_and_disturb(run: Pipeline, records: list[StreamRecord], disturb: Any) -
 def test_a_killed_taskmanager_costs_and_doubles_nothing(stack: Any, tmp_path: Path) -> None:
     records = list(generate(events=10_000, seed=11))
     with pipeline(stack.settings, "killtm", CATALOG, tmp_path) as run:
-        send_and_disturb(run, records, lambda: kill_taskmanager(stack))
+        send_and_disturb(run, records, lambda: kill(stack, "taskmanager"))
         with run.oracle() as oracle:
             run.assert_exact(oracle)
 
@@ -70,7 +59,7 @@ def test_a_hundred_thousand_events_survive_both_kills(stack: Any, tmp_path: Path
     records = list(generate(events=100_000, seed=13))
 
     def both() -> None:
-        kill_taskmanager(stack)
+        kill(stack, "taskmanager")
         kill_broker(stack)
 
     with pipeline(stack.settings, "killboth", CATALOG, tmp_path) as run:

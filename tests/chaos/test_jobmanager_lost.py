@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from infra.local.reap import marked
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import JOBS, stop
+from tests.chaos.frozen import kill
 from tests.constant_load import load
 from tests.integration.serve.test_serve import Serving, serving
 from tests.pipeline import Pipeline, pipeline
@@ -24,14 +22,6 @@ from tidemark.core.terminal import say
 pytestmark = pytest.mark.drill
 
 BACK_WITHIN_S = 240.0
-
-
-def kill_job_manager(stack: Any) -> None:
-    """kill -9; the supervisor of the stack starts it again."""
-    victims = marked(stack.local.paths.root, "jobmanager")
-    assert victims, "no JobManager was found"
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
 
 
 def answers(rest: FlinkRest) -> bool:
@@ -78,7 +68,7 @@ def test_a_lost_job_manager_costs_and_doubles_nothing_and_a_stopped_job_stays_st
         with load(run, iter(generate(events=100_000, seed=31))) as sending:
             run.wait_committed(1_000)
             # ... when the JobManager is killed, ...
-            kill_job_manager(stack)
+            kill(stack, "jobmanager")
             begin = time.monotonic()
             wait_until(lambda: answers(run.rest), BACK_WITHIN_S, "the JobManager to be back")
             answered_s = time.monotonic() - begin
@@ -99,7 +89,7 @@ def test_a_lost_job_manager_costs_and_doubles_nothing_and_a_stopped_job_stays_st
         # ... and one that somebody stops is not brought back when the JobManager is lost once more.
         assert stop(run.settings, "rollup")
         meter = active(run, "meter")
-        kill_job_manager(stack)
+        kill(stack, "jobmanager")
         wait_until(lambda: active(run, "meter") not in {"", meter}, BACK_WITHIN_S, "meter to be submitted")
         wait_until(lambda: "somebody has stopped it" in left(first, second), BACK_WITHIN_S, "rollup to be left alone")
         assert active(run, "rollup") == ""
