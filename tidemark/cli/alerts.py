@@ -16,6 +16,7 @@ from tidemark.alerts.topic import AlertTopic, read
 from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, put, safe_json, say
+from tidemark.cli.run_id import RunId
 from tidemark.cli.until_stopped import until_stopped
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S
@@ -25,8 +26,6 @@ from udfs.alerts.event import Alert, AlertError, to_json
 from udfs.values import rfc3339
 
 POLL_MS = 500
-
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:

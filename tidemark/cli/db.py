@@ -10,11 +10,10 @@ import typer
 from tidemark.backup import recount
 from tidemark.cli.by import By
 from tidemark.cli.output import Json, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core import migrate as core_migrate
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
-
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
 from tidemark.cli.by import By
 from tidemark.cli.output import Json, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core import audit
 from tidemark.core.settings import load
 from tidemark.live import counters
-
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:

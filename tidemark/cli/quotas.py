@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from tidemark.cli.output import Json, Table, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core.settings import load
 from tidemark.quotas import daemon
 from udfs.values import rfc3339
-
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:

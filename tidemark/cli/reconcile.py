@@ -13,6 +13,7 @@ from tidemark.billing.drift import Drift, open_drift
 from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core import postgres
 from tidemark.core.errors import DifferenceError, UsageError
 from tidemark.core.settings import load
@@ -23,7 +24,6 @@ from tidemark.reconcile.sample import Wanted
 from udfs.values import plain
 
 _ALL = ",".join(CHECKS)
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Checks = Annotated[str, typer.Option("--check", help=f"Checks, with commas: {', '.join(CHECKS)}.")]
 Tenant = Annotated[str | None, typer.Option(help="Only this tenant.")]
 Share = Annotated[str, typer.Option(help="Share of the customers, by hash: 0.1 for a tenth.")]

@@ -10,6 +10,7 @@ import typer
 
 from tidemark.cli.by import By
 from tidemark.cli.output import Json, Table, emit
+from tidemark.cli.run_id import RunId
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.postgres import run_once
 from tidemark.core.settings import load
@@ -19,7 +20,6 @@ from tidemark.responses import suspend
 from tidemark.responses.flags import Flags
 from udfs.values import rfc3339
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows shown, the newest.")]
 
 

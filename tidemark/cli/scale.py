@@ -11,12 +11,12 @@ import typer
 from jobs.flink.submit import ALL_JOBS
 from tidemark.cli.by import By
 from tidemark.cli.output import Json, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 from tidemark.scale import rescale
 from tidemark.scale.reading import Advised, advised
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Parallelism = Annotated[int, typer.Argument(min=1, help="Subtasks of each operator.")]
 Over = Annotated[float, typer.Option("--over-s", min=1, help="Seconds to measure for.")]
 

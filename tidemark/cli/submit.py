@@ -14,6 +14,7 @@ from jobs.flink.rest import FlinkRest
 from jobs.flink.warm_up import warm_up as run_warm_up
 from tidemark.cli.by import By
 from tidemark.cli.output import Json, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core.settings import load
 
 
@@ -23,9 +24,6 @@ class JobName(StrEnum):
     METER = "meter"
     ROLLUP = "rollup"
     ANOMALY = "anomaly"
-
-
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from tidemark.cli.output import Json, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core import acls, topics
 from tidemark.core.errors import UsageError
 from tidemark.core.settings import load
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 CreateTime = Annotated[
     bool, typer.Option("--create-time", help="For loading history: arrival is the timestamp the producer sets.")
 ]

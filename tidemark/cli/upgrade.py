@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tidemark.cli.output import Group, Json, Table, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core.settings import load
 from tidemark.upgrade import reading
 from tidemark.upgrade.plan import JobPlan, Plan
@@ -16,7 +17,6 @@ from tidemark.upgrade.plan import JobPlan, Plan
 _EVENTS_PER_S = 9_000
 _HOUR_S = 3_600
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Rate = Annotated[float, typer.Option("--events-per-s", min=1, help="What this deployment works off a second.")]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, draw, emit, say
+from tidemark.cli.run_id import RunId
 from tidemark.core import audit
 from tidemark.core.csv_text import csv_of
 from tidemark.core.errors import UnavailableError, UsageError
@@ -20,7 +21,6 @@ from tidemark.live import usage as live_usage
 from tidemark.live.usage import UsageQuery
 from udfs.values import instant, plain, rfc3339
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="A run with topics, schema and keys of its own.")]
 Meter = Annotated[str | None, typer.Option(help="Only this meter.")]
 Period = Annotated[
     str | None,
