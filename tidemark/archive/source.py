@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import OffsetOutOfRangeError
 
 from tidemark.archive.index import Gap
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.kafka import STALL_S, Record, clients, position
+from tidemark.core.kafka.configs import topic_configs
 from tidemark.core.settings import KafkaSettings
 
 _POLL_MS = 500
@@ -54,9 +54,7 @@ class Source:
 
     def configs(self, topic: str) -> dict[str, str]:
         """Effective settings of a topic, with defaults."""
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-        configs = self._admin.describe_configs([resource], config_filter="all")["topic"][topic]
-        return {name: str(entry["value"]) for name, entry in configs.items()}
+        return topic_configs(self._admin, topic)
 
     def ends(self, topic: str) -> dict[int, int]:
         """Offset after the last committed record, by partition."""

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
 from tidemark.core.errors import UsageError
 from tidemark.core.kafka import clients, end_offsets
+from tidemark.core.kafka.configs import topic_configs
 from tidemark.core.settings import KafkaSettings, Settings
 
 # A DLQ record holds an event of any size the broker takes, in base64.
@@ -157,9 +158,7 @@ def _admin(kafka: KafkaSettings) -> AbstractContextManager[Any]:
 
 
 def _timestamps(admin: Any, topic: str) -> str:
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-    found = admin.describe_configs([resource])["topic"][topic]
-    return str(found["message.timestamp.type"]["value"]) if "message.timestamp.type" in found else "CreateTime"
+    return topic_configs(admin, topic)["message.timestamp.type"]
 
 
 def _check_timestamps(admin: Any, topic: str, expected: TimestampType, or_else: str) -> None:
