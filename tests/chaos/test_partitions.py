@@ -66,6 +66,9 @@ def test_jobs_that_are_cut_off_from_a_store_go_on_exactly(stack: Any, tmp_path: 
                     counts_on(run)
                     with way.under("black_hole"):
                         time.sleep(CUT_S)
+                        if name != "kafka":
+                            # `meter` has no database in its sinks, and gives Redis up.
+                            counts_on(run)
                     with measured(f"jobs cut off from {name} for {CUT_S:.0f} s: until more is counted"):
                         counts_on(run)
             run.wait_drained()
