@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from infra.local.confined import BARE
@@ -20,12 +21,16 @@ STARTS_WITHIN_S = 120.0
 
 
 @contextmanager
-def flink_process(stack: Any, script: str, log: str, options: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def flink_process(
+    stack: Any, script: str, log: str, options: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process of Flink with the configuration of the stack but for some options, as the stack runs its own."""
     paths = stack.local.paths
     # One word for `-D` and one for the option: the script of the JobManager takes any other word for its host.
     words = [word for option in options for word in ("-D", option)]
-    program = [f"{FLINK_HOME}/bin/{script}", "start-foreground", *words]
+    # Given to it alone: what runs before it has another user.
+    own = [f"{name}={value}" for name, value in environment.items()]
+    program = ["env", *own, f"{FLINK_HOME}/bin/{script}", "start-foreground", *words]
     command = confined(paths, locations(), [*BARE, *program])
     whole = {**base_environment(), **flink_environment(paths)}
     with (paths.logs / f"{log}.log").open("wb") as file:
@@ -38,13 +43,15 @@ def flink_process(stack: Any, script: str, log: str, options: Sequence[str]) -> 
 
 
 @contextmanager
-def taskmanager(stack: Any, name: str, slots: int, memory: str = "4g") -> Iterator[subprocess.Popen[bytes]]:
+def taskmanager(
+    stack: Any, name: str, slots: int, memory: str = "4g", environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[bytes]]:
     """Another TaskManager of the cluster, on ports that it chooses; registered when the block begins."""
     options = ["taskmanager.rpc.port=0", "taskmanager.data.port=0", f"taskmanager.numberOfTaskSlots={slots}",
                f"taskmanager.memory.process.size={memory}"]  # fmt: skip
     rest = FlinkRest(stack.settings.flink)
     before = rest.overview()["slots-total"]
-    with flink_process(stack, "taskmanager.sh", name, options) as process:
+    with flink_process(stack, "taskmanager.sh", name, options, environment) as process:
         wait_until(
             lambda: rest.overview()["slots-total"] == before + slots, STARTS_WITHIN_S, f"{slots} slots of {name}"
         )

@@ -26,10 +26,12 @@ class Load(threading.Thread):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        size = len(self._records) // _PIECES + 1
+        size, sent = len(self._records) // _PIECES + 1, 0
         try:
-            for begin in range(0, len(self._records), size):
-                self._send(self._records[begin : begin + size])
+            while sent < len(self._records):
+                piece = self._records[sent:] if self._hurry.is_set() else self._records[sent : sent + size]
+                self._send(piece)
+                sent += len(piece)
                 self._hurry.wait(_PACE_S)
         except BaseException as error:  # noqa: BLE001 - it is raised where the load is awaited
             self._error = error

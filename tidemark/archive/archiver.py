@@ -10,6 +10,7 @@ A file is made in this order, and every crash leaves one of these states:
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -18,7 +19,7 @@ from tidemark.archive.index import File, Gap, Index, writing
 from tidemark.archive.layout import Folder
 from tidemark.archive.parquet import FILE_BYTES, Writer
 from tidemark.archive.source import Source, reading
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka import Record
 from tidemark.core.service import Service, Stateless, logger
 from tidemark.core.settings import Settings, TopicSettings
@@ -65,7 +66,7 @@ def run(settings: Settings, progress: Callable[[int], None] | None = None) -> Ar
     Raises
     ------
     UnavailableError
-        Kafka or Postgres does not answer; what was archived stays archived.
+        Kafka or Postgres does not answer, or the disk takes no more; what was archived stays archived.
     TidemarkError
         Another process changes the archive, the folder belongs to another archive, or a topic was created again.
     """
@@ -230,7 +231,9 @@ class _Archiver:
         """Leave an unfinished file to the next run."""
         writer, self._writer, self._gaps = self._writer, None, []
         if writer is not None:
-            writer.close()
+            # It is not wanted: what failed is raised already.
+            with suppress(UnavailableError):
+                writer.close()
 
 
 def arrived(timestamp_ms: int) -> datetime:

@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 from urllib.parse import urlsplit
 from weakref import finalize
 
+from tidemark.archive.disk import written
 from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.places import LOCAL, S3, Place
 from tidemark.core.settings import Settings
@@ -81,8 +82,9 @@ class Folder:
                 "mount or restore what archive.dir names.",
             )
         unfinished = self._written_to() / f"{MARKER}{_UNFINISHED}"
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({"archive_id": archive_id}) + "\n", "utf-8")
+        with written(unfinished):
+            unfinished.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text(json.dumps({"archive_id": archive_id}) + "\n", "utf-8")
         self.finish(unfinished, MARKER)
 
     def archive_id(self) -> str:
@@ -92,7 +94,8 @@ class Folder:
     def unfinished(self, topic: str, day: date, partition: int, first: int) -> Path:
         """Where to write a file whose last offset is not known yet; creates its folder."""
         folder = self._written_to() / _folder(topic, day, partition)
-        folder.mkdir(parents=True, exist_ok=True)
+        with written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{first}{_UNFINISHED}"
 
     def finish(self, unfinished: Path, relative: str) -> None:
@@ -103,10 +106,11 @@ class Folder:
         TidemarkError
             In S3, where there is a file of that name: another process writes this archive.
         UnavailableError
-            S3 does not answer.
+            S3 does not answer, or the disk takes no more.
         """
         if self.place.is_local:
-            _rename(unfinished, Path(self.place.path), relative)
+            with written(unfinished):
+                _rename(unfinished, Path(self.place.path), relative)
         else:
             self.place.put_new(unfinished, relative)
             unfinished.unlink()

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from tidemark.archive.disk import written
 from tidemark.core.kafka import Record
 
 SCHEMA = pa.schema(
@@ -37,6 +38,11 @@ class Writer:
     ----------
     path:
         The file; replaced if it exists.
+
+    Raises
+    ------
+    UnavailableError
+        By each method: the disk takes no more.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +53,8 @@ class Writer:
         self._group: list[Record] = []
         self._group_bytes = 0
         # Values are all different, keys are not.
-        self._parquet = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["key"])
+        with written(path):
+            self._parquet = pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=["key"])
 
     def add(self, record: Record) -> None:
         """Write one record."""
@@ -67,8 +74,11 @@ class Writer:
 
     def close(self) -> None:
         """Write what is left; the file is then complete, but maybe not synced to disk."""
-        self._write_group()
-        self._parquet.close()
+        try:
+            self._write_group()
+        finally:
+            with written(self.path):
+                self._parquet.close()
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +90,8 @@ class Writer:
 
     def _write_group(self) -> None:
         if self._group:
-            self._parquet.write_table(_table(self._group), row_group_size=len(self._group))
+            with written(self.path):
+                self._parquet.write_table(_table(self._group), row_group_size=len(self._group))
             self._group, self._group_bytes = [], 0
 
 

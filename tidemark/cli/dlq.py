@@ -98,6 +98,12 @@ def redrive(
     default: Annotated[
         list[str] | None, typer.Option(help="path=JSON: give a field this value where it is missing or null.")
     ] = None,
+    by_event_time: Annotated[
+        bool,
+        typer.Option(
+            "--by-event-time", help="Events from the future arrived at their event time: the broker's clock was behind."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Send also events that would be rejected again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -109,7 +115,7 @@ def redrive(
     wanted = _wanted(reason, tenant, customer, since, until) | {"meter": meter, "partial": partial}
     if at:
         wanted["at"] = frozenset(map(position_of, at))
-    fixes = parse_fixes(set_ or (), rename or (), default or ())
+    fixes = parse_fixes(set_ or (), rename or (), default or (), by_event_time=by_event_time)
     if not (dry_run or yes) and (as_json or not sys.stdin.isatty()):
         raise UsageError("there is no terminal to confirm at.", "check the plan with --dry-run, then add --yes.")
     settings = load(run_id=run_id)

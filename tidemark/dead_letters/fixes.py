@@ -58,11 +58,14 @@ class Fixes:
         Pairs of a path and the value it gets where it is missing or null.
     sets:
         Pairs of a path and the value it gets in any case.
+    by_event_time:
+        An event from the future arrived at its event time: the clock of the broker was behind.
     """
 
     renames: tuple[tuple[Path, Path], ...] = ()
     defaults: tuple[tuple[Path, Any], ...] = ()
     sets: tuple[tuple[Path, Any], ...] = ()
+    by_event_time: bool = False
 
     @property
     def any(self) -> bool:
@@ -88,7 +91,9 @@ class Fixes:
         return edits
 
 
-def parse_fixes(sets: Sequence[str] = (), renames: Sequence[str] = (), defaults: Sequence[str] = ()) -> Fixes:
+def parse_fixes(
+    sets: Sequence[str] = (), renames: Sequence[str] = (), defaults: Sequence[str] = (), *, by_event_time: bool = False
+) -> Fixes:
     """Repairs from text: `path=JSON` for sets and defaults, `old=new` for renames.
 
     A path consists of names joined by dots; a dot or an equals sign within a name needs a backslash before it.
@@ -102,6 +107,7 @@ def parse_fixes(sets: Sequence[str] = (), renames: Sequence[str] = (), defaults:
         renames=tuple(map(_renaming, renames)),
         defaults=tuple(_setting("--default", text) for text in defaults),
         sets=tuple(_setting("--set", text) for text in sets),
+        by_event_time=by_event_time,
     )
 
 

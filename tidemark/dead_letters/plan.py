@@ -18,6 +18,7 @@ from tidemark.dead_letters.part import envelope_of, event_of, part_of
 from tidemark.dead_letters.records import DeadLetter, arrival_ms
 from tidemark.dead_letters.validate import Validation, Validator
 from udfs.events.envelope import Envelope, wrap
+from udfs.events.reasons import Reason
 from udfs.values import rfc3339
 
 # Fields that identify the event, in both forms: a change of such a field makes another event of it.
@@ -47,7 +48,7 @@ class Item:
     code, detail:
         Why it is refused, or why it will be rejected although it is sent.
     value, arrival_ms, key:
-        The repaired event; its original arrival; the Kafka key.
+        The repaired event; its original arrival, or that of the fixes; the Kafka key.
     envelope:
         The envelope of an event for one meter alone; None for a whole event.
     deadline_ms:
@@ -186,7 +187,7 @@ def make_plan(
     """Decide the outcome of every dead letter.
 
     1. Repair it; refuse it if it has no value, no arrival or no JSON object.
-    2. Validate it as the job would, with its original arrival.
+    2. Validate it as the job would, with its original arrival, or that of the fixes.
     3. Leave it out if it was redriven already, or is a copy of an earlier record in the selection.
     4. Refuse it if it would be rejected again (unless `force`), or if its window is over.
 
@@ -205,8 +206,9 @@ def make_plan(
     """
     items = prepare(dead_letters, fixes, log)
     open_items = [item for item in items if item.outcome is Outcome.SEND]
-    values, arrivals = [item.record_value for item in open_items], [item.arrival_ms for item in open_items]
-    validations = validator.validate(values, arrivals)
+    validations = _validated(open_items, validator)
+    if fixes.by_event_time and _move_arrivals(open_items, validations, now_ms):
+        validations = _validated(open_items, validator)
     chosen: dict[bytes, Item] = {}
     for item, validation in zip(open_items, validations, strict=True):
         _decide(item, validation, log, chosen)
@@ -215,6 +217,27 @@ def make_plan(
         if item.outcome is Outcome.SEND and validation.key is not None and validation.reject is None:
             chosen[validation.key] = item
     return Plan(items, log)
+
+
+def _validated(items: Sequence[Item], validator: Validator) -> list[Validation]:
+    return [*validator.validate([item.record_value for item in items], [item.arrival_ms for item in items])]
+
+
+def _move_arrivals(items: Sequence[Item], validations: Sequence[Validation], now_ms: int) -> bool:
+    """Let events from the future arrive at their event time, once that has come; whether there are any."""
+    moved = False
+    for item, validation in zip(items, validations, strict=True):
+        event_ms = validation.event_ms
+        if (
+            validation.reject
+            and validation.reject[0] == Reason.IN_FUTURE
+            and event_ms is not None
+            and event_ms <= now_ms
+        ):
+            before, after = (json.dumps(rfc3339(at_ms)) for at_ms in (item.arrival_ms, event_ms))
+            item.edits.append(Edit("(arrival)", before, after))
+            item.arrival_ms, moved = event_ms, True
+    return moved
 
 
 def _decide(item: Item, validation: Validation, log: RedriveLog, chosen: dict[bytes, Item]) -> None:

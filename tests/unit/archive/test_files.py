@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from tests.unit.s3_server import S3Server
 from tidemark.archive import layout, parquet
 from tidemark.archive.layout import Folder
 from tidemark.archive.verify import uneven
-from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import Record
 from tidemark.core.settings import Settings
 from udfs.values import instant
@@ -66,6 +70,36 @@ def test_a_writer_holds_one_row_group_however_many_records_there_are(
             assert len(writer._group) < 10
     assert parquet.pq.ParquetFile(tmp_path / "file").num_row_groups == 10
     assert [record.offset for record in parquet.read(tmp_path / "file", 0)] == list(range(95))
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system takes no more bytes of a file, as where the disk is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write(path: Path, records: list[Record]) -> None:
+    with parquet.Writer(path) as writer:
+        for record in records:
+            writer.add(record)
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_a_file_that_the_disk_does_not_take_is_named(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "0.unfinished"
+    with files_of_at_most(size), pytest.raises(UnavailableError, match=f"{path} cannot be written") as refused:
+        write(path, [Record(0, offset, offset, None, os.urandom(100), ()) for offset in range(1_000)])
+    assert "free space" in refused.value.fix
+
+
+def test_a_folder_that_the_disk_does_not_take_is_named(tmp_path: Path) -> None:
+    with files_of_at_most(0), pytest.raises(UnavailableError, match="cannot be written"):
+        Folder.of(Settings.model_validate({"archive": {"dir": str(tmp_path)}})).claim("a", known_files=0)
 
 
 def test_names_say_topic_day_partition_offsets_and_version() -> None:

@@ -259,6 +259,19 @@ def test_lateness_is_decided_by_the_original_arrival_and_not_by_the_clock() -> N
     assert item.detail.startswith("too_late")
 
 
+def test_an_event_from_the_future_arrives_at_its_event_time_where_that_is_asked_for() -> None:
+    # The clock of the broker was an hour behind.
+    early = dead_letter(event(), arrival=rfc3339(EVENT_MS - HOUR_MS))
+    assert only(plan([early])).detail.startswith("in_future")
+    item = only(plan([early], parse_fixes(by_event_time=True)))
+    assert (item.outcome, item.arrival_ms, item.value) == (Outcome.SEND, EVENT_MS, json.dumps(event()).encode())
+    before, after = (json.dumps(rfc3339(at_ms)) for at_ms in (EVENT_MS - HOUR_MS, EVENT_MS))
+    assert item.edits == [Edit("(arrival)", before, after)]
+    # Others keep their arrival, and nothing arrives later than now.
+    assert only(plan([dead_letter(event())], parse_fixes(by_event_time=True))).arrival_ms == ARRIVAL_MS
+    assert only(plan([early], parse_fixes(by_event_time=True), now_ms=EVENT_MS - 1)).code == "still_rejected"
+
+
 def test_the_window_ends_grace_and_window_after_the_event_time_to_the_millisecond() -> None:
     #   event ---- grace ----|---- window ----|
     #                                       NOW refused from here on
