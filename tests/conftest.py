@@ -55,6 +55,8 @@ class RunningStack:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Jobs of tests live for seconds: what the second compiler does for them takes a third of the machine and never pays.
+    os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     if not hasattr(config, "workerinput"):
         os.environ[RUN_ENV] = uuid.uuid4().hex
 

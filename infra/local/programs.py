@@ -178,9 +178,8 @@ def base_environment() -> dict[str, str]:
     """Environment of the supervisor: not the caller's, so that a stack does not depend on who started it."""
     path = f"{Path(sys.prefix) / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8", "TZ": "UTC"}
-    if "JAVA_HOME" in os.environ:
-        environment["JAVA_HOME"] = os.environ["JAVA_HOME"]
-    return environment
+    # Which Java, and options of all of them.
+    return environment | {name: os.environ[name] for name in ("JAVA_HOME", "JDK_JAVA_OPTIONS") if name in os.environ}
 
 
 def client_environment(paths: Paths) -> dict[str, str]:
