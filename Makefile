@@ -12,7 +12,7 @@ LOCKS := constraints.txt constraints-jobs.txt constraints-dev.txt
 SUPPLY := .tidemark/supply
 DEMO ?= quarter
 # Files of the services tier that run at the same time, on one stack: most of their time they wait for it.
-WORKERS ?= 3
+WORKERS ?= 4
 PICTURES ?= docs/images
 SHOWN := .tidemark/dashboards
 SEED ?= 1

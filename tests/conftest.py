@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -59,15 +60,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start jobs take minutes, so they run first; tests that disturb the stack run last."""
-    items.sort(key=lambda item: (_folder(item) == "chaos", not _starts_jobs(item)))
+    """Files that start jobs take minutes, so they run first.
+
+    Those that kill what jobs run on follow: while they wait for the jobs of others, files without jobs go on.
+    """
+    items.sort(key=lambda item: 1 if _folder(item) == "chaos" else 0 if starts_jobs(item) else 2)
 
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(Path(__file__).parent).parts[0]
 
 
-def _starts_jobs(item: pytest.Item) -> bool:
+def starts_jobs(item: Any) -> bool:
+    """Whether a test, or all of a file, runs on Flink."""
     module = getattr(item, "module", None)
     return any(hasattr(module, name) for name in ("pipeline", "anomaly_run", "Pipeline", "submit_all"))
 

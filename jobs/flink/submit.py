@@ -43,6 +43,8 @@ _PORTS = {"http": 80, "https": 443}
 # `flink run` takes half a minute, and longer on a busy machine.
 TURN_S = 300
 _SUBMITTED = re.compile(r"JobID ([0-9a-f]{32})")
+# The turn ends with the process that has it. A client that lived on would start its job beside that of the next one.
+_ENDS_WITH_SUBMITTER = ("setpriv", "--pdeathsig", "KILL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +351,8 @@ def flink_run(settings: Settings, script: Path, arguments: Sequence[str], restor
     """
     environment = flink_environment(settings)
     command = [
-        f"{environment['FLINK_HOME']}/bin/flink", "run", "--detached", *rest_options(settings.flink.rest_url),
+        *_ENDS_WITH_SUBMITTER, f"{environment['FLINK_HOME']}/bin/flink", "run", "--detached",
+        *rest_options(settings.flink.rest_url),
         "--pyClientExecutable", sys.executable, "--pyExecutable", sys.executable,
         *(["--fromSavepoint", restore] if restore else []),
         "--python", str(script), *arguments,

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = [run for run in wanted if not run.full_only]
     results = session.begin(quick=quick)
     if asked.only:
-        session.continued(results, asked.to)
+        results = session.continued(results, asked.to)
     limited = quick and not asked.only and not asked.smoke
     deadline = time.monotonic() + (session.QUICK_S if limited else float("inf"))
     asked.to.mkdir(parents=True, exist_ok=True)

@@ -27,11 +27,11 @@ def begin(*, quick: bool) -> Results:
 
 
 def continued(results: Results, folder: Path = FOLDER) -> Results:
-    """What an earlier session of the same commit found, to add to; else nothing."""
+    """What an earlier session of the same commit found, with its begin, to add to; else nothing."""
     file = folder / f"{results.head['mode']}.json"
     before = read(file) if file.is_file() else None
     if before is not None and before.head["commit"] == results.head["commit"]:
-        results.measures = before.measures
+        return before
     return results
 
 
@@ -55,7 +55,7 @@ def measure_all(
     world: World, runs: Iterable[Run], results: Results, folder: Path, left_s: Callable[[], float]
 ) -> list[str]:
     """Measure what fits into the time left; names of the measures that are not ok."""
-    begun = time.monotonic()
+    begun = time.monotonic() - results.head["seconds"]
     wrong = []
     for run in runs:
         if left_s() < run.seconds:

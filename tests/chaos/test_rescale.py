@@ -13,7 +13,7 @@ import pytest
 from jobs.flink.rest import FlinkRest, wait_until
 from jobs.flink.submit import JOBS
 from tests.chaos.flink_processes import STARTS_WITHIN_S, taskmanager
-from tests.chaos.load import under_load
+from tests.chaos.load import measured, under_load
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
 from tidemark.core import topics
@@ -75,7 +75,8 @@ def rescale(run: Pipeline, number: int) -> Pipeline:
     """Both jobs with another parallelism, as `tidemark scale` gives it to them."""
     changed = of(run, number)
     for job in JOBS:
-        done = scale(run.settings, job, number)
+        with measured(f"scale {job} to {number}"):
+            done = scale(run.settings, job, number)
         assert done.savepoint, f"{job} began without its state"
         assert parallelism(changed, job) == number == done.after
     return changed

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemark.billing.outbox import publish
 from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Json, Table, emit, say
 from tidemark.core import postgres
-from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import Settings, load
 from tidemark.core.times import given_instant
 from tidemark.core.user import stated
@@ -20,6 +18,7 @@ from tidemark.live import active_version
 from tidemark.replay import diff as replay_diff
 from tidemark.replay import discard as replay_discard
 from tidemark.replay import promotion, record, reprocess, run
+from tidemark.replay.announce import announce
 from tidemark.replay.record import Replay
 from udfs.values import plain, rfc3339
 
@@ -90,7 +89,7 @@ def status(replay_id: Name, run_id: RunId = None, as_json: Json = False) -> None
     now = run.poll(record.run_settings(settings, replay), replay) if replay.state != "discarded" else None
     far = {"read": now.done, "of": now.total} if now else {}
     emit(
-        {**_document(replay), **far},
+        {**document_of(replay), **far},
         _line(replay) + (f"; read {now.done:,} of {now.total:,}" if now else ""),
         as_json=as_json,
     )
@@ -101,7 +100,7 @@ def list_all(run_id: RunId = None, as_json: Json = False) -> None:
     settings = load(run_id=run_id)
     with postgres.connect(settings.postgres.ops) as connection:
         found = record.every(connection, settings.names)
-    emit([_document(one) for one in found], [*map(_line, found)] or "no replay", as_json=as_json)
+    emit([document_of(one) for one in found], [*map(_line, found)] or "no replay", as_json=as_json)
 
 
 def diff(replay_id: Name, top: Top = 20, csv: Csv = None, run_id: RunId = None, as_json: Json = False) -> None:
@@ -111,7 +110,7 @@ def diff(replay_id: Name, top: Top = 20, csv: Csv = None, run_id: RunId = None, 
         replay_diff.write_csv(lines, csv)
     emit(
         {"lines": [line.document() for line in lines[: None if csv is None else top]], "count": len(lines)},
-        _lines(lines, top),
+        lines_table(lines, top),
         as_json=as_json,
     )
 
@@ -121,8 +120,7 @@ def promote(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = 
     settings = load(run_id=run_id)
     _warn(settings, replay_id)
     done = promotion.promote(settings, replay_id, stated(by))
-    _publish_active_version(settings)
-    _publish(settings)
+    announce(settings)
     _emit_result(replay_id, "promoted", done, as_json=as_json)
 
 
@@ -130,8 +128,7 @@ def revert(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = F
     """Revert a promotion: corrections restore closed periods, open periods use the version below again."""
     settings = load(run_id=run_id)
     done = promotion.revert(settings, replay_id, stated(by))
-    _publish_active_version(settings)
-    _publish(settings)
+    announce(settings)
     _emit_result(replay_id, "reverted", done, as_json=as_json)
 
 
@@ -170,19 +167,20 @@ def reprocess_catalog(
         emit(document, "nothing was changed; add --yes to do it", as_json=as_json)
         return
     request = run.Request(replay_id, stated(by), concern.start, None, concern.tenants, events_per_s=rate)
-    run.finish(settings, reprocess.start(settings, file, request), _say_progress)
+    run.finish(settings, reprocess.start(settings, file, request), say_progress)
     lines = replay_diff.diff(settings, replay_id)
     say(f"`tidemark replay promote {replay_id}` makes it the active version; `discard` removes it")
-    emit({"lines": [line.document() for line in lines], "count": len(lines)}, _lines(lines, 20), as_json=as_json)
+    emit({"lines": [line.document() for line in lines], "count": len(lines)}, lines_table(lines, 20), as_json=as_json)
 
 
 def _wait(settings: Settings, replay: Replay, *, detach: bool, as_json: bool) -> None:
     if not detach:
-        replay = run.finish(settings, replay, _say_progress)
-    emit(_document(replay), _line(replay), as_json=as_json)
+        replay = run.finish(settings, replay, say_progress)
+    emit(document_of(replay), _line(replay), as_json=as_json)
 
 
-def _say_progress(now: run.Progress) -> None:
+def say_progress(now: run.Progress) -> None:
+    """Say how far a replay is."""
     rate = f", {now.per_s:,.0f}/s" if now.per_s else ""
     left = f", {now.left_s:,.0f} s left" if now.left_s else ""
     say(f"read {now.done:,} of {now.total:,}{rate}{left}")
@@ -196,19 +194,6 @@ def _warn(settings: Settings, replay_id: str) -> None:
         say(f"warning: {why}")
 
 
-def _publish_active_version(settings: Settings) -> None:
-    try:
-        active_version.publish(settings)
-    except TidemarkError as error:
-        # The promotion is done; readers use it after the next refresh of the Redis sync.
-        say(f"warning: {error}")
-
-
-def _publish(settings: Settings) -> None:
-    say("publishing closes and corrections …")
-    publish(settings)
-
-
 def _emit_result(replay_id: str, verb: str, done: promotion.PromotionResult, *, as_json: bool) -> None:
     document = {"replay_id": replay_id, "changed": done.changed, "closes": done.closes, "corrections": done.corrections}
     text = f"replay {replay_id} {verb}: {done.closes:,} closes, {done.corrections:,} corrections"
@@ -220,7 +205,8 @@ def _find(settings: Settings, replay_id: str) -> Replay:
         return record.find(connection, settings.names, replay_id)
 
 
-def _document(replay: Replay) -> dict[str, Any]:
+def document_of(replay: Replay) -> dict[str, Any]:
+    """A replay as JSON values."""
     return {
         "replay_id": replay.replay_id, "state": replay.state, "from": rfc3339(replay.scope_start),
         "to": rfc3339(replay.scope_end) if replay.scope_end else None, "tenants": list(replay.tenants),
@@ -234,7 +220,8 @@ def _line(replay: Replay) -> str:
     return f"{replay.replay_id}: {replay.state}, {rfc3339(replay.scope_start)} to {end}, {tenants}"
 
 
-def _lines(lines: list[replay_diff.Line], top: int) -> Any:
+def lines_table(lines: list[replay_diff.Line], top: int) -> Any:
+    """What promoting changes: the first `top` lines, and the sums of meters."""
     if not lines:
         return "no line differs"
     table = Table("tenant", "customer", "meter", "dims", "period from", "now", "replay", "delta", "")

@@ -73,7 +73,7 @@ def promote(settings: Settings, replay_id: str, by: str) -> PromotionResult:
             f"replay {replay_id!r} is {replay.state}, not caught up.",
             f"`tidemark replay resume {replay_id}` waits for it.",
         )
-    replay = _catch_up(settings, replay)
+    replay = catch_up(settings, replay)
 
     def change(connection: psycopg.Connection) -> None:
         outbox.refuse_behind(connection, settings)
@@ -95,15 +95,40 @@ def revert(settings: Settings, replay_id: str, by: str) -> PromotionResult:
     replay = _find(settings, replay_id)
     if replay.state != "promoted":
         return PromotionResult(changed=False)
-    if not replay.bounded:
-        # Fails while the version below is behind: it has to be as up to date as the active one.
-        applied(_below(settings, replay), {}, as_text(committed(run_settings(settings, replay))))
+    catch_up_below(settings, replay)
 
     def change(connection: psycopg.Connection) -> None:
         _remove_overlay(connection, settings, replay)
         rollup_views.apply(connection, settings.names)
 
     return _change(settings, replay, by, change, "revert")
+
+
+def catch_up(settings: Settings, replay: Replay) -> Replay:
+    """Wait until a replay without an end has applied all that the version below it has counted by now.
+
+    Raises
+    ------
+    UnavailableError
+        A job of it does not run, or it is behind for longer than `run.STALL_S`.
+    """
+    if replay.bounded:
+        return replay
+    run = run_settings(settings, replay)
+    watermark = applied(run, replay.starts, as_text(committed(_below(settings, replay))))
+    reached = as_text(watermark.offsets)
+    with postgres.connect(settings.postgres.owner) as connection:
+        record.update(connection, settings.names, replay.replay_id, reached=reached, watermark=watermark.at)
+        return record.find(connection, settings.names, replay.replay_id)
+
+
+def catch_up_below(settings: Settings, replay: Replay) -> None:
+    """Wait until the version below a replay without an end has applied all that the replay has; raises as `catch_up`.
+
+    Only then may people read it again: it fails where its jobs have ended.
+    """
+    if not replay.bounded:
+        applied(_below(settings, replay), {}, as_text(committed(run_settings(settings, replay))))
 
 
 def _change(
@@ -182,18 +207,6 @@ def _final(
     used = periods.with_usage(connection, settings.names, catalog, replay.tenants, replay.scope_start, None, scope_end)
     final = {key for key in used if key in closed or (cutoff is not None and key.end <= cutoff)}
     return current_periods(closed, final)
-
-
-def _catch_up(settings: Settings, replay: Replay) -> Replay:
-    """Wait until a replay without an end has applied all that the live run has counted by now."""
-    if replay.bounded:
-        return replay
-    run = run_settings(settings, replay)
-    watermark = applied(run, replay.starts, as_text(committed(_below(settings, replay))))
-    reached = as_text(watermark.offsets)
-    with postgres.connect(settings.postgres.owner) as connection:
-        record.update(connection, settings.names, replay.replay_id, reached=reached, watermark=watermark.at)
-        return record.find(connection, settings.names, replay.replay_id)
 
 
 def _below(settings: Settings, replay: Replay) -> Settings:

@@ -48,6 +48,8 @@ class Request:
         Read the archive instead of the topic.
     events_per_s:
         Most events a second; 0: no bound.
+    counts_late:
+        Whether what was too late when it arrived is counted.
     """
 
     replay_id: str
@@ -58,6 +60,7 @@ class Request:
     catalog_at: datetime | None = None
     from_archive: bool = False
     events_per_s: int = 0
+    counts_late: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,15 @@ def check(settings: Settings, request: Request) -> None:
     _check_request(settings, request)
     with postgres.connect(settings.postgres.owner) as connection:
         record.refuse(connection, settings.names, request.replay_id, request.start, request.end, tuple(request.tenants))
+
+
+def reads_from(settings: Settings, start: datetime) -> datetime | None:
+    """Arrival from which a replay of event times from `start` on reads the topic; None: from its first record.
+
+    Copies of an event lie within the lifetime of its dedupe key: from here on the first copy is known.
+    """
+    horizon = start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
+    return None if horizon < EPOCH else horizon
 
 
 def resume(settings: Settings, replay: Replay) -> Replay:
@@ -246,9 +258,7 @@ def _check_request(settings: Settings, request: Request) -> None:
 
 
 def _planned(settings: Settings, request: Request) -> Replay:
-    # Copies of an event lie within the lifetime of its dedupe key: from here on the first copy is known.
-    horizon = request.start - record.MARGIN - timedelta(milliseconds=settings.events.dedupe_ttl_ms)
-    read_from = None if request.from_archive or horizon < EPOCH else horizon
+    read_from = None if request.from_archive else reads_from(settings, request.start)
     last = _last(settings)
     newest_ms = max((newest.timestamp_ms for newest in last[settings.topics.events].values()), default=0)
     archived = f"{settings.topics.events}.archive.{request.replay_id}"
@@ -259,7 +269,7 @@ def _planned(settings: Settings, request: Request) -> Replay:
         events_topic=archived if request.from_archive else settings.topics.events,
         catalog_at=request.catalog_at, events_per_s=request.events_per_s, read_from=read_from,
         # Whether the present records were too late was decided when they arrived.
-        late_until=min(arrival_of(newest_ms + 1), _most_ahead(settings)),
+        late_until=min(arrival_of(newest_ms + 1), _most_ahead(settings)) if request.counts_late else EPOCH,
         starts=starts, target=target, reached=None, watermark=None,
         started_at=datetime.now(UTC), started_by=request.by, caught_up_at=None,
     )  # fmt: skip

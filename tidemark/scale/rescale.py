@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobs.flink.damaged import await_restored
 from jobs.flink.rest import FlinkRest, Job
 from jobs.flink.submit import check_restorable, stop, submit
 from tidemark.core.errors import TidemarkError, UsageError
@@ -47,7 +48,7 @@ def scale(settings: Settings, job: str, parallelism: int, by: str = "") -> Scale
     # Step 2
     savepoint = stop(settings, job, by=by) or ""
     # Step 3
-    job_id = _start(rest, changed, job, by, room.parallelism)
+    job_id = _start(changed, job, by, room.parallelism)
     return Scaled(room.parallelism, parallelism, job_id, savepoint)
 
 
@@ -61,13 +62,13 @@ def _running(rest: FlinkRest, settings: Settings, job: str) -> Job:
     return running
 
 
-def _start(rest: FlinkRest, changed: Settings, job: str, by: str, before: int) -> str:
+def _start(changed: Settings, job: str, by: str, before: int) -> str:
     try:
-        job_id = submit(changed, job, by=by).job_id
-        rest.wait_running(job_id)
+        started = submit(changed, job, by=by)
+        await_restored(changed, job, started.job_id, started.restored_from)
     except TidemarkError as error:
         raise type(error)(
             f"{job} was stopped behind a savepoint and did not start: {error.what}",
             f"{error.fix} `tidemark submit {job}` starts it with parallelism {before}.".strip(),
         ) from error
-    return job_id
+    return started.job_id

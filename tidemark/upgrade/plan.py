@@ -53,8 +53,9 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Migrations to apply first, each `schema: name`, and the jobs."""
+    """The run whose jobs feed open periods, migrations to apply first, each `schema: name`, and the jobs."""
 
+    run_id: str
     migrations: tuple[str, ...]
     jobs: tuple[JobPlan, ...]
 
@@ -64,11 +65,13 @@ class Plan:
         return any(one.way == "replay" for one in self.jobs)
 
 
-def plan(migrations: Sequence[str], states: Sequence[JobState], records: int, events_per_s: float) -> Plan:
+def plan(run_id: str, migrations: Sequence[str], states: Sequence[JobState], records: int, events_per_s: float) -> Plan:
     """The plan of an upgrade.
 
     Parameters
     ----------
+    run_id:
+        Of the jobs.
     migrations:
         Those that are not applied.
     states:
@@ -78,7 +81,7 @@ def plan(migrations: Sequence[str], states: Sequence[JobState], records: int, ev
     events_per_s:
         What the jobs work off a second: stated, not measured.
     """
-    return Plan(tuple(migrations), tuple(_of(one, records, events_per_s) for one in states))
+    return Plan(run_id, tuple(migrations), tuple(_of(one, records, events_per_s) for one in states))
 
 
 def _of(one: JobState, records: int, events_per_s: float) -> JobPlan:

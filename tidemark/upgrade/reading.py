@@ -12,11 +12,12 @@ from jobs.upgrade.inspect import inspect
 from tidemark.core import migrate, postgres
 from tidemark.core.kafka import committed_offsets, end_offsets, offsets_at
 from tidemark.core.settings import Settings
+from tidemark.replay.active import active_run
 from tidemark.upgrade.plan import JobState, Plan, plan
 
 
 def read(settings: Settings, events_per_s: float) -> Plan:
-    """The plan of an upgrade of a deployment to the version of this checkout.
+    """The plan of an upgrade of a deployment to the version of this checkout, of the jobs that feed open periods now.
 
     Raises
     ------
@@ -29,19 +30,20 @@ def read(settings: Settings, events_per_s: float) -> Plan:
     """
     with postgres.connect(settings.postgres.ops) as connection:
         missing = migrate.missing(connection, settings)
-    found = {job: latest(settings, settings.names.job(job)) for job in ALL_JOBS}
+    run = active_run(settings)
+    found = {job: latest(run, run.names.job(job)) for job in ALL_JOBS}
     states = {job: point.path for job, point in found.items() if point}
-    seen = inspect(settings, states) if states else {}
+    seen = inspect(run, states) if states else {}
     jobs = [
         JobState(
-            job, states[job], seen[job].size_bytes, _changed(settings, job, states[job]), seen[job].misfits,
-            _behind(settings, job),
+            job, states[job], seen[job].size_bytes, _changed(run, job, states[job]), seen[job].misfits,
+            _behind(run, job),
         )
         if job in states
         else JobState(job)
         for job in ALL_JOBS
     ]  # fmt: skip
-    return plan(missing, jobs, _records(settings), events_per_s)
+    return plan(run.run_id, missing, jobs, _records(run), events_per_s)
 
 
 def _changed(settings: Settings, job: str, state: str) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ class Target:
         The bounds, both inclusive; one is enough.
     why_missed:
         What limits it, written by hand once it was missed; shown beside the outcome.
+    full_only:
+        Only the sizes of a full run have such a figure.
     """
 
     subject: str
@@ -27,6 +29,7 @@ class Target:
     at_least: float | None = None
     at_most: float | None = None
     why_missed: str = ""
+    full_only: bool = False
 
     def __post_init__(self) -> None:
         if self.at_least is None and self.at_most is None:

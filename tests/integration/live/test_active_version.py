@@ -18,7 +18,6 @@ from tests.integration.storage import OwnRedis, own_run
 from tests.unit.alerts.alerting import an_alert
 from tidemark.alerts.evidence import Researcher
 from tidemark.catalog import tool as catalog_tool
-from tidemark.cli.replay import _publish_active_version
 from tidemark.core import migrate, postgres, rollup_views
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
@@ -26,6 +25,7 @@ from tidemark.live import active_version
 from tidemark.live import counters as counter_sync
 from tidemark.live.leaderboard import Leaderboard, top
 from tidemark.live.usage import UsageQuery, usage
+from tidemark.replay.announce import point_readers
 from tidemark_client import LimitReader
 from udfs.live.counters import LiveTotal, queue
 
@@ -186,7 +186,7 @@ def test_a_replay_that_readers_would_not_trust_is_reported_and_an_unreachable_re
     assert "cannot be used" in active_version.unready(run, "r")
     with pytest.raises(UnavailableError, match="readers follow"):
         active_version.publish(run)
-    _publish_active_version(run)
+    point_readers(run)
     assert "warning: Redis at" in capsys.readouterr().err
 
 

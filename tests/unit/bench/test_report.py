@@ -119,12 +119,14 @@ def test_targets_say_what_was_seen_and_why_one_was_missed():
     met = Target("meter", "events_per_s", at_least=40_000)
     missed = Target("meter to plain Flink SQL", "ratio", at_least=0.6, why_missed="decoding")
     unseen = Target("meter", "own_cpu_us", at_most=14)
-    measures = [Measure("drain_keyed", "Drain", (met, missed, unseen)), Measure("live", "Live", (met,))]
+    larger = Target("10 000 000 ids", "p99_ms", at_most=2_000, full_only=True)
+    measures = [Measure("drain_keyed", "Drain", (met, missed, unseen, larger)), Measure("live", "Live", (met,))]
     rows = list(tables.targets(measures, [results_of(drain_keyed=drained(50_000))]))[2:]
     assert [row.split("|")[-3:-1] for row in rows] == [
         [" 50 000 ", " **met** "],
         [" 0.50 ", " **missed**: decoding "],
         ["  ", " did not finish "],
+        ["  ", " not run "],
         ["  ", " not run "],
     ]
 

@@ -78,7 +78,10 @@ def test_a_run_that_does_not_fit_is_left_out_and_a_shorter_one_is_not(tmp_path):
 def test_results_of_another_commit_are_not_added_to(tmp_path):
     before = results_of(live=Found("failed"))
     before.write(tmp_path)
-    assert list(session.continued(results_of(), tmp_path).measures) == ["live"]
+    later = results_of()
+    later.head["started_at"] = "2026-12-31T00:00:00+00:00"
+    added_to = session.continued(later, tmp_path)
+    assert (list(added_to.measures), added_to.head["started_at"]) == (["live"], before.head["started_at"])
     other = results_of()
     other.head["commit"] = "fedcba9876543210"
     assert session.continued(other, tmp_path).measures == {}
