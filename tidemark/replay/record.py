@@ -16,7 +16,6 @@ from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
-from tidemark.core.settings.jobs import PROFILES, MeterSettings
 from udfs.values import rfc3339
 
 State = Literal["running", "caught_up", "promoted", "reverted", "discarded"]
@@ -27,8 +26,8 @@ Offsets = Mapping[str, Mapping[str, int]]
 # Days are stored by local date, and an overlay covers them by date: with two more days at each side all of them are
 # complete, in any time zone. Usage outside the scope itself is never shown.
 MARGIN = timedelta(days=2)
-# Of a replay with an end, whose counters nobody waits for.
-_UNHURRIED = {**PROFILES["throughput"], "backlog_tick_ms": 5_000, "checkpoint_interval_ms": 5_000}
+# Fewer, larger deltas: no reader waits for the counters of a replay with an end.
+BOUNDED_TICK_MS = 1_000
 _OVERLAPPING = """
 SELECT replay_id FROM {schema}.replay
 WHERE replay_id <> %(id)s AND state IN ('running', 'caught_up', 'reverted')
@@ -76,7 +75,7 @@ class Replay:
 def run_settings(settings: Settings, replay: Replay) -> Settings:
     """Settings of the jobs of a replay: a run of its own, over its scope and a margin."""
     # Sliding windows of a past range are of no use, and those of customers are most of the rows.
-    history = {**_unhurried(settings.meter), "rollup.customer_windows": False}
+    history = {"meter.tick_ms": max(settings.meter.tick_ms, BOUNDED_TICK_MS), "rollup.customer_windows": False}
     return settings.with_changes(
         {
             "run_id": settings.names.replay(replay.replay_id),
@@ -90,14 +89,6 @@ def run_settings(settings: Settings, replay: Replay) -> Settings:
             **(history if replay.bounded else {}),
         }
     )
-
-
-def _unhurried(meter: MeterSettings) -> dict[str, int]:
-    """Fewer, larger steps, where the settings of the run say no other than the defaults."""
-    defaults = MeterSettings(profile=meter.profile)
-    return {
-        f"meter.{name}": value for name, value in _UNHURRIED.items() if getattr(meter, name) == getattr(defaults, name)
-    }
 
 
 def catalog_schema(settings: Settings, replay: Replay) -> str:
