@@ -136,7 +136,7 @@ class Pipeline:
 
         def read() -> bool:
             job = self.rest.active(name)
-            return job is not None and read_offsets(self.rest, job.id, topic).items() >= last.items()
+            return job is not None and self._has_read(job.id, last)
 
         def passed(since_ms: float) -> bool:
             job = self.rest.active(name)
@@ -147,6 +147,18 @@ class Pipeline:
         for which in ("holds", "has committed"):
             now_ms = time.time() * 1_000
             wait_until(lambda now_ms=now_ms: passed(now_ms), COUNTED_WITHIN_S, f"a checkpoint that {which} {topic}")  # type: ignore[misc]
+
+    def _has_read(self, job_id: str, last: Mapping[int, int]) -> bool:
+        """Whether the job has read these offsets of the partitions, or one that it goes on for has committed them."""
+        topic = self.settings.topics.events
+        read = read_offsets(self.rest, job_id, topic)
+        if all(read.get(partition, -1) >= offset for partition, offset in last.items()):
+            return True
+        # Restored, it has read nothing of a partition before the next record: Flink says -1 then.
+        committed = committed_offsets(self.settings.kafka, self.settings.names.group("meter"), topic)
+        return all(
+            max(read.get(partition, -1), committed.get(partition, 0) - 1) >= last[partition] for partition in last
+        )
 
     def oracle(self) -> Oracle:
         """Independent recomputation of the raw topic, read back from Kafka."""

@@ -46,6 +46,20 @@ def test_a_killed_taskmanager_costs_and_doubles_nothing(stack: Any, tmp_path: Pa
 
 
 @pytest.mark.drill
+def test_a_taskmanager_that_is_killed_when_all_is_read_says_that_it_is(stack: Any, tmp_path: Path) -> None:
+    records = list(generate(events=5_000, seed=15))
+    with pipeline(stack.settings, "killidle", CATALOG, tmp_path) as run:
+        run.start()
+        run.send(records)
+        run.wait_drained()
+        kill(stack, "taskmanager")
+        # Restored, it has nothing to read.
+        run.wait_drained()
+        with run.oracle() as oracle:
+            run.assert_exact(oracle)
+
+
+@pytest.mark.drill
 def test_a_killed_broker_costs_and_doubles_nothing(stack: Any, tmp_path: Path) -> None:
     records = list(generate(events=50_000, seed=12))
     with pipeline(stack.settings, "killbroker", CATALOG, tmp_path) as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -13,12 +14,14 @@ from infra.local.confined import POSTGRES_DATA
 from infra.local.programs import flink_state
 from infra.local.provision import locations
 from jobs.flink.rest import wait_until
-from tests.chaos.disks import at_work, disk_of
+from tests.chaos.disks import Disk, at_work, disk_of
 from tests.chaos.load import measured, under_load
 from tests.chaos.test_redis_away import redis_sync
 from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
-from tidemark.core.errors import UnavailableError
+from tidemark.archive.archiver import run as archive
+from tidemark.archive.verify import verify
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.oracle.compare import compare_redis
 
 pytestmark = pytest.mark.drill
@@ -90,3 +93,23 @@ def test_a_full_disk_costs_and_doubles_nothing(stack: Any, tmp_path: Path, store
         with run.oracle() as oracle, redis_sync(run.settings) if store == "redis" else nullcontext():
             wait_until(lambda: compare_redis(oracle, run.settings) == [], WITHIN_S, "the counters to be right")
             run.assert_exact(oracle)
+
+
+def test_a_full_disk_of_the_archive_is_named_and_it_goes_on(stack: Any, tmp_path: Path) -> None:
+    records = list(generate(events=20_000, seed=52))
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    disk = Disk(folder, os.getpid())
+    with disk.mounted(), pipeline(stack.settings, "fullarchive", CATALOG, tmp_path) as run:
+        settings = run.settings.with_changes({"archive.dir": str(folder), "archive.file_rows": 1_000})
+        run.send(records[:10_000])
+        archive(settings)
+        run.send(records[10_000:])
+        with disk.full(), pytest.raises(TidemarkError, match=FULL) as refused:
+            archive(settings)
+        print(refused.value)  # noqa: T201 - what an operator reads
+        with measured("disk of the archive full: from space until all is archived"):
+            archive(settings)
+        verified = verify(settings)
+        assert verified.faults == []
+        assert verified.rows == len(records)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ from tests.pipeline import Pipeline, pipeline
 from tests.streams import CATALOG, generate
 from tests.warm_client import WarmClient
 from tidemark.core.errors import TidemarkError
+from tidemark.core.kafka import dump
 from tidemark.core.kafka.transactions import ABORTED, Transaction, transactions
+from tidemark.health.monitor import Monitor
+from tidemark.oracle.deltas import committed_deltas
 from tidemark.replay import run as replay_run
 from tidemark.replay.promotion import promote
 
@@ -97,6 +101,15 @@ def kafka_away(stack: Any, seconds: float) -> None:
     wait_until(lambda: probes.ask("kafka", ports, stack.local.paths).ready, WITHIN_S, "Kafka to come back")
 
 
+def fired(run: Pipeline) -> list[str]:
+    """Summaries of alerts about checkpoints of `meter`."""
+    sent = [json.loads(record.value or b"") for record in dump(run.settings.kafka, run.settings.names.alerts)]
+    return [
+        one["data"]["summary"] for one in sent
+        if one["type"] == "pipeline.checkpoints" and one["data"]["evidence"]["subject"] == "meter"
+    ]  # fmt: skip
+
+
 @contextmanager
 def outlived(stack: Any, run: Pipeline, seed: int) -> Iterator[list[int]]:
     """A checkpoint is complete and not committed, and its transactions are aborted; the TaskManager stands still."""
@@ -138,3 +151,25 @@ def test_state_whose_transactions_were_aborted_is_refused_and_a_replay_is_exact(
         with oracle_of(run, CATALOG, lenient=True) as oracle:
             assert current_differences(oracle, run.settings) == []
         Pipeline(run.settings.with_changes({"run_id": run.settings.names.replay("mended")}), CATALOG).cancel()
+
+
+def test_what_a_job_goes_on_without_is_an_alert(stack: Any, tmp_path: Path, warm_client: WarmClient) -> None:
+    records = list(generate(events=20_000, seed=46))
+    with pipeline(stack.settings, "unsaid", CATALOG, tmp_path) as run, short_lived(warm_client):
+        run.start()
+        with under_load(run, records):
+            run.wait_committed(len(records) // 20)
+            with outlived(stack, run, 46):
+                pass
+            now = run.committed()
+            wait_until(lambda: run.committed() > now, WITHIN_S, "the job to go on")
+        run.wait_drained()
+        # Flink goes on as if all were written ...
+        with run.oracle() as oracle:
+            assert committed_deltas(oracle, run.settings).events < oracle.counts().counted
+        # ... which the first look of the role `health` says.
+        with closing(Monitor(run.settings)) as monitor:
+            monitor.check()
+        (summary,) = fired(run)
+        assert "Kafka has aborted" in summary
+        print(summary)  # noqa: T201 - what an operator reads
