@@ -55,7 +55,7 @@ class RunningStack:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Jobs of tests live for seconds: what the second compiler does for them takes a third of the machine and never pays.
+    # Jobs of tests live for seconds: the second compiler takes a third of the machine for them, and never pays.
     os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
     if not hasattr(config, "workerinput"):
         os.environ[RUN_ENV] = uuid.uuid4().hex

@@ -23,6 +23,7 @@ from psycopg.types.json import Jsonb
 from jobs.flink.rest import wait_until
 from tests.integration.storage import own_run
 from tests.role_log import role_lines
+from tests.sessions import end_sessions
 from tests.unit.alerts.alerting import TEN, an_alert
 from tidemark.alerts.acknowledgement import acknowledge, stats
 from tidemark.alerts.intake import PERIODS_S, Batch, Intake
@@ -244,10 +245,7 @@ def test_the_intake_survives_the_loss_of_its_session_without_a_double(run: Setti
     with closing(Intake(run)) as intake:
         send(run, an_alert("c1"))
         run_until(intake, 1)
-        with connected(run) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark alerts'"
-            )
+        assert end_sessions(run, "alerts")
         send(run, an_alert("c2"))
         with pytest.raises(UnavailableError):
             wait_until(lambda: intake.run_once(100).outcomes.total() > 0, timeout_s=30, what="alerts are read")
@@ -472,10 +470,7 @@ def test_the_running_intake_takes_what_comes_and_ends_cleanly_on_sigterm(run: Se
             wait_until(
                 lambda: rows(run, "SELECT count(*) FROM alert") == [(1,)], timeout_s=60, what="the first is taken"
             )
-            with connected(run) as connection:
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark alerts'"
-                )
+            assert end_sessions(run, "alerts")
             send(run, an_alert("c2"))
             wait_until(
                 lambda: rows(run, "SELECT count(*) FROM alert") == [(2,)], timeout_s=60, what="the second is taken"

@@ -21,6 +21,7 @@ import yaml
 from psycopg import sql
 
 from tests.integration.catalog.own_database import own_database
+from tests.sessions import end_sessions
 from tests.stream_catalog import CATALOG
 from tidemark.catalog import tool as catalog_tool
 from tidemark.catalog.file import TABLES
@@ -576,11 +577,7 @@ def test_the_catalog_is_shown_as_a_file_that_changes_nothing(settings: Settings,
 
 def test_a_dropped_session_is_replaced_without_a_word(settings: Settings, source: PostgresCatalogSource) -> None:
     revision = source.revision()
-    with postgres.connect(settings.postgres) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark catalog' "
-            "AND datname = current_database()"
-        )
+    assert end_sessions(settings, "catalog")
     assert source.revision() == revision
 
 

@@ -13,6 +13,7 @@ import pytest
 from jobs.flink.rest import wait_until
 from tests.addresses import postgres_by
 from tests.integration.storage import own_run
+from tests.sessions import end_sessions
 from tests.toxics import toxics
 from tidemark.core import watchdog
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
@@ -30,20 +31,11 @@ def answer(statement: str) -> Any:
     return lambda connection: connection.execute(statement).fetchone()[0]
 
 
-def end_sessions(settings: Settings, part: str) -> None:
-    with connect(settings.postgres) as connection:
-        ended = connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = %s",
-            [f"tidemark {part}"],
-        ).fetchall()
-    assert ended == [(True,)]
-
-
 def test_a_connection_that_the_server_ended_is_made_again(run: Settings) -> None:
     with closing(Database(run.postgres, "core-remade", run.names.usage_schema)) as database:
         first = database.run(answer("SELECT pg_backend_pid()"))
         assert database.run(answer("SELECT pg_backend_pid()")) == first
-        end_sessions(run, "core-remade")
+        assert end_sessions(run, "core-remade") == 1
         with pytest.raises(UnavailableError, match=r"cannot be used: .* Fix: start it"):
             database.run(answer("SELECT 1"))
         assert database.run(answer("SELECT pg_backend_pid()")) != first
@@ -69,7 +61,7 @@ def test_a_claim_has_one_holder_and_goes_with_its_connection(run: Settings) -> N
         for other_schema, claim in (("usage", "test"), (schema, "other")):
             with closing(Database(run.postgres, "core-other", other_schema, claim=claim)) as other:
                 assert other.run(answer("SELECT 1")) == 1
-        end_sessions(run, "core-first")
+        assert end_sessions(run, "core-first") == 1
         assert second.run(answer("SELECT 1")) == 1
         # The one that lost it says so, whatever comes first: its connection is gone, or the claim.
         with pytest.raises(UnavailableError):

@@ -22,6 +22,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.receivers import LocalReceiver, Script, delivering, local_receiver
 from tests.integration.storage import own_run
 from tests.role_log import role_lines
+from tests.sessions import end_sessions
 from tidemark.core import postgres
 from tidemark.core.errors import UnavailableError
 from tidemark.core.settings import Settings
@@ -490,7 +491,7 @@ def test_a_delivery_worker_survives_a_database_session_that_is_dropped(world: Wo
     with closing(DeliveryWorker(world.run)) as worker:
         assert worker.step() is None
         world.notify("n-1", world.policy("hook"))
-        world.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark deliver'")
+        assert end_sessions(world.run, "deliver")
         with pytest.raises(UnavailableError, match="Postgres"):
             worker.step()
         worker.step()

@@ -25,7 +25,7 @@ from tidemark.core.settings import Settings
 COUNTED_WITHIN_S = 120.0
 # Of the README: those that follow, that start further jobs, and those whose results are of this machine.
 NOT_RUN = ("tidemark serve", "tidemark alerts tail", "tidemark replay", "tidemark archive", "tidemark doctor",
-           "tidemark dlq redrive")  # fmt: skip
+           "tidemark dlq redrive", "tidemark upgrade run")  # fmt: skip
 # Roles and periods of this run are not those of a deployment: 1 says what is missing.
 MAY_REFUSE = ("tidemark status", "tidemark close", "tidemark reconcile")
 

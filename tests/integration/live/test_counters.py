@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 
 from tests.integration.storage import OwnRedis, own_run
+from tests.sessions import end_sessions
 from tests.unit.limits.limit_parts import NOW_MS, Clock, Limits, limit
 from tidemark.catalog import tool as catalog_tool
 from tidemark.core import postgres, topics
@@ -480,10 +481,7 @@ def test_changes_are_followed_in_parts_and_none_is_left_out(run: Settings, own_r
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     watcher = counter_sync.CounterSync(run)
     watcher.refresh()
-    with postgres.connect(run.postgres) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark live'"
-        )
+    assert end_sessions(run, "live")
     with pytest.raises(UnavailableError, match="Postgres"):
         watcher.refresh()
     watcher.refresh()

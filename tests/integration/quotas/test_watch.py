@@ -24,6 +24,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.alerts.test_alerting import promoted
 from tests.integration.storage import own_run
 from tests.role_log import role_lines
+from tests.sessions import end_sessions
 from tidemark.core import migrate, postgres, topics
 from tidemark.core.errors import StandbyError, TidemarkError, UnavailableError
 from tidemark.core.kafka import dump
@@ -250,10 +251,7 @@ def test_what_could_not_be_sent_is_sent_when_kafka_is_back_also_its_end(run: Set
 def test_a_dropped_database_session_is_made_again(run: Settings) -> None:
     with closing(watch.QuotaMonitor(run)) as monitor:
         monitor.run_once()
-        with connected(run) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemark quotas'"
-            )
+        assert end_sessions(run, "quotas")
         with pytest.raises(UnavailableError, match="Postgres"):
             monitor.run_once()
         store_hours(run, "EWR", 2_000)

@@ -20,6 +20,7 @@ from psycopg import sql
 from jobs.flink.rest import wait_until
 from tests.addresses import postgres_by
 from tests.integration.storage import OwnRedis, own_run
+from tests.sessions import end_sessions
 from tests.toxics import toxics
 from tidemark.core import postgres, topics
 from tidemark.core.kafka import dump
@@ -91,16 +92,6 @@ def is_live(run: Settings, redis: OwnRedis, customer: str) -> bool:
     return any(f"t/{customer}" in key for key in redis.client.scan_iter(match=f"{run.names.redis_prefix}*"))
 
 
-def terminate_sessions(run: Settings) -> int:
-    """End every session of the roles in this database; how many there were."""
-    ended = """
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name LIKE 'tidemark %'
-    """
-    with postgres.connect(run.postgres) as connection:
-        return int(connection.execute(ended).fetchall()[0][0])
-
-
 def heartbeats(run: Settings) -> int:
     records = dump(run.kafka, run.names.reevaluations, "read_uncommitted")
     return sum(not json.loads(record.value or b"")["tenant_id"] for record in records)
@@ -115,7 +106,7 @@ def test_all_roles_go_on_after_postgres_ended_their_sessions_and_stop_in_time(
         wait_until(lambda: is_live(run, own_redis, "c1"), WITHIN_S, "c1 in Redis")
         served.wait("reconciled", "reconcile")
         # ... when Postgres ends their sessions, then each says so and goes on with new ones.
-        assert terminate_sessions(run) >= 3
+        assert end_sessions(run) >= 3
         served.wait("failed", "live")
         count(run, "c2")
         wait_until(lambda: is_live(run, own_redis, "c2"), WITHIN_S, "c2 in Redis")
