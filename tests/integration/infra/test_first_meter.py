@@ -106,6 +106,7 @@ def test_quickstart_ends_with_the_number_on_the_page(reader: Reader, tmp_path: P
     assert (wrong.returncode, (tmp_path / "wrong.yaml").exists()) == (2, False)
 
 
+@pytest.mark.drill
 def test_every_beginning_is_a_catalog_whose_event_is_counted(reader: Reader, tmp_path: Path) -> None:
     expected = {"--template api-calls": ("calls", "1"), "--template storage": ("stored_peak", "250"),
                 "--event-type a.b --group-by zone": ("a_b_total", "12")}  # fmt: skip

@@ -49,6 +49,7 @@ def test_every_sliding_window_equals_the_oracle(stack: Any, tmp_path: Path) -> N
                 assert oracle.number(f"SELECT count(DISTINCT window_s) FROM {relation}") == sizes
 
 
+@pytest.mark.drill
 def test_windows_of_the_distant_past_are_not_written_and_recent_ones_are_whole(stack: Any, tmp_path: Path) -> None:
     # Given usage every hour of the last twenty days, and a history of two ...
     now = datetime.now(UTC)

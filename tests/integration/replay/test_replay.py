@@ -248,6 +248,7 @@ def test_a_switch_waits_for_who_is_reading_and_is_tried_again(live: Pipeline, mo
     assert revert(settings, "again", "test").changed
 
 
+@pytest.mark.drill
 @pytest.mark.usefixtures("rebuilt")
 @pytest.mark.parametrize("command", ["promote", "revert"])
 def test_killed_in_the_middle_of_a_switch_it_was_never_begun(live: Pipeline, command: str) -> None:
