@@ -26,13 +26,12 @@ from tidemark.archive.redact import RedactionError, Subject, paths_of
 from tidemark.archive.remaining import Copy, copies
 from tidemark.archive.source import reading
 from tidemark.core import audit
-from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
+from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.kafka import Record
 from tidemark.core.settings import Settings
+from tidemark.core.stored_catalog import stored_catalog
 from tidemark.dead_letters.log import HEADER as REDRIVE_HEADER
-from udfs.catalog.cache import CatalogUnavailable
 from udfs.catalog.model import Pair
-from udfs.catalog.store import PostgresCatalogSource
 from udfs.meters.meter import Meter
 from udfs.values import instant, rfc3339
 
@@ -267,13 +266,8 @@ def kafka_keeps_until(settings: Settings) -> dict[str, datetime | None]:
 
 def _paths(settings: Settings, index: Index, tenant_id: str) -> tuple[str, ...]:
     """Paths that meters read or have read: a replay may measure by the catalog as it was known earlier."""
-    source = PostgresCatalogSource(settings.postgres.ops.url, settings.catalog.schema_name)
-    try:
+    with stored_catalog(settings) as source:
         meters = [*source.snapshot().meters]
-    except CatalogUnavailable as error:
-        raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
-    finally:
-        source.close()
     for tenant, group_by, value, condition in index.connection.execute(_ALL_VERSIONS):
         meters.append(Meter("", (), "sum", tuple(group_by), tenant_id=tenant, value=value, filter=condition or ""))
     return paths_of(meters, tenant_id)

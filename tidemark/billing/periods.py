@@ -15,11 +15,11 @@ from psycopg import sql
 from tidemark.billing.due_index import DueIndex, columns_of
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.store import batches
-from tidemark.core.errors import UnavailableError
 from tidemark.core.names import Names
 from tidemark.core.settings import Settings
+from tidemark.core.stored_catalog import readable
 from udfs.calendars.calendar import CalendarError, NoPeriodError
-from udfs.catalog.cache import Catalog, CatalogUnavailable
+from udfs.catalog.cache import Catalog
 from udfs.catalog.index import CalendarMissingError
 from udfs.catalog.model import CatalogSnapshot, Pair
 from udfs.catalog.model import Customer as CatalogCustomer
@@ -150,11 +150,9 @@ def catalog_of(settings: Settings) -> Catalog:
         It cannot be read.
     """
     source = _Closing(settings.postgres.ledger.url)
-    try:
+    with readable():
         # Checked here, because a catalog waits for its first snapshot without a limit.
         source.revision()
-    except CatalogUnavailable as error:
-        raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
     catalog = Catalog(source, float("inf"), settings.catalog.customer_cache_size)
     catalog.refresh()
     return catalog

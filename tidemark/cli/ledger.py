@@ -21,6 +21,7 @@ from tidemark.cli.by import By
 from tidemark.cli.known import known
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.core import audit
+from tidemark.core.errors import DifferenceError
 from tidemark.core.settings import load
 from tidemark.core.times import given_ms
 from udfs.values import instant, plain, rfc3339
@@ -130,7 +131,7 @@ def explain(
     emit(document, _drawn(explained, changes), as_json=as_json)
     if not explained.adds_up:
         say("the events that were read do not match those that were counted: records expired, or the catalog changed")
-        raise typer.Exit(4)
+        raise typer.Exit(DifferenceError.exit_code)
 
 
 def _changed(dims: str, change: Change) -> dict[str, Any]:

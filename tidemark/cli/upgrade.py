@@ -11,6 +11,7 @@ from tidemark.cli.by import By
 from tidemark.cli.output import Group, Json, Table, emit, say
 from tidemark.cli.replay import document_of, lines_table, say_progress
 from tidemark.cli.run_id import RunId
+from tidemark.core.errors import DifferenceError
 from tidemark.core.settings import load
 from tidemark.core.times import given_instant
 from tidemark.core.user import stated
@@ -21,8 +22,6 @@ from tidemark.upgrade.plan import JobPlan, Plan
 # What the jobs worked off to rows on two cores (docs/scaling.md).
 _EVENTS_PER_S = 9_000
 _HOUR_S = 3_600
-# As of every command that compares numbers.
-_DIFFER = 4
 
 Rate = Annotated[float, typer.Option("--events-per-s", min=1, help="What this deployment works off a second.")]
 Id = Annotated[str, typer.Option("--id", help="Name of the new version: of a replay that no other has had.")]
@@ -67,7 +66,7 @@ def run(
     if done.switched is None:
         emit(_document(done), lines_table([*done.compared.differing], 20), as_json=as_json)
         say("nothing was switched: see docs/upgrades.md#lines-that-differ, or --accept-differences")
-        raise typer.Exit(_DIFFER)
+        raise typer.Exit(DifferenceError.exit_code)
     text = f"{replay_id} is what people read; `tidemark replay revert {replay_id}` goes back while the old jobs run"
     emit(_document(done), text, as_json=as_json)
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tidemark.core.errors import UnavailableError
 from tidemark.core.policy import policy_of
 from tidemark.core.settings import Settings
-from udfs.catalog.cache import Catalog, CatalogUnavailable
-from udfs.catalog.store import PostgresCatalogSource
+from tidemark.core.stored_catalog import stored_catalog
+from udfs.catalog.cache import Catalog
 from udfs.decode.decoder import DecodePolicy, Decoder, key_of
 from udfs.events.dead_letter import from_json
 from udfs.events.envelope import part_key, unwrap
@@ -110,12 +109,7 @@ def open_validator(settings: Settings) -> Iterator[Validator]:
     UnavailableError
         The catalog cannot be read.
     """
-    source = PostgresCatalogSource(settings.postgres.ops.url, settings.catalog.schema_name)
-    try:
+    with stored_catalog(settings) as source:
         # Queried here, because a worker waits for its first catalog without limit.
         source.revision()
         yield Validator(Catalog(source, float("inf"), settings.catalog.customer_cache_size), policy_of(settings))
-    except CatalogUnavailable as error:
-        raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
-    finally:
-        source.close()

@@ -105,10 +105,15 @@ def find(connection: psycopg.Connection, names: Names, replay_id: str) -> Replay
     UsageError
         There is no such replay.
     """
-    for replay in every(connection, names):
-        if replay.replay_id == replay_id:
-            return replay
-    raise UsageError(f"there is no replay {replay_id!r}.", "`tidemark replay list` shows them.")
+    replay = known(connection, names, replay_id)
+    if replay is None:
+        raise UsageError(f"there is no replay {replay_id!r}.", "`tidemark replay list` shows them.")
+    return replay
+
+
+def known(connection: psycopg.Connection, names: Names, replay_id: str) -> Replay | None:
+    """The replay of that name; None where there never was one."""
+    return next((one for one in every(connection, names) if one.replay_id == replay_id), None)
 
 
 def every(connection: psycopg.Connection, names: Names) -> list[Replay]:
@@ -130,7 +135,7 @@ def refuse(
         The name is taken, or another replay that is not decided yet covers some of the same usage.
     """
     scope = {"id": replay_id, "start": start, "end": end, "tenants": list(tenants) or None}
-    if any(known.replay_id == replay_id for known in every(connection, names)):
+    if known(connection, names, replay_id) is not None:
         raise UsageError(f"replay {replay_id!r} was used before.", "choose another --id; ids stay in the history.")
     other = connection.execute(sql.SQL(_OVERLAPPING).format(schema=_schema(names)), scope).fetchone()
     if other:

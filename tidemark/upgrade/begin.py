@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from psycopg import sql
 
 from tidemark.billing.periods import HEARTBEAT_CUSTOMER
 from tidemark.core import postgres
-from tidemark.core.errors import UnavailableError, UsageError
+from tidemark.core.errors import UsageError
 from tidemark.core.kafka import end_offsets, offsets_at
 from tidemark.core.settings import Settings
+from tidemark.core.stored_catalog import stored_catalog
 from tidemark.replay.run import reads_from
 from udfs.calendars.calendar import UTC_MONTH, CalendarError, parse_calendar
 from udfs.calendars.localtime import LocalCalendar
-from udfs.catalog.cache import CatalogUnavailable
 from udfs.catalog.model import CalendarDef
-from udfs.catalog.store import PostgresCatalogSource
 from udfs.values import epoch_ms, instant, rfc3339
 
 # Nobody is billed for heartbeats, so their periods never close.
@@ -48,11 +46,8 @@ def begin(settings: Settings) -> datetime:
 
 
 def _calendars(settings: Settings) -> Sequence[CalendarDef]:
-    try:
-        with closing(PostgresCatalogSource(settings.postgres.ops.url, settings.catalog.schema_name)) as source:
-            return source.snapshot().calendars
-    except CatalogUnavailable as error:
-        raise UnavailableError(f"{error}.", "start Postgres (`tidemark up`), then repeat.") from error
+    with stored_catalog(settings) as source:
+        return source.snapshot().calendars
 
 
 def earliest(unclosed: datetime | None, known: Iterable[CalendarDef], changeable: datetime) -> datetime:

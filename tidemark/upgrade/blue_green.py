@@ -114,8 +114,7 @@ def _refuse_unmigrated(settings: Settings) -> None:
 def found(settings: Settings, replay_id: str) -> Replay | None:
     """What was begun under a name; None: nothing."""
     with postgres.connect(settings.postgres.ops) as connection:
-        replays = record.every(connection, settings.names)
-    return next((one for one in replays if one.replay_id == replay_id), None)
+        return record.known(connection, settings.names, replay_id)
 
 
 def _found_or_started(settings: Settings, wanted: Wanted) -> Replay:
