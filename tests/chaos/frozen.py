@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from infra.local.reap import marked
@@ -16,6 +17,11 @@ def processes(stack: Any, program: str) -> list[int]:
     found = list(marked(stack.local.paths.root, program))
     assert found, f"no process of {program} was found"
     return found
+
+
+def jvm(pids: Iterable[int]) -> list[int]:
+    """Those of them that run Java: of a TaskManager itself, whatever its Python workers became."""
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "java"]
 
 
 def send(pids: Iterable[int], what: signal.Signals) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jobs.flink.rest import wait_until
 from tests.conftest import STATE_DIR
 from tests.pipeline import Pipeline
 from tests.streams import StreamRecord
@@ -61,6 +62,12 @@ def under_load(run: Pipeline, records: list[StreamRecord]) -> Iterator[Load]:
         yield load
     finally:
         load.finish()
+
+
+def counts_on(run: Pipeline, within_s: float) -> None:
+    """Wait until more is committed than now."""
+    now = run.committed()
+    wait_until(lambda: run.committed() > now, within_s, "the jobs to go on")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pytest
 
 from jobs.flink.rest import FlinkRest, wait_until
 from tests.chaos.flink_processes import taskmanager
-from tests.chaos.load import Load, measured
+from tests.chaos.load import Load, counts_on, measured
 from tests.integration.own_kafka import ProxiedKafka
 from tests.pipeline import Pipeline, pipeline
 from tests.ports import free_port
@@ -90,26 +90,20 @@ def hours_off(stack: Any, hours: int) -> Iterator[None]:
     wait_gone(stack)
 
 
-def counts_on(run: Pipeline) -> None:
-    """Wait until more is committed than now."""
-    now = run.committed()
-    wait_until(lambda: run.committed() > now, WITHIN_S, "the jobs to go on")
-
-
 def test_a_taskmanager_an_hour_behind_and_an_hour_ahead_counts_the_same(stack: Any, tmp_path: Path) -> None:
     records = list(generate(events=20_000, seed=71))
     with pipeline(stack.settings, "clocks", CATALOG, tmp_path) as run, no_taskmanager_later(stack) as away:
         run.start()
         load = Load(run, records)
         load.start()
-        counts_on(run)
+        counts_on(run, WITHIN_S)
         away()
         # What was in the tick waits until the clock has caught up with it.
         with hours_off(stack, -1), measured("clock of the TaskManager 1 h behind: until more is counted"):
-            counts_on(run)
+            counts_on(run, WITHIN_S)
         with hours_off(stack, 1):
             with measured("clock of the TaskManager 2 h on: until more is counted"):
-                counts_on(run)
+                counts_on(run, WITHIN_S)
             load.finish()
             run.wait_drained()
             with run.oracle() as oracle:

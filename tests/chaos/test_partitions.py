@@ -14,7 +14,7 @@ import pytest
 from infra.local.ports import read_ports
 from jobs.flink.rest import FlinkRest, wait_until
 from tests.addresses import port_of, postgres_by, redis_by
-from tests.chaos.load import measured, under_load
+from tests.chaos.load import counts_on, measured, under_load
 from tests.chaos.test_redis_away import redis_sync
 from tests.integration.own_kafka import ProxiedKafka
 from tests.pipeline import Pipeline, pipeline
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.drill
 
 # Beyond the time-outs of clients, and of heartbeats (20 s).
 CUT_S, BACK_WITHIN_S = 30.0, 180.0
-
-
-def counts_on(run: Pipeline) -> None:
-    """Wait until more is committed than now."""
-    now = run.committed()
-    wait_until(lambda: run.committed() > now, BACK_WITHIN_S, "the jobs to go on")
 
 
 def test_jobs_that_are_cut_off_from_a_store_go_on_exactly(stack: Any, tmp_path: Path) -> None:
@@ -63,14 +57,14 @@ def test_jobs_that_are_cut_off_from_a_store_go_on_exactly(stack: Any, tmp_path: 
             jobs.start()
             with under_load(run, records):
                 for name, way in ways.items():
-                    counts_on(run)
+                    counts_on(run, BACK_WITHIN_S)
                     with way.under("black_hole"):
                         time.sleep(CUT_S)
                         if name != "kafka":
                             # `meter` has no database in its sinks, and gives Redis up.
-                            counts_on(run)
+                            counts_on(run, BACK_WITHIN_S)
                     with measured(f"jobs cut off from {name} for {CUT_S:.0f} s: until more is counted"):
-                        counts_on(run)
+                        counts_on(run, BACK_WITHIN_S)
             run.wait_drained()
             with run.oracle() as oracle, redis_sync(run.settings):
                 wait_until(lambda: compare_redis(oracle, run.settings) == [], BACK_WITHIN_S, "the counters")
@@ -101,13 +95,13 @@ def test_a_taskmanager_that_is_cut_off_from_its_jobmanager_counts_nothing_twice(
     with pipeline(stack.settings, "cutjm", CATALOG, tmp_path) as run:
         run.start()
         with under_load(run, records):
-            counts_on(run)
+            counts_on(run, BACK_WITHIN_S)
             with dropped(ports["flink_rpc"], ports["flink_task_rpc"], ports["flink_blob"]):
                 wait_until(
                     lambda: rest.overview()["taskmanagers"] == 0, BACK_WITHIN_S, "the TaskManager to be given up"
                 )
             with measured("TaskManager cut off from its JobManager: from the mend until more is counted"):
-                counts_on(run)
+                counts_on(run, BACK_WITHIN_S)
         run.wait_drained()
         with run.oracle() as oracle:
             run.assert_exact(oracle)

@@ -22,7 +22,7 @@ from jobs.flink.restore import latest
 from jobs.flink.submit import submit
 from tests.chaos import short_transactions
 from tests.chaos.frozen import processes, send
-from tests.chaos.load import measured, under_load
+from tests.chaos.load import counts_on, measured, under_load
 from tests.integration.replay.test_replay import oracle_of
 from tests.ledger_lines import current_differences
 from tests.pipeline import Pipeline, pipeline
@@ -161,8 +161,7 @@ def test_what_a_job_goes_on_without_is_an_alert(stack: Any, tmp_path: Path, warm
             run.wait_committed(len(records) // 20)
             with outlived(stack, run, 46):
                 pass
-            now = run.committed()
-            wait_until(lambda: run.committed() > now, WITHIN_S, "the job to go on")
+            counts_on(run, WITHIN_S)
         run.wait_drained()
         # Flink goes on as if all were written ...
         with run.oracle() as oracle:

@@ -9,21 +9,15 @@ import pytest
 
 from jobs.flink.rest import FlinkRest, wait_until
 from tests.chaos.flink_processes import taskmanager
-from tests.chaos.frozen import frozen, processes
-from tests.chaos.load import measured, under_load
-from tests.pipeline import Pipeline, pipeline
+from tests.chaos.frozen import frozen, jvm, processes
+from tests.chaos.load import counts_on, measured, under_load
+from tests.pipeline import pipeline
 from tests.streams import CATALOG, generate
 
 pytestmark = pytest.mark.drill
 
 # The heartbeat time-out is 20 s, and workers of Python start anew.
 MOVED_WITHIN_S = 120.0
-
-
-def counts_on(run: Pipeline) -> None:
-    """Wait until more has been committed than now."""
-    now = run.committed()
-    wait_until(lambda: run.committed() > now, MOVED_WITHIN_S, "the jobs to go on elsewhere")
 
 
 def test_a_taskmanager_that_comes_back_to_life_writes_nothing(stack: Any, tmp_path: Path) -> None:
@@ -36,13 +30,14 @@ def test_a_taskmanager_that_comes_back_to_life_writes_nothing(stack: Any, tmp_pa
             with under_load(run, records):
                 run.wait_committed(len(records) // 20)
                 zombie = processes(stack, "taskmanager")
+                itself = jvm(zombie)
                 with frozen(zombie), measured("zombie TaskManager: from its last sign of life until counted elsewhere"):
                     wait_until(lambda: rest.overview()["taskmanagers"] == 1, MOVED_WITHIN_S, "it to be given up")
-                    counts_on(run)
+                    counts_on(run, MOVED_WITHIN_S)
                 # It finds its connections and transactions as it left them.
                 wait_until(lambda: rest.overview()["taskmanagers"] == 2, MOVED_WITHIN_S, "it to be back")
-                counts_on(run)
-                assert processes(stack, "taskmanager")[0] in zombie
+                counts_on(run, MOVED_WITHIN_S)
+                assert jvm(processes(stack, "taskmanager")) == itself
             run.wait_drained()
             with run.oracle() as oracle:
                 run.assert_exact(oracle)

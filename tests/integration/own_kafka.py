@@ -48,15 +48,8 @@ class OwnKafka:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        form = [
-            "format",
-            "--ignore-formatted",
-            "-t",
-            "TidemarkOwnTestBroker0",
-            "-c",
-            str(self._properties),
-            *self._format_options,
-        ]
+        form = ["format", "--ignore-formatted", "-t", "TidemarkOwnTestBroker0", "-c", str(self._properties),
+                *self._format_options]  # fmt: skip
         with private():
             subprocess.run(self._command("kafka.tools.StorageTool", *form), check=True, capture_output=True)
         with private(), (self._folder / "broker.log").open("wb") as log:

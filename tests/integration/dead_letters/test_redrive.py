@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from jobs.flink.bounds import Bounds
@@ -29,7 +27,8 @@ from tidemark.catalog.workers import settle_in_s
 from tidemark.cli import dlq as dlq_commands
 from tidemark.core import grants, topics
 from tidemark.core.errors import UsageError
-from tidemark.core.kafka import Sender, dump, end_offsets
+from tidemark.core.kafka import Sender, clients, dump, end_offsets
+from tidemark.core.kafka.configs import topic_configs
 from tidemark.core.settings import Settings
 from tidemark.dead_letters import tool as redrive
 from tidemark.dead_letters.fixes import Fixes, parse_fixes
@@ -338,12 +337,8 @@ def test_a_redrive_topic_with_the_clock_of_the_broker_is_refused(stack: Any) -> 
 
 
 def config_of(settings: Settings, topic: str, name: str) -> str:
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka.servers)
-    try:
-        found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-        return str(found["topic"][topic][name]["value"])
-    finally:
-        admin.close()
+    with clients.admin(settings.kafka) as admin:
+        return topic_configs(admin, topic)[name]
 
 
 def command(run: Run, *arguments: str) -> Any:
