@@ -20,7 +20,7 @@ EVERY_S = 0.5
 
 
 class Pulse(threading.Thread):
-    """Sends a heartbeat into each partition twice a second, from the first `at` on; none of them moves time on.
+    """Sends a heartbeat into each partition twice a second, of the time that `advance` was given last.
 
     Parameters
     ----------
@@ -32,14 +32,23 @@ class Pulse(threading.Thread):
         super().__init__(daemon=True)
         self._settings = settings
         self._ended = threading.Event()
-        self.at: datetime | None = None
+        # The watermark follows the last record of a partition: none of an earlier time may come after a later one.
+        self._sending = threading.Lock()
+        self._at: datetime | None = None
+
+    def advance(self, at: datetime) -> None:
+        """Send heartbeats of this time into every partition, and no others from now on."""
+        with self._sending:
+            self._at = at
+            heartbeat.beat(self._settings, at)
 
     def run(self) -> None:
         """Send until the end is asked for."""
         with Sender(self._settings.kafka) as sender:
             while not self._ended.wait(EVERY_S):
-                if self.at is not None:
-                    self._beat(sender, self.at)
+                with self._sending:
+                    if self._at is not None:
+                        self._beat(sender, self._at)
 
     def end(self) -> None:
         """Send no more."""
@@ -59,9 +68,10 @@ class Pulse(threading.Thread):
 def pulse(settings: Settings, at: datetime | None = None) -> Iterator[Pulse]:
     """A pulse that ends with the block; silent until it has a time."""
     made = Pulse(settings)
-    made.at = at
     made.start()
     try:
+        if at is not None:
+            made.advance(at)
         yield made
     finally:
         made.end()
