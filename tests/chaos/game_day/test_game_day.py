@@ -34,7 +34,7 @@ def test_a_game_day(stack: Any, tmp_path: Path) -> None:
     report = Path(os.environ.get("GAME_DAY_REPORT") or STATE_DIR / "game-day.md")
     begun, outcomes, sent = datetime.now(UTC), list[Outcome](), 0
     try:
-        with world(stack, tmp_path) as here, day(here, tmp_path, hold_s) as on:
+        with world(stack, "gameday", tmp_path) as here, day(here, tmp_path, hold_s) as on:
             write_settings(on.world.proxied, SETTINGS)
             say(f"settings for commands: TIDEMARK_CONFIG={SETTINGS}; Prometheus: {on.prometheus_url}")
             for scenario in chosen(seed, most):

@@ -13,5 +13,5 @@ from tests.chaos.roles.world import World, world
 @pytest.fixture(scope="package")
 def here(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything behind its proxies."""
-    with world(stack, tmp_path_factory.mktemp("roles")) as made:
+    with world(stack, "rolefaults", tmp_path_factory.mktemp("roles")) as made:
         yield made

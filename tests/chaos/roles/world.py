@@ -263,8 +263,11 @@ class Serve:
 
 
 @contextmanager
-def world(stack: Any, folder: Path) -> Iterator[World]:
-    """Kafka and Redis of its own, Postgres and Flink of the stack, proxies before all, both jobs at work."""
+def world(stack: Any, run_id: str, folder: Path) -> Iterator[World]:
+    """Kafka and Redis of its own, Postgres and Flink of the stack, proxies before all, both jobs at work.
+
+    Another world of one session has another run id: the checkpoints of the first one are of a broker that is gone.
+    """
     with ExitStack() as stack_of:
         proxies = stack_of.enter_context(toxics())
         own_redis = OwnRedis(folder)
@@ -286,7 +289,7 @@ def world(stack: Any, folder: Path) -> Iterator[World]:
             **CHANGES, "kafka.bootstrap": kafka.direct, **redis_at(own_redis.url),
             "archive.dir": str(folder / "archive"),
         }  # fmt: skip
-        made = stack_of.enter_context(pipeline(stack.settings, "rolefaults", catalog(), folder, **changes))
+        made = stack_of.enter_context(pipeline(stack.settings, run_id, catalog(), folder, **changes))
         made.start()
         run = made.settings
         hook = {"kind": "webhook", "url": f"http://127.0.0.1:{ways['receiver'].port}/hook", "secret_file": "hook",
