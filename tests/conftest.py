@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -116,16 +117,10 @@ def _let_look(local: Stack) -> None:
 
 @contextmanager
 def _settings_from(file: Path) -> Iterator[Settings]:
-    """Settings of a file, for this process and those it starts."""
-    before = os.environ.get(FILE_ENV)
-    os.environ[FILE_ENV] = str(file)
-    try:
+    """Settings of a file, for this process and those it starts; those of before are back at the end."""
+    # All of it: to load settings names their password file in the environment too.
+    with patch.dict(os.environ, {FILE_ENV: str(file)}):
         yield load()
-    finally:
-        if before is None:
-            os.environ.pop(FILE_ENV, None)
-        else:
-            os.environ[FILE_ENV] = before
 
 
 @pytest.fixture(scope="session")
@@ -157,16 +152,16 @@ def warm_client() -> Iterator[WarmClient]:
 @pytest.fixture(scope="session")
 def submitted_warm(warm_client: WarmClient) -> Iterator[None]:
     """Submit jobs by the client that stays."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submit, "flink_run", warm_client.flink_run)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(submit, "flink_run", warm_client.flink_run)
         yield
 
 
 @contextmanager
 def by_flink_run() -> Iterator[None]:
     """Submit jobs as the product does, by `flink run`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submit, "flink_run", FLINK_RUN)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(submit, "flink_run", FLINK_RUN)
         yield
 
 

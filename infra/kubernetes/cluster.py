@@ -57,6 +57,11 @@ class Cluster:
         """Credentials of an administrator."""
         return self.folder / "kubeconfig"
 
+    @property
+    def pids(self) -> list[int]:
+        """Its processes."""
+        return [process.pid for process in self._running]
+
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write()

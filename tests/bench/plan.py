@@ -56,8 +56,8 @@ def _contest(world: World) -> dict[str, Found]:
 
 
 def _live(world: World) -> dict[str, Found]:
-    seconds = (8, 5, 5) if world.small else (25, 10, 8) if world.quick else (90, 60, 60)
-    rates = (5_000, 1_000, 10_000)
+    seconds = (8, 5, 5, 5) if world.small else (25, 8, 5, 6) if world.quick else (90, 60, 60, 60)
+    rates = (5_000, 1_000, 10_000, 5_000)
     return live.run(world, tuple(Stage(rate, for_s) for rate, for_s in zip(rates, seconds, strict=True)))
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from infra.local.addresses import flink_rest
@@ -17,18 +17,25 @@ from infra.local.stack import Stack
 from infra.local.standby import SECOND
 from jobs.flink.rest import FlinkRest, Job, wait_until
 from jobs.flink.submit import JOBS
+from tests.chaos.frozen import frozen
 from tests.pipeline import Pipeline
 from tests.streams import StreamRecord
 from tidemark.core.errors import TidemarkError
 from tidemark.core.settings import FlinkSettings, nested
 
-# Text of the store of the election that has the address of the one that leads.
-Elected = Callable[[], str]
 OTHER = {"jobmanager": SECOND, SECOND: "jobmanager"}
 _RPC = {"jobmanager": "flink_rpc", SECOND: "flink_rpc_2"}
 _REST = {"jobmanager": "flink_rest", SECOND: "flink_rest_2"}
 WITHIN_S = 180.0
 _RESOURCE_MANAGER = re.compile(r"127\.0\.0\.1:(\d+)/user/rpc/resourcemanager")
+
+
+@dataclass(frozen=True)
+class Election:
+    """Who elects: a text of its store that has the address of the one that leads, and its processes."""
+
+    address: Callable[[], str]
+    pids: Callable[[], list[int]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Pair:
     mode: str
     local: Stack
     run: Pipeline
-    elected: Elected
+    election: Election
     records: Iterator[StreamRecord]
 
     @staticmethod
@@ -54,7 +61,7 @@ class Pair:
 
     def leader(self) -> str:
         """The program that leads; empty while none does."""
-        found = _RESOURCE_MANAGER.search(self.elected())
+        found = _RESOURCE_MANAGER.search(self.election.address())
         ports = self.ports_of(self.local)
         return next((name for name, port in _RPC.items() if found and int(found[1]) == ports[port]), "")
 
@@ -100,15 +107,13 @@ class Pair:
         """kill -9; the supervisor of the stack starts it again."""
         os.kill(self._pid(name), signal.SIGKILL)
 
-    @contextmanager
-    def frozen(self, name: str) -> Iterator[None]:
+    def frozen(self, name: str) -> AbstractContextManager[None]:
         """One that does nothing meanwhile, and then goes on as if no time had passed."""
-        pid = self._pid(name)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        return frozen([self._pid(name)])
+
+    def without_election(self) -> AbstractContextManager[None]:
+        """Who elects does nothing meanwhile."""
+        return frozen(self.election.pids())
 
     def _pid(self, name: str) -> int:
         (pid,) = marked(self.local.paths.root, name)

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.drill
 KILLS = 3
 # Far below the time after which a silent one loses its place.
 PAUSE_S = 3.0
+# Far above it.
+AWAY_S = 25.0
 SPIKE_S, SPINNING = 20.0, 6
 SPIN = "while True: pass"
 
@@ -63,6 +65,8 @@ def test_a_pause_and_a_spike_of_load_cost_no_failover(pair: Pair) -> None:
     with load(pair.run, pair.records):
         with pair.frozen(leader):
             time.sleep(PAUSE_S)
+        with pair.without_election():
+            time.sleep(PAUSE_S)
         with spike():
             time.sleep(SPIKE_S)
         after_ms = time.time() * 1_000
@@ -89,6 +93,20 @@ def test_a_leader_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_d
         pair.run.wait_committed(sending.sent)
         assert serve.lines("left alone", "resubmit")
         assert serve.lines("submitted", "resubmit") == []
+    assert_exact(pair)
+
+
+def test_while_nobody_can_be_elected_events_wait_and_nothing_is_lost_or_doubled(pair: Pair) -> None:
+    pair.wait_both()
+    with load(pair.run, pair.records) as sending:
+        with pair.without_election():
+            time.sleep(AWAY_S)
+        since_ms, watch = time.time() * 1_000, Stopwatch.start()
+        wait_until(lambda: any(pair.is_progressing(one, since_ms) for one in OTHER), WITHIN_S, "both jobs to count")
+        watch.lap("counts")
+        say(f"{pair.mode}: nobody elects for {AWAY_S:.0f} s; seconds after it {watch.laps}")
+        pair.wait_both()
+        pair.run.wait_committed(sending.sent)
     assert_exact(pair)
 
 

@@ -28,6 +28,8 @@ SAMPLE_S = 1.0
 COLD_S, WARM_S = 10, 20
 # Later stages follow another rate: the first seconds are not theirs.
 CHANGE_S = 3
+# What the rate of the first stage is called when it comes again: by then everything is compiled.
+AGAIN = "warm"
 SETTLE_S = 30.0
 
 
@@ -92,7 +94,8 @@ def part_of(stream: Stream, index: int) -> str:
     rate = f"{stream.stages[stage].rate:,}/s".replace(",", " ")
     since_s = stream.due_s(index) - stream.start_s - sum(before.seconds for before in stream.stages[:stage])
     if stage:
-        return rate if since_s >= CHANGE_S else ""
+        again = f", {AGAIN}" if stream.stages[stage].rate == stream.stages[0].rate else ""
+        return rate + again if since_s >= CHANGE_S else ""
     if since_s < COLD_S:
         return f"{rate}, first {COLD_S} s"
     return rate if since_s >= WARM_S else ""

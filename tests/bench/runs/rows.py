@@ -148,9 +148,11 @@ def wait_stored(world: World, target: Target, backlog: Backlog, alive: Callable[
             time.sleep(POLL_S)
 
 
-def ours(world: World, backlog: Backlog, *, kill_after_s: float | None = None) -> Rows:
-    """Both jobs, from nothing to the last row; `rollup` waits for its first delta."""
-    settings = world.settings("rows", **{"topics.events": backlog.topic})
+def ours(
+    world: World, backlog: Backlog, *, kill_after_s: float | None = None, changes: Mapping[str, object] = {}
+) -> Rows:
+    """Both jobs, with changes of their settings, from nothing to the last row; `rollup` waits for its first delta."""
+    settings = world.settings("rows", **{"topics.events": backlog.topic, **changes})
     world.prepare(settings)
     with connected() as connection:
         before = wal_position(connection)

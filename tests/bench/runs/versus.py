@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from tests.bench.measures import OURS, PLAIN
+from tests.bench.measures import OURS, OURS_ALONE, PLAIN
 from tests.bench.report.results import Found
 from tests.bench.runs import storage
 from tests.bench.runs.contestant import CONTESTANTS, contest
@@ -13,12 +14,16 @@ from tests.bench.world import Backlog, NotEqual, NotFinished, World
 
 # A kill comes when this share of the time of an undisturbed run has passed.
 KILL_AT = 0.4
+# What others do not write either, and what is for a backlog.
+ALONE = {"rollup.customer_windows": False, "meter.profile": "throughput"}
 Runner = Callable[..., Rows]
 
 
-def runners() -> dict[str, Runner]:
-    """Every contestant and ours by title, in the order they run."""
-    named: dict[str, Runner] = {OURS: ours, PLAIN: plain}
+def runners(*, quick: bool) -> dict[str, Runner]:
+    """Every contestant and ours by title, in the order they run; what a quick session has no time for is left out."""
+    named: dict[str, Runner] = {OURS: ours, OURS_ALONE: partial(ours, changes=ALONE), PLAIN: plain}
+    if quick:
+        named.pop(OURS_ALONE)
     for contestant in CONTESTANTS:
         named[contestant.title] = lambda world, backlog, contestant=contestant, **how: contest(
             world, contestant, backlog, **how
@@ -31,22 +36,18 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
     found, killed, stored, faults = Found(), Found(), Found(), {}
     seconds: dict[str, float] = {}
     for _ in range(rounds):
-        ours_rate = 0.0
-        for title, runner in runners().items():
+        rates: dict[str, float] = {}
+        for title, runner in runners(quick=world.quick).items():
             if title in faults:
                 continue
             outcome = _attempt(world, title, lambda runner=runner: runner(world, backlog))
             if isinstance(outcome, str):
                 faults[title] = outcome
                 continue
-            outcome.add_to(found, title)
             seconds[title] = outcome.end_s - outcome.begin_s
+            _add(found, rates, title, outcome)
             if title == OURS:
-                ours_rate = outcome.events_per_s
-                add_storage(found, outcome)
                 _add_stored(world, stored, outcome)
-            elif ours_rate:
-                found.add(f"{OURS} to {title}", ratio=ours_rate / outcome.events_per_s)
     found.detail = " ".join(f"{title}: {fault}." for title, fault in faults.items())
     if kill:
         _after_kills(world, backlog, seconds, killed)
@@ -59,13 +60,25 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
 def warm_up(world: World, backlog: Backlog) -> None:
     """Let the TaskManager compile what both Flink contestants run: the others begin as processes of their own."""
     if not world.small:
-        for title in (OURS, PLAIN):
-            _attempt(world, f"{title}, warm-up", lambda title=title: runners()[title](world, backlog))  # type: ignore[misc]
+        named = runners(quick=world.quick)
+        for title in named.keys() & {OURS, OURS_ALONE, PLAIN}:
+            _attempt(world, f"{title}, warm-up", lambda title=title: named[title](world, backlog))  # type: ignore[misc]
 
 
-def add_storage(found: Found, outcome: Rows) -> None:
+def _add(found: Found, rates: dict[str, float], title: str, outcome: Rows) -> None:
+    """Figures of one, and how ours, whose rates are kept, compare with it."""
+    outcome.add_to(found, title)
+    if title in {OURS, OURS_ALONE}:
+        rates[title] = outcome.events_per_s
+        add_storage(found, title, outcome)
+        return
+    for mine, rate in rates.items():
+        found.add(f"{mine} to {title}", ratio=rate / outcome.events_per_s)
+
+
+def add_storage(found: Found, title: str, outcome: Rows) -> None:
     """What our rows cost Postgres."""
-    found.add(f"{OURS}, storage", wal_bytes=outcome.wal_bytes / outcome.events,
+    found.add(f"{title}, storage", wal_bytes=outcome.wal_bytes / outcome.events,
               rows_per_event=outcome.stored_rows / outcome.events)  # fmt: skip
 
 
@@ -80,7 +93,7 @@ def _add_stored(world: World, stored: Found, outcome: Rows) -> None:
 
 def _after_kills(world: World, backlog: Backlog, seconds: Mapping[str, float], killed: Found) -> None:
     faults = []
-    for title, runner in runners().items():
+    for title, runner in runners(quick=world.quick).items():
         if title not in seconds:
             continue
         wait_s = seconds[title] * KILL_AT

@@ -115,7 +115,7 @@ def test_the_first_record_is_consumed_when_the_last_task_runs():
 
 
 def test_latency_is_from_due_to_the_write_that_holds_the_event():
-    stream = Stream(1_000.0, (Stage(10_000, 30), Stage(1_000, 12)))
+    stream = Stream(1_000.0, (Stage(10_000, 30), Stage(1_000, 12), Stage(10_000, 5)))
     # The second event of customer 7 is number 10 007, due after 1.0007 s.
     assert live.latencies_ms(stream, {(7, 2): 1_001_500})[10_007] == pytest.approx(499.3)
     assert live.part_of(stream, 10_007) == "10 000/s, first 10 s"
@@ -123,6 +123,7 @@ def test_latency_is_from_due_to_the_write_that_holds_the_event():
     assert live.part_of(stream, 250_000) == "10 000/s"
     assert live.part_of(stream, 301_000) == ""
     assert live.part_of(stream, 305_000) == "1 000/s"
+    assert live.part_of(stream, 345_000) == "10 000/s, warm"
 
 
 def test_a_row_holds_the_first_n_events_of_its_minute():
