@@ -12,6 +12,8 @@ FLINK_KAFKA_CONNECTOR = "5.0.0-2.2"
 FLINK_JDBC_CONNECTOR = "4.0.0-2.0"
 # 2.2.1 is not on Maven Central.
 FLINK_S3 = "2.2.0"
+# Flink's client of ZooKeeper; Flink 2.2 ships 20.0.
+FLINK_ZOOKEEPER = "3.7.2-21.0"
 POSTGRES_JDBC = "42.7.7"
 POSTGRES_MAJOR = 17
 TIMESCALEDB = "2.19.3"

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.drill
 KILLS = 3
 # Far below the time after which a silent one loses its place.
 PAUSE_S = 3.0
-# Far above it.
-AWAY_S = 25.0
+# Far above it. Two JobManagers that both believe to lead came of one such absence in two.
+AWAY_S, ABSENCES = 25.0, 3
 SPIKE_S, SPINNING = 20.0, 6
 SPIN = "while True: pass"
 
@@ -99,13 +99,14 @@ def test_a_leader_that_is_killed_under_load_is_replaced_and_nothing_is_lost_or_d
 def test_while_nobody_can_be_elected_events_wait_and_nothing_is_lost_or_doubled(pair: Pair) -> None:
     pair.wait_both()
     with load(pair.run, pair.records) as sending:
-        with pair.without_election():
-            time.sleep(AWAY_S)
-        since_ms, watch = time.time() * 1_000, Stopwatch.start()
-        wait_until(lambda: any(pair.is_progressing(one, since_ms) for one in OTHER), WITHIN_S, "both jobs to count")
-        watch.lap("counts")
-        say(f"{pair.mode}: nobody elects for {AWAY_S:.0f} s; seconds after it {watch.laps}")
-        pair.wait_both()
+        for _ in range(ABSENCES):
+            with pair.without_election():
+                time.sleep(AWAY_S)
+            since_ms, watch = time.time() * 1_000, Stopwatch.start()
+            wait_until(lambda: any(pair.is_progressing(one, since_ms) for one in OTHER), WITHIN_S, "both jobs to count")  # noqa: B023
+            watch.lap("counts")
+            say(f"{pair.mode}: nobody elects for {AWAY_S:.0f} s; seconds after it {watch.laps}")
+            pair.wait_both()
         pair.run.wait_committed(sending.sent)
     assert_exact(pair)
 

@@ -177,6 +177,7 @@ def test_the_pom_fetches_the_versions_of_the_local_stack() -> None:
         "flink.kafka.version": versions.FLINK_KAFKA_CONNECTOR,
         "flink.s3.version": versions.FLINK_S3,
         "flink.jdbc.version": versions.FLINK_JDBC_CONNECTOR,
+        "flink.zookeeper.version": versions.FLINK_ZOOKEEPER,
         "postgres.jdbc.version": versions.POSTGRES_JDBC,
         "kafka.version": versions.KAFKA,
         "scala.version": versions.SCALA_OF_KAFKA,
