@@ -18,6 +18,7 @@ SPARSE = "events of 10 000 customers, spread over an hour, leave little to sum u
 MINIBATCH = "`rollup` collects for 5 s before it writes (`rollup.minibatch_ms`)"
 SAME_PLAN = "a replay runs the operators of the live job, at their speed"
 FEWER_SUMS = "of 100 000 customers a tick has hardly two events of one, so there is a delta for nearly each event"
+STILL_COLD = "20 s after its start the JVM still compiles: the later stage of twice the rate is faster"
 NOT_FOUND = "not known"
 MANY_ROWS = (
     "`rollup` writes four grains and sliding windows of each delta, and a second holds few events of one customer"
@@ -43,6 +44,7 @@ MEASURES = (
     Measure(
         "live", "Event to Redis",
         (
+            Target("5 000/s", "p99_ms", at_most=300, why_missed=STILL_COLD),
             Target("5 000/s, warm", "p99_ms", at_most=300, why_missed=NOT_FOUND),
             Target("1 000/s", "p99_ms", at_most=160, why_missed=NOT_FOUND),
             Target("5 000/s, first 10 s", "p99_ms", at_most=1_000, why_missed=GENERATED),

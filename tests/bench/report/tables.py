@@ -69,7 +69,7 @@ def _seen(name: str, target: Target, results: Sequence[Results]) -> tuple[str, s
         return "", "not run"
     spread = there[1].spread(target.subject, target.quantity)
     if spread is None:
-        absent = "not run" if target.full_only and there[0].head["mode"] != "full" else "did not finish"
+        absent = "not run" if target.full_only and there[0].head["mode"] != "full" else "no figure"
         return "", there[1].status if there[1].status != "ok" else absent
     outcome = target.outcome(spread.median)
     why = f": {target.why_missed}" if outcome == "missed" and target.why_missed else ""

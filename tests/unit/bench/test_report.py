@@ -125,7 +125,7 @@ def test_targets_say_what_was_seen_and_why_one_was_missed():
     assert [row.split("|")[-3:-1] for row in rows] == [
         [" 50 000 ", " **met** "],
         [" 0.50 ", " **missed**: decoding "],
-        ["  ", " did not finish "],
+        ["  ", " no figure "],
         ["  ", " not run "],
         ["  ", " not run "],
     ]
