@@ -106,7 +106,8 @@ def test_an_event_is_followed_to_redis_and_to_its_row_with_the_trace_of_its_prod
             sampled = sampler.sample()
             live.extend(sampled.live)
             stored.extend(sampled.stored)
-            return bool(stored)
+            # On a slow machine a row may be there by the first look at the counter.
+            return bool(stored and without_rows)
 
         wait_until(seen, WITHIN_S, "the event to be stored")
     assert len(live) == len(stored) == 1
