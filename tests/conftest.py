@@ -100,8 +100,7 @@ def _shared_stack() -> Stack:
             ObjectStore(STATE_DIR).stop()
             local.clean()
             STARTED_BY.write_text(os.environ[RUN_ENV])
-            s3 = ObjectStore(STATE_DIR).start()
-            local.add_settings({f"s3.{name}": value for name, value in s3.model_dump(mode="json").items()})
+            local.add_settings(ObjectStore(STATE_DIR).start())
             local.up()
             _let_look(local)
     return local
@@ -152,16 +151,14 @@ def warm_client() -> Iterator[WarmClient]:
 @pytest.fixture(scope="session")
 def submitted_warm(warm_client: WarmClient) -> Iterator[None]:
     """Submit jobs by the client that stays."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(submit, "flink_run", warm_client.flink_run)
+    with patch.object(submit, "flink_run", warm_client.flink_run):
         yield
 
 
 @contextmanager
 def by_flink_run() -> Iterator[None]:
     """Submit jobs as the product does, by `flink run`."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(submit, "flink_run", FLINK_RUN)
+    with patch.object(submit, "flink_run", FLINK_RUN):
         yield
 
 

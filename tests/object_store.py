@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from infra.local.account import Account
@@ -33,8 +34,8 @@ class ObjectStore:
     def __init__(self, folder: Path) -> None:
         self._pid, self._keys = folder / "s3.pid", folder / "s3-keys"
 
-    def start(self) -> S3Settings:
-        """Start it with an empty bucket; how it is reached."""
+    def start(self) -> dict[str, Any]:
+        """Start it with an empty bucket; the settings that reach it."""
         port = free_port()
         self._keys.parent.mkdir(parents=True, exist_ok=True)
         write_private(self._keys, "[default]\naws_access_key_id = tests\naws_secret_access_key = tests\n")
@@ -49,7 +50,7 @@ class ObjectStore:
         wait_until(lambda: _answers(port), _STARTS_WITHIN_S, "the object store to answer")
         made = S3Settings(endpoint=f"http://127.0.0.1:{port}", region="us-east-1", credentials_file=self._keys)
         _make_bucket(made)
-        return made
+        return {f"s3.{name}": value for name, value in made.model_dump(mode="json").items()}
 
     def stop(self) -> None:
         """End it, also that of a run that was killed; what was in it is gone."""

@@ -36,11 +36,11 @@ class Pulse(threading.Thread):
         self._sending = threading.Lock()
         self._at: datetime | None = None
 
-    def advance(self, at: datetime) -> None:
-        """Send heartbeats of this time into every partition, and no others from now on."""
+    def advance(self, at: datetime) -> int:
+        """Send heartbeats of this time into every partition, and no others from now on; how many."""
         with self._sending:
             self._at = at
-            heartbeat.beat(self._settings, at)
+            return heartbeat.beat(self._settings, at)
 
     def run(self) -> None:
         """Send until the end is asked for."""

@@ -24,8 +24,8 @@ MANY_ROWS = (
     "`rollup` writes four grains and sliding windows of each delta, and a second holds few events of one customer"
 )
 METER, PLAIN, OURS = "meter", "plain Flink SQL", "meter + rollup"
-OURS_ALONE = "meter + rollup, no windows of customers"
 THROUGHPUT = "meter, profile throughput"
+OURS_THROUGHPUT = f"{OURS}, profile throughput, no windows of customers"
 RATIO = f"{METER} to {PLAIN}"
 MEASURES = (
     Measure(

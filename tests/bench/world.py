@@ -240,18 +240,17 @@ def running(*, quick: bool, small: bool = False, most_rounds: int = 0) -> Iterat
 def _running(*, quick: bool, small: bool, most_rounds: int) -> Iterator[World]:
     stack = Stack(Paths.of(STATE_DIR))
     stack.clean()
-    before = os.environ.get(FILE_ENV)
     client = Client(STATE_DIR.with_name(f"{STATE_DIR.name}-client.log"))
     try:
         stack.up()
-        os.environ[FILE_ENV] = str(stack.paths.settings)
-        migrate.migrate(load())
-        apply_catalog(load())
-        with patch.object(submit, "flink_run", client.flink_run):
+        # All of the environment is put back: to load settings names their password file in it too.
+        with (
+            patch.dict(os.environ, {FILE_ENV: str(stack.paths.settings)}),
+            patch.object(submit, "flink_run", client.flink_run),
+        ):
+            migrate.migrate(load())
+            apply_catalog(load())
             yield World(stack, quick, small, most_rounds)
     finally:
         client.close()
-        os.environ.pop(FILE_ENV, None)
-        if before is not None:
-            os.environ[FILE_ENV] = before
         stack.clean()

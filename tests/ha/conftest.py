@@ -65,8 +65,7 @@ def by_zookeeper_on_s3(local: Stack, folder: Path) -> Iterator[Election]:
     """Checkpoints and the graphs of jobs, which a standby reads, in an object store."""
     store = ObjectStore(HA_DIR)
     try:
-        made = {f"s3.{name}": value for name, value in store.start().model_dump(mode="json").items()}
-        local.add_settings({**made, "flink.state_dir": f"s3://{BUCKET}/state"})
+        local.add_settings({**store.start(), "flink.state_dir": f"s3://{BUCKET}/state"})
         with by_zookeeper(local, folder) as election:
             yield election
     finally:

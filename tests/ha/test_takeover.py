@@ -39,6 +39,14 @@ def takes_over(pair: Pair, old: str, since_ms: float, watch: Stopwatch) -> str:
     return new
 
 
+def counts_again(pair: Pair) -> None:
+    """Wait until both jobs count, whoever leads."""
+    since_ms, watch = time.time() * 1_000, Stopwatch.start()
+    wait_until(lambda: any(pair.is_progressing(one, since_ms) for one in OTHER), WITHIN_S, "both jobs to count")
+    watch.lap("counts")
+    say(f"{pair.mode}: nobody elects for {AWAY_S:.0f} s; seconds after it {watch.laps}")
+
+
 def assert_exact(pair: Pair) -> None:
     pair.wait_both()
     pair.run.wait_drained()
@@ -102,10 +110,7 @@ def test_while_nobody_can_be_elected_events_wait_and_nothing_is_lost_or_doubled(
         for _ in range(ABSENCES):
             with pair.without_election():
                 time.sleep(AWAY_S)
-            since_ms, watch = time.time() * 1_000, Stopwatch.start()
-            wait_until(lambda: any(pair.is_progressing(one, since_ms) for one in OTHER), WITHIN_S, "both jobs to count")  # noqa: B023
-            watch.lap("counts")
-            say(f"{pair.mode}: nobody elects for {AWAY_S:.0f} s; seconds after it {watch.laps}")
+            counts_again(pair)
             pair.wait_both()
         pair.run.wait_committed(sending.sent)
     assert_exact(pair)

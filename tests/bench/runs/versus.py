@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from tests.bench.measures import OURS, OURS_ALONE, PLAIN
+from tests.bench.measures import OURS, OURS_THROUGHPUT, PLAIN
 from tests.bench.report.results import Found
 from tests.bench.runs import storage
 from tests.bench.runs.contestant import CONTESTANTS, contest
@@ -15,15 +15,16 @@ from tests.bench.world import Backlog, NotEqual, NotFinished, World
 # A kill comes when this share of the time of an undisturbed run has passed.
 KILL_AT = 0.4
 # What others do not write either, and what is for a backlog.
-ALONE = {"rollup.customer_windows": False, "meter.profile": "throughput"}
+FOR_THROUGHPUT = {"rollup.customer_windows": False, "meter.profile": "throughput"}
+OF_US = (OURS, OURS_THROUGHPUT)
 Runner = Callable[..., Rows]
 
 
-def runners(*, quick: bool) -> dict[str, Runner]:
+def runners(world: World) -> dict[str, Runner]:
     """Every contestant and ours by title, in the order they run; what a quick session has no time for is left out."""
-    named: dict[str, Runner] = {OURS: ours, OURS_ALONE: partial(ours, changes=ALONE), PLAIN: plain}
-    if quick:
-        named.pop(OURS_ALONE)
+    named: dict[str, Runner] = {OURS: ours, OURS_THROUGHPUT: partial(ours, changes=FOR_THROUGHPUT), PLAIN: plain}
+    if world.quick and not world.small:
+        del named[OURS_THROUGHPUT]
     for contestant in CONTESTANTS:
         named[contestant.title] = lambda world, backlog, contestant=contestant, **how: contest(
             world, contestant, backlog, **how
@@ -37,7 +38,7 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
     seconds: dict[str, float] = {}
     for _ in range(rounds):
         rates: dict[str, float] = {}
-        for title, runner in runners(quick=world.quick).items():
+        for title, runner in runners(world).items():
             if title in faults:
                 continue
             outcome = _attempt(world, title, lambda runner=runner: runner(world, backlog))
@@ -60,15 +61,15 @@ def compare(world: World, backlog: Backlog, rounds: int, *, kill: bool) -> dict[
 def warm_up(world: World, backlog: Backlog) -> None:
     """Let the TaskManager compile what both Flink contestants run: the others begin as processes of their own."""
     if not world.small:
-        named = runners(quick=world.quick)
-        for title in named.keys() & {OURS, OURS_ALONE, PLAIN}:
-            _attempt(world, f"{title}, warm-up", lambda title=title: named[title](world, backlog))  # type: ignore[misc]
+        for title, runner in runners(world).items():
+            if title in {*OF_US, PLAIN}:
+                _attempt(world, f"{title}, warm-up", lambda runner=runner: runner(world, backlog))  # type: ignore[misc]
 
 
 def _add(found: Found, rates: dict[str, float], title: str, outcome: Rows) -> None:
     """Figures of one, and how ours, whose rates are kept, compare with it."""
     outcome.add_to(found, title)
-    if title in {OURS, OURS_ALONE}:
+    if title in OF_US:
         rates[title] = outcome.events_per_s
         add_storage(found, title, outcome)
         return
@@ -93,7 +94,7 @@ def _add_stored(world: World, stored: Found, outcome: Rows) -> None:
 
 def _after_kills(world: World, backlog: Backlog, seconds: Mapping[str, float], killed: Found) -> None:
     faults = []
-    for title, runner in runners(quick=world.quick).items():
+    for title, runner in runners(world).items():
         if title not in seconds:
             continue
         wait_s = seconds[title] * KILL_AT

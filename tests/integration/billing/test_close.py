@@ -137,7 +137,7 @@ def cli(settings: Settings, *arguments: str) -> subprocess.Popen[bytes]:
 
 def beat(run: Pipeline, beating: Pulse, at: datetime) -> None:
     """Heartbeats into both partitions, and wait until they were counted."""
-    beating.advance(at)
+    assert beating.advance(at) == 2
     run.wait_offsets()
 
 

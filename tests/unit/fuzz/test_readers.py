@@ -54,13 +54,12 @@ def read_marker(value: bytes) -> None:
     is_storable(redriven_row(SETTINGS, record(b"{}")._replace(headers=((HEADER, value),))))
 
 
-def is_storable(row: tuple[Any, ...] | None) -> None:
+def is_storable(row: tuple[Any, ...] | None, most_bytes: int = 999) -> None:
     """Whether columns of Postgres take what an index makes of a record: one that does not fit would be met again."""
     for value in row or ():
         if isinstance(value, str):
             assert "\0" not in value
-            # As long as all ids of a delta may be together; an index takes 2 704.
-            assert len(value.encode()) <= 2_250
+            assert len(value.encode()) <= most_bytes
         elif isinstance(value, int):
             assert -(2**63) <= value < 2**63
 
@@ -68,7 +67,8 @@ def is_storable(row: tuple[Any, ...] | None) -> None:
 def read_delta(value: bytes) -> None:
     delta = deltas.read(value)
     rows = [] if delta is None else summed([delta])
-    is_storable(tuple(part for row in rows for part in row))
+    # The ids of a delta are bounded together: one may be as long as all; an index takes 2 704.
+    is_storable(tuple(part for row in rows for part in row), most_bytes=2_250)
     found = delta_of(0, 7, ARRIVAL_MS, value)
     candidates([] if found is None else [found])
     foreign: list[bytes] = []
