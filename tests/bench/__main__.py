@@ -3,7 +3,7 @@
 make bench-quick     all that ten minutes are enough for; writes tests/bench/results/quick.json
 make bench           everything, long sizes and contestants killed; writes tests/bench/results/full.json
 
-python -m tests.bench --quick --only live --only limits     some measures, added to the results of the same commit
+python -m tests.bench --quick --only live --only limits     some measures; the others stay, with their commits
 python -m tests.bench --smoke --to DIR                      the smallest sizes, results elsewhere: to try the harness
 python -m tests.bench --only drain_keyed --rounds 2             long sizes, fewer runs of each
 python -m tests.bench --tools                               make the environments of the contestants

@@ -19,7 +19,7 @@ def begin(*, quick: bool) -> Results:
     """Results without any measure."""
     commit, changed = machine.commit()
     head = {
-        "version": 1, "mode": "quick" if quick else "full", "commit": commit, "changed": changed,
+        "version": 2, "mode": "quick" if quick else "full", "commit": commit, "changed": changed,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": 0.0, "machine": machine.facts(),
         "versions": machine.versions(),
     }  # fmt: skip
@@ -27,12 +27,17 @@ def begin(*, quick: bool) -> Results:
 
 
 def continued(results: Results, folder: Path = FOLDER) -> Results:
-    """What an earlier session of the same commit found, with its begin, to add to; else nothing."""
+    """A session that keeps what earlier ones found on this machine, where it measures nothing itself."""
     file = folder / f"{results.head['mode']}.json"
     before = read(file) if file.is_file() else None
-    if before is not None and before.head["commit"] == results.head["commit"]:
-        return before
+    if before is not None and _machine(before) == _machine(results):
+        return Results(results.head, before.measures)
     return results
+
+
+def _machine(results: Results) -> tuple[object, ...]:
+    """What is the same after a restart."""
+    return tuple(results.head["machine"][name] for name in ("cores", "cpu", "memory_gib"))
 
 
 def attempt(run: Run, measure: Callable[[], dict[str, Found]]) -> dict[str, Found]:
@@ -60,10 +65,12 @@ def measure_all(
     for run in runs:
         if left_s() < run.seconds:
             world.say(f"{', '.join(run.measures)}: not run, {left_s():.0f} s are left and it takes {run.seconds}")
-            results.measures |= {name: Found("not run", "no time was left") for name in run.measures}
-            continue
-        world.say(", ".join(run.measures))
-        found = attempt(run, lambda run=run: run.make(world))  # type: ignore[misc]
+            found = {name: Found("not run", "no time was left") for name in run.measures}
+        else:
+            world.say(", ".join(run.measures))
+            found = attempt(run, lambda run=run: run.make(world))  # type: ignore[misc]
+        for of_measure in found.values():
+            of_measure.commit, of_measure.changed = results.head["commit"], results.head["changed"]
         results.measures |= found
         results.head["seconds"] = round(time.monotonic() - begun, 1)
         results.write(folder)

@@ -38,7 +38,8 @@ def _section(measure: Measure, results: Sequence[Results]) -> str:
     if there is None:
         return "Not measured yet.\n"
     result, found = there
-    lines = [f"Run: {result.head['mode']}; load before {found.load_before:.2f}.", "", *tables.table(found)]
+    run = f"Run: {result.head['mode']}, {tables.commit(found.commit, changed=found.changed)}"
+    lines = [f"{run}; load before {found.load_before:.2f}.", "", *tables.table(found)]
     if measure.plot and picture(measure, results):
         lines += ["", f"![{measure.title}](benchmarks/{measure.name}.svg)"]
     return _text(lines)

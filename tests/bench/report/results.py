@@ -23,9 +23,12 @@ _FIGURE = {
         "values": {"type": "array", "minItems": 1, "items": {"type": "number"}},
     },
 }  # fmt: skip
+_MADE_FROM = {"commit": {"type": "string", "pattern": "^[0-9a-f]{7,40}$"}, "changed": {"type": "boolean"}}
 _MEASURED = {
-    "type": "object", "additionalProperties": False, "required": ["status", "detail", "load_before", "figures"],
+    "type": "object", "additionalProperties": False,
+    "required": ["status", "detail", "commit", "changed", "load_before", "figures"],
     "properties": {
+        **_MADE_FROM,
         "status": {"enum": ["ok", "not equal", "did not finish", "failed", "not run"]}, "detail": {"type": "string"},
         "load_before": {"type": "number"}, "figures": {"type": "array", "items": _FIGURE},
     },
@@ -37,8 +40,8 @@ SCHEMA: dict[str, Any] = {
     "type": "object", "additionalProperties": False,
     "required": ["version", "mode", "commit", "changed", "started_at", "seconds", "machine", "versions", "measures"],
     "properties": {
-        "version": {"const": 1}, "mode": {"enum": ["quick", "full"]},
-        "commit": {"type": "string", "pattern": "^[0-9a-f]{7,40}$"}, "changed": {"type": "boolean"},
+        "version": {"const": 2}, "mode": {"enum": ["quick", "full"]},
+        **_MADE_FROM,
         "started_at": _NAME, "seconds": {"type": "number"},
         "machine": {
             "type": "object", "additionalProperties": False,
@@ -59,10 +62,18 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Found:
-    """What one measure found: values by figure, in the order they were measured."""
+    """What one measure found: values by figure, in the order they were measured.
+
+    Parameters
+    ----------
+    commit, changed:
+        What was measured: each has its own, since `--only` leaves the others as they are.
+    """
 
     status: Status = "ok"
     detail: str = ""
+    commit: str = ""
+    changed: bool = False
     load_before: float = 0.0
     figures: dict[Key, list[float]] = field(default_factory=dict)
 
@@ -88,7 +99,8 @@ class Found:
             for (subject, quantity), values in self.figures.items()
         ]
         return {
-            "status": self.status, "detail": self.detail, "load_before": self.load_before,
+            "status": self.status, "detail": self.detail, "commit": self.commit, "changed": self.changed,
+            "load_before": self.load_before,
             "figures": figures if self.status == "ok" else [],
         }  # fmt: skip
 
@@ -96,12 +108,13 @@ class Found:
     def of(cls, document: Mapping[str, Any]) -> Found:
         """From JSON."""
         figures = {(row["subject"], row["quantity"]): list(row["values"]) for row in document["figures"]}
-        return cls(document["status"], document["detail"], document["load_before"], figures)
+        about = {name: document[name] for name in ("status", "detail", "commit", "changed", "load_before")}
+        return cls(**about, figures=figures)
 
 
 @dataclass(slots=True)
 class Results:
-    """One session of the harness: where and when, and what each measure found."""
+    """What each measure found, in one session or, some of them, in earlier ones; where and when the last one was."""
 
     head: dict[str, Any]
     measures: dict[str, Found] = field(default_factory=dict)

@@ -12,14 +12,19 @@ from tests.bench.report.targets import Target
 
 
 def machine(results: Iterable[Results]) -> Iterator[str]:
-    """When and where each set of results was measured."""
-    yield "| run | commit | begun | machine | load before |"
+    """When and where the last session of each kind was."""
+    yield "| run | last session: commit | begun | machine | load before |"
     yield "|---|---|---|---|---|"
     for result in results:
         head, on = result.head, result.head["machine"]
-        commit = head["commit"][:10] + (" and changes" if head["changed"] else "")
+        at = commit(head["commit"], changed=head["changed"])
         where = f"{on['cores']} cores ({on['cpu']}), {on['memory_gib']:.0f} GiB, Linux {on['kernel']}"
-        yield f"| {head['mode']} | {commit} | {head['started_at']} | {where} | {on['load_before']:.2f} |"
+        yield f"| {head['mode']} | {at} | {head['started_at']} | {where} | {on['load_before']:.2f} |"
+
+
+def commit(full: str, *, changed: bool) -> str:
+    """What was measured, as the tables say it."""
+    return full[:10] + (" and changes" if changed else "")
 
 
 def table(found: Found) -> Iterator[str]:

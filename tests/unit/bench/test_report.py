@@ -14,14 +14,20 @@ from tests.bench.report.results import Found, Results
 from tests.bench.report.stats import Spread
 from tests.bench.report.targets import Target
 
+COMMIT = "0123456789abcdef"
 MACHINE = {"cores": 2, "memory_gib": 23.5, "kernel": "6.1", "cpu": "A processor", "load_before": 0.25}
+
+
+OF_A_MEASURE = {"status": "ok", "detail": "", "commit": COMMIT, "changed": False, "load_before": 0, "figures": []}
 
 
 def results_of(mode: str = "quick", **measures: Found) -> Results:
     head = {
-        "version": 1, "mode": mode, "commit": "0123456789abcdef", "changed": False, "started_at": "2026-01-01T00:00:00",
+        "version": 2, "mode": mode, "commit": COMMIT, "changed": False, "started_at": "2026-01-01T00:00:00",
         "seconds": 12.5, "machine": MACHINE, "versions": {"python": "3.11"},
     }  # fmt: skip
+    for found in measures.values():
+        found.commit = found.commit or COMMIT
     return Results(head, dict(measures))
 
 
@@ -54,11 +60,12 @@ def test_what_did_not_equal_the_oracle_keeps_no_figure(tmp_path):
         {"mode": "other"},
         {"commit": "main"},
         {"machine": {**MACHINE, "cores": "two"}},
-        {"measures": {"live": {"status": "ok", "detail": "", "load_before": 0, "figures": [{"subject": "s"}]}}},
+        {"measures": {"live": {**OF_A_MEASURE, "figures": [{"subject": "s"}]}}},
+        {"measures": {"live": {**OF_A_MEASURE, "commit": ""}}},
         {
             "measures": {
                 "live": {
-                    "status": "failed", "detail": "", "load_before": 0,
+                    **OF_A_MEASURE, "status": "failed",
                     "figures": [{"subject": "s", "quantity": "ratio", "values": [1]}],
                 }
             }

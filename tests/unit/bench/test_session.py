@@ -13,7 +13,7 @@ from tests.bench.plan import RUNS, Run
 from tests.bench.report.results import Found, Results, read
 from tests.bench.runs import drain, live, whole
 from tests.bench.world import NotEqual, NotFinished
-from tests.unit.bench.test_report import results_of
+from tests.unit.bench.test_report import COMMIT, MACHINE, results_of
 
 
 class Quiet:
@@ -75,15 +75,24 @@ def test_a_run_that_does_not_fit_is_left_out_and_a_shorter_one_is_not(tmp_path):
     assert written.measures["live"].status == "ok"
 
 
-def test_results_of_another_commit_are_not_added_to(tmp_path):
-    before = results_of(live=Found("failed"))
-    before.write(tmp_path)
+def test_what_is_not_measured_again_keeps_its_commit(tmp_path):
+    results_of(live=Found("failed"), drain_keyed=Found("failed")).write(tmp_path)
     later = results_of()
-    later.head["started_at"] = "2026-12-31T00:00:00+00:00"
+    later.head["commit"] = "fedcba9876543210"
     added_to = session.continued(later, tmp_path)
-    assert (list(added_to.measures), added_to.head["started_at"]) == (["live"], before.head["started_at"])
+    assert added_to.head == later.head
+    session.measure_all(Quiet(), [Run(("live",), ok)], added_to, tmp_path, lambda: 60)
+    written = read(tmp_path / "quick.json").measures
+    assert {name: found.commit for name, found in written.items()} == {
+        "live": "fedcba9876543210",
+        "drain_keyed": COMMIT,
+    }
+
+
+def test_what_another_machine_found_is_not_added_to(tmp_path):
+    results_of(live=Found("failed")).write(tmp_path)
     other = results_of()
-    other.head["commit"] = "fedcba9876543210"
+    other.head["machine"] = MACHINE | {"cores": 64}
     assert session.continued(other, tmp_path).measures == {}
 
 
