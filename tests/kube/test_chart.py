@@ -169,6 +169,25 @@ def passwords(deployment: dict[str, Any], folder: Path) -> dict[str, str]:
     return {one.name: one.read_text() for one in run.iterdir()}
 
 
+def test_secrets_of_receivers_and_files_that_settings_name_are_mounted_where_they_are_needed(cluster: Cluster) -> None:
+    made = parsed(rendered(cluster, *values("large"), "--set", "secrets.files.postgres=postgres-ca"))
+    (settings,) = {one["data"]["settings.yaml"] for one in made if "settings.yaml" in one.get("data", {})}
+    folder = Settings(**yaml.safe_load(settings)).delivery.secrets_dir
+    mounted = {one["metadata"]["name"]: mounts(one) for one in made if one["kind"] == "Deployment"}
+    assert [name for name, folders in mounted.items() if folders.get(str(folder)) == "tidemark-receivers"] == [
+        "t-pipeline"
+    ]
+    assert {folders["/etc/tidemark/files-postgres"] for folders in mounted.values()} == {"postgres-ca"}
+
+
+def mounts(deployment: dict[str, Any]) -> dict[str, str]:
+    """Secrets of a Deployment by the folder that its container has them in."""
+    pod = deployment["spec"]["template"]["spec"]
+    secrets = {one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one}
+    (container,) = pod["containers"]
+    return {one["mountPath"]: secrets[one["name"]] for one in container["volumeMounts"] if one["name"] in secrets}
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [

@@ -59,6 +59,7 @@ capabilities: {drop: [ALL]}
 {{- $_ := set $own "kafka" $kafka }}
 {{- end }}
 {{- if .Values.secrets.s3 }}{{- $_ := set $own "s3" (dict "credentials_file" "/etc/tidemark/s3/credentials") }}{{- end }}
+{{- if .Values.secrets.receivers }}{{- $_ := set $own "delivery" (dict "secrets_dir" "/etc/tidemark/receivers") }}{{- end }}
 {{- if .Values.secrets.web }}{{- $_ := set $own.web "secret_file" "/etc/tidemark/web/secret" }}{{- end }}
 {{- toYaml (mergeOverwrite $own (deepCopy .Values.settings)) }}
 {{- end }}
@@ -72,7 +73,9 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 {{- with $secrets.kafka.ca }}{{- $_ := set $mounted "kafka-ca" . }}{{- end }}
+{{- range $name, $secret := $secrets.files }}{{- $_ := set $mounted (printf "files-%s" $name) $secret }}{{- end }}
 {{- if and $logins.s3 $secrets.s3 }}{{- $_ := set $mounted "s3" $secrets.s3 }}{{- end }}
+{{- if and $logins.receivers $secrets.receivers }}{{- $_ := set $mounted "receivers" $secrets.receivers }}{{- end }}
 {{- if and $logins.web $secrets.web }}{{- $_ := set $mounted "web" $secrets.web }}{{- end }}
 {{- toYaml $mounted }}
 {{- end }}
