@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import NamedTuple
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,6 +81,12 @@ def plain(value: Decimal) -> str:
     """A decimal as text: no exponent, no zeros at its end, no negative zero."""
     text = format(value or Decimal(0), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def exact_sum(values: Iterable[Decimal]) -> Decimal:
+    """The sum of decimals, not rounded to the 28 digits of `sum`."""
+    with localcontext(EXACT):
+        return sum(values, Decimal(0))
 
 
 def rounded(value: Decimal, places: int) -> Decimal:

@@ -19,7 +19,7 @@ from tidemark.alerts.grouping import DAY_MS, family
 from tidemark.alerts.impact import Weight
 from tidemark.core.names import Names
 from udfs.alerts.event import Alert
-from udfs.values import instant, plain, rfc3339
+from udfs.values import EXACT, instant, plain, rfc3339, rounded
 
 # All reading for one batch; what is not read by then is left out: alerts go on without.
 BUDGET_S = 3.0
@@ -29,7 +29,9 @@ TIMEOUT_MS = 2_000
 CHUNK = 50
 # Totals of tenants are sums over all their customers: asked for once a minute.
 TOTAL_AGE_S = 60.0
-_SHARE = Decimal("1e-6")
+_SHARE_DECIMALS = 6
+# Totals have 38 digits, 9 of them decimals.
+_MOST_DIGITS = 38
 
 _PERIOD_TOTAL: LiteralString = """
 SELECT sum(CASE WHEN part = '' THEN total ELSE 1 END)
@@ -141,21 +143,9 @@ class Researcher:
             chunk = [alerts[place] for place in places]
             rows = self._rows(connection, clock, _WEIGHTS, _given(chunk))
             for place, (total, revenue) in zip(places, rows or [], strict=False):
-                share = self._share(connection, clock, alerts[place], total)
-                weights[place] = Weight(share, revenue)
+                tenant = self._total(connection, clock, alerts[place])
+                weights[place] = Weight(share(alerts[place], total, tenant), revenue)
         return [weights[index] for index in range(len(alerts))]
-
-    def _share(
-        self, connection: psycopg.Connection, clock: _Clock, alert: Alert, stored: Decimal | None
-    ) -> Decimal | None:
-        """Share of the tenant; the value of an alert about a limit is newer than what is stored."""
-        sent = _decimal(alert.value) if family(alert.type) == "limit" else None
-        customer = max((total for total in (stored, sent) if total is not None), default=None)
-        tenant = self._total(connection, clock, alert)
-        if customer is None or tenant is None or customer < 0:
-            return None
-        tenant += customer - (stored or 0)
-        return min((customer / tenant).quantize(_SHARE), Decimal(1)) if tenant > 0 else None
 
     def _total(self, connection: psycopg.Connection, clock: _Clock, alert: Alert) -> Decimal | None:
         at_ms = _usage_ms(alert)
@@ -185,7 +175,7 @@ class Researcher:
                 chunk = [alerts[place] for place in places]
                 rows = self._rows(connection, clock, query, _given(chunk))
                 for place, row in zip(places, rows or [], strict=False):
-                    enriched[place] = _with(alerts[place], *row)
+                    enriched[place] = with_evidence(alerts[place], *row)
         return enriched
 
     def _rows(
@@ -203,12 +193,36 @@ class Researcher:
             return None
 
 
-def _with(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top: Any, similar: Any) -> Alert:
+def share(alert: Alert, stored: Decimal | None, tenant: Decimal | None) -> Decimal | None:
+    """Share of the customer in what its tenant has used, 0 to 1 with 6 decimals; None where it cannot be said.
+
+    The value of an alert about a limit is newer than what is stored.
+    """
+    sent = _decimal(alert.value) if family(alert.type) == "limit" else None
+    customer = max((total for total in (stored, sent) if total is not None), default=None)
+    if customer is None or tenant is None or customer < 0:
+        return None
+    whole = EXACT.add(tenant, EXACT.subtract(customer, stored or Decimal(0)))
+    return min(rounded(EXACT.divide(customer, whole), _SHARE_DECIMALS), Decimal(1)) if whole > 0 else None
+
+
+def with_evidence(alert: Alert, last_hour: Decimal | None, last_day: Decimal | None, top: Any, similar: Any) -> Alert:
+    """An alert with what the stored usage says, where the sender said nothing of it.
+
+    Parameters
+    ----------
+    alert:
+        What was sent.
+    last_hour, last_day:
+        Usage an hour, of the last whole hour and averaged over a day.
+    top, similar:
+        The most used dimensions, and the last alert of its kind; None where there are none.
+    """
     more: dict[str, Any] = {}
     if last_day is not None:
         more["recent_rates"] = {
-            "last_hour": plain(round(last_hour or Decimal(0), 9)),
-            "last_day": plain(round(last_day, 9)),
+            "last_hour": plain(rounded(last_hour or Decimal(0), 9)),
+            "last_day": plain(rounded(last_day, 9)),
             "per": "hour",
         }
     if top:
@@ -243,7 +257,9 @@ def _chunks(places: Sequence[int]) -> list[Sequence[int]]:
 
 
 def _decimal(text: str | None) -> Decimal | None:
+    """A number that a total can be; None for anything else, which only a foreign record has."""
     try:
-        return Decimal(text) if text is not None else None
+        number = Decimal(text) if text is not None else None
     except InvalidOperation:
         return None
+    return number if number is not None and number.is_finite() and abs(number.adjusted()) < _MOST_DIGITS else None

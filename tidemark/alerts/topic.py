@@ -20,7 +20,7 @@ POLL_RECORDS = 500
 # Silence after which the brokers are asked whether they are there, and how long their answer may take.
 SILENT_S = 10.0
 PROBE_MS = 10_000
-# Half of a surrogate pair is not a character, and only an escape can spell one.
+# Half of a surrogate pair is not a character, and in UTF-8 only an escape can spell one.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # Postgres indexes no entry above 2 704 bytes, and up to three of these are in one.
 MAX_NAME_BYTES = 600
@@ -135,6 +135,11 @@ def read(payload: bytes) -> Alert:
     """
     if (depth := shape_of(payload).depth) > MAX_DEPTH:
         raise AlertError(f"no alert: {depth} objects and lists within each other; {MAX_DEPTH} are read")
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        # `json` takes half of a surrogate pair that is spelt in bytes.
+        raise AlertError(f"no alert: {error}"[:300]) from error
     # Postgres has no NUL in texts.
     alert = parse(payload.replace(b"\\u0000", b"\\ufffd"))
     if _SURROGATE.search(payload):

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tidemark.api.access import authorized
-from tidemark.api.alert_cursor import AlertCursor, Received
+from tidemark.api.alert_cursor import PAGE, AlertCursor, Received
 from tidemark.api.answers import answer
 from tidemark.api.context import ReadContext, read_context_of
 from tidemark.api.keys import StoredKey
@@ -30,6 +30,7 @@ from tidemark.api.usage_rows import meters
 from tidemark.core.service import logger
 from tidemark.live.usage import UsageQuery, usage
 from tidemark_client.decision import Decision
+from udfs.values import EPOCH
 
 log = logger("api")
 
@@ -42,9 +43,9 @@ _ALERTS = """
 SELECT received_at, alert_id, source, event
 FROM {schema}.alert
 WHERE tenant_id = %(tenant)s AND customer_id = %(customer)s AND (%(meter)s::text IS NULL OR meter = %(meter)s)
-  AND received_at > %(since)s AND at > now() - interval '1 day'
+  AND received_at >= %(since)s AND at > now() - interval '1 day'
 ORDER BY received_at
-LIMIT 1000
+LIMIT %(page)s
 """
 Quantity = Annotated[
     str, Query(max_length=60, pattern=r"^[0-9]{1,18}(\.[0-9]{1,9})?$", description="How much more is to be used.")
@@ -169,7 +170,7 @@ class Watched:
         names = self._context.settings.names
         statement = _ALERTS.format(schema=f'"{names.usage_schema}"')
         with self._context.reads.using() as db:
-            rows = db.execute(statement.encode(), {**self._who, "since": self._alerts.since}).fetchall()
+            rows = db.execute(statement.encode(), {**self._who, "since": self._alerts.since, "page": PAGE}).fetchall()
         return [Received(*row) for row in rows]
 
 
@@ -239,4 +240,5 @@ def _since(request: Request) -> datetime | None:
         raise invalid("Last-Event-ID", "it is not the id of an alert of this stream.") from None
     if at.tzinfo is None:
         raise invalid("Last-Event-ID", "it is not the id of an alert of this stream.")
-    return at
+    # No alert is older; the overlap before the first instant of all would be none.
+    return max(at, EPOCH)

@@ -21,6 +21,8 @@ from tidemark.api.conditions import Condition, literal, sql_of
 from tidemark.api.problem import Problem
 from tidemark.core.errors import UsageError
 from tidemark.core.times import given_instant
+from udfs.calendars.calendar import MAX_MS, MIN_MS
+from udfs.values import instant
 
 Grain = Literal["minute", "hour", "day", "month", "period", "total"]
 # Name of the group of customers, beside the dimensions of the meter.
@@ -38,6 +40,8 @@ _COARSE: Mapping[str, frozenset[str]] = {
 }
 _HOUR_S = 3_600
 _ALL_TIME = date.min, date.max
+# No event is outside them, and no zone puts them beyond the ends of the calendar.
+_FIRST, _LAST = instant(MIN_MS), instant(MAX_MS)
 _BUCKETS = """
 SELECT *
 FROM (
@@ -280,8 +284,8 @@ def _days(asked: UsageAsked) -> tuple[date, date]:
 
 def instants_of(asked: UsageAsked) -> tuple[datetime, datetime]:
     """First and last bound of the starts of buckets, whole minutes where those are asked for; raises Problem."""
-    start = _instant("from", asked.start, asked.zone) or datetime(1970, 1, 1, tzinfo=UTC)
-    end = _instant("to", asked.end, asked.zone) or datetime(2100, 1, 1, tzinfo=UTC)
+    start = _instant("from", asked.start, asked.zone) or _FIRST
+    end = _instant("to", asked.end, asked.zone) or _LAST
     if end < start:
         raise invalid("to", "it is before `from`.")
     if asked.grain in {"minute", "hour", "total"} and any(at.second or at.microsecond for at in (start, end)):
@@ -297,9 +301,10 @@ def _instant(name: str, text: str, zone: str) -> datetime | None:
     except ValueError:
         pass
     else:
+        day = min(max(day, _FIRST.date()), _LAST.date())
         return datetime(day.year, day.month, day.day, tzinfo=zone_of(zone) if zone else UTC).astimezone(UTC)
     try:
-        return given_instant(text)
+        return min(max(given_instant(text), _FIRST), _LAST)
     except UsageError as error:
         raise invalid(name, error.what) from None
 
@@ -329,17 +334,30 @@ def place_of(cursor: str, size: int) -> list[str]:
         raise invalid("cursor", "it is not one of a page before.") from None
     if not isinstance(place, list) or len(place) != size or not all(isinstance(one, str) for one in place):
         raise invalid("cursor", "it is not one of a page before, of the same question.")
-    if not _is_time(place[0]) or any("\0" in one for one in place):
+    if not _is_start(place[0]) or not all(map(_is_stored, place)):
         raise invalid("cursor", "it is not one of a page before.")
     return place
 
 
-def _is_time(text: str) -> bool:
+def _is_start(text: str) -> bool:
+    """Whether `cursor_of` writes it of the start of a bucket; Postgres does not take all that Python does."""
+    for kind in (date, datetime):
+        try:
+            at = kind.fromisoformat(text)
+        except ValueError:
+            continue
+        if at.isoformat() == text:
+            return not isinstance(at, datetime) or at.utcoffset() == timedelta()
+    return False
+
+
+def _is_stored(text: str) -> bool:
+    """Whether a text can be in a table: Postgres has no NUL, and no half of a surrogate pair."""
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        text.encode()
+    except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in text
 
 
 def _after(keys: sql.Composable, size: int) -> sql.Composable:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Literal
 
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, same
+from udfs.values import EXACT
 
 Cause = Literal["late_events", "void", "catalog_change", "replay", "revert"]
 
@@ -39,7 +40,7 @@ class Change:
     @property
     def delta(self) -> Decimal:
         """After less before; a missing line counts as 0."""
-        return _value(self.after) - _value(self.before)
+        return EXACT.subtract(_value(self.after), _value(self.before))
 
 
 @dataclass(frozen=True, slots=True)

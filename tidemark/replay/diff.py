@@ -20,7 +20,7 @@ from tidemark.core.migrate import values_files
 from tidemark.core.settings import Settings
 from tidemark.replay import record
 from tidemark.replay.record import Replay
-from udfs.values import plain, rfc3339
+from udfs.values import EXACT, exact_sum, plain, rfc3339
 
 # Made for the comparison alone, in a transaction that is never committed.
 _PREVIEW = "tidemark_preview"
@@ -73,7 +73,7 @@ class Line:
     @property
     def delta(self) -> Decimal:
         """After less before; a missing line counts as 0."""
-        return (self.after or Decimal(0)) - (self.before or Decimal(0))
+        return EXACT.subtract(self.after or Decimal(0), self.before or Decimal(0))
 
     def document(self) -> dict[str, Any]:
         """The line as JSON values; decimals are text."""
@@ -111,7 +111,7 @@ def by_meter(lines: Iterable[Line]) -> list[tuple[str, str, int, Decimal]]:
     deltas_of: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
     for line in lines:
         deltas_of[line.tenant_id, line.meter].append(line.delta)
-    rows = [(tenant, meter, len(deltas), sum(deltas, Decimal(0))) for (tenant, meter), deltas in deltas_of.items()]
+    rows = [(tenant, meter, len(deltas), exact_sum(deltas)) for (tenant, meter), deltas in deltas_of.items()]
     return sorted(rows, key=lambda row: (-row[2], row[0], row[1]))
 
 

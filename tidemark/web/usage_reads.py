@@ -16,7 +16,7 @@ from tidemark.api.usage_query import CUSTOMER, MeterAsked, UsageAsked
 from tidemark.api.usage_rows import LISTINGS, Page, buckets, listed, meters
 from tidemark.web import charts
 from tidemark.web.shown import day, last_day, local
-from udfs.values import parse_rfc3339, plain, rfc3339
+from udfs.values import exact_sum, parse_rfc3339, plain, rfc3339
 
 MOST_PERIODS = 60
 MOST_PARTS = 12
@@ -151,4 +151,4 @@ def _alerts(of: Asked, customer: str) -> list[dict[str, Any]]:
 
 def plain_sum(values: Sequence[str]) -> str:
     """Sum of plain decimals."""
-    return plain(sum(map(Decimal, values), Decimal(0)))
+    return plain(exact_sum(map(Decimal, values)))

@@ -8,6 +8,7 @@ import msgspec
 
 from udfs.anomaly.series import Minute
 from udfs.anomaly.tuning import MINUTE_MS, STEP_MS, STEPS, WINDOW_MS
+from udfs.values import EXACT
 
 _NOTHING = Decimal(0)
 
@@ -56,7 +57,7 @@ class Window(msgspec.Struct, array_like=True):
         end_ms = self.done_ms + STEP_MS
         n, total = self._due(end_ms) if self.waiting else (0, _NOTHING)
         self.events += n - self.n[0]
-        self.amount += total - self.totals[0]
+        self.amount = EXACT.add(self.amount, EXACT.subtract(total, self.totals[0]))
         self.n = [*self.n[1:], n]
         self.totals = [*self.totals[1:], total]
         self.done_ms = end_ms
@@ -67,7 +68,7 @@ class Window(msgspec.Struct, array_like=True):
         n, total, later = 0, _NOTHING, []
         for waiting in self.waiting:
             if waiting[0] < end_ms:
-                n, total = n + waiting[1], total + waiting[2]
+                n, total = n + waiting[1], EXACT.add(total, waiting[2])
                 self.last_ms = max(self.last_ms, waiting[0])
             else:
                 later.append(waiting)

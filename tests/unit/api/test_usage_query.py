@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -125,3 +127,27 @@ def test_counts_and_sums_go_on_as_they_did():
     assert projected(meter_of("weighted_sum", "10", "25"), third) == "25"
     assert projected(meter_of("sum", "10"), datetime(2024, 4, 1, tzinfo=UTC)) is None
     assert projected({"aggregation": "sum", "live": None, "stored": None}, third) is None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "zone"),
+    [
+        ("0001-01-01", "2026-01-01", "Asia/Tokyo"),
+        ("0001-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "America/New_York"),
+        ("", "9999-12-31T23:00:00Z", "Asia/Tokyo"),
+        ("", "9999-12-31", "America/New_York"),
+    ],
+)
+def test_the_ends_of_the_calendar_are_the_ends_of_what_there_can_be(start, end, zone):
+    first, last = source_of(UsageAsked("calls", "day", (), start, end, zone), CALLS).bounds
+    assert datetime(1969, 12, 31, tzinfo=UTC) < first < last < datetime(2101, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "place", ["2026-W01-1", "20260101", "2026-01-01T00:00:00+05:59:59", "2026-01-01 00:00:00+00:00"]
+)
+def test_a_cursor_with_a_time_that_no_page_ends_with_is_refused(place):
+    for row in ([place], [DAY.isoformat(), "\ud800"]):
+        cursor = base64.urlsafe_b64encode(json.dumps(row).encode()).decode()
+        with pytest.raises(Problem):
+            place_of(cursor, len(row))

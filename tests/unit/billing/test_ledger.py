@@ -17,7 +17,7 @@ from tests.unit.billing.ledger_parts import CONTEXT, LINE_KEYS, PERIODS, Kept, l
 from tidemark.billing.lines import Line, LineKey, Lines, PeriodKey, content_hash, same
 from tidemark.billing.messages import LedgerGapError, LedgerReader, close_message, correction_message, key_of
 from tidemark.billing.true_up import Change, Close, Correction, Entry, cause_of, current_periods, true_up
-from udfs.values import plain
+from udfs.values import EXACT, plain
 
 CALLS = LineKey("calls", "")
 
@@ -185,3 +185,13 @@ def test_a_correction_says_before_after_and_delta() -> None:
     text = correction_message(Correction(PERIODS[0], 1, change, {CALLS: line("7.5")}), CONTEXT, "replay", "r1")
     (row,) = json.loads(text)["lines"]
     assert (row["before"]["value"], row["after"]["value"], row["delta"]) == ("5", "7.5", "2.5")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("12345678901234567890.123456789", None), ("1E-9", "12345678901234567890")]
+)
+def test_a_delta_of_38_digits_is_exact(before: str, after: str | None) -> None:
+    change = Change(line(before), None if after is None else line(after))
+    # Integers are: the ledger demands that after less before is the delta.
+    billionths = [0 if value is None else int(Decimal(value).scaleb(9, EXACT)) for value in (before, after)]
+    assert int(change.delta.scaleb(9, EXACT)) == billionths[1] - billionths[0]

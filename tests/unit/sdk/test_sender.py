@@ -12,7 +12,7 @@ from tests.unit.sdk.recorder_parts import Answers, Clock, event, recorded, rejec
 from tidemark_client.events import slots
 from tidemark_client.events.errors import QueueFullError
 from tidemark_client.events.outcome import Delivered, Later, Rejection, Smaller
-from tidemark_client.events.queue import Queue
+from tidemark_client.events.queue import Mark, Queue
 from tidemark_client.events.sender import SCAN_S, Sender
 from tidemark_client.events.spool import Rejected, Spool
 from tidemark_client.events.writer import Writer, Writing
@@ -172,9 +172,22 @@ def test_a_full_queue_drops_the_oldest_and_counts_it_but_never_a_mark() -> None:
     full = queue("drop_oldest")
     full.make_room()
     assert (full.dropped, [one.tick for one in full.items]) == (1, [1, 2])  # type: ignore[union-attr]
-    full.items.appendleft(full.mark())
+    mark = full.mark()
+    full.items.rotate(1)
     full.make_room()
-    assert full.dropped == 1
+    assert (full.dropped, full.items[0], full.events()) == (2, mark, 1)
+
+
+def test_a_queue_that_drops_the_oldest_is_never_larger_whoever_waits() -> None:
+    full = queue("drop_oldest")
+    # Two marks were put back because the disk fails.
+    marks = [Mark(), Mark()]
+    full.items.extendleft(reversed(marks))
+    for number in range(3, 13):
+        full.make_room()
+        full.items.append(recorded(number))
+    assert (full.events(), full.dropped) == (3, 10)
+    assert full.take(3)[1] == marks
 
 
 def test_a_policy_that_there_is_not_is_refused() -> None:

@@ -96,15 +96,15 @@ class Queue:
         self.items.extendleft(reversed([*events, *marks]))
 
     def _drop_oldest(self) -> None:
+        # A mark in front waits for what was before it, and that is gone.
+        marks: list[Item] = []
         try:
-            oldest = self.items.popleft()
+            while isinstance(item := self.items.popleft(), Mark):
+                marks.append(item)
+            self.dropped += 1
         except IndexError:
-            return
-        if isinstance(oldest, Mark):
-            # It waits for what is before it, and that is gone.
-            self.items.appendleft(oldest)
-            return
-        self.dropped += 1
+            pass
+        self.items.extendleft(reversed(marks))
 
     def _waited(self) -> bool:
         deadline = time.monotonic() + self._block_s
