@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -125,12 +125,17 @@ class DueIndex:
         The ledger; statements that belong together are in one transaction.
     next_ends:
         Says of customers when the first period ends that is not closed.
+    revision:
+        Of the catalog that `next_ends` asks.
     """
 
-    def __init__(self, connection: psycopg.Connection, names: Names, next_ends: NextEnds) -> None:
+    def __init__(
+        self, connection: psycopg.Connection, names: Names, next_ends: NextEnds, revision: Callable[[], int]
+    ) -> None:
         self._connection = connection
         self._names = names
         self._next_ends = next_ends
+        self._revision = revision
 
     def catch_up(self) -> None:
         """Take what may have brought an end forward since the last call: usage, corrections, catalog, promotions.
@@ -142,6 +147,9 @@ class DueIndex:
             self._forget(before, now)
         news = [] if before.at is None else self._rows(_NEWS, {"since": before.at - OVERLAP})
         self.put_right((tenant, customer) for tenant, customer in news)
+        if self._revision() < now.revision:
+            # The catalog was read before it changed: what changed is looked for once more by the next call.
+            now = replace(now, revision=self._revision(), catalog_at=before.catalog_at)
         given = {
             "now": now.at, "revision": now.revision, "catalog_at": now.catalog_at, "versions": now.versions,
         }  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -174,7 +175,8 @@ def due(
     4. Put the index right about those who have none.
     """
     # Step 1
-    index = DueIndex(connection, settings.names, lambda pairs: next_ends(connection, settings, catalog, pairs))
+    ends = partial(next_ends, connection, settings, catalog)
+    index = DueIndex(connection, settings.names, ends, lambda: catalog.revision)
     index.catch_up()
     result = Due()
     for pairs in batches(index.candidates(cutoff, tenant, customer)):

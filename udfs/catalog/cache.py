@@ -72,6 +72,11 @@ class Catalog:
         self.failures = 0
 
     @property
+    def revision(self) -> int:
+        """Revision that answers rest on; CatalogUnavailable before the first."""
+        return self._index().revision
+
+    @property
     def age_s(self) -> float:
         """Seconds since the source last confirmed what is used here."""
         return self._clock() - self._confirmed_at

@@ -40,13 +40,13 @@ def run(stack: Any) -> Iterator[Settings]:
         yield settings
 
 
-def apply(run: Settings, folder: Path, calendars: dict[str, str]) -> None:
+def apply(run: Settings, folder: Path, calendars: dict[str, str], others: str = "weeks") -> None:
     anchor = {"anchor": "2024-01-01T00:00:00", "timezone": "Etc/UTC"}
     lengths = {name: {**anchor, "interval": f"P{length.days}D"} for name, length in ENDS.items()}
     customers = {customer: {"calendar": name} for customer, name in calendars.items()}
     meters = {"calls": {"event_types": ["call"], "aggregation": "count", "unit": "calls"}}
     content = {"valid_from": "beginning", "calendars": lengths, "meters": meters,
-               "tenants": {TENANT: {"calendar": "weeks", "customers": customers}}}  # fmt: skip
+               "tenants": {TENANT: {"calendar": others, "customers": customers}}}  # fmt: skip
     file = folder / "catalog.yaml"
     file.write_text(yaml.safe_dump(json.loads(json.dumps(content))))
     catalog_tool.apply(run, file, backdate=True, prune=True, all_tenants=True)
@@ -104,3 +104,16 @@ def test_it_finds_what_a_look_at_all_customers_finds(run: Settings, tmp_path: Pa
             close(connection, run, sorted(rest))
         assert due(connection, run, now) == set()
         assert candidates(connection, run, now) == set()
+
+
+def test_a_change_while_the_catalog_was_being_read_is_seen_by_the_next_look(run: Settings, tmp_path: Path) -> None:
+    customer = "on-the-calendar-of-its-tenant"
+    apply(run, tmp_path, {})
+    now = START + 203 * DAY
+    with postgres.connect(run.postgres) as connection:
+        use(connection, run, customer, now, ENDS["weeks"])
+        assert customer not in {key.customer_id for key in due(connection, run, now)}
+        read_before = periods.catalog_of(run)
+        apply(run, tmp_path, {}, others="days")
+        periods.due(connection, run, read_before, now, TENANT)
+        assert customer in {key.customer_id for key in due(connection, run, now + DAY)}
