@@ -17,6 +17,7 @@ from tidemark.reconcile.parity import Line, Parity, parities
 from udfs.postgres import first_line
 from udfs.values import EXACT
 
+_WITH_ZONE = psycopg.adapters.types["timestamptz"].oid
 _FILES = {".csv", ".ndjson", ".jsonl"}
 _OURS = """
 SELECT tenant_id, customer_id, meter, period_start, value
@@ -66,12 +67,19 @@ def _from_table(connection: psycopg.Connection, name: str) -> Lines:
     lines: Lines = {}
     try:
         columns = {
-            column.name
+            column.name: column.type_code
             for column in connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table)).description or ()
         }
+        if columns.get("period_start", _WITH_ZONE) != _WITH_ZONE:
+            # Postgres would take it to be in the zone of whoever asks.
+            raise UsageError(
+                f"period_start of {name} is no timestamp with time zone.", "name a view that makes it one."
+            )
         figure = sql.Identifier("value" if "value" in columns else "total")
         query = sql.SQL("SELECT tenant_id, customer_id, meter, period_start, {}::numeric FROM {}").format(figure, table)
         for row in connection.execute(query):
+            if row[-1] is not None and not row[-1].is_finite():
+                raise UsageError(f"{name} has {row[-1]} for customer {row[1]}, meter {row[2]}.", "give it a number.")
             _add(lines, *row)
     except psycopg.errors.ProgrammingError as error:
         raise UsageError(

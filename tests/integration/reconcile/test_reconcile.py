@@ -449,6 +449,14 @@ def test_another_systems_numbers_are_compared_customer_by_customer(
         assert {one.parity for one in shadow.compare(connection, settings.names, table)} == {Decimal(1)}
         connection.execute("UPDATE legacy SET total = total * 1.5 WHERE customer_id = 'alice' AND meter = 'calls'")
         rows = connection.execute("SELECT * FROM legacy").fetchall()
+        connection.execute("CREATE VIEW without_zone AS SELECT l.*, now()::timestamp AS period_start FROM "
+                           "(SELECT tenant_id, customer_id, meter, total FROM legacy) l")  # fmt: skip
+        with pytest.raises(UsageError, match="no timestamp with time zone"):
+            shadow.compare(connection, settings.names, f"{settings.names.billing_schema}.without_zone")
+        connection.execute("DROP VIEW without_zone")
+        connection.execute("UPDATE legacy SET total = 'NaN' WHERE customer_id = 'alice'")
+        with pytest.raises(UsageError, match="NaN for customer alice"):
+            shadow.compare(connection, settings.names, table)
         connection.execute("DROP TABLE legacy")
         with pytest.raises(UsageError, match="does not exist"):
             shadow.compare(connection, settings.names, table)
