@@ -9,6 +9,8 @@ from typing import Any
 from tidemark.core.errors import UsageError
 
 BOUNDED = "bounded"
+# Recorded beside the settings: over how many subtasks Flink can spread the state.
+MOST = "max_parallelism"
 # Flink derives the most subtasks that state can be spread over from the parallelism it was first made with.
 _LEAST_MAX_PARALLELISM, _GREATEST_MAX_PARALLELISM = 128, 32_768
 
@@ -28,10 +30,6 @@ def _shrank(then: Any, now: Any) -> bool:
 def _goes_back_further(then: Any, now: Any) -> bool:
     """Of a length for which 0 says that there is no end to it."""
     return bool(then) and (not now or bool(now > then))
-
-
-def _beyond_max_parallelism(then: Any, now: Any) -> bool:
-    return bool(now > max_parallelism(then))
 
 
 def max_parallelism(parallelism: int) -> int:
@@ -81,13 +79,13 @@ SHAPING: Mapping[str, tuple[Shaping, ...]] = {
     "meter": (
         Shaping(BOUNDED, _OTHER_OPERATORS, acceptable=False),
         Shaping("topics.events", "it holds offsets of the other topic, which would be read on", acceptable=False),
-        Shaping("meter.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
+        Shaping("meter.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_grew),
         *_KEYS,
         _TOTALS,
     ),
     "rollup": (
         Shaping("rollup.customer_windows", _OTHER_OPERATORS, acceptable=False),
-        Shaping("rollup.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
+        Shaping("rollup.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_grew),
         Shaping("rollup.sliding_disorder_s", _WINDOWS),
         Shaping(
             "rollup.sliding_history_s",
@@ -100,7 +98,7 @@ SHAPING: Mapping[str, tuple[Shaping, ...]] = {
     "anomaly": (
         Shaping(BOUNDED, _OTHER_OPERATORS, acceptable=False),
         Shaping("anomaly.clock", _OTHER_OPERATORS, acceptable=False),
-        Shaping("anomaly.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_beyond_max_parallelism),
+        Shaping("anomaly.parallelism", _MAX_PARALLELISM, acceptable=False, matters=_grew),
         Shaping("anomaly.disorder_s", _WINDOWS),
         Shaping("anomaly.zones", "it holds hours of the week of the other zones"),
         _TOTALS,
@@ -125,8 +123,31 @@ def changes(job: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[C
     return [
         Change(one, then[one.setting], now[one.setting])
         for one in SHAPING[job]
-        if one.setting in then and one.matters(then[one.setting], now[one.setting])
+        if one.setting in then and one.matters(_bound(job, one, then), now[one.setting])
     ]
+
+
+def most_parallelism(job: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> int:
+    """Most subtasks of the state of a job for the life of that state: by what it was first submitted with.
+
+    Parameters
+    ----------
+    job:
+        Its name.
+    then:
+        What the state was made with; empty for a start without state.
+    now:
+        Values of the settings.
+    """
+    first: int = (then or now)[f"{job}.parallelism"]
+    return int(then.get(MOST, max_parallelism(first)))
+
+
+def _bound(job: str, shaping: Shaping, then: Mapping[str, Any]) -> Any:
+    """What the present value is compared with."""
+    if shaping.setting == f"{job}.parallelism":
+        return most_parallelism(job, then, then)
+    return then[shaping.setting]
 
 
 def refuse(job: str, found: Collection[Change], accepted: Collection[str]) -> None:

@@ -22,11 +22,11 @@ from jobs.flink.output import check_output, refuse_running
 from jobs.flink.positions import REMOVED, check_positions
 from jobs.flink.rest import FlinkRest, known_cause
 from jobs.flink.restore import check_age, latest, named, savepoint_dir, unseen
-from jobs.flink.shape import changes, refuse
+from jobs.flink.shape import MOST, changes, most_parallelism, refuse
 from jobs.flink.submitted import of_job, record, recorded, values
 from jobs.flink.surroundings import DATABASE, check, check_whole, surroundings
 from tidemark.core import audit, postgres, rollup_views
-from tidemark.core.errors import TidemarkError, UsageError
+from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
 from tidemark.core.kafka import committed_offsets, was_written
 from tidemark.core.kafka.brokers import TRANSACTION_LIMIT, transaction_limit_ms
 from tidemark.core.names import GROUPS
@@ -192,7 +192,9 @@ def _submit(
         job_id = flink_run(settings, script, arguments, restore)
     except TidemarkError as error:
         raise explained(settings, job, restore, error) from error
-    record(settings, job, job_id, bounds, around)
+    is_known = not restore or f"{job}.parallelism" in then
+    most = {MOST: most_parallelism(job, then, values(settings, job, bounds))} if is_known else {}
+    record(settings, job, job_id, bounds, {**around, **most})
     return Submission(job_id, restored_from=restore, guarded=guarded)
 
 
@@ -314,6 +316,13 @@ def stop(settings: Settings, job: str, timeout_s: float = 120, by: str = "") -> 
 
     It stops also while Postgres is down, and then says that the audit does not have it: a stopped job loses nothing.
     One that was not running is in the audit too: the role `resubmit` must not bring it back.
+
+    Raises
+    ------
+    UnavailableError
+        Flink did not say whether it runs.
+    TidemarkError
+        The savepoint failed, or was not there in time; the job may still run.
     """
     name = settings.names.job(job)
     rest = FlinkRest(settings.flink)
@@ -324,7 +333,14 @@ def stop(settings: Settings, job: str, timeout_s: float = 120, by: str = "") -> 
         say(f"stopping {name} is not in the audit: {error.what}")
     if running is None:
         return None
-    return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s)
+    try:
+        return rest.stop_with_savepoint(running.id, savepoint_dir(settings.flink, name), timeout_s)
+    except UnavailableError as error:
+        # It ran: whoever stops jobs before an upgrade takes that exit code for "there is no Flink, so no job".
+        raise TidemarkError(
+            f"{name} may still run: {error.what}",
+            f"`tidemark status` says whether it does; then `tidemark stop {job}` again.",
+        ) from error
 
 
 def flink_environment(settings: Settings) -> dict[str, str]:

@@ -93,7 +93,11 @@ def publish(
                         # The client refuses a record that has neither key nor value; the broker does not.
                         key=record.key if record.value is not None else record.key or b"",
                         partition=record.partition, timestamp_ms=record.timestamp_ms,
-                        headers=[*record.headers, (OFFSET_HEADER, str(record.offset).encode())],
+                        # The client takes no header without a value either.
+                        headers=[
+                            *((name, value or b"") for name, value in record.headers),
+                            (OFFSET_HEADER, str(record.offset).encode()),
+                        ],
                     )  # fmt: skip
                     sent += 1
                 if progress is not None:

@@ -64,7 +64,7 @@ _decode_marker = msgspec.json.Decoder(Marker).decode
 def marker_of(record: Record) -> Marker | None:
     """The header of a redriven record; None if there is no header, or if another program wrote it."""
     for name, value in record.headers:
-        if name == HEADER:
+        if name == HEADER and value is not None:
             try:
                 return _decode_marker(value)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from jobs.flink.output import TRANSACTIONAL
 from jobs.flink.rest import ENDED, FlinkRest, Job
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UnavailableError
 from tidemark.core.kafka.transactions import ABORTED, transactions
 from tidemark.core.settings import Settings
 from tidemark.health.lag import LagReader
@@ -29,9 +29,9 @@ def jobs_of(settings: Settings) -> tuple[JobHealth, ...]:
     rest = FlinkRest(settings.flink)
     try:
         known = rest.jobs()
-        return tuple(_job(rest, job, known, settings) for job in settings.health.jobs)
     except TidemarkError:
         return tuple(JobHealth(job, UNREACHABLE) for job in settings.health.jobs)
+    return tuple(_job(rest, job, known, settings) for job in settings.health.jobs)
 
 
 def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings) -> JobHealth:
@@ -42,7 +42,13 @@ def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings) -> Job
     latest, started_at = named[0], named[0].start_ms / 1_000
     if latest.state in ENDED:
         return JobHealth(job, latest.state, started_at)
-    progress = rest.progress(latest.id)
+    try:
+        progress, restarts = rest.progress(latest.id), rest.restarts(latest.id)
+    except UnavailableError:
+        return JobHealth(job, UNREACHABLE)
+    except TidemarkError:
+        # One that initialises has nobody yet who could be asked.
+        return JobHealth(job, latest.state, started_at)
     since_ms = [ms for ms in (latest.start_ms, progress.ended_ms, progress.restored_ms) if ms is not None]
     took_s = None
     if progress.ended_ms is not None and progress.triggered_ms is not None:
@@ -51,7 +57,7 @@ def _job(rest: FlinkRest, job: str, known: list[Job], settings: Settings) -> Job
     age_s = max(latest.now_ms - max(since_ms), 0) / 1_000
     return JobHealth(
         job, latest.state, started_at, age_s, took_s, failed_checkpoints=progress.failed_since,
-        restarts=rest.restarts(latest.id), checkpoint=progress.completed,
+        restarts=restarts, checkpoint=progress.completed,
     )  # fmt: skip
 
 

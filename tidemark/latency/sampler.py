@@ -190,6 +190,6 @@ def _with_row(connection: psycopg.Connection, sample: Sample) -> Sample | None:
 
 def _parent(record: Record) -> str:
     for name, value in record.headers:
-        if name == TRACEPARENT:
+        if name == TRACEPARENT and value is not None:
             return value.decode("ascii", "replace")
     return ""

@@ -275,6 +275,16 @@ def test_records_are_published_as_they_were_and_once_whoever_is_killed(run: Sett
     assert copies == expected
 
 
+def test_a_record_that_is_large_before_it_is_compressed_is_published_too(run: Settings) -> None:
+    with Sender(run.kafka) as sender:
+        sender.send(run.topics.events, b"x" * 3_000_000, partition=0, timestamp_ms=BEGIN_MS)
+        sender.send(run.topics.events, None, key=b"k", partition=0, timestamp_ms=BEGIN_MS, headers=[("empty", b"")])
+    archiver.run(run)
+    target = f"{run.topics.events}.again.{uuid.uuid4().hex[:6]}"
+    assert publish(run, run.topics.events, target).sent == 2
+    assert [record.value for record in dump(run.kafka, target)] == [b"x" * 3_000_000, None]
+
+
 def test_a_topic_with_other_records_is_no_place_for_archived_ones(run: Settings) -> None:
     send(run, 8)
     archiver.run(run)

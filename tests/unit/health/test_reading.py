@@ -19,6 +19,7 @@ from tidemark.health.lag import sources
 from tidemark.health.reading import NOT_SUBMITTED, RETRY_S, UNREACHABLE, Kafka, disks_of, jobs_of
 
 NOW_MS = 1_000_000
+REFUSED = {"errors": ["Unable to get JobMasterGateway for initializing job."]}
 DONE = {"id": 7, "trigger_timestamp": 990_000, "end_to_end_duration": 1_500}
 
 
@@ -35,8 +36,9 @@ class Flink:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(flink.answers.get(self.path.partition("?")[0], [])).encode()
-                self.send_response(200)
+                answer = flink.answers.get(self.path.partition("?")[0], [])
+                body = json.dumps(answer).encode()
+                self.send_response(503 if answer == REFUSED else 200)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -95,6 +97,18 @@ def test_an_active_job_counts_before_those_that_ended_and_only_one_of_the_run(fl
     flink.answers["/jobs/overview"]["jobs"].pop(0)
     assert jobs_of(flink.settings())[0].state == "FAILED"
     assert jobs_of(flink.settings(run_id="r3"))[0].state == NOT_SUBMITTED
+
+
+def test_a_job_that_initialises_says_nothing_of_the_others(flink: Flink) -> None:
+    flink.answers["/jobs/overview"] = {
+        "jobs": [row("a", "tidemark-meter", "INITIALIZING", 1), row("b", "tidemark-rollup", "RUNNING", 1)]
+    }
+    flink.answers["/jobs/a/checkpoints"] = REFUSED
+    flink.answers["/jobs/b/checkpoints"] = checkpoints(DONE)
+    jobs = jobs_of(flink.settings(**{"health.jobs": ("meter", "rollup")}))
+    assert [(one.job, one.state, one.running) for one in jobs] == [
+        ("meter", "INITIALIZING", False), ("rollup", "RUNNING", True),
+    ]  # fmt: skip
 
 
 def test_no_job_is_known_to_run_when_flink_does_not_answer(flink: Flink) -> None:

@@ -14,7 +14,7 @@ from infra.local.paths import Paths
 from infra.local.stack import Stack
 from jobs.flink.bounds import Bounds
 from jobs.flink.rest import STATE_UNREAD, short_cause
-from jobs.flink.shape import BOUNDED, SHAPING, changes, max_parallelism, refuse
+from jobs.flink.shape import BOUNDED, MOST, SHAPING, changes, max_parallelism, most_parallelism, refuse
 from jobs.flink.submit import ALL_JOBS
 from jobs.flink.submitted import of_job, record, recorded, values
 from tidemark.cli.demo import DEMO_SETTINGS
@@ -84,6 +84,13 @@ def test_the_greatest_parallelism_is_that_of_flink(parallelism):
     most = max_parallelism(parallelism)
     assert most >= parallelism
     assert most == 128 or (most.bit_count() == 1 and most < 4 * parallelism)
+
+
+@pytest.mark.parametrize(("first", "second", "third", "is_refused"), [(1, 100, 150, True), (100, 10, 200, False)])
+def test_parallelism_is_compared_with_what_the_state_was_first_made_with(first, second, third, is_refused):
+    made, then = {"meter.parallelism": first}, {"meter.parallelism": second}
+    then[MOST] = most_parallelism("meter", made | {MOST: most_parallelism("meter", {}, made)}, then)
+    assert bool(changes("meter", then, {"meter.parallelism": third})) == is_refused
 
 
 def test_a_refusal_names_both_values_and_the_ways_out(settings):

@@ -42,6 +42,9 @@ def steps(
                 kept_ms = _longer(kept_ms, settings.retention.events_days * DAY_MS)
             refused = _newer_than_kafka(days, kept_ms)
             bound = open_period(connection, settings.names, before)
+            if bound is not None:
+                # An event may arrive so long before its time.
+                bound = bound[0] - timedelta(seconds=settings.events.future_tolerance_s), bound[1]
             yield _step(index, folder, topic, days, before, refused, bound)
 
 

@@ -11,8 +11,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, RetriableError
 
 from tidemark.core.errors import TidemarkError, UnavailableError
+from tidemark.core.kafka import header_names
 from tidemark.core.kafka.security import client_options
 from tidemark.core.settings import KafkaSettings
+
+header_names.install()
 
 # A broker restart takes about 10 s; a read or write without any progress for longer than this is given up.
 STALL_S = 60.0

@@ -19,6 +19,8 @@ Headers = Sequence[tuple[str, bytes]]
 
 # Records handed to the producer between two flushes: it has no memory bound of its own; worst case 20 000 x 64 KiB.
 FLUSH_EVERY = 20_000
+# The client would compare what is not compressed yet; the brokers decide.
+_ANY_SIZE = 2**31 - 1
 # Longest wait for the brokers when everything was flushed, or has failed.
 _CLOSE_S = 5
 
@@ -39,7 +41,7 @@ class Sender:
             self._producer = clients.producer(
                 kafka, acks="all", enable_idempotence=True, compression_type="lz4", linger_ms=20, batch_size=256 * 1024,
                 max_in_flight_requests_per_connection=5, delivery_timeout_ms=int(stall_s * 1000),
-                request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000),
+                request_timeout_ms=int(stall_s * 500), max_block_ms=int(stall_s * 1000), max_request_size=_ANY_SIZE,
             )  # fmt: skip
         self._kafka = kafka
 
