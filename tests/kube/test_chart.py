@@ -180,6 +180,28 @@ def test_secrets_of_receivers_and_files_that_settings_name_are_mounted_where_the
     assert {folders["/etc/tidemark/files-postgres"] for folders in mounted.values()} == {"postgres-ca"}
 
 
+def test_pods_of_the_operator_are_as_those_of_deployments(cluster: Cluster) -> None:
+    asked = {"flink.stateClaim": "shared", "flink.nodeSelector.disk": "nvme", "image.pullSecrets[0].name": "registry"}
+    given = ["--set", ",".join(f"{name}={value}" for name, value in asked.items())]
+    made = {one["kind"]: one for one in parsed(rendered(cluster, *OPERATOR, *given))}["FlinkDeployment"]["spec"]
+    deployed = {
+        one["metadata"]["name"]: one["spec"]["template"]
+        for one in parsed(rendered(cluster, *given))
+        if one["kind"] == "Deployment"
+    }
+    for component in ("jobManager", "taskManager"):
+        pod, other = made[component]["podTemplate"], deployed[f"t-{component.lower()}"]
+        # What network policies and monitors select.
+        assert pod["metadata"]["labels"] == other["metadata"]["labels"]
+        assert {name: other["spec"][name] for name in pod["spec"].keys() - {"containers"}} == {
+            name: value for name, value in pod["spec"].items() if name != "containers"
+        }
+        (container,), (usual,) = pod["spec"]["containers"], other["spec"]["containers"]
+        assert container["volumeMounts"] == usual["volumeMounts"]
+        assert container["securityContext"].items() <= usual["securityContext"].items()
+    assert [made[component]["resource"]["cpu"] for component in ("jobManager", "taskManager")] == [0.5, 2]
+
+
 def mounts(deployment: dict[str, Any]) -> dict[str, str]:
     """Secrets of a Deployment by the folder that its container has them in."""
     pod = deployment["spec"]["template"]["spec"]

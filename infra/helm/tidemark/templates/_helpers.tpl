@@ -147,6 +147,55 @@ capabilities: {drop: [ALL]}
     matchLabels: {{- include "tidemark.selector" . | nindent 6 }}
 {{- end }}
 
+{{- /* Whose secrets Flink's pods have. */ -}}
+{{- define "tidemark.flinkLogins" -}}
+{{- dict "postgres" (list "writer") "redis" (list "meter") "kafka" (list "operator" "meter" "rollup" "anomaly") "s3" true | toYaml }}
+{{- end }}
+
+{{- /* What a pod of Flink is beside its container, whoever makes it: (list $ component). */ -}}
+{{- define "tidemark.flinkPod" -}}
+{{- $root := index . 0 }}{{- $component := index . 1 }}{{- $isJob := eq $component "jobmanager" }}
+{{- $logins := include "tidemark.flinkLogins" $root | fromYaml }}
+{{- $scratch := $root.Values.flink.taskManager.scratch -}}
+enableServiceLinks: false
+securityContext: {{- include "tidemark.podSecurity" $root | nindent 2 }}
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints: {{- include "tidemark.spread" . | nindent 2 }}
+{{- with $root.Values.flink.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $root.Values.flink.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+initContainers: {{- include "tidemark.initPasswords" (list $root $logins $root.Values.image.flink) | nindent 2 }}
+volumes:
+  {{- include "tidemark.volumes" (list $root $logins (printf "%s-settings" (include "tidemark.name" $root))) | nindent 2 }}
+  {{- if and (not $isJob) $scratch.storageClassName }}
+  - name: tmp
+    ephemeral:
+      volumeClaimTemplate:
+        spec:
+          accessModes: [ReadWriteOnce]
+          storageClassName: {{ $scratch.storageClassName }}
+          resources: {requests: {storage: {{ $scratch.size }}}}
+  {{- else }}
+  - {name: tmp, emptyDir: {sizeLimit: {{ ternary "1Gi" $scratch.size $isJob }}}}
+  {{- end }}
+  {{- with $root.Values.flink.stateClaim }}
+  - {name: state, persistentVolumeClaim: {claimName: {{ . }}}}
+  {{- end }}
+{{- end }}
+
+{{- /* What Flink's containers mount. */ -}}
+{{- define "tidemark.flinkMounts" -}}
+{{- include "tidemark.mounts" (list . (include "tidemark.flinkLogins" . | fromYaml)) }}
+{{- if .Values.flink.stateClaim }}
+- {name: state, mountPath: /var/lib/tidemark}
+{{- end }}
+{{- end }}
+
 {{- /* Options of Flink, over those of the image. */ -}}
 {{- define "tidemark.flinkConfig" -}}
 {{- $name := include "tidemark.name" . }}{{- $state := .Values.settings.flink.state_dir | trimSuffix "/" -}}
