@@ -82,6 +82,9 @@ def test_the_settings_file_is_one(cluster: Cluster, way: str) -> None:
     settings = Settings(**yaml.safe_load(texts[0]))
     assert settings.api.listen.endswith(":8080")
     assert settings.postgres.passfile == Path("/run/tidemark/pgpass")
+    assert settings.health.jobs == (
+        ("meter", "rollup", "anomaly") if way in {"large", "everything"} else ("meter", "rollup")
+    )
 
 
 def test_it_is_installed_upgraded_and_rolled_back(cluster: Cluster) -> None:

@@ -49,6 +49,7 @@ capabilities: {drop: [ALL]}
   "redis" (dict "password_file" "/etc/tidemark/redis-services/password" "meter_password_file" "/etc/tidemark/redis-meter/password")
   "flink" (dict "rest_url" (printf "http://%s-%s:8081" $name (ternary "rest" "jobmanager" (eq .Values.flink.mode "operator"))) "conf_dir" "/opt/flink/conf" "lib_dir" "/opt/flink/lib")
   "serve" (dict "listen" "0.0.0.0:9464")
+  "health" (dict "jobs" .Values.jobs)
   "api" (dict "listen" "0.0.0.0:8080")
   "web" (dict "listen" "0.0.0.0:8090") -}}
 {{- with .Values.secrets.kafka }}
