@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 from psycopg import sql
@@ -29,14 +29,29 @@ from tidemark.replay.run import applied
 LOCK_TIMEOUT_S = 5
 _LOCK_ATTEMPTS = 12
 
-# Periods of the version below that overlap the start of the replay's scope, where the replay has usage too.
+# A period counts for the replay where it lies wholly within the scope, else for the version below. Where the two have
+# different periods at an edge, usage in both would be read from both, or from neither: two periods that overlap, one
+# within the scope and the other not. The other then lies across an edge, and few do: only those are compared.
 _ACROSS = """
-SELECT b.tenant_id, b.customer_id, b.period_start, r.period_start
-FROM {schema}.usage_period b
+SELECT tenant_id, customer_id, b.period_start, r.period_start
+FROM (
+    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM {schema}.usage_period
+    WHERE {tenants} AND period_end > {start} AND period_start < {end}
+      AND NOT (period_start >= {start} AND period_end <= {end})
+) b
 JOIN {replayed}.usage_period r USING (tenant_id, customer_id)
-WHERE {tenants}
-  AND b.period_start < {start} AND b.period_end > {start}
-  AND r.period_start >= {start} AND r.period_start < b.period_end AND r.period_end <= {end}
+WHERE r.period_start >= {start} AND r.period_end <= {end}
+  AND r.period_start < b.period_end AND b.period_start < r.period_end
+UNION ALL
+SELECT tenant_id, customer_id, b.period_start, r.period_start
+FROM (
+    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM {replayed}.usage_period
+    WHERE {tenants} AND period_end > {start} AND period_start < {end}
+      AND NOT (period_start >= {start} AND period_end <= {end})
+) r
+JOIN {schema}.usage_period b USING (tenant_id, customer_id)
+WHERE b.period_start >= {start} AND b.period_end <= {end}
+  AND b.period_start < r.period_end AND r.period_start < b.period_end
 LIMIT 1
 """
 _CLOSED = """
@@ -63,7 +78,7 @@ def promote(settings: Settings, replay_id: str, by: str) -> PromotionResult:
     UsageError
         It was discarded.
     TidemarkError
-        It is not caught up, or a period of the version below overlaps the start of its scope.
+        It is not caught up, or it has other periods than the version below at an edge of its scope.
     """
     replay = _find(settings, replay_id)
     if replay.state == "promoted":
@@ -225,12 +240,16 @@ def _meets(overlay: Overlay, replay: Replay) -> bool:
 def _refuse_across(connection: psycopg.Connection, settings: Settings, replay: Replay) -> None:
     overlap = connection.execute(_scoped(_ACROSS, settings, replay)).fetchone()
     if overlap:
-        tenant, customer, below, above = overlap
-        raise TidemarkError(
-            f"the period of {tenant}/{customer} from {below} overlaps the replay, which has a period from {above}: the "
-            "same usage would count twice.",
-            f"replay from {below} on.",
-        )
+        raise _crosses(*overlap)
+
+
+def _crosses(tenant: str, customer: str, below: datetime, above: datetime) -> TidemarkError:
+    return TidemarkError(
+        f"the period of {tenant}/{customer} from {below} overlaps that of the replay from {above}, and the edge of the "
+        "replay lies across one of them alone: the same usage would count twice, or not at all.",
+        "replay with --from at a boundary of both calendars or before the first usage, and without --to or with --to "
+        "at a boundary of both.",
+    )
 
 
 def _scoped(statement: str, settings: Settings, replay: Replay) -> sql.Composed:
