@@ -79,6 +79,12 @@ WHERE (%(tenants)s::text[] IS NULL OR tenant_id = ANY(%(tenants)s))
   AND period_start >= %(start)s AND period_start < %(end)s
 GROUP BY tenant_id, customer_id, period_start
 """
+_UNTIL = """
+SELECT tenant_id, customer_id, nullif(max(k.valid_to), 'infinity')
+FROM unnest(%(tenants)s::text[], %(customers)s::text[]) AS pair (tenant_id, customer_id)
+JOIN catalog.customer k USING (tenant_id, customer_id)
+GROUP BY tenant_id, customer_id
+"""
 _CLOSED_WITH_LEVELS = """
 SELECT tenant_id, customer_id, period_start, period_end
 FROM {schema}.period_status
@@ -126,8 +132,8 @@ class Customer:
 class _Closing:
     """The stored catalog, with a connection for each query: there are few, and no caller has to close one."""
 
-    def __init__(self, url: str) -> None:
-        self._source = PostgresCatalogSource(url)
+    def __init__(self, url: str, schema: str) -> None:
+        self._source = PostgresCatalogSource(url, schema)
 
     def revision(self) -> int:
         with closing(self._source):
@@ -143,14 +149,14 @@ class _Closing:
 
 
 def catalog_of(settings: Settings) -> Catalog:
-    """The present catalog, for calendars and meters.
+    """The catalog of a run, for calendars and meters: the present one, but for a replay by an earlier one.
 
     Raises
     ------
     UnavailableError
         It cannot be read.
     """
-    source = _Closing(settings.postgres.ledger.url)
+    source = _Closing(settings.postgres.ledger.url, settings.catalog.schema_name)
     with readable():
         # Checked here, because a catalog waits for its first snapshot without a limit.
         source.revision()
@@ -266,6 +272,13 @@ def closed_with_levels_after(
     """Closed periods that begin at `start` or later, of tenants with levels: earlier usage may change their values."""
     wanted = {"tenants": list(tenants) if tenants else None, "start": start}
     return {PeriodKey(*row) for row in _query(connection, names, _CLOSED_WITH_LEVELS, wanted)}
+
+
+def known_until(connection: psycopg.Connection, names: Names, pairs: Sequence[Pair]) -> dict[Pair, datetime]:
+    """Event time from which on the catalog no longer has them, of the customers for whom there is one."""
+    tenants, customers = columns_of(pairs)
+    found = _query(connection, names, _UNTIL, {"tenants": tenants, "customers": customers})
+    return {row[:2]: row[2] for row in found if row[2] is not None}
 
 
 def period_of(catalog: Catalog, pair: Pair, start: datetime, end: datetime) -> PeriodKey:

@@ -89,8 +89,7 @@ def run_of(overlay: Overlay) -> str:
 def source_run(overlays: Sequence[Overlay], settings: Settings, key: PeriodKey) -> str:
     """Id of the run that the active rollups of a period come from."""
     for overlay in reversed(overlays):
-        covered = overlay.start <= key.start and (overlay.end is None or key.end <= overlay.end)
-        if covered and (not overlay.tenants or key.tenant_id in overlay.tenants):
+        if overlay.holds(key.start, key.end) and (not overlay.tenants or key.tenant_id in overlay.tenants):
             return run_of(overlay)
     return settings.run_id
 

@@ -52,6 +52,10 @@ class Overlay:
     start: datetime
     end: datetime | None
 
+    def holds(self, start: datetime, end: datetime) -> bool:
+        """Whether it replaces a period of its tenants: one that lies wholly within its range, as in RELATIONS."""
+        return self.start <= start and (self.end is None or end <= self.end)
+
 
 def overlays(connection: psycopg.Connection, names: Names) -> list[Overlay]:
     """Promoted replays, the lowest first; empty before the first promotion."""

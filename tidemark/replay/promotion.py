@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import chain, groupby
 
 import psycopg
 from psycopg import sql
 
 from tidemark.billing import outbox, periods, store
+from tidemark.billing.current import EdgeError, current_as_before, current_by_calendar
 from tidemark.billing.lines import PeriodKey
 from tidemark.billing.messages import Context
 from tidemark.billing.sources import run_of
@@ -29,21 +31,47 @@ from tidemark.replay.run import applied
 LOCK_TIMEOUT_S = 5
 _LOCK_ATTEMPTS = 12
 
-# Periods of the version below that overlap the start of the replay's scope, where the replay has usage too.
+_OTHER_EDGES = (
+    "replay with --from at a boundary of both calendars or before the first usage, and without --to or with --to at a "
+    "boundary of both."
+)
+# A period counts for the replay where it lies wholly within the scope, else for the version below. Where the two have
+# different periods at an edge, usage in both would be read from both, or from neither: two periods that overlap, one
+# within the scope and the other not. The other then lies across an edge, and few do: only those are compared.
 _ACROSS = """
-SELECT b.tenant_id, b.customer_id, b.period_start, r.period_start
-FROM {schema}.usage_period b
+SELECT tenant_id, customer_id, b.period_start, r.period_start
+FROM (
+    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM {schema}.usage_period
+    WHERE {tenants} AND period_end > {start} AND period_start < {end}
+      AND NOT (period_start >= {start} AND period_end <= {end})
+) b
 JOIN {replayed}.usage_period r USING (tenant_id, customer_id)
-WHERE {tenants}
-  AND b.period_start < {start} AND b.period_end > {start}
-  AND r.period_start >= {start} AND r.period_start < b.period_end AND r.period_end <= {end}
+WHERE r.period_start >= {start} AND r.period_end <= {end}
+  AND r.period_start < b.period_end AND b.period_start < r.period_end
+UNION ALL
+SELECT tenant_id, customer_id, b.period_start, r.period_start
+FROM (
+    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM {replayed}.usage_period
+    WHERE {tenants} AND period_end > {start} AND period_start < {end}
+      AND NOT (period_start >= {start} AND period_end <= {end})
+) r
+JOIN {schema}.usage_period b USING (tenant_id, customer_id)
+WHERE b.period_start >= {start} AND b.period_end <= {end}
+  AND b.period_start < r.period_end AND r.period_start < b.period_end
 LIMIT 1
 """
+# Closed periods in the scope, and those at its edges.
 _CLOSED = """
-SELECT tenant_id, customer_id, period_start, period_end
-FROM {schema}.period_close
-WHERE {tenants} AND period_start >= {start} AND period_end <= {end}
+SELECT tenant_id, customer_id, period_start, period_end, is_current
+FROM {schema}.period_status
+WHERE {tenants} AND period_end >= {start} AND period_start <= {end}
 """
+_REPLACED = """
+SELECT DISTINCT tenant_id, customer_id, period_start, period_end
+FROM {schema}.correction
+WHERE replay_id = {replay} AND cause = 'replay' AND NOT is_current
+"""
+_WITH_LEVELS = "SELECT DISTINCT tenant_id FROM {schema}.meter_kind WHERE aggregation = 'weighted_sum'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +91,7 @@ def promote(settings: Settings, replay_id: str, by: str) -> PromotionResult:
     UsageError
         It was discarded.
     TidemarkError
-        It is not caught up, or a period of the version below overlaps the start of its scope.
+        It is not caught up, or it has other periods than the version below at an edge of its scope.
     """
     replay = _find(settings, replay_id)
     if replay.state == "promoted":
@@ -157,7 +185,7 @@ def _attempt(
         if now.state != replay.state:
             return PromotionResult(changed=False)
         change(connection)
-        due = _due(connection, settings, replay)
+        due = _due(connection, settings, replay, cause)
         run_id = names.replay(replay.replay_id) if cause == "replay" else settings.run_id
         context = Context(
             at=store.now(connection), by=by, run_id=run_id, rests_on=replay.reached or {},
@@ -174,11 +202,19 @@ def _attempt(
     return PromotionResult(True, *counts)
 
 
-def _due(connection: psycopg.Connection, settings: Settings, replay: Replay) -> TrueUp:
+def _due(connection: psycopg.Connection, settings: Settings, replay: Replay, cause: Cause) -> TrueUp:
     """What the ledger lacks for the final periods in the scope, by the present views."""
-    names = settings.names
-    closed = {PeriodKey(*row) for row in connection.execute(_scoped(_CLOSED, settings, replay))}
-    final = _final(connection, settings, replay, closed)
+    names, scope = settings.names, replay.overlay(settings.names)
+    rows = connection.execute(_scoped(_CLOSED, settings, replay))
+    ledger = {PeriodKey(*key): is_current for *key, is_current in rows}
+    closed = {key for key in ledger if scope.holds(key.start, key.end)}
+    current = {key for key, is_current in ledger.items() if is_current}
+    used = _used(connection, settings, replay, closed, cause)
+    if cause == "revert":
+        replaced = {PeriodKey(*row) for row in connection.execute(_scoped(_REPLACED, settings, replay))}
+        final = current_as_before(current & closed, replaced & closed, used)
+    else:
+        final = _by_calendar(connection, settings, replay, current, used)
     # A level that changes in the scope also changes all later periods.
     later = periods.closed_with_levels_after(connection, names, replay.tenants, replay.scope_start)
     outside = {key for key in later if replay.scope_end and key.end > replay.scope_end}
@@ -193,20 +229,43 @@ def _due(connection: psycopg.Connection, settings: Settings, replay: Replay) -> 
     return due
 
 
-def _final(
-    connection: psycopg.Connection, settings: Settings, replay: Replay, closed: set[PeriodKey]
+def _used(
+    connection: psycopg.Connection, settings: Settings, replay: Replay, closed: set[PeriodKey], cause: Cause
 ) -> set[PeriodKey]:
-    """Periods of the scope that are final by the watermark of the replay, and closed ones that still exist."""
+    """Periods of the scope with usage that are final by the watermark of the replay, or were closed."""
     cutoff = replay.watermark - timedelta(seconds=settings.events.grace_s) if replay.watermark else None
     latest = max((key.end for key in closed), default=None)
     known = max((moment for moment in (cutoff, latest) if moment is not None), default=None)
     if known is None:
         return set()
     scope_end = known if replay.scope_end is None else min(known, replay.scope_end)
-    catalog = periods.catalog_of(run_settings(settings, replay))
+    catalog = periods.catalog_of(run_settings(settings, replay) if cause == "replay" else settings)
     used = periods.with_usage(connection, settings.names, catalog, replay.tenants, replay.scope_start, None, scope_end)
-    final = {key for key in used if key in closed or (cutoff is not None and key.end <= cutoff)}
-    return current_periods(closed, final)
+    return {key for key in used if key in closed or (cutoff is not None and key.end <= cutoff)}
+
+
+def _by_calendar(
+    connection: psycopg.Connection, settings: Settings, replay: Replay, current: set[PeriodKey], used: set[PeriodKey]
+) -> set[PeriodKey]:
+    """Final periods of the scope, a customer after the other: see `current_by_calendar`."""
+    scope, catalog = replay.overlay(settings.names), periods.catalog_of(run_settings(settings, replay))
+    with_levels = {tenant for (tenant,) in connection.execute(_scoped(_WITH_LEVELS, settings, replay))}
+    final: set[PeriodKey] = set()
+    of_customers = groupby(sorted(chain(current, used)), key=lambda key: key[:2])
+    for batch in store.batches((pair, set(keys)) for pair, keys in of_customers):
+        pairs = [pair for pair, _ in batch]
+        catalog.prefetch(pairs)
+        until = periods.known_until(connection, settings.names, pairs)
+        for pair, keys in batch:
+            closed, own = keys & current, keys & used
+            try:
+                final |= current_by_calendar(catalog, pair, closed, own, scope, until.get(pair))
+            except EdgeError as error:
+                if pair[0] in with_levels:
+                    raise _gap(error.first, error.second) from error
+                # Then a period without usage has no lines, whatever lies across it.
+                final |= current_periods({key for key in closed if scope.holds(key.start, key.end)}, own)
+    return final
 
 
 def _below(settings: Settings, replay: Replay) -> Settings:
@@ -225,12 +284,23 @@ def _meets(overlay: Overlay, replay: Replay) -> bool:
 def _refuse_across(connection: psycopg.Connection, settings: Settings, replay: Replay) -> None:
     overlap = connection.execute(_scoped(_ACROSS, settings, replay)).fetchone()
     if overlap:
-        tenant, customer, below, above = overlap
-        raise TidemarkError(
-            f"the period of {tenant}/{customer} from {below} overlaps the replay, which has a period from {above}: the "
-            "same usage would count twice.",
-            f"replay from {below} on.",
-        )
+        raise _crosses(*overlap)
+
+
+def _crosses(tenant: str, customer: str, below: datetime, above: datetime) -> TidemarkError:
+    return TidemarkError(
+        f"the period of {tenant}/{customer} from {below} overlaps that of the replay from {above}, and the edge of the "
+        "replay lies across one of them alone: the same usage would count twice, or not at all.",
+        _OTHER_EDGES,
+    )
+
+
+def _gap(first: PeriodKey, second: PeriodKey) -> TidemarkError:
+    return TidemarkError(
+        f"at the edge of the replay, the period of {'/'.join(first[:2])} to {first.end} and the next one from "
+        f"{second.start} do not meet: a level would count twice there, or not at all.",
+        _OTHER_EDGES,
+    )
 
 
 def _scoped(statement: str, settings: Settings, replay: Replay) -> sql.Composed:
@@ -239,6 +309,7 @@ def _scoped(statement: str, settings: Settings, replay: Replay) -> sql.Composed:
     return sql.SQL(statement).format(
         schema=sql.Identifier(settings.names.billing_schema),
         replayed=sql.Identifier(replay.overlay(settings.names).usage_schema),
+        replay=sql.Literal(replay.replay_id),
         tenants=tenants if replay.tenants else sql.SQL("true"),
         start=sql.SQL("{}::timestamptz").format(sql.Literal(replay.scope_start.isoformat())),
         end=sql.SQL("{}::timestamptz").format(sql.Literal(end)),

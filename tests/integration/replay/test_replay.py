@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from jobs.flink.rest import wait_until
 from tests.integration.audited import entries
 from tests.ledger_lines import ask, closed_lines, current_differences, current_periods, final_periods, oracle_lines
 from tests.pipeline import Pipeline, pipeline
-from tests.streams import CATALOG, StreamRecord, generate
+from tests.streams import BEGIN_MS, CATALOG, StreamRecord, generate
 from tidemark.archive.archiver import run as archive
 from tidemark.billing.close import close
 from tidemark.billing.decide import CloseRequest
@@ -75,6 +76,15 @@ def last_of_all(partitions: int = 4) -> list[StreamRecord]:
     ]  # fmt: skip
 
 
+def level_set_once() -> StreamRecord:
+    """A level of a customer that sends nothing else: its later periods, by any calendar, have no usage."""
+    event = {
+        "event_id": "set-once", "tenant_id": "acme", "customer_id": "idle", "event_type": "resize",
+        "timestamp": datetime.fromtimestamp(BEGIN_MS / 1_000, UTC).isoformat(), "quantity": 7,
+    }  # fmt: skip
+    return StreamRecord(0, BEGIN_MS, b"idle", json.dumps(event).encode())
+
+
 def oracle_of(made: Pipeline, catalog: dict[str, Any], *, lenient: bool) -> Oracle:
     """The oracle over the topic, by a catalog; lenient: nothing was too late."""
     changed = Pipeline(
@@ -88,6 +98,13 @@ def assert_reads_as(oracle: Oracle, settings: Settings) -> None:
     assert current_differences(oracle, settings) == []
     expected, found = oracle_lines(oracle, settings), closed_lines(settings)
     assert found == expected
+
+
+def assert_tiled(settings: Settings) -> None:
+    """No instant of a customer is in two closed periods, and none between two of them is in no period."""
+    periods = sorted(current_periods(settings))
+    assert sum(key.customer_id == "idle" for key in periods) > 1
+    assert [(one, two) for one, two in pairwise(periods) if one[:2] == two[:2] and one.end != two.start] == []
 
 
 def state_of(settings: Settings) -> list[tuple[Any, ...]]:
@@ -120,7 +137,7 @@ def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipel
     }  # fmt: skip
     with pipeline(stack.settings, "rebuilt", CATALOG, tmp_path_factory.mktemp("rebuilt"), **hasty) as made:
         made.start()
-        made.send(generate(EVENTS, seed=7))
+        made.send([level_set_once(), *generate(EVENTS, seed=7)])
         made.send(last_of_all())
         made.wait_offsets()
         assert close(made.settings, "test", CloseRequest(approved=True)).closes
@@ -205,6 +222,7 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
     assert promoted.corrections
     with oracle_of(live, later_catalog(), lenient=True) as oracle:
         assert_reads_as(oracle, settings)
+    assert_tiled(settings)
     assert not promote(settings, "again", "test").changed
     (entry,) = entries(settings, "replay.promote", "again")
     assert (entry.login, entry.stated_by, entry.detail["corrections"]) == ("tidemark", "test", promoted.corrections)
@@ -214,6 +232,7 @@ def test_promoting_a_replay_and_taking_it_back_each_read_as_the_oracle_says(live
     reverted = revert(settings, "again", "test")
     assert reverted.changed
     assert closed_lines(settings) == before
+    assert_tiled(settings)
     with oracle_of(live, CATALOG, lenient=False) as oracle:
         assert_reads_as(oracle, settings)
     assert not revert(settings, "again", "test").changed
@@ -344,4 +363,10 @@ def test_a_replay_with_an_end_rebuilds_one_tenant_from_the_archive_by_what_was_k
         ).fetchall()
     assert found
     assert set(found) == set(expected)
+    # Closed periods are of that catalog too, so that nothing crosses an edge and no period is replaced.
+    before, periods = closed_lines(settings), current_periods(settings)
+    assert promote(settings, "acme", "test").corrections
+    assert current_periods(settings) == periods
+    assert revert(settings, "acme", "test").corrections
+    assert closed_lines(settings) == before
     discard(settings, "acme", "test")
