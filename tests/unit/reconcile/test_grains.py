@@ -1,4 +1,4 @@
-"""Which differences between grains last: what is seen once, between two writes of a row, is none."""
+"""Which differences between grains last: what is seen once, between two writes of a row, is not counted."""
 
 from __future__ import annotations
 
