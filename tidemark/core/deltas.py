@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
 import msgspec
+
+from udfs.values import parse_rfc3339
 
 # As jobs/flink/valid_delta.sql has it: what one delta may have at most, and ten together.
 _MOST = 1_000_000_000_000
@@ -56,14 +57,14 @@ def read(value: bytes | None) -> Delta | None:
 
 
 def _fits(delta: Delta) -> bool:
-    """Whether tables and sums take it; raises ValueError or TypeError for what is not a time."""
+    """Whether tables and sums take it; raises ValueError for what is no instant."""
     ids = delta.tenant_id + delta.customer_id + delta.meter
     if not ids.isprintable() and _CONTROL.search(ids):
         return False
     texts = delta.dims + delta.part
     if "\0" in texts or "\0" in delta.source_topic or len((ids + texts + delta.source_topic).encode()) > _KEY_BYTES:
         return False
-    minute, start, end = map(datetime.fromisoformat, (delta.minute, delta.period_start, delta.period_end))
+    minute, start, end = map(parse_rfc3339, (delta.minute, delta.period_start, delta.period_end))
     return (
         _AMOUNT.fullmatch(delta.total) is not None
         and abs(Decimal(delta.total)) < _LARGEST

@@ -141,6 +141,12 @@ def test_a_delta_that_no_table_takes_is_foreign(field: str) -> None:
         assert deltas.read(json.dumps(document | {field: odd}).encode()) is None, odd
 
 
+@pytest.mark.parametrize("odd", ["2026-01-01", "2026-01-01T00:00:00", "20260101T000000Z", "2026-W01-4T00:00:00Z"])
+@pytest.mark.parametrize("field", ["minute", "period_start", "period_end"])
+def test_a_delta_whose_time_is_no_instant_is_foreign(field: str, odd: str) -> None:
+    assert deltas.read(json.dumps(good("usage.deltas")[0] | {field: odd}).encode()) is None
+
+
 @given(hostile("usage.deltas"))
 def test_no_packed_counter_stops_the_hot_path(value: bytes) -> None:
     unpack_change(value.decode("latin-1"))
