@@ -117,11 +117,15 @@ def _limit_entries(tenant: str, holder: Mapping[str, Any]) -> Iterator[FileEntry
 
 def named(table: str, stated: Mapping[str, Any]) -> frozenset[str]:
     """Columns (of an alert policy: keys of its body) that an entry of a file sets."""
-    names = {
-        _COLUMNS.get(name, name) if table != "alert_policy" else name for name in stated if name not in _NO_COLUMNS
+    columns = {
+        name: _COLUMNS.get(name, name) if table != "alert_policy" else name
+        for name in stated
+        if name not in _NO_COLUMNS
     }
+    names = {*columns.values()}
     if table == "calendar":
-        names |= {other for name in tuple(names) if stated[name] is not None for other in ALTERNATIVES.get(name, ())}
+        given = {column for name, column in columns.items() if stated[name] is not None}
+        names |= {other for name in given for other in ALTERNATIVES.get(name, ())}
     return frozenset(names)
 
 
