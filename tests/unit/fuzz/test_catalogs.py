@@ -32,7 +32,8 @@ HOSTILE = (
     "a: &a {<<: *a}", "meters: " + "[" * 5_000, "meters: {m: {filter: " + "{all: [" * 200 + "]}" * 200 + "}}",
     "? " * 3_000, "!!python/object/apply:os.system ['true']", "meters: !!binary x", "a: &a\n<<: [*a, *a]",
     "meters: {m: {event_types: 1e999999999}}", "meters: {m: {filter: {property: p, gt: 1e99999999}}}",
-    "valid_from: 0001-01-01T00:00:00Z", "tenants: {? [a] : {}}", "calendars: {a: {calendar: b, type: c, unit: d}}", "\ufeff\ufeffmeters:", "%YAML 9.9\n---\nmeters:", "\0",
+    "valid_from: 0001-01-01T00:00:00Z", "tenants: {? [a] : {}}",
+    "calendars: {a: {calendar: b, type: c, unit: d}}", "\ufeff\ufeffmeters:", "%YAML 9.9\n---\nmeters:", "\0",
 )  # fmt: skip
 
 
