@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, localcontext
 from typing import NamedTuple
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,6 +17,8 @@ _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[
 # The default context rounds to 28 digits; totals have up to 38, products of two of them 76.
 EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
+# Of a total, 9 of them decimals.
+_MOST_DIGITS = 38
 _NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?)0*(\d+))?", re.ASCII)
 # An exponent of more digits is as good as this one: no two numbers that are distinguished differ by it.
 _EXPONENT_DIGITS = 9
@@ -87,6 +89,15 @@ def exact_sum(values: Iterable[Decimal]) -> Decimal:
     """The sum of decimals, not rounded to the 28 digits of `sum`."""
     with localcontext(EXACT):
         return sum(values, Decimal(0))
+
+
+def total_of(text: str | None) -> Decimal | None:
+    """A number that a total can be; None for anything else, which only a foreign record says."""
+    try:
+        number = Decimal(text) if text is not None else None
+    except InvalidOperation:
+        return None
+    return number if number is not None and number.is_finite() and abs(number.adjusted()) < _MOST_DIGITS else None
 
 
 def rounded(value: Decimal, places: int) -> Decimal:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import LiteralString
 
 import psycopg
@@ -15,7 +14,7 @@ from tidemark.alerts.notification import LISTED, Notification
 from tidemark.alerts.router import Budget, Earlier
 from tidemark.alerts.stored_events import events_of
 from udfs.alerts.event import Alert, Severity, to_event
-from udfs.values import instant
+from udfs.values import instant, total_of
 
 _RECORD: LiteralString = """
 INSERT INTO alert (alert_id, source, fingerprint, type, status, severity, impact_severity, tenant_id, customer_id,
@@ -85,7 +84,7 @@ class PostgresAlertStore:
         period = alert.period_ms or (None, None)
         row = (
             alert.id, alert.source, alert.fingerprint, alert.type, alert.status, alert.severity, severity,
-            alert.tenant_id, alert.customer_id, alert.meter, _number(alert.value), _number(alert.threshold),
+            alert.tenant_id, alert.customer_id, alert.meter, total_of(alert.value), total_of(alert.threshold),
             *map(_instant, period), alert.rule, alert.rule_version, _instant(alert.at_ms), Jsonb(to_event(alert)), key,
             suppressed_by,
         )  # fmt: skip
@@ -173,11 +172,3 @@ def _row(notification: Notification) -> tuple[object, ...]:
 
 def _instant(at_ms: int | None) -> datetime | None:
     return None if at_ms is None else instant(at_ms)
-
-
-def _number(text: str | None) -> Decimal | None:
-    try:
-        number = Decimal(text) if text is not None else None
-    except InvalidOperation:
-        return None
-    return number if number is None or number.is_finite() else None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, LiteralString
 
 import psycopg
@@ -19,7 +19,7 @@ from tidemark.alerts.grouping import DAY_MS, family
 from tidemark.alerts.impact import Weight
 from tidemark.core.names import Names
 from udfs.alerts.event import Alert
-from udfs.values import EXACT, instant, plain, rfc3339, rounded
+from udfs.values import EXACT, instant, plain, rfc3339, rounded, total_of
 
 # All reading for one batch; what is not read by then is left out: alerts go on without.
 BUDGET_S = 3.0
@@ -30,8 +30,6 @@ CHUNK = 50
 # Totals of tenants are sums over all their customers: asked for once a minute.
 TOTAL_AGE_S = 60.0
 _SHARE_DECIMALS = 6
-# Totals have 38 digits, 9 of them decimals.
-_MOST_DIGITS = 38
 
 _PERIOD_TOTAL: LiteralString = """
 SELECT sum(CASE WHEN part = '' THEN total ELSE 1 END)
@@ -198,7 +196,7 @@ def share(alert: Alert, stored: Decimal | None, tenant: Decimal | None) -> Decim
 
     The value of an alert about a limit is newer than what is stored.
     """
-    sent = _decimal(alert.value) if family(alert.type) == "limit" else None
+    sent = total_of(alert.value) if family(alert.type) == "limit" else None
     customer = max((total for total in (stored, sent) if total is not None), default=None)
     if customer is None or tenant is None or customer < 0:
         return None
@@ -254,12 +252,3 @@ def _usage_ms(alert: Alert) -> int:
 
 def _chunks(places: Sequence[int]) -> list[Sequence[int]]:
     return [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
-
-
-def _decimal(text: str | None) -> Decimal | None:
-    """A number that a total can be; None for anything else, which only a foreign record has."""
-    try:
-        number = Decimal(text) if text is not None else None
-    except InvalidOperation:
-        return None
-    return number if number is not None and number.is_finite() and abs(number.adjusted()) < _MOST_DIGITS else None
