@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, groupby
+from string import Template
 
 import psycopg
 from psycopg import sql
@@ -38,28 +39,23 @@ _OTHER_EDGES = (
 # A period counts for the replay where it lies wholly within the scope, else for the version below. Where the two have
 # different periods at an edge, usage in both would be read from both, or from neither: two periods that overlap, one
 # within the scope and the other not. The other then lies across an edge, and few do: only those are compared.
-_ACROSS = """
+_ACROSS_ONE = Template("""
 SELECT tenant_id, customer_id, b.period_start, r.period_start
 FROM (
-    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM {schema}.usage_period
+    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM $across.usage_period
     WHERE {tenants} AND period_end > {start} AND period_start < {end}
       AND NOT (period_start >= {start} AND period_end <= {end})
-) b
-JOIN {replayed}.usage_period r USING (tenant_id, customer_id)
-WHERE r.period_start >= {start} AND r.period_end <= {end}
-  AND r.period_start < b.period_end AND b.period_start < r.period_end
-UNION ALL
-SELECT tenant_id, customer_id, b.period_start, r.period_start
-FROM (
-    SELECT DISTINCT tenant_id, customer_id, period_start, period_end FROM {replayed}.usage_period
-    WHERE {tenants} AND period_end > {start} AND period_start < {end}
-      AND NOT (period_start >= {start} AND period_end <= {end})
-) r
-JOIN {schema}.usage_period b USING (tenant_id, customer_id)
-WHERE b.period_start >= {start} AND b.period_end <= {end}
+) $one
+JOIN $within.usage_period $other USING (tenant_id, customer_id)
+WHERE $other.period_start >= {start} AND $other.period_end <= {end}
   AND b.period_start < r.period_end AND r.period_start < b.period_end
-LIMIT 1
-"""
+""")
+_ACROSS = (
+    _ACROSS_ONE.substitute(one="b", across="{schema}", other="r", within="{replayed}")
+    + "UNION ALL"
+    + _ACROSS_ONE.substitute(one="r", across="{replayed}", other="b", within="{schema}")
+    + "LIMIT 1"
+)
 # Closed periods in the scope, and those at its edges.
 _CLOSED = """
 SELECT tenant_id, customer_id, period_start, period_end, is_current

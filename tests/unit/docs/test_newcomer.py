@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.docs.commands import assert_is_command
 from tidemark.cli import figures
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
-TOPS = ("docs", "infra", "jobs", "schemas", "sdk", "tests", "tidemark", "udfs")
 # A newcomer's change, and the one folder that CONTRIBUTING's map names for it.
 CHANGES = {
     "a receiver for Teams": ("a receiver", "tidemark/delivery/"),
@@ -31,17 +29,10 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_paths_that_a_page_names_are_there(page):
+def test_the_links_of_a_page_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    named = set(re.findall(rf"`((?:{'|'.join(TOPS)})/[\w./-]*)`", text))
-    named |= {link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link}
+    named = {link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link}
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
-
-
-def test_the_commands_of_the_readme_exist_with_their_options():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for line in re.findall(r"^tidemark (.+?)(?:  +#.*)?$", text, re.MULTILINE):
-        assert_is_command(line)
 
 
 def test_whatever_a_shell_runs_of_the_readme_is_run_by_a_test_that_it_names():
