@@ -97,7 +97,7 @@ class Sampler(threading.Thread):
         return dict(at(self.threads, end_s) - at(self.threads, begin_s))
 
     def _look(self) -> None:
-        self._programs |= marked(self._root)
+        self._programs |= programs(self._root)
         if self._pid is not None:
             self._programs |= dict.fromkeys(descendants(self._pid), "contestant")
 
@@ -162,10 +162,20 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def programs(root: Path) -> dict[int, str]:
+    """Every process of a stack and its program, children without a mark too.
+
+    Postgres writes titles over the environment of its backends, and the mark with it.
+    """
+    started = marked(root)
+    below = {child: program for pid, program in started.items() for child in descendants(pid)}
+    return below | started
+
+
 def memory_gib(root: Path) -> dict[str, float]:
     """Memory by program, shared pages divided among those who share them, GiB."""
     totals: dict[str, float] = defaultdict(float)
-    for pid, program in marked(root).items():
+    for pid, program in programs(root).items():
         text = _quiet(lambda pid=pid: Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")) or ""  # type: ignore[misc]
         lines = [line.split()[1] for line in text.splitlines() if line.startswith("Pss:")]
         totals[program] += sum(map(int, lines)) / 2**20

@@ -36,6 +36,8 @@ class Load:
         The same seed, the same events.
     clean:
         Without duplicates, late and invalid events.
+    span_s:
+        Event time from the first to the last of them, seconds.
     """
 
     count: int
@@ -44,6 +46,7 @@ class Load:
     hot: float = 0.0
     seed: int = 7
     clean: bool = False
+    span_s: int = 3_600
 
     def __post_init__(self) -> None:
         if not 0 < self.count <= MOST:
@@ -58,16 +61,16 @@ def customers(load: Load, chance: random.Random) -> list[int]:
 
 
 def keyed(load: Load, end_ms: int, types: Mapping[str, int] = TYPES) -> Iterator[tuple[int, bytes]]:
-    """Customer and payload of each event, of the hour before `end_ms`, in order but for seconds."""
+    """Customer and payload of each event, of the span before `end_ms`, in order but for seconds."""
     chance = random.Random(load.seed)
     whose = customers(load, chance)
     kinds = chance.choices(list(types), weights=list(types.values()), k=load.count)
-    previous = (0, b"")
+    previous, span_ms = (0, b""), load.span_s * 1_000
     for index, (customer, event_type) in enumerate(zip(whose, kinds, strict=True)):
         kind = 0.5 if load.clean else chance.random()
         if kind >= DUPLICATE or not previous[1]:
             late_ms = GRACE_MS if DUPLICATE <= kind < DUPLICATE + LATE else 0
-            at_ms = end_ms - 3_600_000 + 3_600_000 * index // load.count - chance.randrange(5_000) - late_ms
+            at_ms = end_ms - span_ms + span_ms * index // load.count - chance.randrange(5_000) - late_ms
             payload = event(index, customer, event_type, at_ms)
             previous = customer, payload[:-2] if kind >= 1 - INVALID else payload
         yield previous

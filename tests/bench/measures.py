@@ -23,6 +23,8 @@ NOT_FOUND = "not known"
 MANY_ROWS = (
     "`rollup` writes four grains and sliding windows of each delta, and a second holds few events of one customer"
 )
+FOUR_GRAINS = "`meter` alone takes most of it, and `rollup` writes four grains of each delta"
+FEW_MINUTES = "a backlog of a minute has as many rows of hours, days and periods as of minutes"
 METER, PLAIN, OURS = "meter", "plain Flink SQL", "meter + rollup"
 THROUGHPUT = "meter, profile throughput"
 OURS_THROUGHPUT = f"{OURS}, profile throughput, no windows of customers"
@@ -66,6 +68,20 @@ MEASURES = (
             Target(f"{OURS} to events table (Lago's shape)", "ratio", at_least=0.5, why_missed=MANY_ROWS),
             Target(f"{OURS}, storage", "rows_per_event", at_most=0.05, why_missed=SPARSE),
             Target(f"{OURS}, storage", "wal_bytes", at_most=40, why_missed=SPARSE),
+        ),
+        plot="events_per_s",
+    ),
+    Measure(
+        "contest_dense", "To rows, events of 20 000/s",
+        (
+            Target(OURS, "events_per_s", at_least=50_000, why_missed=FOUR_GRAINS),
+            Target(OURS, "own_cpu_us", at_most=25, why_missed=FOUR_GRAINS),
+            Target(f"{OURS} to quixstreams", "ratio", at_least=1.6, why_missed=FOUR_GRAINS),
+            Target(f"{OURS} to bytewax", "ratio", at_least=0.6, why_missed=FOUR_GRAINS),
+            Target(f"{OURS} to SET NX + insert (OpenMeter's shape)", "ratio", at_least=1.0, why_missed=FOUR_GRAINS),
+            Target(f"{OURS} to events table (Lago's shape)", "ratio", at_least=0.5, why_missed=FOUR_GRAINS),
+            Target(f"{OURS}, storage", "rows_per_event", at_most=0.05, why_missed=FEW_MINUTES),
+            Target(f"{OURS}, storage", "wal_bytes", at_most=40, why_missed=FEW_MINUTES),
         ),
         plot="events_per_s",
     ),

@@ -11,6 +11,9 @@ from tests.bench.report.results import Found
 from tests.bench.runs import again, alone, drain, headers, http_events, installation, live, sizes, versus, whole
 from tests.bench.world import World
 
+# The rate that the whole stack is asked to sustain: such a stream has many events of one customer and minute.
+DENSE_PER_S = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -55,6 +58,13 @@ def _contest(world: World) -> dict[str, Found]:
     return found
 
 
+def _contest_dense(world: World) -> dict[str, Found]:
+    count = world.sized(200_000, 1_000_000)
+    backlog = world.backlog(Load(count, span_s=max(1, count // DENSE_PER_S)))
+    versus.warm_up(world, world.backlog(Load(world.sized(50_000, 500_000), seed=8)))
+    return {"contest_dense": versus.compare(world, backlog, world.rounds(1, 3), kill=False)["contest"]}
+
+
 def _live(world: World) -> dict[str, Found]:
     seconds = (8, 5, 5, 5) if world.small else (25, 8, 5, 6) if world.quick else (90, 60, 60, 60)
     rates = (5_000, 1_000, 10_000, 5_000)
@@ -97,6 +107,7 @@ RUNS = (
     Run(("drain_keyed", "cpu_processes", "cpu_threads"), _drain_keyed, 145),
     Run(("live", "limits"), _live, 105),
     Run(("contest", "contest_kill", "storage"), _contest, 120),
+    Run(("contest_dense",), _contest_dense, full_only=True),
     Run(("minute_row", "sustained", "memory_load"), _whole, 60),
     Run(("drain_round_robin",), _drain_round_robin, 30),
     Run(("customers",), lambda w: {"customers": sizes.customers(w, w.sized(80_000, 1_000_000))}, 55),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from datetime import UTC, datetime
+from signal import SIGKILL
+from subprocess import PIPE, Popen
 
 import pytest
 
+from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked
+from jobs.flink.rest import wait_until
 from tests.bench import cpu, events
 from tests.bench.events import GRACE_MS, Load
 from tests.bench.pace import CAP, Stage, Stream
@@ -50,6 +55,28 @@ def test_customers_follow_zipf_and_one_may_be_hot(made):
     assert first / second == pytest.approx(2**events.SKEW, rel=0.15)
     hot = Counter(customer for customer, _ in events.keyed(Load(COUNT, skew=0, hot=0.5, clean=True), END_MS))
     assert hot[0] / COUNT == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_backlog_spans_the_time_that_it_is_given():
+    for span_s in (60, 3_600):
+        made = events.keyed(Load(COUNT, clean=True, span_s=span_s), END_MS)
+        times = [datetime.fromisoformat(parsed(payload)["timestamp"]).timestamp() for _, payload in made]
+        assert END_MS / 1_000 - min(times) == pytest.approx(span_s, abs=5.01)
+        assert max(times) - min(times) == pytest.approx(span_s, abs=5.01)
+
+
+def test_children_that_lost_their_mark_are_found(tmp_path):
+    """As the backends of Postgres, whose titles overwrite their environment."""
+    environment = {**os.environ, STACK_MARK: str(tmp_path), PROGRAM_MARK: "postgres"}
+    command = ["sh", "-c", f"env -u {STACK_MARK} sleep 60 & echo $!; wait"]
+    with Popen(command, env=environment, stdout=PIPE, start_new_session=True) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        try:
+            both = {parent.pid: "postgres", child: "postgres"}
+            wait_until(lambda: cpu.programs(tmp_path) == both and child not in marked(tmp_path), 5, f"{both}")
+        finally:
+            os.kill(child, SIGKILL)
 
 
 def test_clean_events_have_ids_of_their_own():
