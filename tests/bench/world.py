@@ -35,6 +35,8 @@ from tidemark.core.settings import FILE_ENV, Settings, load
 STATE_DIR = Path(os.environ.get("BENCH_STATE") or ".tidemark/bench")
 ROOT = Path(__file__).parents[2]
 ENDS_WITHIN_S = 60
+# A run has not finished when this and its events at a rate nobody should be below have passed.
+AT_REST_S, LEAST_PER_S = 240.0, 5_000
 # Starts a client for each job; the harness has one that stays.
 FLINK_RUN = submit.flink_run
 
@@ -50,6 +52,11 @@ class Backlog:
     def events(self) -> int:
         """All of them, copies and bad ones too."""
         return self.truth.events
+
+
+def limit_s(events: int) -> float:
+    """Longest time that so many events may take."""
+    return AT_REST_S + events / LEAST_PER_S
 
 
 class NotEqual(Exception):  # noqa: N818 - an outcome, not a fault of the harness

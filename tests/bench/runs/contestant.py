@@ -18,8 +18,8 @@ from jobs.flink.jdbc import jdbc_url
 from tests.addresses import redis_as
 from tests.bench import toolbox
 from tests.bench.cpu import Sampler
-from tests.bench.runs.rows import LIMIT_S, Rows, Target, tables, wait_stored, wal_position
-from tests.bench.world import ROOT, Backlog, NotFinished, World, connected
+from tests.bench.runs.rows import Rows, Target, tables, wait_stored, wal_position
+from tests.bench.world import AT_REST_S, ROOT, Backlog, NotFinished, World, connected
 from tidemark.core.kafka import clients
 from tidemark.core.settings import load
 
@@ -160,7 +160,7 @@ def _make_topic(topic: str) -> None:
 
 
 def _first(work: Path, group: Group) -> float:
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + AT_REST_S
     while time.monotonic() < deadline:
         text = (work / "first").read_text() if (work / "first").is_file() else ""
         if text:
@@ -168,7 +168,7 @@ def _first(work: Path, group: Group) -> float:
         if not group.alive():
             raise NotFinished("it ended before its first record")
         time.sleep(0.05)
-    raise NotFinished(f"no record was consumed within {LIMIT_S:.0f} s")
+    raise NotFinished(f"no record was consumed within {AT_REST_S:.0f} s")
 
 
 def _last_line(log: Path) -> str:

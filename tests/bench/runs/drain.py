@@ -16,13 +16,12 @@ from tests.bench.measures import METER, PLAIN, RATIO, THROUGHPUT
 from tests.bench.report.results import Found
 from tests.bench.report.stats import agree, warm_after
 from tests.bench.truth import Written
-from tests.bench.world import Backlog, NotEqual, NotFinished, World
+from tests.bench.world import Backlog, NotEqual, NotFinished, World, limit_s
 from tidemark.core.kafka import clients
 from tidemark.core.settings import Settings
 
 # Without a new delta for so long, a job is asked whether it has ended its work: two checkpoints and a tick.
 QUIET_S = 2.5
-LIMIT_S = 300.0
 WINDOW_MS = 500
 # Most runs that are thrown away until two agree.
 WARM_UPS = {True: 2, False: 4}
@@ -106,7 +105,7 @@ def run(world: World, job: str, backlog: Backlog, **changes: Any) -> Drained:
     Raises
     ------
     NotEqual, NotFinished
-        What was written is not what the oracle says, or not within LIMIT_S.
+        What was written is not what the oracle says, or not within `limit_s`.
     """
     settings = world.settings("drain", **{"topics.events": backlog.topic, **PROFILES.get(job, {}), **changes})
     world.prepare(settings)
@@ -132,7 +131,8 @@ def run(world: World, job: str, backlog: Backlog, **changes: Any) -> Drained:
 
 def wait_written(world: World, settings: Settings, backlog: Backlog) -> Written:
     """Wait for the last delta, and compare."""
-    deadline = time.monotonic() + LIMIT_S
+    longest_s = limit_s(backlog.events)
+    deadline = time.monotonic() + longest_s
     dump = world.folder / "deltas.tsv"
     with clients.consuming(settings.kafka) as consumer:
         parts = clients.partitions(consumer, settings.names.deltas)
@@ -146,7 +146,7 @@ def wait_written(world: World, settings: Settings, backlog: Backlog) -> Written:
                 if written.difference:
                     raise NotEqual(written.difference)
                 return written
-    raise NotFinished(f"not all of {backlog.topic} was counted within {LIMIT_S:.0f} s")
+    raise NotFinished(f"not all of {backlog.topic} was counted within {longest_s:.0f} s")
 
 
 def _wait_quiet(consumer: Any, parts: Sequence[Any], deadline: float) -> None:

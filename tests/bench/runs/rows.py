@@ -18,11 +18,10 @@ from tests.bench.contestants import flink_sql
 from tests.bench.cpu import OWN, Sampler
 from tests.bench.report.results import Found
 from tests.bench.runs.drain import first_consumed_s, task_times
-from tests.bench.world import Backlog, NotEqual, NotFinished, World, connected
+from tests.bench.world import Backlog, NotEqual, NotFinished, World, connected, limit_s
 from tidemark.core.settings import Settings
 
 POLL_S = 0.5
-LIMIT_S = 240.0
 # Longest time without a new row: a consumer group waits 45 s for members that were killed.
 STALL_S = 90.0
 _TABLES = """
@@ -127,9 +126,9 @@ def wait_stored(world: World, target: Target, backlog: Backlog, alive: Callable[
     Raises
     ------
     NotEqual, NotFinished
-        Too much was stored, or not enough within LIMIT_S, or who stores it has ended.
+        Too much was stored, or not enough within `limit_s`, or who stores it has ended.
     """
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s(backlog.events)
     wanted, before, moved = backlog.truth.counted, 0, time.monotonic()
     with connected() as connection:
         while True:

@@ -14,8 +14,7 @@ from tests.bench.events import CUSTOMERS
 from tests.bench.pace import METER, Stage, Stream
 from tests.bench.report.results import Found
 from tests.bench.report.stats import percentile
-from tests.bench.runs.rows import LIMIT_S
-from tests.bench.world import NotFinished, World, connected, stages
+from tests.bench.world import NotFinished, World, connected, limit_s, stages
 from tests.pipeline import read_offsets
 from tidemark.core.settings import Settings, load
 
@@ -82,7 +81,7 @@ def run(world: World, slow: Stage, fast: Stage) -> dict[str, Found]:
     Raises
     ------
     NotFinished
-        Not everything was stored within LIMIT_S of the last event.
+        Not everything was stored within `limit_s` of the last event.
     """
     settings = load(**{"topics.events": f"bench.whole.{world.number}"})
     world.prepare(settings)
@@ -124,12 +123,13 @@ def _lags(world: World, settings: Settings, job: str, stream: Stream) -> list[tu
 
 
 def _wait_stored(settings: Settings, count: int) -> None:
-    deadline = time.monotonic() + LIMIT_S
+    longest_s = limit_s(count)
+    deadline = time.monotonic() + longest_s
     query = f"SELECT coalesce(sum(n), 0) FROM {settings.names.usage_schema}.usage_period WHERE meter = %s"
     with connected() as connection:
         while (stored := connection.execute(query.encode(), [METER]).fetchall()[0][0]) != count:
             if time.monotonic() > deadline:
-                raise NotFinished(f"{stored} of {count} events were stored {LIMIT_S:.0f} s after the last one")
+                raise NotFinished(f"{stored} of {count} events were stored {longest_s:.0f} s after the last one")
             time.sleep(1)
 
 
