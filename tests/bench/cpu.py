@@ -15,6 +15,8 @@ from typing import Any
 from infra.local.reap import marked
 
 EVERY_S = 0.5
+# Contestants may begin and end within a second; their threads are not asked for.
+CONTESTANT_EVERY_S = 0.2
 # Processes come and go; looking for them reads the environment of every process of the machine.
 LOOK_EVERY_S = 2.0
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -58,7 +60,7 @@ class Sampler(threading.Thread):
     root:
         State directory of the stack.
     pid:
-        A process whose children, with it, are the `contestant`.
+        A process whose children are the `contestant`.
     """
 
     def __init__(self, root: Path, pid: int | None = None) -> None:
@@ -78,8 +80,9 @@ class Sampler(threading.Thread):
             if time.monotonic() - looked > LOOK_EVERY_S:
                 self._look()
                 looked = time.monotonic()
+            self._look_for_children()
             self._sample()
-            if self._ended.wait(EVERY_S):
+            if self._ended.wait(EVERY_S if self._pid is None else CONTESTANT_EVERY_S):
                 break
         self._sample()
 
@@ -98,8 +101,14 @@ class Sampler(threading.Thread):
 
     def _look(self) -> None:
         self._programs |= programs(self._root)
+
+    def _look_for_children(self) -> None:
+        """Those that come and go while it lasts: of the contestant, and backends of Postgres."""
+        parents = {pid: program for pid, program in self._programs.items() if program == "postgres"}
         if self._pid is not None:
-            self._programs |= dict.fromkeys(descendants(self._pid), "contestant")
+            parents[self._pid] = "contestant"
+        for pid, program in parents.items():
+            self._programs |= dict.fromkeys(descendants(pid)[1:], program)
 
     def _sample(self) -> None:
         now = time.time()
@@ -110,7 +119,7 @@ class Sampler(threading.Thread):
             name, seconds = found
             is_worker = program == "taskmanager" and name.startswith("python")
             self._spent[pid] = WORKERS if is_worker else program, seconds
-            if program == "taskmanager" and name == "java":
+            if program == "taskmanager" and name == "java" and self._pid is None:
                 self._threads |= _quiet(lambda pid=pid: threads(pid)) or {}  # type: ignore[misc]
         self.processes.append((now, _summed(self._spent)))
         self.threads.append((now, _summed(self._threads)))

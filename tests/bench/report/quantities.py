@@ -37,7 +37,7 @@ QUANTITIES = {
     "gib": Quantity("GiB", 2),
     "state_bytes": Quantity("bytes/id", 1),
     "slope": Quantity("slope", 3),
-    "after_kill_s": Quantity("first output after the kill, s", 1),
+    "after_kill_s": Quantity("last row after the kill, s", 1),
     "seconds": Quantity("s", 2),
     "longest_s": Quantity("longest step, s", 2),
     "steps": Quantity("steps"),

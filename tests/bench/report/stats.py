@@ -57,9 +57,12 @@ def agree(first: float, second: float, within: float = AGREEMENT) -> bool:
 
 
 def warm_after(rates: Sequence[float], within: float = AGREEMENT) -> int | None:
-    """How many windows belong to the warm-up: those before the first two in a row that agree; None: no two do."""
+    """How many windows belong to the warm-up: those before the first two in a row that agree; None: no two do.
+
+    Windows in which nothing came have no pace.
+    """
     for index in range(1, len(rates)):
-        if agree(rates[index - 1], rates[index], within):
+        if rates[index] and agree(rates[index - 1], rates[index], within):
             return index - 1
     return None
 

@@ -9,9 +9,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from kafka.admin import NewTopic
+from redis import Redis
 
 from infra.redis_users import ADMIN
 from jobs.flink.jdbc import jdbc_url
@@ -22,6 +24,9 @@ from tests.bench.runs.rows import Rows, Target, tables, wait_stored, wal_positio
 from tests.bench.world import AT_REST_S, ROOT, Backlog, NotFinished, World, connected
 from tidemark.core.kafka import clients
 from tidemark.core.settings import load
+
+# Keys of Redis that are removed at once.
+SCANNED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +152,19 @@ def contest(world: World, contestant: Contestant, backlog: Backlog, *, kill_afte
         finally:
             sampler.end()
             group.kill()
+            forget(environment(backlog, run, work)["CONTEST_REDIS"], run)
         spent = sampler.spent(begin_s, end_s)
         wal = wal_position(connection) - before
     shutil.rmtree(work, ignore_errors=True)
     return Rows(begin_s, end_s, backlog.events, spent, wal)
+
+
+def forget(redis_url: str, run: str) -> None:
+    """Remove the keys of a run: later measures weigh the memory of the same Redis."""
+    with Redis.from_url(redis_url) as client:
+        keys = client.scan_iter(f"{run}:*", count=SCANNED)
+        while some := list(islice(keys, SCANNED)):
+            client.unlink(*some)
 
 
 def _make_topic(topic: str) -> None:

@@ -22,7 +22,8 @@ from tidemark.core.settings import Settings
 
 # Without a new delta for so long, a job is asked whether it has ended its work: two checkpoints and a tick.
 QUIET_S = 2.5
-WINDOW_MS = 500
+# As long as the ticks of a backlog, which write all of their deltas at once.
+WINDOW_MS = 2_000
 # Most runs that are thrown away until two agree.
 WARM_UPS = {True: 2, False: 4}
 # What a job is besides its defaults, for the full size alone.

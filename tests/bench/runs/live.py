@@ -83,9 +83,14 @@ class Counters(threading.Thread):
 
 
 def latencies_ms(stream: Stream, seen_ms: dict[tuple[int, int], int]) -> dict[int, float]:
-    """By event, from due to written; the n-th total of a customer holds its n-th event."""
-    indexed = (((n - 1) * CUSTOMERS + customer, at_ms) for (customer, n), at_ms in seen_ms.items())
-    return {index: at_ms - stream.due_s(index) * 1_000 for index, at_ms in indexed if index < stream.count}
+    """By event, from due to the first write seen that holds it: a total of n holds the first n of its customer."""
+    held: dict[int, int] = {}
+    result: dict[int, float] = {}
+    for (customer, n), at_ms in sorted(seen_ms.items()):
+        for index in range(held.get(customer, 0) * CUSTOMERS + customer, min(n * CUSTOMERS, stream.count), CUSTOMERS):
+            result[index] = at_ms - stream.due_s(index) * 1_000
+        held[customer] = n
+    return result
 
 
 def part_of(stream: Stream, index: int) -> str:

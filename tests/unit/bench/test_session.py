@@ -11,7 +11,7 @@ from tests.bench.events import Load, write
 from tests.bench.pace import Stage, Stream
 from tests.bench.plan import RUNS, Run
 from tests.bench.report.results import Found, Results, read
-from tests.bench.runs import drain, live, whole
+from tests.bench.runs import drain, live, sizes, whole
 from tests.bench.world import NotEqual, NotFinished
 from tests.unit.bench.test_report import COMMIT, MACHINE, results_of
 
@@ -112,10 +112,28 @@ def test_the_worker_is_measured_as_the_product_has_it(tmp_path):
 
 
 def test_a_drain_is_warm_after_two_windows_of_one_pace():
-    times = [(0, 10), (600, 50), (1_100, 100), (1_600, 100), (2_100, 100), (2_400, 100)]
-    assert drain.warm_rate(times) == pytest.approx(400 / 1_400 * 1_000)
+    times = [(0, 10), (2_400, 50), (4_400, 100), (6_400, 100), (8_400, 100), (9_600, 100)]
+    assert drain.warm_rate(times) == pytest.approx(400 / 5_600 * 1_000)
     assert drain.warm_rate([]) is None
-    assert drain.warm_rate([(0, 10), (600, 50)]) is None
+    assert drain.warm_rate([(0, 10), (2_400, 50)]) is None
+
+
+def test_a_pause_between_the_ticks_of_a_backlog_is_no_pace():
+    """Bursts every 2 s, ten at half of the pace that the others have."""
+    times = [(2_000 * burst + 10, 40_000 if burst < 10 else 80_000) for burst in range(30)]
+    assert drain.warm_rate(times, window_ms=500) is None
+
+
+def test_events_that_come_with_one_write_all_have_its_time():
+    """They are those that waited longest: a customer's events are due each 2 s."""
+    stream = Stream(1_000.0, (Stage(5_000, 20),))
+    latencies = live.latencies_ms(stream, {(0, 5): 1_008_500, (0, 6): 1_010_100})
+    assert latencies == {0: 8_500, 10_000: 6_500, 20_000: 4_500, 30_000: 2_500, 40_000: 500, 50_000: 100}
+
+
+def test_a_longer_stream_has_the_rate_of_the_shorter_one():
+    long = sizes.grown(Load(1_000), 16_000)
+    assert (long.count, long.span_s) == (16_000, 16 * 3_600)
 
 
 def test_the_first_record_is_consumed_when_the_last_task_runs():
@@ -126,7 +144,7 @@ def test_the_first_record_is_consumed_when_the_last_task_runs():
 def test_latency_is_from_due_to_the_write_that_holds_the_event():
     stream = Stream(1_000.0, (Stage(10_000, 30), Stage(1_000, 12), Stage(10_000, 5)))
     # The second event of customer 7 is number 10 007, due after 1.0007 s.
-    assert live.latencies_ms(stream, {(7, 2): 1_001_500})[10_007] == pytest.approx(499.3)
+    assert live.latencies_ms(stream, {(7, 1): 1_000_100, (7, 2): 1_001_500})[10_007] == pytest.approx(499.3)
     assert live.part_of(stream, 10_007) == "10 000/s, first 10 s"
     assert live.part_of(stream, 150_000) == ""
     assert live.part_of(stream, 250_000) == "10 000/s"

@@ -32,7 +32,8 @@ def test_a_percentile_of_nothing_is_an_error_and_not_a_zero():
         ([20, 60, 95], None),
         ([50], None),
         ([], None),
-        ([0, 0, 100, 100], 0),
+        ([0, 0, 100, 100], 2),
+        ([0, 0, 0], None),
     ],
 )
 def test_warm_is_what_comes_after_two_windows_that_agree(rates, skipped):
