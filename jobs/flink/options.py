@@ -71,7 +71,7 @@ def upserts(settings: Settings, job: str, *, flush_rows: int) -> str:
             "connector": "jdbc",
             "url": jdbc_url(settings.postgres.writer.url, settings.names.job(job)),
             "sink.buffer-flush.max-rows": str(flush_rows),
-            "sink.buffer-flush.interval": "1s",
+            "sink.buffer-flush.interval": "200ms",
             "sink.max-retries": "3",
         }
     )

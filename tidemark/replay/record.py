@@ -26,8 +26,11 @@ Offsets = Mapping[str, Mapping[str, int]]
 # Days are stored by local date, and an overlay covers them by date: with two more days at each side all of them are
 # complete, in any time zone. Usage outside the scope itself is never shown.
 MARGIN = timedelta(days=2)
-# Fewer, larger deltas: no reader waits for the counters of a replay with an end.
-BOUNDED_TICK_MS = 1_000
+# At least, for a replay with an end: nobody waits for its counters or rows, so there may be fewer and larger writes.
+UNHURRIED = {
+    "meter.tick_ms": 1_000, "meter.backlog_tick_ms": 5_000, "meter.bundle_ms": 100, "meter.buffer_timeout_ms": 100,
+    "meter.checkpoint_interval_ms": 5_000, "rollup.minibatch_ms": 10_000, "rollup.checkpoint_interval_ms": 10_000,
+}  # fmt: skip
 _OVERLAPPING = """
 SELECT replay_id FROM {schema}.replay
 WHERE replay_id <> %(id)s AND state IN ('running', 'caught_up', 'reverted')
@@ -74,8 +77,6 @@ class Replay:
 
 def run_settings(settings: Settings, replay: Replay) -> Settings:
     """Settings of the jobs of a replay: a run of its own, over its scope and a margin."""
-    # Sliding windows of a past range are of no use, and those of customers are most of the rows.
-    history = {"meter.tick_ms": max(settings.meter.tick_ms, BOUNDED_TICK_MS), "rollup.customer_windows": False}
     return settings.with_changes(
         {
             "run_id": settings.names.replay(replay.replay_id),
@@ -86,9 +87,18 @@ def run_settings(settings: Settings, replay: Replay) -> Settings:
             "replay.late_until": replay.late_until.isoformat(),
             "replay.events_per_s": replay.events_per_s,
             "catalog.schema_name": catalog_schema(settings, replay),
-            **(history if replay.bounded else {}),
+            **(_of_history(settings) if replay.bounded else {}),
         }
     )
+
+
+def _of_history(settings: Settings) -> dict[str, Any]:
+    # Sliding windows of a past range are of no use, and those of customers are most of the rows.
+    changes: dict[str, Any] = {"rollup.customer_windows": False}
+    for name, least in UNHURRIED.items():
+        section, _, field = name.partition(".")
+        changes[name] = max(least, getattr(getattr(settings, section), field))
+    return changes
 
 
 def catalog_schema(settings: Settings, replay: Replay) -> str:

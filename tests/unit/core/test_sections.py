@@ -108,13 +108,13 @@ def test_a_profile_sets_what_is_not_set_and_nothing_else(monkeypatch: pytest.Mon
     meter = load(**{"meter.profile": "throughput"}).meter
     assert (meter.tick_ms, meter.bundle_ms, meter.buffer_timeout_ms) == (1_000, 7, 100)
     changed = {name for name, value in MeterSettings() if getattr(meter, name) != value}
-    assert changed == {"profile", "tick_ms", "bundle_ms", "buffer_timeout_ms"}
+    assert changed == {"profile", "tick_ms", "bundle_ms", "buffer_timeout_ms", "checkpoint_interval_ms"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_is_within_the_bounds_of_its_settings(profile: str) -> None:
     MeterSettings(profile=profile)
-    assert PROFILES[profile].keys() == {"tick_ms", "bundle_ms", "buffer_timeout_ms"}
+    assert PROFILES[profile].keys() == {"tick_ms", "bundle_ms", "buffer_timeout_ms", "checkpoint_interval_ms"}
 
 
 @pytest.mark.parametrize(("tick_ms", "backlog_tick_ms"), [(100, 2_000), (2_000, 100)])

@@ -70,12 +70,18 @@ def test_the_jobs_of_a_replay_measure_its_scope_and_a_margin_as_a_run_of_its_own
     assert scope.start_ms == int((JANUARY - MARGIN).timestamp() * 1_000)
     assert scope.end_ms == int((MARCH + MARGIN).timestamp() * 1_000)
     assert run.replay.events_per_s == 7
-    assert run.meter.tick_ms >= 1_000
 
 
-def test_a_replay_that_runs_on_has_the_tick_of_the_live_run() -> None:
+def test_nobody_waits_for_the_rows_of_a_replay_with_an_end() -> None:
+    run = run_settings(Settings(), replay())
+    assert (run.meter.backlog_tick_ms, run.rollup.minibatch_ms, run.rollup.customer_windows) == (5_000, 10_000, False)
+    slower = run_settings(Settings(meter={"checkpoint_interval_ms": 60_000}), replay())
+    assert (slower.meter.checkpoint_interval_ms, slower.rollup.checkpoint_interval_ms) == (60_000, 10_000)
+
+
+def test_a_replay_that_runs_on_is_as_quick_as_the_live_run() -> None:
     run = run_settings(Settings(), replay(end=None, tenants=()))
-    assert run.meter.tick_ms == Settings().meter.tick_ms
+    assert (run.meter, run.rollup) == (Settings().meter, Settings().rollup)
     assert run.replay.scope_to == ""
 
 

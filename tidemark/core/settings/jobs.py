@@ -14,8 +14,8 @@ from udfs.anomaly.zones import zones_of
 Profile = Literal["latency", "throughput"]
 # What each profile of `meter` sets where nothing else is said; docs/operations.md has what they cost.
 PROFILES: Mapping[Profile, Mapping[str, int]] = {
-    "latency": {"tick_ms": 100, "bundle_ms": 10, "buffer_timeout_ms": 5},
-    "throughput": {"tick_ms": 1_000, "bundle_ms": 100, "buffer_timeout_ms": 100},
+    "latency": {"tick_ms": 100, "bundle_ms": 10, "buffer_timeout_ms": 5, "checkpoint_interval_ms": 1_000},
+    "throughput": {"tick_ms": 1_000, "bundle_ms": 100, "buffer_timeout_ms": 100, "checkpoint_interval_ms": 5_000},
 }
 _DEFAULT: Profile = "latency"
 _DEFAULTS = PROFILES[_DEFAULT]
@@ -31,10 +31,15 @@ class MeterSettings(Section):
     """How `meter` runs."""
 
     profile: Profile = Field(
-        _DEFAULT, description="What `meter` is tuned for: defaults of its tick, its Python bundles and its buffers."
+        _DEFAULT,
+        description="What `meter` is tuned for: defaults of its tick, Python bundles, buffers and checkpoints.",
     )
     parallelism: int = Field(1, ge=1, description="Parallelism of `meter`.")
-    checkpoint_interval_ms: int = Field(1_000, ge=100, description="Flink checkpoint interval of `meter`.")
+    checkpoint_interval_ms: int = Field(
+        _DEFAULTS["checkpoint_interval_ms"],
+        ge=100,
+        description=_of_profile("checkpoint_interval_ms", "Flink checkpoint interval of `meter`."),
+    )
     tick_ms: int = Field(
         _DEFAULTS["tick_ms"],
         ge=50,
@@ -89,7 +94,7 @@ class RollupSettings(Section):
 
     parallelism: int = Field(1, ge=1, description="Parallelism of `rollup`.")
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
-    minibatch_ms: int = Field(5_000, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
+    minibatch_ms: int = Field(2_500, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
     sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
     sliding_history_s: int = Field(
         604_800,
