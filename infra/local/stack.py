@@ -121,7 +121,20 @@ class Stack:
     def _make_root(self) -> None:
         """Make the folder of the stack, into which nobody looks but its own user."""
         self.paths.root.mkdir(parents=True, exist_ok=True)
+        if not self.paths.made:
+            self._refuse_other_files()
+            # `clean` knows the folder by it, whatever is interrupted from here on; `up` writes the ports into it.
+            self.paths.ports.touch(mode=0o600)
         self._account.admit(self.paths.root)
+
+    def _refuse_other_files(self) -> None:
+        """Refuse a folder that is somebody's: `clean` would remove all of it. Settings may be there before a stack."""
+        other = sorted({path.name for path in self.paths.root.iterdir()} - {self.paths.settings.name})
+        if other:
+            raise UsageError(
+                f"{self.paths.root} holds other files, such as {other[0]}.",
+                "name a folder of its own with --state-dir, or empty this one.",
+            )
 
     def _secure(self) -> None:
         if not self.paths.secured and self.paths.data.exists():
@@ -219,12 +232,12 @@ class Stack:
             if self.paths.root.is_dir():
                 self._check_own()
                 with self.progress.step(f"removing {self.paths.root}"):
-                    remove_tree(self.paths.root)
+                    remove_tree(self.paths.root, last=self.paths.ports)
         self.paths.lock.unlink(missing_ok=True)
 
     def _check_own(self) -> None:
         """Refuse to remove a directory that `up` did not create."""
-        if any(self.paths.root.iterdir()) and not self.paths.ports.is_file():
+        if any(self.paths.root.iterdir()) and not self.paths.made:
             raise TidemarkError(f"{self.paths.root} was not made by `tidemark up`.", "correct --state-dir.")
 
     def status(self) -> list[ServiceStatus]:

@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -151,6 +151,69 @@ def test_clean_refuses_a_directory_that_no_up_made(tmp_path: Path) -> None:
     with pytest.raises(TidemarkError, match="state-dir"):
         Stack(Paths.of(tmp_path)).clean()
     assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize("make", [Stack.open_http, lambda stack: stack.add_settings({})], ids=["up", "settings"])
+@pytest.mark.parametrize("beside", ["notes.txt", "settings.yaml"])
+def test_a_folder_that_holds_other_files_is_no_stack_and_stays_as_it_is(
+    tmp_path: Path, make: Callable[[Stack], None], beside: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir(mode=0o755)
+    files = dict.fromkeys(["precious", beside], "mine: 1\n")
+    for name, text in files.items():
+        (project / name).write_text(text)
+    before = project.stat()
+    with pytest.raises(UsageError, match=r"project holds other files.*a folder of its own"):
+        make(Stack(Paths.of(project)))
+    with pytest.raises(TidemarkError, match="state-dir"):
+        Stack(Paths.of(project)).clean()
+    assert {path.name: path.read_text() for path in project.iterdir()} == files
+    assert (project.stat().st_mode, project.stat().st_gid) == (before.st_mode, before.st_gid)
+
+
+def test_settings_that_were_written_before_the_first_up_are_no_other_files(paths: Paths) -> None:
+    paths.settings.write_text("close: {settle_s: 1}\n")
+    Stack(paths).open_http()
+    assert "settle_s: 1" in paths.settings.read_text()
+
+
+def test_a_stack_whose_ports_were_deleted_is_still_one(paths: Paths) -> None:
+    Stack(paths).open_http()
+    write_passfiles(paths)
+    paths.ports.unlink()
+    Stack(paths).open_http()
+    assert set(choose_ports(paths.ports, prefer_standard=False)) == set(STANDARD_PORTS)
+
+
+def test_clean_removes_what_an_up_left_that_was_interrupted_early(paths: Paths) -> None:
+    stack = Stack(paths)
+    stack.open_http()
+    assert stack.status() == []
+    stack.clean()
+    assert not paths.root.exists()
+
+
+def test_a_clean_that_was_interrupted_can_be_repeated(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack(paths)
+    stack.open_http()
+    for folder in ("a", "z"):
+        (paths.root / folder).mkdir()
+        (paths.root / folder / "data").touch()
+
+    remove = shutil.rmtree
+
+    def interrupted(path: Path) -> None:
+        remove(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stack.clean()
+    assert paths.ports.is_file()
+    stack.clean()
+    assert not paths.root.exists()
 
 
 def test_clean_of_nothing_does_nothing(tmp_path: Path) -> None:
