@@ -25,7 +25,7 @@ from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.local.tls import Certificates
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import flat, nested
+from tidemark.core.settings import document, flat, nested
 
 # Where API and pages are. Where that is taken every twentieth above it is tried, so that neither takes the other's.
 HTTP_PORTS = {"api": 8_080, "web": 8_090}
@@ -158,8 +158,8 @@ class Stack:
 
     def _write_settings(self, changed: Mapping[str, Any]) -> None:
         file = self.paths.settings
-        there = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        write_private(file, yaml.safe_dump(nested({**flat(there or {}), **changed}), sort_keys=False))
+        there = document.read(file) if file.is_file() else {}
+        write_private(file, yaml.safe_dump(nested({**flat(there), **changed}), sort_keys=False))
         self._account.show(file)
 
     def _start(self, *, running: bool) -> None:

@@ -60,8 +60,7 @@ def start(
 ) -> tuple[Settings, list[DemoRecord]]:
     """Start services, topics, tables, catalog and jobs that are missing; returns the settings and the records."""
     # Kept in the stack's file: a job that was stopped must be submitted with the settings that its state was made with.
-    stack.add_settings(DEMO_SETTINGS)
-    settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
+    settings = bring_up(stack, DEMO_SETTINGS, flink_metrics=flink_metrics, secure=secure)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,8 +96,22 @@ def settings_of(stack: Stack) -> Settings:
     return load()
 
 
-def bring_up(stack: Stack, *, flink_metrics: bool = False, secure: bool = False) -> Settings:
-    """Start services, then give rights and make tables, then start what needs them: `tidemark serve`."""
+def bring_up(
+    stack: Stack, added: Mapping[str, Any] | None = None, *, flink_metrics: bool = False, secure: bool = False
+) -> Settings:
+    """Start services, then give rights and make tables, then start what needs them: `tidemark serve`.
+
+    `added` are settings by dotted name for the file of the stack.
+
+    Raises
+    ------
+    UsageError
+        The settings that are there are wrong: nothing was started.
+    """
+    if stack.paths.settings.is_file():
+        settings_of(stack)
+    if added:
+        stack.add_settings(added)
     stack.open_http()
     stack.up(flink_metrics=flink_metrics, secure=secure)
     settings = settings_of(stack)
@@ -124,9 +138,8 @@ def up(
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir, secure=secure)
-    if ha is not None:
-        stack.add_settings(_election(ha, kubeconfig))
-    settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
+    added = None if ha is None else _election(ha, kubeconfig)
+    settings = bring_up(stack, added, flink_metrics=flink_metrics, secure=secure)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
             _apply_topics(settings)

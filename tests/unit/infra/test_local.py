@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,15 @@ from infra.local.flink_conf import METRICS_PORTS
 from infra.local.paths import Paths, locked, write_private
 from infra.local.ports import choose_ports, is_free, refuse_taken
 from infra.local.prepare import write_passfiles
-from infra.local.programs import DAEMONS, SERVICES, base_environment, programs
+from infra.local.programs import (
+    DAEMONS,
+    SERVICES,
+    base_environment,
+    high_availability_of,
+    object_store_of,
+    programs,
+    roles_of,
+)
 from infra.local.progress import Silent
 from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
@@ -30,8 +39,9 @@ from infra.local.stack import Stack
 from infra.local.toxiproxy import toxiproxy
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until
+from tidemark.cli.main import app
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import Settings, every_setting
+from tidemark.core.settings import FILE_ENV, Settings, every_setting
 from tidemark.core.supervisor import STOP_WITHIN_S
 from tidemark.serve.roles import chosen
 
@@ -318,6 +328,42 @@ def test_http_is_answered_where_the_stack_has_an_address_for_it_which_stays(path
     assert "secure_cookie: false" in kept
     (serve,) = (program for program in programs(paths, parts, STANDARD_PORTS) if program.name == "serve")
     assert serve.command[-1].split(",")[-3:] == ["health", "api", "web"]
+
+
+WRONG_SECTIONS = {
+    "s3: {enpoint: 'http://h'}": r"s3\.enpoint: there is no such setting; did you mean s3\.endpoint\?",
+    "ha: {mod: zookeeper}": r"ha\.mod: there is no such setting; did you mean ha\.mode\?",
+    "ha:": "ha: Input should be a valid dictionary",
+    "api:": "api: Input should be a valid dictionary",
+    "web: {listen: nowhere}": "web.listen: .*'nowhere'",
+    "- ha": "has no sections, but a list",
+    "ha: {mode": "is not YAML",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), WRONG_SECTIONS.items())
+def test_a_wrong_section_of_the_settings_is_named_by_whatever_reads_it(paths: Paths, text: str, why: str) -> None:
+    paths.settings.write_text(text)
+    with pytest.raises(UsageError, match=why):
+        (object_store_of(paths), high_availability_of(paths), roles_of(paths))
+
+
+@pytest.mark.parametrize("command", [["up"], ["up", "--ha", "zookeeper"], ["demo"]])
+@pytest.mark.parametrize("text", ["s3: {enpoint: x}", "ha:", "close: {settle: 1}", "- ha"])
+def test_wrong_settings_of_a_stack_are_refused_before_anything_is_made(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, command: list[str], text: str
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Stack, "up", never)
+    paths.settings.write_text(text)
+    # It is put back as it was.
+    monkeypatch.setenv(FILE_ENV, "")
+    with pytest.raises(UsageError, match=r"settings\.yaml"):
+        app([*command, "--state-dir", str(paths.root)], standalone_mode=False)
+    assert [path.name for path in paths.root.iterdir()] == ["settings.yaml"]
+    assert paths.settings.read_text() == text
 
 
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
