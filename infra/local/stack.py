@@ -16,6 +16,7 @@ from infra.local import prepare, probes, standby
 from infra.local.account import Account
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
+from infra.local.flink_conf import metrics_ports
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
 from infra.local.ports import choose_ports, is_free, read_ports, refuse_taken
 from infra.local.programs import DAEMONS, high_availability_of, roles_of, services_of
@@ -74,6 +75,7 @@ class Stack:
     def up(self, *, flink_metrics: bool = False, secure: bool = False) -> None:
         """Provision, configure, start, and wait until every service is ready; `flink_metrics` as `write_configuration`.
 
+        A Flink that runs keeps the metrics it was started with.
         `secure` makes a stack whose services want TLS and a name; it stays one until `clean`.
 
         Raises
@@ -111,7 +113,9 @@ class Stack:
         if self.paths.secured:
             prepare.write_kafka_logins(self.paths)
         self._write_settings(settings(self.paths, ports))
-        write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
+        # Another configuration would start a running Flink again, without its jobs.
+        kept = running and bool(metrics_ports(self.paths.conf / "flink/config.yaml"))
+        write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics or kept)
         self._account.settle(self.paths)
         with self.progress.step("preparing data directories"):
             prepare.prepare_postgres(self.paths, parts)

@@ -34,7 +34,10 @@ Secure = Annotated[
     ),
 ]  # fmt: skip
 FlinkMetrics = Annotated[
-    bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+    bool,
+    typer.Option(
+        "--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces, until `tidemark down`."
+    ),
 ]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.local import prepare
 from infra.local import provision as provisioning
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
@@ -36,6 +37,7 @@ from infra.local.progress import Silent
 from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
 from infra.local.stack import Stack
+from infra.local.supervise import Supervisor
 from infra.local.toxiproxy import toxiproxy
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until
@@ -273,6 +275,25 @@ def test_flink_answers_prometheus_only_where_that_was_asked_for(paths: Paths, pa
     assert flink["metrics.reporter.prom.port"] == METRICS_PORTS
     added = {name for name in flink if name not in plain}
     assert added == {"metrics.reporters", "metrics.reporter.prom.factory.class", "metrics.reporter.prom.port"}
+
+
+@pytest.mark.parametrize(("running", "kept"), [(True, True), (False, False)])
+def test_an_up_without_metrics_leaves_those_of_a_running_flink_alone(
+    paths: Paths, parts: Provisioned, monkeypatch: pytest.MonkeyPatch, running: bool, kept: bool
+) -> None:
+    monkeypatch.setattr("infra.local.stack.provision", lambda *_, **__: parts)
+    monkeypatch.setattr("infra.local.stack.refuse_taken", lambda *_: None)
+    for name in ("prepare_postgres", "prepare_kafka"):
+        monkeypatch.setattr(prepare, name, lambda *_: None)
+    for name in ("_start", "_await_ready", "_end_strays"):
+        monkeypatch.setattr(Stack, name, lambda *_, **__: None)
+    stack = Stack(paths)
+    stack.up(flink_metrics=True)
+    asked_for = (paths.conf / "flink/config.yaml").read_text()
+    assert METRICS_PORTS in asked_for
+    monkeypatch.setattr(Supervisor, "pid", lambda _: 1 if running else None)
+    stack.up()
+    assert ((paths.conf / "flink/config.yaml").read_text() == asked_for) is kept
 
 
 def test_flink_reaches_s3_as_the_settings_of_the_stack_say_and_keys_stay_in_their_file(
