@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.local import standby
 from infra.local.addresses import kafka_admin
 from infra.local.paths import SECURED_STATE_DIR, Paths
 from infra.local.programs import DAEMONS
@@ -23,7 +24,16 @@ from jobs.flink.submit import ALL_JOBS, stop, submit_all
 from tidemark.cli.output import Json, emit, one_line, progress, say
 from tidemark.core import acls, migrate, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import FILE_ENV, SECURE_ENV, Settings, check_environment, load
+from tidemark.core.settings import (
+    FILE_ENV,
+    SECURE_ENV,
+    HighAvailabilitySettings,
+    Settings,
+    check_environment,
+    checked,
+    load,
+    section_of,
+)
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
 Secure = Annotated[
@@ -141,7 +151,7 @@ def up(
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir, secure=secure)
-    added = None if ha is None else _election(ha, kubeconfig)
+    added = None if ha is None else _election(stack, ha, kubeconfig)
     settings = bring_up(stack, added, flink_metrics=flink_metrics, secure=secure)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
@@ -158,12 +168,17 @@ def up(
          as_json=as_json)  # fmt: skip
 
 
-def _election(ha: Election, kubeconfig: Path | None) -> dict[str, str | None]:
-    """Settings of a stack with that election."""
+def _election(stack: Stack, ha: Election, kubeconfig: Path | None) -> dict[str, str | None]:
+    """Settings of a stack with that election; raises UsageError where the stack could not start with them."""
     file = kubeconfig if ha is Election.KUBERNETES else None
     if ha is Election.KUBERNETES and (file is None or not file.is_file()):
         raise UsageError(f"there is no file of credentials at {file}.", "name one by --kubeconfig.")
-    return {"ha.mode": ha.value, "ha.kubeconfig": str(file.absolute()) if file else None}
+    changed = {"mode": ha.value, "kubeconfig": str(file.absolute()) if file else None}
+    there = section_of(stack.paths.settings, "ha", HighAvailabilitySettings).model_dump(exclude_unset=True)
+    checked("ha", there | changed, HighAvailabilitySettings, f"{stack.paths.settings}, with --ha {ha.value}")
+    if file is not None:
+        standby.kubeconfig(file)
+    return {f"ha.{name}": value for name, value in changed.items()}
 
 
 def _apply_topics(settings: Settings) -> None:

@@ -6,17 +6,22 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xmlrpc.client import Fault
+from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
 
 import pytest
 import yaml
 
-from infra.local import prepare
+from infra.local import prepare, probes, standby
 from infra.local import provision as provisioning
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
@@ -390,6 +395,79 @@ def test_wrong_settings_of_a_stack_are_refused_before_anything_is_made(
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_EVENTS__GRACE_S", "1")
     assert not [name for name in base_environment() if name.startswith("TIDEMARK_")]
+
+
+@contextmanager
+def supervisord(paths: Paths, answer: Callable[..., Any]) -> Iterator[None]:
+    """The socket of a stack, on which every call is answered so."""
+
+    class Server(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
+        def __init__(self, address: str) -> None:
+            SimpleXMLRPCDispatcher.__init__(self, allow_none=True)
+            socketserver.UnixStreamServer.__init__(self, address, Handler)
+            self._dispatch = lambda method, given: answer(method, *given)  # type: ignore[method-assign]
+
+    class Handler(SimpleXMLRPCRequestHandler):
+        disable_nagle_algorithm = False
+
+        def log_request(self, *_: Any) -> None:
+            return
+
+        def address_string(self) -> str:
+            return ""
+
+    paths.work.mkdir()
+    with Server(str(paths.supervisor_socket)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            paths.supervisor_socket.unlink()
+
+
+def test_a_supervisord_that_stops_is_not_available(paths: Paths) -> None:
+    def stopping(*_: Any) -> None:
+        raise Fault(6, "SHUTDOWN_STATE")
+
+    stopped = Supervisor(paths)
+    with supervisord(paths, stopping):
+        for call in (stopped.update, lambda: stopped.state("kafka"), lambda: stopped.start_program("kafka")):
+            with pytest.raises(UnavailableError, match=r"supervisord refuses .*SHUTDOWN_STATE"):
+                call()
+        assert not stopped.answers()
+
+
+def test_a_supervisord_that_is_gone_is_not_available(paths: Paths) -> None:
+    gone = Supervisor(paths)
+    with pytest.raises(UnavailableError, match="supervisord does not answer"):
+        gone.state("kafka")
+    assert not gone.answers()
+
+
+def test_a_program_that_supervisord_does_not_know_yet_does_not_run(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_: str, program: str, *__: Any) -> dict[str, Any]:
+        if program == standby.SECOND:
+            raise Fault(10, f"BAD_NAME: {program}")
+        return {"statename": "RUNNING", "pid": 7, "start": 1, "now": 3}
+
+    monkeypatch.setattr(Supervisor, "pid", lambda _: 1)
+    monkeypatch.setattr(probes, "ask", lambda service, *_: probes.Answer(ready=service != standby.SECOND))
+    # An `up --ha zookeeper` has failed after it stored how the leader is elected.
+    stack = Stack(paths)
+    stack.add_settings({"ha.mode": "zookeeper", "ha.zookeeper": "zk:2181"})
+    choose_ports(paths.ports, prefer_standard=False)
+    with supervisord(paths, answer):
+        lines = {line.service: line for line in stack.status()}
+        with pytest.raises(UnavailableError, match="BAD_NAME"):
+            stack.supervisor.start_program(standby.SECOND)
+    assert (lines["kafka"].state, lines["kafka"].uptime_s) == ("running", 2)
+    second = lines[standby.SECOND]
+    assert (second.state, second.pid, second.ready) == ("unknown", 0, False)
 
 
 def test_strays_of_a_stack_are_ended_and_those_of_another_are_not(tmp_path: Path) -> None:
