@@ -71,7 +71,7 @@ down: setup ## Stop the local stack; its data stays
 
 clean: ## Stop the local stack and those of tests and benchmarks, and remove their data and .venv
 	@if [ -x $(BIN)/tidemark ]; then \
-	  for stack in local secured test test-ha bench dashboards; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
+	  for stack in local demo secured test test-ha bench dashboards; do $(BIN)/tidemark clean --state-dir .tidemark/$$stack; done; fi
 	rm -rf $(VENV) .tidemark build ./*.egg-info sdk/python/*.egg-info sdk/python/build
 
 test: setup provision test-unit test-oracle test-flink test-services ## All tiers and a chaos smoke

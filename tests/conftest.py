@@ -100,6 +100,8 @@ def _shared_stack() -> Stack:
             ObjectStore(STATE_DIR).stop()
             local.clean()
             STARTED_BY.write_text(os.environ[RUN_ENV])
+            # First the folder, which has to be empty, then what others write into it.
+            local.add_settings({})
             local.add_settings(ObjectStore(STATE_DIR).start())
             local.up()
             _let_look(local)

@@ -59,6 +59,11 @@ class Paths:
         return self.root / "ports.yaml"
 
     @property
+    def made(self) -> bool:
+        """Whether the folder is one of a stack; ports may have been deleted, so that others are chosen."""
+        return self.ports.is_file() or self.admin_passfile.is_file()
+
+    @property
     def conf(self) -> Path:
         """Generated configuration; written anew by every `up`."""
         return self.root / "conf"

@@ -6,12 +6,11 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyflink
-import yaml
 
 from infra.local import standby
 from infra.local.account import Account
@@ -21,7 +20,7 @@ from infra.local.provision import Provisioned
 from infra.service_settings import KAFKA_JAVA_OPTIONS
 from infra.versions import POSTGRES_MAJOR
 from tidemark.core.errors import UsageError
-from tidemark.core.settings import HighAvailabilitySettings, S3Settings
+from tidemark.core.settings import ApiSettings, HighAvailabilitySettings, S3Settings, WebSettings, section_of
 
 HERE = Path(__file__).parent
 FLINK_HOME = Path(pyflink.__file__).parent
@@ -32,7 +31,7 @@ SERVICES = ("kafka", "postgres", "redis", "jobmanager", "taskmanager")
 DAEMONS = ("serve",)
 ROLES = ("live", "quotas", "alerts", "deliver", "health")
 # Answer HTTP, where the settings of the stack have an address for them.
-HTTP_ROLES = ("api", "web")
+HTTP_ROLES: Mapping[str, type[ApiSettings | WebSettings]] = {"api": ApiSettings, "web": WebSettings}
 _ENTERED = stat.S_IROTH | stat.S_IXOTH
 # Kafka and ZooKeeper log to standard output, which supervisord keeps.
 _LOGGING = f"-Dlog4j2.configurationFile={HERE.parent / 'kafka/log4j2.properties'}"
@@ -95,23 +94,20 @@ def services_of(paths: Paths) -> tuple[str, ...]:
 
 def roles_of(paths: Paths) -> list[str]:
     """Roles of `serve`: also those that answer HTTP, where the settings of the stack have an address for them."""
-    return [*ROLES, *(role for role in HTTP_ROLES if "listen" in _section_of(paths, role))]
+    answering = (
+        role for role, kind in HTTP_ROLES.items() if "listen" in section_of(paths.settings, role, kind).model_fields_set
+    )
+    return [*ROLES, *answering]
 
 
 def object_store_of(paths: Paths) -> S3Settings:
     """How S3 is reached, as the settings of the stack say."""
-    return S3Settings(**_section_of(paths, "s3"))
+    return section_of(paths.settings, "s3", S3Settings)
 
 
 def high_availability_of(paths: Paths) -> HighAvailabilitySettings:
     """Whether a second JobManager stands by, as the settings of the stack say."""
-    return HighAvailabilitySettings(**_section_of(paths, "ha"))
-
-
-def _section_of(paths: Paths, name: str) -> dict[str, Any]:
-    there = yaml.safe_load(paths.settings.read_text("utf-8")) if paths.settings.is_file() else None
-    section: dict[str, Any] = (there or {}).get(name, {})
-    return section
+    return section_of(paths.settings, "ha", HighAvailabilitySettings)
 
 
 def _keys_of(s3: S3Settings) -> dict[str, str]:

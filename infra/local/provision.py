@@ -128,8 +128,10 @@ def _remove_half_made(cache: Path) -> None:
         remove_tree(left)
 
 
-def remove_tree(path: Path) -> None:
+def remove_tree(path: Path, *, last: Path | None = None) -> None:
     """Remove a tree; refuses when something is mounted inside, because removal would delete what is mounted.
+
+    `last` is a file in it that goes after all others: by it a half-removed tree is known.
 
     Raises
     ------
@@ -142,6 +144,9 @@ def remove_tree(path: Path) -> None:
     live = [mount for mount in mounts if f"{mount}/".startswith(inside)]
     if live:
         raise TidemarkError(f"{path} holds live mounts: {', '.join(live)}.", f"umount {' '.join(reversed(live))}")
+    for one in path.iterdir() if last else ():
+        if one != last:
+            shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
     shutil.rmtree(path)
 
 

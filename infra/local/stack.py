@@ -16,6 +16,7 @@ from infra.local import prepare, probes, standby
 from infra.local.account import Account
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
+from infra.local.flink_conf import metrics_ports
 from infra.local.paths import DEFAULT_STATE_DIR, Paths, locked, private, write_private
 from infra.local.ports import choose_ports, is_free, read_ports, refuse_taken
 from infra.local.programs import DAEMONS, high_availability_of, roles_of, services_of
@@ -25,7 +26,7 @@ from infra.local.reap import marked, reap
 from infra.local.supervise import Supervisor
 from infra.local.tls import Certificates
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import flat, nested
+from tidemark.core.settings import document, flat, nested
 
 # Where API and pages are. Where that is taken every twentieth above it is tried, so that neither takes the other's.
 HTTP_PORTS = {"api": 8_080, "web": 8_090}
@@ -74,6 +75,7 @@ class Stack:
     def up(self, *, flink_metrics: bool = False, secure: bool = False) -> None:
         """Provision, configure, start, and wait until every service is ready; `flink_metrics` as `write_configuration`.
 
+        A Flink that runs keeps the metrics it was started with.
         `secure` makes a stack whose services want TLS and a name; it stays one until `clean`.
 
         Raises
@@ -111,7 +113,9 @@ class Stack:
         if self.paths.secured:
             prepare.write_kafka_logins(self.paths)
         self._write_settings(settings(self.paths, ports))
-        write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics)
+        # Another configuration would start a running Flink again, without its jobs.
+        kept = running and bool(metrics_ports(self.paths.conf / "flink/config.yaml"))
+        write_configuration(self.paths, parts, ports, flink_metrics=flink_metrics or kept)
         self._account.settle(self.paths)
         with self.progress.step("preparing data directories"):
             prepare.prepare_postgres(self.paths, parts)
@@ -121,7 +125,20 @@ class Stack:
     def _make_root(self) -> None:
         """Make the folder of the stack, into which nobody looks but its own user."""
         self.paths.root.mkdir(parents=True, exist_ok=True)
+        if not self.paths.made:
+            self._refuse_other_files()
+            # `clean` knows the folder by it, whatever is interrupted from here on; `up` writes the ports into it.
+            self.paths.ports.touch(mode=0o600)
         self._account.admit(self.paths.root)
+
+    def _refuse_other_files(self) -> None:
+        """Refuse a folder that is somebody's: `clean` would remove all of it. Settings may be there before a stack."""
+        other = sorted({path.name for path in self.paths.root.iterdir()} - {self.paths.settings.name})
+        if other:
+            raise UsageError(
+                f"{self.paths.root} holds other files, such as {other[0]}.",
+                "name a folder of its own with --state-dir, or empty this one.",
+            )
 
     def _secure(self) -> None:
         if not self.paths.secured and self.paths.data.exists():
@@ -145,8 +162,8 @@ class Stack:
 
     def _write_settings(self, changed: Mapping[str, Any]) -> None:
         file = self.paths.settings
-        there = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        write_private(file, yaml.safe_dump(nested({**flat(there or {}), **changed}), sort_keys=False))
+        there = document.read(file) if file.is_file() else {}
+        write_private(file, yaml.safe_dump(nested({**flat(there), **changed}), sort_keys=False))
         self._account.show(file)
 
     def _start(self, *, running: bool) -> None:
@@ -219,12 +236,12 @@ class Stack:
             if self.paths.root.is_dir():
                 self._check_own()
                 with self.progress.step(f"removing {self.paths.root}"):
-                    remove_tree(self.paths.root)
+                    remove_tree(self.paths.root, last=self.paths.ports)
         self.paths.lock.unlink(missing_ok=True)
 
     def _check_own(self) -> None:
         """Refuse to remove a directory that `up` did not create."""
-        if any(self.paths.root.iterdir()) and not self.paths.ports.is_file():
+        if any(self.paths.root.iterdir()) and not self.paths.made:
             raise TidemarkError(f"{self.paths.root} was not made by `tidemark up`.", "correct --state-dir.")
 
     def status(self) -> list[ServiceStatus]:

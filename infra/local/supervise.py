@@ -20,13 +20,16 @@ from tidemark.core.errors import UnavailableError
 
 _POLL_S = 0.1
 _START_S = 15.0
+_WAIT = "wait until a `tidemark down` or `up` has ended, then `tidemark up`."
 # Above the longest stop_wait_s of a program; supervisord stops all of them at once.
 _STOP_S = 90.0
 _CALL_S = _STOP_S
+# Its fault when a program is not in its configuration.
+_BAD_NAME = 10
 
 
 class Supervisor:
-    """supervisord of one stack."""
+    """supervisord of one stack; what is asked of it raises UnavailableError while it stops, or is gone."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -64,7 +67,7 @@ class Supervisor:
         """Whether it accepts commands."""
         try:
             self._call("getState")
-        except (OSError, xmlrpc.client.Error):
+        except UnavailableError:
             return False
         return True
 
@@ -79,8 +82,14 @@ class Supervisor:
         return [*added, *changed, *removed]
 
     def state(self, program: str) -> dict[str, Any]:
-        """Supervisord's information about a program: statename, pid, start, now, spawnerr ..."""
-        info: dict[str, Any] = self._call("getProcessInfo", program)
+        """Supervisord's information about a program: statename, pid, start, now ...; UNKNOWN where it knows none."""
+        try:
+            info: dict[str, Any] = self._call("getProcessInfo", program)
+        except UnavailableError as error:
+            if getattr(error.__cause__, "faultCode", None) != _BAD_NAME:
+                raise
+            # Settings name it, and no `up` has come as far as to say so to supervisord.
+            return {"statename": "UNKNOWN", "pid": 0, "start": 0, "now": 0}
         return info
 
     def start_program(self, program: str) -> None:
@@ -115,10 +124,16 @@ class Supervisor:
         )
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        # The host is not used: the transport goes through the socket.
-        transport = _SocketTransport(str(self._paths.supervisor_socket))
-        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
-            return getattr(proxy.supervisor, method)(*arguments)
+        try:
+            # The host is not used: the transport goes through the socket.
+            transport = _SocketTransport(str(self._paths.supervisor_socket))
+            with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as error:
+            what = f"supervisord refuses {method}: {error.faultString}."
+            raise UnavailableError(what, _WAIT) from error
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise UnavailableError(f"supervisord does not answer: {error}.", _WAIT) from error
 
 
 class _SocketTransport(xmlrpc.client.Transport):

@@ -64,6 +64,8 @@ def by_zookeeper(local: Stack, _: Path) -> Iterator[Election]:
 def by_zookeeper_on_s3(local: Stack, folder: Path) -> Iterator[Election]:
     """Checkpoints and the graphs of jobs, which a standby reads, in an object store."""
     store = ObjectStore(HA_DIR)
+    # First the folder, which has to be empty, then what others write into it.
+    local.add_settings({})
     try:
         local.add_settings({**store.start(), "flink.state_dir": f"s3://{BUCKET}/state"})
         with by_zookeeper(local, folder) as election:

@@ -14,6 +14,7 @@ from tidemark.catalog.entries import decimal_text, entries, limit_values, mappin
 from tidemark.catalog.instants import instant_ms
 from tidemark.catalog.text import BoundError, Fault, Place, parse
 from tidemark.core.errors import UsageError
+from tidemark.core.yaml_errors import not_yaml
 from udfs.catalog.model import CalendarDef, Customer, InMemoryCatalogSource, Tenant, canonical_filter
 from udfs.meters.meter import BEGINNING_MS, Meter
 
@@ -115,17 +116,8 @@ def read(path: Path) -> CatalogFile:
     except BoundError as error:
         raise UsageError(f"{path}, {error}", "correct the file.") from error
     except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
-        raise UsageError(f"{_where(path, error)} is not YAML: {_problem(error)}", "correct the file.") from error
+        raise not_yaml(path, error) from error
     return CatalogFile(made.content, tuple(made.faults), text)
-
-
-def _where(path: Path, error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return str(path) if mark is None else f"{path}, line {mark.line + 1},"
-
-
-def _problem(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or error)
 
 
 def placed(file: CatalogFile, faults: Iterable[Fault]) -> list[Fault]:

@@ -17,8 +17,9 @@ from tidemark.billing.decide import CloseRequest
 from tidemark.catalog import tool as catalog_tool
 from tidemark.cli import status
 from tidemark.cli.output import progress, say
-from tidemark.cli.stack import FlinkMetrics, Secure, StateDir, Steps, bring_up, stack_of
+from tidemark.cli.stack import FlinkMetrics, Secure, StateDir, Steps, bring_up, settings_of, stack_of
 from tidemark.core import topics
+from tidemark.core.errors import UsageError
 from tidemark.core.kafka import end_offsets
 from tidemark.core.settings import Settings
 from tidemark.demo.counting import COLUMNS, counted_flights, wait_until_flights
@@ -58,10 +59,17 @@ def demo(
 def start(
     stack: Stack, period: Period, *, flink_metrics: bool = False, secure: bool = False
 ) -> tuple[Settings, list[DemoRecord]]:
-    """Start services, topics, tables, catalog and jobs that are missing; returns the settings and the records."""
+    """Start services, topics, tables, catalog and jobs that are missing; returns the settings and the records.
+
+    Raises
+    ------
+    UsageError
+        The stack counts events by the broker's clock: it is left as it is.
+    """
+    _refuse_clock_of_broker(bring_up(stack, flink_metrics=flink_metrics, secure=secure), stack)
     # Kept in the stack's file: a job that was stopped must be submitted with the settings that its state was made with.
     stack.add_settings(DEMO_SETTINGS)
-    settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
+    settings = settings_of(stack)
     steps = Steps()
     with steps.step("creating topics and loading the catalog"):
         topics.apply(settings, create_time=True)
@@ -73,6 +81,16 @@ def start(
         with steps.step("submitting meter and rollup, reading the flights"):
             submit_all(settings)
             return settings, reading.result()
+
+
+def _refuse_clock_of_broker(settings: Settings, stack: Stack) -> None:
+    """Refuse a topic into which `up --jobs` let events of now: flights of 2013 would all be too late."""
+    topic = settings.topics.events
+    if topics.exists(settings.kafka, topic) and not topics.has_create_time(settings.kafka, topic):
+        raise UsageError(
+            f"topic {topic} has LogAppendTime timestamps: this stack counts events of now, and the demo those of 2013.",
+            f"`tidemark demo --state-dir .tidemark/demo`, or `tidemark clean --state-dir {stack.paths.root}` first.",
+        )
 
 
 def run(settings: Settings, records: list[DemoRecord], began_s: float) -> Report:

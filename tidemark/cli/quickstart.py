@@ -135,12 +135,17 @@ def _asked(event_type: str | None, aggregation: str | None, group_by: str | None
 def _written(file: Path, text: str) -> Iterator[None]:
     """Have a catalog file, which stays unless it is new and cannot be applied; raises UsageError for another one."""
     is_new = not file.exists()
-    if not is_new and file.read_text(encoding="utf-8") != text:
+    try:
+        if is_new:
+            file.write_text(text, encoding="utf-8")
+        there = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be the catalog: {error}.", "give another place with --file.") from error
+    if there != text:
         raise UsageError(
             f"{file} is there and says something else.",
             f"`tidemark catalog apply {file}` applies it; or give another place with --file.",
         )
-    file.write_text(text, encoding="utf-8")
     try:
         yield
     except TidemarkError:

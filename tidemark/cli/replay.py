@@ -106,13 +106,14 @@ def list_all(run_id: RunId = None, as_json: Json = False) -> None:
 def diff(replay_id: Name, top: Top = 20, csv: Csv = None, run_id: RunId = None, as_json: Json = False) -> None:
     """Print what promoting a replay would change."""
     lines = replay_diff.diff(load(run_id=run_id), replay_id)
-    if csv is not None:
-        replay_diff.write_csv(lines, csv)
     emit(
         {"lines": [line.document() for line in lines[: None if csv is None else top]], "count": len(lines)},
         lines_table(lines, top),
         as_json=as_json,
     )
+    # Last: a comparison takes long, and is not lost to a wrong path.
+    if csv is not None:
+        replay_diff.write_csv(lines, csv)
 
 
 def promote(replay_id: Name, by: By = "", run_id: RunId = None, as_json: Json = False) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from infra.local import standby
 from infra.local.addresses import kafka_admin
 from infra.local.paths import SECURED_STATE_DIR, Paths
 from infra.local.programs import DAEMONS
@@ -23,7 +24,16 @@ from jobs.flink.submit import ALL_JOBS, stop, submit_all
 from tidemark.cli.output import Json, emit, one_line, progress, say
 from tidemark.core import acls, migrate, topics
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import FILE_ENV, SECURE_ENV, Settings, check_environment, load
+from tidemark.core.settings import (
+    FILE_ENV,
+    SECURE_ENV,
+    HighAvailabilitySettings,
+    Settings,
+    check_environment,
+    checked,
+    load,
+    section_of,
+)
 
 StateDir = Annotated[Path | None, typer.Option(help="Directory of the stack; default: .tidemark/local")]
 Secure = Annotated[
@@ -34,7 +44,10 @@ Secure = Annotated[
     ),
 ]  # fmt: skip
 FlinkMetrics = Annotated[
-    bool, typer.Option("--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces.")
+    bool,
+    typer.Option(
+        "--flink-metrics", help="Flink answers Prometheus on 9249 and on, on all interfaces, until `tidemark down`."
+    ),
 ]
 
 
@@ -96,8 +109,22 @@ def settings_of(stack: Stack) -> Settings:
     return load()
 
 
-def bring_up(stack: Stack, *, flink_metrics: bool = False, secure: bool = False) -> Settings:
-    """Start services, then give rights and make tables, then start what needs them: `tidemark serve`."""
+def bring_up(
+    stack: Stack, added: Mapping[str, Any] | None = None, *, flink_metrics: bool = False, secure: bool = False
+) -> Settings:
+    """Start services, then give rights and make tables, then start what needs them: `tidemark serve`.
+
+    `added` are settings by dotted name for the file of the stack.
+
+    Raises
+    ------
+    UsageError
+        The settings that are there are wrong: nothing was started.
+    """
+    if stack.paths.settings.is_file():
+        settings_of(stack)
+    if added:
+        stack.add_settings(added)
     stack.open_http()
     stack.up(flink_metrics=flink_metrics, secure=secure)
     settings = settings_of(stack)
@@ -124,9 +151,8 @@ def up(
 ) -> None:
     """Start Kafka, TimescaleDB, Redis and Flink, and create the tables; running services are left alone."""
     stack = stack_of(state_dir, secure=secure)
-    if ha is not None:
-        stack.add_settings(_election(ha, kubeconfig))
-    settings = bring_up(stack, flink_metrics=flink_metrics, secure=secure)
+    added = None if ha is None else _election(stack, ha, kubeconfig)
+    settings = bring_up(stack, added, flink_metrics=flink_metrics, secure=secure)
     if jobs:
         with Steps().step("creating topics, submitting meter and rollup"):
             _apply_topics(settings)
@@ -142,12 +168,17 @@ def up(
          as_json=as_json)  # fmt: skip
 
 
-def _election(ha: Election, kubeconfig: Path | None) -> dict[str, str | None]:
-    """Settings of a stack with that election."""
+def _election(stack: Stack, ha: Election, kubeconfig: Path | None) -> dict[str, str | None]:
+    """Settings of a stack with that election; raises UsageError where the stack could not start with them."""
     file = kubeconfig if ha is Election.KUBERNETES else None
     if ha is Election.KUBERNETES and (file is None or not file.is_file()):
         raise UsageError(f"there is no file of credentials at {file}.", "name one by --kubeconfig.")
-    return {"ha.mode": ha.value, "ha.kubeconfig": str(file.absolute()) if file else None}
+    changed = {"mode": ha.value, "kubeconfig": str(file.absolute()) if file else None}
+    there = section_of(stack.paths.settings, "ha", HighAvailabilitySettings).model_dump(exclude_unset=True)
+    checked("ha", there | changed, HighAvailabilitySettings, f"{stack.paths.settings}, with --ha {ha.value}")
+    if file is not None:
+        standby.kubeconfig(file)
+    return {f"ha.{name}": value for name, value in changed.items()}
 
 
 def _apply_topics(settings: Settings) -> None:

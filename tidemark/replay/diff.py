@@ -15,7 +15,7 @@ from psycopg import sql
 
 from tidemark.core import postgres, rollup_views
 from tidemark.core.csv_text import csv_of
-from tidemark.core.errors import TidemarkError
+from tidemark.core.errors import TidemarkError, UsageError
 from tidemark.core.migrate import values_files
 from tidemark.core.settings import Settings
 from tidemark.replay import record
@@ -116,9 +116,12 @@ def by_meter(lines: Iterable[Line]) -> list[tuple[str, str, int, Decimal]]:
 
 
 def write_csv(lines: Sequence[Line], file: Path) -> None:
-    """All lines as CSV with a header; values are exact decimals."""
+    """All lines as CSV with a header; values are exact decimals. Raises UsageError where the file cannot be written."""
     text = csv_of([line.document() for line in lines], [*Line.__slots__, "delta"])
-    file.write_text(text, encoding="utf-8", newline="")
+    try:
+        file.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error}.", "name a file in a folder that exists.") from error
 
 
 def _preview(connection: psycopg.Connection, settings: Settings, replay: Replay) -> None:

@@ -103,15 +103,19 @@ def start(settings: Settings, file: Path, request: Request) -> Replay:
     except TidemarkError as error:
         raise type(error)(
             f"the catalog is applied, and its replay was not started: {error.what}",
-            f"{error.fix} Then {_commands(request)}.".strip(),
+            f"{error.fix} Then {_commands(settings.run_id, request)}.".strip(),
         ) from error
 
 
-def _commands(request: Request) -> str:
+def _commands(run_id: str, request: Request) -> str:
+    """What starts the same replay, of the same run: without its name it would be one of the live run."""
     options = ["--id", request.replay_id, "--from", rfc3339(request.start)]
     options += [part for tenant in request.tenants for part in ("--tenant", tenant)]
-    started = f"`tidemark replay start {shlex.join(options)}`"
-    return f"{started}; where that says the id was used, `tidemark replay resume {request.replay_id}`"
+    options += ["--rate", str(request.events_per_s)] if request.events_per_s else []
+    run = ["--run-id", run_id] if run_id else []
+    started = f"`tidemark replay start {shlex.join([*options, *run])}`"
+    resumed = f"`tidemark replay resume {shlex.join([request.replay_id, *run])}`"
+    return f"{started}; where that says the id was used, {resumed}"
 
 
 def _tenants(changes: list[Change]) -> tuple[str, ...]:

@@ -160,6 +160,44 @@ def test_every_command_refuses_a_misspelt_variable(monkeypatch, capsys, words):
     assert "did you mean TIDEMARK_EVENTS__GRACE_S?" in capsys.readouterr().err
 
 
+UNREAD = {
+    "an open brace": (b"events: {grace_s: 5\nkafka: {}\n", "settings.yaml, line 2, is not YAML: expected"),
+    "a tab": (b"events:\n\tgrace_s: 5\n", "settings.yaml, line 2, is not YAML: found character"),
+    "no date": (b"run_id: 2024-13-45\n", "settings.yaml is not YAML: month must be in"),
+    "a list": (b"- events\n", "settings.yaml has no sections, but a list"),
+    "a text": (b"events\n", "settings.yaml has no sections, but a text"),
+    "a number": (b"5\n", "settings.yaml has no sections, but a number"),
+    "no UTF-8": (b"run_id: \xff\n", "settings.yaml cannot be read: 'utf-8' codec can't decode"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), UNREAD.values(), ids=UNREAD)
+def test_a_file_that_is_no_yaml_mapping_is_said_in_a_line(monkeypatch, capsys, content, said):
+    Path("settings.yaml").write_bytes(content)
+    monkeypatch.setenv(FILE_ENV, "settings.yaml")
+    monkeypatch.setattr("sys.argv", ["tidemark", "settings", "--check"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in (printed := capsys.readouterr().err)
+    assert "fix:" in printed
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", "{}\n"])
+def test_a_file_without_settings_says_nothing(monkeypatch, content):
+    Path("settings.yaml").write_text(content)
+    monkeypatch.setenv(FILE_ENV, "settings.yaml")
+    assert load() == Settings()
+
+
+@pytest.mark.parametrize("content", ["1: 2\n", "kafka:\n", "kafka: 5\n", "kafka: {1: 2}\n", "? [a]\n: 1\n"])
+def test_a_key_without_a_section_is_a_fault_like_others(monkeypatch, content):
+    Path("settings.yaml").write_text(content)
+    monkeypatch.setenv(FILE_ENV, "settings.yaml")
+    with pytest.raises(UsageError):
+        load()
+
+
 def test_sections_are_settings_too():
     class Kafka(BaseModel):
         bootstrap: str = ""

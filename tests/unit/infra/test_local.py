@@ -6,15 +6,22 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault
+from xmlrpc.server import SimpleXMLRPCDispatcher, SimpleXMLRPCRequestHandler
 
 import pytest
 import yaml
 
+from infra.local import prepare, probes, standby
 from infra.local import provision as provisioning
 from infra.local.addresses import settings
 from infra.local.configure import write_configuration
@@ -22,16 +29,26 @@ from infra.local.flink_conf import METRICS_PORTS
 from infra.local.paths import Paths, locked, write_private
 from infra.local.ports import choose_ports, is_free, refuse_taken
 from infra.local.prepare import write_passfiles
-from infra.local.programs import DAEMONS, SERVICES, base_environment, programs
+from infra.local.programs import (
+    DAEMONS,
+    SERVICES,
+    base_environment,
+    high_availability_of,
+    object_store_of,
+    programs,
+    roles_of,
+)
 from infra.local.progress import Silent
 from infra.local.provision import Provisioned, remove_tree
 from infra.local.reap import PROGRAM_MARK, STACK_MARK, marked, reap
 from infra.local.stack import Stack
+from infra.local.supervise import Supervisor
 from infra.local.toxiproxy import toxiproxy
 from infra.service_settings import STANDARD_PORTS
 from jobs.flink.rest import wait_until
+from tidemark.cli.main import app
 from tidemark.core.errors import TidemarkError, UnavailableError, UsageError
-from tidemark.core.settings import Settings, every_setting
+from tidemark.core.settings import FILE_ENV, Settings, every_setting
 from tidemark.core.supervisor import STOP_WITHIN_S
 from tidemark.serve.roles import chosen
 
@@ -153,6 +170,69 @@ def test_clean_refuses_a_directory_that_no_up_made(tmp_path: Path) -> None:
     assert (tmp_path / "precious").exists()
 
 
+@pytest.mark.parametrize("make", [Stack.open_http, lambda stack: stack.add_settings({})], ids=["up", "settings"])
+@pytest.mark.parametrize("beside", ["notes.txt", "settings.yaml"])
+def test_a_folder_that_holds_other_files_is_no_stack_and_stays_as_it_is(
+    tmp_path: Path, make: Callable[[Stack], None], beside: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir(mode=0o755)
+    files = dict.fromkeys(["precious", beside], "mine: 1\n")
+    for name, text in files.items():
+        (project / name).write_text(text)
+    before = project.stat()
+    with pytest.raises(UsageError, match=r"project holds other files.*a folder of its own"):
+        make(Stack(Paths.of(project)))
+    with pytest.raises(TidemarkError, match="state-dir"):
+        Stack(Paths.of(project)).clean()
+    assert {path.name: path.read_text() for path in project.iterdir()} == files
+    assert (project.stat().st_mode, project.stat().st_gid) == (before.st_mode, before.st_gid)
+
+
+def test_settings_that_were_written_before_the_first_up_are_no_other_files(paths: Paths) -> None:
+    paths.settings.write_text("close: {settle_s: 1}\n")
+    Stack(paths).open_http()
+    assert "settle_s: 1" in paths.settings.read_text()
+
+
+def test_a_stack_whose_ports_were_deleted_is_still_one(paths: Paths) -> None:
+    Stack(paths).open_http()
+    write_passfiles(paths)
+    paths.ports.unlink()
+    Stack(paths).open_http()
+    assert set(choose_ports(paths.ports, prefer_standard=False)) == set(STANDARD_PORTS)
+
+
+def test_clean_removes_what_an_up_left_that_was_interrupted_early(paths: Paths) -> None:
+    stack = Stack(paths)
+    stack.open_http()
+    assert stack.status() == []
+    stack.clean()
+    assert not paths.root.exists()
+
+
+def test_a_clean_that_was_interrupted_can_be_repeated(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = Stack(paths)
+    stack.open_http()
+    for folder in ("a", "z"):
+        (paths.root / folder).mkdir()
+        (paths.root / folder / "data").touch()
+
+    remove = shutil.rmtree
+
+    def interrupted(path: Path) -> None:
+        remove(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stack.clean()
+    assert paths.ports.is_file()
+    stack.clean()
+    assert not paths.root.exists()
+
+
 def test_clean_of_nothing_does_nothing(tmp_path: Path) -> None:
     Stack(Paths.of(tmp_path / "none")).clean()
     assert list(tmp_path.iterdir()) == []
@@ -200,6 +280,25 @@ def test_flink_answers_prometheus_only_where_that_was_asked_for(paths: Paths, pa
     assert flink["metrics.reporter.prom.port"] == METRICS_PORTS
     added = {name for name in flink if name not in plain}
     assert added == {"metrics.reporters", "metrics.reporter.prom.factory.class", "metrics.reporter.prom.port"}
+
+
+@pytest.mark.parametrize(("running", "kept"), [(True, True), (False, False)])
+def test_an_up_without_metrics_leaves_those_of_a_running_flink_alone(
+    paths: Paths, parts: Provisioned, monkeypatch: pytest.MonkeyPatch, running: bool, kept: bool
+) -> None:
+    monkeypatch.setattr("infra.local.stack.provision", lambda *_, **__: parts)
+    monkeypatch.setattr("infra.local.stack.refuse_taken", lambda *_: None)
+    for name in ("prepare_postgres", "prepare_kafka"):
+        monkeypatch.setattr(prepare, name, lambda *_: None)
+    for name in ("_start", "_await_ready", "_end_strays"):
+        monkeypatch.setattr(Stack, name, lambda *_, **__: None)
+    stack = Stack(paths)
+    stack.up(flink_metrics=True)
+    asked_for = (paths.conf / "flink/config.yaml").read_text()
+    assert METRICS_PORTS in asked_for
+    monkeypatch.setattr(Supervisor, "pid", lambda _: 1 if running else None)
+    stack.up()
+    assert ((paths.conf / "flink/config.yaml").read_text() == asked_for) is kept
 
 
 def test_flink_reaches_s3_as_the_settings_of_the_stack_say_and_keys_stay_in_their_file(
@@ -257,9 +356,118 @@ def test_http_is_answered_where_the_stack_has_an_address_for_it_which_stays(path
     assert serve.command[-1].split(",")[-3:] == ["health", "api", "web"]
 
 
+WRONG_SECTIONS = {
+    "s3: {enpoint: 'http://h'}": r"s3\.enpoint: there is no such setting; did you mean s3\.endpoint\?",
+    "ha: {mod: zookeeper}": r"ha\.mod: there is no such setting; did you mean ha\.mode\?",
+    "ha:": "ha: Input should be a valid dictionary",
+    "api:": "api: Input should be a valid dictionary",
+    "web: {listen: nowhere}": "web.listen: .*'nowhere'",
+    "- ha": "has no sections, but a list",
+    "ha: {mode": "is not YAML",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), WRONG_SECTIONS.items())
+def test_a_wrong_section_of_the_settings_is_named_by_whatever_reads_it(paths: Paths, text: str, why: str) -> None:
+    paths.settings.write_text(text)
+    with pytest.raises(UsageError, match=why):
+        (object_store_of(paths), high_availability_of(paths), roles_of(paths))
+
+
+@pytest.mark.parametrize("command", [["up"], ["up", "--ha", "zookeeper"], ["demo"]])
+@pytest.mark.parametrize("text", ["s3: {enpoint: x}", "ha:", "close: {settle: 1}", "- ha"])
+def test_wrong_settings_of_a_stack_are_refused_before_anything_is_made(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, command: list[str], text: str
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Stack, "up", never)
+    paths.settings.write_text(text)
+    # It is put back as it was.
+    monkeypatch.setenv(FILE_ENV, "")
+    with pytest.raises(UsageError, match=r"settings\.yaml"):
+        app([*command, "--state-dir", str(paths.root)], standalone_mode=False)
+    assert [path.name for path in paths.root.iterdir()] == ["settings.yaml"]
+    assert paths.settings.read_text() == text
+
+
 def test_the_stack_does_not_inherit_the_callers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEMARK_EVENTS__GRACE_S", "1")
     assert not [name for name in base_environment() if name.startswith("TIDEMARK_")]
+
+
+@contextmanager
+def supervisord(paths: Paths, answer: Callable[..., Any]) -> Iterator[None]:
+    """The socket of a stack, on which every call is answered so."""
+
+    class Server(socketserver.UnixStreamServer, SimpleXMLRPCDispatcher):
+        def __init__(self, address: str) -> None:
+            SimpleXMLRPCDispatcher.__init__(self, allow_none=True)
+            socketserver.UnixStreamServer.__init__(self, address, Handler)
+            self._dispatch = lambda method, given: answer(method, *given)  # type: ignore[method-assign]
+
+    class Handler(SimpleXMLRPCRequestHandler):
+        disable_nagle_algorithm = False
+
+        def log_request(self, *_: Any) -> None:
+            return
+
+        def address_string(self) -> str:
+            return ""
+
+    paths.work.mkdir()
+    with Server(str(paths.supervisor_socket)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            paths.supervisor_socket.unlink()
+
+
+def test_a_supervisord_that_stops_is_not_available(paths: Paths) -> None:
+    def stopping(*_: Any) -> None:
+        raise Fault(6, "SHUTDOWN_STATE")
+
+    stopped = Supervisor(paths)
+    with supervisord(paths, stopping):
+        for call in (stopped.update, lambda: stopped.state("kafka"), lambda: stopped.start_program("kafka")):
+            with pytest.raises(UnavailableError, match=r"supervisord refuses .*SHUTDOWN_STATE"):
+                call()
+        assert not stopped.answers()
+
+
+def test_a_supervisord_that_is_gone_is_not_available(paths: Paths) -> None:
+    gone = Supervisor(paths)
+    with pytest.raises(UnavailableError, match="supervisord does not answer"):
+        gone.state("kafka")
+    assert not gone.answers()
+
+
+def test_a_program_that_supervisord_does_not_know_yet_does_not_run(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_: str, program: str, *__: Any) -> dict[str, Any]:
+        if program == standby.SECOND:
+            raise Fault(10, f"BAD_NAME: {program}")
+        return {"statename": "RUNNING", "pid": 7, "start": 1, "now": 3}
+
+    monkeypatch.setattr(Supervisor, "pid", lambda _: 1)
+    monkeypatch.setattr(probes, "ask", lambda service, *_: probes.Answer(ready=service != standby.SECOND))
+    # An `up --ha zookeeper` has failed after it stored how the leader is elected.
+    stack = Stack(paths)
+    stack.add_settings({"ha.mode": "zookeeper", "ha.zookeeper": "zk:2181"})
+    choose_ports(paths.ports, prefer_standard=False)
+    with supervisord(paths, answer):
+        lines = {line.service: line for line in stack.status()}
+        with pytest.raises(UnavailableError, match="BAD_NAME"):
+            stack.supervisor.start_program(standby.SECOND)
+    assert (lines["kafka"].state, lines["kafka"].uptime_s) == ("running", 2)
+    second = lines[standby.SECOND]
+    assert (second.state, second.pid, second.ready) == ("unknown", 0, False)
 
 
 def test_strays_of_a_stack_are_ended_and_those_of_another_are_not(tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from infra.local.paths import Paths
 from infra.local.ports import choose_ports, read_ports
 from infra.local.programs import SERVICES, Program, high_availability_of, programs, services_of
 from infra.local.provision import Provisioned
+from infra.local.stack import Stack
 from infra.service_settings import STANDARD_PORTS
 from tidemark.cli.main import app
 from tidemark.core.errors import UsageError
-from tidemark.core.settings import HighAvailabilitySettings
+from tidemark.core.settings import FILE_ENV, HighAvailabilitySettings
 
 
 @pytest.fixture
@@ -139,6 +140,33 @@ def test_credentials_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_settings_that_mean_nothing_together_are_refused(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         HighAvailabilitySettings(**wrong)
+
+
+def test_an_election_by_a_wrong_file_is_refused_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stack, "up", lambda *_, **__: pytest.fail("started"))
+    (tmp_path / "none").write_text("not: one")
+    (folder := tmp_path / "with space").mkdir()
+    for file, why in ((tmp_path / "none", "cannot be read"), (kubernetes(folder), r"ha\.kubeconfig: has a character")):
+        with pytest.raises(UsageError, match=why):
+            app(
+                ["up", "--ha", "kubernetes", "--kubeconfig", str(file), "--state-dir", str(tmp_path / "stack")],
+                standalone_mode=False,
+            )
+    assert not (tmp_path / "stack").exists()
+
+
+def test_an_election_that_contradicts_the_settings_is_refused_before_it_is_kept(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stack, "up", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setenv(FILE_ENV, "")
+    Stack(paths).add_settings({"ha.mode": "zookeeper", "ha.zookeeper": "zk:2181"})
+    before, elected = paths.settings.read_text(), ["--ha", "kubernetes", "--kubeconfig", str(kubernetes(tmp_path))]
+    with pytest.raises(UsageError, match="zookeeper without effect"):
+        app(["up", *elected, "--state-dir", str(paths.root)], standalone_mode=False)
+    assert paths.settings.read_text() == before
 
 
 def test_an_election_without_credentials_is_refused_before_anything_starts(

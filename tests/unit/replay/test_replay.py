@@ -16,6 +16,7 @@ from kafka.errors import UnknownTopicOrPartitionError
 
 from jobs.flink.submit import submit
 from tidemark.billing.watermark import as_text
+from tidemark.cli.main import app
 from tidemark.core.errors import UnavailableError, UsageError
 from tidemark.core.policy import scope_of
 from tidemark.core.settings import Settings, load
@@ -146,7 +147,13 @@ def test_a_catalog_that_was_applied_without_its_replay_names_the_command_that_is
     monkeypatch.setattr("tidemark.replay.run.start", down)
     with pytest.raises(UnavailableError, match=r"is applied, and its replay was not started") as raised:
         reprocess.start(Settings(), tmp_path, Request("r", "x", JANUARY, tenants=("a b",)))
-    assert "tidemark replay start --id r --from 2024-01-01T00:00:00Z --tenant 'a b'" in raised.value.fix
+    assert "`tidemark replay start --id r --from 2024-01-01T00:00:00Z --tenant 'a b'`;" in raised.value.fix
+    with pytest.raises(UnavailableError) as raised:
+        reprocess.start(Settings(run_id="trial"), tmp_path, Request("r", "x", JANUARY, events_per_s=500))
+    assert (
+        "`tidemark replay start --id r --from 2024-01-01T00:00:00Z --rate 500 --run-id trial`; where that says the id "
+        "was used, `tidemark replay resume r --run-id trial`"
+    ) in raised.value.fix
 
 
 class Brokers:
@@ -179,6 +186,16 @@ def test_discarding_goes_on_after_a_topic_that_somebody_else_removed(monkeypatch
 def test_differences_are_added_up_by_meter() -> None:
     lines = [line("calls"), line("calls", "5", "1", dims='{"region":"eu"}'), line("tokens", None, "7")]
     assert by_meter(lines) == [("acme", "calls", 2, Decimal(-3)), ("acme", "tokens", 1, Decimal(7))]
+
+
+def test_a_file_of_lines_that_cannot_be_written_is_said_after_the_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tidemark.replay.diff.diff", lambda *_: [line("tokens")])
+    for file in (tmp_path / "missing" / "lines.csv", tmp_path):
+        with pytest.raises(UsageError, match=r"cannot be written: .*name a file in a folder that exists"):
+            app(["replay", "diff", "r", "--csv", str(file)], standalone_mode=False)
+        assert "tokens" in capsys.readouterr().out
 
 
 def test_all_lines_are_written_as_csv(tmp_path: Path) -> None:

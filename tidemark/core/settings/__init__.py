@@ -12,7 +12,7 @@ from tidemark.core.settings.billing import (
 from tidemark.core.settings.counting import CatalogSettings, EventSettings, QuotaSettings
 from tidemark.core.settings.high_availability import HighAvailabilitySettings
 from tidemark.core.settings.jobs import AnomalySettings, MeterSettings, ReplaySettings, RollupSettings
-from tidemark.core.settings.loading import check_environment, load, misspelt
+from tidemark.core.settings.loading import check_environment, checked, load, misspelt, section_of
 from tidemark.core.settings.model import (
     ENV_PREFIX,
     FILE_ENV,
@@ -43,6 +43,7 @@ from tidemark.core.settings.serving import (
     TraceSettings,
     WebhookResponse,
 )
+from tidemark.core.settings.web import WebSettings
 
 __all__ = [
     "ENV_PREFIX",
@@ -80,13 +81,16 @@ __all__ = [
     "TopicSettings",
     "TraceSettings",
     "TwoPerson",
+    "WebSettings",
     "WebhookResponse",
     "check_environment",
+    "checked",
     "every_setting",
     "flat",
     "load",
     "misspelt",
     "nested",
+    "section_of",
     "settings_file",
     "variable_of",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from tidemark.core.errors import UsageError
+from tidemark.core.settings import document
 from tidemark.core.settings.model import (
     ENV_DELIMITER,
     ENV_PREFIX,
@@ -22,11 +24,13 @@ from tidemark.core.settings.model import (
     settings_file,
     variable_of,
 )
+from tidemark.core.settings.section import Section
 from tidemark.core.settings.variables import close_to, unknown, variables
 
 # Variables that are not settings: the file, and the marks that the local stack puts on its processes.
 OTHER_VARIABLES = frozenset({FILE_ENV, SECURE_ENV, "TIDEMARK_STACK", "TIDEMARK_PROGRAM", "TIDEMARK_CONFIGURATION"})
 TEST_PREFIX = "TIDEMARK_TEST_"
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def load(**flags: Any) -> Settings:
@@ -35,7 +39,7 @@ def load(**flags: Any) -> Settings:
     Raises
     ------
     UsageError
-        Lists every missing or wrong key, and the places that were searched.
+        Lists every missing or wrong key, and the places that were searched; or the file is no YAML of sections.
     """
     given = {key: value for key, value in flags.items() if value is not None}
     source = settings_file()
@@ -47,14 +51,38 @@ def load(**flags: Any) -> Settings:
     except SettingsError as error:
         faults.append(_no_section(error))
     if faults:
-        raise UsageError(
-            "settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults) + "\nlooked in: flags, "
-            f"{ENV_PREFIX}* of the environment, {source or f'no file ({FILE_ENV} is unset)'}.",
-            "correct the keys above; `tidemark settings` lists all with their meaning.",
-        )
+        file = source or f"no file ({FILE_ENV} is unset)"
+        raise _wrong(faults, f"flags, {ENV_PREFIX}* of the environment, {file}")
     if settings.postgres.passfile is not None:
         os.environ["PGPASSFILE"] = str(settings.postgres.passfile)
     return settings
+
+
+def section_of(file: Path, name: str, kind: type[AnySection]) -> AnySection:
+    """One section as a file alone says it; its defaults where there is no file, or nothing of the section in it.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, or lists every wrong key of the section.
+    """
+    return checked(name, document.read(file).get(name, {}) if file.is_file() else {}, kind, str(file))
+
+
+def checked(name: str, values: Any, kind: type[AnySection], source: str) -> AnySection:
+    """A section of these values; raises UsageError that lists every wrong key, and says where they are from."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = [_fault({**detail, "loc": (name, *detail["loc"])}) for detail in error.errors()]
+        raise _wrong(faults, source) from error
+
+
+def _wrong(faults: Sequence[str], source: str) -> UsageError:
+    return UsageError(
+        "settings are wrong:\n" + "\n".join(f"  {fault}" for fault in faults) + f"\nlooked in: {source}.",
+        "correct the keys above; `tidemark settings` lists all with their meaning.",
+    )
 
 
 def check_environment() -> None:

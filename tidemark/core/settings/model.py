@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.core.own_files import refuse_foreign
+from tidemark.core.settings import document
 from tidemark.core.settings.api import ApiSettings
 from tidemark.core.settings.audit import AuditSettings
 from tidemark.core.settings.billing import (
@@ -147,7 +148,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then the one file."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=settings_file())
+        file = settings_file()
+        return init_settings, env_settings, InitSettingsSource(settings_cls, document.read(file) if file else {})
 
 
 def _text(value: Any) -> str:
