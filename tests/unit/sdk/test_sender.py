@@ -106,6 +106,22 @@ def test_too_large_a_request_is_halved_down_to_the_event_at_fault(tmp_path: Path
     assert len(transport.sent[-1]) > 1
 
 
+def test_events_that_are_dropped_while_under_way_are_subtracted_once(tmp_path: Path) -> None:
+    def answer(batch: Any) -> Delivered:
+        # The writer makes room meanwhile, and the oldest are those under way.
+        assert one.spool.drop_oldest(200) == 4
+        return Delivered(range(len(batch)))
+
+    transport = Answers(answer)
+    one, _ = sender(tmp_path, transport, Clock())
+    one.spool.add([event(number) for number in range(6)])
+    one.step()
+    assert (one.spool.events, one.spool.bytes) == (2, 200)
+    one.hurry()
+    assert steps(one, 2) == [0.0, SCAN_S]
+    assert (transport.sent[1:], one.spool.events, one.spool.bytes) == ([["e-4", "e-5"]], 0, 0)
+
+
 def test_events_of_a_process_that_ended_are_taken_over_and_sent(tmp_path: Path) -> None:
     left = Spool(tmp_path / "events-3.db")
     left.add([event(7), event(8)], [rejected(9)])

@@ -109,12 +109,17 @@ class Spool:
             cursor.close()
         return batch
 
-    def settle(self, settled: Sequence[Pending], rejected: Sequence[Rejected] = ()) -> None:
-        """Forget events whose outcome is known, and keep those that were rejected, in one transaction."""
+    def settle(self, settled: Sequence[Pending], rejected: Sequence[Rejected] = ()) -> int:
+        """Forget events whose outcome is known, and keep those that were rejected, in one transaction.
+
+        Returns how many of them were there: what was dropped while it was under way is gone already.
+        """
+        query = "DELETE FROM event WHERE seq = ?"
         with self._writing() as connection:
             _reject(connection, rejected)
-            connection.executemany("DELETE FROM event WHERE seq = ?", [(pending.seq,) for pending in settled])
-        self._grow(-len(settled), -sum(len(pending.body) for pending in settled))
+            gone = [pending for pending in settled if connection.execute(query, (pending.seq,)).rowcount]
+        self._grow(-len(gone), -sum(len(pending.body) for pending in gone))
+        return len(gone)
 
     def first(self) -> int | None:
         """Place of the longest waiting event; None where none waits."""
@@ -159,10 +164,10 @@ class Spool:
 
     def drop_oldest(self, size: int) -> int:
         """Remove the longest waiting events until no more than `size` bytes are left; how many."""
-        before = self.events
+        dropped = 0
         while self.bytes > size and (batch := self.oldest(_SOME, self.bytes - size)):
-            self.settle(batch)
-        return before - self.events
+            dropped += self.settle(batch)
+        return dropped
 
     def suspend(self) -> None:
         """Close the file and keep everyone out, for a fork: no connection of SQLite may be carried into a child."""
