@@ -43,6 +43,7 @@ def test_the_event_is_that_of_the_call(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("customer", ""), ("customer", None), ("customer", "a\nb"), ("quantity", "x"), ("quantity", 10**18),
+     ("quantity", "0." + "1" * 70_000), ("quantity", Decimal("0." + "1" * 300)),
      ("at", datetime(2024, 1, 1)), ("event_id", ""), ("voids", ""), ("price", object())],  # noqa: DTZ001
 )  # fmt: skip
 def test_what_is_not_valid_is_refused_at_the_call(tmp_path: Path, argument: str, value: Any) -> None:

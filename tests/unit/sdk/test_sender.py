@@ -249,6 +249,27 @@ def test_an_event_that_is_no_json_is_kept_and_reported_and_stops_no_other(tmp_pa
     assert "properties were n" in reported[1].detail
 
 
+def test_an_event_that_is_too_long_without_its_properties_stops_no_other(tmp_path: Path) -> None:
+    waiting = queue("block")
+    waiting.items.append(recorded(7)._replace(quantity="0." + "1" * 70_000, given_id="own"))
+    one, spool, reported = writer(tmp_path, waiting)
+    one.drain()
+    assert spool.events == 3
+    assert [(each.id, each.reason, each.body) for each in reported] == [("own", "not_encodable", b"{}")]
+    assert spool.rejected(9) == reported
+
+
+def test_an_event_without_an_id_stays_in_memory_and_the_writer_goes_on(tmp_path: Path) -> None:
+    waiting = queue("block")
+    mark = waiting.mark()
+    waiting.items.append(recorded(7)._replace(tick="none"))  # type: ignore[arg-type]
+    one, _, _ = writer(tmp_path, waiting)
+    one.stopping.set()
+    one.drain()
+    assert (waiting.events(), mark.spooled.is_set()) == (4, False)
+    assert "str" in one.error
+
+
 def test_a_disk_that_fails_leaves_the_events_in_memory(tmp_path: Path) -> None:
     waiting = queue("block")
     mark = waiting.mark()

@@ -182,7 +182,7 @@ class Client:
         event_type, customer:
             What was used, and by whom; ids.
         quantity:
-            How much, below 10^18 either way.
+            How much, below 10^18 either way, in at most 256 characters.
         at:
             When, with a zone; now where it is not given.
         event_id:

@@ -44,7 +44,8 @@ class Rejected(NamedTuple):
     id, customer:
         Of the event.
     body:
-        The event as it was sent, JSON in UTF-8; without its properties where those could not be encoded.
+        The event as it was sent, JSON in UTF-8; without its properties where those could not be encoded, and `{}` where
+        the rest could not either.
     reason, detail:
         Reason code, of the server or of the SDK, and words.
     at_ms:
