@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -123,6 +124,47 @@ def test_memory_and_disk_are_bounded_and_the_policy_says_what_then(tmp_path: Pat
     made.close(0.1)
 
 
+@pytest.mark.parametrize("on_full", ["block", "raise"])
+def test_closing_puts_what_is_in_memory_on_disk_also_above_the_bound_of_the_spool(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, on_full: Any
+) -> None:
+    made = client(tmp_path, Later("gone", 60.0), on_full=on_full, block_s=0.2, queue_events=5, spool_bytes=500)
+    recorded: list[str] = []
+    while made.stats().spooled_bytes < 500:
+        recorded.append(made.record("call", customer="c").id)
+        made.sync(20)
+    recorded += [made.record("call", customer="c").id for _ in range(5)]
+    with pytest.raises(QueueFullError):
+        made.record("call", customer="c")
+    assert not made.close(0.1)
+    assert "lost" not in caplog.text
+    with client(tmp_path, Later("gone", 60.0)) as again:
+        assert [event["event_id"] for event in events(again)] == recorded
+        again.close(0.1)
+
+
+def test_whoever_waits_for_room_while_the_client_closes_is_refused(tmp_path: Path) -> None:
+    made = client(tmp_path, Later("gone", 60.0), block_s=30.0, queue_events=5, spool_bytes=500)
+    outcomes: list[str | None] = []
+
+    def record_on() -> None:
+        try:
+            while True:
+                outcomes.append(made.record("call", customer="c").id)
+        except ClosedError:
+            outcomes.append(None)
+
+    thread = threading.Thread(target=record_on)
+    thread.start()
+    wait_until(lambda: made.stats().queued >= 5, 20, "memory to be full")
+    made.close(0.1)
+    thread.join(20)
+    assert outcomes[-1] is None
+    with client(tmp_path, Later("gone", 60.0)) as again:
+        assert [event["event_id"] for event in events(again)] == outcomes[:-1]
+        again.close(0.1)
+
+
 def test_the_oldest_are_dropped_and_counted_where_the_policy_says_so(tmp_path: Path) -> None:
     made = client(tmp_path, *[Later("gone", 60.0)] * 50, on_full="drop_oldest", queue_events=50, spool_bytes=2_000)
     ids = [made.record("call", customer="c").id for _ in range(200)]
@@ -149,6 +191,7 @@ def test_what_became_of_events_is_counted(tmp_path: Path) -> None:
 
 IMPORTS = """
 import sys
+import threading
 from tidemark_client.events.http import HttpTransport
 from tidemark_client.events.spool import Pending
 transport = HttpTransport("http://127.0.0.1:1", "key")

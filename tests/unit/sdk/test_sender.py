@@ -283,10 +283,12 @@ def test_a_disk_that_fails_leaves_the_events_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_full", ["block", "drop_oldest"])
-def test_a_full_spool_takes_no_more_or_drops_its_oldest(tmp_path: Path, on_full: Any) -> None:
+def test_a_full_spool_takes_no_more_or_drops_its_oldest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_full: Any
+) -> None:
+    monkeypatch.setattr("tidemark_client.events.writer._RETRY_S", 0.0)
     waiting = queue("block")
     one, spool, _ = writer(tmp_path, waiting, spool_bytes=150, on_full=on_full)
-    one.stopping.set()
     one.drain()
     waiting.items.extend(recorded(number) for number in range(3, 6))
     one.drain()
@@ -294,3 +296,13 @@ def test_a_full_spool_takes_no_more_or_drops_its_oldest(tmp_path: Path, on_full:
         assert (spool.events, waiting.events(), one.dropped) == (3, 3, 0)
     else:
         assert (spool.bytes <= 150, waiting.events(), spool.events + one.dropped) == (True, 0, 6)
+
+
+@pytest.mark.parametrize("on_full", ["block", "raise"])
+def test_at_the_end_a_full_spool_takes_what_is_in_memory(tmp_path: Path, on_full: Any) -> None:
+    waiting = queue(on_full, 2_500)
+    one, spool, _ = writer(tmp_path, waiting, spool_bytes=150, on_full=on_full)
+    spool.add([event(number) for number in range(2)])
+    one.stopping.set()
+    one.drain()
+    assert (spool.events, waiting.events()) == (2_502, 0)

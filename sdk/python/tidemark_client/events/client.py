@@ -95,7 +95,7 @@ class Client:
     queue_events:
         Most events in memory.
     spool_bytes:
-        Most bytes of events on disk, for each process that shares the folder.
+        Most bytes of events on disk, for each process that shares the folder. What is in memory at its end is added.
     on_full:
         What `record` does when both are full: `block` (up to `block_s`, then QueueFullError), `raise` QueueFullError,
         or `drop_oldest`, which is counted.
@@ -354,9 +354,11 @@ class Client:
         self._wake.set()
 
     def _make_room(self) -> None:
+        if not self._closed:
+            self._queue.make_room()
+        # The room may be that of the end, after which nobody takes from the queue any more.
         if self._closed:
             raise ClosedError("the client was closed: record before close().")
-        self._queue.make_room()
 
     def _until_durable(self, timeout_s: float | None = None) -> None:
         wait_s = self._block_s if timeout_s is None else timeout_s

@@ -96,7 +96,8 @@ class Engine:
         for thread in self._threads:
             thread.join(timeout_s + 1.0)
         if lost := self.queue.events():
-            log.error("%d events are lost: they could not be put on disk: %s", lost, self.writer.error)
+            reason = self.writer.error or "the disk is slow."
+            log.error("%d events are lost: they could not be put on disk: %s", lost, reason)
         if any(thread.is_alive() for thread in self._threads):
             # It still waits for a server. The process ends soon, and the kernel then frees what it holds.
             return False

@@ -109,8 +109,10 @@ class Writer:
         return True
 
     def _room(self) -> int:
-        full = self._spool.bytes >= self._writing.spool_bytes
-        return 0 if full and self._writing.on_full != "drop_oldest" else _MOST
+        # At the end what stays in memory is lost; its own bound is how far the spool may go above the other.
+        if self.stopping.is_set() or self._writing.on_full == "drop_oldest":
+            return _MOST
+        return 0 if self._spool.bytes >= self._writing.spool_bytes else _MOST
 
     def _make_room(self) -> None:
         if self._writing.on_full != "drop_oldest" or self._spool.bytes <= self._writing.spool_bytes:
