@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -189,9 +190,50 @@ def test_what_became_of_events_is_counted(tmp_path: Path) -> None:
         made.close(0.1)
 
 
+def test_a_disk_that_hangs_keeps_nobody_longer_than_asked(tmp_path: Path) -> None:
+    made = client(tmp_path, block_s=0.3)
+    spool, free = made._running().spool, threading.Event()
+    hung = threading.Event()
+
+    def hang() -> None:
+        with spool._reading():
+            hung.set()
+            free.wait(30)
+
+    disk = threading.Thread(target=hang)
+    disk.start()
+    assert hung.wait(20)
+    begin = time.monotonic()
+    with pytest.raises(NotDurableError, match="the disk is slow"):
+        made.record("call", customer="c", durable=True)
+    with pytest.raises(NotDurableError, match="the disk is slow"):
+        made.sync(0.3)
+    assert made.stats().kept_rejected == 0
+    assert time.monotonic() - begin < 15
+    free.set()
+    disk.join()
+    assert made.close()
+
+
+def test_a_disk_that_fails_is_named_by_the_stats(tmp_path: Path) -> None:
+    made = client(tmp_path, Delivered((), [Rejection(0, "wrong_type", "no")]), block_s=5.0)
+    made.record("call", customer="c")
+    assert made.flush(20)
+    made._running().spool.close()
+    (file,) = made._plan.folder.glob("events-0.db")
+    file.write_text("no database, but long enough to be one" * 50)
+    with pytest.raises(NotDurableError, match="cannot be used"):
+        made.record("call", customer="c", durable=True)
+    stats = made.stats()
+    assert stats.kept_rejected == 1
+    assert "cannot be used" in stats.error
+    made.close(0.1)
+
+
 IMPORTS = """
 import sys
 import threading
+import time
 from tidemark_client.events.http import HttpTransport
 from tidemark_client.events.spool import Pending
 transport = HttpTransport("http://127.0.0.1:1", "key")

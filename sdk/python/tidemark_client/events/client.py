@@ -363,10 +363,10 @@ class Client:
     def _until_durable(self, timeout_s: float | None = None) -> None:
         wait_s = self._block_s if timeout_s is None else timeout_s
         try:
-            self._running()
+            engine = self._running()
             if self._queue.mark().spooled.wait(wait_s):
                 return
-            error = self.stats().error or "the disk is slow, or the spool is full."
+            error = engine.writer.error or engine.sender.counts.error or "the disk is slow, or the spool is full."
         except SpoolError as failure:
             error = str(failure)
         raise NotDurableError(f"the event is in memory, and not on disk after {wait_s} s: {error}")

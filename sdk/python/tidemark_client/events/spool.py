@@ -79,6 +79,7 @@ class Spool:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         with self._reading() as connection:
+            self._kept = _count_rejected(connection)
             row = connection.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM event").fetchone()
         self.events: int = row[0]
         self.bytes: int = row[1]
@@ -135,9 +136,8 @@ class Spool:
             return [Rejected._make(row) for row in connection.execute(query, (limit,))]
 
     def rejected_count(self) -> int:
-        """How many rejected events are kept."""
-        with self._reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM rejected").fetchone()[0])
+        """How many rejected events are kept; like `events` and `bytes` it asks no disk, which may hang or fail."""
+        return self._kept
 
     def forget_rejected(self, ids: Sequence[str]) -> int:
         """Remove rejected events that someone has seen to; how many there were."""
@@ -204,8 +204,11 @@ class Spool:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as connection, connection:
-            yield connection
+        with self._reading() as connection:
+            with connection:
+                yield connection
+                kept = _count_rejected(connection)
+            self._kept = kept
 
     def _failed(self, error: sqlite3.Error) -> SpoolError:
         # What a failed disk leaves behind is not relied on: the next use opens the file again.
@@ -232,6 +235,10 @@ def move(source: Spool, target: Spool, count: int, size: int) -> bool:
     source.settle(pending)
     source.forget_rejected([event.id for event in rejected])
     return bool(pending or rejected)
+
+
+def _count_rejected(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM rejected").fetchone()[0])
 
 
 def _reject(connection: sqlite3.Connection, rejected: Sequence[Rejected]) -> None:
