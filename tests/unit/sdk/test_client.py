@@ -230,6 +230,24 @@ def test_a_disk_that_fails_is_named_by_the_stats(tmp_path: Path) -> None:
     made.close(0.1)
 
 
+def test_closing_waits_once_for_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    answer, asked = threading.Event(), threading.Event()
+
+    def silent(_: Any) -> Later:
+        asked.set()
+        answer.wait(60)
+        return Later("late", 60.0)
+
+    made = client(tmp_path, silent)
+    made.record("call", customer="c", durable=True)
+    begin = time.monotonic()
+    assert not made.close(2.0)
+    # For the answer, and a second for the thread. With the full time again for the thread it would be five.
+    assert 2.0 <= time.monotonic() - begin < 5.0
+    assert asked.is_set()
+    answer.set()
+
+
 IMPORTS = """
 import sys
 import threading

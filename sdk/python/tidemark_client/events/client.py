@@ -105,7 +105,8 @@ class Client:
         Called with rejected events, on a thread of the SDK, which sends nothing until it returns: it must not wait for
         the client. What it raises is logged.
     exit_timeout_s:
-        How long the end of the process may wait for the server; what is left stays on disk.
+        How long the end of the process may wait for the server, and a second for a request that is under way; what is
+        left stays on disk.
 
     Raises
     ------
