@@ -42,6 +42,19 @@ def test_the_event_is_that_of_the_call(tmp_path: Path) -> None:
     assert second["timestamp"] == "2024-03-05T00:00:00.000000Z"
 
 
+class Double(float):
+    """A float that is written otherwise, as numpy's is."""
+
+    def __repr__(self) -> str:
+        return f"np.float64({float(self)})"
+
+
+def test_a_float_of_a_class_of_its_own_is_a_quantity(tmp_path: Path) -> None:
+    with client(tmp_path) as made:
+        made.record("call", customer="c", quantity=Double(0.5))
+        assert events(made)[0]["quantity"] == "0.5"
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("customer", ""), ("customer", None), ("customer", "a\nb"), ("quantity", "x"), ("quantity", 10**18),

@@ -50,8 +50,8 @@ def amount(quantity: Quantity) -> int | str:
     if isinstance(quantity, bool):
         raise ValueError(f"quantity is {quantity!r}: give a number.")  # noqa: TRY004  as above
     try:
-        # A float is read as it is written: 0.1 is a tenth.
-        number = Decimal(repr(quantity) if isinstance(quantity, float) else quantity)
+        # A float is read as it is written: 0.1 is a tenth. A class of its own, as numpy's, may be written otherwise.
+        number = Decimal(float.__repr__(quantity) if isinstance(quantity, float) else quantity)
     except (InvalidOperation, TypeError, ValueError):
         raise ValueError(f"quantity is {quantity!r}: give an int, a Decimal, a float or decimal text.") from None
     if not number.is_finite() or not -QUANTITY_LIMIT < number < QUANTITY_LIMIT:
