@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.flink.rest import wait_until
 from tests.unit.sdk.recorder_parts import Answers
 from tests.unit.sdk.test_web import events
 from tidemark_client import Client
+from tidemark_client.events import forks
 from tidemark_client.events.errors import ClosedError, NotDurableError, QueueFullError, SpoolError
 from tidemark_client.events.kafka import KafkaTransport
 from tidemark_client.events.outcome import Delivered, Later, Rejection
@@ -259,6 +261,82 @@ def test_closing_waits_once_for_a_server_that_does_not_answer(tmp_path: Path) ->
     assert 2.0 <= time.monotonic() - begin < 5.0
     assert asked.is_set()
     answer.set()
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Clients that forks know of: those of the test alone."""
+    own: list[Any] = []
+    monkeypatch.setattr(forks, "_live", own)
+    return own
+
+
+def test_a_client_that_another_thread_closes_during_a_fork_is_let_go(tmp_path: Path, live: list[Any]) -> None:
+    made = client(tmp_path)
+    made.record("call", customer="c", durable=True)
+    closed: list[bool] = []
+    thread = threading.Thread(target=lambda: closed.append(made.close(20.0)))
+    forks._before()
+    thread.start()
+    wait_until(lambda: made._closed, 20, "the client to be closed")
+    forks.remove(made)
+    forks._after()
+    thread.join(60)
+    assert (closed, live) == ([True], [])
+
+
+def test_a_client_that_another_thread_makes_during_a_fork_begins_after_it(tmp_path: Path, live: list[Any]) -> None:
+    first, made = client(tmp_path / "a"), []
+    thread = threading.Thread(target=lambda: made.append(client(tmp_path / "b")))
+    forks._before()
+    thread.start()
+    thread.join(0.2)
+    assert (live, made) == ([first], [])
+    forks._after()
+    thread.join(60)
+    for one in (first, *made):
+        one.record("call", customer="c", durable=True)
+        assert one.close(20.0)
+    assert (len(made), live) == (1, [])
+
+
+def test_a_client_that_begins_with_its_first_event_during_a_fork_keeps_no_other_locked(
+    tmp_path: Path, live: list[Any]
+) -> None:
+    first, child = client(tmp_path / "a"), client(tmp_path / "b")
+    assert child.close()
+    # What a fork leaves, which begins with its first event.
+    child._begin()
+    child._closed, child._size = False, 100
+    live.append(child)
+    forks._before()
+    child.record("call", customer="c")
+    forks._after()
+    for one in (first, child):
+        one.record("call", customer="c", durable=True)
+        assert one.close(20.0)
+
+
+def test_a_child_leaves_to_its_parent_also_what_another_thread_closes_during_the_fork(live: list[Any]) -> None:
+    class Noted:
+        children = 0
+
+        def before_fork(self) -> Callable[[], None]:
+            return lambda: None
+
+        def in_child(self) -> None:
+            self.children += 1
+
+        def at_exit(self) -> None:
+            """Nothing is in memory."""
+
+    stays, closed = Noted(), Noted()
+    forks.add(stays)
+    forks.add(closed)
+    forks._before()
+    forks.remove(closed)
+    forks._child()
+    assert (stays.children, closed.children, live) == (1, 1, [stays])
 
 
 IMPORTS = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -159,9 +158,10 @@ class Client:
         self.tenant = tenant
         self._closed = False
         self._begin()
-        # At once, and not with the first event: a process before this one may have left some.
-        self._start()
-        forks.add(self)
+        with forks.beginning:
+            # At once, and not with the first event: a process before this one may have left some.
+            self._start()
+            forks.add(self)
 
     def record(
         self,
@@ -287,8 +287,11 @@ class Client:
             return True
         # Recording meets the bound of the queue, and there finds out.
         self._closed, self._size = True, 0
-        forks.remove(self)
-        return self._engine.close(timeout_s) if self._engine else True
+        try:
+            return self._engine.close(timeout_s) if self._engine else True
+        finally:
+            # Not before: while it closes, its threads use SQLite, and a fork must wait for them.
+            forks.remove(self)
 
     def __enter__(self) -> Client:  # noqa: PYI034  typing has no Self before Python 3.11
         return self
@@ -306,15 +309,16 @@ class Client:
     ) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
-    def before_fork(self) -> None:
-        """No connection of SQLite is open, and no thread in the middle of using one, while the process forks."""
-        if self._engine:
-            self._engine.before_fork()
+    def before_fork(self) -> Callable[[], None]:
+        """No connection of SQLite is open, and no thread in the middle of using one, while the process forks.
 
-    def after_fork(self) -> None:
-        """The process that forked goes on as before."""
-        if self._engine:
-            self._engine.after_fork()
+        Returns what makes the process that forked go on as before.
+        """
+        engine = self._engine
+        if engine is None:
+            return lambda: None
+        engine.before_fork()
+        return engine.after_fork
 
     def in_child(self) -> None:
         """What the parent recorded is the parent's to send; the child begins with nothing, at its first event."""
@@ -328,14 +332,13 @@ class Client:
 
     def _begin(self) -> None:
         self._engine: Engine | None = None
-        self._starting = threading.Lock()
         self._next_id = Ids().next
         self._queue = Queue(self._queue_events, self._on_full, self._block_s)
         # What every call reads, without a way over other objects.
         self._items, self._wake = self._queue.items, self._queue.wake
 
     def _start(self) -> Engine:
-        with self._starting:
+        with forks.beginning:
             if self._engine is None:
                 self._engine = Engine(self._plan, self._queue, self._transport, self._report)
                 forks.at_end_of_worker(self)
