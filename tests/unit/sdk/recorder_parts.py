@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tidemark_client.events import slots
 from tidemark_client.events.backoff import Backoff
 from tidemark_client.events.event import Encoded, Recorded
 from tidemark_client.events.outcome import Delivered, Outcome
@@ -56,10 +58,12 @@ class Clock:
 
 
 def sender(folder: Path, transport: Answers, clock: Clock, **changes: float) -> tuple[Sender, list[Rejected]]:
-    """A sender of slot 0 and what it reported; waits are the longest that the jitter allows."""
+    """A sender of the first free slot and what it reported; waits are the longest that the jitter allows."""
     reported: list[Rejected] = []
     settings = {"batch_events": 4, "linger_s": 1.0, "most_rejected": 100, "spool_bytes": 10_000} | changes
     sending = Sending(folder=folder, **settings)  # type: ignore[arg-type]
     backoff = Backoff(uniform=lambda _, high: high)
-    spool = Spool(folder / "events-0.db")
-    return Sender(spool, transport, sending, reported.extend, lambda: None, clock, backoff), reported
+    slot = slots.first_free(folder)
+    made = Sender(Spool(slot.file), transport, sending, reported.extend, lambda: None, clock, backoff)
+    weakref.finalize(made, slot.release)
+    return made, reported

@@ -141,6 +141,12 @@ def test_what_is_no_quantity_is_refused(quantity: Any) -> None:
         amount(quantity)
 
 
+def test_a_quantity_has_at_most_256_characters_however_it_is_written() -> None:
+    assert amount("0." + "1" * 254 + " " * 1_000) == "0." + "1" * 254
+    with pytest.raises(ValueError, match="quantity has 257 characters"):
+        amount("0." + "1" * 255)
+
+
 def test_properties_are_those_of_the_call_whatever_happens_to_them_later() -> None:
     tags = ["a"]
     copied = frozen({"tags": tags, "price": Decimal("1.10"), "at": datetime(2024, 3, 5, tzinfo=UTC)})

@@ -106,42 +106,120 @@ def test_too_large_a_request_is_halved_down_to_the_event_at_fault(tmp_path: Path
     assert len(transport.sent[-1]) > 1
 
 
-def test_events_of_a_process_that_ended_are_taken_over_and_sent(tmp_path: Path) -> None:
-    left = Spool(tmp_path / "events-3.db")
-    left.add([event(7), event(8)], [rejected(9)])
+def test_events_that_are_dropped_while_under_way_are_subtracted_once(tmp_path: Path) -> None:
+    def answer(batch: Any) -> Delivered:
+        # The writer makes room meanwhile, and the oldest are those under way.
+        assert one.spool.drop_oldest(200) == 4
+        return Delivered(range(len(batch)))
+
+    transport = Answers(answer)
+    one, _ = sender(tmp_path, transport, Clock())
+    one.spool.add([event(number) for number in range(6)])
+    one.step()
+    assert (one.spool.events, one.spool.bytes) == (2, 200)
+    one.hurry()
+    assert steps(one, 2) == [0.0, SCAN_S]
+    assert (transport.sent[1:], one.spool.events, one.spool.bytes) == ([["e-4", "e-5"]], 0, 0)
+
+
+def left_by_another(folder: Path, *numbers: int) -> Spool:
+    left = Spool(folder / "events-3.db")
+    left.add([event(number) for number in numbers], [rejected(99)])
     left.close()
+    return left
+
+
+def test_events_of_a_process_that_ended_are_taken_over_and_sent(tmp_path: Path) -> None:
+    left_by_another(tmp_path, 7, 8)
     transport, clock = Answers(), Clock()
-    own = slots.first_free(tmp_path)
     one, _ = sender(tmp_path, transport, clock)
     assert steps(one, 2) == [0.0, 1.0]
     clock.now += 2
     one.step()
-    assert (transport.sent, one.spool.rejected(9)) == ([["e-7", "e-8"]], [rejected(9)])
+    assert (transport.sent, one.spool.rejected(9)) == ([["e-7", "e-8"]], [rejected(99)])
     assert steps(one, 2) == [SCAN_S, SCAN_S]
-    own.release()
+
+
+def test_a_process_that_always_has_events_of_its_own_takes_over_those_of_others_too(tmp_path: Path) -> None:
+    transport, clock = Answers(), Clock()
+    one, _ = sender(tmp_path, transport, clock)
+    one.step()
+    left_by_another(tmp_path, 1, 2)
+    for number in range(100, 113):
+        clock.now += SCAN_S / 10
+        one.spool.add([event(number) for _ in range(4)])
+        one.step()
+    assert [name for batch in transport.sent for name in batch if name in {"e-1", "e-2"}] == ["e-1", "e-2"]
+
+
+def test_what_others_left_is_looked_for_while_events_wait_for_more_of_them(tmp_path: Path) -> None:
+    one, _ = sender(tmp_path, Answers(), Clock(), linger_s=60.0)
+    one.step()
+    one.spool.add([event(1)])
+    assert one.step() == SCAN_S
+
+
+def test_beside_events_of_its_own_a_process_takes_over_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemark_client.events.sender.MOST_EVENTS", 2)
+    left, clock = left_by_another(tmp_path, 1, 2, 3, 4, 5), Clock()
+    one, _ = sender(tmp_path, Answers(), clock)
+    one.spool.add([event(100)])
+    steps(one, 3)
+    assert len(left.oldest(9, 1 << 20)) == 3
+    clock.now += SCAN_S
+    steps(one, 3)
+    # The second part, and all of the rest once nothing else waits.
+    while left.oldest(9, 1 << 20):
+        one.hurry()
+        assert one.step() == 0.0
+
+
+def test_what_cannot_be_sent_is_not_taken_over_beside_events_of_its_own(tmp_path: Path) -> None:
+    transport, clock = Answers(Later("503", 5.0), Later("503", 5.0)), Clock()
+    one, _ = sender(tmp_path, transport, clock)
+    one.step()
+    one.spool.add([event(number) for number in range(4)])
+    one.step()
+    left = left_by_another(tmp_path, 7)
+    for _ in range(2):
+        clock.now += SCAN_S + 1
+        one.step()
+    assert (len(transport.sent), one.spool.events, len(left.oldest(9, 1 << 20))) == (3, 0, 1)
+    one.step()
+    assert (one.spool.events, left.oldest(9, 1 << 20)) == (1, [])
 
 
 def test_events_of_a_process_that_lives_are_left_to_it(tmp_path: Path) -> None:
-    own, other = slots.first_free(tmp_path), slots.first_free(tmp_path)
+    one, _ = sender(tmp_path, Answers(), Clock())
+    other = slots.first_free(tmp_path)
     theirs = Spool(other.file)
     theirs.add([event(7)])
-    one, _ = sender(tmp_path, Answers(), Clock())
     assert steps(one, 2) == [SCAN_S, SCAN_S]
     assert theirs.events == 1
-    own.release()
     other.release()
 
 
 def test_a_broken_file_of_another_process_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    own = slots.first_free(tmp_path)
-    (tmp_path / "events-5.db").write_text("no database, but long enough to be one" * 50)
     clock = Clock()
     one, _ = sender(tmp_path, Answers(), clock)
+    (tmp_path / "events-5.db").write_text("no database, but long enough to be one" * 50)
     for _ in range(3):
         assert one.step() == SCAN_S
         clock.now += SCAN_S
     assert len(caplog.records) == 1
-    own.release()
+
+
+def test_a_folder_that_cannot_be_searched_keeps_no_events_of_its_own(tmp_path: Path) -> None:
+    transport = Answers()
+    one, _ = sender(tmp_path, transport, Clock())
+    (tmp_path / "events-5.db").touch()
+    (tmp_path / "events-5.lock").mkdir()
+    one.spool.add([event(number) for number in range(4)])
+    with pytest.raises(OSError, match=r"events-5\.lock"):
+        one.step()
+    assert (one.step(), len(transport.sent)) == (0.0, 1)
 
 
 def queue(on_full: Any, size: int = 3) -> Queue:
@@ -233,6 +311,27 @@ def test_an_event_that_is_no_json_is_kept_and_reported_and_stops_no_other(tmp_pa
     assert "properties were n" in reported[1].detail
 
 
+def test_an_event_that_is_too_long_without_its_properties_stops_no_other(tmp_path: Path) -> None:
+    waiting = queue("block")
+    waiting.items.append(recorded(7)._replace(quantity="0." + "1" * 70_000, given_id="own"))
+    one, spool, reported = writer(tmp_path, waiting)
+    one.drain()
+    assert spool.events == 3
+    assert [(each.id, each.reason, each.body) for each in reported] == [("own", "not_encodable", b"{}")]
+    assert spool.rejected(9) == reported
+
+
+def test_an_event_without_an_id_stays_in_memory_and_the_writer_goes_on(tmp_path: Path) -> None:
+    waiting = queue("block")
+    mark = waiting.mark()
+    waiting.items.append(recorded(7)._replace(tick="none"))  # type: ignore[arg-type]
+    one, _, _ = writer(tmp_path, waiting)
+    one.stopping.set()
+    one.drain()
+    assert (waiting.events(), mark.spooled.is_set()) == (4, False)
+    assert "str" in one.error
+
+
 def test_a_disk_that_fails_leaves_the_events_in_memory(tmp_path: Path) -> None:
     waiting = queue("block")
     mark = waiting.mark()
@@ -246,10 +345,12 @@ def test_a_disk_that_fails_leaves_the_events_in_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_full", ["block", "drop_oldest"])
-def test_a_full_spool_takes_no_more_or_drops_its_oldest(tmp_path: Path, on_full: Any) -> None:
+def test_a_full_spool_takes_no_more_or_drops_its_oldest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_full: Any
+) -> None:
+    monkeypatch.setattr("tidemark_client.events.writer._RETRY_S", 0.0)
     waiting = queue("block")
     one, spool, _ = writer(tmp_path, waiting, spool_bytes=150, on_full=on_full)
-    one.stopping.set()
     one.drain()
     waiting.items.extend(recorded(number) for number in range(3, 6))
     one.drain()
@@ -257,3 +358,13 @@ def test_a_full_spool_takes_no_more_or_drops_its_oldest(tmp_path: Path, on_full:
         assert (spool.events, waiting.events(), one.dropped) == (3, 3, 0)
     else:
         assert (spool.bytes <= 150, waiting.events(), spool.events + one.dropped) == (True, 0, 6)
+
+
+@pytest.mark.parametrize("on_full", ["block", "raise"])
+def test_at_the_end_a_full_spool_takes_what_is_in_memory(tmp_path: Path, on_full: Any) -> None:
+    waiting = queue(on_full, 2_500)
+    one, spool, _ = writer(tmp_path, waiting, spool_bytes=150, on_full=on_full)
+    spool.add([event(number) for number in range(2)])
+    one.stopping.set()
+    one.drain()
+    assert (spool.events, waiting.events()) == (2_502, 0)

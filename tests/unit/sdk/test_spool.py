@@ -74,6 +74,13 @@ def test_the_oldest_events_go_until_the_rest_fits(spool: Spool) -> None:
     assert (ids(spool), spool.bytes) == (["e-3", "e-4"], 200)
 
 
+def test_what_is_settled_twice_is_subtracted_and_counted_once(spool: Spool) -> None:
+    spool.add([event(1), event(2)])
+    both = spool.oldest(2, ALL)
+    assert (spool.settle(both[:1]), spool.settle(both), spool.settle(both)) == (1, 1, 0)
+    assert (spool.events, spool.bytes) == (0, 0)
+
+
 def test_a_transaction_that_fails_changes_nothing(spool: Spool) -> None:
     with pytest.raises(SpoolError, match="cannot be used"):
         spool.add([event(1), event(2)._replace(body=None)])  # type: ignore[arg-type]

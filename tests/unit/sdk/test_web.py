@@ -86,6 +86,18 @@ def test_a_suspension_is_403_and_what_is_unknown_503() -> None:
     assert (status, headers["retry-after"], problem["detail"]) == (503, "5", "Usage is unknown at present.")
 
 
+def test_what_is_said_of_a_denial_is_its_reason_also_where_there_is_a_limit() -> None:
+    suspension = Suspension("fraud", "ops", None)
+    for heartbeat_ms in (NOW, NOW - 600_000):
+        held = decided(stored(counter("5"), suspension=suspension, heartbeat_ms=heartbeat_ms))
+        status, _, problem = answer(held)
+        assert (status, problem["detail"]) == (403, "This customer is suspended.")
+    stale = decided(stored(counter("5"), heartbeat_ms=NOW - 600_000), policy="fail_closed")
+    status, headers, problem = answer(stale)
+    assert (status, headers["retry-after"], problem["reason"]) == (503, "5", "stale")
+    assert problem["detail"] == "Usage is unknown at present."
+
+
 def test_a_block_is_recorded_in_seconds_with_its_outcome(client: Client) -> None:
     with measure(client, "compute", customer="c", model="large") as work:
         work.properties["steps"] = 3

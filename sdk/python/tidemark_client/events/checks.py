@@ -16,6 +16,8 @@ MAX_ID_BYTES = 256
 MAX_PROPERTIES = 256
 # Absolute amounts stay below this, so that 10^11 events fit into one total.
 QUANTITY_LIMIT = 10**18
+# Totals have 9 decimals; what is longer than this may not fit into an event.
+MAX_QUANTITY_CHARACTERS = 256
 # Values that nobody can change after the call, and that JSON can always say.
 PLAIN = frozenset({str, int, bool, type(None)})
 # Control characters, separators of lines, marks that turn the direction of text: ids that differ by them look the same.
@@ -43,18 +45,23 @@ def amount(quantity: Quantity) -> int | str:
     Raises
     ------
     ValueError
-        It is no finite number, or 10^18 or more either way.
+        It is no finite number, 10^18 or more either way, or longer than 256 characters.
     """
     if isinstance(quantity, bool):
         raise ValueError(f"quantity is {quantity!r}: give a number.")  # noqa: TRY004  as above
     try:
-        # A float is read as it is written: 0.1 is a tenth.
-        number = Decimal(repr(quantity) if isinstance(quantity, float) else quantity)
+        # A float is read as it is written: 0.1 is a tenth. A class of its own, as numpy's, may be written otherwise.
+        number = Decimal(float.__repr__(quantity) if isinstance(quantity, float) else quantity)
     except (InvalidOperation, TypeError, ValueError):
         raise ValueError(f"quantity is {quantity!r}: give an int, a Decimal, a float or decimal text.") from None
     if not number.is_finite() or not -QUANTITY_LIMIT < number < QUANTITY_LIMIT:
         raise ValueError(f"quantity is {quantity!r}: give a finite number below 10^18 either way.")
-    return int(quantity) if isinstance(quantity, int) else str(number)
+    if isinstance(quantity, int):
+        return int(quantity)
+    text = str(number)
+    if len(text) > MAX_QUANTITY_CHARACTERS:
+        raise ValueError(f"quantity has {len(text)} characters: give at most {MAX_QUANTITY_CHARACTERS}.")
+    return text
 
 
 def frozen(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,7 +94,7 @@ class Client:
     queue_events:
         Most events in memory.
     spool_bytes:
-        Most bytes of events on disk, for each process that shares the folder.
+        Most bytes of events on disk, for each process that shares the folder. What is in memory at its end is added.
     on_full:
         What `record` does when both are full: `block` (up to `block_s`, then QueueFullError), `raise` QueueFullError,
         or `drop_oldest`, which is counted.
@@ -105,7 +104,8 @@ class Client:
         Called with rejected events, on a thread of the SDK, which sends nothing until it returns: it must not wait for
         the client. What it raises is logged.
     exit_timeout_s:
-        How long the end of the process may wait for the server; what is left stays on disk.
+        How long the end of the process may wait for the server, and a second for a request that is under way; what is
+        left stays on disk.
 
     Raises
     ------
@@ -158,9 +158,10 @@ class Client:
         self.tenant = tenant
         self._closed = False
         self._begin()
-        # At once, and not with the first event: a process before this one may have left some.
-        self._start()
-        forks.add(self)
+        with forks.beginning:
+            # At once, and not with the first event: a process before this one may have left some.
+            self._start()
+            forks.add(self)
 
     def record(
         self,
@@ -182,7 +183,7 @@ class Client:
         event_type, customer:
             What was used, and by whom; ids.
         quantity:
-            How much, below 10^18 either way.
+            How much, below 10^18 either way, in at most 256 characters.
         at:
             When, with a zone; now where it is not given.
         event_id:
@@ -286,8 +287,11 @@ class Client:
             return True
         # Recording meets the bound of the queue, and there finds out.
         self._closed, self._size = True, 0
-        forks.remove(self)
-        return self._engine.close(timeout_s) if self._engine else True
+        try:
+            return self._engine.close(timeout_s) if self._engine else True
+        finally:
+            # Not before: while it closes, its threads use SQLite, and a fork must wait for them.
+            forks.remove(self)
 
     def __enter__(self) -> Client:  # noqa: PYI034  typing has no Self before Python 3.11
         return self
@@ -305,15 +309,16 @@ class Client:
     ) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
 
-    def before_fork(self) -> None:
-        """No connection of SQLite is open, and no thread in the middle of using one, while the process forks."""
-        if self._engine:
-            self._engine.before_fork()
+    def before_fork(self) -> Callable[[], None]:
+        """No connection of SQLite is open, and no thread in the middle of using one, while the process forks.
 
-    def after_fork(self) -> None:
-        """The process that forked goes on as before."""
-        if self._engine:
-            self._engine.after_fork()
+        Returns what makes the process that forked go on as before.
+        """
+        engine = self._engine
+        if engine is None:
+            return lambda: None
+        engine.before_fork()
+        return engine.after_fork
 
     def in_child(self) -> None:
         """What the parent recorded is the parent's to send; the child begins with nothing, at its first event."""
@@ -327,14 +332,13 @@ class Client:
 
     def _begin(self) -> None:
         self._engine: Engine | None = None
-        self._starting = threading.Lock()
         self._next_id = Ids().next
         self._queue = Queue(self._queue_events, self._on_full, self._block_s)
         # What every call reads, without a way over other objects.
         self._items, self._wake = self._queue.items, self._queue.wake
 
     def _start(self) -> Engine:
-        with self._starting:
+        with forks.beginning:
             if self._engine is None:
                 self._engine = Engine(self._plan, self._queue, self._transport, self._report)
                 forks.at_end_of_worker(self)
@@ -354,17 +358,19 @@ class Client:
         self._wake.set()
 
     def _make_room(self) -> None:
+        if not self._closed:
+            self._queue.make_room()
+        # The room may be that of the end, after which nobody takes from the queue any more.
         if self._closed:
             raise ClosedError("the client was closed: record before close().")
-        self._queue.make_room()
 
     def _until_durable(self, timeout_s: float | None = None) -> None:
         wait_s = self._block_s if timeout_s is None else timeout_s
         try:
-            self._running()
+            engine = self._running()
             if self._queue.mark().spooled.wait(wait_s):
                 return
-            error = self.stats().error or "the disk is slow, or the spool is full."
+            error = engine.writer.error or engine.sender.counts.error or "the disk is slow, or the spool is full."
         except SpoolError as failure:
             error = str(failure)
         raise NotDurableError(f"the event is in memory, and not on disk after {wait_s} s: {error}")

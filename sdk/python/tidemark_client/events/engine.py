@@ -17,6 +17,9 @@ from tidemark_client.events.spool import Rejected, Spool
 from tidemark_client.events.transport import Transport
 from tidemark_client.events.writer import Writer, Writing
 
+# For a thread to end that waits for nothing.
+_END_S = 1.0
+
 log = logging.getLogger("tidemark_client")
 
 
@@ -64,12 +67,10 @@ class Engine:
         self.sender = Sender(self.spool, transport, sending, on_rejected, queue.wake.set)
         writing = Writing(plan.tenant, plan.source, plan.spool_bytes, plan.on_full)
         self.writer = Writer(queue, self.spool, writing, self.sender.wake.set, on_rejected)
-        self._threads = [
-            threading.Thread(target=self.writer.run, name="tidemark-writer", daemon=True),
-            threading.Thread(target=self.sender.run, name="tidemark-sender", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._writing = threading.Thread(target=self.writer.run, name="tidemark-writer", daemon=True)
+        self._sending = threading.Thread(target=self.sender.run, name="tidemark-sender", daemon=True)
+        self._writing.start()
+        self._sending.start()
 
     def flush(self, timeout_s: float) -> bool:
         """Whether the outcome of all events so far is known, in time."""
@@ -88,16 +89,19 @@ class Engine:
 
     def close(self, timeout_s: float) -> bool:
         """Put all events on disk, send what can be sent in time, end the threads; whether nothing is left."""
+        deadline = time.monotonic() + timeout_s
         flushed = self.flush(timeout_s)
         self.writer.stopping.set()
         self.sender.stopping.set()
         self.queue.mark()
         self.sender.wake.set()
-        for thread in self._threads:
-            thread.join(timeout_s + 1.0)
+        # The time is that of the server; the disk has its own, for what is in memory is lost without it.
+        self._writing.join(timeout_s + _END_S)
+        self._sending.join(max(0.0, deadline - time.monotonic()) + _END_S)
         if lost := self.queue.events():
-            log.error("%d events are lost: they could not be put on disk: %s", lost, self.writer.error)
-        if any(thread.is_alive() for thread in self._threads):
+            reason = self.writer.error or "the disk is slow."
+            log.error("%d events are lost: they could not be put on disk: %s", lost, reason)
+        if self._writing.is_alive() or self._sending.is_alive():
             # It still waits for a server. The process ends soon, and the kernel then frees what it holds.
             return False
         self.transport.close()

@@ -5,17 +5,16 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
+from collections.abc import Callable
 from typing import Protocol
 
 
 class Live(Protocol):
     """A client, as forks and the end see it."""
 
-    def before_fork(self) -> None:
-        """Let go of what must not be carried into a child."""
-
-    def after_fork(self) -> None:
-        """Go on, in the process that forked."""
+    def before_fork(self) -> Callable[[], None]:
+        """Let go of what must not be carried into a child; returns what goes on, in the process that forked."""
 
     def in_child(self) -> None:
         """Begin anew, in the process that was forked."""
@@ -26,10 +25,16 @@ class Live(Protocol):
 
 # Strong: a client that nobody holds any more still has events to send.
 _live: list[Live] = []
+# Held while a client begins, and while the process forks: whoever opens a file holds locks of SQLite, and a child that
+# gets them held would wait for ever.
+beginning = threading.RLock()
+# The clients of the fork that is under way, and what lets each go on; other threads may close them meanwhile.
+_forked: list[Live] = []
+_go_on: list[Callable[[], None]] = []
 
 
 def add(client: Live) -> None:
-    """Take a client along from now on."""
+    """Take a client along from now on; with `beginning` held since before it had an engine."""
     _live.append(client)
 
 
@@ -49,18 +54,26 @@ def at_end_of_worker(client: Live) -> None:
 
 
 def _before() -> None:
-    for client in _live:
-        client.before_fork()
+    beginning.acquire()
+    _forked[:] = [*_live]
+    _go_on.clear()
+    _go_on.extend(client.before_fork() for client in _forked)
 
 
 def _after() -> None:
-    for client in reversed(_live):
-        client.after_fork()
+    try:
+        for go_on in reversed(_go_on):
+            go_on()
+    finally:
+        beginning.release()
 
 
 def _child() -> None:
-    for client in reversed(_live):
-        client.in_child()
+    try:
+        for client in _forked:
+            client.in_child()
+    finally:
+        beginning.release()
 
 
 @atexit.register

@@ -96,6 +96,8 @@ class Sender:
         self._hurry = False
         self._most = self.sending.batch_events
         self._not_before = self._scan_at = 0.0
+        # The last look found something, so there may be more.
+        self._more = False
         # When the oldest event that waits was first seen.
         self._since: float | None = None
 
@@ -126,11 +128,13 @@ class Sender:
         now = self.clock()
         if now < self._not_before:
             return self._not_before - now
+        if self._scan_is_due(now) and self._take_over(now):
+            return 0.0
         if not self.spool.events:
             self._hurry, self._since = False, None
-            return self._take_over(now)
+            return self._scan_at - now
         if (wait_s := self._linger(now)) > 0:
-            return wait_s
+            return min(wait_s, self._scan_at - now)
         batch = self.spool.oldest(self._most, MOST_BYTES)
         self.counts.requests += 1
         self._apply(batch, self.transport.send(batch))
@@ -200,15 +204,19 @@ class Sender:
         self.counts.error = ""
         self.backoff.succeeded()
 
-    def _take_over(self, now: float) -> float:
-        """Take what a process that ended left; seconds until the next look."""
-        if now < self._scan_at:
-            return self._scan_at - now
+    def _scan_is_due(self, now: float) -> bool:
+        if not self.spool.events:
+            return self._more or now >= self._scan_at
+        # What cannot be sent would only fill the spool for the events of this process.
+        return now >= self._scan_at and not self.backoff.failures
+
+    def _take_over(self, now: float) -> bool:
+        """Take a part of what a process that ended left; whether there was any."""
+        # First: a look that fails is not repeated before the events of this process were sent.
+        self._scan_at, self._more = now + SCAN_S, False
         with self.taking:
-            took = any(self._take_some(slot) for slot in orphans(self.sending.folder))
-        if not took:
-            self._scan_at = now + SCAN_S
-        return 0.0 if self.spool.events else SCAN_S
+            self._more = any(self._take_some(slot) for slot in orphans(self.sending.folder))
+        return self._more
 
     def _take_some(self, slot: Slot) -> bool:
         left: Spool | None = None

@@ -44,7 +44,8 @@ class Rejected(NamedTuple):
     id, customer:
         Of the event.
     body:
-        The event as it was sent, JSON in UTF-8; without its properties where those could not be encoded.
+        The event as it was sent, JSON in UTF-8; without its properties where those could not be encoded, and `{}` where
+        the rest could not either.
     reason, detail:
         Reason code, of the server or of the SDK, and words.
     at_ms:
@@ -78,6 +79,7 @@ class Spool:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         with self._reading() as connection:
+            self._kept = _count_rejected(connection)
             row = connection.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM event").fetchone()
         self.events: int = row[0]
         self.bytes: int = row[1]
@@ -109,12 +111,17 @@ class Spool:
             cursor.close()
         return batch
 
-    def settle(self, settled: Sequence[Pending], rejected: Sequence[Rejected] = ()) -> None:
-        """Forget events whose outcome is known, and keep those that were rejected, in one transaction."""
+    def settle(self, settled: Sequence[Pending], rejected: Sequence[Rejected] = ()) -> int:
+        """Forget events whose outcome is known, and keep those that were rejected, in one transaction.
+
+        Returns how many of them were there: what was dropped while it was under way is gone already.
+        """
+        query = "DELETE FROM event WHERE seq = ?"
         with self._writing() as connection:
             _reject(connection, rejected)
-            connection.executemany("DELETE FROM event WHERE seq = ?", [(pending.seq,) for pending in settled])
-        self._grow(-len(settled), -sum(len(pending.body) for pending in settled))
+            gone = [pending for pending in settled if connection.execute(query, (pending.seq,)).rowcount]
+        self._grow(-len(gone), -sum(len(pending.body) for pending in gone))
+        return len(gone)
 
     def first(self) -> int | None:
         """Place of the longest waiting event; None where none waits."""
@@ -129,9 +136,8 @@ class Spool:
             return [Rejected._make(row) for row in connection.execute(query, (limit,))]
 
     def rejected_count(self) -> int:
-        """How many rejected events are kept."""
-        with self._reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM rejected").fetchone()[0])
+        """How many rejected events are kept; like `events` and `bytes` it asks no disk, which may hang or fail."""
+        return self._kept
 
     def forget_rejected(self, ids: Sequence[str]) -> int:
         """Remove rejected events that someone has seen to; how many there were."""
@@ -159,10 +165,10 @@ class Spool:
 
     def drop_oldest(self, size: int) -> int:
         """Remove the longest waiting events until no more than `size` bytes are left; how many."""
-        before = self.events
+        dropped = 0
         while self.bytes > size and (batch := self.oldest(_SOME, self.bytes - size)):
-            self.settle(batch)
-        return before - self.events
+            dropped += self.settle(batch)
+        return dropped
 
     def suspend(self) -> None:
         """Close the file and keep everyone out, for a fork: no connection of SQLite may be carried into a child."""
@@ -198,8 +204,11 @@ class Spool:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as connection, connection:
-            yield connection
+        with self._reading() as connection:
+            with connection:
+                yield connection
+                kept = _count_rejected(connection)
+            self._kept = kept
 
     def _failed(self, error: sqlite3.Error) -> SpoolError:
         # What a failed disk leaves behind is not relied on: the next use opens the file again.
@@ -226,6 +235,10 @@ def move(source: Spool, target: Spool, count: int, size: int) -> bool:
     source.settle(pending)
     source.forget_rejected([event.id for event in rejected])
     return bool(pending or rejected)
+
+
+def _count_rejected(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM rejected").fetchone()[0])
 
 
 def _reject(connection: sqlite3.Connection, rejected: Sequence[Rejected]) -> None:

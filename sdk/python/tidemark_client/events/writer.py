@@ -91,8 +91,8 @@ class Writer:
         events, marks = self._queue.take(self._room())
         if not events and not marks:
             return False
-        ready, refused = self._encoded(events)
         try:
+            ready, refused = self._encoded(events)
             last = self._spool.add(ready, refused)
             self._make_room()
         except Exception as error:  # noqa: BLE001  whatever it is, the events must not leave memory
@@ -109,8 +109,10 @@ class Writer:
         return True
 
     def _room(self) -> int:
-        full = self._spool.bytes >= self._writing.spool_bytes
-        return 0 if full and self._writing.on_full != "drop_oldest" else _MOST
+        # At the end what stays in memory is lost; its own bound is how far the spool may go above the other.
+        if self.stopping.is_set() or self._writing.on_full == "drop_oldest":
+            return _MOST
+        return 0 if self._spool.bytes >= self._writing.spool_bytes else _MOST
 
     def _make_room(self) -> None:
         if self._writing.on_full != "drop_oldest" or self._spool.bytes <= self._writing.spool_bytes:
@@ -134,10 +136,15 @@ class Writer:
         try:
             return encoded(event, self._writing.tenant, self._writing.source)
         except Exception as error:  # noqa: BLE001  one event that cannot be said must not stop the others
-            # The rest of it is kept; the fault can only be among the properties, everything else was checked.
-            rest = encoded(event._replace(properties={}), self._writing.tenant, self._writing.source)
             detail = f"{error} Its properties were {', '.join(event.properties)}."[:2_000]
-            return Rejected(*rest, "not_encodable", detail, time.time_ns() // 1_000_000)
+            return Rejected(*self._rest(event), "not_encodable", detail, time.time_ns() // 1_000_000)
+
+    def _rest(self, event: Recorded) -> Encoded:
+        try:
+            # The fault can only be among the properties: everything else was checked at the call.
+            return encoded(event._replace(properties={}), self._writing.tenant, self._writing.source)
+        except Exception:  # noqa: BLE001  if it is not, this event must not stop the others all the same
+            return Encoded(event.id, event.customer, b"{}")
 
     def _failed(self, error: Exception) -> None:
         if not self.error:

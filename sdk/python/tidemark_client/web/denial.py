@@ -32,8 +32,11 @@ def denial(decision: Decision, now: datetime | None = None) -> tuple[HTTPStatus,
 
 
 def _detail(decision: Decision) -> str:
-    if decision.limit is None or decision.used is None:
-        return "Usage is unknown at present." if not decision.known else "This customer is suspended."
+    # By the reason, not by what is known: a suspended customer may have a limit, and old figures may be there.
+    if decision.reason == "suspended":
+        return "This customer is suspended."
+    if decision.reason not in _STATUS:
+        return "Usage is unknown at present."
     return f"{decision.used} of {decision.limit} are used."
 
 
