@@ -79,6 +79,39 @@ def test_a_period_has_the_bounds_worked_out_by_hand(place, found_periods):
     assert found_periods[place] == tuple(map(at, PERIODS[place][2:]))
 
 
+def zoned(interval, zone, aggregation="sum"):
+    """A catalog whose customers `c` all bill by that interval, aligned in that zone."""
+    return {
+        "calendars": {"hours": {"interval": interval, "timezone": zone}},
+        "tenants": {"t": {"calendar": "hours"}},
+        "meters": {"units": {"event_types": "use", "aggregation": aggregation, "unit": "u"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("interval", "zone", "start", "end"),
+    [
+        ("PT1H", "Asia/Tokyo", "2013-03-10T09:00:00", "2013-03-10T10:00:00"),
+        ("PT1H", "America/New_York", "2013-03-10T09:00:00", "2013-03-10T10:00:00"),
+        ("PT1H", "Asia/Kolkata", "2013-03-10T08:30:00", "2013-03-10T09:30:00"),
+        ("PT1H", "Pacific/Kiritimati", "2013-03-10T09:00:00", "2013-03-10T10:00:00"),
+        ("PT1H", "Pacific/Pago_Pago", "2013-03-10T09:00:00", "2013-03-10T10:00:00"),
+        ("PT2H", "Asia/Tokyo", "2013-03-10T09:00:00", "2013-03-10T11:00:00"),
+    ],
+)
+def test_hours_have_their_periods_in_zones_far_from_utc(interval, zone, start, end):
+    assert periods_of(zoned(interval, zone), ("c", "2013-03-10T09:00:00")) == [(at(start), at(end))]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_a_level_is_carried_through_the_hours_to_the_last_event_of_all(zone):
+    sent = [event("1", "2013-03-10T06:00:00Z"), event("2", "2013-03-10T11:59:59Z", customer="d")]
+    with oracle_of(zoned("PT1H", zone, "weighted_sum"), *sent) as oracle:
+        oracle.build_values()
+        starts = [row[4] for row in oracle.rows("value_period") if row[1] == "c"]
+    assert starts == [at(f"2013-03-10T{hour:02}:00:00") for hour in range(6, 12)]
+
+
 def test_an_event_before_the_first_or_after_the_last_listed_boundary_has_no_period():
     cases = [("retail", "2013-02-03T04:59:59.999"), ("retail", "2013-04-07T04:00:00")]
     assert periods_of(CATALOG, *cases) == ["no_period", "no_period"]

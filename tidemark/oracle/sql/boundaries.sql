@@ -4,8 +4,9 @@
 CREATE TABLE boundaries AS
 WITH span AS (
     SELECT
-        coalesce(make_timestamp_ms(min(event_ms)), TIMESTAMP '2013-01-01') AS low,
-        coalesce(make_timestamp_ms(max(event_ms)), TIMESTAMP '2013-01-01') AS high
+        -- Anchors are local times, up to 14 hours from UTC: more than some hours' worth of intervals.
+        coalesce(make_timestamp_ms(min(event_ms)), TIMESTAMP '2013-01-01') - INTERVAL 1 DAY AS low,
+        coalesce(make_timestamp_ms(max(event_ms)), TIMESTAMP '2013-01-01') + INTERVAL 1 DAY AS high
     FROM amounted
     WHERE outcome IS NULL
 ),
