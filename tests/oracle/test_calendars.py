@@ -17,6 +17,7 @@ CALENDARS = {
     "half-days": {"anchor": "2013-01-01", "interval": "PT12H", "timezone": "America/New_York"},
     "paris-weeks": {"interval": "P1W", "timezone": "Europe/Paris"},
     "paris-months": {"interval": "P2M", "timezone": "Europe/Paris"},
+    "year-and-half": {"anchor": "2012-03-31", "interval": "P1Y6M", "timezone": "America/New_York"},
     "retail": {"boundaries": ["2013-02-03", "2013-03-10T02:30:00", "2013-04-07"], "timezone": "America/New_York"},
 }
 METERS = {"units": {"event_types": ["use"], "aggregation": "sum", "unit": "u"}}
@@ -47,6 +48,9 @@ PERIODS = [
     ("paris-weeks", "2013-03-31T22:00:00", "2013-03-31T22:00:00", "2013-04-07T22:00:00"),
     # ... all else from January 2000: of two months, the odd ones begin.
     ("paris-months", "2013-04-01T00:00:00", "2013-02-28T23:00:00", "2013-04-30T22:00:00"),
+    # 31 March, 30 September of the next year, 31 March of the third, all UTC-4.
+    ("year-and-half", "2013-09-30T03:59:59.999", "2012-03-31T04:00:00", "2013-09-30T04:00:00"),
+    ("year-and-half", "2013-09-30T04:00:00", "2013-09-30T04:00:00", "2015-03-31T04:00:00"),
     # Listed boundaries: 3 February 00:00 UTC-5, 10 March 02:30 (skipped, so 03:30 UTC-4), 7 April 00:00 UTC-4.
     ("retail", "2013-02-03T05:00:00", "2013-02-03T05:00:00", "2013-03-10T07:30:00"),
     ("retail", "2013-03-10T07:30:00", "2013-03-10T07:30:00", "2013-04-07T04:00:00"),
@@ -180,6 +184,16 @@ def test_steps_that_leave_a_customer_its_calendar_cut_nothing():
     whole = (at("2013-02-28T05:00:00"), at("2013-03-31T04:00:00"))
     instants = ["2013-03-04T00:00:00", "2013-03-05T11:00:00", "2013-03-07T00:00:00"]
     assert periods_of(history, *(("c", instant) for instant in instants)) == [whole] * 3
+
+
+def test_a_year_and_a_half_and_eighteen_months_are_one_interval():
+    calendars = [{"interval": interval, "timezone": "Asia/Tokyo"} for interval in ("P1Y6M", "P18M")]
+    history = [
+        {"valid_from": valid_from, "catalog": moved({}, {"c": calendar}, calendar="c")}
+        for valid_from, calendar in zip(("beginning", "2013-03-05T10:00:00Z"), calendars, strict=True)
+    ]
+    whole = (at("2011-12-31T15:00:00"), at("2013-06-30T15:00:00"))
+    assert periods_of(history, ("c", "2013-03-04T00:00:00"), ("c", "2013-03-06T00:00:00")) == [whole] * 2
 
 
 def test_every_rule_of_the_catalog_is_that_of_the_event_time():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,7 @@ _TENANT_KEYS = {"calendar", "sources", "customers", "meters", "limits", "plans"}
 _CUSTOMER_KEYS = {"calendar", "plan", "limits", "revenue_weight"}
 _LIMIT_KEYS = {"cap", "mode", "thresholds", "when_unknown"}
 _CALENDAR_KEYS = {"anchor", "interval", "boundaries", "timezone"}
+_YEARS_AND_MONTHS = re.compile(r"P(\d+)Y(\d+)M")
 
 _Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -127,8 +129,14 @@ def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:
     _known("a calendar", calendar, _CALENDAR_KEYS)
     anchor = _local(calendar["anchor"]) if calendar.get("anchor") is not None else None
     listed = [_local(text) for text in calendar["boundaries"]] if calendar.get("boundaries") else None
-    fields = (anchor, calendar.get("interval"), calendar["timezone"], listed)
+    fields = (anchor, _interval(calendar.get("interval")), calendar["timezone"], listed)
     return json.dumps(fields), *fields
+
+
+def _interval(text: str | None) -> str | None:
+    """An interval of one unit: years with months are months."""
+    parts = _YEARS_AND_MONTHS.fullmatch(text or "")
+    return f"P{int(parts[1]) * 12 + int(parts[2])}M" if parts else text
 
 
 def _local(text: Any) -> str:
