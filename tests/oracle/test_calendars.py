@@ -186,14 +186,74 @@ def test_steps_that_leave_a_customer_its_calendar_cut_nothing():
     assert periods_of(history, *(("c", instant) for instant in instants)) == [whole] * 3
 
 
-def test_a_year_and_a_half_and_eighteen_months_are_one_interval():
-    calendars = [{"interval": interval, "timezone": "Asia/Tokyo"} for interval in ("P1Y6M", "P18M")]
+def aligned(interval="P1M", zone="Asia/Tokyo", **more):
+    return {"interval": interval, "timezone": zone, **more}
+
+
+CHANGED = "2013-03-05T10:00:00"
+# The calendar of a tenant before and after CHANGED, the begin of the period of that time, and whether CHANGED cuts it.
+WRITTEN = [
+    (None, aligned(zone="UTC"), "2013-03-01T00:00:00", False),
+    # Another time zone, though one with the same clock.
+    (None, aligned(zone="Etc/UTC"), "2013-03-01T00:00:00", True),
+    (None, aligned(), "2013-03-01T00:00:00", True),
+    (aligned(), aligned(anchor="2000-01-01"), "2013-02-28T15:00:00", False),
+    (aligned(), aligned(anchor="2000-02-01"), "2013-02-28T15:00:00", True),
+    (aligned(anchor="2000-01-01"), aligned(anchor="2000-01-01T00:00:00"), "2013-02-28T15:00:00", False),
+    (aligned("P1W"), aligned("P1W", anchor="2000-01-03"), "2013-03-03T15:00:00", False),
+    (aligned("P1Y6M"), aligned("P18M"), "2011-12-31T15:00:00", False),
+    (aligned("P1Y6M"), aligned("P17M"), "2011-12-31T15:00:00", True),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "start", "cuts"), WRITTEN)
+def test_a_calendar_that_is_only_written_in_another_way_cuts_nothing(before, after, start, cuts):
     history = [
-        {"valid_from": valid_from, "catalog": moved({}, {"c": calendar}, calendar="c")}
-        for valid_from, calendar in zip(("beginning", "2013-03-05T10:00:00Z"), calendars, strict=True)
+        {"valid_from": valid_from, "catalog": moved({}, {"c": calendar} if calendar else {}, calendar and "c")}
+        for valid_from, calendar in (("beginning", before), (CHANGED + "Z", after))
     ]
-    whole = (at("2011-12-31T15:00:00"), at("2013-06-30T15:00:00"))
-    assert periods_of(history, ("c", "2013-03-04T00:00:00"), ("c", "2013-03-06T00:00:00")) == [whole] * 2
+    ((first, first_end), (second, _)) = periods_of(history, ("c", "2013-03-05T09:00:00"), ("c", "2013-03-05T11:00:00"))
+    assert first == at(start)
+    assert second == (at(CHANGED) if cuts else first)
+    assert (first_end == at(CHANGED)) == cuts
+
+
+def test_a_tenant_bills_by_the_month_in_utc_where_it_is_not_in_the_catalog():
+    # Its month in New York would begin on 28 February, 05:00 UTC, and end on 31 March, 04:00 UTC.
+    there, gone = moved({}, calendar="ny-31st"), moved({}) | {"tenants": {"other": None}}
+    since = {"valid_from": "2013-03-05T10:00:00Z", "catalog": there}
+    until = {"valid_from": "2013-03-20T10:00:00Z", "catalog": gone}
+    begins, ends = at("2013-03-05T10:00:00"), at("2013-03-20T10:00:00")
+    early, late = ("c", "2013-03-06T00:00:00"), ("c", "2013-03-20T09:59:59.999")
+    month = (at("2013-02-28T05:00:00"), at("2013-03-31T04:00:00"))
+    for history, period in (
+        ([{"valid_from": "beginning", "catalog": gone}, since], (begins, month[1])),
+        ([since], (begins, month[1])),
+        (there | {"valid_from": "2013-03-05T10:00:00Z"}, (begins, month[1])),
+        ([{"valid_from": "beginning", "catalog": there}, until], (month[0], ends)),
+        ([since, until], (begins, ends)),
+    ):
+        assert periods_of(history, early, late) == [period] * 2
+
+
+def test_a_tenant_without_a_calendar_is_not_cut_where_it_begins_and_ends():
+    since = {"valid_from": "2013-03-05T10:00:00Z", "catalog": moved({})}
+    until = {"valid_from": "2013-03-20T10:00:00Z", "catalog": {"tenants": {}, "meters": METERS}}
+    assert periods_of([since, until], ("c", "2013-03-06T00:00:00")) == [
+        (at("2013-03-01T00:00:00"), at("2013-04-01T00:00:00"))
+    ]
+
+
+def test_a_tenant_that_leaves_and_comes_back_has_a_period_before_and_one_after():
+    steps = [("beginning", "ny-31st"), ("2013-03-05T10:00:00Z", None), ("2013-03-20T10:00:00Z", "ny-31st")]
+    gone = {"tenants": {"other": None}, "meters": METERS, "calendars": {}}
+    history = [
+        {"valid_from": valid_from, "catalog": moved({}, calendar=name) if name else gone} for valid_from, name in steps
+    ]
+    assert periods_of(history, ("c", "2013-03-04T00:00:00"), ("c", "2013-03-21T00:00:00")) == [
+        (at("2013-02-28T05:00:00"), at("2013-03-05T10:00:00")),
+        (at("2013-03-20T10:00:00"), at("2013-03-31T04:00:00")),
+    ]
 
 
 def test_every_rule_of_the_catalog_is_that_of_the_event_time():

@@ -51,6 +51,9 @@ def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterR
 
     """
     steps = _steps_of(history)
+    if steps and steps[0][0] != _BEGINNING_MS:
+        # Before it there was no tenant: a calendar that begins then cuts the month in UTC.
+        steps = [(_BEGINNING_MS, {}), *steps]
     starts = [start for start, _ in steps]
     if starts != sorted(set(starts)):
         raise UsageError("the steps of a catalog's history must ascend.", "order them by valid_from.")
@@ -88,7 +91,7 @@ def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
     """Rows of one catalog, and its meters."""
     _known("a catalog", catalog, _PARTS)
     # '' is the calendar of tenants and customers that name no calendar.
-    calendars = {"": {"interval": "P1M", "timezone": "Etc/UTC"}} | dict(catalog.get("calendars") or {})
+    calendars = {"": {"interval": "P1M", "timezone": "UTC"}} | dict(catalog.get("calendars") or {})
     rows["calendars"] += [(step, name, *_calendar(calendar)) for name, calendar in calendars.items()]
     tenants = {name: tenant or {} for name, tenant in (catalog.get("tenants") or {}).items()}
     for name, tenant in tenants.items():
@@ -127,16 +130,22 @@ def _threshold(stated: Any) -> str:
 def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:
     """The definition as one text (the same for equal calendars, whatever their names), and its fields."""
     _known("a calendar", calendar, _CALENDAR_KEYS)
-    anchor = _local(calendar["anchor"]) if calendar.get("anchor") is not None else None
     listed = [_local(text) for text in calendar["boundaries"]] if calendar.get("boundaries") else None
-    fields = (anchor, _interval(calendar.get("interval")), calendar["timezone"], listed)
+    interval = None if listed else _interval(calendar["interval"])
+    anchor = None if interval is None else _local(calendar.get("anchor") or _aligned(interval))
+    fields = (anchor, interval, calendar["timezone"], listed)
     return json.dumps(fields), *fields
 
 
-def _interval(text: str | None) -> str | None:
+def _interval(text: str) -> str:
     """An interval of one unit: years with months are months."""
-    parts = _YEARS_AND_MONTHS.fullmatch(text or "")
+    parts = _YEARS_AND_MONTHS.fullmatch(text)
     return f"P{int(parts[1]) * 12 + int(parts[2])}M" if parts else text
+
+
+def _aligned(interval: str) -> str:
+    """The anchor of a calendar that states none: the begin of the year 2000, of weeks its first Monday."""
+    return "2000-01-03" if interval.endswith("W") else "2000-01-01"
 
 
 def _local(text: Any) -> str:

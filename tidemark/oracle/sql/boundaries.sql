@@ -1,6 +1,6 @@
 -- Start and end of every billing period the events can fall into: anchor + k intervals, each counted from the anchor,
 -- so that a clamped 31st comes back; or the listed local times. Hours are elapsed time. Of two boundaries at one
--- instant the later counts. Without an anchor, periods begin with the year 2000, weeks on its first Monday.
+-- instant the later counts.
 CREATE TABLE boundaries AS
 WITH span AS (
     SELECT
@@ -12,7 +12,7 @@ WITH span AS (
 ),
 written AS (
     SELECT DISTINCT
-        definition, timezone, listed,
+        definition, timezone, anchor,
         regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 2)::BIGINT       AS n,
         regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 3)               AS unit,
         coalesce(anchor, CASE unit WHEN 'W' THEN TIMESTAMP '2000-01-03' ELSE TIMESTAMP '2000-01-01' END) AS anchor
