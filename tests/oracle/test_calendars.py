@@ -1,12 +1,18 @@
 """The oracle's periods against bounds worked out by hand: anchors, time zones, listed bounds, changes of calendar."""
 
-from datetime import date
+import struct
+from bisect import bisect_right
+from datetime import UTC, date, datetime, timedelta
+from importlib.resources import files
 
 import pytest
 
 from tests.oracle.support import at, cloud, event, millis, oracle_of
 from tidemark.core.errors import UsageError
 from tidemark.oracle.oracle import Oracle
+from tidemark.oracle.zones import stretches
+from udfs.calendars.calendar import parse_calendar
+from udfs.calendars.localtime import Period, zone
 
 CALENDARS = {
     "ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"},
@@ -126,6 +132,74 @@ def test_an_event_is_in_its_minute_its_hour_and_the_day_of_its_customer():
         assert oracle.rows("usage_minute")[0][5] == at("2013-03-10T04:59:00")
         assert oracle.rows("usage_hour")[0][5] == at("2013-03-10T04:00:00")
         assert oracle.rows("usage_day")[0][5] == date(2013, 3, 9)
+
+
+def zones():
+    """One zone of tzdata of each content: many have several names."""
+    names = files("tzdata").joinpath("zones").read_text().split()
+    return sorted({files("tzdata.zoneinfo").joinpath(*name.split("/")).read_bytes(): name for name in names}.values())
+
+
+def changes_of(name):
+    """Instants since 1959 at which a zone's file says that something about it changes; epoch seconds."""
+    content = files("tzdata.zoneinfo").joinpath(*name.split("/")).read_bytes()
+    # Two blocks, of which the second has instants of 64 bits; counts of each are in its header.
+    old = struct.unpack(">20x6l", content[:44])
+    start = 44 + old[3] * 5 + old[4] * 6 + old[5] + old[2] * 8 + old[1] + old[0]
+    count = struct.unpack(">20x6l", content[start : start + 44])[3]
+    instants = struct.unpack(f">{count}q", content[start + 44 : start + 44 + 8 * count])
+    return [instant for instant in instants if instant > datetime(1959, 1, 1, tzinfo=UTC).timestamp()]
+
+
+def test_every_zone_has_the_offsets_of_tzdata_before_and_after_each_change_and_far_from_any():
+    years = [int(datetime(year, month, 9, tzinfo=UTC).timestamp()) for year in range(1960, 2111) for month in (1, 7)]
+    for name in zones():
+        instants, _, offsets = zip(*stretches(name), strict=True)
+        for at_s in [*years, *(change + aside for change in changes_of(name) for aside in (-1, 0))]:
+            utc = datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None)
+            offset = datetime.fromtimestamp(at_s, zone(name)).utcoffset()
+            assert (name, offsets[bisect_right(instants, utc) - 1]) == (name, offset.total_seconds())
+
+
+def test_every_zone_reads_skipped_and_repeated_local_times_by_the_offset_before():
+    for name in zones():
+        instants, locals_, offsets = zip(*stretches(name), strict=True)
+        for instant, offset in zip(instants[1:], offsets[1:], strict=True):
+            for aside_s in (-1_800, 1_800):
+                local = instant + timedelta(seconds=offset + aside_s)
+                read = local - timedelta(seconds=offsets[bisect_right(locals_, local) - 1])
+                assert read.replace(tzinfo=UTC).timestamp() == first_reading(local, zone(name))
+
+
+def first_reading(local, zone_info):
+    """The first instant that shows a local time; of one that is skipped, what the offset before makes of it."""
+    readings = [local.replace(tzinfo=zone_info, fold=fold).timestamp() for fold in (0, 1)]
+    # An hour of 2023 in Nuuk has an instant that shows another time.
+    shown = [one for one in readings if datetime.fromtimestamp(one, zone_info).replace(tzinfo=None, fold=0) == local]
+    return min(shown, default=readings[0])
+
+
+def test_every_zone_has_the_days_and_months_of_the_jobs():
+    instants = ["2011-12-31T10:00:00", "2026-11-30T04:30:00", "2026-12-01T04:30:00", "2027-04-01T00:00:00"]
+    calendars = {name: {"interval": "P1M", "timezone": name} for name in zones()}
+    tenant = {"customers": {name: {"calendar": name} for name in calendars}}
+    cases = [(name, instant) for name in calendars for instant in instants]
+    records = [
+        (0, place, millis(instant), event(f"{place}", instant + "Z", customer=name))
+        for place, (name, instant) in enumerate(cases)
+    ]
+    with Oracle({"calendars": calendars, "tenants": {"t": tenant}, "meters": METERS}, records) as oracle:
+        query = 'SELECT epoch_ms(period_start), epoch_ms(period_end), day FROM usage ORDER BY "offset"'
+        found = oracle.db.execute(query).fetchall()
+    for (name, instant), (start_ms, end_ms, day) in zip(cases, found, strict=True):
+        calendar = parse_calendar(None, "P1M", name)
+        assert (name, Period(start_ms, end_ms)) == (name, calendar.period_at(millis(instant)))
+        assert (name, day.isoformat()) == (name, calendar.day_at(millis(instant)))
+
+
+def test_a_zone_that_tzdata_does_not_have_is_named():
+    with pytest.raises(UsageError, match="no time zone Mars/Olympus"):
+        periods_of(zoned("P1M", "Mars/Olympus"), ("c", "2013-03-10T09:00:00"))
 
 
 def moved(customers, calendars=CALENDARS, calendar=None):

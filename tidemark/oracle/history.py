@@ -12,6 +12,7 @@ import duckdb
 
 from tidemark.core.errors import UsageError
 from tidemark.oracle.meters import MeterRule, rule_of
+from tidemark.oracle.zones import stretches
 
 CatalogData = Mapping[str, Any]
 # One catalog, from its `valid_from` on or for all time; or steps in order, each
@@ -22,6 +23,7 @@ _TABLES = """
 CREATE TABLE steps     (step INTEGER, from_ms BIGINT, to_ms BIGINT);
 CREATE TABLE calendars (step INTEGER, calendar_id VARCHAR, definition VARCHAR, anchor TIMESTAMP, interval VARCHAR,
                         timezone VARCHAR, listed TIMESTAMP[]);
+CREATE TABLE offsets   (timezone VARCHAR, from_at TIMESTAMP, local_from TIMESTAMP, seconds BIGINT);
 CREATE TABLE tenants   (step INTEGER, tenant_id VARCHAR, calendar_id VARCHAR, sources VARCHAR[]);
 CREATE TABLE customers (step INTEGER, tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR, plan VARCHAR);
 CREATE TABLE limits    (step INTEGER, tenant_id VARCHAR, scope VARCHAR, scope_id VARCHAR, meter VARCHAR,
@@ -42,12 +44,13 @@ _Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterRule]:
-    """Fill the tables of the catalog; what each meter does at each step of the history.
+    """Fill the tables of the catalog and of its time zones; what each meter does at each step of the history.
 
     Raises
     ------
     UsageError
-        The catalog has something that the oracle does not know; steps do not ascend by whole minutes.
+        The catalog has something that the oracle does not know, or a time zone that tzdata does not have; steps do not
+        ascend by whole minutes.
 
     """
     steps = _steps_of(history)
@@ -65,6 +68,9 @@ def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterR
     db.execute(_TABLES)
     for table, entries in rows.items():
         _insert(db, table, entries)
+    for timezone in {row[5] for row in rows["calendars"]}:
+        columns = map(list, zip(*stretches(timezone), strict=True))
+        db.execute("INSERT INTO offsets SELECT ?, unnest(?), unnest(?), unnest(?)", [timezone, *columns])
     return rules
 
 

@@ -30,21 +30,27 @@ range_of_k AS (
     FROM written AS l
     CROSS JOIN span
 ),
-instant AS (
+stated AS (
     SELECT
-        definition,
-        CASE
-            WHEN unit = 'H' THEN first_instant(timezone, anchor) + to_hours(k * n)
-            WHEN unit = 'D' THEN first_instant(timezone, anchor + to_days((k * n)::INTEGER))
-            WHEN unit = 'W' THEN first_instant(timezone, anchor + to_days((k * n * 7)::INTEGER))
-            WHEN unit = 'M' THEN first_instant(timezone, anchor + to_months((k * n)::INTEGER))
-            WHEN unit = 'Y' THEN first_instant(timezone, anchor + to_months((k * n * 12)::INTEGER))
-        END AS start_at
+        definition, timezone,
+        CASE unit
+            WHEN 'H' THEN anchor
+            WHEN 'D' THEN anchor + to_days((k * n)::INTEGER)
+            WHEN 'W' THEN anchor + to_days((k * n * 7)::INTEGER)
+            WHEN 'M' THEN anchor + to_months((k * n)::INTEGER)
+            WHEN 'Y' THEN anchor + to_months((k * n * 12)::INTEGER)
+        END AS local_at,
+        CASE unit WHEN 'H' THEN k * n ELSE 0 END AS hours
     FROM range_of_k, LATERAL (SELECT unnest(generate_series(k_low, k_high)) AS k)
     UNION ALL
-    SELECT definition, first_instant(timezone, local_at)
+    SELECT definition, timezone, local_at, 0
     FROM (SELECT DISTINCT definition, timezone, listed FROM calendars WHERE listed IS NOT NULL),
         LATERAL (SELECT unnest(listed) AS local_at)
+),
+instant AS (
+    SELECT s.definition, s.local_at - to_seconds(o.seconds) + to_hours(s.hours) AS start_at
+    FROM stated AS s
+    ASOF JOIN offsets AS o ON o.timezone = s.timezone AND o.local_from <= s.local_at
 )
 SELECT
     definition,
