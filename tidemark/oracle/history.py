@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import duckdb
@@ -27,7 +28,8 @@ CREATE TABLE offsets   (timezone VARCHAR, from_at TIMESTAMP, local_from TIMESTAM
 CREATE TABLE tenants   (step INTEGER, tenant_id VARCHAR, calendar_id VARCHAR, sources VARCHAR[]);
 CREATE TABLE customers (step INTEGER, tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR, plan VARCHAR);
 CREATE TABLE limits    (step INTEGER, tenant_id VARCHAR, scope VARCHAR, scope_id VARCHAR, meter VARCHAR,
-                        cap DECIMAL(38, 9), mode VARCHAR, thresholds VARCHAR[]);
+                        cap DECIMAL(38, 9), mode VARCHAR,
+                        thresholds STRUCT(threshold VARCHAR, recurring BOOLEAN, amount DECIMAL(38, 9))[]);
 CREATE TABLE meters    (step INTEGER, tenant_id VARCHAR, meter VARCHAR, event_types VARCHAR[], per VARCHAR);
 """
 # Before and after every instant an event can have.
@@ -125,12 +127,20 @@ def _limits(tenant: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for scope, scope_id, owner in groups:
         for meter, limit in (owner.get("limits") or {}).items():
             _known("a limit", limit, _LIMIT_KEYS)
-            thresholds = [_threshold(threshold) for threshold in limit.get("thresholds", ["80%"])]
-            yield scope, scope_id, meter, str(limit["cap"]), limit.get("mode", "soft"), thresholds
+            cap = str(limit["cap"])
+            stated = [_threshold(threshold, Fraction(cap)) for threshold in limit.get("thresholds", ["80%"])]
+            yield scope, scope_id, meter, cap, limit.get("mode", "soft"), [one for one in stated if one["amount"]]
 
 
-def _threshold(stated: Any) -> str:
-    return f"every {stated['every']}" if isinstance(stated, Mapping) else str(stated)
+def _threshold(stated: Any, cap: Fraction) -> dict[str, Any]:
+    """Text of a threshold, whether it recurs, and its amount: None where it is nothing, or above every total."""
+    recurring = isinstance(stated, Mapping)
+    text = str(stated["every"] if recurring else stated)
+    number = Fraction(text.removesuffix("%"))
+    # Half-even to nine decimals.
+    billionths = round((number * cap / 100 if text.endswith("%") else number) * 10**9)
+    amount = f"{billionths // 10**9}.{billionths % 10**9:09}" if 0 < billionths < 10**38 else None
+    return {"threshold": f"every {text}" if recurring else text, "recurring": recurring, "amount": amount}
 
 
 def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:
