@@ -196,6 +196,16 @@ def test_a_redriven_event_is_counted_once_and_by_its_first_arrival():
         assert oracle.outcomes() == {(3, 0): "unknown_event_type", (-4, 0): "counted", (-4, 1): "duplicate"}
 
 
+def test_a_second_may_be_60_at_the_end_of_a_day_in_utc_and_a_minute_never():
+    minutes = ("09:60:00Z", "09:60:00.5+01:00", "23:60:59Z", "09:60:60Z", "23:60:60Z", "09:59:60Z", "23:59:61Z")
+    assert outcomes_of(*(event("1", f"2013-03-09T{time}") for time in minutes)) == ["invalid_timestamp"] * len(minutes)
+    seconds = ("09T23:59:60Z", "09T23:59:60.7z", "10T00:59:60+01:00", "09T18:59:60.000-0500")
+    with oracle_of(SUM, *(event(time, f"2013-03-{time}") for time in seconds)) as oracle:
+        moments = oracle.db.execute("SELECT DISTINCT event_ms, nanos FROM usage").fetchall()
+        assert moments == [(millis("2013-03-09T23:59:59.999"), "999999")]
+        assert oracle.counts().counted == len(seconds)
+
+
 def test_properties_are_limited_in_number():
     sent = [event(f"{n}", properties={f"p{i}": i for i in range(n)}) for n in (256, 257)]
     sent.append(cloud("c", data={f"p{i}": i for i in range(257)}))

@@ -12,6 +12,7 @@ from tidemark.oracle.compare import compare, live_values
 from tidemark.oracle.deltas import check_deltas
 from tidemark.oracle.oracle import Oracle, Rules, statement_named
 from tidemark.oracle.relations import schema_of
+from udfs.limits.rule import threshold_of
 
 CATALOG = {
     "calendars": {"ny-31st": {"anchor": "2013-01-31", "interval": "P1M", "timezone": "America/New_York"}},
@@ -199,6 +200,54 @@ def test_absent_and_empty_fields_of_a_live_counter_are_none():
     assert live_values(fields) == (1000, 2000, 2, -1, Decimal(-5), None, None, None)
     fields = ["1000", "2000", "2", "0", "0", "0", "3", "000\x1fa\x1f3"]
     assert live_values(fields) == (1000, 2000, 2, 0, Decimal(0), Decimal(0), Decimal(3), "000\x1fa\x1f3")
+
+
+def reached_of(limit, total):
+    """Threshold and amount of all that a total reaches under a limit."""
+    tenants = {"t": {"limits": {"m": limit}}}
+    catalog = {"tenants": tenants, "meters": {"m": {"event_types": "use", "aggregation": "sum", "unit": "u"}}}
+    with oracle_of(event("1", quantity=f'"{total}"'), catalog=catalog) as oracle:
+        return [(row[4], row[5]) for row in oracle.rows("reached")]
+
+
+@pytest.mark.parametrize(
+    ("cap", "share", "total"),
+    [
+        ("5000000000", "80%", "4000000000"),
+        ("123456789.123456789", "33.3%", "123456788"),
+        ("0.000000005", "50%", "0.000000004"),
+        ("0.000000015", "50%", "0.000000014"),
+        ("0.000000001", "50%", "0.000000001"),
+        ("99999999999999999999999999999.999999999", "0.000000001%", "999999999999999999"),
+        ("12345678901234567890123456789.123456789", "0.000000123%", "999999999999999999"),
+        ("7", "99999999999999999999999999999%", "6"),
+        ("0.3", "33333333333333333333.333333333%", "999999999999999999"),
+        ("0", "80%", "0"),
+    ],
+)
+def test_a_share_of_a_cap_is_reached_at_the_amount_of_the_jobs(cap, share, total):
+    catalog_limit = {"cap": cap, "thresholds": [share]}
+    found = [(text, amount) for text, amount in reached_of(catalog_limit, total) if text != "cap"]
+    stated = threshold_of(share, Decimal(cap))
+    assert found == ([(share, stated.amount)] if stated and Decimal(total) >= stated.amount else [])
+
+
+@pytest.mark.parametrize(
+    ("every", "total", "steps"),
+    [("0.1", "0.3", 3), ("0.1", "0.7", 7), ("0.1", "0.699999999", 6), ("20%", "123456789.1", 5), ("7", "6", 0)],
+)
+def test_every_multiple_of_a_recurring_threshold_is_reached_exactly(every, total, steps):
+    cap = Decimal("123456789.1")
+    amount = threshold_of(f"every {every}", cap).amount
+    found = reached_of({"cap": str(cap), "thresholds": [{"every": every}]}, total)
+    assert [row for row in found if row[0] != "cap"] == [(f"every {every}", amount * k) for k in range(1, steps + 1)]
+
+
+def test_a_limit_may_state_no_threshold_and_amounts_as_numbers():
+    assert reached_of({"cap": 5, "thresholds": []}, 7) == [("cap", 5)]
+    assert reached_of({"cap": 5, "thresholds": [0.5, 5, {"every": 3}]}, 7) == [
+        ("0.5", Decimal("0.5")), ("cap", 5), ("every 3", 3), ("every 3", 6)
+    ]  # fmt: skip
 
 
 def delta(offset, total="1", **changed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from tests.streams import HISTORY, StreamRecord, generate
+from tests.unit.catalogs import source_of_history
 from tidemark.catalog import file as catalog_file
 from tidemark.catalog.file import TABLES
 from tidemark.catalog.instants import shown
@@ -21,6 +23,8 @@ from tidemark.oracle.oracle import Oracle
 from tidemark.reconcile import raw
 from tidemark.reconcile.catalog import steps
 from tidemark.reconcile.sample import Wanted
+from udfs.calendars.localtime import Period
+from udfs.catalog.index import Account, CatalogIndex
 from udfs.meters.meter import BEGINNING_MS, FOREVER_MS
 from udfs.values import instant as utc
 
@@ -51,6 +55,30 @@ def test_the_stored_catalog_means_to_the_oracle_what_its_files_mean(tmp_path: Pa
     history = steps(stored(tmp_path))
     assert [step["valid_from"] for step in history] == [step["valid_from"] for step in HISTORY]
     assert counted(history) == counted(HISTORY)
+
+
+def test_a_pruned_tenant_ends_its_periods_where_the_jobs_end_them(tmp_path: Path) -> None:
+    at_ms, gone = 1_710_928_800_000, "globex"
+    source, tables = source_of_history(HISTORY), stored(tmp_path)
+    for table in ("tenant", "customer"):
+        for key, timeline in tables[table].items():
+            if key[0] == gone:
+                tables[table][key] = tuple(replace(one, valid_to_ms=min(one.valid_to_ms, at_ms)) for one in timeline)
+    source.tenants, source.customer_versions = (
+        [replace(one, valid_to_ms=min(one.valid_to_ms, at_ms)) if one.tenant_id == gone else one for one in versions]
+        for versions in (source.tenants, source.customer_versions)
+    )
+    records = [(r.partition, offset, r.timestamp_ms, r.value) for offset, r in enumerate(generate(events=800, seed=3))]
+    with Oracle(steps(tables), records) as oracle:
+        columns = "customer_id, event_ms, epoch_ms(period_start), epoch_ms(period_end)"
+        found = oracle.db.execute(f"SELECT {columns} FROM usage WHERE tenant_id = ?", [gone]).fetchall()
+    accounts = {
+        pair[1]: Account(pair[0], versions, CatalogIndex(source.snapshot()))
+        for pair, versions in source.customers([(gone, row[0]) for row in found]).items()
+    }
+    for customer, event_ms, start_ms, end_ms in found:
+        assert accounts[customer].calendar_at(event_ms).period_at(event_ms) == Period(start_ms, end_ms)
+    assert at_ms in {row[3] for row in found}
 
 
 def test_versions_that_change_nothing_that_counts_are_no_step(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import duckdb
 
 from tidemark.core.errors import UsageError
 from tidemark.oracle.meters import MeterRule, rule_of
+from tidemark.oracle.zones import stretches
 
 CatalogData = Mapping[str, Any]
 # One catalog, from its `valid_from` on or for all time; or steps in order, each
@@ -21,10 +24,12 @@ _TABLES = """
 CREATE TABLE steps     (step INTEGER, from_ms BIGINT, to_ms BIGINT);
 CREATE TABLE calendars (step INTEGER, calendar_id VARCHAR, definition VARCHAR, anchor TIMESTAMP, interval VARCHAR,
                         timezone VARCHAR, listed TIMESTAMP[]);
+CREATE TABLE offsets   (timezone VARCHAR, from_at TIMESTAMP, local_from TIMESTAMP, seconds BIGINT);
 CREATE TABLE tenants   (step INTEGER, tenant_id VARCHAR, calendar_id VARCHAR, sources VARCHAR[]);
 CREATE TABLE customers (step INTEGER, tenant_id VARCHAR, customer_id VARCHAR, calendar_id VARCHAR, plan VARCHAR);
 CREATE TABLE limits    (step INTEGER, tenant_id VARCHAR, scope VARCHAR, scope_id VARCHAR, meter VARCHAR,
-                        cap DECIMAL(38, 9), mode VARCHAR, thresholds VARCHAR[]);
+                        cap DECIMAL(38, 9), mode VARCHAR,
+                        thresholds STRUCT(threshold VARCHAR, recurring BOOLEAN, amount DECIMAL(38, 9))[]);
 CREATE TABLE meters    (step INTEGER, tenant_id VARCHAR, meter VARCHAR, event_types VARCHAR[], per VARCHAR);
 """
 # Before and after every instant an event can have.
@@ -35,20 +40,25 @@ _TENANT_KEYS = {"calendar", "sources", "customers", "meters", "limits", "plans"}
 _CUSTOMER_KEYS = {"calendar", "plan", "limits", "revenue_weight"}
 _LIMIT_KEYS = {"cap", "mode", "thresholds", "when_unknown"}
 _CALENDAR_KEYS = {"anchor", "interval", "boundaries", "timezone"}
+_YEARS_AND_MONTHS = re.compile(r"P(\d+)Y(\d+)M")
 
 _Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterRule]:
-    """Fill the tables of the catalog; what each meter does at each step of the history.
+    """Fill the tables of the catalog and of its time zones; what each meter does at each step of the history.
 
     Raises
     ------
     UsageError
-        The catalog has something that the oracle does not know; steps do not ascend by whole minutes.
+        The catalog has something that the oracle does not know, or a time zone that tzdata does not have; steps do not
+        ascend by whole minutes.
 
     """
     steps = _steps_of(history)
+    if steps and steps[0][0] != _BEGINNING_MS:
+        # Before it there was no tenant: a calendar that begins then cuts the month in UTC.
+        steps = [(_BEGINNING_MS, {}), *steps]
     starts = [start for start, _ in steps]
     if starts != sorted(set(starts)):
         raise UsageError("the steps of a catalog's history must ascend.", "order them by valid_from.")
@@ -60,6 +70,9 @@ def load_history(db: duckdb.DuckDBPyConnection, history: History) -> list[MeterR
     db.execute(_TABLES)
     for table, entries in rows.items():
         _insert(db, table, entries)
+    for timezone in {row[5] for row in rows["calendars"]}:
+        columns = map(list, zip(*stretches(timezone), strict=True))
+        db.execute("INSERT INTO offsets SELECT ?, unnest(?), unnest(?), unnest(?)", [timezone, *columns])
     return rules
 
 
@@ -86,7 +99,7 @@ def _read(step: int, catalog: CatalogData, rows: _Rows) -> Iterator[MeterRule]:
     """Rows of one catalog, and its meters."""
     _known("a catalog", catalog, _PARTS)
     # '' is the calendar of tenants and customers that name no calendar.
-    calendars = {"": {"interval": "P1M", "timezone": "Etc/UTC"}} | dict(catalog.get("calendars") or {})
+    calendars = {"": {"interval": "P1M", "timezone": "UTC"}} | dict(catalog.get("calendars") or {})
     rows["calendars"] += [(step, name, *_calendar(calendar)) for name, calendar in calendars.items()]
     tenants = {name: tenant or {} for name, tenant in (catalog.get("tenants") or {}).items()}
     for name, tenant in tenants.items():
@@ -114,21 +127,41 @@ def _limits(tenant: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for scope, scope_id, owner in groups:
         for meter, limit in (owner.get("limits") or {}).items():
             _known("a limit", limit, _LIMIT_KEYS)
-            thresholds = [_threshold(threshold) for threshold in limit.get("thresholds", ["80%"])]
-            yield scope, scope_id, meter, str(limit["cap"]), limit.get("mode", "soft"), thresholds
+            cap = str(limit["cap"])
+            stated = [_threshold(threshold, Fraction(cap)) for threshold in limit.get("thresholds", ["80%"])]
+            yield scope, scope_id, meter, cap, limit.get("mode", "soft"), [one for one in stated if one["amount"]]
 
 
-def _threshold(stated: Any) -> str:
-    return f"every {stated['every']}" if isinstance(stated, Mapping) else str(stated)
+def _threshold(stated: Any, cap: Fraction) -> dict[str, Any]:
+    """Text of a threshold, whether it recurs, and its amount: None where it is nothing, or above every total."""
+    recurring = isinstance(stated, Mapping)
+    text = str(stated["every"] if recurring else stated)
+    number = Fraction(text.removesuffix("%"))
+    # Half-even to nine decimals.
+    billionths = round((number * cap / 100 if text.endswith("%") else number) * 10**9)
+    amount = f"{billionths // 10**9}.{billionths % 10**9:09}" if 0 < billionths < 10**38 else None
+    return {"threshold": f"every {text}" if recurring else text, "recurring": recurring, "amount": amount}
 
 
 def _calendar(calendar: Mapping[str, Any]) -> tuple[str, Any, Any, str, Any]:
     """The definition as one text (the same for equal calendars, whatever their names), and its fields."""
     _known("a calendar", calendar, _CALENDAR_KEYS)
-    anchor = _local(calendar["anchor"]) if calendar.get("anchor") is not None else None
     listed = [_local(text) for text in calendar["boundaries"]] if calendar.get("boundaries") else None
-    fields = (anchor, calendar.get("interval"), calendar["timezone"], listed)
+    interval = None if listed else _interval(calendar["interval"])
+    anchor = None if interval is None else _local(calendar.get("anchor") or _aligned(interval))
+    fields = (anchor, interval, calendar["timezone"], listed)
     return json.dumps(fields), *fields
+
+
+def _interval(text: str) -> str:
+    """An interval of one unit: years with months are months."""
+    parts = _YEARS_AND_MONTHS.fullmatch(text)
+    return f"P{int(parts[1]) * 12 + int(parts[2])}M" if parts else text
+
+
+def _aligned(interval: str) -> str:
+    """The anchor of a calendar that states none: the begin of the year 2000, of weeks its first Monday."""
+    return "2000-01-03" if interval.endswith("W") else "2000-01-01"
 
 
 def _local(text: Any) -> str:

@@ -20,7 +20,7 @@ from tidemark.oracle.meters import statements_of
 # The order of the statements; each is a file in `sql/` and builds on those before it. The two statements that are
 # compiled from the catalog's meters come in between.
 _BEFORE_METERS = (
-    "first_instant", "numbers", "bins", "measured_types", "opened", "decoded", "skeleton", "nesting", "parsed",
+    "numbers", "bins", "measured_types", "opened", "decoded", "skeleton", "nesting", "parsed",
     "fields", "typed", "amounted", "spans", "boundaries", "placed",
 )  # fmt: skip
 _AFTER_METERS = (

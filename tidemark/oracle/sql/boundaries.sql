@@ -1,17 +1,18 @@
 -- Start and end of every billing period the events can fall into: anchor + k intervals, each counted from the anchor,
 -- so that a clamped 31st comes back; or the listed local times. Hours are elapsed time. Of two boundaries at one
--- instant the later counts. Without an anchor, periods begin with the year 2000, weeks on its first Monday.
+-- instant the later counts.
 CREATE TABLE boundaries AS
 WITH span AS (
     SELECT
-        coalesce(make_timestamp_ms(min(event_ms)), TIMESTAMP '2013-01-01') AS low,
-        coalesce(make_timestamp_ms(max(event_ms)), TIMESTAMP '2013-01-01') AS high
+        -- Anchors are local times, up to 14 hours from UTC: more than some hours' worth of intervals.
+        coalesce(make_timestamp_ms(min(event_ms)), TIMESTAMP '2013-01-01') - INTERVAL 1 DAY AS low,
+        coalesce(make_timestamp_ms(max(event_ms)), TIMESTAMP '2013-01-01') + INTERVAL 1 DAY AS high
     FROM amounted
     WHERE outcome IS NULL
 ),
 written AS (
     SELECT DISTINCT
-        definition, timezone, listed,
+        definition, timezone, anchor,
         regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 2)::BIGINT       AS n,
         regexp_extract(interval, '^P(T?)(\d+)([HDWMY])$', 3)               AS unit,
         coalesce(anchor, CASE unit WHEN 'W' THEN TIMESTAMP '2000-01-03' ELSE TIMESTAMP '2000-01-01' END) AS anchor
@@ -29,21 +30,27 @@ range_of_k AS (
     FROM written AS l
     CROSS JOIN span
 ),
-instant AS (
+stated AS (
     SELECT
-        definition,
-        CASE
-            WHEN unit = 'H' THEN first_instant(timezone, anchor) + to_hours(k * n)
-            WHEN unit = 'D' THEN first_instant(timezone, anchor + to_days((k * n)::INTEGER))
-            WHEN unit = 'W' THEN first_instant(timezone, anchor + to_days((k * n * 7)::INTEGER))
-            WHEN unit = 'M' THEN first_instant(timezone, anchor + to_months((k * n)::INTEGER))
-            WHEN unit = 'Y' THEN first_instant(timezone, anchor + to_months((k * n * 12)::INTEGER))
-        END AS start_at
+        definition, timezone,
+        CASE unit
+            WHEN 'H' THEN anchor
+            WHEN 'D' THEN anchor + to_days((k * n)::INTEGER)
+            WHEN 'W' THEN anchor + to_days((k * n * 7)::INTEGER)
+            WHEN 'M' THEN anchor + to_months((k * n)::INTEGER)
+            WHEN 'Y' THEN anchor + to_months((k * n * 12)::INTEGER)
+        END AS local_at,
+        CASE unit WHEN 'H' THEN k * n ELSE 0 END AS hours
     FROM range_of_k, LATERAL (SELECT unnest(generate_series(k_low, k_high)) AS k)
     UNION ALL
-    SELECT definition, first_instant(timezone, local_at)
+    SELECT definition, timezone, local_at, 0
     FROM (SELECT DISTINCT definition, timezone, listed FROM calendars WHERE listed IS NOT NULL),
         LATERAL (SELECT unnest(listed) AS local_at)
+),
+instant AS (
+    SELECT s.definition, s.local_at - to_seconds(o.seconds) + to_hours(s.hours) AS start_at
+    FROM stated AS s
+    ASOF JOIN offsets AS o ON o.timezone = s.timezone AND o.local_from <= s.local_at
 )
 SELECT
     definition,

@@ -34,10 +34,10 @@ FROM contents
 GROUP BY identity
 HAVING count(DISTINCT content) > 1
 UNION ALL
--- A logarithm is a binary fraction: at the edge of a bin its last digit decides. 1 and 1.02 come out exact everywhere.
-SELECT partition, "offset", 'value at the edge of a bin of meter ' || meter || ': ' || amount
+-- A logarithm is a binary fraction: near the edge of a bin its last digit decides.
+SELECT partition, "offset", 'value near the edge of a bin of meter ' || meter || ': ' || amount
 FROM usage
-WHERE part LIKE 'b%' AND abs(amount) NOT IN (0, 1, 1.02)
+WHERE part LIKE 'b%' AND amount <> 0 AND edge_bin(amount) IS NULL
     AND abs(bin_place(amount) - round(bin_place(amount))) < 1e-9
 UNION ALL
 SELECT -1, -1, 'offsets with ' || count(*) || ' outcomes'

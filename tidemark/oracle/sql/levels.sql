@@ -27,22 +27,27 @@ held AS (
     JOIN (SELECT DISTINCT definition, timezone FROM calendars) AS z ON z.definition = s.definition
 ),
 midnights AS (
-    SELECT timezone, on_day::DATE AS on_day, first_instant(timezone, on_day) AS from_at
-    FROM (SELECT DISTINCT timezone FROM held), range,
-        LATERAL (
-            SELECT unnest(generate_series(
-                date_trunc('day', make_timestamp_ms(low)) - INTERVAL 3 DAY, make_timestamp_ms(high) + INTERVAL 4 DAY,
-                INTERVAL 1 DAY
-            )) AS on_day
-        )
+    SELECT d.timezone, d.on_day::DATE AS on_day, d.on_day - to_seconds(o.seconds) AS from_at
+    FROM (
+        SELECT timezone, on_day
+        FROM (SELECT DISTINCT timezone FROM held), range,
+            LATERAL (
+                SELECT unnest(generate_series(
+                    date_trunc('day', make_timestamp_ms(low)) - INTERVAL 3 DAY, make_timestamp_ms(high) + INTERVAL 4 DAY,
+                    INTERVAL 1 DAY
+                )) AS on_day
+            )
+    ) AS d
+    ASOF JOIN offsets AS o ON o.timezone = d.timezone AND o.local_from <= d.on_day
 ),
 -- Minutes after a midnight at which the clock shows the day before again: it was set back over midnight.
 again AS (
-    SELECT timezone, on_day, from_at, min(epoch_ms(moment)) AS from_ms, max(epoch_ms(moment)) + 60000 AS to_ms
+    SELECT m.timezone, m.on_day, min(epoch_ms(m.moment)) AS from_ms, max(epoch_ms(m.moment)) + 60000 AS to_ms
     FROM (
         SELECT *, unnest(generate_series(from_at, from_at + INTERVAL 3 HOUR, INTERVAL 1 MINUTE)) AS moment FROM midnights
-    )
-    WHERE timezone(timezone, moment)::DATE < on_day
+    ) AS m
+    ASOF JOIN offsets AS o ON o.timezone = m.timezone AND o.from_at <= m.moment
+    WHERE (m.moment + to_seconds(o.seconds))::DATE < m.on_day
     GROUP BY ALL
 ),
 whole_days AS (

@@ -27,24 +27,16 @@ candidate AS (
         AND l.scope_id = CASE l.scope WHEN 'tenant' THEN '' WHEN 'plan' THEN c.plan ELSE t.customer_id END
 ),
 stated AS (
-    SELECT * EXCLUDE (thresholds), unnest(thresholds) AS threshold FROM candidate WHERE rank = 1
-),
-amounts AS (
-    SELECT *, threshold LIKE 'every %' AS recurring,
-        CASE WHEN threshold LIKE '%\%' ESCAPE '\'
-            THEN (regexp_extract(threshold, '[0-9.]+')::DECIMAL(18, 9) * cap::DECIMAL(18, 9) / 100)::DECIMAL(38, 9)
-            ELSE regexp_extract(threshold, '[0-9.]+')::DECIMAL(38, 9)
-        END AS amount
-    FROM stated
+    SELECT * EXCLUDE (thresholds), unnest(thresholds, max_depth := 2) FROM candidate WHERE rank = 1
 )
 SELECT tenant_id, customer_id, meter, period_start, 'cap' AS threshold, cap AS amount, total
 FROM candidate WHERE rank = 1 AND total >= cap
 UNION ALL
 SELECT tenant_id, customer_id, meter, period_start, threshold, amount, total
-FROM amounts WHERE NOT recurring AND amount > 0 AND amount <> cap AND total >= amount
+FROM stated WHERE NOT recurring AND amount <> cap AND total >= amount
 UNION ALL
 SELECT tenant_id, customer_id, meter, period_start, threshold, (amount * step)::DECIMAL(38, 9), total
 FROM (
-    SELECT *, unnest(range(1, floor(total / amount)::BIGINT + 1)) AS step
-    FROM amounts WHERE recurring AND amount > 0 AND total >= amount
+    SELECT *, unnest(range(1, (billionths(total) // billionths(amount))::BIGINT + 1)) AS step
+    FROM stated WHERE recurring AND total >= amount
 )

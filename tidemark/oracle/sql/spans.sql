@@ -1,15 +1,17 @@
--- Which calendar each customer of the events has, from when until when: its own, its tenant's, or a month in UTC ('').
+-- Which calendar each customer of the events has, from when until when: its own, its tenant's, or a month in UTC (''),
+-- which it also has where its tenant is not in the catalog.
 -- Neighbouring steps of the history with one and the same calendar are one span: only a real change cuts a period.
 CREATE TABLE spans AS
 WITH pairs AS (
     SELECT DISTINCT tenant_id, customer_id FROM amounted WHERE outcome IS NULL
 ),
 resolved AS (
-    SELECT p.tenant_id, p.customer_id, t.step, k.definition
+    SELECT p.tenant_id, p.customer_id, s.step, k.definition
     FROM pairs AS p
-    JOIN tenants AS t ON t.tenant_id = p.tenant_id
-    LEFT JOIN customers AS c ON c.step = t.step AND c.tenant_id = p.tenant_id AND c.customer_id = p.customer_id
-    JOIN calendars AS k ON k.step = t.step AND k.calendar_id = coalesce(c.calendar_id, t.calendar_id, '')
+    CROSS JOIN steps AS s
+    LEFT JOIN tenants AS t ON t.step = s.step AND t.tenant_id = p.tenant_id
+    LEFT JOIN customers AS c ON c.step = s.step AND c.tenant_id = p.tenant_id AND c.customer_id = p.customer_id
+    JOIN calendars AS k ON k.step = s.step AND k.calendar_id = coalesce(c.calendar_id, t.calendar_id, '')
 ),
 compared AS (
     SELECT *, lag(definition) OVER (PARTITION BY tenant_id, customer_id ORDER BY step) AS before FROM resolved

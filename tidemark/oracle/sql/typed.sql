@@ -15,7 +15,7 @@ local AS (
     SELECT
         *,
         part.rest LIKE '%:60'                                                AS is_leap,
-        try_cast(part.day || ' ' || part.hour || replace(part.rest, ':60', ':59') AS TIMESTAMP) AS local_at,
+        try_cast(part.day || ' ' || part.hour || regexp_replace(part.rest, ':60$', ':59') AS TIMESTAMP) AS local_at,
         -- A leap second is the last millisecond of its minute, and the last nanosecond of that.
         CASE WHEN is_leap THEN 999 ELSE rpad(substr(part.fraction, 2, 3), 3, '0')::BIGINT END AS millis,
         CASE WHEN is_leap THEN '999999' ELSE rpad(substr(part.fraction, 5, 6), 6, '0') END    AS written_nanos,
