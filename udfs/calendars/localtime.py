@@ -138,7 +138,17 @@ def instant_of(local: datetime, timezone: str, fold: int = 0) -> int:
     A skipped one moves forward by the gap, a repeated one takes its first reading; `fold=1` asks for the second.
     """
     # fold=0 is the rule itself: the earlier of two readings, and the offset before a gap, which moves it forward.
-    return epoch_ms(local.replace(tzinfo=zone(timezone), fold=fold))
+    ms = epoch_ms(local.replace(tzinfo=zone(timezone), fold=fold))
+    if fold == 0 and not _shows(ms, local, timezone):
+        # Where a transition changes no offset, as in Nuuk in October 2023, Python takes an hour that comes once for a
+        # repeated one, and its first reading is none.
+        second = epoch_ms(local.replace(tzinfo=zone(timezone), fold=1))
+        return second if _shows(second, local, timezone) else ms
+    return ms
+
+
+def _shows(ms: int, local: datetime, timezone: str) -> bool:
+    return local_at(ms, timezone).replace(tzinfo=None, fold=0) == local.replace(microsecond=0, fold=0)
 
 
 def reading_of(local: datetime, timezone: str) -> Literal["once", "skipped", "repeated"]:

@@ -21,6 +21,7 @@ from udfs.calendars.calendar import (
     NoPeriodError,
     parse_calendar,
 )
+from udfs.calendars.localtime import reading_of
 
 
 def period(calendar: BillingCalendar, at: str) -> tuple[str, str]:
@@ -145,6 +146,15 @@ def test_a_repeated_local_time_takes_the_first(timezone: str, anchor: str, start
     calendar = parse_calendar(anchor, "P1M", timezone)
     assert calendar.period_at(ms_of(start)).start_ms == ms_of(start)
     assert calendar.period_at(ms_of(before)).end_ms == ms_of(start)
+
+
+@pytest.mark.parametrize("time", ["22:59:00", "23:00:00", "23:30:00", "23:59:59"])
+def test_an_hour_at_a_transition_that_changes_no_offset_comes_once(time: str) -> None:
+    """In Nuuk summer time became the standard that night: -02:00 before and after."""
+    local = datetime.fromisoformat(f"2023-10-28T{time}")
+    found = parse_calendar(f"2023-09-28T{time}", "P1M", "America/Nuuk").period_at(ms_of("2023-11-01T00:00:00Z"))
+    assert found.start_ms == ms_of(f"{(local + timedelta(hours=2)).isoformat()}Z")
+    assert reading_of(local, "America/Nuuk") == "once"
 
 
 def test_a_zone_of_half_an_hour_has_boundaries_and_days_at_half_hours() -> None:
