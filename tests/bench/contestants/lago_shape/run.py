@@ -58,7 +58,8 @@ def main() -> None:
         if messages:
             mark_first()
             store(postgres, messages)
-            consumer.commit(asynchronous=True)
+            # Not in the background: by then the next batch may be read, and its offsets would be committed before it is stored.
+            consumer.commit(asynchronous=False)
             read += len(messages)
         elif consumer.assignment() and at_end(consumer):
             break

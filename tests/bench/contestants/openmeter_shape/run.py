@@ -58,7 +58,8 @@ def main() -> None:
         with postgres.transaction(), postgres.cursor() as cursor:
             cursor.execute(ADD_MINUTE, columns(minutes))
             cursor.execute(ADD_PERIOD, columns(periods))
-        consumer.commit(asynchronous=True)
+        # Not in the background: by then the next batch may be read, and its offsets would be committed before it is stored.
+        consumer.commit(asynchronous=False)
 
 
 if __name__ == "__main__":
