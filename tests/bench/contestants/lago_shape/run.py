@@ -58,7 +58,7 @@ def main() -> None:
         if messages:
             mark_first()
             store(postgres, messages)
-            # Not in the background: by then the next batch may be read, and its offsets would be committed before it is stored.
+            # In the background the next batch, which is not stored yet, would be committed too.
             consumer.commit(asynchronous=False)
             read += len(messages)
         elif consumer.assignment() and at_end(consumer):

@@ -58,7 +58,7 @@ def main() -> None:
         with postgres.transaction(), postgres.cursor() as cursor:
             cursor.execute(ADD_MINUTE, columns(minutes))
             cursor.execute(ADD_PERIOD, columns(periods))
-        # Not in the background: by then the next batch may be read, and its offsets would be committed before it is stored.
+        # In the background the next batch, which is not stored yet, would be committed too.
         consumer.commit(asynchronous=False)
 
 
