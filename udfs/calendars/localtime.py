@@ -141,7 +141,7 @@ def instant_of(local: datetime, timezone: str, fold: int = 0) -> int:
     ms = epoch_ms(local.replace(tzinfo=zone(timezone), fold=fold))
     if fold == 0 and not _shows(ms, local, timezone):
         # Where a transition changes no offset, as in Nuuk in October 2023, Python takes an hour that comes once for a
-        # repeated one, and its first reading is none.
+        # repeated one, and its first reading shows another.
         second = epoch_ms(local.replace(tzinfo=zone(timezone), fold=1))
         return second if _shows(second, local, timezone) else ms
     return ms
