@@ -15,7 +15,7 @@ HAND_OVER = (
     " the source waits for Python: profile for throughput"
 )
 SPARSE = "events of 10 000 customers, spread over an hour, leave little to sum up"
-MINIBATCH = "`rollup` collects for 2.5 s before it writes (`rollup.minibatch_ms`), once `meter` has committed"
+MINIBATCH = "`rollup` collects for 2 s before it writes (`rollup.minibatch_ms`), once `meter` has committed"
 SAME_PLAN = "a replay runs the operators of the live job, at their speed"
 FEWER_SUMS = "of 100 000 customers a tick has hardly two events of one, so there is a delta for nearly each event"
 STILL_COLD = "20 s after its start the JVM still compiles: the later stage of twice the rate is faster"

@@ -94,7 +94,7 @@ class RollupSettings(Section):
 
     parallelism: int = Field(1, ge=1, description="Parallelism of `rollup`.")
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Flink checkpoint interval of `rollup`.")
-    minibatch_ms: int = Field(2_500, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
+    minibatch_ms: int = Field(2_000, ge=100, le=60_000, description="Mini-batch of `rollup` before it upserts.")
     sliding_disorder_s: int = Field(600, ge=0, description="Watermark bound of the sliding windows, event time.")
     sliding_history_s: int = Field(
         604_800,
