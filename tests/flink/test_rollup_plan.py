@@ -47,7 +47,7 @@ def test_each_grain_is_one_aggregate(plan: Plan) -> None:
 
 def test_stored_totals_do_not_wait_for_event_time(plan: Plan) -> None:
     # The source without a watermark feeds mini-batches on processing time; the other one feeds the windows alone.
-    assert len(described(plan, "MiniBatchAssigner(interval=[5000ms], mode=[ProcTime])")) == 1
+    assert len(described(plan, "MiniBatchAssigner(interval=[2000ms], mode=[ProcTime])")) == 1
     for scan in described(plan, "deltas_for_totals"):
         assert "watermark=" not in scan
 

@@ -170,6 +170,14 @@ def test_clean_refuses_a_directory_that_no_up_made(tmp_path: Path) -> None:
     assert (tmp_path / "precious").exists()
 
 
+@pytest.mark.parametrize("below", ["", "stack"])
+def test_a_file_is_no_folder_of_a_stack(tmp_path: Path, below: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"is a file, or within one\..*--state-dir"):
+        Stack(Paths.of(tmp_path / "notes.txt" / below)).open_http()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize("make", [Stack.open_http, lambda stack: stack.add_settings({})], ids=["up", "settings"])
 @pytest.mark.parametrize("beside", ["notes.txt", "settings.yaml"])
 def test_a_folder_that_holds_other_files_is_no_stack_and_stays_as_it_is(
