@@ -36,10 +36,12 @@ class Paths:
         Raises
         ------
         UsageError
-            The path has characters that Flink's scripts cannot handle.
+            The path has characters that Flink's scripts cannot handle, or is a file or within one.
 
         """
         root = Path(state_dir or DEFAULT_STATE_DIR).absolute()
+        if not next(path for path in (root, *root.parents) if path.exists()).is_dir():
+            raise UsageError(f"{root} is a file, or within one.", "name a folder with --state-dir.")
         for path in (root, Path(sys.prefix)):
             if not _PLAIN_PATH.fullmatch(str(path)):
                 raise UsageError(

@@ -124,10 +124,7 @@ class Stack:
 
     def _make_root(self) -> None:
         """Make the folder of the stack, into which nobody looks but its own user."""
-        try:
-            self.paths.root.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UsageError(f"{self.paths.root} is a file, or within one.", "name a folder with --state-dir.") from None
+        self.paths.root.mkdir(parents=True, exist_ok=True)
         if not self.paths.made:
             self._refuse_other_files()
             # `clean` knows the folder by it, whatever is interrupted from here on; `up` writes the ports into it.
