@@ -20,8 +20,8 @@ SAME_PLAN = "a replay runs the operators of the live job, at their speed"
 FEWER_SUMS = "of 100 000 customers a tick has hardly two events of one, so there is a delta for nearly each event"
 STILL_COLD = "20 s after its start the JVM still compiles: the later stage of twice the rate is faster"
 STANDS_STILL = (
-    "once a second each stateful task stands still while RocksDB flushes and syncs its files (`sync` of Flink's"
-    " checkpoints)"
+    "once a second each stateful task stands still while RocksDB flushes its state (`sync` of Flink's checkpoints),"
+    " even into memory"
 )
 MANY_ROWS = (
     "`rollup` writes four grains and sliding windows of each delta, and a second holds few events of one customer"
@@ -56,7 +56,6 @@ MEASURES = (
         ),
     ),
     Measure("live_cold", "Event to Redis, without a warm-up"),
-    Measure("live_memory", "Event to Redis, with RocksDB's files in memory"),
     Measure(
         "limits", "Cap crossed to the alert",
         (Target("5 000/s: alert", "p99_ms", at_most=1_000, why_missed=CHECKPOINT),),

@@ -76,13 +76,6 @@ def _live_cold(world: World) -> dict[str, Found]:
     return {"live_cold": found["live"]}
 
 
-def _live_memory(world: World) -> dict[str, Found]:
-    seconds = (8, 5, 5) if world.small else (30, 40, 40)
-    rates = tuple(Stage(rate, for_s) for rate, for_s in zip((5_000, 1_000, 5_000), seconds, strict=True))
-    with live.state_in_memory(world):
-        return {"live_memory": live.run(world, rates)["live"]}
-
-
 def _whole(world: World) -> dict[str, Found]:
     slow, fast = (8, 8) if world.small else (15, 30) if world.quick else (60, 600)
     return whole.run(world, Stage(2_000, slow), Stage(21_000, fast))
@@ -121,7 +114,6 @@ RUNS = (
     Run(("replay",), _replay, 50),
     Run(("sdk",), lambda w: {"sdk": alone.sdk(w.sized(1_000, 5_000), w.rounds(2, 4))}, 10),
     Run(("live_cold",), _live_cold, full_only=True),
-    Run(("live_memory",), _live_memory, full_only=True),
     Run(("http",), _http, full_only=True),
     Run(("linear",), _linear, full_only=True),
     Run(("ids",), lambda w: {"ids": sizes.ids(w, w.sized(200_000, 10_000_000))}, full_only=True),

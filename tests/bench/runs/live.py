@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from jobs.flink import submit
 from jobs.flink.rest import wait_until
@@ -145,23 +143,6 @@ def watching(world: World, settings: Settings, topic: str, file: Path) -> Iterat
     finally:
         process.terminate()
         process.wait()
-
-
-@contextmanager
-def state_in_memory(world: World) -> Iterator[None]:
-    """RocksDB's own files of jobs that begin within are in memory; their checkpoints stay on disk."""
-    folder = world.stack.paths.work / "rocksdb"
-    aside = folder.with_name("rocksdb-on-disk")
-    owner = folder.stat()
-    with TemporaryDirectory(dir="/dev/shm") as memory:
-        os.chown(memory, owner.st_uid, owner.st_gid)
-        folder.rename(aside)
-        folder.symlink_to(memory)
-        try:
-            yield
-        finally:
-            folder.unlink()
-            aside.rename(folder)
 
 
 def run(world: World, rates: tuple[Stage, ...], *, warmed: bool = True) -> dict[str, Found]:
