@@ -32,6 +32,22 @@ METER, PLAIN, OURS = "meter", "plain Flink SQL", "meter + rollup"
 THROUGHPUT = "meter, profile throughput"
 OURS_THROUGHPUT = f"{OURS}, profile throughput, no windows of customers"
 RATIO = f"{METER} to {PLAIN}"
+
+
+def to_rows(why_slow: str, why_stored: str) -> tuple[Target, ...]:
+    """Targets of the way to rows, at whatever rate the stream had; with why pace and storage missed them."""
+    return (
+        Target(OURS, "events_per_s", at_least=50_000, why_missed=why_slow),
+        Target(OURS, "own_cpu_us", at_most=25, why_missed=why_slow),
+        Target(f"{OURS} to quixstreams", "ratio", at_least=1.6, why_missed=why_slow),
+        Target(f"{OURS} to bytewax", "ratio", at_least=0.6, why_missed=why_slow),
+        Target(f"{OURS} to SET NX + insert (OpenMeter's shape)", "ratio", at_least=1.0, why_missed=why_slow),
+        Target(f"{OURS} to events table (Lago's shape)", "ratio", at_least=0.5, why_missed=why_slow),
+        Target(f"{OURS}, storage", "rows_per_event", at_most=0.05, why_missed=why_stored),
+        Target(f"{OURS}, storage", "wal_bytes", at_most=40, why_missed=why_stored),
+    )
+
+
 MEASURES = (
     Measure(
         "drain_keyed", "Drain of `meter`, keyed by customer",
@@ -60,34 +76,8 @@ MEASURES = (
         "limits", "Cap crossed to the alert",
         (Target("5 000/s: alert", "p99_ms", at_most=1_000, why_missed=CHECKPOINT),),
     ),
-    Measure(
-        "contest", "To rows: contestants",
-        (
-            Target(OURS, "events_per_s", at_least=50_000, why_missed=MANY_ROWS),
-            Target(OURS, "own_cpu_us", at_most=25, why_missed=MANY_ROWS),
-            Target(f"{OURS} to quixstreams", "ratio", at_least=1.6, why_missed=MANY_ROWS),
-            Target(f"{OURS} to bytewax", "ratio", at_least=0.6, why_missed=MANY_ROWS),
-            Target(f"{OURS} to SET NX + insert (OpenMeter's shape)", "ratio", at_least=1.0, why_missed=MANY_ROWS),
-            Target(f"{OURS} to events table (Lago's shape)", "ratio", at_least=0.5, why_missed=MANY_ROWS),
-            Target(f"{OURS}, storage", "rows_per_event", at_most=0.05, why_missed=SPARSE),
-            Target(f"{OURS}, storage", "wal_bytes", at_most=40, why_missed=SPARSE),
-        ),
-        plot="events_per_s",
-    ),
-    Measure(
-        "contest_dense", "To rows, events of 20 000/s",
-        (
-            Target(OURS, "events_per_s", at_least=50_000, why_missed=FOUR_GRAINS),
-            Target(OURS, "own_cpu_us", at_most=25, why_missed=FOUR_GRAINS),
-            Target(f"{OURS} to quixstreams", "ratio", at_least=1.6, why_missed=FOUR_GRAINS),
-            Target(f"{OURS} to bytewax", "ratio", at_least=0.6, why_missed=FOUR_GRAINS),
-            Target(f"{OURS} to SET NX + insert (OpenMeter's shape)", "ratio", at_least=1.0, why_missed=FOUR_GRAINS),
-            Target(f"{OURS} to events table (Lago's shape)", "ratio", at_least=0.5, why_missed=FOUR_GRAINS),
-            Target(f"{OURS}, storage", "rows_per_event", at_most=0.05, why_missed=FEW_MINUTES),
-            Target(f"{OURS}, storage", "wal_bytes", at_most=40, why_missed=FEW_MINUTES),
-        ),
-        plot="events_per_s",
-    ),
+    Measure("contest", "To rows: contestants", to_rows(MANY_ROWS, SPARSE), plot="events_per_s"),
+    Measure("contest_dense", "To rows, events of 20 000/s", to_rows(FOUR_GRAINS, FEW_MINUTES), plot="events_per_s"),
     Measure("contest_kill", "To rows, after a kill -9"),
     Measure("storage", "What is stored"),
     Measure("minute_row", "Event to minute row", (Target("2 000/s", "p99_ms", at_most=5_000, why_missed=MINIBATCH),)),

@@ -16,6 +16,7 @@ from tidemark.core.errors import UsageError
 from tidemark.core.names import Names
 from tidemark.core.rollup_views import Overlay
 from tidemark.core.settings import Settings
+from tidemark.core.settings.jobs import PROFILES
 from udfs.values import rfc3339
 
 State = Literal["running", "caught_up", "promoted", "reverted", "discarded"]
@@ -28,8 +29,8 @@ Offsets = Mapping[str, Mapping[str, int]]
 MARGIN = timedelta(days=2)
 # At least, for a replay with an end: nobody waits for its counters or rows, so there may be fewer and larger writes.
 UNHURRIED = {
-    "meter.tick_ms": 1_000, "meter.backlog_tick_ms": 5_000, "meter.bundle_ms": 100, "meter.buffer_timeout_ms": 100,
-    "meter.checkpoint_interval_ms": 5_000, "rollup.minibatch_ms": 10_000, "rollup.checkpoint_interval_ms": 10_000,
+    **{f"meter.{name}": value for name, value in PROFILES["throughput"].items()},
+    "meter.backlog_tick_ms": 5_000, "rollup.minibatch_ms": 10_000, "rollup.checkpoint_interval_ms": 10_000,
 }  # fmt: skip
 _OVERLAPPING = """
 SELECT replay_id FROM {schema}.replay
